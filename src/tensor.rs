@@ -1,6 +1,38 @@
-//! A named-nothing, plain tensor on the host: shape and values, innermost dimension last.
+//! Plain tensors on the host, and the float types that twins are generic over.
 
-/// Values of a tensor with their shape; `values.len()` is the product of `shape`.
+use num_traits::Float;
+
+/// f32 (the CPU engine) or f64 (the oracle of the tests).
+pub trait Real: Float + std::ops::AddAssign + Default + Send + Sync + std::fmt::Debug + 'static {
+    /// From a parameter or a constant.
+    fn of(value: f64) -> Self;
+    /// For comparison and reports.
+    fn to_f64(self) -> f64;
+}
+
+impl Real for f32 {
+    #[inline(always)]
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn of(value: f64) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+}
+
+/// Values of a tensor with their shape, innermost dimension last; `values.len()` is the product of `shape`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,

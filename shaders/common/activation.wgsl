@@ -1,0 +1,15 @@
+// The neuron. Written so that NaN passes through: a network that diverges must not look healthy.
+
+const RELU = 1u;
+const TANH = 2u;
+
+fn activate(v: f32) -> f32 {
+    if ACTIVATION == RELU {
+        return select(v, 0.0, v <= 0.0);
+    }
+    if ACTIVATION == TANH {
+        // tanh of the driver may overflow for large arguments; 15 is past the last digit of f32.
+        return select(tanh(clamp(v, -15.0, 15.0)), v, v != v);
+    }
+    return v;
+}

@@ -1,0 +1,140 @@
+//! From a kernel and its parameters to something a device can dispatch.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::device::Device;
+use crate::backend::BackendError;
+use crate::kernel::{Grid, Kernel, Params, Variant};
+use crate::wgsl;
+
+/// A compiled variant with the workgroups it wants.
+pub struct Pipeline {
+    /// The pipeline.
+    pub pipeline: wgpu::ComputePipeline,
+    /// The layout of its only bind group.
+    pub layout: wgpu::BindGroupLayout,
+    /// `@binding` of each of the kernel's bindings.
+    pub bindings: Vec<u32>,
+    /// What to dispatch.
+    pub workgroups: [u32; 3],
+}
+
+/// Which variant runs a kernel on a device.
+pub type Choice<'a> = &'a dyn Fn(&Device, &'static Kernel, &Params) -> &'static Variant;
+
+/// The first variant that the device can run.
+#[must_use]
+pub fn first_eligible(device: &Device, kernel: &'static Kernel, _: &Params) -> &'static Variant {
+    let fallback = &kernel.variants[kernel.variants.len() - 1];
+    kernel.variants.iter().find(|variant| eligible(device, variant)).unwrap_or(fallback)
+}
+
+/// Whether `device` offers what `variant` needs.
+#[must_use]
+pub fn eligible(device: &Device, variant: &Variant) -> bool {
+    variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes))
+}
+
+/// Pipelines of a program, compiled once for each kernel and set of parameters.
+#[derive(Default)]
+pub struct Pipelines {
+    compiled: HashMap<(&'static str, &'static str, Params), Rc<Pipeline>>,
+}
+
+impl Pipelines {
+    /// The pipeline of `variant` for `params`, compiled when it is new.
+    ///
+    /// # Errors
+    /// When the shader does not compile or exceeds a limit of the device.
+    pub fn get(
+        &mut self,
+        device: &Device,
+        kernel: &'static Kernel,
+        variant: &'static Variant,
+        params: &Params,
+    ) -> Result<Rc<Pipeline>, BackendError> {
+        let key = (kernel.name, variant.name, params.clone());
+        if let Some(found) = self.compiled.get(&key) {
+            return Ok(Rc::clone(found));
+        }
+        let pipeline = Rc::new(compile(device, kernel, variant, params)?);
+        self.compiled.insert(key, Rc::clone(&pipeline));
+        Ok(pipeline)
+    }
+}
+
+fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Pipeline, BackendError> {
+    let refuse = |reason: String| BackendError::Kernel { device: device.info.name.clone(), reason };
+    let shader = wgsl::shader(kernel, variant, params).map_err(|e| refuse(e.to_string()))?;
+    let workgroups = workgroups(device, (variant.grid)(&params.with(&(variant.tile)(params))), shader.workgroup);
+    let workgroups = workgroups.map_err(|e| refuse(format!("{}: {e}", kernel.name)))?;
+    let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let entries: Vec<_> = shader.bindings.iter().map(|&(binding, read_only)| entry(binding, read_only)).collect();
+    let layout = device
+        .device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+    let pipeline_layout = device.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(kernel.name),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(kernel.name),
+        source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+    };
+    // SAFETY: the shaders are this crate's own; their indices are guarded against every extent they are compiled
+    // for and their loops are bounded, which the parity tests check with guard words around every buffer.
+    let module =
+        unsafe { device.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+    let pipeline = device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(kernel.name),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some(shader.entry),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    });
+    if let Some(error) = pollster::block_on(scope.pop()) {
+        return Err(refuse(format!("kernel {}, variant {}: {error}", kernel.name, variant.name)));
+    }
+    device.check()?;
+    let bindings = shader.bindings.iter().map(|&(binding, _)| binding).collect();
+    Ok(Pipeline { pipeline, layout, bindings, workgroups })
+}
+
+fn entry(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}
+
+fn workgroups(device: &Device, grid: Grid, size: [u32; 3]) -> Result<[u32; 3], String> {
+    let most = device.limits.max_compute_workgroups_per_dimension;
+    match grid {
+        // The kernel strides over what is left.
+        Grid::Linear(items) => {
+            let wanted = items.div_ceil(size[0] as usize).max(1);
+            Ok([u32::try_from(wanted).unwrap_or(most).min(most), 1, 1])
+        }
+        Grid::Tiles(invocations) => {
+            let mut counts = [0; 3];
+            for axis in 0..3 {
+                let wanted = invocations[axis].div_ceil(size[axis] as usize);
+                let count = u32::try_from(wanted).ok().filter(|&count| count <= most);
+                counts[axis] = count.ok_or_else(|| format!("{wanted} workgroups wanted, {most} allowed"))?;
+            }
+            Ok(counts)
+        }
+    }
+}

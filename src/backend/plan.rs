@@ -1,0 +1,143 @@
+//! Which slots share memory: computed from a program alone, before anything is allocated.
+//!
+//! Slots that outlive a pass are packed, one arena a role, in the order of the program: the gradients of a device
+//! lie side by side, ready to be reduced in one go. Maps live from their writer to their last reader; a buffer is
+//! handed on from one to the next (largest first, each to the first buffer that is free for its whole life).
+//! A copy between towers of one device is an alias and takes nothing.
+
+use std::collections::HashMap;
+
+use crate::program::{Command, Program, Role, Slot};
+
+/// Offsets in an arena are multiples of this, WebGPU's largest `min_storage_buffer_offset_alignment`.
+const ALIGNMENT: u64 = 256;
+
+/// Where a slot lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Index into [`Plan::buffers`].
+    pub buffer: usize,
+    /// Bytes from its beginning.
+    pub offset: u64,
+}
+
+/// Memory of a program on one device.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Size of every buffer in bytes and the role it serves.
+    pub buffers: Vec<(u64, Role)>,
+    places: Vec<Place>,
+}
+
+impl Plan {
+    /// Plans `program` with every tower on one device, no buffer larger than `largest` bytes unless a single
+    /// slot is.
+    #[must_use]
+    pub fn new(program: &Program, largest: u64) -> Self {
+        let root = aliases(program);
+        let mut plan = Self { buffers: Vec::new(), places: vec![Place { buffer: 0, offset: 0 }; root.len()] };
+        for role in [Role::Weight, Role::Momentum, Role::Gradient] {
+            plan.pack(program, role, largest);
+        }
+        for role in [Role::Input, Role::Output] {
+            for (slot, info) in program.with_role(role) {
+                plan.places[slot.0] = Place { buffer: plan.buffers.len(), offset: 0 };
+                plan.buffers.push((info.bytes(), role));
+            }
+        }
+        plan.share(program, &root);
+        for (slot, &of) in root.iter().enumerate() {
+            plan.places[slot] = plan.places[of];
+        }
+        plan
+    }
+
+    /// Where `slot` lies.
+    #[must_use]
+    pub fn place(&self, slot: Slot) -> Place {
+        self.places[slot.0]
+    }
+
+    /// Bytes of all buffers of one role.
+    #[must_use]
+    pub fn bytes_of(&self, role: Role) -> u64 {
+        self.buffers.iter().filter(|(_, r)| *r == role).map(|(bytes, _)| bytes).sum()
+    }
+
+    /// Bytes of all buffers.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.buffers.iter().map(|(bytes, _)| bytes).sum()
+    }
+
+    fn pack(&mut self, program: &Program, role: Role, largest: u64) {
+        let mut end = u64::MAX;
+        for (slot, info) in program.with_role(role) {
+            let bytes = info.bytes();
+            if end == u64::MAX || end + bytes > largest {
+                self.buffers.push((0, role));
+                end = 0;
+            }
+            let buffer = self.buffers.len() - 1;
+            self.places[slot.0] = Place { buffer, offset: end };
+            self.buffers[buffer].0 = end + bytes;
+            end = (end + bytes).next_multiple_of(ALIGNMENT);
+        }
+    }
+
+    fn share(&mut self, program: &Program, root: &[usize]) {
+        let lives = lives(program, root);
+        let mut maps: Vec<(usize, &Vec<(usize, usize)>)> = lives.iter().map(|(&slot, life)| (slot, life)).collect();
+        // Largest first; the slot number keeps the order, and with it the plan, the same from run to run.
+        maps.sort_by_key(|&(slot, _)| (std::cmp::Reverse(program.slots()[slot].bytes()), slot));
+        let mut taken: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
+        for (slot, life) in maps {
+            let free = |others: &[(usize, usize)]| others.iter().all(|o| life.iter().all(|l| l.1 < o.0 || o.1 < l.0));
+            let at = taken.iter().position(|(_, others)| free(others));
+            let at = at.unwrap_or_else(|| {
+                taken.push((self.buffers.len(), Vec::new()));
+                self.buffers.push((program.slots()[slot].bytes(), Role::Map));
+                taken.len() - 1
+            });
+            taken[at].1.extend(life);
+            self.places[slot] = Place { buffer: taken[at].0, offset: 0 };
+        }
+    }
+}
+
+/// For every slot the one whose memory it shares because it is a copy on the same device.
+fn aliases(program: &Program) -> Vec<usize> {
+    let mut root: Vec<usize> = (0..program.slots().len()).collect();
+    for (_, commands) in program.passes() {
+        for command in commands {
+            if let Command::Copy { from, to } = command {
+                root[to.0] = root[from.0];
+            }
+        }
+    }
+    root
+}
+
+/// First and last command of every map, one interval a pass, on a time line that runs through all passes.
+fn lives(program: &Program, root: &[usize]) -> HashMap<usize, Vec<(usize, usize)>> {
+    let mut lives: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
+    let mut time = 0;
+    for (_, commands) in program.passes() {
+        let start = time;
+        for command in commands {
+            for slot in command.reads().into_iter().chain(command.writes()) {
+                let slot = root[slot.0];
+                if program.slots()[slot].role.persistent() {
+                    continue;
+                }
+                let life = lives.entry(slot).or_default();
+                match life.last_mut() {
+                    Some(last) if last.0 >= start => last.1 = time,
+                    _ => life.push((time, time)),
+                }
+            }
+            time += 1;
+        }
+    }
+    lives
+}

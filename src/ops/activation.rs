@@ -1,0 +1,131 @@
+//! The neuron: ReLU, the paper's (section 3.1), and tanh, the one it is compared with in Figure 1.
+//!
+//! After a contraction it runs in that kernel's epilogue; on its own where the released code has it after pooling.
+
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read, write};
+use crate::tensor::Real;
+use crate::{params, twin};
+
+/// What a neuron does to its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    Linear = 0,
+    /// max(x, 0); its derivative at 0 is 0.
+    Relu = 1,
+    /// The saturating neuron of Figure 1.
+    Tanh = 2,
+}
+
+impl Activation {
+    /// The function behind a kernel's `activation` parameter.
+    #[must_use]
+    pub fn of(parameter: usize) -> Self {
+        [Self::Linear, Self::Relu, Self::Tanh][parameter]
+    }
+
+    /// y = f(x); NaN passes through.
+    #[inline(always)]
+    pub fn apply<T: Real>(self, x: T) -> T {
+        match self {
+            Self::Linear => x,
+            Self::Relu if x <= T::zero() => T::zero(),
+            Self::Relu => x,
+            Self::Tanh => x.tanh(),
+        }
+    }
+
+    /// dx from dy and the saved y.
+    #[inline(always)]
+    fn gradient<T: Real>(self, dy: T, y: T) -> T {
+        match self {
+            Self::Linear => dy,
+            Self::Relu if y <= T::zero() => T::zero(),
+            Self::Relu => dy,
+            Self::Tanh => dy * (T::one() - y * y),
+        }
+    }
+}
+
+params! {
+    /// An activation over a whole map.
+    pub struct Shape {
+        /// Elements, a multiple of 4.
+        count: usize,
+        /// [`Activation`] as a number.
+        activation: usize,
+    }
+}
+
+const SOURCES: &[&str] =
+    &[include_str!("../../shaders/common/activation.wgsl"), include_str!("../../shaders/activation.wgsl")];
+
+/// y = f(x).
+pub static FORWARD: Kernel = Kernel {
+    name: "activation.forward",
+    doc: "y = f(x), f = max(x, 0) or tanh; any shape",
+    bindings: &[read("x"), write("y")],
+    variants: &[Variant {
+        name: "plain",
+        sources: SOURCES,
+        entry: "forward",
+        tile: linear_tile,
+        grid: |p| Grid::Linear(p.get("count")),
+        needs: Needs::NONE,
+    }],
+    twin: twin!(forward),
+    cases: || cases(|n| vec![(n, Fill::Normal(2.0)), (n, Fill::Output)]),
+    tolerance: 1e-5, // the driver's tanh; ReLU is exact
+    flops: |p| p.get::<usize>("count") as u64,
+};
+
+/// dx = dy · f'(x), from the saved y.
+pub static BACKWARD: Kernel = Kernel {
+    name: "activation.backward",
+    doc: "dx = dy [y > 0] or dy (1 - y^2); any shape",
+    bindings: &[read("y_saved"), read("dy"), write("dx")],
+    variants: &[Variant {
+        name: "plain",
+        sources: SOURCES,
+        entry: "backward",
+        tile: linear_tile,
+        grid: |p| Grid::Linear(p.get::<usize>("count") / 4),
+        needs: Needs::NONE,
+    }],
+    twin: twin!(backward),
+    cases: || cases(|n| vec![(n, Fill::Integers(3)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
+    tolerance: 1e-6, // one or two roundings
+    flops: |p| 2 * p.get::<usize>("count") as u64,
+};
+
+fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
+    // The last needs more workgroups than one dispatch holds: the kernel must stride.
+    let shapes = [("one vector", 8, 1), ("ragged relu", 1032, 1), ("tanh", 1000, 2), ("strided", 64 * 65_535 + 8, 1)];
+    let case = |(name, count, activation)| Case::new(name, Shape { count, activation }.params(), buffers(count));
+    shapes.map(case).into()
+}
+
+/// Elements that one core handles at a time.
+const CHUNK: usize = 16 * 1024;
+
+fn forward<T: Real>(mut args: Args<T>) {
+    let f = Activation::of(Shape::of(args.params).activation);
+    let (x, y) = (args.read(), args.write());
+    for_each_chunk(y, CHUNK, |i, y| y.iter_mut().zip(&x[i * CHUNK..]).for_each(|(y, &x)| *y = f.apply(x)));
+}
+
+fn backward<T: Real>(mut args: Args<T>) {
+    let f = Activation::of(Shape::of(args.params).activation);
+    let (y, dy, dx) = (args.read(), args.read(), args.write());
+    for_each_chunk(dx, CHUNK, |i, dx| {
+        let saved = dy[i * CHUNK..].iter().zip(&y[i * CHUNK..]);
+        dx.iter_mut().zip(saved).for_each(|(dx, (&dy, &y))| *dx = f.gradient(dy, y));
+    });
+}
+
+/// Parameters for a map of `count` elements.
+#[must_use]
+pub fn params(count: usize, activation: Activation) -> Params {
+    Shape { count, activation: activation as usize }.params()
+}

@@ -1,0 +1,27 @@
+//! The operations of the network, one file each: parameters, kernels, CPU twins, cases, unit tests.
+
+pub mod activation;
+
+use crate::kernel::Kernel;
+
+/// Every kernel. Validation, parity, benches and listings are loops over this.
+pub static KERNELS: &[&Kernel] = &[&activation::FORWARD, &activation::BACKWARD];
+
+/// Label of an image that fills up a batch: it contributes nothing to loss, counts or gradients.
+pub const NO_LABEL: u32 = u32::MAX;
+
+/// Layout of the `step` slot, the few words that change every step; `shaders/common/step.wgsl` reads them.
+pub mod step {
+    /// Philox key, low word.
+    pub const SEED_LOW: usize = 0;
+    /// Philox key, high word.
+    pub const SEED_HIGH: usize = 1;
+    /// Which step this is.
+    pub const STEP: usize = 2;
+    /// Images in the minibatch that carry a label: the B of the mean gradient.
+    pub const IMAGES: usize = 3;
+    /// Position in the minibatch of this batch's first image (not 0 in later micro-batches).
+    pub const FIRST_IMAGE: usize = 4;
+    /// Words in the slot.
+    pub const COUNT: usize = 8;
+}

@@ -1,0 +1,267 @@
+//! A network on paper: named slots and the flat list of commands over them. No device is in scope here.
+//!
+//! A [`Program`] is recorded once and replayed every step. Slots are written once per pass (weights and momentum,
+//! which [`Role`] marks as persistent, are updated), so a copy between towers of one device is an alias and a
+//! slot's memory can be reused from its last reader on.
+
+use crate::kernel::{Access, Elem, Kernel, Params};
+
+/// A tower of the network: 0 is the paper's upper one (A), 1 the lower (B).
+pub type Tower = usize;
+
+/// The letter of a tower: `a`, `b`, …
+#[must_use]
+pub fn letter(tower: Tower) -> char {
+    char::from(b'a' + u8::try_from(tower % 26).unwrap_or(0))
+}
+
+/// A named buffer of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub usize);
+
+/// Where a slot lives and a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// On the device of this tower.
+    Tower(Tower),
+    /// On every device: the input images, which all towers read.
+    Every,
+}
+
+/// What a slot is for; decides how long it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Written by the host before a pass.
+    Input,
+    /// Trained values.
+    Weight,
+    /// The paper's v, one for each trained value.
+    Momentum,
+    /// d(loss)/d(weight), read by the update.
+    Gradient,
+    /// Activations and their gradients, alive from writer to last reader.
+    Map,
+    /// Read by the host after a pass.
+    Output,
+}
+
+impl Role {
+    /// Whether the contents outlive a pass.
+    #[must_use]
+    pub fn persistent(self) -> bool {
+        self != Self::Map
+    }
+}
+
+/// The declaration of a slot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotInfo {
+    /// For messages, checkpoints and the plan, for example `conv3.a.weights.b`.
+    pub name: String,
+    /// Extents, innermost last.
+    pub shape: Vec<usize>,
+    /// Scalar type.
+    pub elem: Elem,
+    /// Where it lives.
+    pub home: Home,
+    /// What it is for.
+    pub role: Role,
+}
+
+impl SlotInfo {
+    /// Number of elements.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        4 * self.count() as u64
+    }
+}
+
+/// One entry of a pass.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Run a kernel on slots in the order of its bindings.
+    Run {
+        /// What runs.
+        kernel: &'static Kernel,
+        /// With which parameters.
+        params: Params,
+        /// On which slots.
+        slots: Vec<Slot>,
+        /// On which device.
+        home: Home,
+    },
+    /// Make `from` available as `to`, which has the same shape and may live on another device.
+    Copy {
+        /// Source.
+        from: Slot,
+        /// Destination.
+        to: Slot,
+    },
+}
+
+impl Command {
+    /// Slots that the command reads.
+    pub fn reads(&self) -> Vec<Slot> {
+        match self {
+            Self::Copy { from, .. } => vec![*from],
+            Self::Run { kernel, slots, .. } => with_access(kernel, slots, |a| a != Access::Write),
+        }
+    }
+
+    /// Slots that the command writes.
+    pub fn writes(&self) -> Vec<Slot> {
+        match self {
+            Self::Copy { to, .. } => vec![*to],
+            Self::Run { kernel, slots, .. } => with_access(kernel, slots, |a| a != Access::Read),
+        }
+    }
+}
+
+fn with_access(kernel: &Kernel, slots: &[Slot], wanted: impl Fn(Access) -> bool) -> Vec<Slot> {
+    kernel.bindings.iter().zip(slots).filter(|(b, _)| wanted(b.access)).map(|(_, &slot)| slot).collect()
+}
+
+/// The parts of a step that can be run on their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// Forward with dropout masks, loss, backward: fills the gradients.
+    Gradients,
+    /// SGD on every weight, from the gradients.
+    Update,
+    /// Forward without dropout masks, loss.
+    Evaluate,
+}
+
+/// A recorded network.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    slots: Vec<SlotInfo>,
+    passes: Vec<(Pass, Vec<Command>)>,
+}
+
+impl Program {
+    /// All slots.
+    #[must_use]
+    pub fn slots(&self) -> &[SlotInfo] {
+        &self.slots
+    }
+
+    /// The declaration of one slot.
+    #[must_use]
+    pub fn slot(&self, slot: Slot) -> &SlotInfo {
+        &self.slots[slot.0]
+    }
+
+    /// The commands of one pass; empty when it was not recorded.
+    #[must_use]
+    pub fn commands(&self, pass: Pass) -> &[Command] {
+        self.passes.iter().find(|(p, _)| *p == pass).map_or(&[], |(_, commands)| commands)
+    }
+
+    /// The recorded passes with their commands, in order.
+    pub fn passes(&self) -> impl Iterator<Item = (Pass, &[Command])> {
+        self.passes.iter().map(|(pass, commands)| (*pass, commands.as_slice()))
+    }
+
+    /// Slots of one role, in order of declaration.
+    pub fn with_role(&self, role: Role) -> impl Iterator<Item = (Slot, &SlotInfo)> {
+        self.slots.iter().enumerate().filter(move |(_, info)| info.role == role).map(|(i, info)| (Slot(i), info))
+    }
+
+    /// The slot called `name`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Slot> {
+        self.slots.iter().position(|info| info.name == name).map(Slot)
+    }
+
+    /// Floating-point operations of one pass.
+    #[must_use]
+    pub fn flops(&self, pass: Pass) -> u64 {
+        let of = |command: &Command| match command {
+            Command::Run { kernel, params, .. } => (kernel.flops)(params),
+            Command::Copy { .. } => 0,
+        };
+        self.commands(pass).iter().map(of).sum()
+    }
+}
+
+/// Writes programs: every op records through it, and only through it.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    program: Program,
+}
+
+impl Recorder {
+    /// An empty program.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Further commands belong to `pass`.
+    pub fn begin(&mut self, pass: Pass) {
+        self.program.passes.push((pass, Vec::new()));
+    }
+
+    /// Declares a slot.
+    pub fn slot(&mut self, info: SlotInfo) -> Slot {
+        self.program.slots.push(info);
+        Slot(self.program.slots.len() - 1)
+    }
+
+    /// Declares a float map on `home`.
+    pub fn map(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, home: Home) -> Slot {
+        self.slot(SlotInfo { name: name.into(), shape: shape.into(), elem: Elem::F32, home, role: Role::Map })
+    }
+
+    /// The declaration of a slot.
+    #[must_use]
+    pub fn info(&self, slot: Slot) -> &SlotInfo {
+        self.program.slot(slot)
+    }
+
+    /// Records a run of `kernel` on the device of the first slot it writes.
+    ///
+    /// # Panics
+    /// When slots and bindings differ in number or scalar type: a slip in an op.
+    pub fn run(&mut self, kernel: &'static Kernel, params: Params, slots: &[Slot]) {
+        assert_eq!(kernel.bindings.len(), slots.len(), "{}: slots", kernel.name);
+        for (binding, &slot) in kernel.bindings.iter().zip(slots) {
+            assert_eq!(binding.elem, self.info(slot).elem, "{}: {}", kernel.name, binding.name);
+        }
+        let written = kernel.bindings.iter().zip(slots).find(|(b, _)| b.access != Access::Read);
+        let home = written.map_or(Home::Every, |(_, &slot)| self.info(slot).home);
+        self.push(Command::Run { kernel, params, slots: slots.to_vec(), home });
+    }
+
+    /// Records a copy of `from` to tower `tower` and gives the slot there; `from` itself when it is there already.
+    pub fn copy(&mut self, from: Slot, tower: Tower) -> Slot {
+        let info = self.info(from).clone();
+        if info.home == Home::Every || info.home == Home::Tower(tower) {
+            return from;
+        }
+        let name = format!("{}@{}", info.name, letter(tower));
+        let to = self.map(name, info.shape, Home::Tower(tower));
+        self.push(Command::Copy { from, to });
+        to
+    }
+
+    fn push(&mut self, command: Command) {
+        // `begin` comes first in the lowering; without it commands would belong to nothing.
+        if let Some((_, commands)) = self.program.passes.last_mut() {
+            commands.push(command);
+        }
+    }
+
+    /// The finished program.
+    #[must_use]
+    pub fn finish(self) -> Program {
+        self.program
+    }
+}

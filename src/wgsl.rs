@@ -1,0 +1,120 @@
+//! WGSL as data: a variant's source with its constants, validated and reflected by naga.
+//!
+//! What Rust declares about a kernel (binding names, scalar types, access) is checked here against what the shader
+//! says; the workgroup size is read from the shader and written nowhere else.
+
+use std::collections::HashMap;
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
+use thiserror::Error;
+
+use crate::kernel::{Access, Binding, Elem, Kernel, Params, Variant};
+
+/// A slip in a shader or its declaration, with the place.
+#[derive(Debug, Error)]
+#[error("kernel {kernel}, variant {variant}: {what}")]
+pub struct ShaderError {
+    kernel: &'static str,
+    variant: &'static str,
+    what: String,
+}
+
+/// A variant for given parameters, ready for a device.
+#[derive(Debug)]
+pub struct Shader {
+    /// Constants and sources.
+    pub source: String,
+    /// The entry point.
+    pub entry: &'static str,
+    /// `@workgroup_size`.
+    pub workgroup: [u32; 3],
+    /// `@binding` and "declared `read`" of each of the kernel's bindings, in their order.
+    pub bindings: Vec<(u32, bool)>,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// The validated module and what is known about it, for translation to other languages.
+    pub module: naga::Module,
+    /// The validator's findings.
+    pub info: naga::valid::ModuleInfo,
+}
+
+/// The WGSL text of `variant` for `params`.
+#[must_use]
+pub fn source(variant: &Variant, params: &Params) -> String {
+    let mut text = params.with(&(variant.tile)(params)).wgsl();
+    for part in variant.sources {
+        text.push('\n');
+        text.push_str(part);
+    }
+    text
+}
+
+/// Parses, validates and reflects `variant` of `kernel` for `params`.
+///
+/// # Errors
+/// When naga refuses the source, or it disagrees with the kernel's declaration.
+pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Shader, ShaderError> {
+    let fail = |what: String| ShaderError { kernel: kernel.name, variant: variant.name, what };
+    let source = source(variant, params);
+    let module = naga::front::wgsl::parse_str(&source).map_err(|e| fail(e.emit_to_string(&source)))?;
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
+    validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+    validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+    let info = validator.validate(&module).map_err(|e| fail(e.emit_to_string(&source)))?;
+    let index = module.entry_points.iter().position(|e| e.name == variant.entry);
+    let index = index.ok_or_else(|| fail(format!("no entry point {}", variant.entry)))?;
+    let usage = info.get_entry_point(index);
+    let used: HashMap<&str, &naga::GlobalVariable> = module
+        .global_variables
+        .iter()
+        .filter(|(handle, _)| !usage[*handle].is_empty())
+        .filter_map(|(_, var)| Some((var.name.as_deref()?, var)))
+        .collect();
+    let storage = |var: &naga::GlobalVariable| matches!(var.space, AddressSpace::Storage { .. });
+    let undeclared = used.iter().find(|(name, var)| storage(var) && kernel.bindings.iter().all(|b| b.name != **name));
+    if let Some((name, _)) = undeclared {
+        return Err(fail(format!("{name} is used but not declared in Rust")));
+    }
+    let bindings: Result<Vec<_>, String> = kernel.bindings.iter().map(|b| reflect(b, &used, &module)).collect();
+    let bindings = bindings.map_err(fail)?;
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).map_err(|e| fail(e.to_string()))?;
+    let shared = used.values().filter(|var| var.space == AddressSpace::WorkGroup);
+    let workgroup_bytes = shared.map(|var| layouter[var.ty].size).sum();
+    let workgroup = module.entry_points[index].workgroup_size;
+    Ok(Shader { entry: variant.entry, workgroup, bindings, workgroup_bytes, source, module, info })
+}
+
+fn reflect(
+    binding: &Binding,
+    used: &HashMap<&str, &naga::GlobalVariable>,
+    module: &naga::Module,
+) -> Result<(u32, bool), String> {
+    let var = used.get(binding.name).ok_or_else(|| format!("{} is declared but not used", binding.name))?;
+    let place = var.binding.as_ref().filter(|place| place.group == 0);
+    let place = place.ok_or_else(|| format!("{} is not in group 0", binding.name))?;
+    let AddressSpace::Storage { access } = var.space else {
+        return Err(format!("{} is not a storage buffer", binding.name));
+    };
+    let writable = access.contains(StorageAccess::STORE);
+    if binding.access != Access::Read && !writable {
+        return Err(format!("{} is written but declared read", binding.name));
+    }
+    let TypeInner::Array { base, .. } = module.types[var.ty].inner else {
+        return Err(format!("{} is not an array", binding.name));
+    };
+    let kind = match module.types[base].inner {
+        TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } => scalar.kind,
+        _ => return Err(format!("{} is not an array of numbers", binding.name)),
+    };
+    let elem = match kind {
+        ScalarKind::Float => Elem::F32,
+        ScalarKind::Uint => Elem::U32,
+        other => return Err(format!("{} holds {other:?}", binding.name)),
+    };
+    if elem != binding.elem {
+        return Err(format!("{} holds {elem:?}, declared {:?}", binding.name, binding.elem));
+    }
+    Ok((place.binding, !writable))
+}
