@@ -1,11 +1,22 @@
 //! The operations of the network, one file each: parameters, kernels, CPU twins, cases, unit tests.
 
 pub mod activation;
+pub mod conv;
+pub mod gemm;
 
 use crate::kernel::Kernel;
 
 /// Every kernel. Validation, parity, benches and listings are loops over this.
-pub static KERNELS: &[&Kernel] = &[&activation::FORWARD, &activation::BACKWARD];
+pub static KERNELS: &[&Kernel] = &[
+    &activation::FORWARD,
+    &activation::BACKWARD,
+    &conv::FORWARD,
+    &conv::BACKWARD_INPUT,
+    &conv::BACKWARD_FILTER,
+    &gemm::FORWARD,
+    &gemm::BACKWARD_INPUT,
+    &gemm::BACKWARD_WEIGHTS,
+];
 
 /// Label of an image that fills up a batch: it contributes nothing to loss, counts or gradients.
 pub const NO_LABEL: u32 = u32::MAX;

@@ -1,0 +1,9 @@
+// TM weights for one step of a contraction, every invocation for itself: runs on every adapter.
+
+fn fetch(base: u32, stride: u32, limit: u32, lane: u32) -> array<f32, TM> {
+    var values: array<f32, TM>;
+    for (var j = 0u; j < TM; j++) {
+        values[j] = w[base + select(min(j, limit - 1), j, EXACT) * stride];
+    }
+    return values;
+}

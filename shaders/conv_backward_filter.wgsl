@@ -1,0 +1,74 @@
+// Gradient of a convolution by its filters: dw[c][r][s][k] = sum over p, q, n of x[c][h][w][n] dy[k][p][q][n].
+// Lanes are images. A workgroup holds TC maps by S window columns by TK filters of one window row in registers,
+// slides along the rows (STRIDE_X new input pixels and TK gradients a step) and sums over its lanes at the end.
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dw: array<f32>;
+
+// Window columns that stay when the window moves on.
+const KEPT = u32(max(i32(S) - i32(STRIDE_X), 0));
+
+fn pixel(c: u32, row: u32, column: u32, n: u32) -> f32 {
+    if c < C && column < W {
+        return x[((c * H + row) * W + column) * N + n];
+    }
+    return 0.0;
+}
+
+@compute @workgroup_size(LANES)
+fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let c0 = group.x * TC;
+    let r = group.y;
+    let k0 = group.z * TK;
+    var sum: array<array<array<f32, TK>, S>, TC>;
+    for (var block = 0u; block < N; block += LANES) {
+        let n = block + local.x;
+        for (var p = 0u; p < P; p++) {
+            // Below zero wraps around to a large number and fails the comparison too.
+            let row = p * STRIDE_Y + r - PAD_Y;
+            if row >= H {
+                continue;
+            }
+            var window: array<array<f32, S>, TC>;
+            for (var i = 0u; i < TC; i++) {
+                for (var s = 0u; s < KEPT; s++) {
+                    window[i][s + S - KEPT] = pixel(c0 + i, row, s - PAD_X, n);
+                }
+            }
+            for (var q = 0u; q < Q; q++) {
+                for (var i = 0u; i < TC; i++) {
+                    for (var s = 0u; s < S; s++) {
+                        if s < KEPT {
+                            window[i][s] = window[i][s + S - KEPT];
+                        } else {
+                            window[i][s] = pixel(c0 + i, row, q * STRIDE_X + s - PAD_X, n);
+                        }
+                    }
+                }
+                for (var j = 0u; j < TK; j++) {
+                    var gradient = 0.0;
+                    if K % TK == 0 || k0 + j < K {
+                        gradient = dy[(((k0 + j) * P + p) * Q + q) * N + n];
+                    }
+                    for (var i = 0u; i < TC; i++) {
+                        for (var s = 0u; s < S; s++) {
+                            sum[i][s][j] = fma(window[i][s], gradient, sum[i][s][j]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (var i = 0u; i < TC; i++) {
+        for (var s = 0u; s < S; s++) {
+            for (var j = 0u; j < TK; j++) {
+                let total = sum_lanes(sum[i][s][j], local.x);
+                if local.x == 0 && c0 + i < C && k0 + j < K {
+                    let at = (((c0 + i) * R + r) * S + s) * K + k0 + j;
+                    dw[at] = select(total, total + dw[at], ACCUMULATE);
+                }
+            }
+        }
+    }
+}

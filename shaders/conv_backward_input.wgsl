@@ -1,0 +1,68 @@
+// Gradient of a convolution by its input: dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n] where
+// p·stride + r - pad = h and q·stride + s - pad = w. The forward kernel's shape: images along lanes, a register
+// tile of TM maps by TX neighbouring input pixels; TX is a multiple of the stride, so which window column meets
+// which pixel is known to the compiler.
+
+@group(0) @binding(0) var<storage, read> w: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+
+// Output column of the first pixel's last window column, shifted by S to stay above zero.
+const FIRST = (PAD_X + 1 + S * STRIDE_X - S) / STRIDE_X;
+const SEGMENT = (TX - 1 + PAD_X + S * STRIDE_X) / STRIDE_X - FIRST + 1;
+const TILES_X = (W + TX - 1) / TX;
+const EXACT = C % TM == 0;
+
+@compute @workgroup_size(LANES, ROWS)
+fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let n = id.x;
+    let c0 = id.y * TM;
+    let row = id.z / TILES_X;
+    let column0 = (id.z % TILES_X) * TX;
+    if c0 >= C {
+        return;
+    }
+    var sum: array<array<f32, TX>, TM>;
+    for (var k = 0u; k < K; k++) {
+        for (var r = 0u; r < R; r++) {
+            // Below zero wraps around to a large number and fails the comparison too.
+            let p = (row + PAD_Y - r) / STRIDE_Y;
+            if (row + PAD_Y - r) % STRIDE_Y != 0 || p >= P {
+                continue;
+            }
+            let line = (k * P + p) * Q * N + n;
+            var gradients: array<f32, SEGMENT>;
+            for (var i = 0u; i < SEGMENT; i++) {
+                let q = column0 / STRIDE_X + FIRST + i - S;
+                gradients[i] = 0.0;
+                if q < Q {
+                    gradients[i] = dy[line + q * N];
+                }
+            }
+            for (var s = 0u; s < S; s++) {
+                let weights = fetch(((c0 * R + r) * S + s) * K + k, R * S * K, C - c0, local.x);
+                for (var j = 0u; j < TM; j++) {
+                    for (var t = 0u; t < TX; t++) {
+                        let offset = t + PAD_X + S * STRIDE_X - s;
+                        if offset % STRIDE_X == 0 {
+                            sum[j][t] = fma(weights[j], gradients[offset / STRIDE_X - FIRST], sum[j][t]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (var j = 0u; j < TM; j++) {
+        if EXACT || c0 + j < C {
+            for (var t = 0u; t < TX; t++) {
+                if column0 + t < W {
+                    let at = (((c0 + j) * H + row) * W + column0 + t) * N + n;
+                    if ACCUMULATE {
+                        sum[j][t] += dx[at];
+                    }
+                    dx[at] = sum[j][t];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Shapes on which the convolution kernels are compared with their twins.
+
+use super::{Conv, extent};
+use crate::kernel::{Case, Fill};
+use crate::ops::activation::Activation;
+
+/// A square convolution by the released code's size rule.
+pub(super) fn square(c: usize, size: usize, k: usize, window: usize, stride: usize, pad: usize, n: usize) -> Conv {
+    let p = extent(size, window, stride, pad).unwrap_or(0);
+    Conv {
+        c,
+        h: size,
+        w: size,
+        n,
+        k,
+        p,
+        q: p,
+        r: window,
+        s: window,
+        stride_y: stride,
+        stride_x: stride,
+        pad_y: pad,
+        pad_x: pad,
+        accumulate: false,
+        bias: true,
+        activation: Activation::Linear as usize,
+    }
+}
+
+/// Ragged extents and AlexNet's own windows in the small; every second one accumulates.
+fn shapes() -> Vec<(&'static str, Conv)> {
+    let mut oblong = square(3, 9, 5, 3, 1, 1, 24);
+    (oblong.h, oblong.p, oblong.r) = (7, 8, 2);
+    (oblong.stride_x, oblong.q, oblong.pad_x) = (2, 5, 0);
+    let mut shapes = vec![
+        ("one pixel", square(1, 1, 1, 1, 1, 0, 8)),
+        ("conv1: 11/4, hangs over", square(3, 36, 24, 11, 4, 0, 16)),
+        ("conv2: 5 pad 2", square(6, 13, 20, 5, 1, 2, 32)),
+        ("conv3: 3 pad 1", square(20, 7, 18, 3, 1, 1, 8)),
+        ("1x1, many maps", square(37, 5, 33, 1, 1, 0, 40)),
+        ("stride over the window", square(5, 11, 9, 2, 3, 0, 8)),
+        ("window as large as the map", square(9, 4, 17, 4, 1, 0, 16)),
+        ("oblong", oblong),
+    ];
+    for (index, (_, conv)) in shapes.iter_mut().enumerate() {
+        conv.accumulate = index % 2 == 1;
+        conv.bias = index % 3 != 2;
+        conv.activation = index % 3;
+    }
+    shapes
+}
+
+/// Content of a buffer that is written or added to.
+fn target(conv: &Conv) -> Fill {
+    if conv.accumulate { Fill::Normal(1.0) } else { Fill::Output }
+}
+
+fn cases(buffers: impl Fn(&Conv) -> Vec<(usize, Fill)>) -> Vec<Case> {
+    shapes().iter().map(|(name, conv)| Case::new(*name, conv.params(), buffers(conv))).collect()
+}
+
+pub(super) fn forward() -> Vec<Case> {
+    cases(|c| {
+        let (x, w) = ((c.x_count(), Fill::Normal(1.0)), (c.w_count(), Fill::Normal(0.1)));
+        vec![x, w, (c.k, Fill::Normal(1.0)), (c.y_count(), target(c))]
+    })
+}
+
+pub(super) fn backward_input() -> Vec<Case> {
+    cases(|c| {
+        let (w, dy) = ((c.w_count(), Fill::Normal(0.1)), (c.y_count(), Fill::Normal(1.0)));
+        vec![w, dy, (c.x_count(), target(c))]
+    })
+}
+
+pub(super) fn backward_filter() -> Vec<Case> {
+    cases(|c| {
+        let (x, dy) = ((c.x_count(), Fill::Normal(1.0)), (c.y_count(), Fill::Normal(1.0)));
+        vec![x, dy, (c.w_count(), target(c))]
+    })
+}

@@ -1,0 +1,167 @@
+//! Convolution of one tower's maps (paper, section 3.5): any window, stride and padding, over [C][H][W][N] maps with
+//! weights [C][R][S][K]. A layer that reads both towers runs it twice, the second time accumulating.
+
+mod cases;
+mod tiles;
+mod twins;
+
+use crate::kernel::{Kernel, Needs, Variant, read, update};
+use crate::{params, twin};
+
+params! {
+    /// One convolution, in cuDNN's letters: C·H·W maps, K filters, P·Q output pixels, R×S window, N images.
+    ///
+    /// Only padding above and to the left is named; below and to the right a window may hang over as far as `p` and
+    /// `q` say, and pixels outside count as 0.
+    pub struct Conv {
+        /// Input maps.
+        c: usize,
+        /// Input rows.
+        h: usize,
+        /// Input columns.
+        w: usize,
+        /// Images, a multiple of 8.
+        n: usize,
+        /// Filters.
+        k: usize,
+        /// Output rows.
+        p: usize,
+        /// Output columns.
+        q: usize,
+        /// Window rows.
+        r: usize,
+        /// Window columns.
+        s: usize,
+        /// Rows from one window to the next.
+        stride_y: usize,
+        /// Columns from one window to the next.
+        stride_x: usize,
+        /// Rows of zeros above.
+        pad_y: usize,
+        /// Columns of zeros to the left.
+        pad_x: usize,
+        /// Adds to what is there.
+        accumulate: bool,
+        /// Adds a bias per filter (forward only).
+        bias: bool,
+        /// [`super::activation::Activation`] applied last (forward only).
+        activation: usize,
+    }
+}
+
+impl Conv {
+    /// Multiply-adds of one pass, counting those that meet zeros beyond the edge as the paper does.
+    #[must_use]
+    pub fn macs(&self) -> u64 {
+        [self.k, self.p, self.q, self.c, self.r, self.s, self.n].iter().map(|&extent| extent as u64).product()
+    }
+
+    const fn x_count(&self) -> usize {
+        self.c * self.h * self.w * self.n
+    }
+
+    const fn w_count(&self) -> usize {
+        self.c * self.r * self.s * self.k
+    }
+
+    const fn y_count(&self) -> usize {
+        self.k * self.p * self.q * self.n
+    }
+}
+
+/// Output extent of a window moved over `input` pixels: 1 + ceil((2·pad + input − window) / stride), the rule of the
+/// released code (layer.py:1004), by which 224 pixels, window 11 and stride 4 give 55. `None` when the window is
+/// larger than the padded input.
+#[must_use]
+pub fn extent(input: usize, window: usize, stride: usize, pad: usize) -> Option<usize> {
+    Some(1 + (2 * pad + input).checked_sub(window)?.div_ceil(stride))
+}
+
+const SUBGROUP: Needs = Needs { subgroup_size: Some(8) };
+
+/// The subgroup and the plain variant of one direction: they differ in the shared source and in the tile.
+macro_rules! variants {
+    ($entry:literal, $subgroup:expr, $plain:expr, $tile:ident, $grid:path) => {
+        &[
+            Variant {
+                name: "subgroup",
+                sources: $subgroup,
+                entry: $entry,
+                tile: |p| tiles::$tile(p, true),
+                grid: $grid,
+                needs: SUBGROUP,
+            },
+            Variant {
+                name: "plain",
+                sources: $plain,
+                entry: $entry,
+                tile: |p| tiles::$tile(p, false),
+                grid: $grid,
+                needs: Needs::NONE,
+            },
+        ]
+    };
+}
+
+const ACTIVATION: &str = include_str!("../../../shaders/common/activation.wgsl");
+const FETCH_SUBGROUP: &str = include_str!("../../../shaders/common/fetch_subgroup.wgsl");
+const FETCH_PLAIN: &str = include_str!("../../../shaders/common/fetch_plain.wgsl");
+const REDUCE_SUBGROUP: &str = include_str!("../../../shaders/common/reduce_subgroup.wgsl");
+const REDUCE_PLAIN: &str = include_str!("../../../shaders/common/reduce_plain.wgsl");
+const FORWARD_SOURCE: &str = include_str!("../../../shaders/conv.wgsl");
+const BACKWARD_INPUT_SOURCE: &str = include_str!("../../../shaders/conv_backward_input.wgsl");
+const BACKWARD_FILTER_SOURCE: &str = include_str!("../../../shaders/conv_backward_filter.wgsl");
+
+/// y = f(w ∗ x + b), or y = f(y + w ∗ x + b) where it accumulates.
+pub static FORWARD: Kernel = Kernel {
+    name: "conv.forward",
+    doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
+    bindings: &[read("x"), read("w"), read("b"), update("y")],
+    variants: variants!(
+        "forward",
+        &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
+        &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE],
+        forward,
+        tiles::forward_grid
+    ),
+    twin: twin!(twins::forward),
+    cases: cases::forward,
+    tolerance: 3e-6, // sums of up to some thousand products in f32: a few units in the last place of the output's scale
+    flops: |p| 2 * Conv::of(p).macs(),
+};
+
+/// dx = gradient of the loss by the input.
+pub static BACKWARD_INPUT: Kernel = Kernel {
+    name: "conv.backward_input",
+    doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
+    bindings: &[read("w"), read("dy"), update("dx")],
+    variants: variants!(
+        "backward_input",
+        &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
+        &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
+        backward_input,
+        tiles::backward_input_grid
+    ),
+    twin: twin!(twins::backward_input),
+    cases: cases::backward_input,
+    tolerance: 3e-6, // as forward
+    flops: |p| 2 * Conv::of(p).macs(),
+};
+
+/// dw = gradient of the loss by the filters, summed over the batch.
+pub static BACKWARD_FILTER: Kernel = Kernel {
+    name: "conv.backward_filter",
+    doc: "dw[c][r][s][k] = sum over p, q, n of x[c][p·stride+r-pad][q·stride+s-pad][n] dy[k][p][q][n]",
+    bindings: &[read("x"), read("dy"), update("dw")],
+    variants: variants!(
+        "backward_filter",
+        &[REDUCE_SUBGROUP, BACKWARD_FILTER_SOURCE],
+        &[REDUCE_PLAIN, BACKWARD_FILTER_SOURCE],
+        backward_filter,
+        tiles::backward_filter_grid
+    ),
+    twin: twin!(twins::backward_filter),
+    cases: cases::backward_filter,
+    tolerance: 1e-5, // sums over all pixels and images, one long chain a lane
+    flops: |p| 2 * Conv::of(p).macs(),
+};

@@ -1,0 +1,93 @@
+//! Register tiles and grids of the convolution kernels.
+//!
+//! Larger tiles load less a multiplication and compile longer: what is unrolled (tile × window columns) stays under
+//! a budget that keeps the slowest driver's compiler under three seconds; small work gets the small budget.
+
+use super::Conv;
+use crate::kernel::{Grid, Params};
+
+/// Constants of a tile.
+type Tile = Vec<(&'static str, usize)>;
+
+/// Invocations of a plain workgroup.
+const WORKGROUP: usize = 64;
+
+/// Multiply-adds a large tile is worth compiling for.
+const LARGE: u64 = 300_000_000;
+
+/// Lanes along images and rows of tiles in a workgroup.
+fn lanes(n: usize, subgroup: bool) -> (usize, usize) {
+    if subgroup {
+        return (8, 1);
+    }
+    let lanes = [32, 16].into_iter().find(|lanes| n.is_multiple_of(*lanes)).unwrap_or(8);
+    (lanes, WORKGROUP / lanes)
+}
+
+/// Multiply-adds that one trip of the innermost loop may be unrolled to, and the most accumulators.
+fn budget(conv: &Conv, subgroup: bool) -> (usize, usize) {
+    match (subgroup, conv.macs() >= LARGE) {
+        (true, true) => (1150, 224),
+        (true, false) => (400, 72),
+        // A GPU keeps the tile in registers only while there are few.
+        (false, _) => (400, 64),
+    }
+}
+
+/// Filters (or maps) and neighbouring pixels of a tile: as many pixels as divide `extent` evenly, in multiples of
+/// `step`.
+fn tile(
+    outer: usize,
+    extent: usize,
+    window: usize,
+    step: usize,
+    budget: (usize, usize),
+    subgroup: bool,
+) -> (usize, usize) {
+    let height = if subgroup && outer > 8 && budget.1 > 100 { 16 } else { 8 };
+    let most = (budget.0 / (height * window)).min(budget.1 / height).max(1);
+    let tiles = extent.div_ceil(most.max(step));
+    (height, extent.div_ceil(tiles).next_multiple_of(step))
+}
+
+pub(super) fn forward(params: &Params, subgroup: bool) -> Tile {
+    let conv = Conv::of(params);
+    let (lanes, rows) = lanes(conv.n, subgroup);
+    let (tm, tq) = tile(conv.k, conv.q, conv.s, 1, budget(&conv, subgroup), subgroup);
+    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tq", tq)]
+}
+
+pub(super) fn forward_grid(params: &Params) -> Grid {
+    let conv = Conv::of(params);
+    let across = conv.q.div_ceil(params.get("tq"));
+    Grid::Tiles([conv.n, conv.k.div_ceil(params.get("tm")), conv.p * across])
+}
+
+pub(super) fn backward_input(params: &Params, subgroup: bool) -> Tile {
+    let conv = Conv::of(params);
+    let (lanes, rows) = lanes(conv.n, subgroup);
+    let (tm, tx) =
+        tile(conv.c, conv.w, conv.s.div_ceil(conv.stride_x), conv.stride_x, budget(&conv, subgroup), subgroup);
+    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tx", tx)]
+}
+
+pub(super) fn backward_input_grid(params: &Params) -> Grid {
+    let conv = Conv::of(params);
+    let across = conv.w.div_ceil(params.get("tx"));
+    Grid::Tiles([conv.n, conv.c.div_ceil(params.get("tm")), conv.h * across])
+}
+
+pub(super) fn backward_filter(params: &Params, subgroup: bool) -> Tile {
+    let conv = Conv::of(params);
+    let (lanes, _) = lanes(conv.n, subgroup);
+    let most = if subgroup && conv.macs() >= LARGE { 192 } else { 64 };
+    let tk = if most > 100 && conv.s <= 3 { 16 } else { 8 };
+    let tc = (most / (tk * conv.s)).clamp(1, 4).min(conv.c);
+    vec![("lanes", lanes), ("tc", tc), ("tk", tk)]
+}
+
+pub(super) fn backward_filter_grid(params: &Params) -> Grid {
+    let conv = Conv::of(params);
+    let lanes: usize = params.get("lanes");
+    Grid::Tiles([conv.c.div_ceil(params.get("tc")) * lanes, conv.r, conv.k.div_ceil(params.get("tk"))])
+}

@@ -1,0 +1,294 @@
+//! Matrix products of the fully connected layers (paper, section 3.5): weights [inputs][outputs], maps
+//! [features][N]. A layer that reads both towers runs them once for each, accumulating.
+
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, read, update};
+use crate::ops::activation::Activation;
+use crate::tensor::Real;
+use crate::{params, twin};
+
+params! {
+    /// One product, in the letters of BLAS: m outputs, k inputs, n images.
+    pub struct Gemm {
+        /// Outputs of the layer.
+        m: usize,
+        /// Inputs of the layer.
+        k: usize,
+        /// Images, a multiple of 8.
+        n: usize,
+        /// Adds to what is there.
+        accumulate: bool,
+        /// Adds a bias per output (forward only).
+        bias: bool,
+        /// [`Activation`] applied last (forward only).
+        activation: usize,
+        /// Whether the product is the gradient by input, whose rows are inputs.
+        by_input: bool,
+    }
+}
+
+impl Gemm {
+    /// Multiply-adds.
+    #[must_use]
+    pub fn macs(&self) -> u64 {
+        self.m as u64 * self.k as u64 * self.n as u64
+    }
+}
+
+const SUBGROUP: Needs = Needs { subgroup_size: Some(8) };
+const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
+const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
+const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
+const ROW_SUBGROUP: &str = include_str!("../../shaders/common/row_subgroup.wgsl");
+const ROW_PLAIN: &str = include_str!("../../shaders/common/row_plain.wgsl");
+const SOURCE: &str = include_str!("../../shaders/gemm.wgsl");
+const WEIGHTS_SOURCE: &str = include_str!("../../shaders/gemm_backward_weights.wgsl");
+
+/// The subgroup and the plain variant of one direction.
+macro_rules! variants {
+    ($entry:literal, $subgroup:expr, $plain:expr, $tile:ident, $grid:path) => {
+        &[
+            Variant {
+                name: "subgroup",
+                sources: $subgroup,
+                entry: $entry,
+                tile: |p| $tile(p, true),
+                grid: $grid,
+                needs: SUBGROUP,
+            },
+            Variant {
+                name: "plain",
+                sources: $plain,
+                entry: $entry,
+                tile: |p| $tile(p, false),
+                grid: $grid,
+                needs: Needs::NONE,
+            },
+        ]
+    };
+}
+
+/// y = f(wᵀx + b), or y = f(y + wᵀx + b) where it accumulates.
+pub static FORWARD: Kernel = Kernel {
+    name: "gemm.forward",
+    doc: "y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m])",
+    bindings: &[read("x"), read("w"), read("b"), update("y")],
+    variants: variants!(
+        "forward",
+        &[FETCH_SUBGROUP, ACTIVATION, SOURCE],
+        &[FETCH_PLAIN, ACTIVATION, SOURCE],
+        tile,
+        grid
+    ),
+    twin: twin!(forward),
+    cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.k * g.m), fill(g.m), target(g, g.m * g.n)]),
+    tolerance: 3e-6, // sums of some hundred products in f32
+    flops: |p| 2 * Gemm::of(p).macs(),
+};
+
+/// dx = w dy.
+pub static BACKWARD_INPUT: Kernel = Kernel {
+    name: "gemm.backward_input",
+    doc: "dx[k][n] = sum over m of w[k][m] dy[m][n]",
+    bindings: &[read("w"), read("dy"), update("dx")],
+    variants: variants!(
+        "backward_input",
+        &[FETCH_SUBGROUP, ACTIVATION, SOURCE],
+        &[FETCH_PLAIN, ACTIVATION, SOURCE],
+        tile,
+        grid
+    ),
+    twin: twin!(backward_input),
+    cases: || cases(true, |g| vec![fill(g.k * g.m), fill(g.m * g.n), target(g, g.k * g.n)]),
+    tolerance: 3e-6, // as forward
+    flops: |p| 2 * Gemm::of(p).macs(),
+};
+
+/// dw = x dyᵀ, summed over the batch.
+pub static BACKWARD_WEIGHTS: Kernel = Kernel {
+    name: "gemm.backward_weights",
+    doc: "dw[k][m] = sum over n of x[k][n] dy[m][n]",
+    bindings: &[read("x"), read("dy"), update("dw")],
+    variants: variants!(
+        "backward_weights",
+        &[ROW_SUBGROUP, WEIGHTS_SOURCE],
+        &[ROW_PLAIN, WEIGHTS_SOURCE],
+        weights_tile,
+        weights_grid
+    ),
+    twin: twin!(backward_weights),
+    cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.m * g.n), target(g, g.k * g.m)]),
+    tolerance: 3e-6, // sums over the batch
+    flops: |p| 2 * Gemm::of(p).macs(),
+};
+
+/// Images (or outputs) a lane takes: as many as leave no lane without.
+fn per_lane(extent: usize, lanes: usize) -> usize {
+    [4, 2].into_iter().find(|count| extent.is_multiple_of(lanes * count)).unwrap_or(1)
+}
+
+fn tile(params: &Params, subgroup: bool) -> Vec<(&'static str, usize)> {
+    let n: usize = params.get("n");
+    let lanes = if subgroup || n % 16 != 0 { 8 } else { 16 };
+    let rows = if subgroup { 1 } else { 64 / lanes };
+    let tm = if subgroup { 16 } else { 8 };
+    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", per_lane(n, lanes))]
+}
+
+fn grid(params: &Params) -> Grid {
+    let gemm = Gemm::of(params);
+    let features = if gemm.by_input { gemm.k } else { gemm.m };
+    Grid::Tiles([gemm.n / params.get::<usize>("tn"), features.div_ceil(params.get("tm")), 1])
+}
+
+fn weights_tile(_: &Params, subgroup: bool) -> Vec<(&'static str, usize)> {
+    let (lanes, rows) = if subgroup { (8, 1) } else { (32, 2) };
+    vec![("lanes", lanes), ("rows", rows), ("tk", 8), ("tg", 4)]
+}
+
+fn weights_grid(params: &Params) -> Grid {
+    let gemm = Gemm::of(params);
+    let (lanes, outputs): (usize, usize) = (params.get("lanes"), params.get("tg"));
+    Grid::Tiles([gemm.m.div_ceil(lanes * outputs) * lanes, gemm.k.div_ceil(params.get("tk")), 1])
+}
+
+fn fill(count: usize) -> (usize, Fill) {
+    (count, Fill::Normal(0.3))
+}
+
+fn target(gemm: &Gemm, count: usize) -> (usize, Fill) {
+    (count, if gemm.accumulate { Fill::Normal(1.0) } else { Fill::Output })
+}
+
+fn cases(by_input: bool, buffers: fn(&Gemm) -> Vec<(usize, Fill)>) -> Vec<Case> {
+    let shapes = [
+        ("one neuron", (1, 1, 8)),
+        ("fc6, ragged", (67, 230, 24)),
+        ("fc7, whole tiles", (64, 128, 32)),
+        ("fc8: 10 classes", (10, 96, 128)),
+        ("many images", (33, 41, 160)),
+    ];
+    let case = |(index, (name, (m, k, n))): (usize, (&str, (usize, usize, usize)))| {
+        let (accumulate, bias) = (index % 2 == 1, index % 3 != 2);
+        let gemm = Gemm { m, k, n, accumulate, bias, activation: index % 3, by_input };
+        Case::new(name, gemm.params(), buffers(&gemm))
+    };
+    shapes.into_iter().enumerate().map(case).collect()
+}
+
+/// out[i] += factor · row[i].
+#[inline(always)]
+fn axpy<T: Real>(out: &mut [T], factor: T, row: &[T]) {
+    for (out, &value) in out.iter_mut().zip(row) {
+        *out = factor.mul_add(value, *out);
+    }
+}
+
+/// Rows that are computed side by side, so that each row of the other operand is read once for all of them.
+const ROWS: usize = 16;
+
+fn forward<T: Real>(mut args: Args<T>) {
+    let gemm = Gemm::of(args.params);
+    let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
+    let activation = Activation::of(gemm.activation);
+    for_each_chunk(
+        y,
+        ROWS * gemm.n,
+        #[inline(always)]
+        |index, y| {
+            let m0 = index * ROWS;
+            if !gemm.accumulate {
+                y.fill(T::zero());
+            }
+            for (k, x) in x.chunks_exact(gemm.n).enumerate() {
+                for (j, y) in y.chunks_exact_mut(gemm.n).enumerate() {
+                    axpy(y, w[k * gemm.m + m0 + j], x);
+                }
+            }
+            for (j, y) in y.chunks_exact_mut(gemm.n).enumerate() {
+                let bias = if gemm.bias { b[m0 + j] } else { T::zero() };
+                y.iter_mut().for_each(|y| *y = activation.apply(*y + bias));
+            }
+        },
+    );
+}
+
+fn backward_input<T: Real>(mut args: Args<T>) {
+    let gemm = Gemm::of(args.params);
+    let (w, dy, dx) = (args.read(), args.read(), args.write());
+    for_each_chunk(
+        dx,
+        ROWS * gemm.n,
+        #[inline(always)]
+        |index, dx| {
+            let k0 = index * ROWS;
+            if !gemm.accumulate {
+                dx.fill(T::zero());
+            }
+            for (m, dy) in dy.chunks_exact(gemm.n).enumerate() {
+                for (j, dx) in dx.chunks_exact_mut(gemm.n).enumerate() {
+                    axpy(dx, w[(k0 + j) * gemm.m + m], dy);
+                }
+            }
+        },
+    );
+}
+
+fn backward_weights<T: Real>(mut args: Args<T>) {
+    let gemm = Gemm::of(args.params);
+    let (x, dy, dw) = (args.read(), args.read(), args.write());
+    // One chunk: all outputs of some inputs, so that each gradient row is read once for all of them.
+    for_each_chunk(
+        dw,
+        ROWS * gemm.m,
+        #[inline(always)]
+        |index, dw| {
+            for (m, dy) in dy.chunks_exact(gemm.n).enumerate() {
+                for (j, dw) in dw.chunks_exact_mut(gemm.m).enumerate() {
+                    let sum = dot(&x[(index * ROWS + j) * gemm.n..][..gemm.n], dy);
+                    dw[m] = if gemm.accumulate { sum + dw[m] } else { sum };
+                }
+            }
+        },
+    );
+}
+
+/// Sum of products in 8 lanes, then over the lanes in order.
+#[inline(always)]
+fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut lanes = [T::zero(); 8];
+    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane = a.mul_add(b, *lane);
+        }
+    }
+    lanes.into_iter().fold(T::zero(), |a, b| a + b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Arg;
+
+    fn run(kernel: &Kernel, params: &Params, inputs: &[&[f64]], count: usize) -> Vec<f64> {
+        let mut out = vec![f64::NAN; count];
+        let mut buffers: Vec<Arg<f64>> = inputs.iter().map(|values| Arg::Read(values)).collect();
+        buffers.push(Arg::Write(&mut out));
+        (kernel.twin.f64)(Args::new(params, buffers));
+        out
+    }
+
+    /// 2 inputs, 2 outputs, 8 images that are all alike: the products by hand.
+    #[test]
+    fn three_forms_by_hand() {
+        let gemm = |by_input| Gemm { m: 2, k: 2, n: 8, accumulate: false, bias: true, activation: 0, by_input };
+        let rows = |a: f64, b: f64| [[a; 8], [b; 8]].concat();
+        let (w, x, dy) = ([1.0, 2.0, 3.0, 4.0], rows(5.0, 6.0), rows(0.5, -1.0));
+        let p = gemm(false).params();
+        let y = run(&FORWARD, &p, &[&x, &w, &[10.0, 20.0]], 16);
+        assert_eq!(y, rows(1.0 * 5.0 + 3.0 * 6.0 + 10.0, 2.0 * 5.0 + 4.0 * 6.0 + 20.0));
+        let dx = run(&BACKWARD_INPUT, &gemm(true).params(), &[&w, &dy], 16);
+        assert_eq!(dx, rows(0.5 - 2.0, 1.5 - 4.0));
+        let dw = run(&BACKWARD_WEIGHTS, &p, &[&x, &dy], 4);
+        assert_eq!(dw, [8.0 * 2.5, 8.0 * -5.0, 8.0 * 3.0, 8.0 * -6.0]);
+    }
+}
