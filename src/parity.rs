@@ -87,8 +87,8 @@ pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) 
         let rms = (want.iter().map(|w| w * w).sum::<f64>() / want.len().max(1) as f64).sqrt();
         for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
             let error = relative(f64::from(got), want, rms);
-            // `!(<=)` so that a NaN becomes the worst and stays it.
-            if !worst.error.is_nan() && !(error <= worst.error) {
+            // A NaN becomes the worst and stays it.
+            if !worst.error.is_nan() && (error.is_nan() || error > worst.error) {
                 let place = format!("{}[{i}]", binding.name);
                 worst = Finding { error, place, values: (f64::from(got), want) };
             }

@@ -2,7 +2,9 @@
 //!
 //! After a contraction it runs in that kernel's epilogue; on its own where the released code has it after pooling.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read, write};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, write};
+use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot};
+use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -23,6 +25,18 @@ impl Activation {
     #[must_use]
     pub fn of(parameter: usize) -> Self {
         [Self::Linear, Self::Relu, Self::Tanh][parameter]
+    }
+
+    /// As model files write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        ["linear", "relu", "tanh"][self as usize]
+    }
+
+    /// `, relu` behind the description of a layer that has it in its epilogue.
+    #[must_use]
+    pub fn suffix(self) -> String {
+        if self == Self::Linear { String::new() } else { format!(", {}", self.name()) }
     }
 
     /// y = f(x); NaN passes through.
@@ -93,7 +107,7 @@ pub static BACKWARD: Kernel = Kernel {
         grid: |p| Grid::Linear(p.get::<usize>("count") / 4),
         needs: Needs::NONE,
     }],
-    twin: twin!(backward),
+    twin: twin!(gradient),
     cases: || cases(|n| vec![(n, Fill::Integers(3)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
     tolerance: 1e-6, // one or two roundings
     flops: |p| 2 * p.get::<usize>("count") as u64,
@@ -115,7 +129,7 @@ fn forward<T: Real>(mut args: Args<T>) {
     for_each_chunk(y, CHUNK, |i, y| y.iter_mut().zip(&x[i * CHUNK..]).for_each(|(y, &x)| *y = f.apply(x)));
 }
 
-fn backward<T: Real>(mut args: Args<T>) {
+fn gradient<T: Real>(mut args: Args<T>) {
     let f = Activation::of(Shape::of(args.params).activation);
     let (y, dy, dx) = (args.read(), args.read(), args.write());
     for_each_chunk(dx, CHUNK, |i, dx| {
@@ -124,8 +138,38 @@ fn backward<T: Real>(mut args: Args<T>) {
     });
 }
 
-/// Parameters for a map of `count` elements.
-#[must_use]
-pub fn params(count: usize, activation: Activation) -> Params {
-    Shape { count, activation: activation as usize }.params()
+/// Records the gradient through a neuron whose output is `y`; dy itself where the neuron is linear.
+pub fn backward(r: &mut Recorder, site: &Site, f: Activation, y: (Slot, Maps), dy: Slot) -> Slot {
+    if f == Activation::Linear {
+        return dy;
+    }
+    let dx = map_slot(r, site, "dz", y.1);
+    let shape = Shape { count: y.1.count() * site.images, activation: f as usize };
+    r.run(&BACKWARD, shape.params(), &[y.0, dy, dx]);
+    dx
+}
+
+/// A neuron on its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActivationLayer(pub Activation);
+
+impl Layer for ActivationLayer {
+    fn describe(&self) -> String {
+        self.0.name().into()
+    }
+
+    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
+        x.first().copied().ok_or_else(|| "it has no input".into())
+    }
+
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], _: &[Slot], y: Maps, _: bool) -> Slot {
+        let out = map_slot(r, site, "y", y);
+        let shape = Shape { count: y.count() * site.images, activation: self.0 as usize };
+        r.run(&FORWARD, shape.params(), &[x[0].0, out]);
+        out
+    }
+
+    fn backward(&self, r: &mut Recorder, site: &Site, saved: &Saved, dy: Slot, wants_dx: bool) -> Vec<Slot> {
+        if wants_dx { vec![backward(r, site, self.0, saved.y, dy)] } else { Vec::new() }
+    }
 }

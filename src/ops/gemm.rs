@@ -128,7 +128,7 @@ fn per_lane(extent: usize, lanes: usize) -> usize {
 
 fn tile(params: &Params, subgroup: bool) -> Vec<(&'static str, usize)> {
     let n: usize = params.get("n");
-    let lanes = if subgroup || n % 16 != 0 { 8 } else { 16 };
+    let lanes = if subgroup || !n.is_multiple_of(16) { 8 } else { 16 };
     let rows = if subgroup { 1 } else { 64 / lanes };
     let tm = if subgroup { 16 } else { 8 };
     vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", per_lane(n, lanes))]

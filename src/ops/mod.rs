@@ -2,7 +2,9 @@
 
 pub mod activation;
 pub mod conv;
+pub mod fc;
 pub mod gemm;
+pub mod layer;
 
 use crate::kernel::Kernel;
 

@@ -2,8 +2,11 @@
 //! weights [C][R][S][K]. A layer that reads both towers runs it twice, the second time accumulating.
 
 mod cases;
+mod layer;
 mod tiles;
 mod twins;
+
+pub use self::layer::ConvLayer;
 
 use crate::kernel::{Kernel, Needs, Variant, read, update};
 use crate::{params, twin};

@@ -1,0 +1,136 @@
+//! What a layer is to the lowering: a rule for shapes, some weights, and two recordings.
+//!
+//! A layer object is one tower's share: a convolution of 96 filters over two towers is two objects of 48. It never
+//! knows devices; it records kernels over slots.
+
+use crate::program::{Recorder, Slot, Tower};
+
+/// Extents of one tower's maps for one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Maps {
+    /// C: maps, or features of a fully connected layer.
+    pub maps: usize,
+    /// H.
+    pub height: usize,
+    /// W.
+    pub width: usize,
+}
+
+impl Maps {
+    /// Maps of a fully connected layer: one pixel each.
+    #[must_use]
+    pub const fn flat(maps: usize) -> Self {
+        Self { maps, height: 1, width: 1 }
+    }
+
+    /// Pixels of one map.
+    #[must_use]
+    pub const fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Numbers for one image.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.maps * self.pixels()
+    }
+}
+
+impl std::fmt::Display for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}×{}×{}", self.maps, self.height, self.width)
+    }
+}
+
+/// How trained values begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Normal numbers with this standard deviation.
+    Normal(f32),
+    /// All the same.
+    Constant(f32),
+}
+
+/// A trained tensor of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightSpec {
+    /// `weights` or `bias`; a further matrix for another tower's maps is told apart by the lowering.
+    pub kind: WeightKind,
+    /// Extents, outputs innermost.
+    pub shape: Vec<usize>,
+    /// Initial values.
+    pub init: Init,
+}
+
+/// Weights and biases have rates of their own, and biases no decay (spec, section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightKind {
+    /// A matrix over the maps of the layer's input `0`, `1`, …
+    Weights(usize),
+    /// One value a filter.
+    Bias,
+}
+
+/// Where and for how many images a layer is recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// For slot names, for example `conv1.a`.
+    pub name: &'a str,
+    /// The layer's name without the tower: what its random numbers are keyed by.
+    pub layer: &'a str,
+    /// The tower.
+    pub tower: Tower,
+    /// How many towers share the layer, and which share this is.
+    pub share: (usize, usize),
+    /// N.
+    pub images: usize,
+    /// The per-step words.
+    pub step: Slot,
+}
+
+/// What backward needs of forward.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved<'a> {
+    /// Inputs and their shapes, own tower first.
+    pub x: &'a [(Slot, Maps)],
+    /// Weights, in the order of [`Layer::weights`].
+    pub w: &'a [Slot],
+    /// Where the gradient of each weight goes; `None` for a frozen one.
+    pub dw: &'a [Option<Slot>],
+    /// The output and its shape.
+    pub y: (Slot, Maps),
+}
+
+/// One tower's share of a layer.
+pub trait Layer: Send + Sync + std::fmt::Debug {
+    /// What it is, for listings: `conv 11×11/4, relu`.
+    fn describe(&self) -> String;
+
+    /// Shape of the output.
+    ///
+    /// # Errors
+    /// Why these inputs do not fit.
+    fn output(&self, x: &[Maps]) -> Result<Maps, String>;
+
+    /// Trained tensors, given the inputs; none unless said.
+    fn weights(&self, _x: &[Maps]) -> Vec<WeightSpec> {
+        Vec::new()
+    }
+
+    /// Multiply-adds of a forward pass for one image; 0 for layers without weights.
+    fn macs(&self, _x: &[Maps], _y: Maps) -> u64 {
+        0
+    }
+
+    /// Records the forward pass; `training` draws dropout masks.
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], w: &[Slot], y: Maps, training: bool) -> Slot;
+
+    /// Records the backward pass: gradients of weights first, then, where `wants_dx`, one dx for each x.
+    fn backward(&self, r: &mut Recorder, site: &Site, saved: &Saved, dy: Slot, wants_dx: bool) -> Vec<Slot>;
+}
+
+/// Declares a map slot of `maps` for a site.
+pub fn map_slot(r: &mut Recorder, site: &Site, what: &str, maps: Maps) -> Slot {
+    let shape = vec![maps.maps, maps.height, maps.width, site.images];
+    r.map(format!("{}.{what}", site.name), shape, crate::program::Home::Tower(site.tower))
+}
