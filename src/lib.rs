@@ -1,2 +1,3 @@
+pub mod data;
 pub mod random;
 pub mod tensor;
