@@ -60,3 +60,34 @@ fn found(names: &[String]) -> String {
     let more = names.len().saturating_sub(SHOWN);
     if more == 0 { format!("the folder holds {shown}") } else { format!("the folder holds {shown} and {more} more") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::testing::{folder, png, refusal};
+
+    #[test]
+    fn anything_else_is_described_with_what_is_accepted() {
+        let accepted = ["CIFAR-10 binary folder", "train/<class>/*", "bundled sample"];
+        let empty = folder([]);
+        let other = folder(["a.txt", "b.txt", "c.txt", "d.txt", "e.txt"].map(|name| (name, Vec::new())));
+        let cases = [
+            (refusal(empty.path()), "the folder is empty"),
+            (refusal(other.path()), "the folder holds a.txt, b.txt, c.txt, d.txt and 1 more"),
+            (refusal(&other.path().join("a.txt")), "it is a file, not a folder"),
+        ];
+        for (message, found) in cases {
+            assert!(message.contains(found), "{message}");
+            assert!(accepted.iter().all(|layout| message.contains(layout)), "{message}");
+        }
+        let missing = refusal(&other.path().join("nowhere"));
+        assert!(missing.contains("nowhere: cannot be read"), "{missing}");
+    }
+
+    #[test]
+    fn a_data_set_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync + Clone>(_: &T) {}
+        let root = folder([("train/a/1.png", png(4, 4, [1; 3])), ("val/a/1.png", png(4, 4, [1; 3]))]);
+        shared(&Dataset::open(Some(root.path()), 4).unwrap());
+    }
+}

@@ -149,3 +149,151 @@ fn png_is_complete(bytes: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const QUADRANTS: [[u8; 3]; 4] = [[220, 40, 30], [40, 180, 60], [30, 60, 200], [240, 230, 80]];
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images").join(name)
+    }
+
+    fn encoded(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
+        let noise = |x: u32, y: u32| image::Rgb([x * 37, y * 59, x * y * 7].map(|value| value as u8));
+        let mut bytes = Cursor::new(Vec::new());
+        RgbImage::from_fn(width, height, noise).write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// The middle of each quadrant, row by row.
+    fn quadrants(image: &Image) -> [[u8; 3]; 4] {
+        [(1, 1), (3, 1), (1, 3), (3, 3)].map(|(x, y)| {
+            let at = (image.height * y / 4 * image.width + image.width * x / 4) * 3;
+            [image.rgb[at], image.rgb[at + 1], image.rgb[at + 2]]
+        })
+    }
+
+    fn assert_colours(name: &str, expected: [[u8; 3]; 4], tolerance: u8) {
+        let image = Image::read(&fixture(name)).unwrap();
+        assert_eq!((image.width, image.height, image.rgb.len()), (48, 32, 48 * 32 * 3), "{name}");
+        let found = quadrants(&image);
+        let near = found.as_flattened().iter().zip(expected.as_flattened()).all(|(a, b)| a.abs_diff(*b) <= tolerance);
+        assert!(near, "{name}: {found:?}, expected {expected:?}");
+    }
+
+    #[test]
+    fn every_kind_of_colour_decodes_to_rgb() {
+        assert_colours("rgb.jpg", QUADRANTS, 2);
+        assert_colours("progressive.jpg", QUADRANTS, 4);
+        assert_colours("cmyk.jpg", QUADRANTS, 4);
+        assert_colours("ycck.jpg", QUADRANTS, 4);
+        assert_colours("palette.png", QUADRANTS, 0);
+        assert_colours("rgb16.png", QUADRANTS, 0);
+        assert_colours("grey.jpg", [[93; 3], [124; 3], [67; 3], [216; 3]], 2);
+        assert_colours("alpha.png", [QUADRANTS[0], [255; 3], [142, 157, 227], QUADRANTS[3]], 0);
+    }
+
+    #[test]
+    fn photographs_stand_upright() {
+        let image = Image::read(&fixture("rotated.jpg")).unwrap();
+        assert_eq!((image.width, image.height), (32, 48));
+        let expected = [2, 0, 3, 1].map(|quadrant| QUADRANTS[quadrant]);
+        let found = quadrants(&image);
+        assert!(
+            found.as_flattened().iter().zip(expected.as_flattened()).all(|(a, b)| a.abs_diff(*b) <= 2),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_content_decides_not_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n02105855_2933.JPEG");
+        fs::write(&path, encoded(5, 4, ImageFormat::Png)).unwrap();
+        assert_eq!(decode_file(&path, 4).unwrap().len(), 48);
+    }
+
+    #[test]
+    fn the_decoder_alone_would_not_notice_a_cut_jpeg() {
+        let bytes = encoded(64, 64, ImageFormat::Jpeg);
+        assert!(decode_pixels(&bytes[..bytes.len() / 2], ImageFormat::Jpeg).is_ok());
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        let files = [
+            encoded(64, 48, ImageFormat::Jpeg),
+            encoded(20, 30, ImageFormat::Png),
+            fs::read(fixture("progressive.jpg")).unwrap(),
+            fs::read(fixture("rotated.jpg")).unwrap(),
+        ];
+        for whole in files {
+            assert!(Image::decode("whole", &whole).is_ok());
+            // Fewer than 8 bytes are not known as an image of any kind.
+            for length in 8..whole.len() {
+                let error = Image::decode("cut.jpg", &whole[..length]).unwrap_err();
+                assert!(matches!(error, ImageError::Truncated(_)), "{length} of {}: {error}", whole.len());
+            }
+            let longer = [whole.as_slice(), b"trailing"].concat();
+            assert!(Image::decode("longer", &longer).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_is_named_and_refused() {
+        let message = |bytes: &[u8]| Image::decode("folder/x.jpg", bytes).unwrap_err().to_string();
+        assert!(message(b"").contains("folder/x.jpg: is empty"));
+        assert!(message(b"<html>not found</html>").contains("folder/x.jpg: is not a JPEG or PNG"));
+        assert!(message(b"GIF89a\x01\x00\x01\x00").contains("is not a JPEG or PNG"));
+        assert!(message(&encoded(1, 9, ImageFormat::Png)).contains("is 1x9 pixels"));
+        assert!(message(&encoded(9, 1, ImageFormat::Jpeg)).contains("is 9x1 pixels"));
+        let mut damaged = encoded(20, 20, ImageFormat::Png);
+        damaged[60] ^= 0xFF;
+        assert!(message(&damaged).contains("folder/x.jpg: is damaged"));
+        let missing = Image::read(Path::new("no/such.png")).unwrap_err().to_string();
+        assert!(missing.contains("no/such.png") && missing.contains("cannot be read"), "{missing}");
+    }
+
+    /// Headers that promise more than may be had must be refused before anything is allocated for them.
+    #[test]
+    fn decompression_bombs_are_refused() {
+        let mut png = encoded(2, 2, ImageFormat::Png);
+        let mut promise = |width: u32, height: u32| {
+            png[16..20].copy_from_slice(&width.to_be_bytes());
+            png[20..24].copy_from_slice(&height.to_be_bytes());
+            let sum = crc32(&png[12..29]);
+            png[29..33].copy_from_slice(&sum.to_be_bytes());
+            Image::decode("bomb.png", &png).unwrap_err()
+        };
+        for (width, height) in [(MAX_SIDE + 1, 2), (2, MAX_SIDE + 1), (MAX_SIDE, MAX_SIDE)] {
+            let error = promise(width, height);
+            assert!(matches!(error, ImageError::TooLarge(..)), "{width}x{height}: {error}");
+        }
+        let mut jpeg = encoded(8, 8, ImageFormat::Jpeg);
+        let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF]);
+        let error = Image::decode("bomb.jpg", &jpeg).unwrap_err();
+        assert!(matches!(error, ImageError::TooLarge(..)), "{error}");
+    }
+
+    /// The checksum of a PNG chunk.
+    fn crc32(bytes: &[u8]) -> u32 {
+        let step = |sum: u32, _| if sum & 1 == 1 { sum >> 1 ^ 0xEDB8_8320 } else { sum >> 1 };
+        !bytes.iter().fold(u32::MAX, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), step))
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_damage_never_panics(at in 0_usize..600, value: u8, kind in 0..3) {
+            let mut bytes = fs::read(fixture(["cmyk.jpg", "progressive.jpg", "palette.png"][kind as usize])).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = value;
+            let _ = Image::decode("damaged", &bytes);
+        }
+    }
+}

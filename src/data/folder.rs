@@ -86,3 +86,51 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     paths.sort_unstable();
     Ok(paths)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::testing::{folder as files, png, refusal};
+
+    fn image() -> Vec<u8> {
+        png(6, 4, [10, 20, 30])
+    }
+
+    #[test]
+    fn classes_are_sorted_and_files_of_other_kinds_passed_over() {
+        let root = files([
+            ("train/dog/2.PNG", image()),
+            ("train/dog/1.JPEG", image()),
+            ("train/dog/.hidden.png", Vec::new()),
+            ("train/dog/notes.txt", Vec::new()),
+            ("train/cat/b.jpg", png(2, 2, [200, 0, 0])),
+            ("train/README", Vec::new()),
+            ("val/dog/1.Jpg", image()),
+        ]);
+        let data = Dataset::open(Some(root.path()), 5).unwrap();
+        assert_eq!(data.classes, ["cat", "dog"]);
+        let described: Vec<(u32, String)> = (0..data.train.len())
+            .map(|i| (data.train.label(i), data.train.name(i).rsplit(['/', '\\']).next().unwrap().to_owned()))
+            .collect();
+        assert_eq!(described, [(0, "b.jpg".into()), (1, "1.JPEG".into()), (1, "2.PNG".into())]);
+        assert_eq!((data.validation.len(), data.validation.label(0)), (1, 1));
+        assert_eq!(data.train.decode(0).unwrap(), [200, 0, 0].repeat(25));
+        assert_eq!(data.train.decode(1).unwrap(), [10, 20, 30].repeat(25));
+    }
+
+    #[test]
+    fn wrong_folders_are_refused_by_name() {
+        let refused = |names: &[&'static str]| refusal(files(names.iter().map(|&name| (name, image()))).path());
+        let check = |message: String, words: &[&str]| {
+            assert!(words.iter().all(|word| message.contains(word)), "{message}");
+        };
+        check(refused(&["train/cat/1.png"]), &["has train/ but no val/", "val/<class>/"]);
+        check(refused(&["train/1.png", "val/cat/1.png"]), &["train: has no class folders"]);
+        check(refused(&["train/cat/1.png", "val/1.png"]), &["val: has no class folders"]);
+        let message = refused(&["train/cat/1.png", "val/cat/1.png", "val/emu/1.png"]);
+        check(message, &["emu: train/ has no class \"emu\""]);
+        check(refused(&["train/cat/1.png", "train/dog/x.txt", "val/cat/1.png"]), &["dog: has no images"]);
+        check(refused(&["train/cat/images/1.png", "val/cat/1.png"]), &["cat: has no images"]);
+        check(refused(&["train/cat/1.png", "val/cat/notes"]), &["cat: has no images"]);
+    }
+}

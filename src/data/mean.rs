@@ -71,3 +71,38 @@ impl Sums {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Dataset;
+    use crate::data::testing::{folder, png};
+
+    #[test]
+    fn broken_images_are_counted_and_left_out() {
+        let root = folder([
+            ("train/a/1.png", png(4, 4, [10, 0, 255])),
+            ("train/a/2.png", b"text".to_vec()),
+            ("train/b/3.png", png(9, 5, [21, 0, 255])),
+            ("val/a/1.png", b"text".to_vec()),
+        ]);
+        let data = Dataset::open(Some(root.path()), 4).unwrap();
+        let mean = mean_image(&data.train).unwrap();
+        assert_eq!(mean, Mean { pixels: [15.5, 0.0, 255.0].repeat(16), skipped: 1 });
+        let error = mean_image(&data.validation).unwrap_err().to_string();
+        assert!(error.contains("none of the 1 training images") && error.contains("1.png: is not a JPEG"), "{error}");
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_number_of_threads() {
+        let data = Dataset::open(None, 32).unwrap();
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| mean_image(&data.train)).unwrap()
+        };
+        let one = with(1);
+        assert_eq!(one, with(5));
+        let overall = one.pixels.iter().sum::<f32>() / one.pixels.len() as f32;
+        assert!((overall - 120.7).abs() < 3.0, "CIFAR-10's overall mean is 120.7, here {overall}");
+    }
+}

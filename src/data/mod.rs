@@ -15,6 +15,8 @@ mod mean;
 mod resize;
 mod sample;
 mod split;
+#[cfg(test)]
+mod testing;
 mod views;
 
 pub use batch::{Batch, NO_LABEL};

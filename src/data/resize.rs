@@ -56,3 +56,59 @@ fn taps(full: usize, start: usize, length: usize, size: usize) -> Vec<Taps> {
     };
     (0..size).map(tap).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+    use image::imageops::{FilterType, crop_imm, resize};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pattern(width: usize, height: usize) -> Vec<u8> {
+        let value = |i: usize| ((i * 2_654_435_761) >> 13) as u8;
+        (0..width * height * 3).map(value).collect()
+    }
+
+    #[test]
+    fn agrees_with_the_image_crate_on_scaling_and_cropping() {
+        // Sides for which the scaled longer side and the crop's offset are whole numbers.
+        for (width, height, size) in [(40, 40, 17), (40, 20, 30), (90, 150, 30), (32, 32, 224), (150, 90, 90)] {
+            let source = pattern(width, height);
+            let short = width.min(height);
+            let (across, down) = (width * size / short, height * size / short);
+            let image = RgbImage::from_raw(width as u32, height as u32, source.clone()).unwrap();
+            let scaled = resize(&image, across as u32, down as u32, FilterType::Triangle);
+            let (left, top) = ((across - size) / 2, (down - size) / 2);
+            let expected = crop_imm(&scaled, left as u32, top as u32, size as u32, size as u32).to_image();
+            let found = square(&source, width, height, size);
+            let worst = found.iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(worst <= Some(1), "{width}x{height} to {size}: {worst:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_original_scale_copies_bytes(width in 2_usize..40, height in 2_usize..40) {
+            let source = pattern(width, height);
+            let size = width.min(height);
+            let (left, top) = ((width - size) / 2, (height - size) / 2);
+            let expected: Vec<u8> = (top..top + size)
+                .flat_map(|y| source[(y * width + left) * 3..][..size * 3].to_vec())
+                .collect();
+            prop_assert_eq!(square(&source, width, height, size), expected);
+        }
+
+        #[test]
+        fn flat_colour_stays_flat(width in 2_usize..60, height in 2_usize..60, size in 1_usize..70, value: u8) {
+            let out = square(&vec![value; width * height * 3], width, height, size);
+            prop_assert_eq!(out, vec![value; size * size * 3]);
+        }
+    }
+
+    #[test]
+    fn extreme_shapes_cost_no_more_than_their_crop() {
+        let out = square(&vec![9; 2 * 16_384 * 3], 16_384, 2, 256);
+        assert_eq!(out, vec![9; 256 * 256 * 3]);
+    }
+}
