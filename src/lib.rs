@@ -1,4 +1,5 @@
 pub mod backend;
+pub mod data;
 pub mod kernel;
 pub mod ops;
 pub mod parity;

@@ -1,0 +1,157 @@
+//! The CIFAR-10 binary folder (Krizhevsky 2009): files of records, each a label byte and three 32x32 planes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::split::{Part, Split, TILE, TILE_BYTES};
+use super::{DataError, Dataset};
+
+const RECORD: usize = 1 + TILE_BYTES;
+const PLANE: usize = TILE * TILE;
+
+/// The classes of CIFAR-10 in the order of its labels.
+pub(super) const CLASSES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// Whether `file` is called like a training batch.
+pub(super) fn is_batch(file: &str) -> bool {
+    file.strip_prefix("data_batch_").is_some_and(|rest| rest.ends_with(".bin"))
+}
+
+/// Opens the folder `root`, whose training batches are `batches` (file names).
+pub(super) fn open(root: &Path, mut batches: Vec<String>, size: usize) -> Result<Dataset, DataError> {
+    // Shorter names first, so that batch 10 follows batch 9.
+    batches.sort_by_key(|name| (name.len(), name.clone()));
+    let mut training: Vec<PathBuf> = batches.iter().map(|name| root.join(name)).collect();
+    let test = root.join("test_batch.bin");
+    let validation = if test.exists() {
+        test
+    } else {
+        training.pop().filter(|_| !training.is_empty()).ok_or_else(|| {
+            DataError::content(root, "one data_batch_*.bin alone leaves nothing to validate on; add test_batch.bin")
+        })?
+    };
+    let classes = class_names(&root.join("batches.meta.txt"))?;
+    let read = |files: &[PathBuf]| read_split(files, classes.len(), size).map(Arc::new);
+    Ok(Dataset { train: read(&training)?, validation: read(&[validation])?, classes })
+}
+
+/// One name a line; the digits where the file is absent.
+fn class_names(path: &Path) -> Result<Vec<String>, DataError> {
+    if !path.exists() {
+        return Ok((0..CLASSES.len()).map(|label| label.to_string()).collect());
+    }
+    let text = fs::read(path).map_err(DataError::read(path))?;
+    let text = String::from_utf8_lossy(&text);
+    let names: Vec<String> = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() {
+        return Err(DataError::content(path, "names no class; write one name a line or delete the file"));
+    }
+    Ok(names)
+}
+
+fn read_split(files: &[PathBuf], classes: usize, size: usize) -> Result<Split, DataError> {
+    let (mut pixels, mut labels, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    for path in files {
+        let bytes = fs::read(path).map_err(DataError::read(path))?;
+        if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
+            let problem = format!(
+                "has {} bytes, which is not a whole number of {RECORD}-byte records; fetch the file again",
+                bytes.len()
+            );
+            return Err(DataError::content(path, problem));
+        }
+        pixels.reserve(bytes.len());
+        for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
+            let label = record[0];
+            if usize::from(label) >= classes {
+                let problem = format!(
+                    "record {index} has label {label}, but there are {classes} classes (labels 0 to {}); fetch the \
+                     file again, or name every class in batches.meta.txt",
+                    classes - 1
+                );
+                return Err(DataError::content(path, problem));
+            }
+            labels.push(u32::from(label));
+            pixels.extend((0..PLANE).flat_map(|at| [0, 1, 2].map(|plane| record[1 + plane * PLANE + at])));
+        }
+        let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        parts.push(Part { file, count: bytes.len() / RECORD });
+    }
+    Ok(Split::tiles(size, pixels, labels, parts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::testing::{folder, record, refusal};
+
+    fn names(text: &str) -> (&str, Vec<u8>) {
+        ("batches.meta.txt", text.into())
+    }
+
+    #[test]
+    fn the_last_batch_validates_where_there_is_no_test_batch() {
+        let root = folder([
+            ("data_batch_10.bin", record(3, 100)),
+            ("data_batch_9.bin", record(2, 90)),
+            ("data_batch_1.bin", [record(0, 10), record(1, 20)].concat()),
+        ]);
+        let data = Dataset::open(Some(root.path()), 32).unwrap();
+        assert_eq!(data.classes, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        let labels: Vec<u32> = (0..data.train.len()).map(|i| data.train.label(i)).collect();
+        assert_eq!(labels, [0, 1, 2]);
+        assert_eq!((data.validation.len(), data.validation.label(0)), (1, 3));
+        assert_eq!(data.train.name(1), "data_batch_1.bin image 1");
+        assert_eq!(data.train.name(2), "data_batch_9.bin image 0");
+        assert_eq!(data.validation.name(0), "data_batch_10.bin image 0");
+    }
+
+    #[test]
+    fn a_test_batch_validates_and_names_come_from_the_meta_file() {
+        let root =
+            folder([("data_batch_1.bin", record(1, 10)), ("test_batch.bin", record(0, 20)), names("cat\r\ndog\n\n")]);
+        let data = Dataset::open(Some(root.path()), 32).unwrap();
+        assert_eq!(data.classes, ["cat", "dog"]);
+        assert_eq!((data.train.len(), data.validation.len()), (1, 1));
+        assert_eq!(data.validation.name(0), "test_batch.bin image 0");
+    }
+
+    #[test]
+    fn planes_become_pixels_at_any_size() {
+        // Red counts columns, green counts rows, blue is constant.
+        let at = |i: usize| [(i % TILE) as u8, (i / TILE) as u8, 7];
+        let planes: Vec<u8> = (0..3).flat_map(|plane| (0..PLANE).map(move |i| at(i)[plane])).collect();
+        let batch = [vec![0], planes].concat();
+        let root = folder([("data_batch_1.bin", batch.clone()), ("test_batch.bin", batch)]);
+        let decode = |size| Dataset::open(Some(root.path()), size).unwrap().train.decode(0).unwrap();
+        assert_eq!(decode(32), (0..PLANE).flat_map(at).collect::<Vec<u8>>());
+        let large = decode(64);
+        assert_eq!(large.len(), 64 * 64 * 3);
+        let pixel = |x: usize, y: usize| &large[(y * 64 + x) * 3..][..3];
+        assert_eq!((pixel(0, 0), pixel(63, 0), pixel(0, 63)), (&[0, 0, 7][..], &[31, 0, 7][..], &[0, 31, 7][..]));
+    }
+
+    #[test]
+    fn damaged_folders_are_refused_by_name() {
+        let good = || record(1, 1);
+        let refused = |files: Vec<(&str, Vec<u8>)>| refusal(folder(files).path());
+        let check = |message: String, words: &[&str]| {
+            assert!(words.iter().all(|word| message.contains(word)), "{message}");
+        };
+        check(refused(vec![("data_batch_1.bin", good())]), &["add test_batch.bin"]);
+        for wrong in [Vec::new(), good()[1..].to_vec(), [good(), vec![0]].concat()] {
+            let length = format!("has {} bytes", wrong.len());
+            let message = refused(vec![("data_batch_1.bin", wrong), ("test_batch.bin", good())]);
+            check(message, &["data_batch_1.bin", &length, "fetch the file again"]);
+        }
+        let ten = [good(), record(10, 1)].concat();
+        let message = refused(vec![("data_batch_1.bin", good()), ("test_batch.bin", ten)]);
+        check(message, &["test_batch.bin", "record 1 has label 10", "0 to 9"]);
+        let message = refused(vec![("data_batch_1.bin", good()), ("test_batch.bin", good()), names("cat\n")]);
+        check(message, &["data_batch_1.bin", "record 0 has label 1", "batches.meta.txt"]);
+        let message = refused(vec![("data_batch_1.bin", good()), ("test_batch.bin", good()), names("\n")]);
+        check(message, &["batches.meta.txt: names no class"]);
+    }
+}

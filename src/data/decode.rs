@@ -1,0 +1,299 @@
+//! Files to pixels: JPEG and PNG of every colour kind to 8-bit RGB, with broken and oversized files refused.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use super::ImageError;
+use super::resize::square;
+
+/// The longest side an image may have, in pixels.
+pub const MAX_SIDE: u32 = 16_384;
+
+/// The most bytes a file may have, and a decoded image may take.
+pub const MAX_BYTES: u64 = 512 << 20;
+
+/// An image of 8-bit RGB pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `height` x `width` x 3 bytes, red first.
+    pub rgb: Vec<u8>,
+}
+
+impl Image {
+    /// Decodes a JPEG or PNG file held in memory; `name` is used in messages only.
+    ///
+    /// Grey is copied to the three channels, palettes, CMYK and 16-bit values are converted, and transparent pixels are
+    /// shown on white. A camera's note of which side is up (Exif) is obeyed, so that photographs stand upright.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
+        let name = || name.to_owned();
+        if bytes.is_empty() {
+            return Err(ImageError::Empty(name()));
+        }
+        // The content decides, not the extension: ImageNet has a PNG called .JPEG.
+        let (format, complete) = match image::guess_format(bytes) {
+            Ok(format @ ImageFormat::Jpeg) => (format, jpeg_is_complete(bytes)),
+            Ok(format @ ImageFormat::Png) => (format, png_is_complete(bytes)),
+            _ => return Err(ImageError::NotAnImage(name())),
+        };
+        if !complete {
+            return Err(ImageError::Truncated(name()));
+        }
+        let rgb = decode_pixels(bytes, format).map_err(|error| match error {
+            image::ImageError::Limits(limit) => ImageError::TooLarge(name(), limit.to_string()),
+            other => ImageError::Damaged(name(), other.to_string()),
+        })?;
+        let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+        if width.min(height) < 2 {
+            return Err(ImageError::TooSmall(name(), width, height));
+        }
+        Ok(Self { width, height, rgb: rgb.into_raw() })
+    }
+
+    /// Reads and decodes a file, as [`Image::decode`].
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn read(path: &Path) -> Result<Self, ImageError> {
+        let name = path.display().to_string();
+        let mut bytes = Vec::new();
+        // Bounded, so that neither a huge file nor an endless device fills the memory.
+        let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+        if let Err(error) = read {
+            return Err(ImageError::Read(name, error));
+        }
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(ImageError::TooLarge(name, format!("more than {} MiB", MAX_BYTES >> 20)));
+        }
+        Self::decode(&name, &bytes)
+    }
+
+    /// The image scaled so that its shorter side has `size` pixels, then cropped to the centre (section 2 of the paper):
+    /// `size` x `size` x 3 bytes.
+    #[must_use]
+    pub fn square(&self, size: usize) -> Vec<u8> {
+        square(&self.rgb, self.width, self.height, size)
+    }
+}
+
+/// Reads an image file and brings it to `size` x `size` x 3 bytes, rows outermost, red first.
+///
+/// # Errors
+/// See [`ImageError`]; the message names the file.
+pub fn decode_file(path: &Path, size: usize) -> Result<Vec<u8>, ImageError> {
+    Ok(Image::read(path)?.square(size))
+}
+
+fn decode_pixels(bytes: &[u8], format: ImageFormat) -> image::ImageResult<RgbImage> {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder()?;
+    limits.reserve(decoder.total_bytes())?;
+    let orientation = decoder.orientation()?;
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() })
+}
+
+/// What lies under a transparent pixel is arbitrary, so it is blended with white instead of shown.
+fn on_white(image: &DynamicImage) -> RgbImage {
+    let rgba = image.to_rgba8();
+    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
+    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
+        let [r, g, b, alpha] = from.0.map(u32::from);
+        to.0 = [r, g, b].map(|value| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
+    }
+    rgb
+}
+
+/// Whether a JPEG file reaches its end marker. The decoder paints what is missing grey and says nothing.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    let mut at = 2; // after the start marker
+    while let Some(distance) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xFF)) {
+        at += distance + 1;
+        match bytes.get(at) {
+            None => return false,
+            Some(0xD9) => return true,
+            Some(0xFF) => {}                            // padding before a marker
+            Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 1, // a stuffed byte of the image data, or a marker alone
+            Some(_) => match bytes.get(at + 1..at + 3) {
+                Some(&[high, low]) => at += 1 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+        }
+    }
+    false
+}
+
+/// Whether a PNG file reaches its IEND chunk: length, kind, content and checksum of each chunk, after 8 bytes of signature.
+fn png_is_complete(bytes: &[u8]) -> bool {
+    let mut at = 8_usize;
+    while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..).and_then(|rest| rest.get(..8)) {
+        at = at.saturating_add(12).saturating_add(u32::from_be_bytes([a, b, c, d]) as usize);
+        if kind == b"IEND" {
+            return at <= bytes.len();
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const QUADRANTS: [[u8; 3]; 4] = [[220, 40, 30], [40, 180, 60], [30, 60, 200], [240, 230, 80]];
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images").join(name)
+    }
+
+    fn encoded(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
+        let noise = |x: u32, y: u32| image::Rgb([x * 37, y * 59, x * y * 7].map(|value| value as u8));
+        let mut bytes = Cursor::new(Vec::new());
+        RgbImage::from_fn(width, height, noise).write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// The middle of each quadrant, row by row.
+    fn quadrants(image: &Image) -> [[u8; 3]; 4] {
+        [(1, 1), (3, 1), (1, 3), (3, 3)].map(|(x, y)| {
+            let at = (image.height * y / 4 * image.width + image.width * x / 4) * 3;
+            [image.rgb[at], image.rgb[at + 1], image.rgb[at + 2]]
+        })
+    }
+
+    fn assert_colours(name: &str, expected: [[u8; 3]; 4], tolerance: u8) {
+        let image = Image::read(&fixture(name)).unwrap();
+        assert_eq!((image.width, image.height, image.rgb.len()), (48, 32, 48 * 32 * 3), "{name}");
+        let found = quadrants(&image);
+        let near = found.as_flattened().iter().zip(expected.as_flattened()).all(|(a, b)| a.abs_diff(*b) <= tolerance);
+        assert!(near, "{name}: {found:?}, expected {expected:?}");
+    }
+
+    #[test]
+    fn every_kind_of_colour_decodes_to_rgb() {
+        assert_colours("rgb.jpg", QUADRANTS, 2);
+        assert_colours("progressive.jpg", QUADRANTS, 4);
+        assert_colours("cmyk.jpg", QUADRANTS, 4);
+        assert_colours("ycck.jpg", QUADRANTS, 4);
+        assert_colours("palette.png", QUADRANTS, 0);
+        assert_colours("rgb16.png", QUADRANTS, 0);
+        assert_colours("grey.jpg", [[93; 3], [124; 3], [67; 3], [216; 3]], 2);
+        assert_colours("alpha.png", [QUADRANTS[0], [255; 3], [142, 157, 227], QUADRANTS[3]], 0);
+    }
+
+    #[test]
+    fn photographs_stand_upright() {
+        let image = Image::read(&fixture("rotated.jpg")).unwrap();
+        assert_eq!((image.width, image.height), (32, 48));
+        let expected = [2, 0, 3, 1].map(|quadrant| QUADRANTS[quadrant]);
+        let found = quadrants(&image);
+        assert!(
+            found.as_flattened().iter().zip(expected.as_flattened()).all(|(a, b)| a.abs_diff(*b) <= 2),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_content_decides_not_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n02105855_2933.JPEG");
+        fs::write(&path, encoded(5, 4, ImageFormat::Png)).unwrap();
+        assert_eq!(decode_file(&path, 4).unwrap().len(), 48);
+    }
+
+    #[test]
+    fn the_decoder_alone_would_not_notice_a_cut_jpeg() {
+        let bytes = encoded(64, 64, ImageFormat::Jpeg);
+        assert!(decode_pixels(&bytes[..bytes.len() / 2], ImageFormat::Jpeg).is_ok());
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        let files = [
+            encoded(64, 48, ImageFormat::Jpeg),
+            encoded(20, 30, ImageFormat::Png),
+            fs::read(fixture("progressive.jpg")).unwrap(),
+            fs::read(fixture("rotated.jpg")).unwrap(),
+        ];
+        for whole in files {
+            assert!(Image::decode("whole", &whole).is_ok());
+            // Fewer than 8 bytes are not known as an image of any kind.
+            for length in 8..whole.len() {
+                let error = Image::decode("cut.jpg", &whole[..length]).unwrap_err();
+                assert!(matches!(error, ImageError::Truncated(_)), "{length} of {}: {error}", whole.len());
+            }
+            let longer = [whole.as_slice(), b"trailing"].concat();
+            assert!(Image::decode("longer", &longer).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_is_named_and_refused() {
+        let message = |bytes: &[u8]| Image::decode("folder/x.jpg", bytes).unwrap_err().to_string();
+        assert!(message(b"").contains("folder/x.jpg: is empty"));
+        assert!(message(b"<html>not found</html>").contains("folder/x.jpg: is not a JPEG or PNG"));
+        assert!(message(b"GIF89a\x01\x00\x01\x00").contains("is not a JPEG or PNG"));
+        assert!(message(&encoded(1, 9, ImageFormat::Png)).contains("is 1x9 pixels"));
+        assert!(message(&encoded(9, 1, ImageFormat::Jpeg)).contains("is 9x1 pixels"));
+        let mut damaged = encoded(20, 20, ImageFormat::Png);
+        damaged[60] ^= 0xFF;
+        assert!(message(&damaged).contains("folder/x.jpg: is damaged"));
+        let missing = Image::read(Path::new("no/such.png")).unwrap_err().to_string();
+        assert!(missing.contains("no/such.png") && missing.contains("cannot be read"), "{missing}");
+    }
+
+    /// Headers that promise more than may be had must be refused before anything is allocated for them.
+    #[test]
+    fn decompression_bombs_are_refused() {
+        let mut png = encoded(2, 2, ImageFormat::Png);
+        let mut promise = |width: u32, height: u32| {
+            png[16..20].copy_from_slice(&width.to_be_bytes());
+            png[20..24].copy_from_slice(&height.to_be_bytes());
+            let sum = crc32(&png[12..29]);
+            png[29..33].copy_from_slice(&sum.to_be_bytes());
+            Image::decode("bomb.png", &png).unwrap_err()
+        };
+        for (width, height) in [(MAX_SIDE + 1, 2), (2, MAX_SIDE + 1), (MAX_SIDE, MAX_SIDE)] {
+            let error = promise(width, height);
+            assert!(matches!(error, ImageError::TooLarge(..)), "{width}x{height}: {error}");
+        }
+        let mut jpeg = encoded(8, 8, ImageFormat::Jpeg);
+        let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF]);
+        let error = Image::decode("bomb.jpg", &jpeg).unwrap_err();
+        assert!(matches!(error, ImageError::TooLarge(..)), "{error}");
+    }
+
+    /// The checksum of a PNG chunk.
+    fn crc32(bytes: &[u8]) -> u32 {
+        let step = |sum: u32, _| if sum & 1 == 1 { sum >> 1 ^ 0xEDB8_8320 } else { sum >> 1 };
+        !bytes.iter().fold(u32::MAX, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), step))
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_damage_never_panics(at in 0_usize..600, value: u8, kind in 0..3) {
+            let mut bytes = fs::read(fixture(["cmyk.jpg", "progressive.jpg", "palette.png"][kind as usize])).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = value;
+            let _ = Image::decode("damaged", &bytes);
+        }
+    }
+}

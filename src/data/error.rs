@@ -1,0 +1,91 @@
+//! What can be wrong with a data set or with one image of it; every message names the file and the fix.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a data set cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file or folder cannot be read.
+    #[error("{}: cannot be read ({error}); check the path and its permissions", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// The path holds none of the accepted layouts.
+    #[error(
+        "{}: no data set here: {found}. Accepted are a CIFAR-10 binary folder (data_batch_1.bin, data_batch_2.bin, \
+         ..., and test_batch.bin if there is one); an image folder (train/<class>/* and val/<class>/*, JPEG or PNG); \
+         or no path at all for the bundled sample",
+        path.display()
+    )]
+    Layout {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+    /// The layout is known, but something in it is wrong.
+    #[error("{}: {problem}", path.display())]
+    Content {
+        /// The offending file or folder.
+        path: PathBuf,
+        /// What is wrong and what would put it right.
+        problem: String,
+    },
+    /// None of the images of a split can be decoded.
+    #[error("none of the {count} training images can be decoded; the first: {first}")]
+    NoImage {
+        /// How many were tried.
+        count: usize,
+        /// The message of the first of them.
+        first: String,
+    },
+    /// The operating system refuses another thread.
+    #[error("a loader thread cannot be started ({0}); ask for fewer threads")]
+    Threads(io::Error),
+    /// The bundled sample cannot be decoded, which is a fault of this program.
+    #[error("the bundled sample is damaged: {0}; rebuild the program from a clean checkout")]
+    Sample(String),
+}
+
+impl DataError {
+    /// A [`DataError::Content`] about `path`.
+    pub(super) fn content(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::Content { path: path.into(), problem: problem.into() }
+    }
+
+    /// Turns an error of the operating system about `path` into ours.
+    pub(super) fn read(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Read { path, error }
+    }
+}
+
+/// Why one image cannot be used. The first field of each is the image's name: a path, or a record of a batch file.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The file cannot be read.
+    #[error("{0}: cannot be read ({1})")]
+    Read(String, io::Error),
+    /// The file holds no byte.
+    #[error("{0}: is empty; fetch it again")]
+    Empty(String),
+    /// The content is neither JPEG nor PNG, whatever the file's name says.
+    #[error("{0}: is not a JPEG or PNG image; convert it or remove it")]
+    NotAnImage(String),
+    /// The file ends before its image does.
+    #[error("{0}: is truncated (it ends before the image does); fetch it again")]
+    Truncated(String),
+    /// One side is shorter than two pixels.
+    #[error("{0}: is {1}x{2} pixels, smaller than 2 pixels on a side; remove it")]
+    TooSmall(String, usize, usize),
+    /// Decoding would take more memory than an image may ([`super::MAX_SIDE`] and [`super::MAX_BYTES`]).
+    #[error("{0}: is too large ({1}); scale it down first")]
+    TooLarge(String, String),
+    /// The decoder refused the content.
+    #[error("{0}: is damaged or of an unsupported kind ({1}); fetch or convert it again")]
+    Damaged(String, String),
+}

@@ -1,0 +1,306 @@
+//! Decodes ahead of the consumer. Decoder `w` of `n` takes every `n`-th image of the order and has a bounded queue of
+//! its own; a collector takes from the queues in turn, which restores the order without sorting, and fills batches.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use super::batch::{Batch, Item};
+use super::{DataError, ImageError, Split, Views};
+
+/// What a [`Loader`] is to load.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Numbers of images in the order to visit them: [`super::training_order`], or `0..len` to evaluate.
+    pub order: Vec<u32>,
+    /// How many entries of the order to pass over, for example [`Batch::next`] of the last batch before a break.
+    pub start: usize,
+    /// Places in a batch; 0 is taken as 1.
+    pub capacity: usize,
+    /// How the images are viewed.
+    pub views: Views,
+    /// Decoding threads; 0 is taken as 1. The batches do not depend on it.
+    pub threads: usize,
+}
+
+/// Where the loader's images come from: a [`Split`], or a stand-in for one in tests.
+trait Source: Send + Sync + 'static {
+    fn size(&self) -> usize;
+    fn label(&self, i: usize) -> u32;
+    fn name(&self, i: usize) -> String;
+    fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError>;
+}
+
+impl Source for Split {
+    fn size(&self) -> usize {
+        self.size()
+    }
+    fn label(&self, i: usize) -> u32 {
+        self.label(i)
+    }
+    fn name(&self, i: usize) -> String {
+        self.name(i)
+    }
+    fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError> {
+        self.decode(i)
+    }
+}
+
+/// An iterator over the batches of one pass. About three batches are held in memory at a time. Dropping it early stops
+/// and joins its threads.
+///
+/// Batches are full except the last: an image that cannot be decoded is replaced by the next one of the order, and
+/// named in [`Batch::skipped`]. A decoder that panics on an image counts as one that refuses it.
+#[derive(Debug)]
+pub struct Loader {
+    batches: Option<Receiver<Batch>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Loader {
+    /// Starts loading `split` as `plan` says.
+    ///
+    /// # Errors
+    /// [`DataError::Threads`] if a thread cannot be started.
+    ///
+    /// # Panics
+    /// If the order names an image which the split does not have.
+    pub fn new(split: Arc<Split>, plan: Plan) -> Result<Self, DataError> {
+        assert!(plan.order.iter().all(|&i| (i as usize) < split.len()), "the order leaves the split");
+        Self::from_source(split, plan)
+    }
+
+    fn from_source(source: Arc<impl Source>, plan: Plan) -> Result<Self, DataError> {
+        let (threads, capacity) = (plan.threads.max(1), plan.capacity.max(1));
+        let order: Arc<[u32]> = plan.order.into();
+        let (to_consumer, batches) = sync_channel(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        // From here on an early return drops the loader, which ends the threads started so far.
+        let mut loader = Self { batches: Some(batches), stop, threads: Vec::new() };
+        let mut queues = Vec::new();
+        for worker in 0..threads {
+            // Together the queues hold about one batch.
+            let (queue, items) = sync_channel(capacity.div_ceil(threads));
+            queues.push(items);
+            let (source, order, stop) = (source.clone(), order.clone(), loader.stop.clone());
+            let mine = move || order.iter().copied().skip(plan.start + worker).step_by(threads).collect::<Vec<u32>>();
+            loader.spawn(format!("decode-{worker}"), move || decode(&*source, &mine(), &stop, &queue))?;
+        }
+        let bytes_per_image = source.size() * source.size() * 3;
+        let collect = move || {
+            let in_turn = (plan.start..order.len()).zip((0..threads).cycle());
+            let mut items = in_turn.map_while(|(_, worker)| queues[worker].recv().ok()).peekable();
+            let mut next = plan.start;
+            while let Some(batch) = Batch::fill(&mut items, capacity, bytes_per_image, next, plan.views) {
+                next = batch.next;
+                if to_consumer.send(batch).is_err() {
+                    return; // the consumer has gone
+                }
+            }
+        };
+        loader.spawn("collect".into(), collect)?;
+        Ok(loader)
+    }
+
+    fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), DataError> {
+        self.threads.push(Builder::new().name(name).spawn(body).map_err(DataError::Threads)?);
+        Ok(())
+    }
+}
+
+/// A decoding thread: sends the images `mine` one after the other until all are sent or nobody wants them any more.
+fn decode(source: &impl Source, mine: &[u32], stop: &AtomicBool, queue: &SyncSender<Item>) {
+    for &index in mine {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let i = index as usize;
+        let item = match catch_unwind(AssertUnwindSafe(|| source.decode(i))) {
+            Ok(decoded) => Item::new(index, source.label(i), decoded),
+            Err(panic) => {
+                let reason = ImageError::Damaged(source.name(i), format!("the decoder panicked: {}", message(&*panic)));
+                Item::new(index, source.label(i), Err(reason))
+            }
+        };
+        if queue.send(item).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+impl Iterator for Loader {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        self.batches.as_ref()?.recv().ok()
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.batches = None; // a collector waiting to deliver a batch gives up
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing left to clean up.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data::{Dataset, NO_LABEL, View, crop_stream, training_order};
+
+    /// Images of one pixel whose red is their number; some refuse, some panic, all take their time.
+    #[derive(Default)]
+    struct Fake {
+        broken: HashSet<usize>,
+        panicking: HashSet<usize>,
+        delay: Duration,
+        decoded: AtomicUsize,
+    }
+
+    impl Source for Fake {
+        fn size(&self) -> usize {
+            1
+        }
+        fn label(&self, i: usize) -> u32 {
+            i as u32 % 3
+        }
+        fn name(&self, i: usize) -> String {
+            format!("fake {i}")
+        }
+        fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError> {
+            std::thread::sleep(self.delay);
+            self.decoded.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.panicking.contains(&i), "no pixels in {i}");
+            if self.broken.contains(&i) { Err(ImageError::Empty(self.name(i))) } else { Ok(vec![i as u8, 1, 2]) }
+        }
+    }
+
+    fn plan(order: impl IntoIterator<Item = u32>, capacity: usize, threads: usize) -> Plan {
+        let views = Views::Random { stream: crop_stream(9), epoch: 1, border2: 8, mirror: true };
+        Plan { order: order.into_iter().collect(), start: 0, capacity, views, threads }
+    }
+
+    fn load(fake: Fake, plan: Plan) -> Vec<Batch> {
+        Loader::from_source(Arc::new(fake), plan).unwrap().collect()
+    }
+
+    #[test]
+    fn the_sample_arrives_the_same_from_any_number_of_threads() {
+        let train = Dataset::open(None, 32).unwrap().train;
+        let batches = |threads| -> Vec<Batch> {
+            let plan = plan(training_order(3, 1, train.len()), 96, threads);
+            Loader::new(train.clone(), plan).unwrap().collect()
+        };
+        let one = batches(1);
+        assert!(one == batches(4));
+        assert_eq!(one.iter().map(|batch| batch.count).sum::<usize>(), 2500);
+        let mut indices: Vec<u32> = one.iter().flat_map(|batch| batch.indices[..batch.count].to_vec()).collect();
+        assert_eq!(indices, training_order(3, 1, 2500));
+        indices.sort_unstable();
+        assert!(indices.into_iter().eq(0..2500));
+        for (place, &index) in one[7].indices.iter().enumerate() {
+            assert_eq!(one[7].labels[place], train.label(index as usize));
+            assert_eq!(one[7].images[place * 3072..][..3072], train.decode(index as usize).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_last_batch_may_be_short_and_is_padded() {
+        let batches = load(Fake::default(), plan(0..5, 3, 2));
+        assert_eq!(batches.len(), 2);
+        let last = &batches[1];
+        assert_eq!((last.count, last.next), (2, 5));
+        assert_eq!(last.labels, [0, 1, NO_LABEL]);
+        assert_eq!(last.indices, [3, 4, NO_LABEL]);
+        assert_eq!(last.images, [3, 1, 2, 4, 1, 2, 0, 0, 0]);
+        assert_eq!(last.views[2], View::default());
+    }
+
+    #[test]
+    fn the_next_image_takes_the_place_of_a_broken_one() {
+        let fake = Fake { broken: [1, 4, 9].into(), ..Fake::default() };
+        let batches = load(fake, plan(0..10, 3, 4));
+        let found: Vec<(Vec<u32>, usize)> =
+            batches.iter().map(|batch| (batch.indices[..batch.count].to_vec(), batch.next)).collect();
+        assert_eq!(found, [(vec![0, 2, 3], 5), (vec![5, 6, 7], 8), (vec![8], 10)]);
+        let skipped: Vec<&str> = batches.iter().flat_map(|batch| &batch.skipped).map(String::as_str).collect();
+        let empty = |i| format!("fake {i}: is empty; fetch it again");
+        assert_eq!(skipped, [empty(1), empty(4), empty(9)]);
+    }
+
+    #[test]
+    fn with_every_image_broken_one_empty_batch_says_so() {
+        let batches = load(Fake { broken: (0..7).collect(), ..Fake::default() }, plan(0..7, 3, 2));
+        assert_eq!((batches.len(), batches[0].count, batches[0].skipped.len()), (1, 0, 7));
+        assert!(load(Fake::default(), plan([], 3, 2)).is_empty());
+    }
+
+    #[test]
+    fn a_panic_counts_as_a_broken_image() {
+        let batches = load(Fake { panicking: [2].into(), ..Fake::default() }, plan(0..4, 2, 2));
+        assert_eq!(batches[1].indices, [3, NO_LABEL]);
+        let reason = &batches[0].skipped[0];
+        assert!(reason.contains("fake 2") && reason.contains("the decoder panicked: no pixels in 2"), "{reason}");
+    }
+
+    #[test]
+    fn the_decoders_stay_a_bounded_way_ahead() {
+        let fake = Arc::new(Fake::default());
+        let mut loader = Loader::from_source(fake.clone(), plan(0..1000, 10, 3)).unwrap();
+        assert!(loader.next().is_some());
+        std::thread::sleep(Duration::from_millis(100));
+        // Delivered, queued, being delivered, about one in the decoders' queues, one image in each hand.
+        let decoded = fake.decoded.load(Ordering::Relaxed);
+        assert!(decoded <= 50, "{decoded}");
+    }
+
+    #[test]
+    fn dropping_early_ends_the_threads_at_once() {
+        let fake = Arc::new(Fake { delay: Duration::from_millis(20), ..Fake::default() });
+        let loader = Loader::from_source(fake.clone(), plan((0..200).cycle().take(10_000), 1000, 2)).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let begin = Instant::now();
+        drop(loader);
+        // A batch would take ten seconds.
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert_eq!(Arc::strong_count(&fake), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn threads_and_restarts_change_nothing(
+            count in 0_u32..60, capacity in 0_usize..9, broken: HashSet<u8>, threads in 2_usize..6,
+        ) {
+            let fake = || Fake { broken: broken.iter().map(|&i| i as usize % 80).collect(), ..Fake::default() };
+            let order = training_order(5, 0, count as usize);
+            let whole = load(fake(), plan(order.clone(), capacity, 1));
+            prop_assert_eq!(&load(fake(), plan(order.clone(), capacity, threads)), &whole);
+            let full = whole.len().saturating_sub(1);
+            prop_assert!(whole[..full].iter().all(|batch| batch.count == capacity.max(1)));
+            for (done, batch) in whole.iter().enumerate() {
+                let rest = load(fake(), Plan { start: batch.next, ..plan(order.clone(), capacity, threads) });
+                prop_assert_eq!(&rest[..], &whole[done + 1..]);
+            }
+        }
+    }
+}

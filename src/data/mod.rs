@@ -1,0 +1,29 @@
+//! From disk to batches: data sets, decoding, views, the mean image and the loader.
+//!
+//! A [`Dataset`] is opened from a path and holds two [`Split`]s. A [`Loader`] decodes the images of a split on its own
+//! threads, in a given order, and yields [`Batch`]es of stored images together with the [`View`] each is to be seen
+//! through. What comes out depends on (seed, epoch, index) alone, never on the number of threads.
+
+mod batch;
+mod cifar;
+mod dataset;
+mod decode;
+mod error;
+mod folder;
+mod loader;
+mod mean;
+mod resize;
+mod sample;
+mod split;
+#[cfg(test)]
+mod testing;
+mod views;
+
+pub use batch::{Batch, NO_LABEL};
+pub use dataset::Dataset;
+pub use decode::{Image, MAX_BYTES, MAX_SIDE, decode_file};
+pub use error::{DataError, ImageError};
+pub use loader::{Loader, Plan};
+pub use mean::{Mean, mean_image};
+pub use split::Split;
+pub use views::{View, Views, centre_view, crop_stream, ten_views, training_order, training_view};
