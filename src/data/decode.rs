@@ -79,9 +79,11 @@ impl Image {
 
     /// The image scaled so that its shorter side has `size` pixels, then cropped to the centre (section 2 of the paper):
     /// `size` x `size` x 3 bytes.
-    #[must_use]
-    pub fn square(&self, size: usize) -> Vec<u8> {
-        square(&self.rgb, self.width, self.height, size)
+    ///
+    /// # Errors
+    /// [`ImageError::Damaged`] with `name` if the pixels are not as many as the sides say.
+    pub fn square(&self, name: &str, size: usize) -> Result<Vec<u8>, ImageError> {
+        square(name, &self.rgb, (self.width, self.height), size)
     }
 }
 
@@ -90,7 +92,7 @@ impl Image {
 /// # Errors
 /// See [`ImageError`]; the message names the file.
 pub fn decode_file(path: &Path, size: usize) -> Result<Vec<u8>, ImageError> {
-    Ok(Image::read(path)?.square(size))
+    Image::read(path)?.square(&path.display().to_string(), size)
 }
 
 fn decode_pixels(bytes: &[u8], format: ImageFormat) -> image::ImageResult<RgbImage> {

@@ -106,7 +106,11 @@ impl Split {
         match &self.store {
             Store::Files(paths) => decode_file(&paths[i], self.size),
             Store::Tiles { pixels, .. } => {
-                Ok(resize::square(&pixels[i * TILE_BYTES..][..TILE_BYTES], TILE, TILE, self.size))
+                let tile = &pixels[i * TILE_BYTES..][..TILE_BYTES];
+                if self.size == TILE {
+                    return Ok(tile.to_vec());
+                }
+                resize::square(&self.name(i), tile, (TILE, TILE), self.size)
             }
         }
     }

@@ -1,0 +1,302 @@
+//! From rows to a graph of layers with every shape known, still without a device.
+
+use super::NetError;
+use super::model::{Model, Row, Sees, Stage};
+use crate::ops::activation::{Activation, ActivationLayer};
+use crate::ops::conv::ConvLayer;
+use crate::ops::dropout::DropoutLayer;
+use crate::ops::fc::FcLayer;
+use crate::ops::layer::{Layer, Maps};
+use crate::ops::lrn::LrnLayer;
+use crate::ops::lrn_spatial::LrnSpatialLayer;
+use crate::ops::pool::{PoolKind, PoolLayer};
+use crate::program::Tower;
+
+/// Longest side of an image, and largest window and stride.
+const MOST_PIXELS: usize = 16_384;
+
+/// Most filters or neurons of a layer: far more than any network has, few enough that no product overflows.
+const MOST_OUTPUTS: usize = 1 << 20;
+
+/// Most numbers in one image's maps or one layer's weights.
+const MOST_NUMBERS: usize = 1 << 32;
+
+/// How a value lies on the towers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// All of it on every tower: the input images.
+    Whole,
+    /// Every tower has its share.
+    Shared,
+    /// All of it on one tower.
+    One(Tower),
+}
+
+/// A layer in its place.
+#[derive(Debug)]
+pub struct Node {
+    /// The row it comes from, with the stage behind a dot for what follows: `conv1`, `conv1.lrn`.
+    pub name: String,
+    /// One tower's share of it.
+    pub layer: Box<dyn Layer>,
+    /// The node it reads; `None` for the input images.
+    pub input: Option<usize>,
+    /// Which towers it reads.
+    pub sees: Sees,
+    /// How its output lies on the towers.
+    pub spread: Spread,
+    /// Shapes of its inputs on one tower, own first.
+    pub x: Vec<Maps>,
+    /// Shape of its output on one tower.
+    pub y: Maps,
+    /// Weight decay.
+    pub decay: f32,
+}
+
+/// A network: nodes in topological order, the last one the logits.
+#[derive(Debug)]
+pub struct Net {
+    /// The text it was built from.
+    pub model: Model,
+    /// The layers.
+    pub nodes: Vec<Node>,
+}
+
+impl Net {
+    /// Builds the graph of `model`.
+    ///
+    /// # Errors
+    /// When a row does not fit; the message names it.
+    pub fn new(model: Model) -> Result<Self, NetError> {
+        Builder::new(model)?.build()
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.nodes.last().map_or(0, |node| node.y.maps)
+    }
+
+    /// Towers on which a node's output lies.
+    #[must_use]
+    pub fn towers_of(&self, node: &Node) -> Vec<Tower> {
+        match node.spread {
+            Spread::One(tower) => vec![tower],
+            Spread::Whole | Spread::Shared => (0..self.model.towers).collect(),
+        }
+    }
+
+    /// Trained numbers of one node on all towers.
+    #[must_use]
+    pub fn parameters_of(&self, node: &Node) -> u64 {
+        let specs = node.layer.weights(&node.x);
+        let each: u64 = specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
+        each * self.towers_of(node).len() as u64
+    }
+
+    /// Trained numbers.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        self.nodes.iter().map(|node| self.parameters_of(node)).sum()
+    }
+
+    /// Neurons: outputs of layers with weights, as Figure 2 of the paper counts them.
+    #[must_use]
+    pub fn neurons(&self) -> u64 {
+        let weighted = self.nodes.iter().filter(|node| !node.layer.weights(&node.x).is_empty());
+        weighted.map(|node| (node.y.count() * self.towers_of(node).len()) as u64).sum()
+    }
+
+    /// Multiply-adds of one node for one image, forward, on all towers.
+    #[must_use]
+    pub fn macs_of(&self, node: &Node) -> u64 {
+        node.layer.macs(&node.x, node.y) * self.towers_of(node).len() as u64
+    }
+
+    /// Multiply-adds for one image, forward.
+    #[must_use]
+    pub fn macs(&self) -> u64 {
+        self.nodes.iter().map(|node| self.macs_of(node)).sum()
+    }
+}
+
+struct Builder {
+    model: Model,
+    nodes: Vec<Node>,
+}
+
+impl Builder {
+    fn new(model: Model) -> Result<Self, NetError> {
+        let refuse = |reason: String| NetError::Layer { layer: "input".into(), reason };
+        if model.input.channels != 3 {
+            return Err(refuse(format!("images have 3 channels, not {}", model.input.channels)));
+        }
+        if !(1..=MOST_PIXELS).contains(&model.input.size) || model.input.stored() > MOST_PIXELS {
+            return Err(refuse(format!("its sizes must lie between 1 and {MOST_PIXELS} pixels")));
+        }
+        if model.input.stored() < model.input.size {
+            let (stored, size) = (model.input.stored(), model.input.size);
+            return Err(refuse(format!("a crop of {size} does not fit into a stored image of {stored}")));
+        }
+        if !(1..=26).contains(&model.towers) {
+            return Err(refuse(format!("towers = {}, but a network has 1 to 26", model.towers)));
+        }
+        Ok(Self { model, nodes: Vec::new() })
+    }
+
+    fn build(mut self) -> Result<Net, NetError> {
+        let rows = self.model.layers.clone();
+        for (index, row) in rows.iter().enumerate() {
+            let last = index + 1 == rows.len();
+            if rows[..index].iter().any(|other| other.name == row.name) {
+                return Err(refuse(row, "another layer has this name"));
+            }
+            if row.name.is_empty() || row.name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+                return Err(refuse(row, "a name consists of letters, digits and underscores"));
+            }
+            self.row(row, last)?;
+        }
+        let towers = self.model.towers;
+        match self.nodes.last() {
+            None => Err(NetError::Layer { layer: "(none)".into(), reason: "the model has no layers".into() }),
+            Some(node) if node.spread == Spread::Shared && towers > 1 => {
+                Err(NetError::Layer { layer: node.name.clone(), reason: "the last layer needs on = \"a\"".into() })
+            }
+            Some(_) => Ok(Net { model: self.model, nodes: self.nodes }),
+        }
+    }
+
+    fn row(&mut self, row: &Row, last: bool) -> Result<(), NetError> {
+        let ends_in_softmax = matches!(row.then.last(), Some(Stage::Softmax));
+        if ends_in_softmax != last || row.then.iter().rev().skip(1).any(|stage| *stage == Stage::Softmax) {
+            return Err(refuse(row, "softmax is the last stage of the last layer, and only of it"));
+        }
+        let spread = match row.on.as_deref() {
+            None => Spread::Shared,
+            Some("a") => Spread::One(0),
+            Some(other) => return Err(refuse(row, &format!("on = \"{other}\", but only \"a\" is known"))),
+        };
+        let (activation, stages) = match row.then.first() {
+            Some(Stage::Relu) => (Activation::Relu, &row.then[1..]),
+            Some(Stage::Tanh) => (Activation::Tanh, &row.then[1..]),
+            _ => (Activation::Linear, &row.then[..]),
+        };
+        let layer = self.weighted(row, activation, spread)?;
+        self.push(row, row.name.clone(), layer, row.sees, spread)?;
+        for stage in stages {
+            if let Some((name, layer)) = self.stage(row, *stage)? {
+                let name = self.unique(format!("{}.{name}", row.name));
+                self.push(row, name, layer, Sees::Own, spread)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The layer with weights of a row: its share for one tower.
+    fn weighted(&self, row: &Row, activation: Activation, spread: Spread) -> Result<Box<dyn Layer>, NetError> {
+        let towers = if spread == Spread::Shared { self.model.towers } else { 1 };
+        let share = |whole: usize| match whole {
+            0 => Err(refuse(row, "it has no outputs")),
+            whole if whole > MOST_OUTPUTS => Err(refuse(row, &format!("more than {MOST_OUTPUTS} outputs"))),
+            whole if whole.is_multiple_of(towers) => Ok(whole / towers),
+            whole => Err(refuse(row, &format!("{whole} outputs do not divide over {towers} towers"))),
+        };
+        let (weights, bias) = (row.weights, row.bias);
+        if !(weights.is_finite() && weights >= 0.0 && bias.is_finite()) {
+            return Err(refuse(row, "weights is a deviation of 0 or more, bias a number"));
+        }
+        Ok(match (row.conv, row.fc) {
+            (Some(conv), None) => {
+                if ![conv.size, conv.stride].iter().all(|extent| (1..=MOST_PIXELS).contains(extent)) {
+                    return Err(refuse(row, &format!("its window and stride lie between 1 and {MOST_PIXELS}")));
+                }
+                if conv.pad >= conv.size {
+                    return Err(refuse(row, "its padding must be smaller than its window"));
+                }
+                let (size, stride, pad) = (conv.size, conv.stride, conv.pad);
+                Box::new(ConvLayer { filters: share(conv.filters)?, size, stride, pad, activation, weights, bias })
+            }
+            (None, Some(outputs)) => Box::new(FcLayer { outputs: share(outputs)?, activation, weights, bias }),
+            _ => return Err(refuse(row, "it needs either conv = { … } or fc = …")),
+        })
+    }
+
+    fn stage(&self, row: &Row, stage: Stage) -> Result<Option<(&'static str, Box<dyn Layer>)>, NetError> {
+        let lrn = |own: Option<super::model::Lrn>| {
+            let lrn = own.or(self.model.lrn).ok_or_else(|| refuse(row, "lrn has no parameters here or in the model"))?;
+            let valid = lrn.size > 0 && lrn.k > 0.0 && lrn.alpha >= 0.0 && lrn.beta > 0.0;
+            valid.then_some(lrn).ok_or_else(|| refuse(row, "lrn needs size ≥ 1, k > 0, alpha ≥ 0, beta > 0"))
+        };
+        let pool = |own: Option<super::model::Pool>, kind| {
+            let pool = own.or(self.model.pool).ok_or_else(|| refuse(row, "pool has no parameters here or in the model"))?;
+            let valid = pool.size > 0 && pool.stride > 0 && pool.pad < pool.size;
+            let layer = PoolLayer { kind, size: pool.size, stride: pool.stride, pad: pool.pad };
+            valid.then_some(layer).ok_or_else(|| refuse(row, "pool needs size ≥ 1, stride ≥ 1, pad < size"))
+        };
+        Ok(Some(match stage {
+            Stage::Relu => ("relu", Box::new(ActivationLayer(Activation::Relu))),
+            Stage::Tanh => ("tanh", Box::new(ActivationLayer(Activation::Tanh))),
+            Stage::Lrn(own) => {
+                let lrn = lrn(own)?;
+                ("lrn", Box::new(LrnLayer { size: lrn.size, k: lrn.k, alpha: lrn.alpha, beta: lrn.beta }))
+            }
+            Stage::LrnSpatial(own) => {
+                let lrn = lrn(own)?;
+                ("lrn_spatial", Box::new(LrnSpatialLayer { size: lrn.size, k: lrn.k, alpha: lrn.alpha, beta: lrn.beta }))
+            }
+            Stage::Pool(own) => ("pool", Box::new(pool(own, PoolKind::Max)?)),
+            Stage::AveragePool(own) => ("average_pool", Box::new(pool(own, PoolKind::Average)?)),
+            Stage::Dropout(own) => {
+                let keep = own.unwrap_or(0.5);
+                if !(keep > 0.0 && keep <= 1.0) {
+                    return Err(refuse(row, "dropout keeps a share above 0 and at most 1"));
+                }
+                ("dropout", Box::new(DropoutLayer { keep }))
+            }
+            // Not a node: the lowering puts softmax and loss behind the last one.
+            Stage::Softmax => return Ok(None),
+        }))
+    }
+
+    fn push(
+        &mut self,
+        row: &Row,
+        name: String,
+        layer: Box<dyn Layer>,
+        sees: Sees,
+        spread: Spread,
+    ) -> Result<(), NetError> {
+        let input = self.nodes.len().checked_sub(1);
+        let size = self.model.input.size;
+        let image = Maps { maps: self.model.input.channels, height: size, width: size };
+        let (maps, from) = input.map_or((image, Spread::Whole), |i| (self.nodes[i].y, self.nodes[i].spread));
+        let x = match (from, sees, spread) {
+            (Spread::Shared, Sees::Both, _) => vec![maps; self.model.towers],
+            (Spread::Shared, Sees::Own, Spread::One(_)) if self.model.towers > 1 => {
+                return Err(refuse(row, "on one tower it can only see = \"both\""));
+            }
+            (Spread::One(tower), _, spread) if spread != Spread::One(tower) && self.model.towers > 1 => {
+                return Err(refuse(row, "what comes before it lies on one tower; it needs on = \"a\" as well"));
+            }
+            _ => vec![maps],
+        };
+        let y = layer.output(&x).map_err(|reason| NetError::Layer { layer: name.clone(), reason })?;
+        if y.count() > MOST_NUMBERS || x.iter().map(Maps::count).sum::<usize>() * y.maps > MOST_NUMBERS {
+            return Err(refuse(row, &format!("it is too large: {y} from {}", x[0])));
+        }
+        let decay = row.decay.unwrap_or(self.model.train.decay);
+        self.nodes.push(Node { name, layer, input, sees, spread, x, y, decay });
+        Ok(())
+    }
+
+    /// A second stage of one kind in a row gets a number.
+    fn unique(&self, name: String) -> String {
+        let taken = |name: &str| self.nodes.iter().any(|node| node.name == name);
+        let numbered = (2..).map(|i| format!("{name}{i}"));
+        std::iter::once(name.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(name)
+    }
+}
+
+fn refuse(row: &Row, reason: &str) -> NetError {
+    NetError::Layer { layer: row.name.clone(), reason: reason.into() }
+}

@@ -1,0 +1,345 @@
+//! From a graph to a program: forward, loss and backward over any number of towers, and the SGD update.
+//!
+//! A node that sees its own tower reads one slot; one that sees both reads its own first and then copies of the
+//! others', so that work on local data can hide the transfer (the original's order). Backward, the gradient for a
+//! foreign slot is copied home and added there, own tower's first: the order is the program's, not the devices'.
+
+use std::collections::HashMap;
+
+use super::graph::{Net, Node, Spread};
+use super::model::Sees;
+use crate::kernel::Elem;
+use crate::ops::layer::{Init, Maps, Saved, Site, WeightKind};
+use crate::ops::{add, health, input, sgd, softmax, step};
+use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo, Tower, letter};
+
+/// A trained tensor of a lowered network.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// For checkpoints: `conv3.a.weights.b` is tower A's matrix over tower B's maps.
+    pub name: String,
+    /// Values.
+    pub value: Slot,
+    /// The paper's v; like the gradient only where the program trains.
+    pub momentum: Option<Slot>,
+    /// d(loss)/d(value).
+    pub gradient: Option<Slot>,
+    /// Rate, momentum and decay, four floats.
+    pub rule: Option<Slot>,
+    /// Initial values.
+    pub init: Init,
+    /// Whether it is a bias, which has a rate of its own and no decay.
+    pub bias: bool,
+    /// Weight decay.
+    pub decay: f32,
+    /// Index of its node.
+    pub node: usize,
+}
+
+/// A network as a program, with the slots through which the host talks to it.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// What runs.
+    pub program: Program,
+    /// N: images in a batch, a multiple of 8.
+    pub images: usize,
+    /// Packed bytes of the stored images.
+    pub pixels: Slot,
+    /// Crop and mirror of every image.
+    pub views: Slot,
+    /// Colour shift of every image.
+    pub shifts: Slot,
+    /// The mean image.
+    pub mean: Slot,
+    /// Labels.
+    pub labels: Slot,
+    /// The per-step words.
+    pub step: Slot,
+    /// Class scores before softmax, of the evaluating and the training pass.
+    pub logits: Vec<(Pass, Slot)>,
+    /// [classes][N].
+    pub probabilities: Slot,
+    /// [N].
+    pub loss: Slot,
+    /// [N], 1 where the best class is not the label.
+    pub top1: Slot,
+    /// [N], 1 where the five best classes do not include the label.
+    pub top5: Slot,
+    /// [2]: whether a loss was not finite, and at which step first.
+    pub health: Slot,
+    /// Trained tensors, in the order of the network.
+    pub trained: Vec<Trained>,
+}
+
+/// The batch that holds `images` images: WGSL wants multiples of 8.
+#[must_use]
+pub fn padded(images: usize) -> usize {
+    images.next_multiple_of(8).max(8)
+}
+
+/// Lowers `net` for batches of `batch` images; with `training` also the gradients and the update.
+#[must_use]
+pub fn lower(net: &Net, batch: usize, training: bool) -> Lowered {
+    let mut lowering = Lowering::new(net, padded(batch), training);
+    if training {
+        lowering.gradients();
+        lowering.update();
+    }
+    lowering.evaluate();
+    lowering.finish()
+}
+
+/// A value on the towers where it lies.
+type Values = HashMap<Tower, Slot>;
+
+struct Lowering<'a> {
+    net: &'a Net,
+    r: Recorder,
+    out: Lowered,
+    /// For every node and tower, indices into `out.trained`.
+    weights: HashMap<(usize, Tower), Vec<usize>>,
+}
+
+/// One recorded forward pass: outputs of all nodes, and what each node read on each tower.
+struct Forward {
+    values: Vec<Values>,
+    read: HashMap<(usize, Tower), Vec<(Slot, Maps)>>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(net: &'a Net, images: usize, training: bool) -> Self {
+        let mut r = Recorder::new();
+        let stored = net.model.input.stored();
+        let classes = net.classes();
+        let mut slot = |name: &str, shape: Vec<usize>, elem, home, role| {
+            r.slot(SlotInfo { name: name.into(), shape, elem, home, role })
+        };
+        let (every, first) = (Home::Every, Home::Tower(0));
+        let words = (images * stored * stored * 3).div_ceil(4);
+        let pixels = slot("pixels", vec![words], Elem::U32, every, Role::Input);
+        let views = slot("views", vec![images, 4], Elem::U32, every, Role::Input);
+        let shifts = slot("shifts", vec![images, 4], Elem::F32, every, Role::Input);
+        let mean = slot("mean", vec![stored, stored, 3], Elem::F32, every, Role::Input);
+        let labels = slot("labels", vec![images], Elem::U32, first, Role::Input);
+        let step = slot("step", vec![step::COUNT], Elem::U32, every, Role::Input);
+        let probabilities = slot("probabilities", vec![classes, images], Elem::F32, first, Role::Output);
+        let loss = slot("loss", vec![images], Elem::F32, first, Role::Output);
+        let top1 = slot("top1", vec![images], Elem::F32, first, Role::Output);
+        let top5 = slot("top5", vec![images], Elem::F32, first, Role::Output);
+        let health = slot("health", vec![2], Elem::F32, first, Role::Output);
+        let out = Lowered {
+            program: Program::default(),
+            images,
+            pixels,
+            views,
+            shifts,
+            mean,
+            labels,
+            step,
+            logits: Vec::new(),
+            probabilities,
+            loss,
+            top1,
+            top5,
+            health,
+            trained: Vec::new(),
+        };
+        let mut lowering = Self { net, r, out, weights: HashMap::new() };
+        lowering.declare_weights(training);
+        lowering
+    }
+
+    fn declare_weights(&mut self, training: bool) {
+        let net = self.net;
+        for (index, node) in net.nodes.iter().enumerate() {
+            for tower in net.towers_of(node) {
+                let sources = self.sources(node, tower);
+                for spec in node.layer.weights(&node.x) {
+                    let base = self.site_name(node, tower);
+                    let name = match spec.kind {
+                        WeightKind::Bias => format!("{base}.bias"),
+                        WeightKind::Weights(_) if node.x.len() == 1 => format!("{base}.weights"),
+                        WeightKind::Weights(i) => format!("{base}.weights.{}", letter(sources[i])),
+                    };
+                    let home = Home::Tower(tower);
+                    let mut slot = |suffix: &str, shape: &[usize], role| {
+                        let name = format!("{name}{suffix}");
+                        self.r.slot(SlotInfo { name, shape: shape.to_vec(), elem: Elem::F32, home, role })
+                    };
+                    let value = slot("", &spec.shape, Role::Weight);
+                    let momentum = training.then(|| slot(".momentum", &spec.shape, Role::Momentum));
+                    let gradient = training.then(|| slot(".gradient", &spec.shape, Role::Gradient));
+                    let rule = training.then(|| slot(".rule", &[4], Role::Input));
+                    let bias = spec.kind == WeightKind::Bias;
+                    let decay = if bias { 0.0 } else { node.decay };
+                    self.weights.entry((index, tower)).or_default().push(self.out.trained.len());
+                    let init = spec.init;
+                    self.out.trained.push(Trained { name, value, momentum, gradient, rule, init, bias, decay, node: index });
+                }
+            }
+        }
+    }
+
+    /// `conv1.a`; without the tower where the network has one.
+    fn site_name(&self, node: &Node, tower: Tower) -> String {
+        if self.net.model.towers == 1 { node.name.clone() } else { format!("{}.{}", node.name, letter(tower)) }
+    }
+
+    fn site<'s>(&self, node: &'s Node, name: &'s str, tower: Tower) -> Site<'s> {
+        let share = if node.spread == Spread::Shared { (self.net.model.towers, tower) } else { (1, 0) };
+        Site { name, layer: &node.name, tower, share, images: self.out.images, step: self.out.step }
+    }
+
+    /// Towers whose values a node reads on `tower`, its own first.
+    fn sources(&self, node: &Node, tower: Tower) -> Vec<Tower> {
+        let towers = self.net.model.towers;
+        let from = node.input.map_or(Spread::Whole, |i| self.net.nodes[i].spread);
+        match (from, node.sees) {
+            (Spread::Shared, Sees::Both) => (0..towers).map(|i| (tower + i) % towers).collect(),
+            _ => vec![tower],
+        }
+    }
+
+    fn forward(&mut self, training: bool) -> Forward {
+        let net = self.net;
+        let image = self.crop();
+        let mut forward = Forward { values: Vec::new(), read: HashMap::new() };
+        for (index, node) in net.nodes.iter().enumerate() {
+            let mut values = Values::new();
+            for tower in net.towers_of(node) {
+                let sources = self.sources(node, tower);
+                let x: Vec<(Slot, Maps)> = sources
+                    .iter()
+                    .zip(&node.x)
+                    .map(|(source, &maps)| {
+                        let slot = node.input.map_or(image, |i| forward.values[i][source]);
+                        (self.r.copy(slot, tower), maps)
+                    })
+                    .collect();
+                let w: Vec<Slot> = self.trained(index, tower).map(|trained| trained.value).collect();
+                let name = self.site_name(node, tower);
+                let site = self.site(node, &name, tower);
+                let y = node.layer.forward(&mut self.r, &site, &x, &w, node.y, training);
+                values.insert(tower, y);
+                forward.read.insert((index, tower), x);
+            }
+            forward.values.push(values);
+        }
+        forward
+    }
+
+    fn trained(&self, node: usize, tower: Tower) -> impl Iterator<Item = &Trained> {
+        self.weights.get(&(node, tower)).into_iter().flatten().map(|&i| &self.out.trained[i])
+    }
+
+    /// Stored images to the network's input, on every device.
+    fn crop(&mut self) -> Slot {
+        let (size, images) = (self.net.model.input.size, self.out.images);
+        let shape = input::Shape {
+            images,
+            size: self.net.model.input.stored(),
+            crop: size,
+            mean_centred: self.net.model.input.mean_centred,
+            scale_r: 1.0,
+            scale_g: 1.0,
+            scale_b: 1.0,
+        };
+        let crop = self.r.map("input", vec![3, size, size, images], Home::Every);
+        let Lowered { pixels, views, shifts, mean, .. } = self.out;
+        self.r.run(&input::CROP, shape.params(), &[pixels, views, shifts, mean, crop]);
+        crop
+    }
+
+    /// Softmax and loss behind the last node, on tower A; gives the logits.
+    fn loss(&mut self, pass: Pass, forward: &Forward) -> Slot {
+        // The graph's builder made sure that there is a last node, and that it lies on tower 0.
+        let logits = forward.values[self.net.nodes.len() - 1][&0];
+        let shape = softmax::Shape { classes: self.net.classes(), images: self.out.images }.params();
+        let Lowered { probabilities, labels, loss, top1, top5, .. } = self.out;
+        self.r.run(&softmax::FORWARD, shape.clone(), &[logits, probabilities]);
+        self.r.run(&softmax::LOSS, shape, &[logits, labels, loss, top1, top5]);
+        self.out.logits.push((pass, logits));
+        logits
+    }
+
+    fn evaluate(&mut self) {
+        self.r.begin(Pass::Evaluate);
+        let forward = self.forward(false);
+        self.loss(Pass::Evaluate, &forward);
+    }
+
+    fn gradients(&mut self) {
+        self.r.begin(Pass::Gradients);
+        let forward = self.forward(true);
+        self.loss(Pass::Gradients, &forward);
+        let Lowered { probabilities, labels, step, loss, health, images, .. } = self.out;
+        let classes = self.net.classes();
+        self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
+        let dy = self.r.map("dlogits", vec![classes, 1, 1, images], Home::Tower(0));
+        let shape = softmax::Shape { classes, images };
+        self.r.run(&softmax::BACKWARD, shape.params(), &[probabilities, labels, step, dy]);
+        self.backward(&forward, dy);
+    }
+
+    /// All nodes from the last to the first. Gradients arriving at a value are kept in a fixed order, by the tower
+    /// that sends them counted from the one that receives them.
+    fn backward(&mut self, forward: &Forward, dlogits: Slot) {
+        let net = self.net;
+        let mut arrived: HashMap<(usize, Tower), Vec<(usize, Slot)>> = HashMap::new();
+        arrived.insert((net.nodes.len() - 1, 0), vec![(0, dlogits)]);
+        for (index, node) in net.nodes.iter().enumerate().rev() {
+            for tower in net.towers_of(node) {
+                let Some(parts) = arrived.remove(&(index, tower)) else { continue };
+                let name = self.site_name(node, tower);
+                let dy = self.sum(&name, node.y, tower, parts);
+                let w: Vec<Slot> = self.trained(index, tower).map(|trained| trained.value).collect();
+                let dw: Vec<Option<Slot>> = self.trained(index, tower).map(|trained| trained.gradient).collect();
+                let x = &forward.read[&(index, tower)];
+                let saved = Saved { x, w: &w, dw: &dw, y: (forward.values[index][&tower], node.y) };
+                let site = self.site(node, &name, tower);
+                let dx = node.layer.backward(&mut self.r, &site, &saved, dy, node.input.is_some());
+                let Some(from) = node.input else { continue };
+                for (distance, (source, dx)) in self.sources(node, tower).into_iter().zip(dx).enumerate() {
+                    let home = self.r.copy(dx, source);
+                    arrived.entry((from, source)).or_default().push((distance, home));
+                }
+            }
+        }
+    }
+
+    /// The sum of gradients for one value, in the order of their distance.
+    fn sum(&mut self, name: &str, maps: Maps, tower: Tower, mut parts: Vec<(usize, Slot)>) -> Slot {
+        parts.sort_by_key(|&(distance, _)| distance);
+        let images = self.out.images;
+        let shape = vec![maps.maps, maps.height, maps.width, images];
+        let slots: Vec<Slot> = parts.into_iter().map(|(_, slot)| slot).collect();
+        let mut total = slots[0];
+        for (i, &part) in slots.iter().enumerate().skip(1) {
+            let sum = self.r.map(format!("{name}.dy{i}"), shape.clone(), Home::Tower(tower));
+            self.r.run(&add::SUM, add::Shape { count: maps.count() * images }.params(), &[total, part, sum]);
+            total = sum;
+        }
+        total
+    }
+
+    fn update(&mut self) {
+        self.r.begin(Pass::Update);
+        let mut watched: HashMap<Tower, Slot> = HashMap::new();
+        for trained in &self.out.trained {
+            let (Some(momentum), Some(gradient), Some(rule)) = (trained.momentum, trained.gradient, trained.rule) else {
+                continue;
+            };
+            let info = self.r.info(trained.value);
+            let (count, home) = (info.count(), info.home);
+            let Home::Tower(tower) = home else { continue };
+            let health = *watched.entry(tower).or_insert_with(|| self.r.copy(self.out.health, tower));
+            let slots = [gradient, rule, health, trained.value, momentum];
+            self.r.run(&sgd::UPDATE, sgd::Shape { count }.params(), &slots);
+        }
+    }
+
+    fn finish(mut self) -> Lowered {
+        self.out.program = self.r.finish();
+        self.out
+    }
+}

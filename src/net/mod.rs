@@ -1,0 +1,48 @@
+//! Networks: model text, the graph it stands for, its counts, and its lowering to a program.
+
+mod graph;
+mod lower;
+pub mod model;
+
+use thiserror::Error;
+
+pub use self::graph::{Net, Node, Spread};
+pub use self::lower::{Lowered, Trained, lower};
+pub use self::model::Model;
+
+/// What is wrong with a network.
+#[derive(Debug, Error)]
+pub enum NetError {
+    /// No such model.
+    #[error("no model {wanted}: neither a file nor one of {known}")]
+    Unknown {
+        /// What was asked for.
+        wanted: String,
+        /// Built-in names.
+        known: String,
+    },
+    /// The model file cannot be read.
+    #[error("{path} cannot be read: {reason}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The text is not a model.
+    #[error("{source_name}: {reason}")]
+    Parse {
+        /// The file.
+        source_name: String,
+        /// Line, column and what was expected there.
+        reason: String,
+    },
+    /// A row does not fit the network.
+    #[error("layer {layer}: {reason}")]
+    Layer {
+        /// The row.
+        layer: String,
+        /// What is wrong and how to mend it.
+        reason: String,
+    },
+}
