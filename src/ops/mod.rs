@@ -1,11 +1,23 @@
 //! The operations of the network, one file each: parameters, kernels, CPU twins, cases, unit tests.
 
 pub mod activation;
+pub mod add;
+pub mod bias;
+pub mod health;
+pub mod sgd;
 
 use crate::kernel::Kernel;
 
 /// Every kernel. Validation, parity, benches and listings are loops over this.
-pub static KERNELS: &[&Kernel] = &[&activation::FORWARD, &activation::BACKWARD];
+pub static KERNELS: &[&Kernel] = &[
+    &activation::FORWARD,
+    &activation::BACKWARD,
+    &add::SUM,
+    &bias::PARTIAL,
+    &bias::SUM,
+    &health::WATCH,
+    &sgd::UPDATE,
+];
 
 /// Label of an image that fills up a batch: it contributes nothing to loss, counts or gradients.
 pub const NO_LABEL: u32 = u32::MAX;
@@ -24,4 +36,14 @@ pub mod step {
     pub const FIRST_IMAGE: usize = 4;
     /// Words in the slot.
     pub const COUNT: usize = 8;
+
+    /// The slot's content.
+    #[must_use]
+    pub fn words(seed: u64, step: u32, images: u32, first_image: u32) -> [u32; COUNT] {
+        let [low, high] = crate::random::key(seed);
+        let mut words = [0; COUNT];
+        let places = [SEED_LOW, SEED_HIGH, STEP, IMAGES, FIRST_IMAGE];
+        places.into_iter().zip([low, high, step, images, first_image]).for_each(|(place, word)| words[place] = word);
+        words
+    }
 }
