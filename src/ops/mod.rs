@@ -3,7 +3,9 @@
 pub mod activation;
 pub mod add;
 pub mod bias;
+pub mod dropout;
 pub mod health;
+pub mod input;
 pub mod sgd;
 
 use crate::kernel::Kernel;
@@ -15,7 +17,10 @@ pub static KERNELS: &[&Kernel] = &[
     &add::SUM,
     &bias::PARTIAL,
     &bias::SUM,
+    &dropout::MASK,
+    &dropout::SCALE,
     &health::WATCH,
+    &input::CROP,
     &sgd::UPDATE,
 ];
 
