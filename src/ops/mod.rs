@@ -7,6 +7,7 @@ pub mod dropout;
 pub mod health;
 pub mod input;
 pub mod sgd;
+pub mod softmax;
 
 use crate::kernel::Kernel;
 
@@ -22,6 +23,9 @@ pub static KERNELS: &[&Kernel] = &[
     &health::WATCH,
     &input::CROP,
     &sgd::UPDATE,
+    &softmax::FORWARD,
+    &softmax::LOSS,
+    &softmax::BACKWARD,
 ];
 
 /// Label of an image that fills up a batch: it contributes nothing to loss, counts or gradients.
