@@ -3,7 +3,7 @@
 //! After a contraction it runs in that kernel's epilogue; on its own where the released code has it after pooling.
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, write};
-use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot};
+use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
 use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
 use crate::{params, twin};
@@ -159,7 +159,7 @@ impl Layer for ActivationLayer {
     }
 
     fn output(&self, x: &[Maps]) -> Result<Maps, String> {
-        x.first().copied().ok_or_else(|| "it has no input".into())
+        only(x)
     }
 
     fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], _: &[Slot], y: Maps, _: bool) -> Slot {

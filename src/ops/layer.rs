@@ -134,3 +134,14 @@ pub fn map_slot(r: &mut Recorder, site: &Site, what: &str, maps: Maps) -> Slot {
     let shape = vec![maps.maps, maps.height, maps.width, site.images];
     r.map(format!("{}.{what}", site.name), shape, crate::program::Home::Tower(site.tower))
 }
+
+/// The shape of the one input of a layer that leaves shapes as they are.
+///
+/// # Errors
+/// When there is no input or more than one.
+pub fn only(x: &[Maps]) -> Result<Maps, String> {
+    match x {
+        [maps] => Ok(*maps),
+        other => Err(format!("it has {} inputs instead of one", other.len())),
+    }
+}

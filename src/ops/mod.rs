@@ -1,10 +1,17 @@
 //! The operations of the network, one file each: parameters, kernels, CPU twins, cases, unit tests.
 
 pub mod activation;
+pub mod add;
+pub mod bias;
 pub mod conv;
+pub mod dropout;
 pub mod fc;
 pub mod gemm;
+pub mod health;
+pub mod input;
 pub mod layer;
+pub mod sgd;
+pub mod softmax;
 
 use crate::kernel::Kernel;
 
@@ -18,6 +25,17 @@ pub static KERNELS: &[&Kernel] = &[
     &gemm::FORWARD,
     &gemm::BACKWARD_INPUT,
     &gemm::BACKWARD_WEIGHTS,
+    &add::SUM,
+    &bias::PARTIAL,
+    &bias::SUM,
+    &dropout::MASK,
+    &dropout::SCALE,
+    &health::WATCH,
+    &input::CROP,
+    &sgd::UPDATE,
+    &softmax::FORWARD,
+    &softmax::LOSS,
+    &softmax::BACKWARD,
 ];
 
 /// Label of an image that fills up a batch: it contributes nothing to loss, counts or gradients.
@@ -37,4 +55,14 @@ pub mod step {
     pub const FIRST_IMAGE: usize = 4;
     /// Words in the slot.
     pub const COUNT: usize = 8;
+
+    /// The slot's content.
+    #[must_use]
+    pub fn words(seed: u64, step: u32, images: u32, first_image: u32) -> [u32; COUNT] {
+        let [low, high] = crate::random::key(seed);
+        let mut words = [0; COUNT];
+        let places = [SEED_LOW, SEED_HIGH, STEP, IMAGES, FIRST_IMAGE];
+        places.into_iter().zip([low, high, step, images, first_image]).for_each(|(place, word)| words[place] = word);
+        words
+    }
 }

@@ -1,0 +1,21 @@
+// The update rule of section 5, as the released code applies it.
+
+@group(0) @binding(0) var<storage, read> g: array<f32>;
+// Learning rate, momentum, decay, unused.
+@group(0) @binding(1) var<storage, read> rule: array<f32>;
+@group(0) @binding(2) var<storage, read> health: array<f32>;
+@group(0) @binding(3) var<storage, read_write> w: array<f32>;
+@group(0) @binding(4) var<storage, read_write> v: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let rate = rule[0];
+    if rate == 0.0 || health[0] != 0.0 {
+        return;
+    }
+    for (var i = id.x; i < COUNT; i += groups.x * WORKGROUP) {
+        let velocity = rule[1] * v[i] - rule[2] * rate * w[i] - rate * g[i];
+        v[i] = velocity;
+        w[i] += velocity;
+    }
+}

@@ -1,0 +1,209 @@
+//! From stored bytes to the network's input: crop and mirror (section 4.1), subtract the mean image (section 2), shift
+//! the colours (section 4.1), scale. It runs on the device, so that only bytes are uploaded.
+//!
+//! Stored images are conventional, [N][size][size][3] bytes; the input is [3][crop][crop][N] as everywhere.
+
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, words, write};
+use crate::tensor::Real;
+use crate::{params, twin};
+
+params! {
+    /// A batch of views.
+    pub struct Shape {
+        /// Images, N: a multiple of 8.
+        images: usize,
+        /// Height and width of a stored image.
+        size: usize,
+        /// Height and width of the input, at most `size`.
+        crop: usize,
+        /// Which mean is subtracted: the one at the pixel's own place (the paper's wording), or always the centre crop
+        /// of the mean image, wherever the crop lies and whether or not it is mirrored (released code).
+        mean_centred: bool,
+        /// What red is multiplied with in the end.
+        scale_r: f32,
+        /// What green is multiplied with.
+        scale_g: f32,
+        /// What blue is multiplied with.
+        scale_b: f32,
+    }
+}
+
+impl Shape {
+    /// Words that hold the packed images.
+    #[must_use]
+    pub fn words(&self) -> usize {
+        (self.images * self.size * self.size * 3).div_ceil(4)
+    }
+}
+
+/// y = (pixel − mean + shift) · scale.
+pub static CROP: Kernel = Kernel {
+    name: "input.crop",
+    doc: "y[c][i][j][n] = (images[n][row + i][column + (mirror ? crop-1-j : j)][c] - mean + shift[n][c]) scale[c]; \
+          images [N][size][size][3] bytes, views [N][4] = row, column, mirror, 0, shift [N][4], mean [size][size][3], \
+          y [3][crop][crop][N]",
+    bindings: &[words("images"), words("views"), read("shift"), read("mean"), write("y")],
+    variants: &[Variant {
+        name: "plain",
+        sources: &[include_str!("../../shaders/input.wgsl")],
+        entry: "crop",
+        tile: linear_tile,
+        grid: |p| Grid::Linear(p.get::<usize>("crop").pow(2) * p.get::<usize>("images")),
+        needs: Needs::NONE,
+    }],
+    twin: twin!(crop),
+    cases,
+    tolerance: 1e-6, // three roundings
+    flops: |p| 9 * (p.get::<usize>("crop").pow(2) * p.get::<usize>("images")) as u64,
+};
+
+fn cases() -> Vec<Case> {
+    let plain = Shape { images: 8, size: 7, crop: 7, mean_centred: false, scale_r: 1.0, scale_g: 1.0, scale_b: 1.0 };
+    let coloured = Shape { scale_r: 0.5, scale_g: 1.0 / 1.1, scale_b: 0.017, ..plain };
+    let case = |(name, shape): (&str, Shape)| {
+        let corner = |n: usize| (n * 5 % (shape.size - shape.crop + 1)) as u32;
+        let views = (0..shape.images).flat_map(|n| match n {
+            // Outside the image by little and by much.
+            6 => [u32::MAX, (shape.size - shape.crop + 1) as u32, 1, 0],
+            n => [corner(n), corner(n + 3), n as u32 % 2, 0],
+        });
+        let buffers = vec![
+            (shape.words(), Fill::Random),
+            (4 * shape.images, Fill::Words(views.collect())),
+            (4 * shape.images, Fill::Normal(12.0)),
+            (shape.size * shape.size * 3, Fill::Uniform(90.0, 140.0)),
+            (3 * shape.crop * shape.crop * shape.images, Fill::Output),
+        ];
+        Case::new(name, shape.params(), buffers)
+    };
+    [
+        ("whole images", plain),
+        ("crops, mean in place", Shape { size: 12, crop: 9, images: 24, ..coloured }),
+        ("crops, mean of the centre", Shape { size: 12, crop: 9, mean_centred: true, ..coloured }),
+        ("odd border", Shape { size: 16, crop: 9, mean_centred: true, images: 24, ..plain }),
+        ("a minibatch", Shape { size: 32, crop: 24, images: 128, mean_centred: true, ..coloured }),
+    ]
+    .map(case)
+    .into()
+}
+
+/// Where a view begins in the packed bytes and in the mean image, both in pixels, and whether it is mirrored.
+struct View {
+    image: usize,
+    corner: usize,
+    mirror: bool,
+}
+
+fn crop<T: Real>(mut args: Args<T>) {
+    let shape = Shape::of(args.params);
+    let (images, views) = (args.words(), args.words());
+    let (shift, mean, y) = (args.read(), args.read(), args.write());
+    let most = (shape.size - shape.crop) as u32;
+    let view = |(n, v): (usize, &[u32])| View {
+        image: n * shape.size * shape.size,
+        corner: v[0].min(most) as usize * shape.size + v[1].min(most) as usize,
+        mirror: v[2] != 0,
+    };
+    let views: Vec<View> = views.chunks_exact(4).enumerate().map(view).collect();
+    let scale = [shape.scale_r, shape.scale_g, shape.scale_b].map(|scale| T::of(f64::from(scale)));
+    let border = (shape.size - shape.crop) / 2;
+    // A chunk is one pixel of one colour, of all images.
+    for_each_chunk(y, shape.images, |index, y| {
+        let (c, i, j) = (index / shape.crop / shape.crop, index / shape.crop % shape.crop, index % shape.crop);
+        let centre = (border + i) * shape.size + border + j;
+        for ((y, view), shift) in y.iter_mut().zip(&views).zip(shift.chunks_exact(4)) {
+            let at = view.corner + i * shape.size + if view.mirror { shape.crop - 1 - j } else { j };
+            let mean = mean[3 * if shape.mean_centred { centre } else { at } + c];
+            *y = (byte::<T>(images, 3 * (view.image + at) + c) - mean + shift[c]) * scale[c];
+        }
+    });
+}
+
+#[inline(always)]
+fn byte<T: Real>(words: &[u32], index: usize) -> T {
+    T::of(f64::from((words[index / 4] >> (index % 4 * 8)) & 0xFF))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Arg;
+    use proptest::prelude::*;
+
+    const PLAIN: Shape =
+        Shape { images: 8, size: 3, crop: 2, mean_centred: false, scale_r: 1.0, scale_g: 2.0, scale_b: 0.5 };
+
+    fn pack(bytes: &[u8]) -> Vec<u32> {
+        let word = |four: &[u8]| four.iter().rev().fold(0, |word, &byte| (word << 8) | u32::from(byte));
+        bytes.chunks(4).map(word).collect()
+    }
+
+    fn input(shape: Shape, bytes: &[u8], views: &[u32], shift: &[f64], mean: &[f64]) -> Vec<f64> {
+        let mut y = vec![f64::NAN; 3 * shape.crop * shape.crop * shape.images];
+        let images = pack(bytes);
+        assert_eq!(images.len(), shape.words());
+        let buffers =
+            vec![Arg::Words(&images), Arg::Words(views), Arg::Read(shift), Arg::Read(mean), Arg::Write(&mut y)];
+        crop(Args::new(&shape.params(), buffers));
+        y
+    }
+
+    /// As the loader of the released code goes about it: cut out a picture, flip it, subtract a picture, add, scale.
+    fn naive(shape: Shape, bytes: &[u8], views: &[u32], shift: &[f64], mean: &[f64]) -> Vec<f64> {
+        let Shape { images, size, crop, .. } = shape;
+        let cut = |picture: &[f64], row: usize, column: usize, mirror: bool| -> Vec<Vec<[f64; 3]>> {
+            let pixel = |r: usize, c: usize| [0, 1, 2].map(|k| picture[(r * size + c) * 3 + k]);
+            let line = |r| (column..column + crop).map(|c| pixel(r, c)).collect();
+            let mut lines: Vec<Vec<_>> = (row..row + crop).map(line).collect();
+            lines.iter_mut().filter(|_| mirror).for_each(|line| line.reverse());
+            lines
+        };
+        let mut y = vec![f64::NAN; 3 * crop * crop * images];
+        for n in 0..images {
+            let (row, column, mirror) = (views[4 * n] as usize, views[4 * n + 1] as usize, views[4 * n + 2] == 1);
+            let picture: Vec<f64> = bytes[n * size * size * 3..][..size * size * 3].iter().map(|&b| b.into()).collect();
+            let border = (size - crop) / 2;
+            let picture = cut(&picture, row, column, mirror);
+            let mean =
+                if shape.mean_centred { cut(mean, border, border, false) } else { cut(mean, row, column, mirror) };
+            for (k, scale) in [shape.scale_r, shape.scale_g, shape.scale_b].into_iter().enumerate() {
+                for (i, j) in (0..crop).flat_map(|i| (0..crop).map(move |j| (i, j))) {
+                    let value = (picture[i][j][k] - mean[i][j][k] + shift[4 * n + k]) * f64::from(scale);
+                    y[((k * crop + i) * crop + j) * images + n] = value;
+                }
+            }
+        }
+        y
+    }
+
+    proptest! {
+        #[test]
+        fn is_crop_flip_subtract_shift_scale(
+            size in 1..9_usize, margin in 0..5_usize, mean_centred: bool, seed in any::<u64>(),
+        ) {
+            use crate::random::{Purpose, Stream};
+            let crop = size.saturating_sub(margin).max(1);
+            let shape = Shape { size, crop, mean_centred, ..PLAIN };
+            let stream = Stream::new(seed, Purpose::Test, 0);
+            let draw = |i: usize, k: u32, below: usize| stream.words(i as u64, k)[0] % below as u32;
+            let bytes: Vec<u8> = (0..8 * size * size * 3).map(|i| draw(i, 0, 256) as u8).collect();
+            let place = |n| [draw(n, 1, size - crop + 1), draw(n, 2, size - crop + 1), draw(n, 3, 2), 0];
+            let views: Vec<u32> = (0..8).flat_map(place).collect();
+            let shift: Vec<f64> = (0..32).map(|i| f64::from(draw(i, 4, 100)) - 50.0).collect();
+            let mean: Vec<f64> = (0..size * size * 3).map(|i| f64::from(draw(i, 5, 256))).collect();
+            let (got, want) =
+                (input(shape, &bytes, &views, &shift, &mean), naive(shape, &bytes, &views, &shift, &mean));
+            prop_assert_eq!(got, want);
+        }
+    }
+
+    #[test]
+    fn a_view_outside_the_image_is_moved_inside() {
+        let bytes: Vec<u8> = (0..8 * 27).map(|i| (i % 251) as u8).collect();
+        let (shift, mean) = ([0.0; 32], [7.0; 27]);
+        let inside = [1, 1, 0, 0].repeat(8);
+        let outside = [u32::MAX, 2, 0, 0].repeat(8);
+        let [inside, outside] = [inside, outside].map(|views| input(PLAIN, &bytes, &views, &shift, &mean));
+        assert_eq!(inside, outside);
+    }
+}

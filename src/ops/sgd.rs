@@ -1,0 +1,134 @@
+//! Stochastic gradient descent with momentum and weight decay (section 5; released code, weights.cu).
+//!
+//! v := momentum · v − decay · ε · w − ε · g, then w := w + v, evaluated from left to right, where g is the gradient of
+//! the loss averaged over the minibatch. As in the released code ε = 0 freezes a tensor altogether: no decay, and the
+//! momentum does not coast. Once the loss was not finite ([`crate::ops::health`]) nothing changes any more.
+
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, update};
+use crate::tensor::Real;
+use crate::{params, twin};
+
+params! {
+    /// The update of one tensor.
+    pub struct Shape {
+        /// Weights.
+        count: usize,
+    }
+}
+
+/// Layout of the `rule` slot.
+pub mod rule {
+    /// Learning rate ε.
+    pub const RATE: usize = 0;
+    /// Momentum.
+    pub const MOMENTUM: usize = 1;
+    /// Weight decay.
+    pub const DECAY: usize = 2;
+    /// Floats in the slot; the last is unused.
+    pub const COUNT: usize = 4;
+}
+
+/// One step of one tensor.
+pub static UPDATE: Kernel = Kernel {
+    name: "sgd.update",
+    doc: "v = momentum v - decay rate w - rate g; w += v; nothing when rate = 0 or health[0] != 0; any shape",
+    bindings: &[read("g"), read("rule"), read("health"), update("w"), update("v")],
+    variants: &[Variant {
+        name: "plain",
+        sources: &[include_str!("../../shaders/sgd.wgsl")],
+        entry: "update",
+        tile: linear_tile,
+        grid: |p| Grid::Linear(p.get("count")),
+        needs: Needs::NONE,
+    }],
+    twin: twin!(step),
+    cases,
+    tolerance: 1e-6, // five roundings, or fewer where a device fuses products and sums
+    flops: |p| 7 * p.get::<usize>("count") as u64,
+};
+
+fn cases() -> Vec<Case> {
+    let case = |(name, count, rule, health): (&str, usize, [f32; 4], [f32; 2])| {
+        let buffers = vec![
+            (count, Fill::Normal(1.0)),
+            (rule::COUNT, Fill::Floats(rule.to_vec())),
+            (2, Fill::Floats(health.to_vec())),
+            (count, Fill::Normal(0.1)),
+            (count, Fill::Normal(0.01)),
+        ];
+        Case::new(name, Shape { count }.params(), buffers)
+    };
+    [
+        ("one bias", 1, [0.02, 0.9, 0.0, 0.0], [0.0; 2]),
+        ("ragged", 1003, [0.01, 0.9, 0.0005, 0.0], [0.0; 2]),
+        ("many", 150_000, [0.1, 0.5, 0.1, 0.0], [0.0; 2]),
+        ("frozen", 77, [0.0, 0.9, 0.0005, 0.0], [0.0; 2]),
+        ("unhealthy", 77, [0.01, 0.9, 0.0005, 0.0], [1.0, 7.0]),
+    ]
+    .map(case)
+    .into()
+}
+
+/// Elements that one core handles at a time.
+const CHUNK: usize = 16 * 1024;
+
+fn step<T: Real>(mut args: Args<T>) {
+    let (g, rule, health, w, v) = (args.read(), args.read(), args.read(), args.write(), args.write());
+    let (rate, momentum, decay) = (rule[rule::RATE], rule[rule::MOMENTUM], rule[rule::DECAY]);
+    if rate == T::zero() || health[0] != T::zero() {
+        return;
+    }
+    for_each_chunk(v, CHUNK, |i, v| {
+        let sources = g[i * CHUNK..].iter().zip(&w[i * CHUNK..]);
+        v.iter_mut().zip(sources).for_each(|(v, (&g, &w))| *v = momentum * *v - decay * rate * w - rate * g);
+    });
+    for_each_chunk(w, CHUNK, |i, w| w.iter_mut().zip(&v[i * CHUNK..]).for_each(|(w, &v)| *w += v));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Arg;
+
+    fn run(rule: [f64; 4], health: [f64; 2], g: &[f64], w: &mut [f64], v: &mut [f64]) {
+        let params = Shape { count: g.len() }.params();
+        let buffers = vec![Arg::Read(g), Arg::Read(&rule), Arg::Read(&health), Arg::Write(w), Arg::Write(v)];
+        step(Args::new(&params, buffers));
+    }
+
+    #[test]
+    fn follows_the_rule_by_hand() {
+        // v = 0.5 * 2 - 0.25 * 0.5 * 8 - 0.5 * 6 = 1 - 1 - 3 = -3 and w = 8 - 3 = 5; then with g = 0:
+        // v = -1.5 - 0.625 = -2.125 and w = 2.875. Every number is exact.
+        let (mut w, mut v) = ([8.0], [2.0]);
+        run([0.5, 0.5, 0.25, 0.0], [0.0; 2], &[6.0], &mut w, &mut v);
+        assert_eq!((w, v), ([5.0], [-3.0]));
+        run([0.5, 0.5, 0.25, 0.0], [0.0; 2], &[0.0], &mut w, &mut v);
+        assert_eq!((w, v), ([2.875], [-2.125]));
+    }
+
+    #[test]
+    fn a_frozen_tensor_neither_decays_nor_coasts() {
+        let (mut w, mut v) = ([8.0], [2.0]);
+        run([0.0, 0.9, 0.5, 0.0], [0.0; 2], &[6.0], &mut w, &mut v);
+        assert_eq!((w, v), ([8.0], [2.0]));
+    }
+
+    #[test]
+    fn nothing_changes_once_the_loss_was_not_finite() {
+        let (mut w, mut v) = ([8.0], [2.0]);
+        run([0.5, 0.9, 0.5, 0.0], [1.0, 3.0], &[f64::NAN], &mut w, &mut v);
+        assert_eq!((w, v), ([8.0], [2.0]));
+    }
+
+    #[test]
+    fn descends_to_the_minimum_of_a_parabola() {
+        // d/dw (w - 3)^2 = 2 (w - 3), without decay.
+        let (mut w, mut v) = ([0.0], [0.0]);
+        for _ in 0..400 {
+            let g = [2.0 * (w[0] - 3.0)];
+            run([0.05, 0.9, 0.0, 0.0], [0.0; 2], &g, &mut w, &mut v);
+        }
+        assert!((w[0] - 3.0).abs() < 1e-6, "{w:?}");
+    }
+}
