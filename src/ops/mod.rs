@@ -1,11 +1,27 @@
 //! The operations of the network, one file each: parameters, kernels, CPU twins, cases, unit tests.
 
 pub mod activation;
+pub mod lrn;
+pub mod lrn_spatial;
+pub mod pool;
+#[cfg(test)]
+pub mod testing;
 
 use crate::kernel::Kernel;
 
 /// Every kernel. Validation, parity, benches and listings are loops over this.
-pub static KERNELS: &[&Kernel] = &[&activation::FORWARD, &activation::BACKWARD];
+pub static KERNELS: &[&Kernel] = &[
+    &activation::FORWARD,
+    &activation::BACKWARD,
+    &lrn::FORWARD,
+    &lrn::BACKWARD,
+    &lrn_spatial::FORWARD,
+    &lrn_spatial::BACKWARD,
+    &pool::MAX_FORWARD,
+    &pool::MAX_BACKWARD,
+    &pool::AVERAGE_FORWARD,
+    &pool::AVERAGE_BACKWARD,
+];
 
 /// Label of an image that fills up a batch: it contributes nothing to loss, counts or gradients.
 pub const NO_LABEL: u32 = u32::MAX;
