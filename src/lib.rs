@@ -1,6 +1,7 @@
 pub mod backend;
 pub mod data;
 pub mod kernel;
+pub mod net;
 pub mod ops;
 pub mod parity;
 pub mod program;

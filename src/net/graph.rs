@@ -223,12 +223,14 @@ impl Builder {
 
     fn stage(&self, row: &Row, stage: Stage) -> Result<Option<(&'static str, Box<dyn Layer>)>, NetError> {
         let lrn = |own: Option<super::model::Lrn>| {
-            let lrn = own.or(self.model.lrn).ok_or_else(|| refuse(row, "lrn has no parameters here or in the model"))?;
+            let lrn =
+                own.or(self.model.lrn).ok_or_else(|| refuse(row, "lrn has no parameters here or in the model"))?;
             let valid = lrn.size > 0 && lrn.k > 0.0 && lrn.alpha >= 0.0 && lrn.beta > 0.0;
             valid.then_some(lrn).ok_or_else(|| refuse(row, "lrn needs size ≥ 1, k > 0, alpha ≥ 0, beta > 0"))
         };
         let pool = |own: Option<super::model::Pool>, kind| {
-            let pool = own.or(self.model.pool).ok_or_else(|| refuse(row, "pool has no parameters here or in the model"))?;
+            let pool =
+                own.or(self.model.pool).ok_or_else(|| refuse(row, "pool has no parameters here or in the model"))?;
             let valid = pool.size > 0 && pool.stride > 0 && pool.pad < pool.size;
             let layer = PoolLayer { kind, size: pool.size, stride: pool.stride, pad: pool.pad };
             valid.then_some(layer).ok_or_else(|| refuse(row, "pool needs size ≥ 1, stride ≥ 1, pad < size"))
@@ -242,7 +244,10 @@ impl Builder {
             }
             Stage::LrnSpatial(own) => {
                 let lrn = lrn(own)?;
-                ("lrn_spatial", Box::new(LrnSpatialLayer { size: lrn.size, k: lrn.k, alpha: lrn.alpha, beta: lrn.beta }))
+                (
+                    "lrn_spatial",
+                    Box::new(LrnSpatialLayer { size: lrn.size, k: lrn.k, alpha: lrn.alpha, beta: lrn.beta }),
+                )
             }
             Stage::Pool(own) => ("pool", Box::new(pool(own, PoolKind::Max)?)),
             Stage::AveragePool(own) => ("average_pool", Box::new(pool(own, PoolKind::Average)?)),

@@ -174,7 +174,17 @@ impl<'a> Lowering<'a> {
                     let decay = if bias { 0.0 } else { node.decay };
                     self.weights.entry((index, tower)).or_default().push(self.out.trained.len());
                     let init = spec.init;
-                    self.out.trained.push(Trained { name, value, momentum, gradient, rule, init, bias, decay, node: index });
+                    self.out.trained.push(Trained {
+                        name,
+                        value,
+                        momentum,
+                        gradient,
+                        rule,
+                        init,
+                        bias,
+                        decay,
+                        node: index,
+                    });
                 }
             }
         }
@@ -326,7 +336,8 @@ impl<'a> Lowering<'a> {
         self.r.begin(Pass::Update);
         let mut watched: HashMap<Tower, Slot> = HashMap::new();
         for trained in &self.out.trained {
-            let (Some(momentum), Some(gradient), Some(rule)) = (trained.momentum, trained.gradient, trained.rule) else {
+            let (Some(momentum), Some(gradient), Some(rule)) = (trained.momentum, trained.gradient, trained.rule)
+            else {
                 continue;
             };
             let info = self.r.info(trained.value);

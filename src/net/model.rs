@@ -314,7 +314,8 @@ impl Model {
             let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
             return Err(NetError::Unknown { wanted: spec.into(), known: names.join(", ") });
         }
-        let text = std::fs::read_to_string(path).map_err(|e| NetError::Read { path: spec.into(), reason: e.to_string() })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|e| NetError::Read { path: spec.into(), reason: e.to_string() })?;
         Self::parse(spec, &text)
     }
 

@@ -10,8 +10,13 @@ pub mod gemm;
 pub mod health;
 pub mod input;
 pub mod layer;
+pub mod lrn;
+pub mod lrn_spatial;
+pub mod pool;
 pub mod sgd;
 pub mod softmax;
+#[cfg(test)]
+pub mod testing;
 
 use crate::kernel::Kernel;
 
@@ -36,6 +41,14 @@ pub static KERNELS: &[&Kernel] = &[
     &softmax::FORWARD,
     &softmax::LOSS,
     &softmax::BACKWARD,
+    &lrn::FORWARD,
+    &lrn::BACKWARD,
+    &lrn_spatial::FORWARD,
+    &lrn_spatial::BACKWARD,
+    &pool::MAX_FORWARD,
+    &pool::MAX_BACKWARD,
+    &pool::AVERAGE_FORWARD,
+    &pool::AVERAGE_BACKWARD,
 ];
 
 /// Label of an image that fills up a batch: it contributes nothing to loss, counts or gradients.

@@ -1,0 +1,9 @@
+// s^-beta of a response normalisation, for the vector `Images` of the kernel; beta = 3/4 needs no logarithm.
+
+fn power(s: Images) -> Images {
+    if BETA == 0.75 {
+        let r = inverseSqrt(s);
+        return r * sqrt(r);
+    }
+    return pow(s, Images(-BETA));
+}
