@@ -2,6 +2,9 @@
 
 use num_traits::Float;
 
+/// Label of a place in a batch that holds no image: it contributes nothing to loss, counts or gradients.
+pub const NO_LABEL: u32 = u32::MAX;
+
 /// f32 (the CPU engine) or f64 (the oracle of the tests).
 pub trait Real: Float + std::ops::AddAssign + Default + Send + Sync + std::fmt::Debug + 'static {
     /// From a parameter or a constant.

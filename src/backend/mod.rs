@@ -1,12 +1,15 @@
 //! What runs programs: a wgpu device, or the CPU twins.
 
 pub mod cpu;
+mod devices;
 pub mod gpu;
 pub mod plan;
 
 use std::ops::Range;
 
 use thiserror::Error;
+
+pub use self::devices::Devices;
 
 use crate::program::{Pass, Program, Slot};
 

@@ -3,9 +3,7 @@
 use std::iter::Peekable;
 
 use super::{ImageError, View, Views};
-
-/// The label of a place in a batch that holds no image.
-pub const NO_LABEL: u32 = u32::MAX;
+use crate::tensor::NO_LABEL;
 
 /// Images with their labels and views. Every list has one entry for each of the `capacity` places; the first `count`
 /// places hold images, the others zeros, [`NO_LABEL`] and default views.

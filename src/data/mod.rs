@@ -19,7 +19,8 @@ mod split;
 mod testing;
 mod views;
 
-pub use batch::{Batch, NO_LABEL};
+pub use crate::tensor::NO_LABEL;
+pub use batch::Batch;
 pub use dataset::Dataset;
 pub use decode::{Image, MAX_BYTES, MAX_SIDE, decode_file};
 pub use error::{DataError, ImageError};

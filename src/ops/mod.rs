@@ -51,9 +51,6 @@ pub static KERNELS: &[&Kernel] = &[
     &pool::AVERAGE_BACKWARD,
 ];
 
-/// Label of an image that fills up a batch: it contributes nothing to loss, counts or gradients.
-pub const NO_LABEL: u32 = u32::MAX;
-
 /// Layout of the `step` slot, the few words that change every step; `shaders/common/step.wgsl` reads them.
 pub mod step {
     /// Philox key, low word.

@@ -1,0 +1,44 @@
+//! The command line: one file a subcommand, arguments to configurations, no logic.
+
+mod check;
+mod describe;
+mod devices;
+mod kernels;
+mod progress;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Trains and evaluates AlexNet as it was built in 2012: one network over two towers, on any GPU.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the adapters of this machine
+    Devices(devices::Devices),
+    /// Print a network: shapes, weights, multiply-adds, memory
+    Describe(describe::Describe),
+    /// List the kernels
+    Kernels(kernels::Kernels),
+    /// Compare every kernel with its CPU twin on an adapter: is this driver to be trusted?
+    Check(check::Check),
+}
+
+/// Runs the command that was parsed.
+///
+/// # Errors
+/// What stopped it, for people.
+pub fn run(cli: Cli) -> Result<()> {
+    progress::init();
+    match cli.command {
+        Command::Devices(command) => command.run(),
+        Command::Describe(command) => command.run(),
+        Command::Kernels(command) => command.run(),
+        Command::Check(command) => command.run(),
+    }
+}
