@@ -7,8 +7,8 @@
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant};
 use crate::kernel::{for_each_chunk, read, words, write};
-use crate::ops::{NO_LABEL, step};
-use crate::tensor::Real;
+use crate::ops::step;
+use crate::tensor::{NO_LABEL, Real};
 use crate::{params, twin};
 
 params! {
