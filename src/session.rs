@@ -13,7 +13,7 @@ use crate::ops::layer::Init;
 use crate::ops::{health, sgd, step};
 use crate::program::{Pass, Slot};
 use crate::random::{Purpose, Stream, tag};
-use crate::tensor::Tensor;
+use crate::tensor::{NO_LABEL, Tensor};
 
 /// Why weights do not fit a network, or a device fails.
 #[derive(Debug, Error)]
@@ -223,22 +223,27 @@ impl Session {
         Ok(self.backend.write(self.lowered.mean, Data::F32(mean))?)
     }
 
-    /// Uploads a batch of stored images with their views and labels for step `number`.
+    /// Uploads a batch of at most [`Session::images`] stored images with their views and labels for step `number`.
     ///
     /// # Errors
     /// When the device fails.
     pub fn feed(&mut self, batch: &Batch, number: u64) -> Result<(), SessionError> {
-        let words = self.lowered.program.slot(self.lowered.pixels).count();
-        let mut bytes = vec![0_u8; words * 4];
-        bytes[..batch.images.len()].copy_from_slice(&batch.images);
+        let images = self.lowered.images;
+        let mut bytes = batch.images.clone();
+        bytes.resize(self.lowered.program.slot(self.lowered.pixels).count() * 4, 0);
         let pixels: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
-        let views: Vec<u32> = batch.views.iter().flat_map(|v| [v.y, v.x, u32::from(v.mirror), 0]).collect();
-        let shifts: Vec<f32> = batch.views.iter().flat_map(|v| [v.shift[0], v.shift[1], v.shift[2], 0.0]).collect();
+        let mut views: Vec<u32> = batch.views.iter().flat_map(|v| [v.y, v.x, u32::from(v.mirror), 0]).collect();
+        views.resize(4 * images, 0);
+        let colours = batch.views.iter().flat_map(|v| [v.shift[0], v.shift[1], v.shift[2], 0.0]);
+        let mut shifts: Vec<f32> = colours.collect();
+        shifts.resize(4 * images, 0.0);
+        let mut labels = batch.labels.clone();
+        labels.resize(images, NO_LABEL);
         self.real_images = batch.count;
         self.backend.write(self.lowered.pixels, Data::U32(&pixels))?;
         self.backend.write(self.lowered.views, Data::U32(&views))?;
         self.backend.write(self.lowered.shifts, Data::F32(&shifts))?;
-        self.backend.write(self.lowered.labels, Data::U32(&batch.labels))?;
+        self.backend.write(self.lowered.labels, Data::U32(&labels))?;
         let words = step::words(self.seed, number as u32, batch.count as u32, 0);
         Ok(self.backend.write(self.lowered.step, Data::U32(&words))?)
     }

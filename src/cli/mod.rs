@@ -4,7 +4,9 @@ mod check;
 mod describe;
 mod devices;
 mod kernels;
+mod options;
 mod progress;
+mod train;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -19,6 +21,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Train a network
+    Train(train::Train),
     /// List the adapters of this machine
     Devices(devices::Devices),
     /// Print a network: shapes, weights, multiply-adds, memory
@@ -36,6 +40,7 @@ enum Command {
 pub fn run(cli: Cli) -> Result<()> {
     progress::init();
     match cli.command {
+        Command::Train(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),

@@ -28,3 +28,9 @@ pub use loader::{Loader, Plan};
 pub use mean::{Mean, mean_image};
 pub use split::Split;
 pub use views::{View, Views, centre_view, crop_stream, ten_views, training_order, training_view};
+
+/// Threads that decode ahead of the device: half of the processor, since a software device needs it too.
+#[must_use]
+pub fn decoding_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}

@@ -319,6 +319,16 @@ impl Model {
         Self::parse(spec, &text)
     }
 
+    /// Gives the last layer one output for each of `classes` classes.
+    pub fn fit_classes(&mut self, classes: usize) {
+        let Some(row) = self.layers.last_mut() else { return };
+        match (&mut row.fc, &mut row.conv) {
+            (Some(outputs), _) => *outputs = classes,
+            (None, Some(conv)) => conv.filters = classes,
+            (None, None) => (),
+        }
+    }
+
     /// The model in `text`, which came from `source`.
     ///
     /// # Errors

@@ -1,0 +1,222 @@
+//! `alexnet train`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::options::open_devices;
+use super::progress::bars;
+use crate::checkpoint::Checkpoint;
+use crate::data::{Dataset, mean_image};
+use crate::net::{Model, Net};
+use crate::session::Session;
+use crate::train::{Config, Metric, Observer, RunFolder, Trainer, free_folder};
+
+/// Arguments of `train`; what is not given comes from the model file.
+#[derive(Debug, Args)]
+pub(super) struct Train {
+    /// A built-in network (`mini` where absent) or a model file
+    #[arg(long)]
+    model: Option<String>,
+    /// A CIFAR-10 binary folder or a folder with train/<class>/* and val/<class>/*; the bundled sample where absent
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<String>,
+    /// `cpu`, the number of an adapter, or part of its name; the best adapter where absent
+    #[arg(long, value_name = "DEVICE")]
+    devices: Option<String>,
+    /// Images in a minibatch
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Passes over the training set
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Ends the run after so many steps
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Learning rate of weights; that of biases keeps its ratio to it
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f32>,
+    /// Seed of everything random
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder of the run, new or empty; runs/MODEL-NUMBER where absent
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Goes on with the run in this folder
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "model", "data", "batch", "seed"])]
+    resume: Option<PathBuf>,
+}
+
+impl Train {
+    pub(super) fn run(self) -> Result<()> {
+        let (mut config, resumed) = match &self.resume {
+            Some(folder) => resumed(folder)?,
+            None => (self.config()?, None),
+        };
+        self.limits(&mut config)?;
+        let devices = open_devices(config.devices.as_deref())?;
+        let dataset = Dataset::open(config.data.as_deref().map(Path::new), config.network.input.stored())?;
+        config.network.fit_classes(dataset.classes.len());
+        let net = Net::new(config.network.clone()).with_context(|| format!("model {}", config.model))?;
+        let session = Session::new(net, config.batch(), true, &devices, config.seed)?;
+        let folder = match &self.resume {
+            Some(folder) => RunFolder::open(folder)?,
+            None => RunFolder::create(&self.out.unwrap_or_else(|| free_folder(&config.model)), &config)?,
+        };
+        let path = folder.path().to_owned();
+        println!(
+            "{}: {} training and {} validation images of {} classes",
+            config.model,
+            dataset.train.len(),
+            dataset.validation.len(),
+            dataset.classes.len()
+        );
+        println!(
+            "{}; minibatch {}, {:.0} MiB; run in {}",
+            session.device(),
+            config.batch(),
+            session.allocated() as f64 / f64::from(1 << 20),
+            path.display()
+        );
+        let mean = match &resumed {
+            Some(_) => vec![0.0; config.network.input.stored().pow(2) * 3],
+            None => mean_image(&dataset.train)?.pixels,
+        };
+        let stop = stop_on_signal()?;
+        let mut trainer = Trainer::new(config, session, dataset, mean, folder, &stop)?;
+        if let Some(checkpoint) = &resumed {
+            trainer.resume(checkpoint)?;
+        }
+        let mut progress = Progress::new();
+        let go_on = || format!("go on with: alexnet train --resume {}", path.display());
+        let outcome = trainer.run(&mut progress).with_context(go_on)?;
+        progress.bar.finish_and_clear();
+        if !outcome.skipped.is_empty() {
+            println!("{} images were skipped:", outcome.skipped.len());
+            outcome.skipped.iter().for_each(|reason| println!("  {reason}"));
+        }
+        if outcome.interrupted {
+            println!("interrupted after step {} and saved; {}", outcome.steps, go_on());
+        }
+        if let Some(metric) = outcome.validation {
+            println!("validation error {:.1} % after {} steps", 100.0 * metric.top1_error, outcome.steps);
+        }
+        println!("checkpoints and metrics are in {}", path.display());
+        Ok(())
+    }
+
+    /// The configuration of a new run.
+    fn config(&self) -> Result<Config> {
+        let model = self.model.clone().unwrap_or_else(|| "mini".into());
+        let network = Model::open(&model)?;
+        let (data, devices) = (self.data.clone(), self.devices.clone());
+        Ok(Config { model, data, devices, steps: None, seed: self.seed.unwrap_or(0), network })
+    }
+
+    /// What the command line says over the model file, and over a run that is resumed.
+    fn limits(&self, config: &mut Config) -> Result<()> {
+        let train = &mut config.network.train;
+        if let Some(rate) = self.lr {
+            train.bias_rate = train.bias_rate.map(|bias| bias * rate / train.rate);
+            train.rate = rate;
+        }
+        train.batch = self.batch.unwrap_or(train.batch);
+        train.epochs = self.epochs.unwrap_or(train.epochs);
+        config.steps = self.steps.or(config.steps);
+        config.devices = self.devices.clone().or(config.devices.take());
+        if let Some(steps) = config.steps.filter(|_| self.epochs.is_none()) {
+            // Steps alone decide when a run ends that was given steps.
+            train.epochs = train.epochs.max(usize::try_from(steps).unwrap_or(usize::MAX));
+        }
+        if !(1..=65_536).contains(&train.batch) {
+            bail!("--batch {}: a minibatch has 1 to 65536 images", train.batch);
+        }
+        if !(train.rate.is_finite() && train.rate >= 0.0) {
+            bail!("--lr {}: a learning rate is a number of 0 or more", train.rate);
+        }
+        Ok(())
+    }
+}
+
+/// Configuration and last checkpoint of a run folder.
+fn resumed(folder: &Path) -> Result<(Config, Option<Checkpoint>)> {
+    let path = folder.join("config.toml");
+    let text = std::fs::read_to_string(&path);
+    let text =
+        text.with_context(|| format!("{} cannot be read: is {} a run folder?", path.display(), folder.display()))?;
+    let config: Config = toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    Ok((config, Some(Checkpoint::read(&folder.join("last.safetensors"))?)))
+}
+
+/// A flag that Ctrl-C (or SIGTERM) raises; a second one ends the program at once.
+fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; once more to stop at once");
+    })
+    .context("signals cannot be handled")?;
+    Ok(stop)
+}
+
+/// A bar on a terminal, plain lines elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    terminal: bool,
+    label: String,
+    last_line: Instant,
+}
+
+/// Seconds between plain lines.
+const QUIET: Duration = Duration::from_secs(10);
+
+impl Progress {
+    fn new() -> Self {
+        let bar = bars().add(ProgressBar::no_length());
+        // The template is a constant; a slip in it falls back to the default style.
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}, {eta} left") {
+            bar.set_style(style);
+        }
+        Self { bar, terminal: std::io::stderr().is_terminal(), label: String::new(), last_line: Instant::now() }
+    }
+}
+
+impl Observer for Progress {
+    fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize) {
+        self.label = format!("epoch {epoch}/{epochs}");
+        self.bar.set_prefix(self.label.clone());
+        self.bar.set_length(images as u64);
+        self.bar.reset();
+        self.bar.set_position(done as u64);
+    }
+
+    fn step(&mut self, metric: &Metric, images: usize) {
+        self.bar.inc(images as u64);
+        let (loss, error, speed) = (metric.loss, 100.0 * metric.top1_error, metric.images_per_second);
+        let text = format!("loss {loss:.3}, error {error:.0} %, {speed:.0} images/s");
+        if self.terminal {
+            self.bar.set_message(text);
+        } else if self.last_line.elapsed() > QUIET {
+            println!("{} step {}: {text}", self.label, metric.step);
+            self.last_line = Instant::now();
+        }
+    }
+
+    fn validation(&mut self, metric: &Metric) {
+        let Metric { loss, top1_error, top5_error, .. } = *metric;
+        let (top1, top5) = (100.0 * top1_error, 100.0 * top5_error);
+        bars().suspend(|| {
+            println!("{}: validation loss {loss:.3}, top-1 error {top1:.1} %, top-5 error {top5:.1} %", self.label);
+        });
+        self.last_line = Instant::now();
+    }
+}

@@ -1,0 +1,277 @@
+//! The training loop: epochs of steps, validation after each, checkpoints.
+
+mod config;
+mod run;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use thiserror::Error;
+
+pub use self::config::Config;
+pub use self::run::{Metric, RunFolder, free_folder};
+use crate::checkpoint::{Checkpoint, CheckpointError, MEAN, State};
+use crate::data::{self, DataError, Dataset, Loader, Plan, Split, Views};
+use crate::session::{Score, Session, SessionError};
+use crate::tensor::Tensor;
+
+/// What ends a run early.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The network or its device.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run folder.
+    #[error("{path}: {reason}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No image of the training set can be decoded.
+    #[error("no training image could be decoded; the first: {0}")]
+    NoImages(String),
+    /// The loss is NaN or infinite.
+    #[error(
+        "the loss is not finite at step {step}; it began in {place}. Weights are as they were before that step; \
+         the last good checkpoint is kept{kept}. Try a smaller --lr"
+    )]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The slot where it began.
+        place: String,
+        /// Where the checkpoint is.
+        kept: String,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Last validation.
+    pub validation: Option<Metric>,
+    /// Finished steps.
+    pub steps: u64,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+    /// Images that could not be decoded, with the reason.
+    pub skipped: Vec<String>,
+}
+
+/// Where a run tells what it does.
+pub trait Observer {
+    /// An epoch of `images` images begins, `done` of them behind us.
+    fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize);
+    /// A step is done.
+    fn step(&mut self, metric: &Metric, images: usize);
+    /// The validation after an epoch is done.
+    fn validation(&mut self, metric: &Metric);
+}
+
+/// A run in progress.
+pub struct Trainer<'a> {
+    config: Config,
+    session: Session,
+    dataset: Dataset,
+    mean: Vec<f32>,
+    folder: RunFolder,
+    stop: &'a AtomicBool,
+    state: State,
+    skipped: Vec<String>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run from the beginning, its session's weights drawn; `stop` ends it after the step in progress.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn new(
+        config: Config,
+        mut session: Session,
+        dataset: Dataset,
+        mean: Vec<f32>,
+        folder: RunFolder,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, TrainError> {
+        session.initialise()?;
+        session.set_mean(&mean)?;
+        let model = toml::to_string(&config.network);
+        let model = model.map_err(|e| TrainError::Folder { path: folder.path().into(), reason: e.to_string() })?;
+        let (classes, seed) = (dataset.classes.clone(), config.seed);
+        let state = State { model, classes, step: 0, epoch: 0, position: 0, best: None, seed };
+        Ok(Self { config, session, dataset, mean, folder, stop, state, skipped: Vec::new() })
+    }
+
+    /// Goes on from a checkpoint of the same network and data.
+    ///
+    /// # Errors
+    /// When the checkpoint does not fit.
+    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        self.session.load(&checkpoint.tensors)?;
+        if let Some(mean) = checkpoint.tensors.get(MEAN) {
+            self.mean = mean.values().to_vec();
+            self.session.set_mean(&self.mean)?;
+        }
+        let State { step, epoch, position, best, .. } = checkpoint.state;
+        self.state = State { step, epoch, position, best, ..self.state.clone() };
+        Ok(())
+    }
+
+    /// Trains to the end of the configuration or until `stop`.
+    ///
+    /// # Errors
+    /// When the loss is not finite, or data, device or disk fail.
+    pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+        let mut validation = None;
+        let epochs = self.config.network.train.epochs;
+        while self.state.epoch < epochs && !self.finished() {
+            observer.epoch(self.state.epoch + 1, epochs, self.dataset.train.len(), self.state.position);
+            self.epoch(observer)?;
+            let whole = self.state.position == 0;
+            if whole || self.steps_done() {
+                let metric = self.validate()?;
+                observer.validation(&metric);
+                validation = Some(metric);
+            }
+            self.save("last")?;
+        }
+        let (steps, interrupted) = (self.state.step, self.stop.load(Ordering::Relaxed));
+        Ok(Outcome { validation, steps, interrupted, skipped: self.skipped })
+    }
+
+    fn steps_done(&self) -> bool {
+        self.config.steps.is_some_and(|steps| self.state.step >= steps)
+    }
+
+    fn finished(&self) -> bool {
+        self.steps_done() || self.stop.load(Ordering::Relaxed)
+    }
+
+    /// The rest of the current epoch; `state.position` is 0 when all of it was done.
+    fn epoch(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let (epoch, seed) = (self.state.epoch, self.config.seed);
+        let views = Views::Random {
+            stream: data::crop_stream(seed),
+            epoch: epoch as u64,
+            border2: self.border2(),
+            mirror: self.config.network.train.mirror,
+        };
+        let order = data::training_order(seed, epoch as u64, self.dataset.train.len());
+        let loader = self.loader(&self.dataset.train, order, self.state.position, views)?;
+        let (begin, mut seen) = (Instant::now(), 0);
+        for batch in loader {
+            self.note_skipped(&batch.skipped);
+            if batch.count == 0 {
+                return Err(TrainError::NoImages(self.skipped.first().cloned().unwrap_or_default()));
+            }
+            self.session.set_rates(self.config.rates(epoch, self.state.step))?;
+            self.session.feed(&batch, self.state.step)?;
+            self.session.gradients()?;
+            self.session.update()?;
+            let score = self.session.score()?;
+            if !score.loss.is_finite() {
+                return Err(self.diverged()?);
+            }
+            seen += batch.count;
+            self.state.step += 1;
+            self.state.position = batch.next;
+            let metric = self.metric("step", score, seen as f64 / begin.elapsed().as_secs_f64());
+            self.folder.log(&metric)?;
+            observer.step(&metric, batch.count);
+            if self.finished() && batch.next < self.dataset.train.len() {
+                return Ok(());
+            }
+        }
+        self.state.epoch += 1;
+        self.state.position = 0;
+        Ok(())
+    }
+
+    /// Scores the validation set, logs it, and keeps the checkpoint if it is the best so far.
+    fn validate(&mut self) -> Result<Metric, TrainError> {
+        let begin = Instant::now();
+        let order = (0..self.dataset.validation.len() as u32).collect();
+        let loader = self.loader(&self.dataset.validation, order, 0, Views::Centre { border2: self.border2() })?;
+        let (score, skipped) = score(&mut self.session, loader)?;
+        self.note_skipped(&skipped);
+        let mut metric = self.metric("validation", score, score.images as f64 / begin.elapsed().as_secs_f64());
+        if self.state.position == 0 {
+            metric.epoch = self.state.epoch;
+        }
+        self.folder.log(&metric)?;
+        if self.state.best.is_none_or(|best| metric.top1_error < best) {
+            self.state.best = Some(metric.top1_error);
+            self.save("best")?;
+        }
+        Ok(metric)
+    }
+
+    fn metric(&self, kind: &'static str, score: Score, images_per_second: f64) -> Metric {
+        let (loss, top1_error, top5_error) = score.means();
+        let (step, epoch) = (self.state.step, self.state.epoch + 1);
+        Metric { kind, step, epoch, loss, top1_error, top5_error, images_per_second }
+    }
+
+    fn loader(&self, split: &Arc<Split>, order: Vec<u32>, start: usize, views: Views) -> Result<Loader, TrainError> {
+        let plan = Plan { order, start, capacity: self.config.batch(), views, threads: data::decoding_threads() };
+        Ok(Loader::new(Arc::clone(split), plan)?)
+    }
+
+    /// Pixels by which the crop can move in the stored image.
+    fn border2(&self) -> u32 {
+        (self.config.network.input.stored() - self.config.network.input.size) as u32
+    }
+
+    fn note_skipped(&mut self, skipped: &[String]) {
+        for reason in skipped {
+            if !self.skipped.contains(reason) {
+                log::warn!("image skipped: {reason}");
+                self.skipped.push(reason.clone());
+            }
+        }
+    }
+
+    fn diverged(&mut self) -> Result<TrainError, TrainError> {
+        let step = self.session.trouble()?.unwrap_or(self.state.step);
+        let place = self.session.diagnose()?.unwrap_or_else(|| "the loss itself".into());
+        let last = self.folder.checkpoint("last");
+        let kept = if last.is_file() { format!(" in {}", last.display()) } else { " (none was saved yet)".into() };
+        Ok(TrainError::Diverged { step, place, kept })
+    }
+
+    fn save(&mut self, name: &str) -> Result<(), TrainError> {
+        let mut tensors: BTreeMap<String, Tensor> = self.session.tensors()?;
+        let stored = self.config.network.input.stored();
+        tensors.insert(MEAN.into(), Tensor::new([stored, stored, 3], self.mean.clone()));
+        let checkpoint = Checkpoint { tensors, state: self.state.clone() };
+        Ok(checkpoint.save(&self.folder.checkpoint(name))?)
+    }
+}
+
+/// Scores a session, without dropout masks, on all batches of a loader.
+///
+/// # Errors
+/// When the device fails.
+pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String>), SessionError> {
+    let (mut total, mut skipped) = (Score::default(), Vec::new());
+    for batch in loader {
+        skipped.extend(batch.skipped.iter().cloned());
+        if batch.count > 0 {
+            session.feed(&batch, 0)?;
+            session.evaluate()?;
+            total.add(session.score()?);
+        }
+    }
+    Ok((total, skipped))
+}
