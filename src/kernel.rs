@@ -353,8 +353,26 @@ pub fn linear_tile(_: &Params) -> Vec<(&'static str, usize)> {
 }
 
 /// Runs `body(index, chunk)` over consecutive chunks of `out` on all cores, with the widest vectors of this processor.
+/// A large body is marked `#[inline(always)]`, or it is compiled for the narrowest ones.
 pub fn for_each_chunk<T: Real>(out: &mut [T], chunk: usize, body: impl Fn(usize, &mut [T]) + Sync) {
     use rayon::prelude::*;
     let arch = pulp::Arch::new();
-    out.par_chunks_mut(chunk.max(1)).enumerate().for_each(|(index, part)| arch.dispatch(|| body(index, part)));
+    let chunks = out.par_chunks_mut(chunk.max(1)).enumerate();
+    chunks.for_each(|(index, part)| arch.dispatch(Chunk { index, part, body: &body }));
+}
+
+/// The work on one chunk. A type of its own because a closure here would not be inlined into the vector code.
+struct Chunk<'a, T, F> {
+    index: usize,
+    part: &'a mut [T],
+    body: &'a F,
+}
+
+impl<T, F: Fn(usize, &mut [T])> pulp::NullaryFnOnce for Chunk<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        (self.body)(self.index, self.part);
+    }
 }
