@@ -13,4 +13,5 @@ pub mod data;
 pub mod checkpoint;
 pub mod session;
 pub mod train;
+pub mod eval;
 pub mod cli;

@@ -107,6 +107,7 @@ pub enum Command {
 
 impl Command {
     /// Slots that the command reads.
+    #[must_use]
     pub fn reads(&self) -> Vec<Slot> {
         match self {
             Self::Copy { from, .. } => vec![*from],
@@ -115,6 +116,7 @@ impl Command {
     }
 
     /// Slots that the command writes.
+    #[must_use]
     pub fn writes(&self) -> Vec<Slot> {
         match self {
             Self::Copy { to, .. } => vec![*to],

@@ -1,8 +1,10 @@
 //! The command line: one file a subcommand, arguments to configurations, no logic.
 
 mod check;
+mod classify;
 mod describe;
 mod devices;
+mod eval;
 mod kernels;
 mod options;
 mod progress;
@@ -23,6 +25,10 @@ pub struct Cli {
 enum Command {
     /// Train a network
     Train(train::Train),
+    /// Score a checkpoint on validation images
+    Eval(eval::Eval),
+    /// Say what images show
+    Classify(classify::Classify),
     /// List the adapters of this machine
     Devices(devices::Devices),
     /// Print a network: shapes, weights, multiply-adds, memory
@@ -41,6 +47,8 @@ pub fn run(cli: Cli) -> Result<()> {
     progress::init();
     match cli.command {
         Command::Train(command) => command.run(),
+        Command::Eval(command) => command.run(),
+        Command::Classify(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),

@@ -12,3 +12,7 @@ pub(super) fn open_devices(spec: Option<&str>) -> Result<Devices> {
     eprintln!("no GPU adapter was found; running on cpu. A software adapter comes with ./setup (Mesa's lavapipe)");
     Ok(Devices::Cpu)
 }
+pub(super) fn print_json(v: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(v)?);
+    Ok(())
+}

@@ -16,7 +16,7 @@ pub(super) const CLASSES: [&str; 10] =
 
 /// Whether `file` is called like a training batch.
 pub(super) fn is_batch(file: &str) -> bool {
-    file.strip_prefix("data_batch_").is_some_and(|rest| rest.ends_with(".bin"))
+    file.strip_prefix("data_batch_").and_then(|rest| rest.strip_suffix(".bin")).is_some()
 }
 
 /// Opens the folder `root`, whose training batches are `batches` (file names).

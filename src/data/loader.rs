@@ -69,12 +69,12 @@ impl Loader {
     ///
     /// # Panics
     /// If the order names an image which the split does not have.
-    pub fn new(split: Arc<Split>, plan: Plan) -> Result<Self, DataError> {
+    pub fn new(split: &Arc<Split>, plan: Plan) -> Result<Self, DataError> {
         assert!(plan.order.iter().all(|&i| (i as usize) < split.len()), "the order leaves the split");
         Self::from_source(split, plan)
     }
 
-    fn from_source(source: Arc<impl Source>, plan: Plan) -> Result<Self, DataError> {
+    fn from_source(source: &Arc<impl Source>, plan: Plan) -> Result<Self, DataError> {
         let (threads, capacity) = (plan.threads.max(1), plan.capacity.max(1));
         let order: Arc<[u32]> = plan.order.into();
         let (to_consumer, batches) = sync_channel(1);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn load(fake: Fake, plan: Plan) -> Vec<Batch> {
-        Loader::from_source(Arc::new(fake), plan).unwrap().collect()
+        Loader::from_source(&Arc::new(fake), plan).unwrap().collect()
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
         let train = Dataset::open(None, 32).unwrap().train;
         let batches = |threads| -> Vec<Batch> {
             let plan = plan(training_order(3, 1, train.len()), 96, threads);
-            Loader::new(train.clone(), plan).unwrap().collect()
+            Loader::new(&train, plan).unwrap().collect()
         };
         let one = batches(1);
         assert!(one == batches(4));
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn the_decoders_stay_a_bounded_way_ahead() {
         let fake = Arc::new(Fake::default());
-        let mut loader = Loader::from_source(fake.clone(), plan(0..1000, 10, 3)).unwrap();
+        let mut loader = Loader::from_source(&fake, plan(0..1000, 10, 3)).unwrap();
         assert!(loader.next().is_some());
         std::thread::sleep(Duration::from_millis(100));
         // Delivered, queued, being delivered, about one in the decoders' queues, one image in each hand.
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn dropping_early_ends_the_threads_at_once() {
         let fake = Arc::new(Fake { delay: Duration::from_millis(20), ..Fake::default() });
-        let loader = Loader::from_source(fake.clone(), plan((0..200).cycle().take(10_000), 1000, 2)).unwrap();
+        let loader = Loader::from_source(&fake, plan((0..200).cycle().take(10_000), 1000, 2)).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         let begin = Instant::now();
         drop(loader);

@@ -120,6 +120,9 @@ impl Net {
     }
 }
 
+/// A stage's name and its layer.
+type NamedLayer = (&'static str, Box<dyn Layer>);
+
 struct Builder {
     model: Model,
     nodes: Vec<Node>,
@@ -221,7 +224,8 @@ impl Builder {
         })
     }
 
-    fn stage(&self, row: &Row, stage: Stage) -> Result<Option<(&'static str, Box<dyn Layer>)>, NetError> {
+    /// The layer of a stage with its name; `None` for softmax, which the lowering puts behind the last node.
+    fn stage(&self, row: &Row, stage: Stage) -> Result<Option<NamedLayer>, NetError> {
         let lrn = |own: Option<super::model::Lrn>| {
             let lrn =
                 own.or(self.model.lrn).ok_or_else(|| refuse(row, "lrn has no parameters here or in the model"))?;
@@ -258,7 +262,6 @@ impl Builder {
                 }
                 ("dropout", Box::new(DropoutLayer { keep }))
             }
-            // Not a node: the lowering puts softmax and loss behind the last one.
             Stage::Softmax => return Ok(None),
         }))
     }

@@ -73,7 +73,7 @@ pub struct Lowered {
 
 /// The batch that holds `images` images: WGSL wants multiples of 8.
 #[must_use]
-pub fn padded(images: usize) -> usize {
+pub(super) fn padded(images: usize) -> usize {
     images.next_multiple_of(8).max(8)
 }
 

@@ -43,9 +43,8 @@ impl Activation {
     #[inline(always)]
     pub fn apply<T: Real>(self, x: T) -> T {
         match self {
-            Self::Linear => x,
             Self::Relu if x <= T::zero() => T::zero(),
-            Self::Relu => x,
+            Self::Linear | Self::Relu => x,
             Self::Tanh => x.tanh(),
         }
     }
@@ -54,9 +53,8 @@ impl Activation {
     #[inline(always)]
     fn gradient<T: Real>(self, dy: T, y: T) -> T {
         match self {
-            Self::Linear => dy,
             Self::Relu if y <= T::zero() => T::zero(),
-            Self::Relu => dy,
+            Self::Linear | Self::Relu => dy,
             Self::Tanh => dy * (T::one() - y * y),
         }
     }

@@ -206,7 +206,9 @@ fn forward<T: Real>(mut args: Args<T>) {
             }
             for (j, y) in y.chunks_exact_mut(gemm.n).enumerate() {
                 let bias = if gemm.bias { b[m0 + j] } else { T::zero() };
-                y.iter_mut().for_each(|y| *y = activation.apply(*y + bias));
+                for y in y.iter_mut() {
+                    *y = activation.apply(*y + bias);
+                }
             }
         },
     );

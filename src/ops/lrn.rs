@@ -122,19 +122,19 @@ pub(super) struct Curve<T> {
 }
 
 impl<T: Real> Curve<T> {
-    pub fn new(k: f32, alpha: f32, beta: f32) -> Self {
+    pub(super) fn new(k: f32, alpha: f32, beta: f32) -> Self {
         Self { k: T::of(f64::from(k)), alpha: T::of(f64::from(alpha)), beta: T::of(f64::from(beta)) }
     }
 
     /// s += alpha x².
     #[inline(always)]
-    pub fn square(self, s: &mut [T], x: &[T]) {
+    pub(super) fn square(self, s: &mut [T], x: &[T]) {
         s.iter_mut().zip(x).for_each(|(s, &x)| *s += self.alpha * x * x);
     }
 
     /// s becomes y = x s^-beta.
     #[inline(always)]
-    pub fn scale(self, s: &mut [T], x: &[T]) {
+    pub(super) fn scale(self, s: &mut [T], x: &[T]) {
         if self.beta == T::of(0.75) {
             s.iter_mut().zip(x).for_each(|(s, &x)| *s = x * Self::quarters(*s));
         } else {
@@ -144,7 +144,7 @@ impl<T: Real> Curve<T> {
 
     /// s becomes dy s^-beta, `pull` dy x s^(-beta-1).
     #[inline(always)]
-    pub fn split(self, s: &mut [T], pull: &mut [T], x: &[T], dy: &[T]) {
+    pub(super) fn split(self, s: &mut [T], pull: &mut [T], x: &[T], dy: &[T]) {
         let each = s.iter_mut().zip(pull).zip(x.iter().zip(dy));
         let set = |s: &mut T, pull: &mut T, x: T, scaled: T| {
             *pull = scaled * x / *s;
@@ -159,7 +159,7 @@ impl<T: Real> Curve<T> {
 
     /// dx -= 2 alpha beta x pull.
     #[inline(always)]
-    pub fn pull(self, dx: &mut [T], x: &[T], pull: &[T]) {
+    pub(super) fn pull(self, dx: &mut [T], x: &[T], pull: &[T]) {
         let rate = T::of(2.0) * self.alpha * self.beta;
         dx.iter_mut().zip(x.iter().zip(pull)).for_each(|(dx, (&x, &pull))| *dx = *dx - rate * x * pull);
     }

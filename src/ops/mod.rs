@@ -16,7 +16,7 @@ pub mod pool;
 pub mod sgd;
 pub mod softmax;
 #[cfg(test)]
-pub mod testing;
+mod testing;
 
 use crate::kernel::Kernel;
 

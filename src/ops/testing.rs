@@ -4,17 +4,17 @@ use crate::kernel::{Access, Arg, Args, Kernel, Params};
 use crate::random::{Purpose, Stream};
 
 /// Standard normal numbers; another tag gives others.
-pub fn numbers(count: usize, tag: u32) -> Vec<f64> {
+pub(super) fn numbers(count: usize, tag: u32) -> Vec<f64> {
     Stream::new(2012, Purpose::Test, tag).normal_vec(count, 1.0).into_iter().map(f64::from).collect()
 }
 
 /// What a kernel's f64 twin makes of `inputs`; its output has as many elements as the first of them.
-pub fn run(kernel: &Kernel, params: &Params, inputs: &[&[f64]]) -> Vec<f64> {
+pub(super) fn run(kernel: &Kernel, params: &Params, inputs: &[&[f64]]) -> Vec<f64> {
     run_into(kernel, params, inputs, inputs[0].len())
 }
 
 /// What a kernel's f64 twin makes of `inputs`, in an output of `count` elements.
-pub fn run_into(kernel: &Kernel, params: &Params, inputs: &[&[f64]], count: usize) -> Vec<f64> {
+pub(super) fn run_into(kernel: &Kernel, params: &Params, inputs: &[&[f64]], count: usize) -> Vec<f64> {
     assert!(kernel.bindings[inputs.len()].access == Access::Write && kernel.bindings.len() == inputs.len() + 1);
     let mut output = vec![f64::NAN; count];
     let mut buffers: Vec<Arg<f64>> = inputs.iter().map(|values| Arg::Read(values)).collect();
@@ -24,7 +24,7 @@ pub fn run_into(kernel: &Kernel, params: &Params, inputs: &[&[f64]], count: usiz
 }
 
 /// Asserts that every number is as wanted, to `tolerance` of itself plus the root mean square of all.
-pub fn assert_close(got: &[f64], want: &[f64], tolerance: f64) {
+pub(super) fn assert_close(got: &[f64], want: &[f64], tolerance: f64) {
     assert_eq!(got.len(), want.len());
     let rms = rms(want);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
@@ -33,7 +33,7 @@ pub fn assert_close(got: &[f64], want: &[f64], tolerance: f64) {
 }
 
 /// Largest error of `dx`, the gradient of Σ dy y(x), against central differences.
-pub fn gradient_error(x: &[f64], dy: &[f64], dx: &[f64], y: impl Fn(&[f64]) -> Vec<f64>) -> f64 {
+pub(super) fn gradient_error(x: &[f64], dy: &[f64], dx: &[f64], y: impl Fn(&[f64]) -> Vec<f64>) -> f64 {
     const H: f64 = 1e-5;
     let mut moved = x.to_vec();
     let mut slope = |i: usize| {

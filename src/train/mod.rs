@@ -225,7 +225,7 @@ impl<'a> Trainer<'a> {
 
     fn loader(&self, split: &Arc<Split>, order: Vec<u32>, start: usize, views: Views) -> Result<Loader, TrainError> {
         let plan = Plan { order, start, capacity: self.config.batch(), views, threads: data::decoding_threads() };
-        Ok(Loader::new(Arc::clone(split), plan)?)
+        Ok(Loader::new(split, plan)?)
     }
 
     /// Pixels by which the crop can move in the stored image.

@@ -3,7 +3,7 @@
 pub mod device;
 pub mod pipeline;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -11,7 +11,6 @@ use self::device::Device;
 use self::pipeline::{Choice, Pipeline, Pipelines};
 use super::plan::Plan;
 use super::{Backend, BackendError, Data};
-use crate::kernel::Params;
 use crate::program::{Command, Pass, Program, Slot};
 
 /// One command, ready to be dispatched; `None` for a copy, which on one device is an alias.
@@ -132,17 +131,16 @@ impl Backend for Gpu {
 /// Refuses what a limit of the device forbids, naming the slot, before anything is allocated.
 fn fits(device: &Device, program: &Program) -> Result<(), BackendError> {
     let limit = device.limits.max_storage_buffer_binding_size.min(device.limits.max_buffer_size);
-    let bound: HashMap<usize, ()> = program
+    let bound: HashSet<Slot> = program
         .passes()
         .flat_map(|(_, commands)| commands)
         .flat_map(|command| command.reads().into_iter().chain(command.writes()))
-        .map(|slot| (slot.0, ()))
         .collect();
-    let too_large = bound.keys().copied().filter(|&slot| program.slots()[slot].bytes() > limit);
-    let Some(worst) = too_large.max_by_key(|&slot| (program.slots()[slot].bytes(), slot)) else { return Ok(()) };
+    let too_large = bound.into_iter().filter(|&slot| program.slot(slot).bytes() > limit);
+    let Some(worst) = too_large.max_by_key(|&slot| (program.slot(slot).bytes(), slot)) else { return Ok(()) };
     Err(BackendError::TooLarge {
-        what: program.slots()[worst].name.clone(),
-        needed: mib(program.slots()[worst].bytes()),
+        what: program.slot(worst).name.clone(),
+        needed: mib(program.slot(worst).bytes()),
         device: device.info.name.clone(),
         allowed: format!("{} in one binding", mib(limit)),
         fix: "take a smaller --batch, or a network with more towers".into(),
@@ -179,18 +177,4 @@ fn staging(device: &Device, size: u64) -> wgpu::Buffer {
         usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
         mapped_at_creation: false,
     })
-}
-
-/// Parameters and variant of every pipeline that `program` needs, for listings.
-#[must_use]
-pub fn distinct(program: &Program) -> usize {
-    let mut seen: HashMap<(&'static str, &Params), ()> = HashMap::new();
-    for (_, commands) in program.passes() {
-        for command in commands {
-            if let Command::Run { kernel, params, .. } = command {
-                seen.insert((kernel.name, params), ());
-            }
-        }
-    }
-    seen.len()
 }

@@ -85,6 +85,7 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
     };
     // SAFETY: the shaders are this crate's own; their indices are guarded against every extent they are compiled
     // for and their loops are bounded, which the parity tests check with guard words around every buffer.
+    #[allow(unsafe_code, reason = "the only way to compile without checks in every loop")]
     let module =
         unsafe { device.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
     let pipeline = device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

@@ -1,0 +1,50 @@
+//! `alexnet classify`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::options::{open_devices, print_json};
+use crate::checkpoint::Checkpoint;
+use crate::eval::Evaluator;
+
+/// Images in a batch: few, since people classify few.
+const BATCH: usize = 8;
+
+/// Arguments of `classify`.
+#[derive(Debug, Args)]
+pub(super) struct Classify {
+    /// A run folder (its best checkpoint) or a checkpoint
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    checkpoint: PathBuf,
+    /// Images, JPEG or PNG
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// `cpu`, the number of an adapter, or part of its name; the best adapter where absent
+    #[arg(long, value_name = "DEVICE")]
+    devices: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Classify {
+    pub(super) fn run(self) -> Result<()> {
+        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let devices = open_devices(self.devices.as_deref())?;
+        let mut evaluator = Evaluator::new(&checkpoint, BATCH, &devices)?;
+        let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
+        let results = evaluator.classify(&paths)?;
+        if self.json {
+            return print_json(&results);
+        }
+        for result in results {
+            println!("{}", result.image);
+            for (label, probability) in result.labels {
+                println!("  {:5.1} %  {label}", 100.0 * probability);
+            }
+        }
+        Ok(())
+    }
+}

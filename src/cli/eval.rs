@@ -1,0 +1,50 @@
+//! `alexnet eval`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::options::{open_devices, print_json};
+use crate::checkpoint::Checkpoint;
+use crate::eval::Evaluator;
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub(super) struct Eval {
+    /// A run folder (its best checkpoint) or a checkpoint
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    checkpoint: PathBuf,
+    /// Data whose validation images are scored; the bundled sample where absent
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// `cpu`, the number of an adapter, or part of its name; the best adapter where absent
+    #[arg(long, value_name = "DEVICE")]
+    devices: Option<String>,
+    /// Images in a batch
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Eval {
+    pub(super) fn run(self) -> Result<()> {
+        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let devices = open_devices(self.devices.as_deref())?;
+        let mut evaluator = Evaluator::new(&checkpoint, self.batch as usize, &devices)?;
+        let result = evaluator.evaluate(self.data.as_deref())?;
+        if self.json {
+            return print_json(&result);
+        }
+        println!("{} after {} steps, on {}", self.checkpoint.display(), checkpoint.state.step, evaluator.device());
+        println!("{} images: loss {:.4}", result.images, result.loss);
+        println!("top-1 error {:.2} %, top-5 error {:.2} %", 100.0 * result.top1_error, 100.0 * result.top5_error);
+        if !result.skipped.is_empty() {
+            println!("{} images were skipped:", result.skipped.len());
+            result.skipped.iter().for_each(|reason| println!("  {reason}"));
+        }
+        Ok(())
+    }
+}
