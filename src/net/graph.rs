@@ -120,6 +120,9 @@ impl Net {
     }
 }
 
+/// A stage's layer and the name it adds to its row's.
+type NamedLayer = (&'static str, Box<dyn Layer>);
+
 struct Builder {
     model: Model,
     nodes: Vec<Node>,
@@ -221,7 +224,7 @@ impl Builder {
         })
     }
 
-    fn stage(&self, row: &Row, stage: Stage) -> Result<Option<(&'static str, Box<dyn Layer>)>, NetError> {
+    fn stage(&self, row: &Row, stage: Stage) -> Result<Option<NamedLayer>, NetError> {
         let lrn = |own: Option<super::model::Lrn>| {
             let lrn =
                 own.or(self.model.lrn).ok_or_else(|| refuse(row, "lrn has no parameters here or in the model"))?;
