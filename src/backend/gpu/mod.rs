@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod pipeline;
+pub mod summary;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -131,22 +132,21 @@ impl Backend for Gpu {
 
 /// Refuses what a limit of the device forbids, naming the slot, before anything is allocated.
 fn fits(device: &Device, program: &Program) -> Result<(), BackendError> {
-    let limit = device.limits.max_storage_buffer_binding_size.min(device.limits.max_buffer_size);
-    let bound: HashMap<usize, ()> = program
-        .passes()
-        .flat_map(|(_, commands)| commands)
-        .flat_map(|command| command.reads().into_iter().chain(command.writes()))
-        .map(|slot| (slot.0, ()))
-        .collect();
-    let too_large = bound.keys().copied().filter(|&slot| program.slots()[slot].bytes() > limit);
-    let Some(worst) = too_large.max_by_key(|&slot| (program.slots()[slot].bytes(), slot)) else { return Ok(()) };
+    let limit = binding_limit(&device.limits);
+    let largest = program.largest_binding().map(|slot| program.slot(slot));
+    let Some(worst) = largest.filter(|info| info.bytes() > limit) else { return Ok(()) };
     Err(BackendError::TooLarge {
-        what: program.slots()[worst].name.clone(),
-        needed: mib(program.slots()[worst].bytes()),
+        what: worst.name.clone(),
+        needed: mib(worst.bytes()),
         device: device.info.name.clone(),
         allowed: format!("{} in one binding", mib(limit)),
         fix: "take a smaller --batch, or a network with more towers".into(),
     })
+}
+
+/// Bytes that one binding may have.
+fn binding_limit(limits: &wgpu::Limits) -> u64 {
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
 }
 
 fn mib(bytes: u64) -> String {
