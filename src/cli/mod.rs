@@ -5,6 +5,7 @@ mod describe;
 mod devices;
 mod kernels;
 mod options;
+mod output;
 mod progress;
 mod train;
 
@@ -39,11 +40,12 @@ enum Command {
 /// What stopped it, for people.
 pub fn run(cli: Cli) -> Result<()> {
     progress::init();
-    match cli.command {
+    let result = match cli.command {
         Command::Train(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Check(command) => command.run(),
-    }
+    };
+    result.or_else(|error| if output::ended_by_reader(&error) { Ok(()) } else { Err(error) })
 }
