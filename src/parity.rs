@@ -3,9 +3,11 @@
 //! Outputs start as NaN, so an element that a kernel forgets is found. On devices every written buffer has guard
 //! words behind it, so one that a kernel writes beyond its share is found too.
 
+use serde::Serialize;
+
 use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, BackendError, Data};
-use crate::kernel::{Access, Case, Elem, Fill, Kernel};
+use crate::backend::{Backend, BackendError, Data, Devices};
+use crate::kernel::{Access, Case, Elem, Fill, Kernel, Variant};
 use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo};
 use crate::random::{Purpose, Stream, unit};
 
@@ -25,6 +27,139 @@ impl Finding {
     #[must_use]
     pub fn within(&self, tolerance: f64) -> bool {
         self.error <= tolerance
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (got, want) = self.values;
+        write!(f, "error {:.1e} at {}: {got:e} instead of {want:e}", self.error, self.place)
+    }
+}
+
+/// One case of one kernel, computed in one way.
+pub struct Check {
+    /// What is checked.
+    pub kernel: &'static Kernel,
+    /// How it is computed; `None` for the CPU twin at working precision.
+    pub variant: Option<&'static Variant>,
+    /// On what.
+    pub case: Case,
+}
+
+impl Check {
+    /// The name of the variant, `twin` for the CPU's.
+    #[must_use]
+    pub fn variant_name(&self) -> &'static str {
+        self.variant.map_or("twin", |variant| variant.name)
+    }
+
+    /// Compares what `devices` computes with the f64 twin.
+    ///
+    /// # Errors
+    /// When the kernel does not compile there or the device fails.
+    pub fn run(&self, devices: &Devices) -> Result<Finding, BackendError> {
+        let guard = if self.variant.is_some() { GUARD } else { 0 };
+        let program = program(self.kernel, &self.case, guard);
+        let mut backend = devices.set_up_variant(program, self.variant)?;
+        compare(backend.as_mut(), self.kernel, &self.case)
+    }
+}
+
+/// Every kernel of `kernels` in every variant that runs on `devices`, on all of its cases.
+#[must_use]
+pub fn checks(kernels: &[&'static Kernel], devices: &Devices) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for &kernel in kernels {
+        let variants: Vec<Option<&'static Variant>> = match devices {
+            Devices::Cpu => vec![None],
+            Devices::Gpu(_) => devices.variants(kernel).into_iter().map(Some).collect(),
+        };
+        for variant in variants {
+            checks.extend((kernel.cases)().into_iter().map(|case| Check { kernel, variant, case }));
+        }
+    }
+    checks
+}
+
+/// What checks found on a device, summed up by kernel and variant.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Where.
+    pub device: String,
+    /// In the order of the checks.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What the cases of one variant of a kernel gave.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// The variant.
+    pub variant: &'static str,
+    /// How many cases.
+    pub cases: usize,
+    /// Largest error allowed.
+    pub tolerance: f64,
+    /// Largest error of the cases that ran and gave numbers.
+    pub worst: Option<f64>,
+    /// Cases that were wrong or did not run.
+    pub failures: Vec<Failure>,
+}
+
+/// A case that was wrong or did not run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    /// The case.
+    pub case: String,
+    /// Error, place and values, or why it did not run.
+    pub what: String,
+}
+
+impl Report {
+    /// Nothing checked yet.
+    #[must_use]
+    pub fn new(device: String) -> Self {
+        Self { device, verdicts: Vec::new() }
+    }
+
+    /// Adds the outcome of a check; checks come in the order of [`checks`].
+    pub fn add(&mut self, check: &Check, outcome: Result<Finding, BackendError>) {
+        let (kernel, variant, tolerance) = (check.kernel.name, check.variant_name(), check.kernel.tolerance);
+        if self.verdicts.last().is_none_or(|last| (last.kernel, last.variant) != (kernel, variant)) {
+            self.verdicts.push(Verdict { kernel, variant, cases: 0, tolerance, worst: None, failures: Vec::new() });
+        }
+        let Some(verdict) = self.verdicts.last_mut() else { return };
+        verdict.cases += 1;
+        let what = match outcome {
+            Ok(finding) => {
+                if !finding.error.is_nan() {
+                    verdict.worst = Some(verdict.worst.map_or(finding.error, |worst| worst.max(finding.error)));
+                }
+                (!finding.within(tolerance)).then(|| finding.to_string())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        verdict.failures.extend(what.map(|what| Failure { case: check.case.name.clone(), what }));
+    }
+
+    /// Cases in all.
+    #[must_use]
+    pub fn cases(&self) -> usize {
+        self.verdicts.iter().map(|verdict| verdict.cases).sum()
+    }
+
+    /// Cases that were wrong or did not run.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.verdicts.iter().map(|verdict| verdict.failures.len()).sum()
+    }
+
+    /// Kernels in all; their variants follow one another.
+    #[must_use]
+    pub fn kernels(&self) -> usize {
+        self.verdicts.chunk_by(|a, b| a.kernel == b.kernel).count()
     }
 }
 
@@ -120,5 +255,30 @@ fn words(fill: &Fill, count: usize, tag: usize) -> Vec<u32> {
     match fill {
         Fill::Words(values) => values.clone(),
         _ => (0..count).map(|i| stream.words(i as u64, 0)[0]).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::activation;
+
+    #[test]
+    fn report_keeps_the_worst_and_every_failure() {
+        let mut report = Report::new("nowhere".into());
+        let checks = checks(&[&activation::FORWARD], &Devices::Cpu);
+        let finding = |error| Finding { error, place: "y[3]".into(), values: (1.0, 2.0) };
+        let refused = BackendError::Kernel { device: "nowhere".into(), reason: "syntax".into() };
+        let outcomes = [Ok(finding(0.0)), Ok(finding(f64::NAN)), Err(refused), Ok(finding(0.5))];
+        for outcome in outcomes {
+            report.add(&checks[0], outcome);
+        }
+        let verdict = &report.verdicts[0];
+        assert_eq!((report.cases(), report.failed(), report.kernels()), (4, 3, 1));
+        assert_eq!((verdict.variant, verdict.worst), ("twin", Some(0.5)));
+        let what: Vec<_> = verdict.failures.iter().map(|failure| failure.what.as_str()).collect();
+        let want =
+            ["error NaN at y[3]: 1e0 instead of 2e0", "nowhere: syntax", "error 5.0e-1 at y[3]: 1e0 instead of 2e0"];
+        assert_eq!(what, want);
     }
 }

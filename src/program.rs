@@ -182,6 +182,15 @@ impl Program {
         self.slots.iter().position(|info| info.name == name).map(Slot)
     }
 
+    /// The largest slot that a command touches: what a device's limit of one binding is measured against. Of equal
+    /// ones the last declared.
+    #[must_use]
+    pub fn largest_binding(&self) -> Option<Slot> {
+        let commands = self.passes.iter().flat_map(|(_, commands)| commands);
+        let slots = commands.flat_map(|command| command.reads().into_iter().chain(command.writes()));
+        slots.max_by_key(|&slot| (self.slot(slot).bytes(), slot))
+    }
+
     /// Floating-point operations of one pass.
     #[must_use]
     pub fn flops(&self, pass: Pass) -> u64 {

@@ -109,13 +109,19 @@ impl<T: Precision> Cpu<T> {
     }
 }
 
+/// The CPU engine, for people.
+#[must_use]
+pub fn describe() -> String {
+    format!("cpu ({} threads)", rayon::current_num_threads())
+}
+
 impl<T: Precision> Backend for Cpu<T> {
     fn program(&self) -> &Program {
         &self.program
     }
 
     fn device(&self) -> String {
-        format!("cpu ({} threads)", rayon::current_num_threads())
+        describe()
     }
 
     fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError> {

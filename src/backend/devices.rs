@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use super::cpu::Cpu;
+use super::cpu::{self, Cpu};
 use super::gpu::device::{Device, adapters, describe};
 use super::gpu::{Gpu, pipeline};
 use super::{Backend, BackendError};
+use crate::kernel::{Kernel, Variant};
 use crate::program::Program;
 
 /// Where a program is to run.
@@ -35,6 +36,49 @@ impl Devices {
             }
         };
         adapter.map(|adapter| Ok(Self::Gpu(Rc::new(Device::open(adapter)?)))).transpose()
+    }
+
+    /// Opens every adapter of this machine, best first.
+    ///
+    /// # Errors
+    /// When one does not open.
+    pub fn all() -> Result<Vec<Self>, BackendError> {
+        adapters().iter().map(|adapter| Ok(Self::Gpu(Rc::new(Device::open(adapter)?)))).collect()
+    }
+
+    /// What it is, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Cpu => cpu::describe(),
+            Self::Gpu(device) => device.describe(),
+        }
+    }
+
+    /// The variants of `kernel` that run there; none on the CPU engine, which runs the twin.
+    #[must_use]
+    pub fn variants(&self, kernel: &'static Kernel) -> Vec<&'static Variant> {
+        match self {
+            Self::Cpu => Vec::new(),
+            Self::Gpu(device) => kernel.variants.iter().filter(|v| pipeline::eligible(device, v)).collect(),
+        }
+    }
+
+    /// Sets `program`, which runs a single kernel, up in the given variant; the CPU engine runs the twin.
+    ///
+    /// # Errors
+    /// When it does not fit or compile.
+    pub fn set_up_variant(
+        &self,
+        program: Program,
+        variant: Option<&'static Variant>,
+    ) -> Result<Box<dyn Backend>, BackendError> {
+        match (self, variant) {
+            (Self::Gpu(device), Some(variant)) => {
+                Ok(Box::new(Gpu::new(Rc::clone(device), program, &|_, _, _| variant)?))
+            }
+            _ => self.set_up(program),
+        }
     }
 
     /// Sets `program` up to run there.

@@ -1,8 +1,18 @@
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::options::open_devices;
+use super::output::{json, line, table};
+use super::progress::bars;
+use crate::ops::KERNELS;
+use crate::parity::{self, Report, Verdict};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
+    /// Number or part of the name of an adapter (see `alexnet devices`), or cpu [default: the best adapter]
+    #[arg(long, value_name = "DEVICE")]
+    devices: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -10,6 +20,58 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<()> {
-        anyhow::bail!("{}", self.json)
+        let devices = open_devices(self.devices.as_deref())?;
+        let checks = parity::checks(KERNELS, &devices);
+        let bar = bar(checks.len());
+        let mut report = Report::new(devices.describe());
+        for check in &checks {
+            bar.set_message(format!("{} {}", check.kernel.name, check.variant_name()));
+            report.add(check, check.run(&devices));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if self.json {
+            json(&report)?;
+        } else {
+            print(&report)?;
+        }
+        let failed = report.failed();
+        if failed > 0 {
+            bail!("{failed} of {} cases disagree on {}: do not trust its results", report.cases(), report.device);
+        }
+        Ok(())
     }
+}
+
+/// Hidden by itself where stderr is not a terminal.
+fn bar(length: usize) -> ProgressBar {
+    let bar = bars().add(ProgressBar::new(length as u64));
+    // The template is fixed and valid; the bar's own style would do as well.
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn print(report: &Report) -> Result<()> {
+    let mut rows = table(&["kernel", "variant", "cases", "worst error", "tolerance", ""], &[2, 3, 4]);
+    for it in &report.verdicts {
+        let worst = it.worst.map_or_else(|| "-".into(), |error| format!("{error:.1e}"));
+        let (cases, tolerance) = (it.cases.to_string(), format!("{:.0e}", it.tolerance));
+        let ok = if it.failures.is_empty() { "ok" } else { "FAILED" };
+        rows.add_row([it.kernel, it.variant, &cases, &worst, &tolerance, ok]);
+    }
+    line(format_args!("{}\n", rows.trim_fmt()))?;
+    report.verdicts.iter().try_for_each(print_failures)?;
+    if report.failed() > 0 {
+        return Ok(());
+    }
+    line(format_args!("{} cases of {} kernels agree on {}", report.cases(), report.kernels(), report.device))
+}
+
+fn print_failures(verdict: &Verdict) -> Result<()> {
+    for failure in &verdict.failures {
+        line(format_args!("{} {}, {}: {}", verdict.kernel, verdict.variant, failure.case, failure.what))?;
+    }
+    Ok(())
 }

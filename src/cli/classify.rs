@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::options::{open_devices, print_json};
+use super::options::open_devices;
+use super::output::{json, line};
 use crate::checkpoint::Checkpoint;
 use crate::eval::Evaluator;
 
@@ -37,12 +38,12 @@ impl Classify {
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
         let results = evaluator.classify(&paths)?;
         if self.json {
-            return print_json(&results);
+            return json(&results);
         }
         for result in results {
-            println!("{}", result.image);
+            line(&result.image)?;
             for (label, probability) in result.labels {
-                println!("  {:5.1} %  {label}", 100.0 * probability);
+                line(format!("  {:5.1} %  {label}", 100.0 * probability))?;
             }
         }
         Ok(())

@@ -1,15 +1,94 @@
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
+
+use super::options::open_net;
+use super::output::{bytes, json, line, table, thousands};
+use crate::capacity::MOST_IMAGES;
+use crate::describe::{Description, LayerInfo};
 
 #[derive(Debug, Args)]
 pub(super) struct Describe {
+    /// A built-in network (alexnet, alexnet-2012, alexnet-one-tower, caffenet, cifar-quick, cifar-18pct, mini), or a
+    /// model file
+    model: String,
+    /// Images in a batch, for the memory [default: the model's training batch]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
+    batch: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Named {
+    model: String,
+    #[serde(flatten)]
+    description: Description,
+}
+
 impl Describe {
     pub(super) fn run(self) -> Result<()> {
-        anyhow::bail!("{}", self.json)
+        let net = open_net(&self.model)?;
+        let batch = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
+        let description = Description::new(&net, batch);
+        if self.json { json(&Named { model: self.model, description }) } else { print(&self.model, &description) }
     }
+}
+
+fn print(model: &str, it: &Description) -> Result<()> {
+    line(format_args!("{model}: {}\n", it.about))?;
+    let header = ["layer", "what it is", "sees", "output", "weights", "biases", "multiply-adds", "neurons"];
+    let mut rows = table(&header, &[4, 5, 6, 7]);
+    let crop = format!("a crop of {}×{} pixels", it.stored, it.stored);
+    rows.add_row(["input", &crop, "", &shape(1, it.input)]);
+    for layer in &it.layers {
+        rows.add_row(row(layer));
+    }
+    let biases: u64 = it.layers.iter().map(|layer| layer.biases).sum();
+    let weights = it.parameters - biases;
+    let sums = [weights, biases, it.multiply_adds, it.neurons].map(thousands);
+    rows.add_row(["", "", "", "total"].into_iter().map(str::to_owned).chain(sums));
+    line(format_args!("{}\n", rows.trim_fmt()))?;
+    let sides: Vec<_> = it.maps.iter().map(usize::to_string).collect();
+    if !sides.is_empty() {
+        line(format_args!("maps           {}", sides.join("-")))?;
+    }
+    line(format_args!("parameters     {}", thousands(it.parameters)))?;
+    line(format_args!("neurons        {}", thousands(it.neurons)))?;
+    line(format_args!("multiply-adds  {} an image, forward", thousands(it.multiply_adds)))?;
+    line(format_args!("training       {} floating-point operations an image", thousands(it.training_flops)))?;
+    let memory = &it.memory;
+    line(format_args!("memory         {} to train with batches of {}:", bytes(memory.total), memory.batch))?;
+    let parts = [
+        ("weights", memory.weights),
+        ("momentum", memory.momentum),
+        ("gradients", memory.gradients),
+        ("maps", memory.maps),
+        ("input, output", memory.input_output),
+    ];
+    parts.into_iter().try_for_each(|(name, size)| line(format_args!("  {name:<14}{:>10}", bytes(size))))
+}
+
+fn row(layer: &LayerInfo) -> Vec<String> {
+    // Stages are told apart from rows by their indentation; they read their own tower and have no weights.
+    let stage = layer.name.split_once('.').map(|(_, stage)| format!("  {stage}"));
+    let sees = if stage.is_some() { "" } else { layer.sees };
+    let number = |value: u64| if value == 0 { String::new() } else { thousands(value) };
+    vec![
+        stage.unwrap_or_else(|| layer.name.clone()),
+        layer.what.clone(),
+        sees.into(),
+        shape(layer.towers, layer.output),
+        number(layer.weights),
+        number(layer.biases),
+        number(layer.multiply_adds),
+        number(layer.neurons),
+    ]
+}
+
+/// `2 × 48×55×55`: two towers with 48 maps of 55×55 each; a fully connected layer has only neurons.
+fn shape(towers: usize, [maps, height, width]: [usize; 3]) -> String {
+    let one = if height * width == 1 { maps.to_string() } else { format!("{maps}×{height}×{width}") };
+    if towers == 1 { one } else { format!("{towers} × {one}") }
 }

@@ -1,5 +1,15 @@
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
+
+use super::options::{INSTALL, open_net};
+use super::output::{bytes, json, line, thousands};
+use crate::backend::cpu;
+use crate::backend::gpu::summary::{Summary, summaries};
+use crate::capacity::{Capacity, largest_batch};
+
+/// The network whose largest batch is listed.
+const MODEL: &str = "alexnet";
 
 #[derive(Debug, Args)]
 pub(super) struct Devices {
@@ -8,8 +18,65 @@ pub(super) struct Devices {
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Listing {
+    adapters: Vec<Adapter>,
+    cpu: String,
+}
+
+#[derive(Serialize)]
+struct Adapter {
+    number: usize,
+    #[serde(flatten)]
+    summary: Summary,
+    /// The largest batch of `alexnet` that its binding limit allows, and the bytes it takes.
+    alexnet: Option<Capacity>,
+}
+
 impl Devices {
     pub(super) fn run(self) -> Result<()> {
-        anyhow::bail!("{}", self.json)
+        let net = open_net(MODEL)?;
+        let adapter = |(number, summary): (usize, Summary)| {
+            let alexnet = largest_batch(&net, summary.limits.binding);
+            Adapter { number, summary, alexnet }
+        };
+        let adapters = summaries().into_iter().enumerate().map(adapter).collect();
+        let listing = Listing { adapters, cpu: cpu::describe() };
+        if self.json { json(&listing) } else { print(&listing) }
     }
+}
+
+fn print(listing: &Listing) -> Result<()> {
+    if listing.adapters.is_empty() {
+        line(format_args!("no graphics adapter: {INSTALL}"))?;
+    }
+    for Adapter { number, summary, alexnet } in &listing.adapters {
+        line(format_args!("{number}: {}", summary.name))?;
+        let row = |name: &str, value: String| line(format_args!("   {name:<11}{value}"));
+        row("type", summary.kind.into())?;
+        row("driver", format!("{}, {} {}", summary.backend, summary.driver, summary.version))?;
+        let limits = &summary.limits;
+        let (binding, buffer) = (limits.max_storage_buffer_binding_size, limits.max_buffer_size);
+        row("memory", format!("{} in one binding, {} in one buffer", bytes(binding), bytes(buffer)))?;
+        let shared = bytes(limits.max_compute_workgroup_storage_size.into());
+        let invocations = thousands(limits.max_compute_invocations_per_workgroup.into());
+        let along = thousands(limits.max_compute_workgroups_per_dimension.into());
+        row("workgroup", format!("{invocations} invocations, {shared}; {along} workgroups along one dimension"))?;
+        row("features", features(summary))?;
+        let fits = alexnet.map_or("not even the smallest batch fits one binding".into(), |it| {
+            format!("batches up to {} by binding limit, which take {}", thousands(it.batch as u64), bytes(it.bytes))
+        });
+        row(MODEL, fits)?;
+    }
+    line(&listing.cpu)
+}
+
+fn features(summary: &Summary) -> String {
+    let subgroups = summary.features.subgroups.map(|(least, most)| {
+        if least == most { format!("subgroups of {least}") } else { format!("subgroups of {least} to {most}") }
+    });
+    let f16 = summary.features.f16.then(|| "f16".to_owned());
+    let timestamps = summary.features.timestamps.then(|| "timestamps".to_owned());
+    let all: Vec<_> = [subgroups, f16, timestamps].into_iter().flatten().collect();
+    if all.is_empty() { "none".into() } else { all.join(", ") }
 }

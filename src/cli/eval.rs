@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::options::{open_devices, print_json};
+use super::options::open_devices;
+use super::output::{json, line};
 use crate::checkpoint::Checkpoint;
 use crate::eval::Evaluator;
 
@@ -36,14 +37,25 @@ impl Eval {
         let mut evaluator = Evaluator::new(&checkpoint, self.batch as usize, &devices)?;
         let result = evaluator.evaluate(self.data.as_deref())?;
         if self.json {
-            return print_json(&result);
+            return json(&result);
         }
-        println!("{} after {} steps, on {}", self.checkpoint.display(), checkpoint.state.step, evaluator.device());
-        println!("{} images: loss {:.4}", result.images, result.loss);
-        println!("top-1 error {:.2} %, top-5 error {:.2} %", 100.0 * result.top1_error, 100.0 * result.top5_error);
+        line(format!(
+            "{} after {} steps, on {}",
+            self.checkpoint.display(),
+            checkpoint.state.step,
+            evaluator.device()
+        ))?;
+        line(format!("{} images: loss {:.4}", result.images, result.loss))?;
+        line(format!(
+            "top-1 error {:.2} %, top-5 error {:.2} %",
+            100.0 * result.top1_error,
+            100.0 * result.top5_error
+        ))?;
         if !result.skipped.is_empty() {
-            println!("{} images were skipped:", result.skipped.len());
-            result.skipped.iter().for_each(|reason| println!("  {reason}"));
+            line(format!("{} images were skipped:", result.skipped.len()))?;
+            for reason in &result.skipped {
+                line(format!("  {reason}"))?;
+            }
         }
         Ok(())
     }

@@ -1,5 +1,10 @@
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
+
+use super::output::{json, line};
+use crate::kernel::{Access, Binding, Elem, Kernel, Variant};
+use crate::ops::KERNELS;
 
 #[derive(Debug, Args)]
 pub(super) struct Kernels {
@@ -8,8 +13,82 @@ pub(super) struct Kernels {
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Entry {
+    name: &'static str,
+    doc: &'static str,
+    bindings: Vec<BindingEntry>,
+    variants: Vec<VariantEntry>,
+    cases: usize,
+    tolerance: f64,
+}
+
+#[derive(Serialize)]
+struct BindingEntry {
+    name: &'static str,
+    access: &'static str,
+    elem: &'static str,
+}
+
+#[derive(Serialize)]
+struct VariantEntry {
+    name: &'static str,
+    /// Lanes that a subgroup must have.
+    subgroup_size: Option<u32>,
+}
+
 impl Kernels {
     pub(super) fn run(self) -> Result<()> {
-        anyhow::bail!("{}", self.json)
+        let entries: Vec<Entry> = KERNELS.iter().map(|kernel| entry(kernel)).collect();
+        if self.json {
+            return json(&entries);
+        }
+        entries.iter().try_for_each(print)?;
+        let variants: usize = entries.iter().map(|entry| entry.variants.len()).sum();
+        let cases: usize = entries.iter().map(|entry| entry.cases).sum();
+        line(format_args!("\n{} kernels in {variants} variants, {cases} cases", entries.len()))
+    }
+}
+
+fn entry(kernel: &Kernel) -> Entry {
+    let binding = |b: &Binding| BindingEntry { name: b.name, access: access(b.access), elem: elem(b.elem) };
+    let variant = |v: &Variant| VariantEntry { name: v.name, subgroup_size: v.needs.subgroup_size };
+    Entry {
+        name: kernel.name,
+        doc: kernel.doc,
+        bindings: kernel.bindings.iter().map(binding).collect(),
+        variants: kernel.variants.iter().map(variant).collect(),
+        cases: (kernel.cases)().len(),
+        tolerance: kernel.tolerance,
+    }
+}
+
+fn print(it: &Entry) -> Result<()> {
+    let binding = |b: &BindingEntry| {
+        let words = if b.elem == "u32" { " words" } else { "" };
+        format!("{}: {}{words}", b.name, b.access)
+    };
+    let variant = |v: &VariantEntry| match v.subgroup_size {
+        Some(lanes) => format!("{} (subgroups of {lanes})", v.name),
+        None => v.name.to_owned(),
+    };
+    line(format_args!("{}\n    {}", it.name, it.doc))?;
+    line(format_args!("    bindings  {}", it.bindings.iter().map(binding).collect::<Vec<_>>().join(", ")))?;
+    line(format_args!("    variants  {}", it.variants.iter().map(variant).collect::<Vec<_>>().join(", ")))?;
+    line(format_args!("    cases     {}, tolerance {:e}", it.cases, it.tolerance))
+}
+
+fn access(access: Access) -> &'static str {
+    match access {
+        Access::Read => "read",
+        Access::Write => "write",
+        Access::Update => "update",
+    }
+}
+
+fn elem(elem: Elem) -> &'static str {
+    match elem {
+        Elem::F32 => "f32",
+        Elem::U32 => "u32",
     }
 }

@@ -7,6 +7,7 @@ mod devices;
 mod eval;
 mod kernels;
 mod options;
+mod output;
 mod progress;
 mod train;
 
@@ -45,7 +46,7 @@ enum Command {
 /// What stopped it, for people.
 pub fn run(cli: Cli) -> Result<()> {
     progress::init();
-    match cli.command {
+    let result = match cli.command {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Classify(command) => command.run(),
@@ -53,5 +54,6 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Check(command) => command.run(),
-    }
+    };
+    result.or_else(|error| if output::ended_by_reader(&error) { Ok(()) } else { Err(error) })
 }

@@ -1,18 +1,33 @@
-//! Options that several commands share.
+//! Options that several commands share, and what they stand for.
 
-use anyhow::Result;
+use std::io::{self, Write as _};
+
+use anyhow::{Context as _, Result};
 
 use crate::backend::Devices;
+use crate::net::{Model, Net};
 
-/// Opens what `--devices` says; without it the best adapter, else the CPU engine, with a line that says so.
+/// How to get an adapter where there is none.
+pub(super) const INSTALL: &str =
+    "run ./setup, or on Debian `apt-get install mesa-vulkan-drivers`, for a software Vulkan driver";
+
+/// Opens what `--devices` names, or the best adapter. A machine without any runs on the CPU engine, and says so.
+///
+/// # Errors
+/// When nothing answers to the name, or it does not open.
 pub(super) fn open_devices(spec: Option<&str>) -> Result<Devices> {
-    if let Some(devices) = Devices::open(spec)? {
+    if let Some(devices) = Devices::open(spec).context("--devices")? {
         return Ok(devices);
     }
-    eprintln!("no GPU adapter was found; running on cpu. A software adapter comes with ./setup (Mesa's lavapipe)");
+    // A closed stderr is no reason to stop.
+    let _ = writeln!(io::stderr(), "no graphics adapter; running on cpu ({INSTALL})");
     Ok(Devices::Cpu)
 }
-pub(super) fn print_json(v: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(v)?);
-    Ok(())
+
+/// The network of a built-in name or a model file.
+///
+/// # Errors
+/// When there is none, or it is not a network.
+pub(super) fn open_net(model: &str) -> Result<Net> {
+    Net::new(Model::open(model)?).with_context(|| model.to_owned())
 }

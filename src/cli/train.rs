@@ -11,6 +11,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::options::open_devices;
+use super::output::line;
 use super::progress::bars;
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, mean_image};
@@ -70,20 +71,20 @@ impl Train {
             None => RunFolder::create(&self.out.unwrap_or_else(|| free_folder(&config.model)), &config)?,
         };
         let path = folder.path().to_owned();
-        println!(
+        line(format!(
             "{}: {} training and {} validation images of {} classes",
             config.model,
             dataset.train.len(),
             dataset.validation.len(),
             dataset.classes.len()
-        );
-        println!(
+        ))?;
+        line(format!(
             "{}; minibatch {}, {:.0} MiB; run in {}",
             session.device(),
             config.batch(),
             session.allocated() as f64 / f64::from(1 << 20),
             path.display()
-        );
+        ))?;
         let mean = match &resumed {
             Some(_) => vec![0.0; config.network.input.stored().pow(2) * 3],
             None => mean_image(&dataset.train)?.pixels,
@@ -98,16 +99,18 @@ impl Train {
         let outcome = trainer.run(&mut progress).with_context(go_on)?;
         progress.bar.finish_and_clear();
         if !outcome.skipped.is_empty() {
-            println!("{} images were skipped:", outcome.skipped.len());
-            outcome.skipped.iter().for_each(|reason| println!("  {reason}"));
+            line(format!("{} images were skipped:", outcome.skipped.len()))?;
+            for reason in &outcome.skipped {
+                line(format!("  {reason}"))?;
+            }
         }
         if outcome.interrupted {
-            println!("interrupted after step {} and saved; {}", outcome.steps, go_on());
+            line(format!("interrupted after step {} and saved; {}", outcome.steps, go_on()))?;
         }
         if let Some(metric) = outcome.validation {
-            println!("validation error {:.1} % after {} steps", 100.0 * metric.top1_error, outcome.steps);
+            line(format!("validation error {:.1} % after {} steps", 100.0 * metric.top1_error, outcome.steps))?;
         }
-        println!("checkpoints and metrics are in {}", path.display());
+        line(format!("checkpoints and metrics are in {}", path.display()))?;
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 pub mod device;
 pub mod pipeline;
+pub mod summary;
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -130,21 +130,21 @@ impl Backend for Gpu {
 
 /// Refuses what a limit of the device forbids, naming the slot, before anything is allocated.
 fn fits(device: &Device, program: &Program) -> Result<(), BackendError> {
-    let limit = device.limits.max_storage_buffer_binding_size.min(device.limits.max_buffer_size);
-    let bound: HashSet<Slot> = program
-        .passes()
-        .flat_map(|(_, commands)| commands)
-        .flat_map(|command| command.reads().into_iter().chain(command.writes()))
-        .collect();
-    let too_large = bound.into_iter().filter(|&slot| program.slot(slot).bytes() > limit);
-    let Some(worst) = too_large.max_by_key(|&slot| (program.slot(slot).bytes(), slot)) else { return Ok(()) };
+    let limit = binding_limit(&device.limits);
+    let largest = program.largest_binding().map(|slot| program.slot(slot));
+    let Some(worst) = largest.filter(|info| info.bytes() > limit) else { return Ok(()) };
     Err(BackendError::TooLarge {
-        what: program.slot(worst).name.clone(),
-        needed: mib(program.slot(worst).bytes()),
+        what: worst.name.clone(),
+        needed: mib(worst.bytes()),
         device: device.info.name.clone(),
         allowed: format!("{} in one binding", mib(limit)),
         fix: "take a smaller --batch, or a network with more towers".into(),
     })
+}
+
+/// Bytes that one binding may have.
+fn binding_limit(limits: &wgpu::Limits) -> u64 {
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
 }
 
 fn mib(bytes: u64) -> String {

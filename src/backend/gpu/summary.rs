@@ -1,0 +1,93 @@
+//! What an adapter is and can do, without wgpu's types: for listings.
+
+use serde::Serialize;
+
+use super::{binding_limit, device};
+
+/// An adapter of this machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// What the driver calls it.
+    pub name: String,
+    /// Discrete GPU, integrated GPU, virtual GPU, software or other.
+    pub kind: &'static str,
+    /// Vulkan, Metal or Dx12.
+    pub backend: String,
+    /// Name of the driver.
+    pub driver: String,
+    /// Its version.
+    pub version: String,
+    /// What bounds a network on it.
+    pub limits: Limits,
+    /// What it offers beyond the least.
+    pub features: Features,
+}
+
+/// Limits that matter here, by their names in WebGPU; bytes and counts.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Limits {
+    /// Bytes of one binding.
+    pub max_storage_buffer_binding_size: u64,
+    /// Bytes of one buffer.
+    pub max_buffer_size: u64,
+    /// Bytes of workgroup memory.
+    pub max_compute_workgroup_storage_size: u32,
+    /// Invocations of a workgroup.
+    pub max_compute_invocations_per_workgroup: u32,
+    /// Workgroups along one dimension of a dispatch.
+    pub max_compute_workgroups_per_dimension: u32,
+    /// The smaller of the first two: what the largest slot of a program is measured against.
+    pub binding: u64,
+}
+
+/// Optional abilities.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Features {
+    /// Least and most lanes of a subgroup, where there are subgroup operations.
+    pub subgroups: Option<(u32, u32)>,
+    /// 16-bit floats in shaders.
+    pub f16: bool,
+    /// Times measured on the device.
+    pub timestamps: bool,
+}
+
+/// Every adapter, in the order of their numbers.
+#[must_use]
+pub fn summaries() -> Vec<Summary> {
+    device::adapters().iter().map(summary).collect()
+}
+
+fn summary(adapter: &wgpu::Adapter) -> Summary {
+    let (info, limits, offers) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let subgroups = offers.contains(wgpu::Features::SUBGROUP);
+    Summary {
+        kind: kind(info.device_type),
+        backend: format!("{:?}", info.backend),
+        limits: Limits {
+            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+            max_buffer_size: limits.max_buffer_size,
+            max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,
+            max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+            max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            binding: binding_limit(&limits),
+        },
+        features: Features {
+            subgroups: subgroups.then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            f16: offers.contains(wgpu::Features::SHADER_F16),
+            timestamps: offers.contains(wgpu::Features::TIMESTAMP_QUERY),
+        },
+        name: info.name,
+        driver: info.driver,
+        version: info.driver_info,
+    }
+}
+
+fn kind(kind: wgpu::DeviceType) -> &'static str {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+        wgpu::DeviceType::VirtualGpu => "virtual GPU",
+        wgpu::DeviceType::Cpu => "software",
+        wgpu::DeviceType::Other => "other",
+    }
+}

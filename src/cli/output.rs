@@ -1,0 +1,83 @@
+//! What goes to standard output: text whose reader may leave early, JSON, tables, numbers for people.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context as _, Error, Result};
+use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
+use serde::Serialize;
+
+/// Writes `text` and a line end.
+///
+/// # Errors
+/// When standard output is closed or full; see [`ended_by_reader`].
+pub(super) fn line(text: impl std::fmt::Display) -> Result<()> {
+    writeln!(io::stdout().lock(), "{text}").context("standard output")
+}
+
+/// Writes `value` as one indented JSON document.
+///
+/// # Errors
+/// As [`line`].
+pub(super) fn json(value: &impl Serialize) -> Result<()> {
+    line(serde_json::to_string_pretty(value)?)
+}
+
+/// Whether a command ended because whoever read its output had enough (`| head`), which is no error.
+pub(super) fn ended_by_reader(error: &Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// An empty table: a line under the header, two spaces between columns, of which those in `right` hold numbers.
+pub(super) fn table(header: &[&str], right: &[usize]) -> Table {
+    const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+    let mut table = Table::new();
+    table.load_style(STYLE.header_lines(ContentLineStyle::none())).set_header(header.iter().copied());
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// 60,965,224.
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+/// 232.6 MiB; whole below one KiB.
+pub(super) fn bytes(number: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = number as f64;
+    let mut name = "bytes";
+    for unit in units {
+        if value < 1024.0 {
+            break;
+        }
+        (value, name) = (value / 1024.0, unit);
+    }
+    if name == "bytes" || value.fract() == 0.0 { format!("{value} {name}") } else { format!("{value:.1} {name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        let got = [0, 999, 1000, 60_965_224, 100_000].map(thousands);
+        assert_eq!(got, ["0", "999", "1,000", "60,965,224", "100,000"]);
+        let got = [0, 1023, 1024, 134_217_728, 1_610_612_736].map(bytes);
+        assert_eq!(got, ["0 bytes", "1023 bytes", "1 KiB", "128 MiB", "1.5 GiB"]);
+    }
+
+    #[test]
+    fn only_a_closed_pipe_is_a_quiet_end() {
+        let ended = |kind: io::ErrorKind| ended_by_reader(&Error::from(io::Error::from(kind)).context("output"));
+        assert!(ended(io::ErrorKind::BrokenPipe));
+        assert!(!ended(io::ErrorKind::StorageFull));
+    }
+}

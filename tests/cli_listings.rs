@@ -1,0 +1,107 @@
+//! The commands that list and check, as a user runs them.
+
+use std::io::Write as _;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn alexnet(arguments: &[&str]) -> assert_cmd::assert::Assert {
+    Command::cargo_bin("alexnet").unwrap().args(arguments).assert()
+}
+
+fn text(arguments: &[&str]) -> String {
+    String::from_utf8(alexnet(arguments).success().get_output().stdout.clone()).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&text(arguments)).unwrap()
+}
+
+/// What a command that ends with `code` says on stderr.
+fn complaint(arguments: &[&str], code: i32) -> String {
+    String::from_utf8(alexnet(arguments).code(code).get_output().stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn describe_prints_the_figures_of_the_paper() {
+    let it = text(&["describe", "alexnet"]);
+    contains(&it, &["60,965,224", "659,272", "724,406,816", "55-27-13-13-13-6", "2 × 48×55×55", "batches of 128"]);
+    let it = text(&["describe", "alexnet-one-tower"]);
+    contains(&it, &["59,798,312", "391,514,384"]);
+}
+
+#[test]
+fn describe_gives_the_same_as_json() {
+    let it = json(&["describe", "alexnet", "--batch", "60", "--json"]);
+    assert_eq!(it["model"], "alexnet");
+    assert_eq!(it["parameters"], 60_965_224);
+    assert_eq!(it["neurons"], 659_272);
+    assert_eq!(it["multiply_adds"], 724_406_816);
+    assert_eq!(it["maps"], serde_json::json!([55, 27, 13, 13, 13, 6]));
+    assert_eq!(it["layers"][0]["output"], serde_json::json!([48, 55, 55]));
+    assert_eq!(it["memory"]["batch"], 64, "padded to whole groups of 8");
+}
+
+#[test]
+fn describe_says_what_is_wrong_with_a_model() {
+    contains(&complaint(&["describe", "alexnett"], 1), &["alexnett", "alexnet-one-tower", "caffenet", "mini"]);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "about = \"broken\"\ninput = {{ channels = 3, size = 32 }}\nlayers = [{{ nam = 1 }}]").unwrap();
+    let path = file.path().to_str().unwrap();
+    contains(&complaint(&["describe", path], 1), &[path, "line 3", "nam"]);
+}
+
+#[test]
+fn devices_lists_what_there_is() {
+    let it = text(&["devices"]);
+    contains(&it, &["cpu (", " threads)"]);
+    let it = json(&["devices", "--json"]);
+    contains(it["cpu"].as_str().unwrap(), &["threads"]);
+    for adapter in it["adapters"].as_array().unwrap() {
+        assert!(adapter["limits"]["max_storage_buffer_binding_size"].as_u64().unwrap() > 0);
+        assert_eq!(adapter["alexnet"]["batch"].as_u64().unwrap() % 8, 0);
+    }
+}
+
+#[test]
+fn kernels_lists_the_registry() {
+    contains(&text(&["kernels"]), &["conv.forward", "x: read", "variants", "tolerance"]);
+    let it = json(&["kernels", "--json"]);
+    let names: Vec<_> = it.as_array().unwrap().iter().map(|kernel| kernel["name"].as_str().unwrap()).collect();
+    let registered: Vec<_> = alexnet::ops::KERNELS.iter().map(|kernel| kernel.name).collect();
+    assert_eq!(names, registered);
+}
+
+#[test]
+fn check_trusts_the_cpu() {
+    let it = text(&["check", "--devices", "cpu"]);
+    let verdict = format!("cases of {} kernels agree on cpu", alexnet::ops::KERNELS.len());
+    contains(&it, &["conv.forward", "softmax.loss", &verdict]);
+    let it = json(&["check", "--devices", "cpu", "--json"]);
+    assert!(it["verdicts"].as_array().unwrap().iter().all(|v| v["failures"].as_array().unwrap().is_empty()));
+}
+
+#[test]
+fn wrong_use_is_told_from_failure() {
+    contains(&complaint(&["check", "--devices", "no such adapter"], 1), &["no such adapter", "cpu"]);
+    contains(&complaint(&["describe"], 2), &["MODEL"]);
+    contains(&complaint(&["describe", "mini", "--batch", "0"], 2), &["--batch"]);
+    complaint(&["no-such-command"], 2);
+}
+
+/// A reader that has enough, as in `| head -1`, is neither a panic nor an error.
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("alexnet"));
+    let output = command.arg("kernels").stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}

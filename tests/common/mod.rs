@@ -1,0 +1,26 @@
+//! What the integration tests share.
+#![allow(dead_code, reason = "every test program takes what it needs")]
+
+use alexnet::backend::Devices;
+
+/// Adapters to test on: all of this machine, or the one that ALEXNET_DEVICES names.
+///
+/// Empty where there is none, which it says; with ALEXNET_REQUIRE_GPU=1 that is a failure.
+pub(crate) fn gpus() -> Vec<Devices> {
+    let found = match std::env::var("ALEXNET_DEVICES") {
+        Ok(spec) => Devices::open(Some(&spec)).expect("ALEXNET_DEVICES").into_iter().collect(),
+        Err(_) => Devices::all().expect("every adapter opens"),
+    };
+    let found: Vec<_> = found.into_iter().filter(|devices| matches!(devices, Devices::Gpu(_))).collect();
+    if found.is_empty() {
+        let required = std::env::var("ALEXNET_REQUIRE_GPU").is_ok_and(|value| value == "1");
+        assert!(!required, "ALEXNET_REQUIRE_GPU=1, but there is no graphics adapter to test on; ./setup installs one");
+        println!("NOT RUN: no graphics adapter to test on; ./setup installs one");
+    }
+    found
+}
+
+/// The best of [`gpus`].
+pub(crate) fn gpu() -> Option<Devices> {
+    gpus().into_iter().next()
+}
