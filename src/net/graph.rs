@@ -137,6 +137,9 @@ impl Builder {
         if !(1..=MOST_PIXELS).contains(&model.input.size) || model.input.stored() > MOST_PIXELS {
             return Err(refuse(format!("its sizes must lie between 1 and {MOST_PIXELS} pixels")));
         }
+        if model.input.scale.iter().any(|scale| !scale.is_finite()) {
+            return Err(refuse("its scale is three numbers".into()));
+        }
         if model.input.stored() < model.input.size {
             let (stored, size) = (model.input.stored(), model.input.size);
             return Err(refuse(format!("a crop of {size} does not fit into a stored image of {stored}")));

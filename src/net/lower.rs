@@ -245,14 +245,15 @@ impl<'a> Lowering<'a> {
     /// Stored images to the network's input, on every device.
     fn crop(&mut self) -> Slot {
         let (size, images) = (self.net.model.input.size, self.out.images);
+        let [scale_r, scale_g, scale_b] = self.net.model.input.scale;
         let shape = input::Shape {
             images,
             size: self.net.model.input.stored(),
             crop: size,
             mean_centred: self.net.model.input.mean_centred,
-            scale_r: 1.0,
-            scale_g: 1.0,
-            scale_b: 1.0,
+            scale_r,
+            scale_g,
+            scale_b,
         };
         let crop = self.r.map("input", vec![3, size, size, images], Home::Every);
         let Lowered { pixels, views, shifts, mean, .. } = self.out;

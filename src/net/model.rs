@@ -60,6 +60,13 @@ pub struct Input {
     /// Subtracts the centre of the mean image whatever the crop, as the released code did.
     #[serde(default)]
     pub mean_centred: bool,
+    /// What red, green and blue are multiplied with after the mean; 1 in 2012.
+    #[serde(default = "unscaled")]
+    pub scale: [f32; 3],
+}
+
+fn unscaled() -> [f32; 3] {
+    [1.0; 3]
 }
 
 impl Input {
