@@ -3,7 +3,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::options::open_devices;
-use super::output::{json, line, table};
+use super::output::{json, line, table, tolerance};
 use super::progress::bars;
 use crate::ops::KERNELS;
 use crate::parity::{self, Report, Verdict};
@@ -56,8 +56,9 @@ fn bar(length: usize) -> ProgressBar {
 fn print(report: &Report) -> Result<()> {
     let mut rows = table(&["kernel", "variant", "cases", "worst error", "tolerance", ""], &[2, 3, 4]);
     for it in &report.verdicts {
-        let worst = it.worst.map_or_else(|| "-".into(), |error| format!("{error:.1e}"));
-        let (cases, tolerance) = (it.cases.to_string(), format!("{:.0e}", it.tolerance));
+        let worst =
+            it.worst.map_or_else(|| "-".into(), |error| if error == 0.0 { "0".into() } else { format!("{error:.1e}") });
+        let (cases, tolerance) = (it.cases.to_string(), tolerance(it.tolerance));
         let ok = if it.failures.is_empty() { "ok" } else { "FAILED" };
         rows.add_row([it.kernel, it.variant, &cases, &worst, &tolerance, ok]);
     }

@@ -2,15 +2,14 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::options::open_net;
+use super::options::{built_in, open_net};
 use super::output::{bytes, json, line, table, thousands};
 use crate::capacity::MOST_IMAGES;
 use crate::describe::{Description, LayerInfo};
 
 #[derive(Debug, Args)]
 pub(super) struct Describe {
-    /// A built-in network (alexnet, alexnet-2012, alexnet-one-tower, caffenet, cifar-quick, cifar-18pct, mini), or a
-    /// model file
+    #[arg(help = format!("A model file, or a built-in network: {}", built_in()))]
     model: String,
     /// Images in a batch, for the memory [default: the model's training batch]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
@@ -40,8 +39,9 @@ fn print(model: &str, it: &Description) -> Result<()> {
     line(format_args!("{model}: {}\n", it.about))?;
     let header = ["layer", "what it is", "sees", "output", "weights", "biases", "multiply-adds", "neurons"];
     let mut rows = table(&header, &[4, 5, 6, 7]);
-    let crop = format!("a crop of {}×{} pixels", it.stored, it.stored);
-    rows.add_row(["input", &crop, "", &shape(1, it.input)]);
+    let crop = format!("crop of an image of {0}×{0}", it.stored);
+    let what = if it.stored > it.input[1] { &crop } else { "image" };
+    rows.add_row(["input", what, "", &shape(1, it.input)]);
     for layer in &it.layers {
         rows.add_row(row(layer));
     }

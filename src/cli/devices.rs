@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::options::{INSTALL, open_net};
 use super::output::{bytes, json, line, thousands};
 use crate::backend::cpu;
-use crate::backend::gpu::summary::{Summary, summaries};
+use crate::backend::gpu::summary::{Lanes, Summary, summaries};
 use crate::capacity::{Capacity, largest_batch};
 
 /// The network whose largest batch is listed.
@@ -72,8 +72,8 @@ fn print(listing: &Listing) -> Result<()> {
 }
 
 fn features(summary: &Summary) -> String {
-    let subgroups = summary.features.subgroups.map(|(least, most)| {
-        if least == most { format!("subgroups of {least}") } else { format!("subgroups of {least} to {most}") }
+    let subgroups = summary.features.subgroups.map(|Lanes { min, max }| {
+        if min == max { format!("subgroups of {min}") } else { format!("subgroups of {min} to {max}") }
     });
     let f16 = summary.features.f16.then(|| "f16".to_owned());
     let timestamps = summary.features.timestamps.then(|| "timestamps".to_owned());

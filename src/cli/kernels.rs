@@ -2,7 +2,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{json, line};
+use super::output::{json, line, tolerance};
 use crate::kernel::{Access, Binding, Elem, Kernel, Variant};
 use crate::ops::KERNELS;
 
@@ -75,7 +75,7 @@ fn print(it: &Entry) -> Result<()> {
     line(format_args!("{}\n    {}", it.name, it.doc))?;
     line(format_args!("    bindings  {}", it.bindings.iter().map(binding).collect::<Vec<_>>().join(", ")))?;
     line(format_args!("    variants  {}", it.variants.iter().map(variant).collect::<Vec<_>>().join(", ")))?;
-    line(format_args!("    cases     {}, tolerance {:e}", it.cases, it.tolerance))
+    line(format_args!("    cases     {}, tolerance {}", it.cases, tolerance(it.tolerance)))
 }
 
 fn access(access: Access) -> &'static str {

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result};
 
 use crate::backend::Devices;
+use crate::net::model::BUILT_IN;
 use crate::net::{Model, Net};
 
 /// How to get an adapter where there is none.
@@ -30,4 +31,9 @@ pub(super) fn open_devices(spec: Option<&str>) -> Result<Devices> {
 /// When there is none, or it is not a network.
 pub(super) fn open_net(model: &str) -> Result<Net> {
     Net::new(Model::open(model)?).with_context(|| model.to_owned())
+}
+
+/// Names of the networks that come with the program.
+pub(super) fn built_in() -> String {
+    BUILT_IN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }

@@ -17,7 +17,7 @@ pub(super) fn line(text: impl std::fmt::Display) -> Result<()> {
 /// Writes `value` as one indented JSON document.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub(super) fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
@@ -60,6 +60,11 @@ pub(super) fn bytes(number: u64) -> String {
         (value, name) = (value / 1024.0, unit);
     }
     if name == "bytes" || value.fract() == 0.0 { format!("{value} {name}") } else { format!("{value:.1} {name}") }
+}
+
+/// 3e-6; a kernel without tolerance gives the numbers of its twin.
+pub(super) fn tolerance(number: f64) -> String {
+    if number == 0.0 { "exact".into() } else { format!("{number:e}") }
 }
 
 #[cfg(test)]

@@ -43,12 +43,21 @@ pub struct Limits {
 /// Optional abilities.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Features {
-    /// Least and most lanes of a subgroup, where there are subgroup operations.
-    pub subgroups: Option<(u32, u32)>,
+    /// Sizes of subgroups, where there are subgroup operations.
+    pub subgroups: Option<Lanes>,
     /// 16-bit floats in shaders.
     pub f16: bool,
     /// Times measured on the device.
     pub timestamps: bool,
+}
+
+/// Sizes that a subgroup may have.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Lanes {
+    /// Least.
+    pub min: u32,
+    /// Most.
+    pub max: u32,
 }
 
 /// Every adapter, in the order of their numbers.
@@ -59,7 +68,7 @@ pub fn summaries() -> Vec<Summary> {
 
 fn summary(adapter: &wgpu::Adapter) -> Summary {
     let (info, limits, offers) = (adapter.get_info(), adapter.limits(), adapter.features());
-    let subgroups = offers.contains(wgpu::Features::SUBGROUP);
+    let lanes = Lanes { min: info.subgroup_min_size, max: info.subgroup_max_size };
     Summary {
         kind: kind(info.device_type),
         backend: format!("{:?}", info.backend),
@@ -72,7 +81,7 @@ fn summary(adapter: &wgpu::Adapter) -> Summary {
             binding: binding_limit(&limits),
         },
         features: Features {
-            subgroups: subgroups.then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            subgroups: offers.contains(wgpu::Features::SUBGROUP).then_some(lanes),
             f16: offers.contains(wgpu::Features::SHADER_F16),
             timestamps: offers.contains(wgpu::Features::TIMESTAMP_QUERY),
         },
