@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::backend::Devices;
+use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
 use crate::data::{Batch, Dataset, Loader, NO_LABEL, Plan, View, Views, centre_view, decode_file, decoding_threads};
 use crate::net::{Model, Net};
@@ -53,7 +53,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When the checkpoint's model or tensors do not belong together, or the network does not fit.
-    pub fn new(checkpoint: &Checkpoint, batch: usize, devices: &Devices) -> Result<Self> {
+    pub fn new(checkpoint: &Checkpoint, batch: usize, devices: &Placement) -> Result<Self> {
         let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
         let (stored, border2) =
             (model.input.stored(), (model.input.stored() - model.input.size.min(model.input.stored())) as u32);

@@ -29,6 +29,8 @@ pub mod ops;
 pub mod net;
 pub mod backend;
 pub mod parity;
+pub mod capacity;
+pub mod describe;
 pub mod data;
 pub mod checkpoint;
 pub mod session;

@@ -1,12 +1,12 @@
 //! Is a device to be trusted? Every kernel's cases on any backend against the f64 twin.
 //!
-//! Outputs start as NaN, so an element that a kernel forgets is found. On devices every written buffer has guard
+//! Outputs start as NaN, so an element that a kernel forgets is found. On engine every written buffer has guard
 //! words behind it, so one that a kernel writes beyond its share is found too.
 
 use serde::Serialize;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, BackendError, Data, Devices};
+use crate::backend::{Backend, BackendError, Data, Engine};
 use crate::kernel::{Access, Case, Elem, Fill, Kernel, Variant};
 use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo};
 use crate::random::{Purpose, Stream, unit};
@@ -54,26 +54,26 @@ impl Check {
         self.variant.map_or("twin", |variant| variant.name)
     }
 
-    /// Compares what `devices` computes with the f64 twin.
+    /// Compares what `engine` computes with the f64 twin.
     ///
     /// # Errors
     /// When the kernel does not compile there or the device fails.
-    pub fn run(&self, devices: &Devices) -> Result<Finding, BackendError> {
+    pub fn run(&self, engine: &Engine) -> Result<Finding, BackendError> {
         let guard = if self.variant.is_some() { GUARD } else { 0 };
         let program = program(self.kernel, &self.case, guard);
-        let mut backend = devices.set_up_variant(program, self.variant)?;
+        let mut backend = engine.set_up_variant(program, self.variant)?;
         compare(backend.as_mut(), self.kernel, &self.case)
     }
 }
 
-/// Every kernel of `kernels` in every variant that runs on `devices`, on all of its cases.
+/// Every kernel of `kernels` in every variant that runs on `engine`, on all of its cases.
 #[must_use]
-pub fn checks(kernels: &[&'static Kernel], devices: &Devices) -> Vec<Check> {
+pub fn checks(kernels: &[&'static Kernel], engine: &Engine) -> Vec<Check> {
     let mut checks = Vec::new();
     for &kernel in kernels {
-        let variants: Vec<Option<&'static Variant>> = match devices {
-            Devices::Cpu => vec![None],
-            Devices::Gpu(_) => devices.variants(kernel).into_iter().map(Some).collect(),
+        let variants: Vec<Option<&'static Variant>> = match engine {
+            Engine::Cpu => vec![None],
+            Engine::Gpu(_) => engine.variants(kernel).into_iter().map(Some).collect(),
         };
         for variant in variants {
             checks.extend((kernel.cases)().into_iter().map(|case| Check { kernel, variant, case }));
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn report_keeps_the_worst_and_every_failure() {
         let mut report = Report::new("nowhere".into());
-        let checks = checks(&[&activation::FORWARD], &Devices::Cpu);
+        let checks = checks(&[&activation::FORWARD], &Engine::Cpu);
         let finding = |error| Finding { error, place: "y[3]".into(), values: (1.0, 2.0) };
         let refused = BackendError::Kernel { device: "nowhere".into(), reason: "syntax".into() };
         let outcomes = [Ok(finding(0.0)), Ok(finding(f64::NAN)), Err(refused), Ok(finding(0.5))];

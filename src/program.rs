@@ -103,6 +103,16 @@ pub enum Command {
         /// Destination.
         to: Slot,
     },
+    /// Half of a copy between devices, in the part of the program that runs on the source's: the contents leave.
+    Send {
+        /// Source.
+        from: Slot,
+    },
+    /// The other half, in the destination's part: the contents have arrived from here on.
+    Receive {
+        /// Destination.
+        to: Slot,
+    },
 }
 
 impl Command {
@@ -110,7 +120,8 @@ impl Command {
     #[must_use]
     pub fn reads(&self) -> Vec<Slot> {
         match self {
-            Self::Copy { from, .. } => vec![*from],
+            Self::Copy { from, .. } | Self::Send { from } => vec![*from],
+            Self::Receive { .. } => Vec::new(),
             Self::Run { kernel, slots, .. } => with_access(kernel, slots, |a| a != Access::Write),
         }
     }
@@ -119,7 +130,8 @@ impl Command {
     #[must_use]
     pub fn writes(&self) -> Vec<Slot> {
         match self {
-            Self::Copy { to, .. } => vec![*to],
+            Self::Copy { to, .. } | Self::Receive { to } => vec![*to],
+            Self::Send { .. } => Vec::new(),
             Self::Run { kernel, slots, .. } => with_access(kernel, slots, |a| a != Access::Read),
         }
     }
@@ -191,12 +203,38 @@ impl Program {
         slots.max_by_key(|&slot| (self.slot(slot).bytes(), slot))
     }
 
+    /// Number of towers that slots live on.
+    #[must_use]
+    pub fn towers(&self) -> usize {
+        let of = |info: &SlotInfo| if let Home::Tower(tower) = info.home { tower + 1 } else { 0 };
+        self.slots.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// For every slot whether it is read or written, or is an input that every device is given.
+    #[must_use]
+    pub fn touched(&self) -> Vec<bool> {
+        let given = |info: &SlotInfo| info.role == Role::Input && info.home == Home::Every;
+        let mut touched: Vec<bool> = self.slots.iter().map(given).collect();
+        for command in self.passes.iter().flat_map(|(_, commands)| commands) {
+            for slot in command.reads().into_iter().chain(command.writes()) {
+                touched[slot.0] = true;
+            }
+        }
+        touched
+    }
+
+    /// A program over the same slots with other passes: what one device runs of it.
+    #[must_use]
+    pub fn part(&self, passes: Vec<(Pass, Vec<Command>)>) -> Self {
+        Self { slots: self.slots.clone(), passes }
+    }
+
     /// Floating-point operations of one pass.
     #[must_use]
     pub fn flops(&self, pass: Pass) -> u64 {
         let of = |command: &Command| match command {
             Command::Run { kernel, params, .. } => (kernel.flops)(params),
-            Command::Copy { .. } => 0,
+            Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => 0,
         };
         self.commands(pass).iter().map(of).sum()
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use crate::backend::{Backend, BackendError, Data, Devices};
+use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::net::{Lowered, Net, Trained, lower};
 use crate::ops::layer::Init;
@@ -81,7 +81,7 @@ impl Score {
 pub struct Session {
     net: Net,
     lowered: Lowered,
-    backend: Box<dyn Backend>,
+    backend: Cluster,
     seed: u64,
     rates: Option<Rates>,
     real_images: usize,
@@ -92,7 +92,7 @@ impl Session {
     ///
     /// # Errors
     /// When the network does not fit the device.
-    pub fn new(net: Net, batch: usize, training: bool, devices: &Devices, seed: u64) -> Result<Self, SessionError> {
+    pub fn new(net: Net, batch: usize, training: bool, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
         let lowered = lower(&net, batch, training);
         let backend = devices.set_up(lowered.program.clone())?;
         Ok(Self { net, lowered, backend, seed, rates: None, real_images: 0 })
@@ -339,15 +339,8 @@ impl Session {
                 return Ok(Some(trained.name.clone()));
             }
         }
-        for index in 0..self.lowered.program.commands(Pass::Gradients).len() {
-            self.backend.run_commands(Pass::Gradients, index..index + 1)?;
-            for slot in self.lowered.program.commands(Pass::Gradients)[index].writes() {
-                if self.backend.read(slot)?.iter().any(|v| !v.is_finite()) {
-                    return Ok(Some(self.lowered.program.slot(slot).name.clone()));
-                }
-            }
-        }
-        Ok(None)
+        let first = self.backend.trace(Pass::Gradients, |values| values.iter().any(|v| !v.is_finite()))?;
+        Ok(first.map(|slot| self.lowered.program.slot(slot).name.clone()))
     }
 }
 

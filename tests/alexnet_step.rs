@@ -2,7 +2,7 @@
 
 mod common;
 
-use alexnet::backend::Devices;
+use alexnet::backend::Engine;
 use alexnet::data::{Batch, centre_view};
 use alexnet::net::{Model, Net};
 use alexnet::random::{Purpose, Stream};
@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 const IMAGES: usize = 16;
 
 /// Loss and gradients of the first step.
-fn first_step(devices: &Devices) -> (f64, BTreeMap<String, Tensor>) {
+fn first_step(engine: &Engine) -> (f64, BTreeMap<String, Tensor>) {
     let net = Net::new(Model::open("alexnet").unwrap()).unwrap();
     let stored = net.model.input.stored();
     let border = (stored - net.model.input.size) as u32;
-    let mut session = Session::new(net, IMAGES, true, devices, 1).unwrap();
+    let mut session = Session::new(net, IMAGES, true, &engine.clone().into(), 1).unwrap();
     session.initialise().unwrap();
     session.set_mean(&vec![120.0; stored * stored * 3]).unwrap();
     let stream = Stream::new(3, Purpose::Test, 0);
@@ -46,9 +46,9 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 /// maxima that rounding tips over weigh more than rounding itself).
 #[test]
 fn one_step_of_alexnet_agrees_with_the_cpu_engine() {
-    let Some(devices) = common::gpu() else { return };
-    let (loss, gradients) = first_step(&devices);
-    let (want_loss, want_gradients) = first_step(&Devices::Cpu);
+    let Some(engine) = common::gpu() else { return };
+    let (loss, gradients) = first_step(&engine);
+    let (want_loss, want_gradients) = first_step(&Engine::Cpu);
     println!("loss {loss}, on cpu {want_loss}");
     assert!((loss - want_loss).abs() < 1e-4 * want_loss, "loss {loss}, on cpu {want_loss}");
     assert_eq!(gradients.len(), want_gradients.len());

@@ -2,25 +2,25 @@
 
 mod common;
 
-use alexnet::backend::Devices;
+use alexnet::backend::Engine;
 use alexnet::{ops, parity};
 
 #[test]
 fn every_kernel_agrees_with_its_twin_on_the_gpu() {
-    for devices in common::gpus() {
-        agrees(&devices);
+    for engine in common::gpus() {
+        agrees(&engine);
     }
 }
 
 #[test]
 fn every_twin_is_as_good_at_f32() {
-    agrees(&Devices::Cpu);
+    agrees(&Engine::Cpu);
 }
 
-fn agrees(devices: &Devices) {
-    let mut report = parity::Report::new(devices.describe());
-    for check in parity::checks(ops::KERNELS, devices) {
-        report.add(&check, check.run(devices));
+fn agrees(engine: &Engine) {
+    let mut report = parity::Report::new(engine.describe());
+    for check in parity::checks(ops::KERNELS, engine) {
+        report.add(&check, check.run(engine));
     }
     assert_eq!(report.kernels(), ops::KERNELS.len(), "some kernel has no variant or case on {}", report.device);
     let failures = report.verdicts.iter().filter(|verdict| !verdict.failures.is_empty());

@@ -1,5 +1,6 @@
 //! Runs the CPU twins: at f32 the engine of a machine without an adapter, at f64 the oracle of the tests.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::plan::Plan;
@@ -37,6 +38,7 @@ pub struct Cpu<T> {
     program: Program,
     plan: Plan,
     stores: Vec<Store<T>>,
+    fetched: HashMap<Slot, Vec<f32>>,
 }
 
 impl<T: Precision> Cpu<T> {
@@ -46,10 +48,11 @@ impl<T: Precision> Cpu<T> {
         let plan = Plan::new(&program, u64::MAX);
         let mut stores: Vec<Store<T>> = Vec::with_capacity(plan.buffers.len());
         stores.extend(plan.buffers.iter().map(|&(bytes, _)| Store::Floats(vec![T::zero(); bytes as usize / 4])));
-        for (i, info) in program.slots().iter().enumerate().filter(|(_, info)| info.elem == Elem::U32) {
+        let words = program.slots().iter().enumerate().filter(|(i, info)| info.elem == Elem::U32 && plan.has(Slot(*i)));
+        for (i, info) in words {
             stores[plan.place(Slot(i)).buffer] = Store::Words(vec![0; info.count()]);
         }
-        Self { program, plan, stores }
+        Self { program, plan, stores, fetched: HashMap::new() }
     }
 
     fn range(&self, slot: Slot) -> (usize, Range<usize>) {
@@ -148,6 +151,20 @@ impl<T: Precision> Backend for Cpu<T> {
 
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
         Ok(self.read_exact(slot).into_iter().map(|v| v.to_f64() as f32).collect())
+    }
+
+    fn fetch(&mut self, slot: Slot) -> Result<(), BackendError> {
+        let values = self.read(slot)?;
+        self.fetched.insert(slot, values);
+        Ok(())
+    }
+
+    fn take(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
+        self.fetched.remove(&slot).map_or_else(|| self.read(slot), Ok)
+    }
+
+    fn blocks(&self) -> bool {
+        true
     }
 
     fn allocated(&self) -> u64 {

@@ -1,15 +1,17 @@
 //! What runs programs: a wgpu device, or the CPU twins.
 
+mod cluster;
 pub mod cpu;
-mod devices;
 pub mod gpu;
+mod placement;
 pub mod plan;
 
 use std::ops::Range;
 
 use thiserror::Error;
 
-pub use self::devices::Devices;
+pub use self::cluster::Cluster;
+pub use self::placement::{Engine, Placement};
 
 use crate::program::{Pass, Program, Slot};
 
@@ -92,7 +94,7 @@ impl Data<'_> {
     }
 }
 
-/// A program set up to run: its slots have memory somewhere.
+/// A program, or one device's part of it, set up to run: its slots have memory somewhere.
 pub trait Backend {
     /// The program that runs.
     fn program(&self) -> &Program;
@@ -118,6 +120,21 @@ pub trait Backend {
     /// # Errors
     /// When the device is gone.
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError>;
+
+    /// Begins to fetch a float slot as it is once everything queued so far is done; [`Backend::take`] ends it.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    fn fetch(&mut self, slot: Slot) -> Result<(), BackendError>;
+
+    /// What [`Backend::fetch`] of this slot has fetched, waiting for it if need be.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    fn take(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError>;
+
+    /// Whether [`Backend::run_commands`] returns only when all is done.
+    fn blocks(&self) -> bool;
 
     /// Bytes allocated on the device.
     fn allocated(&self) -> u64;

@@ -26,22 +26,23 @@ pub struct Place {
 pub struct Plan {
     /// Size of every buffer in bytes and the role it serves.
     pub buffers: Vec<(u64, Role)>,
-    places: Vec<Place>,
+    places: Vec<Option<Place>>,
 }
 
 impl Plan {
-    /// Plans `program` with every tower on one device, no buffer larger than `largest` bytes unless a single
-    /// slot is.
+    /// Plans `program`, whatever it touches on one device, no buffer larger than `largest` bytes unless a single
+    /// slot is. Of a part of a program, slots that other devices have take nothing.
     #[must_use]
     pub fn new(program: &Program, largest: u64) -> Self {
         let root = aliases(program);
-        let mut plan = Self { buffers: Vec::new(), places: vec![Place { buffer: 0, offset: 0 }; root.len()] };
+        let mut plan = Self { buffers: Vec::new(), places: vec![None; root.len()] };
+        let touched = program.touched();
         for role in [Role::Weight, Role::Momentum, Role::Gradient] {
-            plan.pack(program, role, largest);
+            plan.pack(program, role, largest, &touched);
         }
         for role in [Role::Input, Role::Output] {
-            for (slot, info) in program.with_role(role) {
-                plan.places[slot.0] = Place { buffer: plan.buffers.len(), offset: 0 };
+            for (slot, info) in program.with_role(role).filter(|(slot, _)| touched[slot.0]) {
+                plan.places[slot.0] = Some(Place { buffer: plan.buffers.len(), offset: 0 });
                 plan.buffers.push((info.bytes(), role));
             }
         }
@@ -52,10 +53,19 @@ impl Plan {
         plan
     }
 
+    /// Whether `slot` lies on this device.
+    #[must_use]
+    pub fn has(&self, slot: Slot) -> bool {
+        self.places[slot.0].is_some()
+    }
+
     /// Where `slot` lies.
+    ///
+    /// # Panics
+    /// When it is not on this device, which [`Plan::has`] tells.
     #[must_use]
     pub fn place(&self, slot: Slot) -> Place {
-        self.places[slot.0]
+        self.places[slot.0].unwrap_or_else(|| panic!("slot {} is on another device", slot.0))
     }
 
     /// Bytes of all buffers of one role.
@@ -70,16 +80,16 @@ impl Plan {
         self.buffers.iter().map(|(bytes, _)| bytes).sum()
     }
 
-    fn pack(&mut self, program: &Program, role: Role, largest: u64) {
+    fn pack(&mut self, program: &Program, role: Role, largest: u64, touched: &[bool]) {
         let mut end = u64::MAX;
-        for (slot, info) in program.with_role(role) {
+        for (slot, info) in program.with_role(role).filter(|(slot, _)| touched[slot.0]) {
             let bytes = info.bytes();
             if end == u64::MAX || end + bytes > largest {
                 self.buffers.push((0, role));
                 end = 0;
             }
             let buffer = self.buffers.len() - 1;
-            self.places[slot.0] = Place { buffer, offset: end };
+            self.places[slot.0] = Some(Place { buffer, offset: end });
             self.buffers[buffer].0 = end + bytes;
             end = (end + bytes).next_multiple_of(ALIGNMENT);
         }
@@ -100,7 +110,7 @@ impl Plan {
                 taken.len() - 1
             });
             taken[at].1.extend(life);
-            self.places[slot] = Place { buffer: taken[at].0, offset: 0 };
+            self.places[slot] = Some(Place { buffer: taken[at].0, offset: 0 });
         }
     }
 }

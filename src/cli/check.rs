@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::options::open_devices;
 use super::output::{json, line, table, tolerance};
 use super::progress::bars;
+use crate::backend::Engine;
 use crate::ops::KERNELS;
 use crate::parity::{self, Report, Verdict};
 
@@ -20,27 +21,35 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<()> {
-        let devices = open_devices(self.devices.as_deref())?;
-        let checks = parity::checks(KERNELS, &devices);
-        let bar = bar(checks.len());
-        let mut report = Report::new(devices.describe());
-        for check in &checks {
-            bar.set_message(format!("{} {}", check.kernel.name, check.variant_name()));
-            report.add(check, check.run(&devices));
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
+        let placement = open_devices(self.devices.as_deref())?;
+        let reports: Vec<Report> = placement.engines().iter().map(report).collect();
         if self.json {
-            json(&report)?;
+            json(&reports)?;
         } else {
-            print(&report)?;
+            reports.iter().try_for_each(print)?;
         }
-        let failed = report.failed();
-        if failed > 0 {
-            bail!("{failed} of {} cases disagree on {}: do not trust its results", report.cases(), report.device);
+        match reports.iter().find(|report| report.failed() > 0) {
+            None => Ok(()),
+            Some(bad) => {
+                let (failed, cases) = (bad.failed(), bad.cases());
+                bail!("{failed} of {cases} cases disagree on {}: do not trust its results", bad.device)
+            }
         }
-        Ok(())
     }
+}
+
+/// All kernels on one engine.
+fn report(engine: &Engine) -> Report {
+    let checks = parity::checks(KERNELS, engine);
+    let bar = bar(checks.len());
+    let mut report = Report::new(engine.describe());
+    for check in &checks {
+        bar.set_message(format!("{} {}", check.kernel.name, check.variant_name()));
+        report.add(check, check.run(engine));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    report
 }
 
 /// Hidden by itself where stderr is not a terminal.

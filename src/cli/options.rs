@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
 
-use crate::backend::Devices;
+use crate::backend::{Engine, Placement};
 use crate::net::model::BUILT_IN;
 use crate::net::{Model, Net};
 
@@ -16,13 +16,13 @@ pub(super) const INSTALL: &str =
 ///
 /// # Errors
 /// When nothing answers to the name, or it does not open.
-pub(super) fn open_devices(spec: Option<&str>) -> Result<Devices> {
-    if let Some(devices) = Devices::open(spec).context("--devices")? {
+pub(super) fn open_devices(spec: Option<&str>) -> Result<Placement> {
+    if let Some(devices) = Placement::open(spec).context("--devices")? {
         return Ok(devices);
     }
     // A closed stderr is no reason to stop.
     let _ = writeln!(io::stderr(), "no graphics adapter; running on cpu ({INSTALL})");
-    Ok(Devices::Cpu)
+    Ok(Engine::Cpu.into())
 }
 
 /// The network of a built-in name or a model file.

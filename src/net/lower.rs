@@ -215,17 +215,11 @@ impl<'a> Lowering<'a> {
         let image = self.crop();
         let mut forward = Forward { values: Vec::new(), read: HashMap::new() };
         for (index, node) in net.nodes.iter().enumerate() {
+            // All copies first: each leaves its device as soon as it is written, not behind another tower's work.
+            let towers = net.towers_of(node);
+            let inputs: Vec<_> = towers.iter().map(|&tower| self.inputs(node, tower, &forward, image)).collect();
             let mut values = Values::new();
-            for tower in net.towers_of(node) {
-                let sources = self.sources(node, tower);
-                let x: Vec<(Slot, Maps)> = sources
-                    .iter()
-                    .zip(&node.x)
-                    .map(|(source, &maps)| {
-                        let slot = node.input.map_or(image, |i| forward.values[i][source]);
-                        (self.r.copy(slot, tower), maps)
-                    })
-                    .collect();
+            for (tower, x) in towers.into_iter().zip(inputs) {
                 let w: Vec<Slot> = self.trained(index, tower).map(|trained| trained.value).collect();
                 let name = self.site_name(node, tower);
                 let site = self.site(node, &name, tower);
@@ -236,6 +230,13 @@ impl<'a> Lowering<'a> {
             forward.values.push(values);
         }
         forward
+    }
+
+    /// What a node reads on `tower`: its own tower's slot first, then copies of the others'.
+    fn inputs(&mut self, node: &Node, tower: Tower, forward: &Forward, image: Slot) -> Vec<(Slot, Maps)> {
+        let slot = |source| node.input.map_or(image, |i| forward.values[i][&source]);
+        let slots: Vec<Slot> = self.sources(node, tower).into_iter().map(slot).collect();
+        slots.into_iter().zip(&node.x).map(|(slot, &maps)| (self.r.copy(slot, tower), maps)).collect()
     }
 
     fn trained(&self, node: usize, tower: Tower) -> impl Iterator<Item = &Trained> {

@@ -1,17 +1,17 @@
 //! What the integration tests share.
 #![allow(dead_code, reason = "every test program takes what it needs")]
 
-use alexnet::backend::Devices;
+use alexnet::backend::{Engine, Placement};
 
 /// Adapters to test on: all of this machine, or the one that ALEXNET_DEVICES names.
 ///
 /// Empty where there is none, which it says; with ALEXNET_REQUIRE_GPU=1 that is a failure.
-pub(crate) fn gpus() -> Vec<Devices> {
+pub(crate) fn gpus() -> Vec<Engine> {
     let found = match std::env::var("ALEXNET_DEVICES") {
-        Ok(spec) => Devices::open(Some(&spec)).expect("ALEXNET_DEVICES").into_iter().collect(),
-        Err(_) => Devices::all().expect("every adapter opens"),
+        Ok(spec) => Placement::open(Some(&spec)).expect("ALEXNET_DEVICES").map_or(vec![], |p| p.engines().to_vec()),
+        Err(_) => Engine::all().expect("every adapter opens"),
     };
-    let found: Vec<_> = found.into_iter().filter(|devices| matches!(devices, Devices::Gpu(_))).collect();
+    let found: Vec<_> = found.into_iter().filter(|engine| matches!(engine, Engine::Gpu(_))).collect();
     if found.is_empty() {
         let required = std::env::var("ALEXNET_REQUIRE_GPU").is_ok_and(|value| value == "1");
         assert!(!required, "ALEXNET_REQUIRE_GPU=1, but there is no graphics adapter to test on; ./setup installs one");
@@ -21,6 +21,6 @@ pub(crate) fn gpus() -> Vec<Devices> {
 }
 
 /// The best of [`gpus`].
-pub(crate) fn gpu() -> Option<Devices> {
+pub(crate) fn gpu() -> Option<Engine> {
     gpus().into_iter().next()
 }

@@ -101,23 +101,25 @@ impl Device {
         trouble.map_or(Ok(()), |reason| Err(self.lost(reason)))
     }
 
-    /// Waits for everything submitted.
+    /// Asks for a staging buffer whose copy was submitted to be mapped once it is filled.
+    pub fn map(&self, staging: &wgpu::Buffer, bytes: u64) {
+        staging.map_async(wgpu::MapMode::Read, ..bytes, |_| ());
+    }
+
+    /// Waits for the submission that fills `staging`, which [`Device::map`] was called for, and copies its content.
     ///
     /// # Errors
     /// When the device was lost or does not answer.
-    pub fn wait(&self) -> Result<(), BackendError> {
-        let poll = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(PATIENCE) });
+    pub fn fetch(
+        &self,
+        staging: &wgpu::Buffer,
+        bytes: u64,
+        filled: wgpu::SubmissionIndex,
+    ) -> Result<Vec<f32>, BackendError> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(filled), timeout: Some(PATIENCE) };
+        let poll = self.device.poll(wait);
         self.check()?;
-        poll.map(|_| ()).map_err(|e| self.lost(format!("no answer for {} s: {e}", PATIENCE.as_secs())))
-    }
-
-    /// Copies `bytes` from the beginning of a mappable buffer whose copy was submitted.
-    ///
-    /// # Errors
-    /// When the device was lost.
-    pub fn fetch(&self, staging: &wgpu::Buffer, bytes: u64) -> Result<Vec<f32>, BackendError> {
-        staging.map_async(wgpu::MapMode::Read, ..bytes, |_| ());
-        self.wait()?;
+        poll.map_err(|e| self.lost(format!("no answer for {} s: {e}", PATIENCE.as_secs())))?;
         let view = staging.get_mapped_range(..bytes).map_err(|e| self.lost(e.to_string()))?;
         let values = bytemuck::pod_collect_to_vec(&view);
         drop(view);

@@ -4,6 +4,7 @@ pub mod device;
 pub mod pipeline;
 pub mod summary;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -13,7 +14,8 @@ use super::plan::Plan;
 use super::{Backend, BackendError, Data};
 use crate::program::{Command, Pass, Program, Slot};
 
-/// One command, ready to be dispatched; `None` for a copy, which on one device is an alias.
+/// One command, ready to be dispatched; `None` for a copy, which on one device is an alias and between devices the
+/// cluster's business.
 type Dispatch = Option<(Rc<Pipeline>, wgpu::BindGroup)>;
 
 /// A program on one device.
@@ -23,6 +25,8 @@ pub struct Gpu {
     plan: Plan,
     buffers: Vec<wgpu::Buffer>,
     staging: wgpu::Buffer,
+    /// For each slot that is fetched again and again a staging buffer of its own, and the submission that fills it.
+    fetches: HashMap<Slot, (wgpu::Buffer, wgpu::SubmissionIndex)>,
     passes: Vec<(Pass, Vec<Dispatch>)>,
 }
 
@@ -35,7 +39,9 @@ impl Gpu {
         fits(&device, &program)?;
         let plan = Plan::new(&program, device.limits.max_buffer_size);
         let buffers = allocate(&device, &plan)?;
-        let mut gpu = Self { staging: staging(&device, 4), device, program, plan, buffers, passes: Vec::new() };
+        let staging = staging(&device, 4);
+        let (fetches, passes) = (HashMap::new(), Vec::new());
+        let mut gpu = Self { device, program, plan, buffers, staging, fetches, passes };
         gpu.passes = gpu.compile(choice)?;
         Ok(gpu)
     }
@@ -47,7 +53,7 @@ impl Gpu {
             let dispatches: Result<Vec<_>, _> = commands
                 .iter()
                 .map(|command| match command {
-                    Command::Copy { .. } => Ok(None),
+                    Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => Ok(None),
                     Command::Run { kernel, params, slots, .. } => {
                         let variant = choice(&self.device, kernel, params);
                         let pipeline = pipelines.get(&self.device, kernel, variant, params)?;
@@ -60,6 +66,14 @@ impl Gpu {
         }
         self.device.check()?;
         Ok(passes)
+    }
+
+    /// Submits the copy of `slot` to the beginning of `buffer`.
+    fn stage(&self, slot: Slot, buffer: &wgpu::Buffer) -> wgpu::SubmissionIndex {
+        let (place, bytes) = (self.plan.place(slot), self.program.slot(slot).bytes());
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(&self.buffers[place.buffer], place.offset, buffer, 0, bytes);
+        self.device.queue.submit([encoder.finish()])
     }
 
     fn bind(&self, pipeline: &Pipeline, slots: &[Slot]) -> wgpu::BindGroup {
@@ -113,14 +127,33 @@ impl Backend for Gpu {
     }
 
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
-        let (place, bytes) = (self.plan.place(slot), self.program.slot(slot).bytes());
+        let bytes = self.program.slot(slot).bytes();
         if self.staging.size() < bytes {
             self.staging = staging(&self.device, bytes);
         }
-        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(&self.buffers[place.buffer], place.offset, &self.staging, 0, bytes);
-        self.device.queue.submit([encoder.finish()]);
-        self.device.fetch(&self.staging, bytes)
+        let filled = self.stage(slot, &self.staging);
+        self.device.map(&self.staging, bytes);
+        self.device.fetch(&self.staging, bytes, filled)
+    }
+
+    fn fetch(&mut self, slot: Slot) -> Result<(), BackendError> {
+        let bytes = self.program.slot(slot).bytes();
+        let buffer = self.fetches.remove(&slot).map_or_else(|| staging(&self.device, bytes), |(buffer, _)| buffer);
+        let filled = self.stage(slot, &buffer);
+        self.device.map(&buffer, bytes);
+        self.fetches.insert(slot, (buffer, filled));
+        self.device.check()
+    }
+
+    fn take(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
+        match self.fetches.get(&slot) {
+            Some((buffer, filled)) => self.device.fetch(buffer, self.program.slot(slot).bytes(), filled.clone()),
+            None => self.read(slot),
+        }
+    }
+
+    fn blocks(&self) -> bool {
+        false
     }
 
     fn allocated(&self) -> u64 {

@@ -5,39 +5,20 @@ use std::rc::Rc;
 use super::cpu::{self, Cpu};
 use super::gpu::device::{Device, adapters, describe};
 use super::gpu::{Gpu, pipeline};
-use super::{Backend, BackendError};
+use super::{Backend, BackendError, Cluster};
 use crate::kernel::{Kernel, Variant};
 use crate::program::Program;
 
-/// Where a program is to run.
+/// One entry of a placement.
 #[derive(Clone)]
-pub enum Devices {
+pub enum Engine {
     /// The CPU engine.
     Cpu,
-    /// One opened device.
+    /// An opened device.
     Gpu(Rc<Device>),
 }
 
-impl Devices {
-    /// Opens what `spec` names: `cpu`, the number of an adapter, or part of its name; without a spec the best
-    /// adapter, or `None` where the machine has none.
-    ///
-    /// # Errors
-    /// When nothing or more than one adapter answers to the name, or it does not open.
-    pub fn open(spec: Option<&str>) -> Result<Option<Self>, BackendError> {
-        if spec == Some("cpu") {
-            return Ok(Some(Self::Cpu));
-        }
-        let found = adapters();
-        let adapter = match spec {
-            None => found.first(),
-            Some(spec) => {
-                Some(&found[choose(spec, &found.iter().map(|a| describe(&a.get_info())).collect::<Vec<_>>())?])
-            }
-        };
-        adapter.map(|adapter| Ok(Self::Gpu(Rc::new(Device::open(adapter)?)))).transpose()
-    }
-
+impl Engine {
     /// Opens every adapter of this machine, best first.
     ///
     /// # Errors
@@ -64,6 +45,17 @@ impl Devices {
         }
     }
 
+    /// Sets a program, or one device's part of it, up to run there.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn set_up(&self, program: Program) -> Result<Box<dyn Backend>, BackendError> {
+        Ok(match self {
+            Self::Cpu => Box::new(Cpu::<f32>::new(program)),
+            Self::Gpu(device) => Box::new(Gpu::new(Rc::clone(device), program, &pipeline::first_eligible)?),
+        })
+    }
+
     /// Sets `program`, which runs a single kernel, up in the given variant; the CPU engine runs the twin.
     ///
     /// # Errors
@@ -80,16 +72,54 @@ impl Devices {
             _ => self.set_up(program),
         }
     }
+}
+
+/// Where a network runs: tower t on entry t, beginning again where there are more towers than entries.
+#[derive(Clone)]
+pub struct Placement(Vec<Engine>);
+
+impl From<Engine> for Placement {
+    fn from(engine: Engine) -> Self {
+        Self(vec![engine])
+    }
+}
+
+impl Placement {
+    /// Opens what `spec` names: `cpu`, the number of an adapter, or part of its name; several with commas between, in
+    /// the order of the towers. `0,0` opens two devices, each with its queue, on one adapter. Without a spec the best
+    /// adapter, or `None` where the machine has none.
+    ///
+    /// # Errors
+    /// When nothing or more than one adapter answers to a name, or one does not open.
+    pub fn open(spec: Option<&str>) -> Result<Option<Self>, BackendError> {
+        let Some(spec) = spec else {
+            let best = adapters().first().map(Device::open).transpose()?;
+            return Ok(best.map(|device| Engine::Gpu(Rc::new(device)).into()));
+        };
+        // Looked for only where an adapter is named; opened one after the other, because some drivers crash otherwise.
+        let found = if spec.split(',').all(|entry| entry == "cpu") { Vec::new() } else { adapters() };
+        let descriptions: Vec<_> = found.iter().map(|adapter| describe(&adapter.get_info())).collect();
+        let open = |entry: &str| match entry {
+            "cpu" => Ok(Engine::Cpu),
+            name => Ok(Engine::Gpu(Rc::new(Device::open(&found[choose(name, &descriptions)?])?))),
+        };
+        Ok(Some(Self(spec.split(',').map(open).collect::<Result<_, _>>()?)))
+    }
+
+    /// The entries, at least one.
+    #[must_use]
+    pub fn engines(&self) -> &[Engine] {
+        &self.0
+    }
 
     /// Sets `program` up to run there.
     ///
     /// # Errors
     /// When it does not fit.
-    pub fn set_up(&self, program: Program) -> Result<Box<dyn Backend>, BackendError> {
-        Ok(match self {
-            Self::Cpu => Box::new(Cpu::<f32>::new(program)),
-            Self::Gpu(device) => Box::new(Gpu::new(Rc::clone(device), program, &pipeline::first_eligible)?),
-        })
+    pub fn set_up(&self, program: Program) -> Result<Cluster, BackendError> {
+        // No more members than towers: a device that would have nothing to do is not one.
+        let count = self.0.len().min(program.towers()).max(1);
+        Cluster::new(program, count, |member, part| self.0[member].set_up(part))
     }
 }
 
