@@ -19,9 +19,15 @@ pub(super) fn square(
     let refuse = |reason: &dyn std::fmt::Display| ImageError::Damaged(name.into(), reason.to_string());
     let from = ImageRef::new(width as u32, height as u32, rgb, PixelType::U8x3).map_err(|e| refuse(&e))?;
     let mut to = Image::new(size as u32, size as u32, PixelType::U8x3);
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .fit_into_destination(Some((0.5, 0.5)));
+    let short = width.min(height).max(1);
+    // The crop begins at a whole pixel of the scaled image, so that nothing is blurred where the scale is 1.
+    let offset = |side: usize| ((side * size / short).saturating_sub(size) / 2 * short) as f64 / size as f64;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
+        offset(width),
+        offset(height),
+        short as f64,
+        short as f64,
+    );
     Resizer::new().resize(&from, &mut to, &options).map_err(|e| refuse(&e))?;
     Ok(to.into_vec())
 }

@@ -1,0 +1,246 @@
+//! The arrows between modules, and a few habits, checked on the text of the sources. Every failure says where and how
+//! to mend it.
+
+use std::path::{Path, PathBuf};
+
+/// Modules with less freedom than "everything listed before it in lib.rs".
+const ONLY: &[(&str, &[&str], &str)] = &[
+    ("program", &["kernel"], "a program is data; what runs it lies in backend"),
+    ("wgsl", &["kernel"], "it reflects shaders and knows nothing of networks"),
+    (
+        "ops",
+        &["program", "kernel", "tensor", "random"],
+        "an op records commands; it knows neither devices nor networks",
+    ),
+    ("net", &["ops", "program", "kernel", "tensor", "random"], "the lowering is pure; session places it on devices"),
+    ("backend", &["program", "kernel", "tensor", "random", "wgsl"], "a backend runs any program; it knows no layers"),
+    ("data", &["tensor", "random"], "data ends at the batch; session feeds it"),
+];
+
+/// Crates with one door.
+const DOORS: &[(&str, &[&str])] = &[
+    ("wgpu", &["src/backend/gpu/"]),
+    ("naga", &["src/wgsl.rs"]),
+    ("image", &["src/data/"]),
+    ("clap", &["src/cli/", "src/main.rs"]),
+];
+
+const LONGEST: usize = 450;
+
+struct Source {
+    /// From the root of the repository, with slashes.
+    path: String,
+    lines: Vec<String>,
+}
+
+impl Source {
+    /// The module of the crate a file belongs to: `src/ops/lrn.rs` to `ops`.
+    fn module(&self) -> &str {
+        let inside = self.path.trim_start_matches("src/");
+        inside.split('/').next().unwrap().trim_end_matches(".rs")
+    }
+
+    /// Line numbers and lines without comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.lines.iter().enumerate().map(|(i, line)| (i + 1, line.split("//").next().unwrap()))
+    }
+}
+
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+}
+
+fn sources(folder: &str, extension: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    files(&root.join(folder), extension, &mut paths);
+    paths.sort();
+    let source = |path: PathBuf| Source {
+        path: path
+            .strip_prefix(root)
+            .unwrap()
+            .components()
+            .map(|c| c.as_os_str().to_str().unwrap())
+            .collect::<Vec<_>>()
+            .join("/"),
+        lines: std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect(),
+    };
+    let sources: Vec<_> = paths.into_iter().map(source).collect();
+    assert!(!sources.is_empty(), "{folder} holds no .{extension} file");
+    sources
+}
+
+fn refuse(failures: &[String]) {
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// Whether `name` stands in `text` as a word of its own that begins a path (not `other::name`).
+fn names_crate(text: &str, name: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + name.len()..]);
+        let begins = !before.ends_with(word) && !before.ends_with(':') && !before.ends_with('.');
+        let imported = before.trim_end().ends_with("use") && !after.starts_with(word);
+        begins && (after.starts_with("::") || imported)
+    })
+}
+
+/// Modules of this crate that a file names, with the line.
+fn uses(source: &Source) -> Vec<(usize, String)> {
+    let code: Vec<(usize, &str)> = source.code().collect();
+    let mut found = Vec::new();
+    for (index, (number, line)) in code.iter().enumerate() {
+        for (at, _) in line.match_indices("crate::") {
+            let rest = &line[at + "crate::".len()..];
+            let Some(list) = rest.strip_prefix('{') else {
+                found.push((*number, identifier(rest)));
+                continue;
+            };
+            // `use crate::{a, b::{c, d}}`, perhaps over several lines.
+            let further = code[index + 1..].iter().map(|(_, line)| *line);
+            let text: String = std::iter::once(list).chain(further).collect::<Vec<_>>().join(" ");
+            let (mut depth, mut start) = (0, true);
+            for (at, c) in text.char_indices() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => start = true,
+                    c if start && !c.is_whitespace() => {
+                        found.push((*number, identifier(&text[at..])));
+                        start = false;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    // The macros of `kernel` are exported at the crate's root.
+    let macros = |name: String| if name == "params" || name == "twin" { "kernel".into() } else { name };
+    found.into_iter().map(|(line, name)| (line, macros(name))).collect()
+}
+
+fn identifier(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn modules_use_only_what_is_listed_before_them() {
+    let all = sources("src", "rs");
+    let lib = all.iter().find(|source| source.path == "src/lib.rs").unwrap();
+    let order: Vec<&str> =
+        lib.code().filter_map(|(_, line)| line.trim().strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    assert!(order.len() > 10, "lib.rs lists {order:?}");
+    let place = |module: &str| order.iter().position(|other| *other == module);
+    let (mut failures, mut arrows) = (Vec::new(), 0);
+    for source in all.iter().filter(|source| !["src/lib.rs", "src/main.rs"].contains(&source.path.as_str())) {
+        let module = source.module();
+        let Some(own) = place(module) else {
+            failures.push(format!("{}: module {module} is not listed in src/lib.rs: add it there", source.path));
+            continue;
+        };
+        for (line, used) in uses(source).into_iter().filter(|(_, used)| used != module) {
+            arrows += 1;
+            let at = format!("{}:{line}", source.path);
+            match place(&used) {
+                None => failures.push(format!("{at}: {used} is no module of src/lib.rs")),
+                Some(other) if other > own => failures.push(format!(
+                    "{at}: {module} uses {used}, which src/lib.rs lists after it: turn the arrow round (pass what is \
+                     needed as an argument), or move {module} below {used} in src/lib.rs"
+                )),
+                Some(_) => {}
+            }
+            let only = ONLY.iter().find(|(name, ..)| *name == module);
+            if let Some((_, allowed, why)) = only.filter(|(_, allowed, _)| !allowed.contains(&used.as_str())) {
+                failures.push(format!("{at}: {module} may use {} only, not {used}: {why}", allowed.join(", ")));
+            }
+            if used == "wgsl" && module == "backend" && !source.path.starts_with("src/backend/gpu/") {
+                failures.push(format!("{at}: only backend/gpu needs shaders"));
+            }
+        }
+    }
+    assert!(arrows > 50, "only {arrows} arrows found: the search is broken");
+    refuse(&failures);
+}
+
+#[test]
+fn every_foreign_crate_has_one_door() {
+    let mut failures = Vec::new();
+    for (name, doors) in DOORS {
+        let mut inside = 0;
+        for source in sources("src", "rs") {
+            for (line, _) in source.code().filter(|(_, code)| names_crate(code, name)) {
+                if doors.iter().any(|door| source.path.starts_with(door)) {
+                    inside += 1;
+                } else {
+                    let (path, doors) = (&source.path, doors.join(" and "));
+                    failures.push(format!("{path}:{line}: {name} is used in {doors} only: wrap what you need there"));
+                }
+            }
+        }
+        assert!(inside > 0, "{name} is used nowhere: the search is broken, or the crate can go");
+    }
+    refuse(&failures);
+}
+
+#[test]
+fn files_stay_short() {
+    let mut failures = Vec::new();
+    for source in sources("src", "rs").iter().chain(&sources("tests", "rs")).chain(&sources("shaders", "wgsl")) {
+        let count = source.lines.len();
+        if count > LONGEST {
+            let path = &source.path;
+            failures.push(format!("{path} has {count} lines: split it (aim at 400, at most {LONGEST})"));
+        }
+    }
+    refuse(&failures);
+}
+
+#[test]
+fn unsafe_code_is_rare_and_explained() {
+    let mut failures = Vec::new();
+    let mut found = 0;
+    for source in sources("src", "rs") {
+        for (line, code) in source.code() {
+            let words = || code.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if !words().any(|word| word == "unsafe") {
+                continue;
+            }
+            found += 1;
+            let at = format!("{}:{line}", source.path);
+            if !source.path.starts_with("src/backend/gpu/") {
+                failures.push(format!("{at}: unsafe is for src/backend/gpu only: find a safe way"));
+            }
+            if !source.lines[line.saturating_sub(6)..line].iter().any(|line| line.trim().starts_with("// SAFETY:")) {
+                failures.push(format!("{at}: say in a comment `// SAFETY: …` above it why it is sound"));
+            }
+        }
+    }
+    assert!(found > 0, "no unsafe code: drop this test, or mend its search");
+    refuse(&failures);
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    let mut failures = Vec::new();
+    for source in sources("src", "rs") {
+        for (line, code) in source.code() {
+            for unwanted in ["todo!", "unimplemented!", "dbg!"] {
+                if code.contains(unwanted) {
+                    failures.push(format!(
+                        "{}:{line}: {unwanted} must not be committed: do it, or leave it out",
+                        source.path
+                    ));
+                }
+            }
+        }
+    }
+    refuse(&failures);
+}

@@ -1,0 +1,270 @@
+//! The paper's numbers as assertions on the built-in models.
+
+use alexnet::backend::Devices;
+use alexnet::net::{Model, Net, Node, lower};
+use alexnet::ops::layer::{Init, WeightKind};
+use alexnet::program::{Command, Home, Pass, Program};
+use alexnet::session::Session;
+
+fn net(name: &str) -> Net {
+    Net::new(Model::open(name).unwrap()).unwrap()
+}
+
+/// Weights without biases and biases of one node on one tower.
+fn weights_and_biases(node: &Node) -> (usize, usize) {
+    let mut counts = (0, 0);
+    for spec in node.layer.weights(&node.x) {
+        let count: usize = spec.shape.iter().product();
+        *if spec.kind == WeightKind::Bias { &mut counts.1 } else { &mut counts.0 } += count;
+    }
+    counts
+}
+
+/// Name, weights, biases, neurons and forward multiply-adds of every layer with weights.
+fn table(net: &Net) -> Vec<(String, usize, usize, usize, u64)> {
+    let weighted = net.nodes.iter().filter(|node| weights_and_biases(node) != (0, 0));
+    weighted
+        .map(|node| {
+            let ((weights, biases), towers) = (weights_and_biases(node), net.towers_of(node).len());
+            (node.name.clone(), weights * towers, biases * towers, node.y.count() * towers, net.macs_of(node))
+        })
+        .collect()
+}
+
+/// Figure 2 and section 3.5, with conv1's neurons as they are (55·55·96; the figure's 253,440 is a slip).
+#[test]
+fn alexnet_has_the_papers_layers() {
+    let expected = [
+        ("conv1", 34_848, 96, 290_400, 105_415_200),
+        ("conv2", 307_200, 256, 186_624, 223_948_800),
+        ("conv3", 884_736, 384, 64_896, 149_520_384),
+        ("conv4", 663_552, 384, 64_896, 112_140_288),
+        ("conv5", 442_368, 256, 43_264, 74_760_192),
+        ("fc6", 37_748_736, 4096, 4096, 37_748_736),
+        ("fc7", 16_777_216, 4096, 4096, 16_777_216),
+        ("fc8", 4_096_000, 1000, 1000, 4_096_000),
+    ];
+    for name in ["alexnet", "alexnet-2012"] {
+        let net = net(name);
+        let expected =
+            expected.map(|(layer, weights, biases, neurons, macs)| (layer.to_owned(), weights, biases, neurons, macs));
+        assert_eq!(table(&net), expected, "{name}");
+        assert_eq!(net.parameters(), 60_965_224, "{name}: the paper's 60 million parameters");
+        assert_eq!(net.neurons(), 659_272, "{name}: the paper's 650,000 neurons");
+        assert_eq!(net.macs(), 724_406_816, "{name}");
+        assert_eq!(net.classes(), 1000);
+    }
+}
+
+#[test]
+fn maps_shrink_as_in_figure_2() {
+    for name in ["alexnet", "alexnet-2012", "alexnet-one-tower"] {
+        let net = net(name);
+        let heights = net.nodes.iter().filter(|node| node.y.height > 1).map(|node| (node.y.height, node.y.width));
+        let mut sides: Vec<_> = heights.collect();
+        sides.dedup();
+        assert_eq!(sides, [55, 27, 13, 6].map(|side| (side, side)), "{name}");
+        let of = |layer: &str| net.nodes.iter().find(|node| node.name == layer).unwrap().y.height;
+        let sizes = ["conv1", "conv2", "conv3", "conv4", "conv5", "conv5.pool"].map(of);
+        assert_eq!(sizes, [55, 27, 13, 13, 13, 6], "{name}");
+    }
+}
+
+#[test]
+fn towers_share_the_weights_as_two_gpus_did() {
+    let net = net("alexnet");
+    let mut towers = [0; 2];
+    for node in &net.nodes {
+        for tower in net.towers_of(node) {
+            towers[tower] += weights_and_biases(node).0;
+        }
+    }
+    assert_eq!(towers, [32_525_328, 28_429_328]);
+    // The same in the program that trains it, where every slot has a home.
+    let lowered = lower(&net, 8, true);
+    let mut towers = [0; 2];
+    for trained in lowered.trained.iter().filter(|trained| !trained.bias) {
+        let info = lowered.program.slot(trained.value);
+        let Home::Tower(tower) = info.home else { panic!("{} lies nowhere", info.name) };
+        towers[tower] += info.count();
+    }
+    assert_eq!(towers, [32_525_328, 28_429_328]);
+}
+
+#[test]
+fn the_other_models_have_their_published_counts() {
+    for (name, parameters) in [
+        ("alexnet-one-tower", 59_798_312),
+        ("cifar-quick", 145_578),
+        ("cifar-18pct", 89_578),
+        // The ungrouped network.
+        ("caffenet", 62_378_344),
+    ] {
+        assert_eq!(net(name).parameters(), parameters, "{name}");
+    }
+    assert_eq!(net("alexnet-one-tower").macs(), 391_514_384);
+    assert_eq!(net("caffenet").macs(), 1_135_256_096);
+}
+
+/// Floats per image that a pass copies from one tower to the other.
+fn exchanged(program: &Program, pass: Pass, images: usize, from_tower: usize) -> usize {
+    let crossing = program.commands(pass).iter().filter_map(|command| match command {
+        Command::Copy { from, to } => Some((program.slot(*from), program.slot(*to))),
+        Command::Run { .. } => None,
+    });
+    let from_here = crossing.filter(|(from, to)| {
+        assert_ne!(from.home, to.home, "{} is copied to where it is", from.name);
+        from.home == Home::Tower(from_tower)
+    });
+    from_here.map(|(from, _)| from.count()).sum::<usize>() / images
+}
+
+/// conv3, fc6 and fc7 read both towers, fc8 reads tower B's share on tower A.
+#[test]
+fn little_crosses_between_the_towers() {
+    let lowered = lower(&net("alexnet"), 128, true);
+    let program = &lowered.program;
+    for pass in [Pass::Evaluate, Pass::Gradients] {
+        let copied = program.commands(pass).iter().filter(|command| matches!(command, Command::Copy { .. })).count();
+        assert!(copied > 0);
+    }
+    let (to_b, to_a) = (exchanged(program, Pass::Evaluate, 128, 0), exchanged(program, Pass::Evaluate, 128, 1));
+    assert_eq!((to_b, to_a), (28_288, 30_336));
+    let megabytes = |floats: usize| (floats * 4 * 128) as f64 / 1e6;
+    assert_eq!((format!("{:.1}", megabytes(to_b)), format!("{:.1}", megabytes(to_a))), ("14.5".into(), "15.5".into()));
+    // Backward the gradients of all that was copied travel home.
+    let forward_and_back = |tower| exchanged(program, Pass::Gradients, 128, tower);
+    assert_eq!((forward_and_back(0), forward_and_back(1)), (28_288 + 30_336, 30_336 + 28_288));
+}
+
+/// Forward once, backward twice, but nothing for the gradient of the pixels.
+#[test]
+fn training_costs_what_the_multiply_adds_say() {
+    let lowered = lower(&net("alexnet"), 8, true);
+    let commands = lowered.program.commands(Pass::Gradients).iter();
+    let contractions = commands.filter_map(|command| match command {
+        Command::Run { kernel, params, .. } if kernel.name.starts_with("conv.") || kernel.name.starts_with("gemm.") => {
+            Some((kernel.flops)(params))
+        }
+        _ => None,
+    });
+    let flops = contractions.sum::<u64>() / 8;
+    assert_eq!(flops, 2 * (3 * 724_406_816 - 105_415_200));
+    assert_eq!(format!("{:.2}", flops as f64 / 1e9), "4.14");
+    // Everything else together is a few per cent of it.
+    let all = lowered.program.flops(Pass::Gradients) / 8;
+    assert!(flops < all && all < flops + flops / 20, "{all}");
+}
+
+fn order(net: &Net) -> Vec<&str> {
+    net.nodes.iter().map(|node| node.name.as_str()).collect()
+}
+
+/// Initial deviations and biases of every layer with weights.
+fn inits(net: &Net) -> Vec<(String, Vec<Init>)> {
+    let init = |node: &Node| {
+        let mut inits: Vec<Init> = node.layer.weights(&node.x).iter().map(|spec| spec.init).collect();
+        inits.dedup();
+        (node.name.clone(), inits)
+    };
+    net.nodes.iter().map(init).filter(|(_, inits)| !inits.is_empty()).collect()
+}
+
+/// Where paper and released code disagree (the code's layer file against sections 3.5 and 5).
+#[test]
+fn the_paper_and_the_released_code_differ_where_they_should() {
+    let (paper, code) = (net("alexnet"), net("alexnet-2012"));
+    assert_eq!(
+        order(&paper),
+        [
+            "conv1",
+            "conv1.lrn",
+            "conv1.pool",
+            "conv2",
+            "conv2.lrn",
+            "conv2.pool",
+            "conv3",
+            "conv4",
+            "conv5",
+            "conv5.pool",
+            "fc6",
+            "fc6.dropout",
+            "fc7",
+            "fc7.dropout",
+            "fc8"
+        ]
+    );
+    assert_eq!(
+        order(&code),
+        [
+            "conv1",
+            "conv1.lrn",
+            "conv1.pool",
+            "conv1.relu",
+            "conv2",
+            "conv2.lrn",
+            "conv2.lrn_spatial",
+            "conv2.pool",
+            "conv3",
+            "conv4",
+            "conv5",
+            "conv5.pool",
+            "conv5.relu",
+            "fc6",
+            "fc6.dropout",
+            "fc7",
+            "fc7.dropout",
+            "fc8"
+        ]
+    );
+    let kinds = |net: &Net| net.nodes.iter().map(|node| node.layer.describe()).collect::<Vec<_>>();
+    assert!(kinds(&paper)[0].contains("relu") && !kinds(&code)[0].contains("relu"));
+    let expected = |deviations: [f32; 8], biases: [f32; 8]| -> Vec<Vec<Init>> {
+        deviations.into_iter().zip(biases).map(|(d, b)| vec![Init::Normal(d), Init::Constant(b)]).collect()
+    };
+    let biases = [0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0];
+    let found = |net: &Net| inits(net).into_iter().map(|(_, inits)| inits).collect::<Vec<_>>();
+    assert_eq!(found(&paper), expected([0.01; 8], biases));
+    assert_eq!(found(&code), expected([0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01], biases));
+    let (paper, code) = (paper.model, code.model);
+    assert_eq!((paper.lrn.unwrap().alpha, code.lrn.unwrap().alpha), (1e-4, 2e-5));
+    for lrn in [paper.lrn.unwrap(), code.lrn.unwrap()] {
+        assert_eq!((lrn.size, lrn.k, lrn.beta), (5, 2.0, 0.75));
+    }
+    assert_eq!((paper.train.bias_rate, code.train.bias_rate), (None, Some(0.02)));
+    assert_eq!((paper.input.mean_centred, code.input.mean_centred), (false, true));
+    for train in [paper.train, code.train] {
+        let numbers = (train.batch, train.rate, train.momentum, train.decay, train.drops.divide_by, train.mirror);
+        assert_eq!(numbers, (128, 0.01, 0.9, 0.0005, 10.0, true));
+        assert_eq!(train.drops.epochs.len(), 3, "the rate was reduced three times");
+    }
+}
+
+/// Section 5: normal weights of the stated deviation, constant biases; no two tensors alike.
+#[test]
+fn initial_weights_are_drawn_as_stated() {
+    let mut session = Session::new(net("mini"), 8, true, &Devices::Cpu, 3).unwrap();
+    session.initialise().unwrap();
+    let tensors = session.tensors().unwrap();
+    let mut seen: Vec<Vec<f32>> = Vec::new();
+    for trained in session.lowered().trained.clone() {
+        let values = tensors[&trained.name].values();
+        match trained.init {
+            Init::Constant(value) => assert!(values.iter().all(|&v| v == value), "{}", trained.name),
+            Init::Normal(sd) => {
+                let (n, sd) = (values.len() as f64, f64::from(sd));
+                let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+                let deviation = (values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();
+                // Five standard errors of each estimate.
+                assert!((deviation - sd).abs() < 5.0 * sd / (2.0 * n).sqrt(), "{}: {deviation}, {sd}", trained.name);
+                assert!(mean.abs() < 5.0 * sd / n.sqrt(), "{}: mean {mean}", trained.name);
+                let start: Vec<f32> = values[..8].iter().map(|v| v / sd as f32).collect();
+                assert!(!seen.contains(&start), "{} begins like another tensor", trained.name);
+                seen.push(start);
+            }
+        }
+        let momentum = &tensors[&format!("{}.momentum", trained.name)];
+        assert!(momentum.values().iter().all(|&v| v == 0.0), "{}", trained.name);
+    }
+    assert_eq!(seen.len(), 2 + 2 + 4 + 2 + 2 + 4 + 4 + 2, "one matrix for each tower that a tower sees");
+}

@@ -1,0 +1,225 @@
+//! The rules of the house, as loops over the kernels: what a kernel must be so that everything else can be derived.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use alexnet::kernel::{Access, Elem, Fill, Grid, Kernel, Needs, Variant};
+use alexnet::ops::{KERNELS, step};
+use alexnet::tensor::NO_LABEL;
+use alexnet::wgsl::{self, Shader};
+use naga::back::{hlsl, msl, spv};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn stem(kernel: &Kernel) -> &'static str {
+    kernel.name.split('.').next().unwrap()
+}
+
+/// Every shader file with its text.
+fn shader_files() -> Vec<(PathBuf, String)> {
+    let folders = [root().join("shaders"), root().join("shaders/common")];
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "wgsl"));
+    paths.map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// WGSL without its comments.
+fn code(text: &str) -> String {
+    text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+fn words_of(text: &str) -> HashSet<String> {
+    code(text).split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect()
+}
+
+/// Calls `check` for every variant and case; what it returns is reported together.
+fn for_each_shader(check: impl Fn(&Kernel, &Variant, &alexnet::kernel::Case, Shader) -> Result<(), String>) {
+    let mut failures = Vec::new();
+    for kernel in KERNELS {
+        for variant in kernel.variants {
+            for case in (kernel.cases)() {
+                let shader = wgsl::shader(kernel, variant, &case.params).map_err(|e| e.to_string());
+                if let Err(what) = shader.and_then(|shader| check(kernel, variant, &case, shader)) {
+                    failures.push(format!("{} {} {}: {what}", kernel.name, variant.name, case.name));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn names_are_unique_and_lead_to_their_files() {
+    let mut names = HashSet::new();
+    for kernel in KERNELS {
+        assert!(names.insert(kernel.name), "{} is registered twice", kernel.name);
+        let parts: Vec<_> = kernel.name.split('.').collect();
+        let plain = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        assert!(parts.len() == 2 && parts.iter().all(plain), "{}: a kernel is called op.direction", kernel.name);
+        assert!(!kernel.doc.trim().is_empty(), "{} has no doc", kernel.name);
+        let op = stem(kernel);
+        let rust = [format!("src/ops/{op}.rs"), format!("src/ops/{op}/mod.rs")];
+        assert!(rust.iter().any(|file| root().join(file).is_file()), "{}: no {}", kernel.name, rust.join(" or "));
+        let files = shader_files();
+        let own = files.iter().filter(|(path, _)| path.file_name().unwrap().to_string_lossy().starts_with(op));
+        let own: Vec<_> = own.map(|(_, text)| text.as_str()).collect();
+        for variant in kernel.variants {
+            let found = variant.sources.iter().any(|source| own.contains(source));
+            assert!(found, "{}, {}: none of its sources is shaders/{op}*.wgsl", kernel.name, variant.name);
+        }
+    }
+}
+
+#[test]
+fn every_kernel_runs_everywhere_and_is_tested() {
+    for kernel in KERNELS {
+        assert!(!(kernel.cases)().is_empty(), "{} has no case", kernel.name);
+        let last = kernel.variants.last().unwrap_or_else(|| panic!("{} has no variant", kernel.name));
+        let everywhere = last.name == "plain" && last.needs == Needs::NONE;
+        assert!(everywhere, "{}: the last variant is called plain and needs nothing", kernel.name);
+        let names: HashSet<_> = kernel.variants.iter().map(|variant| variant.name).collect();
+        assert_eq!(names.len(), kernel.variants.len(), "{}: two variants of one name", kernel.name);
+        assert!(kernel.tolerance >= 0.0 && kernel.tolerance < 1e-3, "{}: tolerance {}", kernel.name, kernel.tolerance);
+    }
+}
+
+#[test]
+fn cases_fit_their_bindings() {
+    for kernel in KERNELS {
+        let mut names = HashSet::new();
+        for case in (kernel.cases)() {
+            let place = format!("{} {}", kernel.name, case.name);
+            assert!(names.insert(case.name.clone()), "{place}: two cases of one name");
+            assert_eq!(case.buffers.len(), kernel.bindings.len(), "{place}: buffers");
+            for (binding, (count, fill)) in kernel.bindings.iter().zip(&case.buffers) {
+                let place = format!("{place}: {}", binding.name);
+                assert!(*count > 0, "{place} is empty");
+                match fill {
+                    Fill::Output => assert_ne!(binding.access, Access::Read, "{place} is read and filled with nothing"),
+                    Fill::Words(words) => assert_eq!(words.len(), *count, "{place}"),
+                    Fill::Floats(floats) => assert_eq!(floats.len(), *count, "{place}"),
+                    _ => {}
+                }
+                let of_words = matches!(fill, Fill::Words(_) | Fill::Random);
+                assert!(of_words == (binding.elem == Elem::U32), "{place} holds {:?}, filled {fill:?}", binding.elem);
+                assert!(binding.access != Access::Write || matches!(fill, Fill::Output), "{place}: fill it with NaN");
+            }
+        }
+    }
+}
+
+/// The limits that every WebGPU device has.
+#[test]
+fn every_shader_is_valid_and_within_the_default_limits() {
+    for_each_shader(|_, variant, case, shader| {
+        let invocations: u32 = shader.workgroup.iter().product();
+        if invocations > 256 || shader.workgroup.iter().zip([256, 256, 64]).any(|(size, most)| *size > most) {
+            return Err(format!("workgroup {:?}", shader.workgroup));
+        }
+        if shader.workgroup_bytes > 16_384 {
+            return Err(format!("{} bytes of workgroup memory", shader.workgroup_bytes));
+        }
+        if shader.bindings.len() > 8 {
+            return Err("more than 8 storage buffers".into());
+        }
+        let distinct: HashSet<u32> = shader.bindings.iter().map(|(binding, _)| *binding).collect();
+        if distinct.len() != shader.bindings.len() {
+            return Err("two bindings share a number".into());
+        }
+        let invocations = match (variant.grid)(&case.params.with(&(variant.tile)(&case.params))) {
+            Grid::Linear(items) => items,
+            Grid::Tiles(extents) => extents.into_iter().product(),
+        };
+        if invocations > 0 { Ok(()) } else { Err("its grid is empty".into()) }
+    });
+}
+
+/// A parameter that several kernels of one op share must be used by one of them; a tile constant by its own variant.
+#[test]
+fn every_parameter_is_used() {
+    let mut used: std::collections::HashMap<&str, HashSet<String>> = std::collections::HashMap::new();
+    for kernel in KERNELS {
+        for source in kernel.variants.iter().flat_map(|variant| variant.sources) {
+            used.entry(stem(kernel)).or_default().extend(words_of(source));
+        }
+    }
+    let names = |declarations: String| -> Vec<String> {
+        declarations.lines().map(|line| line.split([' ', ':']).nth(1).unwrap().to_owned()).collect()
+    };
+    let mut stale = BTreeSet::new();
+    for kernel in KERNELS {
+        for case in (kernel.cases)() {
+            let params = names(case.params.wgsl());
+            let unused = params.iter().filter(|name| !used[stem(kernel)].contains(*name));
+            stale.extend(unused.map(|name| format!("{}: parameter {name}", stem(kernel))));
+            for variant in kernel.variants {
+                let own: HashSet<String> = variant.sources.iter().flat_map(|source| words_of(source)).collect();
+                let tile = names(case.params.with(&(variant.tile)(&case.params)).wgsl()).split_off(params.len());
+                let unused = tile.iter().filter(|name| !own.contains(*name));
+                stale.extend(unused.map(|name| format!("{} {}: tile constant {name}", kernel.name, variant.name)));
+            }
+        }
+    }
+    assert!(stale.is_empty(), "no shader reads\n{}", Vec::from_iter(stale).join("\n"));
+}
+
+#[test]
+fn every_shader_file_belongs_to_a_kernel() {
+    let variants = || KERNELS.iter().flat_map(|kernel| kernel.variants);
+    let sources: HashSet<&str> = variants().flat_map(|variant| variant.sources).copied().collect();
+    for (path, text) in shader_files() {
+        assert!(sources.contains(text.as_str()), "{} is used by no kernel: remove it", path.display());
+    }
+}
+
+/// The three languages that wgpu hands to drivers.
+#[test]
+fn every_shader_translates_to_every_driver_language() {
+    for_each_shader(|_, _, _, shader| {
+        let (module, info, entry) = (&shader.module, &shader.info, shader.entry.to_owned());
+        let stage = naga::ShaderStage::Compute;
+        let options = spv::PipelineOptions { shader_stage: stage, entry_point: entry.clone() };
+        // Subgroups need SPIR-V 1.3, Metal 2.1 and shader model 6.
+        let target = spv::Options { lang_version: (1, 3), ..Default::default() };
+        let words = spv::write_vec(module, info, &target, Some(&options)).map_err(|e| format!("SPIR-V: {e}"))?;
+        let target = msl::Options { lang_version: (2, 4), ..Default::default() };
+        let options = msl::PipelineOptions { entry_point: Some((stage, entry.clone())), ..Default::default() };
+        let (metal, _) = msl::write_string(module, info, &target, &options).map_err(|e| format!("MSL: {e}"))?;
+        let target = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
+        let options = hlsl::PipelineOptions { entry_point: Some((stage, entry)) };
+        let mut direct = String::new();
+        let mut writer = hlsl::Writer::new(&mut direct, &target, &options);
+        writer.write(module, info, None).map_err(|e| format!("HLSL: {e}"))?;
+        let whole =
+            words.first() == Some(&0x0723_0203) && metal.contains("kernel void") && direct.contains("numthreads");
+        if whole { Ok(()) } else { Err("a translation has no entry point".into()) }
+    });
+}
+
+/// `const NAME = VALUEu;` in a shader.
+fn constant(text: &str, name: &str) -> Option<u32> {
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("const {name} = ")))?;
+    let digits = line.split(';').next()?.trim_end_matches('u');
+    digits.strip_prefix("0x").map_or_else(|| digits.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok())
+}
+
+#[test]
+fn the_step_slot_has_one_layout() {
+    let text = std::fs::read_to_string(root().join("shaders/common/step.wgsl")).unwrap();
+    let rust = [
+        ("STEP_SEED_LOW", step::SEED_LOW),
+        ("STEP_SEED_HIGH", step::SEED_HIGH),
+        ("STEP_STEP", step::STEP),
+        ("STEP_IMAGES", step::IMAGES),
+        ("STEP_FIRST_IMAGE", step::FIRST_IMAGE),
+    ];
+    for (name, place) in rust {
+        assert_eq!(constant(&text, name), Some(place as u32), "{name}");
+        assert!(place < step::COUNT);
+    }
+    assert_eq!(text.matches("const STEP_").count(), rust.len(), "a constant of step.wgsl is not in ops::step");
+    assert_eq!(constant(&text, "NO_LABEL"), Some(NO_LABEL));
+    assert_eq!(step::words(0x0123_4567_89AB_CDEF, 3, 4, 5)[..5], [0x89AB_CDEF, 0x0123_4567, 3, 4, 5]);
+}
