@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn map_sizes_are_those_of_figure_2() {
         assert_eq!(describe("alexnet").maps, [55, 27, 13, 13, 13, 6]);
-        assert_eq!(describe("mini").maps, [32, 16, 8, 8, 8, 4]);
+        assert_eq!(describe("mini").maps, [28, 14, 7, 7, 7, 3]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use alexnet::backend::Devices;
+use alexnet::backend::{Engine, Placement};
 use alexnet::data::{Batch, View};
 use alexnet::net::{Model, Net};
 use alexnet::random::{Purpose, Stream};
@@ -47,9 +47,9 @@ fn batch() -> Batch {
 }
 
 /// Losses of every step, the last one after all of them without dropout.
-fn losses(devices: &Devices) -> Vec<f64> {
+fn losses(placement: &Placement) -> Vec<f64> {
     let net = Net::new(Model::parse("overfit", MODEL).unwrap()).unwrap();
-    let mut session = Session::new(net, IMAGES, true, devices, 4).unwrap();
+    let mut session = Session::new(net, IMAGES, true, placement, 4).unwrap();
     session.initialise().unwrap();
     session.set_mean(&vec![127.5; SIZE * SIZE * 3]).unwrap();
     session.set_rates(Rates { weights: 0.003, biases: 0.006, momentum: 0.9 }).unwrap();
@@ -69,8 +69,8 @@ fn losses(devices: &Devices) -> Vec<f64> {
 
 #[test]
 fn a_batch_is_learnt_by_heart_everywhere() {
-    let mut runs = vec![("cpu", losses(&Devices::Cpu))];
-    runs.extend(common::gpu().map(|gpu| ("gpu", losses(&gpu))));
+    let mut runs = vec![("cpu", losses(&Engine::Cpu.into()))];
+    runs.extend(common::gpu().map(|gpu| ("gpu", losses(&gpu.into()))));
     for (device, losses) in &runs {
         println!("{device}: {losses:.4?}");
         let (first, last) = (losses[0], losses[STEPS]);

@@ -1,6 +1,6 @@
 //! The paper's numbers as assertions on the built-in models.
 
-use alexnet::backend::Devices;
+use alexnet::backend::Engine;
 use alexnet::net::{Model, Net, Node, lower};
 use alexnet::ops::layer::{Init, WeightKind};
 use alexnet::program::{Command, Home, Pass, Program};
@@ -110,7 +110,7 @@ fn the_other_models_have_their_published_counts() {
 fn exchanged(program: &Program, pass: Pass, images: usize, from_tower: usize) -> usize {
     let crossing = program.commands(pass).iter().filter_map(|command| match command {
         Command::Copy { from, to } => Some((program.slot(*from), program.slot(*to))),
-        Command::Run { .. } => None,
+        Command::Run { .. } | Command::Send { .. } | Command::Receive { .. } => None,
     });
     let from_here = crossing.filter(|(from, to)| {
         assert_ne!(from.home, to.home, "{} is copied to where it is", from.name);
@@ -243,7 +243,7 @@ fn the_paper_and_the_released_code_differ_where_they_should() {
 /// Section 5: normal weights of the stated deviation, constant biases; no two tensors alike.
 #[test]
 fn initial_weights_are_drawn_as_stated() {
-    let mut session = Session::new(net("mini"), 8, true, &Devices::Cpu, 3).unwrap();
+    let mut session = Session::new(net("mini"), 8, true, &Engine::Cpu.into(), 3).unwrap();
     session.initialise().unwrap();
     let tensors = session.tensors().unwrap();
     let mut seen: Vec<Vec<f32>> = Vec::new();
