@@ -320,12 +320,14 @@ impl Session {
     /// # Errors
     /// When the device fails.
     pub fn trouble(&mut self) -> Result<Option<u64>, SessionError> {
-        let health = self.backend.read(self.lowered.health)?;
+        let Some(slot) = self.lowered.health else { return Ok(None) };
+        let health = self.backend.read(slot)?;
         Ok((health[0] != 0.0).then_some(health[1] as u64))
     }
 
     fn forget_trouble(&mut self) -> Result<(), SessionError> {
-        Ok(self.backend.write(self.lowered.health, Data::F32(&[0.0; health::COUNT]))?)
+        let Some(slot) = self.lowered.health else { return Ok(()) };
+        Ok(self.backend.write(slot, Data::F32(&[0.0; health::COUNT]))?)
     }
 
     /// Runs the batch that was fed once more, command by command, and names the first slot that is not finite:

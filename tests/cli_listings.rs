@@ -85,7 +85,7 @@ fn check_trusts_the_cpu() {
     let verdict = format!("cases of {} kernels agree on cpu", alexnet::ops::KERNELS.len());
     contains(&it, &["conv.forward", "softmax.loss", &verdict]);
     let it = json(&["check", "--devices", "cpu", "--json"]);
-    assert!(it["verdicts"].as_array().unwrap().iter().all(|v| v["failures"].as_array().unwrap().is_empty()));
+    assert!(it[0]["verdicts"].as_array().unwrap().iter().all(|v| v["failures"].as_array().unwrap().is_empty()));
 }
 
 #[test]

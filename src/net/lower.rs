@@ -65,8 +65,8 @@ pub struct Lowered {
     pub top1: Slot,
     /// [N], 1 where the five best classes do not include the label.
     pub top5: Slot,
-    /// [2]: whether a loss was not finite, and at which step first.
-    pub health: Slot,
+    /// [2]: whether a loss was not finite, and at which step first; only where the program trains.
+    pub health: Option<Slot>,
     /// Trained tensors, in the order of the network.
     pub trained: Vec<Trained>,
 }
@@ -126,7 +126,7 @@ impl<'a> Lowering<'a> {
         let loss = slot("loss", vec![images], Elem::F32, first, Role::Output);
         let top1 = slot("top1", vec![images], Elem::F32, first, Role::Output);
         let top5 = slot("top5", vec![images], Elem::F32, first, Role::Output);
-        let health = slot("health", vec![2], Elem::F32, first, Role::Output);
+        let health = training.then(|| slot("health", vec![health::COUNT], Elem::F32, first, Role::Output));
         let out = Lowered {
             program: Program::default(),
             images,
@@ -284,9 +284,11 @@ impl<'a> Lowering<'a> {
         self.r.begin(Pass::Gradients);
         let forward = self.forward(true);
         self.loss(Pass::Gradients, &forward);
-        let Lowered { probabilities, labels, step, loss, health, images, .. } = self.out;
+        let Lowered { probabilities, labels, step, loss, images, .. } = self.out;
         let classes = self.net.classes();
-        self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
+        if let Some(health) = self.out.health {
+            self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
+        }
         let dy = self.r.map("dlogits", vec![classes, 1, 1, images], Home::Tower(0));
         let shape = softmax::Shape { classes, images };
         self.r.run(&softmax::BACKWARD, shape.params(), &[probabilities, labels, step, dy]);
@@ -336,16 +338,16 @@ impl<'a> Lowering<'a> {
 
     fn update(&mut self) {
         self.r.begin(Pass::Update);
+        let Some(health) = self.out.health else { return };
         let mut watched: HashMap<Tower, Slot> = HashMap::new();
         for trained in &self.out.trained {
-            let (Some(momentum), Some(gradient), Some(rule)) = (trained.momentum, trained.gradient, trained.rule)
-            else {
+            let Trained { momentum: Some(momentum), gradient: Some(gradient), rule: Some(rule), .. } = *trained else {
                 continue;
             };
             let info = self.r.info(trained.value);
             let (count, home) = (info.count(), info.home);
             let Home::Tower(tower) = home else { continue };
-            let health = *watched.entry(tower).or_insert_with(|| self.r.copy(self.out.health, tower));
+            let health = *watched.entry(tower).or_insert_with(|| self.r.copy(health, tower));
             let slots = [gradient, rule, health, trained.value, momentum];
             self.r.run(&sgd::UPDATE, sgd::Shape { count }.params(), &slots);
         }
