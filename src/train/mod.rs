@@ -42,13 +42,10 @@ pub enum TrainError {
     #[error("no training image could be decoded; the first: {0}")]
     NoImages(String),
     /// The loss is NaN or infinite.
-    #[error(
-        "the loss is not finite at step {step}; it began in {place}. Weights are as they were before that step; \
-         the last good checkpoint is kept{kept}. Try a smaller --lr"
-    )]
+    #[error("the loss is not finite {when}; it began in {place}; {kept}. Try a smaller --lr")]
     Diverged {
-        /// The step.
-        step: u64,
+        /// The step, counted from 1.
+        when: String,
         /// The slot where it began.
         place: String,
         /// Where the checkpoint is.
@@ -181,7 +178,8 @@ impl<'a> Trainer<'a> {
             self.session.update()?;
             let score = self.session.score()?;
             if !score.loss.is_finite() {
-                return Err(self.diverged()?);
+                let step = 1 + self.session.trouble()?.unwrap_or(self.state.step);
+                return Err(self.diverged(format!("at step {step}"))?);
             }
             seen += batch.count;
             self.state.step += 1;
@@ -229,6 +227,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// Pixels by which the crop can move in the stored image.
+        if !score.loss.is_finite() {
+            return Err(self.diverged(format!("in the validation after step {}", self.state.step))?);
+        }
     fn border2(&self) -> u32 {
         (self.config.network.input.stored() - self.config.network.input.size) as u32
     }
@@ -242,12 +243,15 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn diverged(&mut self) -> Result<TrainError, TrainError> {
-        let step = self.session.trouble()?.unwrap_or(self.state.step);
+    fn diverged(&mut self, when: String) -> Result<TrainError, TrainError> {
         let place = self.session.diagnose()?.unwrap_or_else(|| "the loss itself".into());
         let last = self.folder.checkpoint("last");
-        let kept = if last.is_file() { format!(" in {}", last.display()) } else { " (none was saved yet)".into() };
-        Ok(TrainError::Diverged { step, place, kept })
+        let kept = if last.is_file() {
+            format!("the last good checkpoint is kept in {}", last.display())
+        } else {
+            "no checkpoint was saved before".into()
+        };
+        Ok(TrainError::Diverged { when, place, kept })
     }
 
     fn save(&mut self, name: &str) -> Result<(), TrainError> {
@@ -275,3 +279,7 @@ pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String
     }
     Ok((total, skipped))
 }
+        if !tensors.values().flat_map(Tensor::values).all(|value| value.is_finite()) {
+            // The update of the last step overflowed; its loss did not show it yet.
+            return Err(self.diverged(format!("after step {}", self.state.step))?);
+        }
