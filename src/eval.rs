@@ -81,15 +81,7 @@ impl Evaluator {
     /// When the data cannot be opened, has other classes, or the device fails.
     pub fn evaluate(&mut self, path: Option<&Path>) -> Result<Evaluation> {
         let dataset = Dataset::open(path, self.stored)?;
-        if dataset.classes != self.classes {
-            bail!(
-                "the data's {} classes ({}, …) are not the checkpoint's {} ({}, …)",
-                dataset.classes.len(),
-                dataset.classes.first().map_or("none", String::as_str),
-                self.classes.len(),
-                self.classes.first().map_or("none", String::as_str)
-            );
-        }
+        dataset.expect_classes(&self.classes)?;
         let order = (0..dataset.validation.len() as u32).collect();
         let views = Views::Centre { border2: self.border2 };
         let plan = Plan { order, start: 0, capacity: self.batch, views, threads: decoding_threads() };

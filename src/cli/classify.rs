@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::options::open_devices;
+use super::options::open_evaluator;
 use super::output::{json, line};
-use crate::checkpoint::Checkpoint;
-use crate::eval::Evaluator;
 
 /// Images in a batch: few, since people classify few.
 const BATCH: usize = 8;
@@ -32,9 +30,7 @@ pub(super) struct Classify {
 
 impl Classify {
     pub(super) fn run(self) -> Result<()> {
-        let checkpoint = Checkpoint::open(&self.checkpoint)?;
-        let devices = open_devices(self.devices.as_deref())?;
-        let mut evaluator = Evaluator::new(&checkpoint, BATCH, &devices)?;
+        let (mut evaluator, _) = open_evaluator(&self.checkpoint, BATCH, self.devices.as_deref())?;
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
         let results = evaluator.classify(&paths)?;
         if self.json {

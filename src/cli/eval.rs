@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::options::open_devices;
+use super::options::open_evaluator;
 use super::output::{json, line};
-use crate::checkpoint::Checkpoint;
-use crate::eval::Evaluator;
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
@@ -32,19 +30,12 @@ pub(super) struct Eval {
 
 impl Eval {
     pub(super) fn run(self) -> Result<()> {
-        let checkpoint = Checkpoint::open(&self.checkpoint)?;
-        let devices = open_devices(self.devices.as_deref())?;
-        let mut evaluator = Evaluator::new(&checkpoint, self.batch as usize, &devices)?;
+        let (mut evaluator, steps) = open_evaluator(&self.checkpoint, self.batch as usize, self.devices.as_deref())?;
         let result = evaluator.evaluate(self.data.as_deref())?;
         if self.json {
             return json(&result);
         }
-        line(format!(
-            "{} after {} steps, on {}",
-            self.checkpoint.display(),
-            checkpoint.state.step,
-            evaluator.device()
-        ))?;
+        line(format!("{} after {steps} steps, on {}", self.checkpoint.display(), evaluator.device()))?;
         line(format!("{} images: loss {:.4}", result.images, result.loss))?;
         line(format!(
             "top-1 error {:.2} %, top-5 error {:.2} %",

@@ -1,10 +1,13 @@
 //! Options that several commands share, and what they stand for.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use crate::backend::{Engine, Placement};
+use crate::checkpoint::Checkpoint;
+use crate::eval::Evaluator;
 use crate::net::model::BUILT_IN;
 use crate::net::{Model, Net};
 
@@ -23,6 +26,18 @@ pub(super) fn open_devices(spec: Option<&str>) -> Result<Placement> {
     // A closed stderr is no reason to stop.
     let _ = writeln!(io::stderr(), "no graphics adapter; running on cpu ({INSTALL})");
     Ok(Engine::Cpu.into())
+}
+
+/// The checkpoint that `path` stands for, ready to evaluate batches of `batch` images, and its number of steps.
+///
+/// # Errors
+/// When the checkpoint is damaged or does not fit its network, or the network the device.
+pub(super) fn open_evaluator(path: &Path, batch: usize, devices: Option<&str>) -> Result<(Evaluator, u64)> {
+    let path = Checkpoint::locate(path);
+    let checkpoint = Checkpoint::read(&path)?;
+    let devices = open_devices(devices)?;
+    let evaluator = Evaluator::new(&checkpoint, batch, &devices).with_context(|| path.display().to_string())?;
+    Ok((evaluator, checkpoint.state.step))
 }
 
 /// The network of a built-in name or a model file.

@@ -14,6 +14,11 @@ pub(super) fn line(text: impl std::fmt::Display) -> Result<()> {
     writeln!(io::stdout().lock(), "{text}").context("standard output")
 }
 
+/// Says how work goes that is worth more than its reader: a closed or full standard output does not end it.
+pub(super) fn say(text: impl std::fmt::Display) {
+    let _ = line(text);
+}
+
 /// Writes `value` as one indented JSON document.
 ///
 /// # Errors

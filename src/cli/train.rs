@@ -1,6 +1,6 @@
 //! `alexnet train`.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,13 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::options::open_devices;
-use super::output::line;
+use super::output::say;
 use super::progress::bars;
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, mean_image};
 use crate::net::{Model, Net};
 use crate::session::Session;
-use crate::train::{Config, Metric, Observer, RunFolder, Trainer, free_folder};
+use crate::train::{Config, Metric, Observer, Outcome, RunFolder, Trainer, free_folder};
 
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
@@ -32,13 +32,13 @@ pub(super) struct Train {
     #[arg(long, value_name = "DEVICE")]
     devices: Option<String>,
     /// Images in a minibatch
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=65_536))]
     batch: Option<usize>,
     /// Passes over the training set
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     epochs: Option<usize>,
     /// Ends the run after so many steps
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Learning rate of weights; that of biases keeps its ratio to it
     #[arg(long, value_name = "RATE")]
@@ -66,51 +66,44 @@ impl Train {
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone()).with_context(|| format!("model {}", config.model))?;
         let session = Session::new(net, config.batch(), true, &devices, config.seed)?;
-        let folder = match &self.resume {
-            Some(folder) => RunFolder::open(folder)?,
-            None => RunFolder::create(&self.out.unwrap_or_else(|| free_folder(&config.model)), &config)?,
-        };
-        let path = folder.path().to_owned();
-        line(format!(
+        let path = self.resume.or(self.out).unwrap_or_else(|| free_folder(&config.model));
+        if resumed.is_none() {
+            RunFolder::reserve(&path)?;
+        }
+        say(format!(
             "{}: {} training and {} validation images of {} classes",
             config.model,
             dataset.train.len(),
             dataset.validation.len(),
             dataset.classes.len()
-        ))?;
-        line(format!(
+        ));
+        say(format!(
             "{}; minibatch {}, {:.0} MiB; run in {}",
             session.device(),
             config.batch(),
             session.allocated() as f64 / f64::from(1 << 20),
             path.display()
-        ))?;
+        ));
         let mean = match &resumed {
             Some(_) => vec![0.0; config.network.input.stored().pow(2) * 3],
             None => mean_image(&dataset.train)?.pixels,
         };
         let stop = stop_on_signal()?;
+        let folder = RunFolder::open(&path, &config)?;
+        let last = folder.checkpoint("last");
         let mut trainer = Trainer::new(config, session, dataset, mean, folder, &stop)?;
         if let Some(checkpoint) = &resumed {
-            trainer.resume(checkpoint)?;
+            trainer.resume(checkpoint).with_context(|| last.display().to_string())?;
         }
         let mut progress = Progress::new();
-        let go_on = || format!("go on with: alexnet train --resume {}", path.display());
-        let outcome = trainer.run(&mut progress).with_context(go_on)?;
+        let go_on = format!("go on with: alexnet train --resume {}", path.display());
+        let outcome = trainer.run(&mut progress).with_context(|| {
+            let stopped = if last.is_file() { &go_on } else { "there is no checkpoint to go on with yet" };
+            format!("training stopped ({stopped})")
+        })?;
         progress.bar.finish_and_clear();
-        if !outcome.skipped.is_empty() {
-            line(format!("{} images were skipped:", outcome.skipped.len()))?;
-            for reason in &outcome.skipped {
-                line(format!("  {reason}"))?;
-            }
-        }
-        if outcome.interrupted {
-            line(format!("interrupted after step {} and saved; {}", outcome.steps, go_on()))?;
-        }
-        if let Some(metric) = outcome.validation {
-            line(format!("validation error {:.1} % after {} steps", 100.0 * metric.top1_error, outcome.steps))?;
-        }
-        line(format!("checkpoints and metrics are in {}", path.display()))?;
+        report(&outcome, &go_on);
+        say(format!("checkpoints and metrics are in {}", path.display()));
         Ok(())
     }
 
@@ -131,19 +124,42 @@ impl Train {
         }
         train.batch = self.batch.unwrap_or(train.batch);
         train.epochs = self.epochs.unwrap_or(train.epochs);
-        config.steps = self.steps.or(config.steps);
+        // Of a run that is resumed with more epochs, the steps it was given before are no end.
+        config.steps = self.steps.or(config.steps.filter(|_| self.epochs.is_none()));
         config.devices = self.devices.clone().or(config.devices.take());
         if let Some(steps) = config.steps.filter(|_| self.epochs.is_none()) {
             // Steps alone decide when a run ends that was given steps.
             train.epochs = train.epochs.max(usize::try_from(steps).unwrap_or(usize::MAX));
         }
         if !(1..=65_536).contains(&train.batch) {
-            bail!("--batch {}: a minibatch has 1 to 65536 images", train.batch);
+            bail!("batch {}: a minibatch has 1 to 65536 images", train.batch);
         }
-        if !(train.rate.is_finite() && train.rate >= 0.0) {
-            bail!("--lr {}: a learning rate is a number of 0 or more", train.rate);
+        for rate in [Some(train.rate), train.bias_rate].into_iter().flatten() {
+            if !(rate.is_finite() && rate >= 0.0) {
+                bail!("--lr {rate}: a learning rate is a number of 0 or more");
+            }
         }
         Ok(())
+    }
+}
+
+/// What is to be said of a run that ended.
+fn report(outcome: &Outcome, go_on: &str) {
+    if !outcome.skipped.is_empty() {
+        say(format!("{} images were skipped:", outcome.skipped.len()));
+        outcome.skipped.iter().for_each(|reason| say(format!("  {reason}")));
+    }
+    if outcome.interrupted {
+        say(format!("interrupted after step {} and saved; {go_on}", outcome.steps));
+    }
+    match outcome.validation {
+        Some(metric) => {
+            say(format!("validation error {:.1} % after {} steps", 100.0 * metric.top1_error, outcome.steps));
+        }
+        None if !outcome.interrupted => {
+            say(format!("nothing is left to do after {} steps; --epochs or --steps asks for more", outcome.steps));
+        }
+        None => (),
     }
 }
 
@@ -165,7 +181,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("stopping after this step; once more to stop at once");
+        let _ = writeln!(io::stderr(), "stopping after this step; once more to stop at once");
     })
     .context("signals cannot be handled")?;
     Ok(stop)
@@ -189,7 +205,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}, {eta} left") {
             bar.set_style(style);
         }
-        Self { bar, terminal: std::io::stderr().is_terminal(), label: String::new(), last_line: Instant::now() }
+        Self { bar, terminal: io::stderr().is_terminal(), label: String::new(), last_line: Instant::now() }
     }
 }
 
@@ -209,7 +225,7 @@ impl Observer for Progress {
         if self.terminal {
             self.bar.set_message(text);
         } else if self.last_line.elapsed() > QUIET {
-            println!("{} step {}: {text}", self.label, metric.step);
+            say(format!("{} step {}: {text}", self.label, metric.step));
             self.last_line = Instant::now();
         }
     }
@@ -217,9 +233,9 @@ impl Observer for Progress {
     fn validation(&mut self, metric: &Metric) {
         let Metric { loss, top1_error, top5_error, .. } = *metric;
         let (top1, top5) = (100.0 * top1_error, 100.0 * top5_error);
-        bars().suspend(|| {
-            println!("{}: validation loss {loss:.3}, top-1 error {top1:.1} %, top-5 error {top5:.1} %", self.label);
-        });
+        let text =
+            format!("{}: validation loss {loss:.3}, top-1 error {top1:.1} %, top-5 error {top5:.1} %", self.label);
+        bars().suspend(|| say(text));
         self.last_line = Instant::now();
     }
 }

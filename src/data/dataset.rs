@@ -48,6 +48,24 @@ impl Dataset {
             Err(DataError::Layout { path: root.into(), found: found(&names) })
         }
     }
+
+    /// Makes sure that labels mean what they meant to a checkpoint with these `classes`.
+    ///
+    /// # Errors
+    /// [`DataError::Classes`] when they do not.
+    pub fn expect_classes(&self, classes: &[String]) -> Result<(), DataError> {
+        if self.classes == classes {
+            return Ok(());
+        }
+        Err(DataError::Classes { found: named(&self.classes), wanted: named(classes) })
+    }
+}
+
+/// Number and first names of classes.
+fn named(classes: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let more = if classes.len() > SHOWN { ", …" } else { "" };
+    format!("{} classes ({}{more})", classes.len(), classes[..classes.len().min(SHOWN)].join(", "))
 }
 
 /// A few words on what a folder holds.

@@ -36,12 +36,20 @@ pub enum DataError {
         problem: String,
     },
     /// None of the images of a split can be decoded.
-    #[error("none of the {count} training images can be decoded; the first: {first}")]
+    #[error("none of the {count} images can be decoded; the first: {first}")]
     NoImage {
         /// How many were tried.
         count: usize,
         /// The message of the first of them.
         first: String,
+    },
+    /// The classes are not those that a network was trained on.
+    #[error("the data's {found} are not the {wanted} of the checkpoint; give the data that it was trained on")]
+    Classes {
+        /// Number and names of the data's classes.
+        found: String,
+        /// Those of the checkpoint.
+        wanted: String,
     },
     /// The operating system refuses another thread.
     #[error("a loader thread cannot be started ({0}); ask for fewer threads")]

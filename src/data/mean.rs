@@ -90,7 +90,7 @@ mod tests {
         let mean = mean_image(&data.train).unwrap();
         assert_eq!(mean, Mean { pixels: [15.5, 0.0, 255.0].repeat(16), skipped: 1 });
         let error = mean_image(&data.validation).unwrap_err().to_string();
-        assert!(error.contains("none of the 1 training images") && error.contains("1.png: is not a JPEG"), "{error}");
+        assert!(error.contains("none of the 1 images") && error.contains("1.png: is not a JPEG"), "{error}");
     }
 
     #[test]

@@ -18,6 +18,12 @@ pub(super) fn square(
 ) -> Result<Vec<u8>, ImageError> {
     let refuse = |reason: &dyn std::fmt::Display| ImageError::Damaged(name.into(), reason.to_string());
     let from = ImageRef::new(width as u32, height as u32, rgb, PixelType::U8x3).map_err(|e| refuse(&e))?;
+    if size == width.min(height) {
+        // Where the border is odd the library would centre between two pixels, and blur.
+        let (left, top) = ((width - size) / 2, (height - size) / 2);
+        let row = |y: usize| &rgb[(y * width + left) * 3..][..size * 3];
+        return Ok((top..top + size).flat_map(row).copied().collect());
+    }
     let mut to = Image::new(size as u32, size as u32, PixelType::U8x3);
     let short = width.min(height).max(1);
     // The crop begins at a whole pixel of the scaled image, so that nothing is blurred where the scale is 1.

@@ -38,22 +38,34 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
-    /// No image of the training set can be decoded.
-    #[error("no training image could be decoded; the first: {0}")]
-    NoImages(String),
-    /// The loss is NaN or infinite.
-    #[error(
-        "the loss is not finite at step {step}; it began in {place}. Weights are as they were before that step; \
-         the last good checkpoint is kept{kept}. Try a smaller --lr"
-    )]
-    Diverged {
-        /// The step.
+    /// The network or its device, in the midst of training.
+    #[error("after step {step}: {error}")]
+    Stopped {
+        /// Finished steps.
         step: u64,
+        /// What happened.
+        error: Box<SessionError>,
+    },
+    /// The loss is NaN or infinite.
+    #[error("the loss is not finite {when}; it began in {place}; {kept}. Try a smaller --lr")]
+    Diverged {
+        /// The step, counted from 1.
+        when: String,
         /// The slot where it began.
         place: String,
-        /// Where the checkpoint is.
+        /// Where the last good checkpoint is.
         kept: String,
     },
+}
+
+impl TrainError {
+    /// Says after how many steps a device failed.
+    fn after(self, step: u64) -> Self {
+        match self {
+            Self::Session(error) => Self::Stopped { step, error: Box::new(error) },
+            other => other,
+        }
+    }
 }
 
 /// How a run ended.
@@ -118,11 +130,11 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the checkpoint does not fit.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        self.dataset.expect_classes(&checkpoint.state.classes)?;
         self.session.load(&checkpoint.tensors)?;
-        if let Some(mean) = checkpoint.tensors.get(MEAN) {
-            self.mean = mean.values().to_vec();
-            self.session.set_mean(&self.mean)?;
-        }
+        let mean = checkpoint.tensors.get(MEAN).ok_or_else(|| SessionError::Missing(MEAN.into()))?;
+        self.mean = mean.values().to_vec();
+        self.session.set_mean(&self.mean)?;
         let State { step, epoch, position, best, .. } = checkpoint.state;
         self.state = State { step, epoch, position, best, ..self.state.clone() };
         Ok(())
@@ -133,6 +145,13 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the loss is not finite, or data, device or disk fail.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+        let validation = self.epochs(observer).map_err(|error| error.after(self.state.step))?;
+        let (steps, interrupted) = (self.state.step, self.stop.load(Ordering::Relaxed));
+        Ok(Outcome { validation, steps, interrupted, skipped: self.skipped })
+    }
+
+    /// All epochs that are left; the last validation.
+    fn epochs(&mut self, observer: &mut dyn Observer) -> Result<Option<Metric>, TrainError> {
         let mut validation = None;
         let epochs = self.config.network.train.epochs;
         while self.state.epoch < epochs && !self.finished() {
@@ -146,8 +165,10 @@ impl<'a> Trainer<'a> {
             }
             self.save("last")?;
         }
-        let (steps, interrupted) = (self.state.step, self.stop.load(Ordering::Relaxed));
-        Ok(Outcome { validation, steps, interrupted, skipped: self.skipped })
+        if !self.folder.checkpoint("last").is_file() {
+            self.save("last")?; // interrupted before the first step
+        }
+        Ok(validation)
     }
 
     fn steps_done(&self) -> bool {
@@ -173,7 +194,7 @@ impl<'a> Trainer<'a> {
         for batch in loader {
             self.note_skipped(&batch.skipped);
             if batch.count == 0 {
-                return Err(TrainError::NoImages(self.skipped.first().cloned().unwrap_or_default()));
+                return Err(no_image(&batch.skipped).into());
             }
             self.session.set_rates(self.config.rates(epoch, self.state.step))?;
             self.session.feed(&batch, self.state.step)?;
@@ -181,7 +202,8 @@ impl<'a> Trainer<'a> {
             self.session.update()?;
             let score = self.session.score()?;
             if !score.loss.is_finite() {
-                return Err(self.diverged()?);
+                let step = 1 + self.session.trouble()?.unwrap_or(self.state.step);
+                return Err(self.diverged(format!("at step {step}"))?);
             }
             seen += batch.count;
             self.state.step += 1;
@@ -205,6 +227,9 @@ impl<'a> Trainer<'a> {
         let loader = self.loader(&self.dataset.validation, order, 0, Views::Centre { border2: self.border2() })?;
         let (score, skipped) = score(&mut self.session, loader)?;
         self.note_skipped(&skipped);
+        if !score.loss.is_finite() {
+            return Err(self.diverged(format!("in the validation after step {}", self.state.step))?);
+        }
         let mut metric = self.metric("validation", score, score.images as f64 / begin.elapsed().as_secs_f64());
         if self.state.position == 0 {
             metric.epoch = self.state.epoch;
@@ -242,16 +267,23 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn diverged(&mut self) -> Result<TrainError, TrainError> {
-        let step = self.session.trouble()?.unwrap_or(self.state.step);
+    fn diverged(&mut self, when: String) -> Result<TrainError, TrainError> {
         let place = self.session.diagnose()?.unwrap_or_else(|| "the loss itself".into());
         let last = self.folder.checkpoint("last");
-        let kept = if last.is_file() { format!(" in {}", last.display()) } else { " (none was saved yet)".into() };
-        Ok(TrainError::Diverged { step, place, kept })
+        let kept = if last.is_file() {
+            format!("the last good checkpoint is kept in {}", last.display())
+        } else {
+            "no checkpoint was saved before".into()
+        };
+        Ok(TrainError::Diverged { when, place, kept })
     }
 
     fn save(&mut self, name: &str) -> Result<(), TrainError> {
         let mut tensors: BTreeMap<String, Tensor> = self.session.tensors()?;
+        if !tensors.values().flat_map(Tensor::values).all(|value| value.is_finite()) {
+            // The update of the last step overflowed; its loss did not show it yet.
+            return Err(self.diverged(format!("after step {}", self.state.step))?);
+        }
         let stored = self.config.network.input.stored();
         tensors.insert(MEAN.into(), Tensor::new([stored, stored, 3], self.mean.clone()));
         let checkpoint = Checkpoint { tensors, state: self.state.clone() };
@@ -262,8 +294,8 @@ impl<'a> Trainer<'a> {
 /// Scores a session, without dropout masks, on all batches of a loader.
 ///
 /// # Errors
-/// When the device fails.
-pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String>), SessionError> {
+/// When the device fails, or no image at all can be decoded.
+pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String>), TrainError> {
     let (mut total, mut skipped) = (Score::default(), Vec::new());
     for batch in loader {
         skipped.extend(batch.skipped.iter().cloned());
@@ -273,5 +305,12 @@ pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String
             total.add(session.score()?);
         }
     }
+    if total.images == 0 {
+        return Err(no_image(&skipped).into());
+    }
     Ok((total, skipped))
+}
+
+fn no_image(skipped: &[String]) -> DataError {
+    DataError::NoImage { count: skipped.len(), first: skipped.first().cloned().unwrap_or_default() }
 }

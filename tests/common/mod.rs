@@ -1,6 +1,8 @@
 //! What the integration tests share.
 #![allow(dead_code, reason = "every test program takes what it needs")]
 
+pub(crate) mod cli;
+
 use alexnet::backend::{Engine, Placement};
 
 /// Adapters to test on: all of this machine, or the one that ALEXNET_DEVICES names.
@@ -18,6 +20,11 @@ pub(crate) fn gpus() -> Vec<Engine> {
         println!("NOT RUN: no graphics adapter to test on; ./setup installs one");
     }
     found
+}
+
+/// What `--devices` takes for the best of [`gpus`].
+pub(crate) fn gpu_spec() -> Option<String> {
+    gpu().map(|_| std::env::var("ALEXNET_DEVICES").unwrap_or_else(|_| "0".into()))
 }
 
 /// The best of [`gpus`].

@@ -70,11 +70,8 @@ impl Device {
         let trouble = Arc::new(Mutex::new(None));
         let (on_error, on_loss) = (Arc::clone(&trouble), Arc::clone(&trouble));
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&on_error, error.to_string())));
-        device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                note(&on_loss, message);
-            }
-        });
+        // Whatever the reason: our own drop of the device is heard by nobody.
+        device.set_device_lost_callback(move |reason, message| note(&on_loss, format!("{reason:?}: {message}")));
         let (limits, features) = (device.limits(), device.features());
         Ok(Self { device, queue, info, limits, features, trouble })
     }
