@@ -25,7 +25,7 @@ pub(super) struct Train {
     /// A built-in network (`mini` where absent) or a model file
     #[arg(long)]
     model: Option<String>,
-    /// A CIFAR-10 binary folder or a folder with train/<class>/* and val/<class>/*; the bundled sample where absent
+    /// A CIFAR-10 binary folder or a folder with train/CLASS/* and val/CLASS/*; the bundled sample where absent
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
     /// `cpu`, the number of an adapter, or part of its name; the best adapter where absent

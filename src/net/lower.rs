@@ -57,15 +57,15 @@ pub struct Lowered {
     pub step: Slot,
     /// Class scores before softmax, of the evaluating and the training pass.
     pub logits: Vec<(Pass, Slot)>,
-    /// [classes][N].
+    /// `[classes][N]`.
     pub probabilities: Slot,
-    /// [N].
+    /// `[N]`.
     pub loss: Slot,
-    /// [N], 1 where the best class is not the label.
+    /// `[N]`, 1 where the best class is not the label.
     pub top1: Slot,
-    /// [N], 1 where the five best classes do not include the label.
+    /// `[N]`, 1 where the five best classes do not include the label.
     pub top5: Slot,
-    /// [2]: whether a loss was not finite, and at which step first; only where the program trains.
+    /// `[2]`: whether a loss was not finite, and at which step first; only where the program trains.
     pub health: Option<Slot>,
     /// Trained tensors, in the order of the network.
     pub trained: Vec<Trained>,

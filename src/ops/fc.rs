@@ -1,5 +1,5 @@
 //! The fully connected layer: one matrix product for each input, bias and neuron in the last one's epilogue.
-//! Inputs are taken in their own order [C][H][W], which with images innermost needs no rearranging.
+//! Inputs are taken in their own order `[C][H][W]`, which with images innermost needs no rearranging.
 
 use super::activation::{self, Activation};
 use super::bias;

@@ -1,5 +1,5 @@
-//! Matrix products of the fully connected layers (paper, section 3.5): weights [inputs][outputs], maps
-//! [features][N]. A layer that reads both towers runs them once for each, accumulating.
+//! Matrix products of the fully connected layers (paper, section 3.5): weights `[inputs][outputs]`, maps
+//! `[features][N]`. A layer that reads both towers runs them once for each, accumulating.
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, read, update};
 use crate::ops::activation::Activation;
@@ -175,7 +175,7 @@ fn cases(by_input: bool, buffers: fn(&Gemm) -> Vec<(usize, Fill)>) -> Vec<Case> 
     shapes.into_iter().enumerate().map(case).collect()
 }
 
-/// out[i] += factor · row[i].
+/// `out[i]` += factor · `row[i]`.
 #[inline(always)]
 fn axpy<T: Real>(out: &mut [T], factor: T, row: &[T]) {
     for (out, &value) in out.iter_mut().zip(row) {

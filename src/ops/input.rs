@@ -1,7 +1,7 @@
 //! From stored bytes to the network's input: crop and mirror (section 4.1), subtract the mean image (section 2), shift
 //! the colours (section 4.1), scale. It runs on the device, so that only bytes are uploaded.
 //!
-//! Stored images are conventional, [N][size][size][3] bytes; the input is [3][crop][crop][N] as everywhere.
+//! Stored images are conventional, `[N][size][size][3]` bytes; the input is `[3][crop][crop][N]` as everywhere.
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, words, write};
 use crate::tensor::Real;

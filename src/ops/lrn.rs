@@ -15,7 +15,7 @@ use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
-    /// Normalisation across the maps of one tower: x and y are [maps][pixels][images].
+    /// Normalisation across the maps of one tower: x and y are `[maps][pixels][images]`.
     pub struct Shape {
         /// Maps of the tower; the window does not reach into another.
         maps: usize,

@@ -13,7 +13,7 @@ use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
-    /// Normalisation within each map: x and y are [maps][height][width][images].
+    /// Normalisation within each map: x and y are `[maps][height][width][images]`.
     pub struct Shape {
         /// Maps of the tower.
         maps: usize,

@@ -12,7 +12,7 @@ use crate::tensor::{NO_LABEL, Real};
 use crate::{params, twin};
 
 params! {
-    /// Logits of a batch, [classes][N].
+    /// Logits of a batch, `[classes][N]`.
     pub struct Shape {
         /// Classes.
         classes: usize,

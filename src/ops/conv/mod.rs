@@ -1,5 +1,5 @@
-//! Convolution of one tower's maps (paper, section 3.5): any window, stride and padding, over [C][H][W][N] maps with
-//! weights [C][R][S][K]. A layer that reads both towers runs it twice, the second time accumulating.
+//! Convolution of one tower's maps (paper, section 3.5): any window, stride and padding, over `[C][H][W][N]` maps with
+//! weights `[C][R][S][K]`. A layer that reads both towers runs it twice, the second time accumulating.
 
 mod cases;
 mod layer;

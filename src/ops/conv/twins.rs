@@ -14,7 +14,7 @@ const LANES: usize = 8;
 /// A register block: some rows by `LANES` images.
 type Block<T> = [[T; LANES]; ROWS];
 
-/// block[j][i] += weights[j] · pixels[i].
+/// `block[j][i]` += `weights[j]` · `pixels[i]`.
 #[inline(always)]
 fn multiply_add<T: Real>(block: &mut Block<T>, weights: [T; ROWS], pixels: &[T]) {
     for (row, weight) in block.iter_mut().zip(weights) {

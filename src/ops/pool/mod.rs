@@ -26,7 +26,7 @@ pub fn pooled(extent: usize, size: usize, stride: usize, pad: usize) -> usize {
 }
 
 params! {
-    /// Pooling of each map: x is [maps][height][width][images], y [maps][out_height][out_width][images].
+    /// Pooling of each map: x is `[maps][height][width][images]`, y `[maps][out_height][out_width][images]`.
     pub struct Shape {
         /// Maps of the tower.
         maps: usize,
