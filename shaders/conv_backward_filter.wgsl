@@ -16,6 +16,14 @@ fn pixel(c: u32, row: u32, column: u32, n: u32) -> f32 {
     return 0.0;
 }
 
+// Writes (or adds) one sum over all pixels and images, if it is one.
+fn put(c: u32, r: u32, s: u32, k: u32, total: f32) {
+    if c < C && k < K {
+        let at = ((c * R + r) * S + s) * K + k;
+        dw[at] = select(total, total + dw[at], ACCUMULATE);
+    }
+}
+
 @compute @workgroup_size(LANES)
 fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let c0 = group.x * TC;
@@ -60,15 +68,5 @@ fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
             }
         }
     }
-    for (var i = 0u; i < TC; i++) {
-        for (var s = 0u; s < S; s++) {
-            for (var j = 0u; j < TK; j++) {
-                let total = sum_lanes(sum[i][s][j], local.x);
-                if local.x == 0 && c0 + i < C && k0 + j < K {
-                    let at = (((c0 + i) * R + r) * S + s) * K + k0 + j;
-                    dw[at] = select(total, total + dw[at], ACCUMULATE);
-                }
-            }
-        }
-    }
+    reduce(sum, local.x, c0, r, k0);
 }

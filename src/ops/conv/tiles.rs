@@ -77,12 +77,24 @@ pub(super) fn backward_input_grid(params: &Params) -> Grid {
     Grid::Tiles([conv.n, conv.c.div_ceil(params.get("tm")), conv.h * across])
 }
 
+/// Floats of workgroup memory that every adapter has.
+const WORKGROUP_FLOATS: usize = 4096;
+
 pub(super) fn backward_filter(params: &Params, subgroup: bool) -> Tile {
     let conv = Conv::of(params);
-    let (lanes, _) = lanes(conv.n, subgroup);
     let most = if subgroup && conv.macs() >= LARGE { 192 } else { 64 };
-    let tk = if most > 100 && conv.s <= 3 { 16 } else { 8 };
+    let tk = match conv.s {
+        0..=3 if most > 100 => 16,
+        0..=64 => 8,
+        _ => 1,
+    };
     let tc = (most / (tk * conv.s)).clamp(1, 4).min(conv.c);
+    if subgroup {
+        return vec![("lanes", 8), ("tc", tc), ("tk", tk)];
+    }
+    // The plain variant keeps every lane's sums in workgroup memory in the end.
+    let fits = |lanes: &usize| conv.n.is_multiple_of(*lanes) && tc * conv.s * tk * lanes <= WORKGROUP_FLOATS;
+    let lanes = [32, 16].into_iter().find(fits).unwrap_or(8);
     vec![("lanes", lanes), ("tc", tc), ("tk", tk)]
 }
 
