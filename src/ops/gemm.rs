@@ -1,8 +1,9 @@
 //! Matrix products of the fully connected layers (paper, section 3.5): weights `[inputs][outputs]`, maps
 //! `[features][N]`. A layer that reads both towers runs them once for each, accumulating.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, read, update};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Params, for_each_chunk, read, update};
 use crate::ops::activation::Activation;
+use crate::ops::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, variants};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -34,38 +35,10 @@ impl Gemm {
     }
 }
 
-const SUBGROUP: Needs = Needs { subgroup_size: Some(8) };
-const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
-const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
-const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
 const ROW_SUBGROUP: &str = include_str!("../../shaders/common/row_subgroup.wgsl");
 const ROW_PLAIN: &str = include_str!("../../shaders/common/row_plain.wgsl");
 const SOURCE: &str = include_str!("../../shaders/gemm.wgsl");
 const WEIGHTS_SOURCE: &str = include_str!("../../shaders/gemm_backward_weights.wgsl");
-
-/// The subgroup and the plain variant of one direction.
-macro_rules! variants {
-    ($entry:literal, $subgroup:expr, $plain:expr, $tile:ident, $grid:path) => {
-        &[
-            Variant {
-                name: "subgroup",
-                sources: $subgroup,
-                entry: $entry,
-                tile: |p| $tile(p, true),
-                grid: $grid,
-                needs: SUBGROUP,
-            },
-            Variant {
-                name: "plain",
-                sources: $plain,
-                entry: $entry,
-                tile: |p| $tile(p, false),
-                grid: $grid,
-                needs: Needs::NONE,
-            },
-        ]
-    };
-}
 
 /// y = f(wᵀx + b), or y = f(y + wᵀx + b) where it accumulates.
 pub static FORWARD: Kernel = Kernel {

@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod add;
 pub mod bias;
+mod contraction;
 pub mod conv;
 pub mod dropout;
 pub mod fc;

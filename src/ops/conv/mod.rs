@@ -8,7 +8,8 @@ mod twins;
 
 pub use self::layer::ConvLayer;
 
-use crate::kernel::{Kernel, Needs, Variant, read, update};
+use super::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, variants};
+use crate::kernel::{Kernel, read, update};
 use crate::{params, twin};
 
 params! {
@@ -80,35 +81,6 @@ pub fn extent(input: usize, window: usize, stride: usize, pad: usize) -> Option<
     Some(1 + (2 * pad + input).checked_sub(window)?.div_ceil(stride))
 }
 
-const SUBGROUP: Needs = Needs { subgroup_size: Some(8) };
-
-/// The subgroup and the plain variant of one direction: they differ in the shared source and in the tile.
-macro_rules! variants {
-    ($entry:literal, $subgroup:expr, $plain:expr, $tile:ident, $grid:path) => {
-        &[
-            Variant {
-                name: "subgroup",
-                sources: $subgroup,
-                entry: $entry,
-                tile: |p| tiles::$tile(p, true),
-                grid: $grid,
-                needs: SUBGROUP,
-            },
-            Variant {
-                name: "plain",
-                sources: $plain,
-                entry: $entry,
-                tile: |p| tiles::$tile(p, false),
-                grid: $grid,
-                needs: Needs::NONE,
-            },
-        ]
-    };
-}
-
-const ACTIVATION: &str = include_str!("../../../shaders/common/activation.wgsl");
-const FETCH_SUBGROUP: &str = include_str!("../../../shaders/common/fetch_subgroup.wgsl");
-const FETCH_PLAIN: &str = include_str!("../../../shaders/common/fetch_plain.wgsl");
 const REDUCE_SUBGROUP: &str = include_str!("../../../shaders/common/reduce_subgroup.wgsl");
 const REDUCE_PLAIN: &str = include_str!("../../../shaders/common/reduce_plain.wgsl");
 const FORWARD_SOURCE: &str = include_str!("../../../shaders/conv.wgsl");
@@ -124,7 +96,7 @@ pub static FORWARD: Kernel = Kernel {
         "forward",
         &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
         &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE],
-        forward,
+        tiles::forward,
         tiles::forward_grid
     ),
     twin: twin!(twins::forward),
@@ -142,7 +114,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
         "backward_input",
         &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
         &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
-        backward_input,
+        tiles::backward_input,
         tiles::backward_input_grid
     ),
     twin: twin!(twins::backward_input),
@@ -160,7 +132,7 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
         "backward_filter",
         &[REDUCE_SUBGROUP, BACKWARD_FILTER_SOURCE],
         &[REDUCE_PLAIN, BACKWARD_FILTER_SOURCE],
-        backward_filter,
+        tiles::backward_filter,
         tiles::backward_filter_grid
     ),
     twin: twin!(twins::backward_filter),

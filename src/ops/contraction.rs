@@ -1,0 +1,37 @@
+//! What the convolution and matrix product kernels share: pieces of WGSL, and the two variants each comes in.
+
+use crate::kernel::Needs;
+
+/// Subgroups of 8 lanes, over which weights are handed around.
+pub(super) const SUBGROUP: Needs = Needs { subgroup_size: Some(8) };
+
+pub(super) const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
+pub(super) const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
+pub(super) const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
+
+/// The subgroup and the plain variant of one direction: they differ in the shared source and in the tile, which
+/// `$tile` gives for parameters and whether there are subgroups.
+macro_rules! variants {
+    ($entry:literal, $subgroup:expr, $plain:expr, $tile:path, $grid:path) => {
+        &[
+            $crate::kernel::Variant {
+                name: "subgroup",
+                sources: $subgroup,
+                entry: $entry,
+                tile: |p| $tile(p, true),
+                grid: $grid,
+                needs: $crate::ops::contraction::SUBGROUP,
+            },
+            $crate::kernel::Variant {
+                name: "plain",
+                sources: $plain,
+                entry: $entry,
+                tile: |p| $tile(p, false),
+                grid: $grid,
+                needs: $crate::kernel::Needs::NONE,
+            },
+        ]
+    };
+}
+
+pub(super) use variants;
