@@ -7,8 +7,6 @@
 
 use std::fmt::Write as _;
 
-use crate::tensor::Real;
-
 /// Scalar type of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Elem {
@@ -56,6 +54,13 @@ pub const fn words(name: &'static str) -> Binding {
 #[must_use]
 pub const fn write(name: &'static str) -> Binding {
     Binding { name, elem: Elem::F32, access: Access::Write }
+}
+
+/// A binding of words that is written whole. Words that kernels write are pairs of f16, as `pack2x16float` makes them:
+/// parity compares the values in them.
+#[must_use]
+pub const fn write_words(name: &'static str) -> Binding {
+    Binding { name, elem: Elem::U32, access: Access::Write }
 }
 
 /// A float binding that is read and written.
@@ -131,6 +136,13 @@ impl Params {
         found.unwrap_or_else(|| panic!("kernel parameter {name} is missing or of another type"))
     }
 
+    /// These parameters with another value of `name`.
+    #[must_use]
+    pub fn replaced<P: Param>(&self, name: &str, value: P) -> Self {
+        let replace = |&(n, old): &(&'static str, Value)| (n, if n == name { value.value() } else { old });
+        Self(self.0.iter().map(replace).collect())
+    }
+
     /// These parameters followed by a variant's tile.
     #[must_use]
     pub fn with(&self, tile: &[(&'static str, usize)]) -> Self {
@@ -188,6 +200,8 @@ pub enum Arg<'a, T> {
     Words(&'a [u32]),
     /// Floats, written or updated.
     Write(&'a mut [T]),
+    /// Words, written.
+    WriteWords(&'a mut [u32]),
 }
 
 /// The parameters and buffers of one run of a CPU twin; buffers are taken in the order of the bindings.
@@ -217,6 +231,11 @@ impl<'a, T> Args<'a, T> {
     /// The next binding, which is written.
     pub fn write(&mut self) -> &'a mut [T] {
         if let Some(Arg::Write(values)) = self.buffers.next() { values } else { unreachable!("{MISUSE}") }
+    }
+
+    /// The next binding, which holds words and is written.
+    pub fn write_words(&mut self) -> &'a mut [u32] {
+        if let Some(Arg::WriteWords(values)) = self.buffers.next() { values } else { unreachable!("{MISUSE}") }
     }
 }
 
@@ -292,8 +311,30 @@ pub struct Kernel {
     pub cases: fn() -> Vec<Case>,
     /// Largest error against the f64 twin, relative to the value plus the output's root mean square.
     pub tolerance: f64,
+    /// How a run is cut whose buffers are too large for one binding; `None` where only fewer images help.
+    pub split: Option<Split>,
     /// Floating-point operations of one run.
     pub flops: fn(&Params) -> u64,
+}
+
+/// How one run becomes several, each with a piece of its largest buffers.
+pub struct Split {
+    /// The extent that becomes smaller.
+    pub along: &'static str,
+    /// For every binding whether that extent is its outermost, so that a part needs one piece of it; else it needs all.
+    pub outermost: &'static [bool],
+    /// What else changes in a part: one that sums over the extent accumulates from the second on, and has its
+    /// epilogue in the last.
+    pub part: fn(Params, Part) -> Params,
+}
+
+/// Where a part stands among the parts of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Nothing was computed before it.
+    pub first: bool,
+    /// Nothing comes after it.
+    pub last: bool,
 }
 
 impl PartialEq for Kernel {
@@ -354,7 +395,7 @@ pub fn linear_tile(_: &Params) -> Vec<(&'static str, usize)> {
 
 /// Runs `body(index, chunk)` over consecutive chunks of `out` on all cores, with the widest vectors of this processor.
 /// A large body is marked `#[inline(always)]`, or it is compiled for the narrowest ones.
-pub fn for_each_chunk<T: Real>(out: &mut [T], chunk: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+pub fn for_each_chunk<T: Send>(out: &mut [T], chunk: usize, body: impl Fn(usize, &mut [T]) + Sync) {
     use rayon::prelude::*;
     let arch = pulp::Arch::new();
     let chunks = out.par_chunks_mut(chunk.max(1)).enumerate();

@@ -28,6 +28,7 @@ pub static SUM: Kernel = Kernel {
     twin: twin!(sum),
     cases,
     tolerance: 1e-6, // one rounding
+    split: None,
     flops: |p| p.get::<usize>("count") as u64,
 };
 

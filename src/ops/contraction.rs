@@ -1,6 +1,7 @@
 //! What the convolution and matrix product kernels share: pieces of WGSL, and the two variants each comes in.
 
-use crate::kernel::Needs;
+use super::activation::Activation;
+use crate::kernel::{Needs, Params, Part};
 
 /// Subgroups of 8 lanes, over which weights are handed around.
 pub(super) const SUBGROUP: Needs = Needs { subgroup_size: Some(8) };
@@ -8,6 +9,17 @@ pub(super) const SUBGROUP: Needs = Needs { subgroup_size: Some(8) };
 pub(super) const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
 pub(super) const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
 pub(super) const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
+
+/// A part of a run that sums over the extent which is cut: bias and neuron come with the last.
+pub(super) fn summing_part(params: Params, part: Part) -> Params {
+    let params = if part.first { params } else { params.replaced("accumulate", true) };
+    if part.last { params } else { params.replaced("bias", false).replaced("activation", Activation::Linear as usize) }
+}
+
+/// A part of a run whose outputs are cut: nothing else changes.
+pub(super) fn plain_part(params: Params, _: Part) -> Params {
+    params
+}
 
 /// The subgroup and the plain variant of one direction: they differ in the shared source and in the tile, which
 /// `$tile` gives for parameters and whether there are subgroups.

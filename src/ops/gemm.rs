@@ -1,9 +1,9 @@
 //! Matrix products of the fully connected layers (paper, section 3.5): weights `[inputs][outputs]`, maps
 //! `[features][N]`. A layer that reads both towers runs them once for each, accumulating.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Params, for_each_chunk, read, update};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Params, Split, for_each_chunk, read, update};
 use crate::ops::activation::Activation;
-use crate::ops::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, variants};
+use crate::ops::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, plain_part, summing_part, variants};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -55,6 +55,7 @@ pub static FORWARD: Kernel = Kernel {
     twin: twin!(forward),
     cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.k * g.m), fill(g.m), target(g, g.m * g.n)]),
     tolerance: 3e-6, // sums of some hundred products in f32
+    split: Some(Split { along: "k", outermost: &[true, true, false, false], part: summing_part }),
     flops: |p| 2 * Gemm::of(p).macs(),
 };
 
@@ -73,6 +74,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     twin: twin!(backward_input),
     cases: || cases(true, |g| vec![fill(g.k * g.m), fill(g.m * g.n), target(g, g.k * g.n)]),
     tolerance: 3e-6, // as forward
+    split: Some(Split { along: "k", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Gemm::of(p).macs(),
 };
 
@@ -91,6 +93,7 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
     twin: twin!(backward_weights),
     cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.m * g.n), target(g, g.k * g.m)]),
     tolerance: 3e-6, // sums over the batch
+    split: Some(Split { along: "k", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Gemm::of(p).macs(),
 };
 

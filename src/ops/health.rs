@@ -34,6 +34,7 @@ pub static WATCH: Kernel = Kernel {
     twin: twin!(watch),
     cases,
     tolerance: 0.0, // small integers
+    split: None,
     flops: |p| p.get::<usize>("images") as u64,
 };
 

@@ -54,6 +54,7 @@ pub static CROP: Kernel = Kernel {
     twin: twin!(crop),
     cases,
     tolerance: 1e-6, // three roundings
+    split: None,
     flops: |p| 9 * (p.get::<usize>("crop").pow(2) * p.get::<usize>("images")) as u64,
 };
 

@@ -4,7 +4,7 @@
 //! the loss averaged over the minibatch. As in the released code ε = 0 freezes a tensor altogether: no decay, and the
 //! momentum does not coast. Once the loss was not finite ([`crate::ops::health`]) nothing changes any more.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, update};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Split, Variant, for_each_chunk, linear_tile, read, update};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -44,6 +44,7 @@ pub static UPDATE: Kernel = Kernel {
     twin: twin!(step),
     cases,
     tolerance: 1e-6, // five roundings, or fewer where a device fuses products and sums
+    split: Some(Split { along: "count", outermost: &[true, false, false, true, true], part: |params, _| params }),
     flops: |p| 7 * p.get::<usize>("count") as u64,
 };
 

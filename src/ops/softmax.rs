@@ -48,6 +48,7 @@ pub static FORWARD: Kernel = Kernel {
     twin: twin!(forward),
     cases: || cases(|s| vec![logits(s), (s.classes * s.images, Fill::Output)]),
     tolerance: 2e-5, // the driver's exp: 3 + 2 |x| units in the last place, |x| up to some 20
+    split: None,
     flops: |p| 5 * elements(p) as u64,
 };
 
@@ -65,6 +66,7 @@ pub static LOSS: Kernel = Kernel {
         })
     },
     tolerance: 2e-5, // the driver's exp and log, and sums of 1000 terms; the errors have one rounding
+    split: None,
     flops: |p| 5 * elements(p) as u64,
 };
 
@@ -84,6 +86,7 @@ pub static BACKWARD: Kernel = Kernel {
         })
     },
     tolerance: 1e-6, // two roundings, the division to 2.5 units in the last place
+    split: None,
     flops: |p| 2 * elements(p) as u64,
 };
 

@@ -8,8 +8,8 @@ mod twins;
 
 pub use self::layer::ConvLayer;
 
-use super::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, variants};
-use crate::kernel::{Kernel, read, update};
+use super::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, plain_part, summing_part, variants};
+use crate::kernel::{Kernel, Split, read, update};
 use crate::{params, twin};
 
 params! {
@@ -102,6 +102,7 @@ pub static FORWARD: Kernel = Kernel {
     twin: twin!(twins::forward),
     cases: cases::forward,
     tolerance: 3e-6, // sums of up to some thousand products in f32: a few units in the last place of the output's scale
+    split: Some(Split { along: "c", outermost: &[true, true, false, false], part: summing_part }),
     flops: |p| 2 * Conv::of(p).macs(),
 };
 
@@ -120,6 +121,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     twin: twin!(twins::backward_input),
     cases: cases::backward_input,
     tolerance: 3e-6, // as forward
+    split: Some(Split { along: "c", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Conv::of(p).macs(),
 };
 
@@ -138,5 +140,6 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     twin: twin!(twins::backward_filter),
     cases: cases::backward_filter,
     tolerance: 1e-5, // sums over all pixels and images, one long chain a lane
+    split: Some(Split { along: "c", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Conv::of(p).macs(),
 };

@@ -102,6 +102,7 @@ pub static MAX_FORWARD: Kernel = Kernel {
     twin: twin!(max_forward),
     cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),
     tolerance: 0.0, // nothing is computed
+    split: None,
     flops,
 };
 
@@ -114,6 +115,7 @@ pub static MAX_BACKWARD: Kernel = Kernel {
     twin: twin!(max_backward),
     cases: max_backward_cases,
     tolerance: 1e-6, // a sum of ceil(size / stride)² terms
+    split: None,
     flops,
 };
 
@@ -126,6 +128,7 @@ pub static AVERAGE_FORWARD: Kernel = Kernel {
     twin: twin!(average_forward),
     cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),
     tolerance: 1e-6, // a sum of size² terms and a division
+    split: None,
     flops,
 };
 
@@ -138,6 +141,7 @@ pub static AVERAGE_BACKWARD: Kernel = Kernel {
     twin: twin!(average_backward),
     cases: || cases(|shape, dy| vec![(shape.outputs(), dy), (shape.inputs(), Fill::Output)]),
     tolerance: 1e-6, // a sum of ceil(size / stride)² quotients
+    split: None,
     flops,
 };
 

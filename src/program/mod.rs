@@ -4,6 +4,10 @@
 //! which [`Role`] marks as persistent, are updated), so a copy between towers of one device is an alias and a
 //! slot's memory can be reused from its last reader on.
 
+mod split;
+
+pub use self::split::TooLarge;
+
 use crate::kernel::{Access, Elem, Kernel, Params};
 
 /// A tower of the network: 0 is the paper's upper one (A), 1 the lower (B).
@@ -82,17 +86,47 @@ impl SlotInfo {
     }
 }
 
+/// Consecutive elements of a slot, in most cases all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Of this slot.
+    pub slot: Slot,
+    /// First element.
+    pub start: usize,
+    /// Number of elements.
+    pub count: usize,
+}
+
+impl View {
+    /// Size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        4 * self.count as u64
+    }
+}
+
+/// What a copy goes through between devices: packed there, unpacked here, fewer bytes in between.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wire {
+    /// From floats to half as many words.
+    pub pack: &'static Kernel,
+    /// And back.
+    pub unpack: &'static Kernel,
+    /// Of both.
+    pub params: Params,
+}
+
 /// One entry of a pass.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Run a kernel on slots in the order of its bindings.
+    /// Run a kernel on views of slots in the order of its bindings.
     Run {
         /// What runs.
         kernel: &'static Kernel,
         /// With which parameters.
         params: Params,
-        /// On which slots.
-        slots: Vec<Slot>,
+        /// On what.
+        views: Vec<View>,
         /// On which device.
         home: Home,
     },
@@ -102,6 +136,8 @@ pub enum Command {
         from: Slot,
         /// Destination.
         to: Slot,
+        /// What it goes through where that is another device; nothing where it has to be exact.
+        wire: Option<Wire>,
     },
     /// Half of a copy between devices, in the part of the program that runs on the source's: the contents leave.
     Send {
@@ -122,7 +158,7 @@ impl Command {
         match self {
             Self::Copy { from, .. } | Self::Send { from } => vec![*from],
             Self::Receive { .. } => Vec::new(),
-            Self::Run { kernel, slots, .. } => with_access(kernel, slots, |a| a != Access::Write),
+            Self::Run { kernel, views, .. } => with_access(kernel, views, |a| a != Access::Write),
         }
     }
 
@@ -132,13 +168,13 @@ impl Command {
         match self {
             Self::Copy { to, .. } | Self::Receive { to } => vec![*to],
             Self::Send { .. } => Vec::new(),
-            Self::Run { kernel, slots, .. } => with_access(kernel, slots, |a| a != Access::Read),
+            Self::Run { kernel, views, .. } => with_access(kernel, views, |a| a != Access::Read),
         }
     }
 }
 
-fn with_access(kernel: &Kernel, slots: &[Slot], wanted: impl Fn(Access) -> bool) -> Vec<Slot> {
-    kernel.bindings.iter().zip(slots).filter(|(b, _)| wanted(b.access)).map(|(_, &slot)| slot).collect()
+fn with_access(kernel: &Kernel, views: &[View], wanted: impl Fn(Access) -> bool) -> Vec<Slot> {
+    kernel.bindings.iter().zip(views).filter(|(b, _)| wanted(b.access)).map(|(_, view)| view.slot).collect()
 }
 
 /// The parts of a step that can be run on their own.
@@ -146,6 +182,8 @@ fn with_access(kernel: &Kernel, slots: &[Slot], wanted: impl Fn(Access) -> bool)
 pub enum Pass {
     /// Forward with dropout masks, loss, backward: fills the gradients.
     Gradients,
+    /// The same for a further batch of the same minibatch: adds to the gradients.
+    Accumulate,
     /// SGD on every weight, from the gradients.
     Update,
     /// Forward without dropout masks, loss.
@@ -194,13 +232,13 @@ impl Program {
         self.slots.iter().position(|info| info.name == name).map(Slot)
     }
 
-    /// The largest slot that a command touches: what a device's limit of one binding is measured against. Of equal
-    /// ones the last declared.
+    /// The slot of the largest view that a command binds, and its bytes: what a device's limit is measured against.
     #[must_use]
-    pub fn largest_binding(&self) -> Option<Slot> {
+    pub fn largest_binding(&self) -> Option<(Slot, u64)> {
         let commands = self.passes.iter().flat_map(|(_, commands)| commands);
-        let slots = commands.flat_map(|command| command.reads().into_iter().chain(command.writes()));
-        slots.max_by_key(|&slot| (self.slot(slot).bytes(), slot))
+        let views =
+            commands.flat_map(|command| if let Command::Run { views, .. } = command { &views[..] } else { &[] });
+        views.max_by_key(|view| view.bytes()).map(|view| (view.slot, view.bytes()))
     }
 
     /// Number of towers that slots live on.
@@ -221,6 +259,12 @@ impl Program {
             }
         }
         touched
+    }
+
+    /// Adds a slot.
+    pub fn add_slot(&mut self, info: SlotInfo) -> Slot {
+        self.slots.push(info);
+        Slot(self.slots.len() - 1)
     }
 
     /// A program over the same slots with other passes: what one device runs of it.
@@ -260,8 +304,7 @@ impl Recorder {
 
     /// Declares a slot.
     pub fn slot(&mut self, info: SlotInfo) -> Slot {
-        self.program.slots.push(info);
-        Slot(self.program.slots.len() - 1)
+        self.program.add_slot(info)
     }
 
     /// Declares a float map on `home`.
@@ -286,18 +329,21 @@ impl Recorder {
         }
         let written = kernel.bindings.iter().zip(slots).find(|(b, _)| b.access != Access::Read);
         let home = written.map_or(Home::Every, |(_, &slot)| self.info(slot).home);
-        self.push(Command::Run { kernel, params, slots: slots.to_vec(), home });
+        let whole = |&slot: &Slot| View { slot, start: 0, count: self.info(slot).count() };
+        let views = slots.iter().map(whole).collect();
+        self.push(Command::Run { kernel, params, views, home });
     }
 
     /// Records a copy of `from` to tower `tower` and gives the slot there; `from` itself when it is there already.
-    pub fn copy(&mut self, from: Slot, tower: Tower) -> Slot {
+    /// Between devices it goes through `wire`.
+    pub fn copy(&mut self, from: Slot, tower: Tower, wire: Option<Wire>) -> Slot {
         let info = self.info(from).clone();
         if info.home == Home::Every || info.home == Home::Tower(tower) {
             return from;
         }
         let name = format!("{}@{}", info.name, letter(tower));
         let to = self.map(name, info.shape, Home::Tower(tower));
-        self.push(Command::Copy { from, to });
+        self.push(Command::Copy { from, to, wire });
         to
     }
 
