@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::graph::{Net, Node, Spread};
 use super::model::Sees;
 use crate::kernel::Elem;
-use crate::ops::layer::{Init, Maps, Saved, Site, WeightKind};
-use crate::ops::{add, health, input, sgd, softmax, step};
-use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo, Tower, letter};
+use crate::ops::layer::{Init, Maps, Site, WeightKind};
+use crate::ops::{half, health, input, sgd, softmax, step};
+use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo, Tower, Wire, letter};
 
 /// A trained tensor of a lowered network.
 #[derive(Clone, Debug)]
@@ -77,12 +79,56 @@ pub(super) fn padded(images: usize) -> usize {
     images.next_multiple_of(8).max(8)
 }
 
-/// Lowers `net` for batches of `batch` images; with `training` also the gradients and the update.
+/// How maps and their gradients travel between devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exchange {
+    /// As they are.
+    #[default]
+    F32,
+    /// As 16-bit floats, half the bytes: lossy, as the released code could do it.
+    F16,
+}
+
+/// What a network is lowered for.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Images that are computed at once; rounded up to a multiple of 8.
+    pub images: usize,
+    /// Images between two updates. Where that is more, several batches add up their gradients.
+    pub minibatch: usize,
+    /// Whether to record gradients and the update.
+    pub training: bool,
+    /// Whether outputs of ReLU, normalisation and dropout are made again in the backward pass instead of kept.
+    pub recompute: bool,
+    /// What copies between devices may do to maps.
+    pub exchange: Exchange,
+}
+
+impl Setup {
+    /// To be trained with minibatches of `images`, computed at once.
+    #[must_use]
+    pub const fn training(images: usize) -> Self {
+        Self { images, minibatch: images, training: true, recompute: false, exchange: Exchange::F32 }
+    }
+
+    /// To be evaluated with `images` at once.
+    #[must_use]
+    pub const fn evaluation(images: usize) -> Self {
+        Self { training: false, ..Self::training(images) }
+    }
+}
+
+/// Lowers `net`.
 #[must_use]
-pub fn lower(net: &Net, batch: usize, training: bool) -> Lowered {
-    let mut lowering = Lowering::new(net, padded(batch), training);
-    if training {
-        lowering.gradients();
+pub fn lower(net: &Net, setup: &Setup) -> Lowered {
+    let setup = Setup { images: padded(setup.images), ..*setup };
+    let mut lowering = Lowering::new(net, setup);
+    if setup.training {
+        lowering.gradients(Pass::Gradients);
+        if setup.minibatch > setup.images {
+            lowering.gradients(Pass::Accumulate);
+        }
         lowering.update();
     }
     lowering.evaluate();
@@ -90,24 +136,31 @@ pub fn lower(net: &Net, batch: usize, training: bool) -> Lowered {
 }
 
 /// A value on the towers where it lies.
-type Values = HashMap<Tower, Slot>;
+pub(super) type Values = HashMap<Tower, Slot>;
 
-struct Lowering<'a> {
-    net: &'a Net,
-    r: Recorder,
-    out: Lowered,
+pub(super) struct Lowering<'a> {
+    pub(super) net: &'a Net,
+    pub(super) setup: Setup,
+    pub(super) r: Recorder,
+    pub(super) out: Lowered,
     /// For every node and tower, indices into `out.trained`.
     weights: HashMap<(usize, Tower), Vec<usize>>,
 }
 
-/// One recorded forward pass: outputs of all nodes, and what each node read on each tower.
-struct Forward {
-    values: Vec<Values>,
-    read: HashMap<(usize, Tower), Vec<(Slot, Maps)>>,
+/// One recorded forward pass.
+#[derive(Default)]
+pub(super) struct Forward {
+    /// Outputs of all nodes.
+    pub(super) values: Vec<Values>,
+    /// What each node read on each tower.
+    pub(super) read: HashMap<(usize, Tower), Vec<(Slot, Maps)>>,
+    /// Outputs that the backward pass has made again.
+    pub(super) again: HashMap<(usize, Tower), Slot>,
 }
 
 impl<'a> Lowering<'a> {
-    fn new(net: &'a Net, images: usize, training: bool) -> Self {
+    fn new(net: &'a Net, setup: Setup) -> Self {
+        let Setup { images, training, .. } = setup;
         let mut r = Recorder::new();
         let stored = net.model.input.stored();
         let classes = net.classes();
@@ -144,7 +197,7 @@ impl<'a> Lowering<'a> {
             health,
             trained: Vec::new(),
         };
-        let mut lowering = Self { net, r, out, weights: HashMap::new() };
+        let mut lowering = Self { net, setup, r, out, weights: HashMap::new() };
         lowering.declare_weights(training);
         lowering
     }
@@ -191,17 +244,17 @@ impl<'a> Lowering<'a> {
     }
 
     /// `conv1.a`; without the tower where the network has one.
-    fn site_name(&self, node: &Node, tower: Tower) -> String {
+    pub(super) fn site_name(&self, node: &Node, tower: Tower) -> String {
         if self.net.model.towers == 1 { node.name.clone() } else { format!("{}.{}", node.name, letter(tower)) }
     }
 
-    fn site<'s>(&self, node: &'s Node, name: &'s str, tower: Tower) -> Site<'s> {
+    pub(super) fn site<'s>(&self, node: &'s Node, name: &'s str, tower: Tower, accumulate: bool) -> Site<'s> {
         let share = if node.spread == Spread::Shared { (self.net.model.towers, tower) } else { (1, 0) };
-        Site { name, layer: &node.name, tower, share, images: self.out.images, step: self.out.step }
+        Site { name, layer: &node.name, tower, share, images: self.out.images, step: self.out.step, accumulate }
     }
 
     /// Towers whose values a node reads on `tower`, its own first.
-    fn sources(&self, node: &Node, tower: Tower) -> Vec<Tower> {
+    pub(super) fn sources(&self, node: &Node, tower: Tower) -> Vec<Tower> {
         let towers = self.net.model.towers;
         let from = node.input.map_or(Spread::Whole, |i| self.net.nodes[i].spread);
         match (from, node.sees) {
@@ -213,7 +266,7 @@ impl<'a> Lowering<'a> {
     fn forward(&mut self, training: bool) -> Forward {
         let net = self.net;
         let image = self.crop();
-        let mut forward = Forward { values: Vec::new(), read: HashMap::new() };
+        let mut forward = Forward::default();
         for (index, node) in net.nodes.iter().enumerate() {
             // All copies first: each leaves its device as soon as it is written, not behind another tower's work.
             let towers = net.towers_of(node);
@@ -222,7 +275,7 @@ impl<'a> Lowering<'a> {
             for (tower, x) in towers.into_iter().zip(inputs) {
                 let w: Vec<Slot> = self.trained(index, tower).map(|trained| trained.value).collect();
                 let name = self.site_name(node, tower);
-                let site = self.site(node, &name, tower);
+                let site = self.site(node, &name, tower, false);
                 let y = node.layer.forward(&mut self.r, &site, &x, &w, node.y, training);
                 values.insert(tower, y);
                 forward.read.insert((index, tower), x);
@@ -236,10 +289,27 @@ impl<'a> Lowering<'a> {
     fn inputs(&mut self, node: &Node, tower: Tower, forward: &Forward, image: Slot) -> Vec<(Slot, Maps)> {
         let slot = |source| node.input.map_or(image, |i| forward.values[i][&source]);
         let slots: Vec<Slot> = self.sources(node, tower).into_iter().map(slot).collect();
-        slots.into_iter().zip(&node.x).map(|(slot, &maps)| (self.r.copy(slot, tower), maps)).collect()
+        let copy = |(slot, &maps): (Slot, &Maps)| {
+            let wire = self.wire(slot, 1.0);
+            (self.r.copy(slot, tower, wire), maps)
+        };
+        slots.into_iter().zip(&node.x).map(copy).collect()
     }
 
-    fn trained(&self, node: usize, tower: Tower) -> impl Iterator<Item = &Trained> {
+    /// How a map travels to another device; halves are of `scale` times its values.
+    fn wire(&self, slot: Slot, scale: f32) -> Option<Wire> {
+        let shape = half::Shape { count: self.r.info(slot).count(), scale };
+        let wire = || Wire { pack: &half::PACK, unpack: &half::UNPACK, params: shape.params() };
+        (self.setup.exchange == Exchange::F16).then(wire)
+    }
+
+    /// How a gradient does. That of one image is some 1e-4, and the mean over the minibatch makes it smaller still,
+    /// while the least normal half is 6e-5: undoes the mean and leaves room for factors of 256 up and some 1e6 down.
+    pub(super) fn wire_of_gradients(&self, slot: Slot) -> Option<Wire> {
+        self.wire(slot, 256.0 * self.setup.minibatch.next_power_of_two() as f32)
+    }
+
+    pub(super) fn trained(&self, node: usize, tower: Tower) -> impl Iterator<Item = &Trained> {
         self.weights.get(&(node, tower)).into_iter().flatten().map(|&i| &self.out.trained[i])
     }
 
@@ -280,10 +350,11 @@ impl<'a> Lowering<'a> {
         self.loss(Pass::Evaluate, &forward);
     }
 
-    fn gradients(&mut self) {
-        self.r.begin(Pass::Gradients);
+    /// `pass` is [`Pass::Gradients`] or, adding to its gradients, [`Pass::Accumulate`].
+    fn gradients(&mut self, pass: Pass) {
+        self.r.begin(pass);
         let forward = self.forward(true);
-        self.loss(Pass::Gradients, &forward);
+        self.loss(pass, &forward);
         let Lowered { probabilities, labels, step, loss, images, .. } = self.out;
         let classes = self.net.classes();
         if let Some(health) = self.out.health {
@@ -292,48 +363,7 @@ impl<'a> Lowering<'a> {
         let dy = self.r.map("dlogits", vec![classes, 1, 1, images], Home::Tower(0));
         let shape = softmax::Shape { classes, images };
         self.r.run(&softmax::BACKWARD, shape.params(), &[probabilities, labels, step, dy]);
-        self.backward(&forward, dy);
-    }
-
-    /// All nodes from the last to the first. Gradients arriving at a value are kept in a fixed order, by the tower
-    /// that sends them counted from the one that receives them.
-    fn backward(&mut self, forward: &Forward, dlogits: Slot) {
-        let net = self.net;
-        let mut arrived: HashMap<(usize, Tower), Vec<(usize, Slot)>> = HashMap::new();
-        arrived.insert((net.nodes.len() - 1, 0), vec![(0, dlogits)]);
-        for (index, node) in net.nodes.iter().enumerate().rev() {
-            for tower in net.towers_of(node) {
-                let Some(parts) = arrived.remove(&(index, tower)) else { continue };
-                let name = self.site_name(node, tower);
-                let dy = self.sum(&name, node.y, tower, parts);
-                let w: Vec<Slot> = self.trained(index, tower).map(|trained| trained.value).collect();
-                let dw: Vec<Option<Slot>> = self.trained(index, tower).map(|trained| trained.gradient).collect();
-                let x = &forward.read[&(index, tower)];
-                let saved = Saved { x, w: &w, dw: &dw, y: (forward.values[index][&tower], node.y) };
-                let site = self.site(node, &name, tower);
-                let dx = node.layer.backward(&mut self.r, &site, &saved, dy, node.input.is_some());
-                let Some(from) = node.input else { continue };
-                for (distance, (source, dx)) in self.sources(node, tower).into_iter().zip(dx).enumerate() {
-                    let home = self.r.copy(dx, source);
-                    arrived.entry((from, source)).or_default().push((distance, home));
-                }
-            }
-        }
-    }
-
-    /// The sum of gradients for one value, in the order of their distance.
-    fn sum(&mut self, name: &str, maps: Maps, tower: Tower, mut parts: Vec<(usize, Slot)>) -> Slot {
-        parts.sort_by_key(|&(distance, _)| distance);
-        let images = self.out.images;
-        let shape = vec![maps.maps, maps.height, maps.width, images];
-        let slots: Vec<Slot> = parts.into_iter().map(|(_, slot)| slot).collect();
-        let mut total = slots[0];
-        for (i, &part) in slots.iter().enumerate().skip(1) {
-            let sum = self.r.map(format!("{name}.dy{i}"), shape.clone(), Home::Tower(tower));
-            self.r.run(&add::SUM, add::Shape { count: maps.count() * images }.params(), &[total, part, sum]);
-            total = sum;
-        }
-        total
+        self.backward(forward, dy, pass == Pass::Accumulate);
     }
 
     fn update(&mut self) {
@@ -347,7 +377,7 @@ impl<'a> Lowering<'a> {
             let info = self.r.info(trained.value);
             let (count, home) = (info.count(), info.home);
             let Home::Tower(tower) = home else { continue };
-            let health = *watched.entry(tower).or_insert_with(|| self.r.copy(health, tower));
+            let health = *watched.entry(tower).or_insert_with(|| self.r.copy(health, tower, None));
             let slots = [gradient, rule, health, trained.value, momentum];
             self.r.run(&sgd::UPDATE, sgd::Shape { count }.params(), &slots);
         }

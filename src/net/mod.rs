@@ -1,5 +1,6 @@
 //! Networks: model text, the graph it stands for, its counts, and its lowering to a program.
 
+mod backward;
 mod graph;
 mod lower;
 pub mod model;
@@ -7,7 +8,7 @@ pub mod model;
 use thiserror::Error;
 
 pub use self::graph::{Net, Node, Spread};
-pub use self::lower::{Lowered, Trained, lower};
+pub use self::lower::{Exchange, Lowered, Setup, Trained, lower};
 pub use self::model::Model;
 
 /// What is wrong with a network.

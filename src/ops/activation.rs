@@ -89,6 +89,7 @@ pub static FORWARD: Kernel = Kernel {
     twin: twin!(forward),
     cases: || cases(|n| vec![(n, Fill::Normal(2.0)), (n, Fill::Output)]),
     tolerance: 1e-5, // the driver's tanh; ReLU is exact
+    split: None,
     flops: |p| p.get::<usize>("count") as u64,
 };
 
@@ -108,6 +109,7 @@ pub static BACKWARD: Kernel = Kernel {
     twin: twin!(gradient),
     cases: || cases(|n| vec![(n, Fill::Integers(3)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
     tolerance: 1e-6, // one or two roundings
+    split: None,
     flops: |p| 2 * p.get::<usize>("count") as u64,
 };
 
@@ -167,7 +169,15 @@ impl Layer for ActivationLayer {
         out
     }
 
-    fn backward(&self, r: &mut Recorder, site: &Site, saved: &Saved, dy: Slot, wants_dx: bool) -> Vec<Slot> {
-        if wants_dx { vec![backward(r, site, self.0, saved.y, dy)] } else { Vec::new() }
+    fn activation(&self) -> Activation {
+        self.0
+    }
+
+    fn cheap(&self) -> bool {
+        true
+    }
+
+    fn backward_input(&self, _: &mut Recorder, _: &Site, _: &Saved, dz: Slot, _: usize) -> Slot {
+        dz
     }
 }

@@ -40,9 +40,9 @@ pub fn parts(elements: usize) -> usize {
     elements.div_ceil(2048).clamp(1, 64)
 }
 
-/// Records db = sum of dy over pixels and images for maps of shape `y`.
+/// Records db = (accumulating: db +) sum of dy over pixels and images for maps of shape `y`.
 pub fn backward(r: &mut Recorder, site: &Site, y: Maps, dy: Slot, db: Slot) {
-    let shape = Shape::new(y.maps, y.pixels(), site.images, false);
+    let shape = Shape::new(y.maps, y.pixels(), site.images, site.accumulate);
     let home = Home::Tower(site.tower);
     let partial = r.map(format!("{}.bias_parts", site.name), vec![shape.maps, shape.parts], home);
     r.run(&PARTIAL, shape.params(), &[dy, partial]);
@@ -67,6 +67,7 @@ pub static PARTIAL: Kernel = Kernel {
     twin: twin!(partial),
     cases: partial_cases,
     tolerance: 1e-5, // sums of up to 6000 numbers round like a random walk, some 1e-6 of their root mean square
+    split: None,
     flops: |p| (p.get::<usize>("maps") * elements(p)) as u64,
 };
 
@@ -86,6 +87,7 @@ pub static SUM: Kernel = Kernel {
     twin: twin!(sum),
     cases: sum_cases,
     tolerance: 1e-5, // at most 65 roundings
+    split: None,
     flops: |p| (p.get::<usize>("maps") * p.get::<usize>("parts")) as u64,
 };
 

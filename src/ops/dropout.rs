@@ -65,6 +65,7 @@ pub static MASK: Kernel = Kernel {
         cases
     },
     tolerance: 0.0, // a copy or 0
+    split: None,
     flops: |p| elements(p) as u64,
 };
 
@@ -77,6 +78,7 @@ pub static SCALE: Kernel = Kernel {
     twin: twin!(scale),
     cases: || cases(|n| vec![(n, Fill::Normal(1.0)), (n, Fill::Output)]),
     tolerance: 1e-6, // one rounding
+    split: None,
     flops: |p| elements(p) as u64,
 };
 
@@ -128,13 +130,14 @@ impl Layer for DropoutLayer {
         out
     }
 
-    fn backward(&self, r: &mut Recorder, site: &Site, saved: &Saved, dy: Slot, wants_dx: bool) -> Vec<Slot> {
-        if !wants_dx {
-            return Vec::new();
-        }
+    fn cheap(&self) -> bool {
+        true
+    }
+
+    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, _: usize) -> Slot {
         let dx = map_slot(r, site, "dx", saved.y.1);
-        r.run(&MASK, self.shape(site, saved.y.1).params(), &[dy, site.step, dx]);
-        vec![dx]
+        r.run(&MASK, self.shape(site, saved.y.1).params(), &[dz, site.step, dx]);
+        dx
     }
 }
 

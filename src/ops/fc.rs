@@ -1,7 +1,7 @@
 //! The fully connected layer: one matrix product for each input, bias and neuron in the last one's epilogue.
 //! Inputs are taken in their own order `[C][H][W]`, which with images innermost needs no rearranging.
 
-use super::activation::{self, Activation};
+use super::activation::Activation;
 use super::bias;
 use super::gemm::{BACKWARD_INPUT, BACKWARD_WEIGHTS, FORWARD, Gemm};
 use super::layer::{Init, Layer, Maps, Saved, Site, WeightKind, WeightSpec, map_slot};
@@ -71,23 +71,27 @@ impl Layer for FcLayer {
         out
     }
 
-    fn backward(&self, r: &mut Recorder, site: &Site, saved: &Saved, dy: Slot, wants_dx: bool) -> Vec<Slot> {
-        let dz = activation::backward(r, site, self.activation, saved.y, dy);
+    fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot {
+        let maps = saved.x[i].1;
+        let dx = map_slot(r, site, &format!("dx{i}"), maps);
+        let gemm = Gemm { by_input: true, ..self.gemm(site, maps) };
+        r.run(&BACKWARD_INPUT, gemm.params(), &[saved.w[i], dz, dx]);
+        dx
+    }
+
+    fn backward_weights(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot) {
         if let Some(db) = saved.dw[saved.x.len()] {
             bias::backward(r, site, saved.y.1, dz, db);
         }
         for (&(x, maps), dw) in saved.x.iter().zip(saved.dw) {
             if let Some(dw) = *dw {
-                r.run(&BACKWARD_WEIGHTS, self.gemm(site, maps).params(), &[x, dz, dw]);
+                let gemm = Gemm { accumulate: site.accumulate, ..self.gemm(site, maps) };
+                r.run(&BACKWARD_WEIGHTS, gemm.params(), &[x, dz, dw]);
             }
         }
-        let inputs = saved.x.iter().enumerate().filter(|_| wants_dx);
-        let one = |(i, &(_, maps)): (usize, &(Slot, Maps))| {
-            let dx = map_slot(r, site, &format!("dx{i}"), maps);
-            let gemm = Gemm { by_input: true, ..self.gemm(site, maps) };
-            r.run(&BACKWARD_INPUT, gemm.params(), &[saved.w[i], dz, dx]);
-            dx
-        };
-        inputs.map(one).collect()
     }
 }

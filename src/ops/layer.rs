@@ -3,6 +3,7 @@
 //! A layer object is one tower's share: a convolution of 96 filters over two towers is two objects of 48. It never
 //! knows devices; it records kernels over slots.
 
+use super::activation::Activation;
 use crate::program::{Recorder, Slot, Tower};
 
 /// Extents of one tower's maps for one image.
@@ -86,6 +87,8 @@ pub struct Site<'a> {
     pub images: usize,
     /// The per-step words.
     pub step: Slot,
+    /// Whether gradients of weights are added to what is there, as in all but the first batch of a minibatch.
+    pub accumulate: bool,
 }
 
 /// What backward needs of forward.
@@ -125,8 +128,21 @@ pub trait Layer: Send + Sync + std::fmt::Debug {
     /// Records the forward pass; `training` draws dropout masks.
     fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], w: &[Slot], y: Maps, training: bool) -> Slot;
 
-    /// Records the backward pass: gradients of weights first, then, where `wants_dx`, one dx for each x.
-    fn backward(&self, r: &mut Recorder, site: &Site, saved: &Saved, dy: Slot, wants_dx: bool) -> Vec<Slot>;
+    /// Neuron in the epilogue of the forward pass, through which a gradient goes first on its way back.
+    fn activation(&self) -> Activation {
+        Activation::Linear
+    }
+
+    /// Whether making the output once more costs little beside keeping it until the backward pass.
+    fn cheap(&self) -> bool {
+        false
+    }
+
+    /// Records the gradient by input `i`, given that by the output before the neuron.
+    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot;
+
+    /// Records the gradients of weights; there are none unless said.
+    fn backward_weights(&self, _r: &mut Recorder, _site: &Site, _saved: &Saved, _dz: Slot) {}
 }
 
 /// Declares a map slot of `maps` for a site.

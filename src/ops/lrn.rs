@@ -68,6 +68,7 @@ pub static FORWARD: Kernel = Kernel {
     twin: twin!(forward),
     cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Output)]),
     tolerance: 5e-6, // a sum of positive terms, then roots of two ulp each; pow is exp2(beta log2 s), a little worse
+    split: None,
     flops: |p| Shape::of(p).elements() as u64 * (2 * Shape::of(p).size as u64 + 5),
 };
 
@@ -80,6 +81,7 @@ pub static BACKWARD: Kernel = Kernel {
     twin: twin!(backward),
     cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
     tolerance: 5e-6, // as forward; the difference of the two terms can lose a bit, but not against the rms
+    split: None,
     flops: |p| Shape::of(p).elements() as u64 * (3 * Shape::of(p).size as u64 + 11),
 };
 
@@ -207,13 +209,14 @@ impl Layer for LrnLayer {
         out
     }
 
-    fn backward(&self, r: &mut Recorder, site: &Site, saved: &Saved, dy: Slot, wants_dx: bool) -> Vec<Slot> {
-        if !wants_dx {
-            return Vec::new();
-        }
+    fn cheap(&self) -> bool {
+        true
+    }
+
+    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, _: usize) -> Slot {
         let dx = map_slot(r, site, "dx", saved.y.1);
-        r.run(&BACKWARD, self.shape(site, saved.y.1).params(), &[saved.x[0].0, dy, dx]);
-        vec![dx]
+        r.run(&BACKWARD, self.shape(site, saved.y.1).params(), &[saved.x[0].0, dz, dx]);
+        dx
     }
 }
 

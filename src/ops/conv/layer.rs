@@ -1,7 +1,7 @@
 //! The convolutional layer: one convolution for each input, bias and neuron in the last one's epilogue.
 
 use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, extent};
-use crate::ops::activation::{self, Activation};
+use crate::ops::activation::Activation;
 use crate::ops::bias;
 use crate::ops::layer::{Init, Layer, Maps, Saved, Site, WeightKind, WeightSpec, map_slot};
 use crate::program::{Recorder, Slot};
@@ -96,23 +96,27 @@ impl Layer for ConvLayer {
         out
     }
 
-    fn backward(&self, r: &mut Recorder, site: &Site, saved: &Saved, dy: Slot, wants_dx: bool) -> Vec<Slot> {
-        let (y_slot, y) = saved.y;
-        let dz = activation::backward(r, site, self.activation, (y_slot, y), dy);
+    fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot {
+        let maps = saved.x[i].1;
+        let dx = map_slot(r, site, &format!("dx{i}"), maps);
+        r.run(&BACKWARD_INPUT, self.conv(site, maps, saved.y.1).params(), &[saved.w[i], dz, dx]);
+        dx
+    }
+
+    fn backward_weights(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot) {
+        let y = saved.y.1;
         if let Some(db) = saved.dw[saved.x.len()] {
             bias::backward(r, site, y, dz, db);
         }
         for (&(x, maps), dw) in saved.x.iter().zip(saved.dw) {
             if let Some(dw) = *dw {
-                r.run(&BACKWARD_FILTER, self.conv(site, maps, y).params(), &[x, dz, dw]);
+                let conv = Conv { accumulate: site.accumulate, ..self.conv(site, maps, y) };
+                r.run(&BACKWARD_FILTER, conv.params(), &[x, dz, dw]);
             }
         }
-        let inputs = saved.x.iter().enumerate().filter(|_| wants_dx);
-        let one = |(i, &(_, maps)): (usize, &(Slot, Maps))| {
-            let dx = map_slot(r, site, &format!("dx{i}"), maps);
-            r.run(&BACKWARD_INPUT, self.conv(site, maps, y).params(), &[saved.w[i], dz, dx]);
-            dx
-        };
-        inputs.map(one).collect()
     }
 }

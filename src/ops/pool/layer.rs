@@ -54,16 +54,13 @@ impl Layer for PoolLayer {
         out
     }
 
-    fn backward(&self, r: &mut Recorder, site: &Site, saved: &Saved, dy: Slot, wants_dx: bool) -> Vec<Slot> {
-        if !wants_dx {
-            return Vec::new();
-        }
+    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, _: usize) -> Slot {
         let (x, maps) = saved.x[0];
         let (dx, params) = (map_slot(r, site, "dx", maps), self.shape(site, maps).params());
         match self.kind {
-            PoolKind::Max => r.run(&MAX_BACKWARD, params, &[x, saved.y.0, dy, dx]),
-            PoolKind::Average => r.run(&AVERAGE_BACKWARD, params, &[dy, dx]),
+            PoolKind::Max => r.run(&MAX_BACKWARD, params, &[x, saved.y.0, dz, dx]),
+            PoolKind::Average => r.run(&AVERAGE_BACKWARD, params, &[dz, dx]),
         }
-        vec![dx]
+        dx
     }
 }

@@ -1,0 +1,129 @@
+//! The backward half of a lowering: from the gradient of the logits to the gradients of all weights.
+
+use std::collections::HashMap;
+
+use super::graph::Node;
+use super::lower::{Forward, Lowering};
+use crate::ops::layer::{Maps, Saved};
+use crate::ops::{activation, add};
+use crate::program::{Home, Slot, Tower};
+
+/// What a node's backward pass needs on one tower.
+struct Step {
+    tower: Tower,
+    name: String,
+    x: Vec<(Slot, Maps)>,
+    w: Vec<Slot>,
+    dw: Vec<Option<Slot>>,
+    y: (Slot, Maps),
+    /// The gradient by the output before the neuron.
+    dz: Slot,
+}
+
+impl Step {
+    fn saved(&self) -> Saved<'_> {
+        Saved { x: &self.x, w: &self.w, dw: &self.dw, y: self.y }
+    }
+}
+
+/// Gradients of a value on a tower, each with the distance of the tower that sent it.
+type Arrived = HashMap<(usize, Tower), Vec<(usize, Slot)>>;
+
+impl Lowering<'_> {
+    /// All nodes from the last to the first. Gradients arriving at a value are kept in a fixed order, by the tower
+    /// that sends them counted from the one that receives them.
+    ///
+    /// Of a node all towers' gradients by inputs come first, another tower's before its own: they leave for the other
+    /// device at once, and the gradients of weights hide their way.
+    pub(super) fn backward(&mut self, mut forward: Forward, dlogits: Slot, accumulate: bool) {
+        let net = self.net;
+        let mut arrived = Arrived::from([((net.nodes.len() - 1, 0), vec![(0, dlogits)])]);
+        for (index, node) in net.nodes.iter().enumerate().rev() {
+            let mut steps = Vec::new();
+            for tower in net.towers_of(node) {
+                let Some(parts) = arrived.remove(&(index, tower)) else { continue };
+                let step = self.step(&mut forward, index, tower, parts);
+                self.inputs_of(node, &step, &mut arrived);
+                steps.push(step);
+            }
+            for step in &steps {
+                let site = self.site(node, &step.name, step.tower, accumulate);
+                node.layer.backward_weights(&mut self.r, &site, &step.saved(), step.dz);
+            }
+        }
+    }
+
+    /// The gradient of a node's output as far as its neuron.
+    fn step(&mut self, forward: &mut Forward, index: usize, tower: Tower, parts: Vec<(usize, Slot)>) -> Step {
+        let node = &self.net.nodes[index];
+        let name = self.site_name(node, tower);
+        let dy = self.sum(&name, node.y, tower, parts);
+        let w = self.trained(index, tower).map(|trained| trained.value).collect();
+        let dw = self.trained(index, tower).map(|trained| trained.gradient).collect();
+        let x = self.kept(forward, index, tower);
+        let y = if node.layer.activation() == activation::Activation::Linear {
+            forward.values[index][&tower]
+        } else {
+            self.again(forward, index, tower)
+        };
+        let site = self.site(node, &name, tower, false);
+        let dz = activation::backward(&mut self.r, &site, node.layer.activation(), (y, node.y), dy);
+        Step { tower, w, dw, x, y: (y, node.y), dz, name }
+    }
+
+    /// The gradients by a node's inputs, on their way to the towers of those.
+    fn inputs_of(&mut self, node: &Node, step: &Step, arrived: &mut Arrived) {
+        let Some(from) = node.input else { return };
+        let site = self.site(node, &step.name, step.tower, false);
+        for (distance, source) in self.sources(node, step.tower).into_iter().enumerate().rev() {
+            let dx = node.layer.backward_input(&mut self.r, &site, &step.saved(), step.dz, distance);
+            let home = self.r.copy(dx, source, self.wire_of_gradients(dx));
+            arrived.entry((from, source)).or_default().push((distance, home));
+        }
+    }
+
+    /// What a node read in the forward pass; where that is cheap and asked for made again instead of kept.
+    fn kept(&mut self, forward: &mut Forward, index: usize, tower: Tower) -> Vec<(Slot, Maps)> {
+        let mut x = forward.read[&(index, tower)].clone();
+        if let Some(input) = self.net.nodes[index].input {
+            // A copy of another tower's is kept: to make it again there would be to send it again.
+            if let Some((own, _)) = x.first_mut().filter(|(slot, _)| forward.values[input].get(&tower) == Some(slot)) {
+                *own = self.again(forward, input, tower);
+            }
+        }
+        x
+    }
+
+    /// The output of a node in the backward pass: made again if the node is cheap and that is asked for, else the kept
+    /// one.
+    fn again(&mut self, forward: &mut Forward, index: usize, tower: Tower) -> Slot {
+        let node = &self.net.nodes[index];
+        if !(self.setup.recompute && node.layer.cheap()) {
+            return forward.values[index][&tower];
+        }
+        if let Some(&slot) = forward.again.get(&(index, tower)) {
+            return slot;
+        }
+        let x = self.kept(forward, index, tower);
+        let name = format!("{}.again", self.site_name(node, tower));
+        let site = self.site(node, &name, tower, false);
+        let slot = node.layer.forward(&mut self.r, &site, &x, &[], node.y, true);
+        forward.again.insert((index, tower), slot);
+        slot
+    }
+
+    /// The sum of gradients for one value, in the order of their distance.
+    fn sum(&mut self, name: &str, maps: Maps, tower: Tower, mut parts: Vec<(usize, Slot)>) -> Slot {
+        parts.sort_by_key(|&(distance, _)| distance);
+        let images = self.out.images;
+        let shape = vec![maps.maps, maps.height, maps.width, images];
+        let slots: Vec<Slot> = parts.into_iter().map(|(_, slot)| slot).collect();
+        let mut total = slots[0];
+        for (i, &part) in slots.iter().enumerate().skip(1) {
+            let sum = self.r.map(format!("{name}.dy{i}"), shape.clone(), Home::Tower(tower));
+            self.r.run(&add::SUM, add::Shape { count: maps.count() * images }.params(), &[total, part, sum]);
+            total = sum;
+        }
+        total
+    }
+}
