@@ -3,6 +3,7 @@
 //! Outputs start as NaN, so an element that a kernel forgets is found. On engine every written buffer has guard
 //! words behind it, so one that a kernel writes beyond its share is found too.
 
+use half::f16;
 use serde::Serialize;
 
 use crate::backend::cpu::Cpu;
@@ -166,6 +167,7 @@ impl Report {
 /// Elements behind every written buffer of a device, which no kernel may touch.
 pub const GUARD: usize = 64;
 
+/// What guards hold, as floats or as their bits.
 const UNTOUCHED: f32 = -12_345.0;
 
 /// A program of one command that runs `kernel` on the buffers of `case`, with `guard` elements behind what it writes.
@@ -200,9 +202,10 @@ pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) 
     for (index, (binding, (count, fill))) in kernel.bindings.iter().zip(&case.buffers).enumerate() {
         let slot = Slot(index);
         if binding.elem == Elem::U32 {
-            let words = words(fill, *count, index);
-            backend.write(slot, Data::U32(&words))?;
+            let mut words = words(fill, *count, index);
             oracle.write(slot, Data::U32(&words))?;
+            words.resize(backend.program().slot(slot).count(), UNTOUCHED.to_bits());
+            backend.write(slot, Data::U32(&words))?;
         } else {
             let mut floats = floats(fill, *count, index);
             oracle.write(slot, Data::F32(&floats))?;
@@ -214,13 +217,22 @@ pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) 
     oracle.run(Pass::Evaluate)?;
     let mut worst = Finding { error: 0.0, place: "nowhere".into(), values: (0.0, 0.0) };
     for (index, binding) in kernel.bindings.iter().enumerate().filter(|(_, b)| b.access != Access::Read) {
-        let (got, want) = (backend.read(Slot(index))?, oracle.read_exact(Slot(index)));
-        if let Some(i) = got[want.len()..].iter().position(|&v| v != UNTOUCHED) {
+        let (slot, count) = (Slot(index), case.buffers[index].0);
+        let (got, want, guard) = if binding.elem == Elem::U32 {
+            let mut got = backend.read_words(slot)?;
+            let guard = got.split_off(count).into_iter().map(f32::from_bits).collect();
+            (halves(&got).collect(), halves(&oracle.read_words(slot)?).map(f64::from).collect(), guard)
+        } else {
+            let mut got = backend.read(slot)?;
+            let guard = got.split_off(count);
+            (got, oracle.read_exact(slot), guard)
+        };
+        if let Some(i) = guard.iter().position(|&v| v != UNTOUCHED) {
             let place = format!("{}, {} elements past its end", binding.name, i + 1);
-            return Ok(Finding { error: f64::NAN, place, values: (f64::from(got[want.len() + i]), 0.0) });
+            return Ok(Finding { error: f64::NAN, place, values: (f64::from(guard[i]), 0.0) });
         }
-        // Without the NaN that a twin wants on purpose.
-        let squares = want.iter().filter(|w| !w.is_nan()).map(|w| w * w);
+        // Without what a twin wants not to be finite.
+        let squares = want.iter().filter(|w| w.is_finite()).map(|w| w * w);
         let rms = (squares.sum::<f64>() / want.len().max(1) as f64).sqrt();
         for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
             let error = relative(f64::from(got), want, rms);
@@ -250,10 +262,16 @@ fn floats(fill: &Fill, count: usize, tag: usize) -> Vec<f32> {
     }
 }
 
+/// The values of pairs of f16, which is what kernels write as words.
+fn halves(words: &[u32]) -> impl Iterator<Item = f32> {
+    words.iter().flat_map(|&word| [word as u16, (word >> 16) as u16]).map(|bits| f16::from_bits(bits).to_f32())
+}
+
 fn words(fill: &Fill, count: usize, tag: usize) -> Vec<u32> {
     let stream = Stream::new(2012, Purpose::Test, tag as u32);
     match fill {
         Fill::Words(values) => values.clone(),
+        Fill::Output => vec![u32::MAX; count], // two NaN
         _ => (0..count).map(|i| stream.words(i as u64, 0)[0]).collect(),
     }
 }
@@ -261,7 +279,8 @@ fn words(fill: &Fill, count: usize, tag: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::activation;
+    use crate::kernel::{Args, Twin};
+    use crate::ops::{activation, half};
 
     #[test]
     fn report_keeps_the_worst_and_every_failure() {
@@ -280,5 +299,25 @@ mod tests {
         let want =
             ["error NaN at y[3]: 1e0 instead of 2e0", "nowhere: syntax", "error 5.0e-1 at y[3]: 1e0 instead of 2e0"];
         assert_eq!(what, want);
+    }
+
+    #[test]
+    fn words_that_a_kernel_forgets_or_writes_beyond_its_share_are_found() {
+        let spoiled = |f32: fn(Args<f32>)| {
+            let Kernel { name, doc, bindings, variants, twin, cases, tolerance, flops, .. } = half::PACK;
+            let twin = Twin { f32, ..twin };
+            let kernel = Kernel { name, doc, bindings, variants, twin, cases, tolerance, split: None, flops };
+            let kernel = Box::leak(Box::new(kernel));
+            let case = &cases()[0];
+            compare(&mut Cpu::<f32>::new(program(kernel, case, GUARD)), kernel, case).unwrap()
+        };
+        assert_eq!(spoiled(half::PACK.twin.f32).error, 0.0);
+        let forgets = spoiled(|_| ());
+        assert!(forgets.error.is_nan() && forgets.place == "packed[0]", "{forgets}");
+        let goes_on = spoiled(|mut args| {
+            args.read();
+            args.write_words().fill(0);
+        });
+        assert!(goes_on.error.is_nan() && goes_on.place == "packed, 1 elements past its end", "{goes_on}");
     }
 }

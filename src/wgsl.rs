@@ -58,7 +58,9 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
     let fail = |what: String| ShaderError { kernel: kernel.name, variant: variant.name, what };
     let source = source(variant, params);
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| fail(e.emit_to_string(&source)))?;
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
+    // pack2x16float: on every adapter but llvmpipe on a processor that does not convert to f16.
+    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
     validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
     let info = validator.validate(&module).map_err(|e| fail(e.emit_to_string(&source)))?;

@@ -8,6 +8,7 @@ pub mod conv;
 pub mod dropout;
 pub mod fc;
 pub mod gemm;
+pub mod half;
 pub mod health;
 pub mod input;
 pub mod layer;
@@ -36,6 +37,8 @@ pub static KERNELS: &[&Kernel] = &[
     &bias::SUM,
     &dropout::MASK,
     &dropout::SCALE,
+    &half::PACK,
+    &half::UNPACK,
     &health::WATCH,
     &input::CROP,
     &sgd::UPDATE,
