@@ -3,8 +3,11 @@
 use std::rc::Rc;
 
 use super::cpu::{self, Cpu};
-use super::gpu::device::{Device, adapters, describe};
+use super::gpu::device::{Device, adapters};
+use super::gpu::summary::identity;
 use super::gpu::{Gpu, pipeline};
+use super::limits::Limits;
+use super::select::{AUTO, best_two, choose};
 use super::{Backend, BackendError, Cluster};
 use crate::kernel::{Kernel, Variant};
 use crate::program::Program;
@@ -33,6 +36,15 @@ impl Engine {
         match self {
             Self::Cpu => cpu::describe(),
             Self::Gpu(device) => device.describe(),
+        }
+    }
+
+    /// What bounds a program there.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        match self {
+            Self::Cpu => Limits::cpu(),
+            Self::Gpu(device) => device.bounds(),
         }
     }
 
@@ -76,88 +88,88 @@ impl Engine {
 
 /// Where a network runs: tower t on entry t, beginning again where there are more towers than entries.
 #[derive(Clone)]
-pub struct Placement(Vec<Engine>);
+pub struct Placement {
+    engines: Vec<Engine>,
+    wrap: Option<Rc<Wrap>>,
+}
+
+/// Puts something around the backend of a member.
+type Wrap = dyn Fn(usize, Box<dyn Backend>) -> Box<dyn Backend>;
+
+impl From<Vec<Engine>> for Placement {
+    fn from(engines: Vec<Engine>) -> Self {
+        Self { engines, wrap: None }
+    }
+}
 
 impl From<Engine> for Placement {
     fn from(engine: Engine) -> Self {
-        Self(vec![engine])
+        vec![engine].into()
     }
 }
 
 impl Placement {
-    /// Opens what `spec` names: `cpu`, the number of an adapter, or part of its name; several with commas between, in
-    /// the order of the towers. `0,0` opens two devices, each with its queue, on one adapter. Without a spec the best
-    /// adapter, or `None` where the machine has none.
+    /// Opens what `spec` names, entries with commas between, in the order of the towers: `cpu`, or an adapter by its
+    /// number, its PCI bus id, its `vendor:device` or part of its name. `0,0` opens two devices, each with its queue,
+    /// on one adapter. Without a spec the best adapter, or `None` where the machine has none.
+    ///
+    /// `auto`, which stands alone, is the two best adapters, tower A on the better:
+    /// - one GPU that is reached through two APIs counts once (by its PCI bus id, where drivers tell it);
+    /// - hardware is not paired with software, which would only slow it down, but software is with software;
+    /// - one adapter where there is no second to pair it with, `None` where there is none.
     ///
     /// # Errors
     /// When nothing or more than one adapter answers to a name, or one does not open.
     pub fn open(spec: Option<&str>) -> Result<Option<Self>, BackendError> {
-        let Some(spec) = spec else {
-            let best = adapters().first().map(Device::open).transpose()?;
-            return Ok(best.map(|device| Engine::Gpu(Rc::new(device)).into()));
+        // Looked for only where an adapter is wanted; opened one after the other, because some drivers crash otherwise.
+        let none = spec.is_some_and(|spec| spec.split(',').all(|entry| entry == "cpu"));
+        let found = if none { Vec::new() } else { adapters() };
+        let identities: Vec<_> = found.iter().map(identity).collect();
+        let open = |number: usize| Ok(Engine::Gpu(Rc::new(Device::open(&found[number])?)));
+        let named = |entry: &str| if entry == "cpu" { Ok(Engine::Cpu) } else { open(choose(entry, &identities)?) };
+        let engines: Result<Vec<_>, BackendError> = match spec {
+            None => (0..found.len()).take(1).map(open).collect(),
+            Some(AUTO) => best_two(&identities).into_iter().map(open).collect(),
+            Some(entries) => entries.split(',').map(named).collect(),
         };
-        // Looked for only where an adapter is named; opened one after the other, because some drivers crash otherwise.
-        let found = if spec.split(',').all(|entry| entry == "cpu") { Vec::new() } else { adapters() };
-        let descriptions: Vec<_> = found.iter().map(|adapter| describe(&adapter.get_info())).collect();
-        let open = |entry: &str| match entry {
-            "cpu" => Ok(Engine::Cpu),
-            name => Ok(Engine::Gpu(Rc::new(Device::open(&found[choose(name, &descriptions)?])?))),
-        };
-        Ok(Some(Self(spec.split(',').map(open).collect::<Result<_, _>>()?)))
+        Ok(Some(engines?).filter(|engines| !engines.is_empty()).map(Self::from))
     }
 
     /// The entries, at least one.
     #[must_use]
     pub fn engines(&self) -> &[Engine] {
-        &self.0
+        &self.engines
     }
 
     /// Sets `program` up to run there.
     ///
     /// # Errors
     /// When it does not fit.
-    pub fn set_up(&self, program: Program) -> Result<Cluster, BackendError> {
-        // No more members than towers: a device that would have nothing to do is not one.
-        let count = self.0.len().min(program.towers()).max(1);
-        Cluster::new(program, count, |member, part| self.0[member].set_up(part))
+    pub fn set_up(&self, program: &Program) -> Result<Cluster, BackendError> {
+        let count = self.members(program.towers());
+        Cluster::new(program, count, |member, part| {
+            let backend = self.engines[member].set_up(part)?;
+            Ok(match &self.wrap {
+                Some(wrap) => wrap(member, backend),
+                None => backend,
+            })
+        })
     }
-}
 
-/// The adapter that `spec` names, by number or by part of its description.
-fn choose(spec: &str, descriptions: &[String]) -> Result<usize, BackendError> {
-    let listed = descriptions.iter().enumerate().map(|(i, text)| format!("{i}: {text}"));
-    let all = || listed.clone().chain(["cpu".into()]).collect::<Vec<_>>().join("; ");
-    let unknown = || BackendError::UnknownDevice { wanted: spec.into(), found: all() };
-    if let Ok(number) = spec.parse::<usize>() {
-        return if number < descriptions.len() { Ok(number) } else { Err(unknown()) };
+    /// What bounds each device that runs a part of a network with so many towers.
+    #[must_use]
+    pub fn limits(&self, towers: usize) -> Vec<Limits> {
+        self.engines[..self.members(towers)].iter().map(Engine::limits).collect()
     }
-    let wanted = spec.to_lowercase();
-    let matches: Vec<usize> =
-        (0..descriptions.len()).filter(|&i| descriptions[i].to_lowercase().contains(&wanted)).collect();
-    match matches[..] {
-        [one] if !wanted.is_empty() => Ok(one),
-        [] | [_] => Err(unknown()),
-        _ => {
-            let names: Vec<_> = matches.iter().map(|&i| format!("{i}: {}", descriptions[i])).collect();
-            Err(BackendError::AmbiguousDevice { wanted: spec.into(), found: names.join("; ") })
-        }
+
+    /// The same devices with something put around each that is set up, told which one it is: a fault, a measurement.
+    #[must_use]
+    pub fn wrapped(self, wrap: impl Fn(usize, Box<dyn Backend>) -> Box<dyn Backend> + 'static) -> Self {
+        Self { wrap: Some(Rc::new(wrap)), ..self }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_are_named_by_number_or_part_of_their_name() {
-        let names = ["NVIDIA H100".to_owned(), "llvmpipe (LLVM 15)".into(), "llvmpipe (LLVM 19)".into()];
-        assert_eq!(choose("0", &names).unwrap(), 0);
-        assert_eq!(choose("nvidia", &names).unwrap(), 0);
-        assert_eq!(choose("llvm 19", &names).unwrap(), 2);
-        assert!(matches!(choose("llvmpipe", &names), Err(BackendError::AmbiguousDevice { .. })));
-        for wrong in ["3", "radeon", "", "-1"] {
-            let message = choose(wrong, &names).unwrap_err().to_string();
-            assert!(message.contains("1: llvmpipe (LLVM 15)"), "{message}");
-        }
+    /// No more members than towers: a device that would have nothing to do is not one.
+    fn members(&self, towers: usize) -> usize {
+        self.engines.len().min(towers).max(1)
     }
 }

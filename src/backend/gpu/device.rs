@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::BackendError;
+use super::binding_limit;
+use super::memory::memory;
+use crate::backend::{BackendError, Limits, Memory};
 
 /// How long a device may take for what was submitted before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -32,7 +34,7 @@ fn rank(kind: wgpu::DeviceType) -> u8 {
 
 /// What this crate uses of what an adapter can do.
 fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    adapter.features() & wgpu::Features::SUBGROUP
+    adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY)
 }
 
 /// An opened device with its one queue.
@@ -47,7 +49,15 @@ pub struct Device {
     pub limits: wgpu::Limits,
     /// What was granted.
     pub features: wgpu::Features,
-    trouble: Arc<Mutex<Option<String>>>,
+    memory: Option<Memory>,
+    trouble: Arc<Mutex<Option<Trouble>>>,
+}
+
+/// What a device reported.
+#[derive(Clone)]
+struct Trouble {
+    out_of_memory: bool,
+    message: String,
 }
 
 impl Device {
@@ -69,11 +79,49 @@ impl Device {
             opened.map_err(|e| BackendError::Open { device: info.name.clone(), reason: e.to_string() })?;
         let trouble = Arc::new(Mutex::new(None));
         let (on_error, on_loss) = (Arc::clone(&trouble), Arc::clone(&trouble));
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&on_error, error.to_string())));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            note(&on_error, matches!(error, wgpu::Error::OutOfMemory { .. }), error.to_string());
+        }));
         // Whatever the reason: our own drop of the device is heard by nobody.
-        device.set_device_lost_callback(move |reason, message| note(&on_loss, format!("{reason:?}: {message}")));
+        device.set_device_lost_callback(move |reason, message| note(&on_loss, false, format!("{reason:?}: {message}")));
         let (limits, features) = (device.limits(), device.features());
-        Ok(Self { device, queue, info, limits, features, trouble })
+        Ok(Self { device, queue, info, limits, features, memory: memory(adapter), trouble })
+    }
+
+    /// A device of wgpu's noop backend with `limits`, and no others: it computes nothing, but takes programs, for tests
+    /// of what happens before a kernel runs. Its buffers are host memory.
+    ///
+    /// # Errors
+    /// When wgpu refuses the limits.
+    pub fn noop(limits: &Limits) -> Result<Self, BackendError> {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = wgpu::Backends::NOOP;
+        descriptor.backend_options.noop = wgpu::NoopBackendOptions {
+            limits: Some(wgpu::Limits {
+                max_storage_buffer_binding_size: limits.binding,
+                max_buffer_size: limits.buffer,
+                ..wgpu::Limits::unlimited()
+            }),
+            ..wgpu::NoopBackendOptions::enabled()
+        };
+        let instance = wgpu::Instance::new(descriptor);
+        let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
+        let adapter =
+            adapter.map_err(|e| BackendError::Open { device: limits.device.clone(), reason: e.to_string() })?;
+        let mut device = Self::open(&adapter)?;
+        (device.info.name, device.memory) = (limits.device.clone(), limits.memory.clone());
+        Ok(device)
+    }
+
+    /// What bounds a program on this device.
+    #[must_use]
+    pub fn bounds(&self) -> Limits {
+        Limits {
+            device: self.info.name.clone(),
+            binding: binding_limit(&self.limits),
+            buffer: self.limits.max_buffer_size,
+            memory: self.memory.clone(),
+        }
     }
 
     /// Name and driver, for people.
@@ -94,37 +142,33 @@ impl Device {
     /// # Errors
     /// What the driver said.
     pub fn check(&self) -> Result<(), BackendError> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        trouble.map_or(Ok(()), |reason| Err(self.lost(reason)))
+        let device = self.info.name.clone();
+        match self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            None => Ok(()),
+            Some(Trouble { out_of_memory: true, message: reason }) => Err(BackendError::OutOfMemory { device, reason }),
+            Some(Trouble { message: reason, .. }) => Err(BackendError::Lost { device, reason }),
+        }
     }
 
-    /// Asks for a staging buffer whose copy was submitted to be mapped once it is filled.
-    pub fn map(&self, staging: &wgpu::Buffer, bytes: u64) {
-        staging.map_async(wgpu::MapMode::Read, ..bytes, |_| ());
-    }
-
-    /// Waits for the submission that fills `staging`, which [`Device::map`] was called for, and copies its content.
+    /// Waits for a submission, or for all there are.
     ///
     /// # Errors
     /// When the device was lost or does not answer.
-    pub fn fetch(
-        &self,
-        staging: &wgpu::Buffer,
-        bytes: u64,
-        filled: wgpu::SubmissionIndex,
-    ) -> Result<Vec<f32>, BackendError> {
-        let wait = wgpu::PollType::Wait { submission_index: Some(filled), timeout: Some(PATIENCE) };
-        let poll = self.device.poll(wait);
+    pub fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), BackendError> {
+        let poll = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) });
         self.check()?;
-        poll.map_err(|e| self.lost(format!("no answer for {} s: {e}", PATIENCE.as_secs())))?;
-        let view = staging.get_mapped_range(..bytes).map_err(|e| self.lost(e.to_string()))?;
-        let values = bytemuck::pod_collect_to_vec(&view);
-        drop(view);
-        staging.unmap();
-        Ok(values)
+        poll.map(drop).map_err(|e| self.lost(format!("no answer for {} s: {e}", PATIENCE.as_secs())))
     }
 
-    fn lost(&self, reason: String) -> BackendError {
+    /// Bytes that the driver's allocator has given to this device; `None` where it does not say.
+    #[must_use]
+    pub fn allocated(&self) -> Option<u64> {
+        self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
+    }
+
+    /// The error of a device that does not do what it should.
+    #[must_use]
+    pub fn lost(&self, reason: String) -> BackendError {
         BackendError::Lost { device: self.info.name.clone(), reason }
     }
 }
@@ -136,6 +180,19 @@ pub fn describe(info: &wgpu::AdapterInfo) -> String {
 }
 
 /// Keeps the first trouble: what follows is its consequence.
-fn note(slot: &Mutex<Option<String>>, message: String) {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+fn note(slot: &Mutex<Option<Trouble>>, out_of_memory: bool, message: String) {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Trouble { out_of_memory, message });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_noop_device_has_the_limits_it_was_given_and_is_no_adapter() {
+        let memory = Some(Memory { pool: "tests".into(), bytes: 1 << 30 });
+        let limits = Limits { device: "noop".into(), binding: 128 << 20, buffer: 256 << 20, memory };
+        assert_eq!(Device::noop(&limits).unwrap().bounds(), limits);
+        assert!(adapters().iter().all(|adapter| adapter.get_info().backend != wgpu::Backend::Noop));
+    }
 }

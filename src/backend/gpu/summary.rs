@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
+use super::memory::memory;
 use super::{binding_limit, device};
+use crate::backend::Memory;
 
 /// An adapter of this machine.
 #[derive(Clone, Debug, Serialize)]
@@ -17,10 +19,34 @@ pub struct Summary {
     pub driver: String,
     /// Its version.
     pub version: String,
+    /// What else it is known by.
+    pub ids: Ids,
+    /// Its memory, where the driver tells.
+    pub memory: Option<Memory>,
     /// What bounds a network on it.
     pub limits: Limits,
     /// What it offers beyond the least.
     pub features: Features,
+}
+
+/// Ids of an adapter, where the driver tells them; hexadecimal digits in lower case.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Ids {
+    /// PCI bus id, domain:bus:device.function: `0000:01:00.0`. DX12 gives GPUs of one model the same.
+    pub pci_bus: Option<String>,
+    /// Vendor and model: `10de:2330`.
+    pub vendor_device: Option<String>,
+}
+
+/// What tells an adapter from others.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Name, API and driver, on one line.
+    pub description: String,
+    /// Its ids.
+    pub ids: Ids,
+    /// Whether it computes on the processor.
+    pub software: bool,
 }
 
 /// Limits that matter here, by their names in WebGPU; bytes and counts.
@@ -60,6 +86,19 @@ pub struct Lanes {
     pub max: u32,
 }
 
+impl Summary {
+    /// What bounds a program on it.
+    #[must_use]
+    pub fn bounds(&self) -> crate::backend::Limits {
+        crate::backend::Limits {
+            device: self.name.clone(),
+            binding: self.limits.binding,
+            buffer: self.limits.max_buffer_size,
+            memory: self.memory.clone(),
+        }
+    }
+}
+
 /// Every adapter, in the order of their numbers.
 #[must_use]
 pub fn summaries() -> Vec<Summary> {
@@ -71,6 +110,8 @@ fn summary(adapter: &wgpu::Adapter) -> Summary {
     let lanes = Lanes { min: info.subgroup_min_size, max: info.subgroup_max_size };
     Summary {
         kind: kind(info.device_type),
+        ids: ids(&info),
+        memory: memory(adapter),
         backend: format!("{:?}", info.backend),
         limits: Limits {
             max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
@@ -89,6 +130,20 @@ fn summary(adapter: &wgpu::Adapter) -> Summary {
         driver: info.driver,
         version: info.driver_info,
     }
+}
+
+/// What tells `adapter` from others.
+#[must_use]
+pub fn identity(adapter: &wgpu::Adapter) -> Identity {
+    let info = adapter.get_info();
+    let software = info.device_type == wgpu::DeviceType::Cpu;
+    Identity { description: device::describe(&info), ids: ids(&info), software }
+}
+
+pub(super) fn ids(info: &wgpu::AdapterInfo) -> Ids {
+    let pci_bus = Some(info.device_pci_bus_id.to_lowercase()).filter(|id| !id.is_empty());
+    let vendor_device = (info.vendor != 0).then(|| format!("{:04x}:{:04x}", info.vendor, info.device));
+    Ids { pci_bus, vendor_device }
 }
 
 fn kind(kind: wgpu::DeviceType) -> &'static str {

@@ -1,0 +1,61 @@
+//! How much memory an adapter has, which WebGPU keeps to itself.
+
+use super::summary::{Ids, ids};
+use crate::backend::limits::{HOST, Memory, host_memory};
+
+/// The memory of `adapter`, from Vulkan alone: Metal's `recommendedMaxWorkingSetSize` and DX12's
+/// `DedicatedVideoMemory` are not asked for.
+pub(super) fn memory(adapter: &wgpu::Adapter) -> Option<Memory> {
+    let info = adapter.get_info();
+    let pool = pool(info.device_type, &ids(&info), &info.name);
+    // A software driver names some number (lavapipe 2 GiB), but allocates as long as the machine does.
+    let software = info.device_type == wgpu::DeviceType::Cpu;
+    let bytes = if software { host_memory() } else { device_local(adapter) }?;
+    Some(Memory { pool, bytes })
+}
+
+/// Whose memory an adapter has: the machine's, its own, or that of all adapters of its name, which without a bus id
+/// cannot be told apart.
+fn pool(kind: wgpu::DeviceType, ids: &Ids, name: &str) -> String {
+    match kind {
+        wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu => HOST.into(),
+        _ => ids.pci_bus.clone().unwrap_or_else(|| name.into()),
+    }
+}
+
+/// Bytes of all heaps next to the device.
+#[cfg(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn device_local(adapter: &wgpu::Adapter) -> Option<u64> {
+    /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`.
+    const DEVICE_LOCAL: u32 = 1;
+    // SAFETY: nothing is destroyed by way of the guard, which is dropped here, before the adapter.
+    #[allow(unsafe_code, reason = "wgpu does not tell how much memory there is")]
+    let vulkan = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    let instance = vulkan.shared_instance().raw_instance();
+    // SAFETY: the physical device is one of this instance, which the guard keeps alive.
+    #[allow(unsafe_code, reason = "Vulkan's functions are")]
+    let memory = unsafe { instance.get_physical_device_memory_properties(vulkan.raw_physical_device()) };
+    let local = memory.memory_heaps_as_slice().iter().filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0);
+    Some(local.map(|heap| heap.size).sum())
+}
+
+/// Nothing, where wgpu is without Vulkan.
+#[cfg(not(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn device_local(_: &wgpu::Adapter) -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_are_shared_where_memory_is() {
+        use wgpu::DeviceType::{Cpu, DiscreteGpu, IntegratedGpu, VirtualGpu};
+        let bus = Ids { pci_bus: Some("0000:01:00.0".into()), vendor_device: None };
+        assert_eq!(pool(DiscreteGpu, &bus, "card"), "0000:01:00.0");
+        assert_eq!(pool(VirtualGpu, &Ids::default(), "card"), "card");
+        assert_eq!(pool(IntegratedGpu, &bus, "chip"), HOST);
+        assert_eq!(pool(Cpu, &Ids::default(), "llvmpipe"), HOST);
+    }
+}
