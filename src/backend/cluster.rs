@@ -1,42 +1,34 @@
 //! Runs one program on several devices, each with its towers: the only place that knows that there are several.
 //!
-//! The program is cut into one part a device. A copy between towers of one device stays an alias; between devices it
-//! becomes a send, as soon as what it copies is written, and a receive, just before its first reader, so that all work
-//! in between hides the transfer. Contents travel by way of the host, which any two devices share, of one vendor or of
-//! two. What a pass does, and in which order, is fixed when the cluster is set up.
+//! Contents travel by way of the host, which any two devices share, of one vendor or of two: from a device to its
+//! staging buffer, from there straight into the other's. No thread waits: one that queues for all devices keeps them
+//! all busy, because a device is waited for only when another has been given all it can do without.
 
-use std::collections::{HashMap, HashSet};
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use super::{Backend, BackendError, Data};
-use crate::program::{Command, Home, Pass, Program, Slot, Tower, letter};
-
-/// Something the cluster does.
-#[derive(Clone, Debug, PartialEq)]
-enum Action {
-    /// Queue commands of members' parts.
-    Run(Vec<(usize, Range<usize>)>),
-    /// Begin to fetch a slot from a member.
-    Send { member: usize, from: Slot },
-    /// Give a member what was fetched from another; `again` where a further member will want it too.
-    Receive { source: usize, from: Slot, member: usize, to: Slot, again: bool },
-}
-
-/// The parts of a program, and what to do with them in a pass.
-struct Schedule {
-    parts: Vec<Vec<(Pass, Vec<Command>)>>,
-    actions: Vec<(Pass, Vec<Action>)>,
-}
+use super::schedule::{Action, Schedule};
+use super::{Backend, BackendError, Data, Footprint, Span};
+use crate::kernel::Elem;
+use crate::program::{Home, Pass, Program, Slot, letter};
 
 /// Several devices that run one program.
 pub struct Cluster {
     program: Program,
     members: Vec<Box<dyn Backend>>,
     actions: Vec<(Pass, Vec<Action>)>,
-    /// Contents that a further member will want.
-    kept: HashMap<Slot, Vec<f32>>,
-    /// Bytes that crossed between devices.
-    exchanged: u64,
+    traffic: BTreeMap<(usize, usize), Traffic>,
+}
+
+/// What went from one member to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Traffic {
+    /// Bytes on the wire.
+    pub bytes: u64,
+    /// Times that something was handed over.
+    pub exchanges: u64,
+    /// What the host spent on it: waiting until it was there, and copying.
+    pub time: Duration,
 }
 
 impl Cluster {
@@ -46,21 +38,23 @@ impl Cluster {
     /// # Errors
     /// When a part does not fit its device.
     pub fn new(
-        program: Program,
+        program: &Program,
         count: usize,
         mut set_up: impl FnMut(usize, Program) -> Result<Box<dyn Backend>, BackendError>,
     ) -> Result<Self, BackendError> {
-        let schedule = cut(&program, count);
-        let parts = schedule.parts.into_iter().enumerate();
-        let members: Result<Vec<_>, _> = parts.map(|(i, passes)| set_up(i, program.part(passes))).collect();
-        let (members, mut actions) = (members?, schedule.actions);
+        let schedule = Schedule::new(program, count);
+        let mut members = Vec::with_capacity(count);
+        for index in 0..count {
+            members.push(set_up(index, schedule.part(index)).map_err(|e| whose(&schedule.program, count, index, e))?);
+        }
+        let mut actions = schedule.actions;
         // Devices that only queue start before one that computes in this thread.
         for action in actions.iter_mut().flat_map(|(_, actions)| actions) {
             if let Action::Run(runs) = action {
                 runs.sort_by_key(|(member, _)| (members[*member].blocks(), *member));
             }
         }
-        Ok(Self { program, members, actions, kept: HashMap::new(), exchanged: 0 })
+        Ok(Self { program: schedule.program, members, actions, traffic: BTreeMap::new() })
     }
 
     /// The program that runs.
@@ -69,26 +63,43 @@ impl Cluster {
         &self.program
     }
 
-    /// Where it runs, for people.
+    /// Where it runs, for people: every member's towers and device.
     #[must_use]
-    pub fn device(&self) -> String {
-        if let [only] = &self.members[..] {
-            return only.device();
-        }
-        let names = self.members.iter().enumerate();
-        names.map(|(i, member)| format!("tower {}: {}", letter(i), member.device())).collect::<Vec<_>>().join("; ")
+    pub fn devices(&self) -> Vec<(String, String)> {
+        let towers = |index| towers(&self.program, self.members.len(), index);
+        self.members.iter().enumerate().map(|(index, member)| (towers(index), member.device())).collect()
     }
 
-    /// Bytes allocated on all devices.
+    /// What the program takes on every member.
     #[must_use]
-    pub fn allocated(&self) -> u64 {
-        self.members.iter().map(|member| member.allocated()).sum()
+    pub fn footprints(&self) -> Vec<Footprint> {
+        self.members.iter().map(|member| member.footprint()).collect()
     }
 
-    /// Bytes that crossed between devices since the cluster was set up.
+    /// Bytes that the driver's allocator has given to every member.
     #[must_use]
-    pub fn exchanged(&self) -> u64 {
-        self.exchanged
+    pub fn allocated(&self) -> Vec<Option<u64>> {
+        self.members.iter().map(|member| member.allocated()).collect()
+    }
+
+    /// What went from member to member since the cluster was set up, or the clock was started.
+    #[must_use]
+    pub fn traffic(&self) -> &BTreeMap<(usize, usize), Traffic> {
+        &self.traffic
+    }
+
+    /// Measures from now on.
+    pub fn start_clock(&mut self) {
+        self.traffic.clear();
+        self.members.iter_mut().for_each(|member| member.start_clock());
+    }
+
+    /// When every member worked since [`Cluster::start_clock`]; each has a clock of its own.
+    ///
+    /// # Errors
+    /// When a device is gone.
+    pub fn spans(&mut self) -> Result<Vec<Option<Vec<Span>>>, BackendError> {
+        (0..self.members.len()).map(|index| self.at(index, |member| member.spans())).collect()
     }
 
     /// Sets the contents of `slot`, whose element count `data` must have, on every device that has it.
@@ -96,7 +107,7 @@ impl Cluster {
     /// # Errors
     /// When a device is gone.
     pub fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError> {
-        self.members_of(slot).into_iter().try_for_each(|member| self.members[member].write(slot, data))
+        self.members_of(slot).into_iter().try_for_each(|index| self.at(index, |member| member.write(slot, data)))
     }
 
     /// The contents of a float slot, once everything queued is done.
@@ -104,8 +115,31 @@ impl Cluster {
     /// # Errors
     /// When a device is gone.
     pub fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
-        let member = self.members_of(slot)[0];
-        self.members[member].read(slot)
+        self.at(self.members_of(slot)[0], |member| member.read(slot))
+    }
+
+    /// Begins to fetch a float slot as it is once everything queued so far is done.
+    ///
+    /// # Errors
+    /// When a device is gone.
+    pub fn fetch(&mut self, slot: Slot) -> Result<(), BackendError> {
+        self.at(self.members_of(slot)[0], |member| member.fetch(slot))
+    }
+
+    /// What [`Cluster::fetch`] has fetched, waiting for it if need be.
+    ///
+    /// # Errors
+    /// When a device is gone.
+    pub fn take(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
+        let mut taken = Vec::new();
+        let mut sink = |data: Data<'_>| {
+            if let Data::F32(values) = data {
+                taken.extend_from_slice(values);
+            }
+            Ok(())
+        };
+        self.at(self.members_of(slot)[0], |member| member.take(slot, false, &mut sink))?;
+        Ok(taken)
     }
 
     /// Runs a whole pass. Returns when it is queued, not when it is done.
@@ -116,14 +150,22 @@ impl Cluster {
         for action in self.actions_of(pass) {
             match action {
                 Action::Run(runs) => {
-                    for (member, range) in runs {
-                        self.members[member].run_commands(pass, range)?;
+                    for (index, range) in runs {
+                        self.at(index, |member| member.run_commands(pass, range))?;
                     }
                 }
                 exchange => self.exchange(&exchange)?,
             }
         }
         Ok(())
+    }
+
+    /// Hands everything over that a pass does, and computes nothing.
+    ///
+    /// # Errors
+    /// When a device is gone.
+    pub fn exchange_all(&mut self, pass: Pass) -> Result<(), BackendError> {
+        self.actions_of(pass).iter().try_for_each(|action| self.exchange(action))
     }
 
     /// Runs a pass command by command, gives `stop` each float slot that was written, and ends with the first one for
@@ -137,11 +179,11 @@ impl Cluster {
                 self.exchange(&action)?;
                 continue;
             };
-            for (member, index) in runs.into_iter().flat_map(|(member, range)| range.map(move |i| (member, i))) {
-                let member = &mut self.members[member];
-                member.run_commands(pass, index..index + 1)?;
-                for slot in member.program().commands(pass)[index].writes() {
-                    if stop(&member.read(slot)?) {
+            for (index, command) in runs.into_iter().flat_map(|(index, range)| range.map(move |i| (index, i))) {
+                self.at(index, |member| member.run_commands(pass, command..command + 1))?;
+                for slot in self.members[index].program().commands(pass)[command].writes() {
+                    let float = self.program.slot(slot).elem == Elem::F32;
+                    if float && stop(&self.at(index, |member| member.read(slot))?) {
                         return Ok(Some(slot));
                     }
                 }
@@ -156,20 +198,40 @@ impl Cluster {
     }
 
     fn exchange(&mut self, action: &Action) -> Result<(), BackendError> {
+        let count = self.members.len();
         match *action {
             Action::Run(_) => Ok(()),
-            Action::Send { member, from } => self.members[member].fetch(from),
+            Action::Send { member, from } => self.at(member, |member| member.fetch(from)),
             Action::Receive { source, from, member, to, again } => {
-                let kept = self.kept.remove(&from);
-                let values = kept.map_or_else(|| self.members[source].take(from), Ok)?;
-                self.exchanged += self.program.slot(to).bytes();
-                self.members[member].write(to, Data::F32(&values))?;
-                if again {
-                    self.kept.insert(from, values);
-                }
+                let begin = Instant::now();
+                let Ok([there, here]) = self.members.get_disjoint_mut([source, member]) else {
+                    unreachable!("a slot is sent to another member, never to its own")
+                };
+                let mut bytes = 0;
+                // The sink fails with the receiver's error, everything else is the sender's.
+                let mut refused = false;
+                let sent = there.take(from, again, &mut |data| {
+                    bytes = 4 * data.count() as u64;
+                    here.write(to, data).inspect_err(|_| refused = true)
+                });
+                sent.map_err(|e| whose(&self.program, count, if refused { member } else { source }, e))?;
+                let traffic = self.traffic.entry((source, member)).or_default();
+                traffic.bytes += bytes;
+                traffic.exchanges += 1;
+                traffic.time += begin.elapsed();
                 Ok(())
             }
         }
+    }
+
+    /// Has a member do something, and says which one it was when that fails.
+    fn at<R>(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut dyn Backend) -> Result<R, BackendError>,
+    ) -> Result<R, BackendError> {
+        let count = self.members.len();
+        act(self.members[index].as_mut()).map_err(|e| whose(&self.program, count, index, e))
     }
 
     /// Members on which `slot` lies; the first is the one to read from.
@@ -181,123 +243,17 @@ impl Cluster {
     }
 }
 
-/// Cuts `program` into the parts of `count` members.
-fn cut(program: &Program, count: usize) -> Schedule {
-    let mut schedule = Schedule { parts: vec![Vec::new(); count], actions: Vec::new() };
-    for (pass, commands) in program.passes() {
-        let mut cutter = Cutter::new(program, count);
-        for command in commands {
-            cutter.command(command);
-        }
-        let (parts, actions) = cutter.finish();
-        schedule.actions.push((pass, actions));
-        for (part, commands) in schedule.parts.iter_mut().zip(parts) {
-            part.push((pass, commands));
-        }
-    }
-    schedule
+/// The letters of the towers of member `index` of `count`, with commas between.
+#[must_use]
+pub fn towers(program: &Program, count: usize, index: usize) -> String {
+    let letters = (index..program.towers()).step_by(count).map(|tower| letter(tower).to_string());
+    letters.collect::<Vec<_>>().join(", ")
 }
 
-/// One pass on its way into parts.
-struct Cutter<'a> {
-    program: &'a Program,
-    parts: Vec<Vec<Command>>,
-    /// How much of each part is in `actions` already.
-    queued: Vec<usize>,
-    actions: Vec<Action>,
-    /// Slots that are on their way to a member, with where they come from.
-    coming: HashMap<Slot, (usize, Slot)>,
-    /// What was sent to a member, and the slot in which it has it.
-    sent: HashMap<(Slot, usize), Slot>,
-}
-
-impl<'a> Cutter<'a> {
-    fn new(program: &'a Program, count: usize) -> Self {
-        let (parts, queued) = (vec![Vec::new(); count], vec![0; count]);
-        Self { program, parts, queued, actions: Vec::new(), coming: HashMap::new(), sent: HashMap::new() }
-    }
-
-    fn member(&self, tower: Tower) -> usize {
-        tower % self.parts.len()
-    }
-
-    fn home(&self, slot: Slot) -> usize {
-        match self.program.slot(slot).home {
-            Home::Tower(tower) => self.member(tower),
-            Home::Every => 0,
-        }
-    }
-
-    fn command(&mut self, command: &Command) {
-        match command {
-            Command::Run { home: Home::Every, .. } => {
-                self.parts.iter_mut().for_each(|part| part.push(command.clone()));
-            }
-            Command::Run { home: Home::Tower(tower), .. } => {
-                let member = self.member(*tower);
-                self.receive(member, &command.reads());
-                self.parts[member].push(command.clone());
-            }
-            &Command::Copy { from, to } => self.copy(from, to),
-            Command::Send { .. } | Command::Receive { .. } => unreachable!("a part is not cut again"),
-        }
-    }
-
-    fn copy(&mut self, from: Slot, to: Slot) {
-        let (source, member) = (self.home(from), self.home(to));
-        self.receive(source, &[from]);
-        if source == member {
-            self.parts[source].push(Command::Copy { from, to });
-            return;
-        }
-        if let Some(&there) = self.sent.get(&(from, member)) {
-            // Another tower of that device has it already.
-            self.receive(member, &[there]);
-            self.parts[member].push(Command::Copy { from: there, to });
-            return;
-        }
-        if !self.sent.keys().any(|(slot, _)| *slot == from) {
-            self.parts[source].push(Command::Send { from });
-            self.run();
-            self.actions.push(Action::Send { member: source, from });
-        }
-        self.sent.insert((from, member), to);
-        self.coming.insert(to, (source, from));
-    }
-
-    /// Queues what is left and marks contents that several members receive.
-    fn finish(mut self) -> (Vec<Vec<Command>>, Vec<Action>) {
-        self.run();
-        let mut wanted = HashSet::new();
-        for action in self.actions.iter_mut().rev() {
-            if let Action::Receive { from, again, .. } = action {
-                *again = !wanted.insert(*from);
-            }
-        }
-        (self.parts, self.actions)
-    }
-
-    /// Takes in what `member` is about to read and has not got yet.
-    fn receive(&mut self, member: usize, slots: &[Slot]) {
-        for &to in slots {
-            if let Some((source, from)) = self.coming.remove(&to) {
-                self.run();
-                self.parts[member].push(Command::Receive { to });
-                self.actions.push(Action::Receive { source, from, member, to, again: false });
-            }
-        }
-    }
-
-    /// Queues what all members have, so that none idles while another is waited for.
-    fn run(&mut self) {
-        let ends = self.parts.iter().map(Vec::len);
-        let runs = self.queued.iter().zip(ends).enumerate().filter(|(_, (start, end))| **start < *end);
-        let runs: Vec<_> = runs.map(|(member, (&start, end))| (member, start..end)).collect();
-        for (member, range) in &runs {
-            self.queued[*member] = range.end;
-        }
-        if !runs.is_empty() {
-            self.actions.push(Action::Run(runs));
-        }
+/// Names the member, where there are several.
+fn whose(program: &Program, count: usize, index: usize, error: BackendError) -> BackendError {
+    match error {
+        error if count == 1 => error,
+        error => BackendError::Member { towers: towers(program, count, index), error: Box::new(error) },
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Instant;
 
 use super::plan::Plan;
-use super::{Backend, BackendError, Data};
+use super::{Backend, BackendError, Data, Footprint, Sink, Span};
 use crate::kernel::{Access, Arg, Args, Elem, Kernel, Params, Twin};
-use crate::program::{Command, Pass, Program, Slot};
+use crate::program::{Command, Pass, Program, Slot, View};
 use crate::tensor::Real;
 
 /// A float type that twins exist for.
@@ -27,10 +28,12 @@ impl Precision for f64 {
     }
 }
 
-/// Contents of one buffer of the plan.
-enum Store<T> {
-    Floats(Vec<T>),
-    Words(Vec<u32>),
+/// Contents of one buffer of the plan. A plan hands memory on from floats to words and back; at f64 they cannot share
+/// it, so each have their own, as much as the slots of their type need.
+#[derive(Default)]
+struct Store<T> {
+    floats: Vec<T>,
+    words: Vec<u32>,
 }
 
 /// A program on the processor, its kernels spread over all cores.
@@ -38,7 +41,20 @@ pub struct Cpu<T> {
     program: Program,
     plan: Plan,
     stores: Vec<Store<T>>,
-    fetched: HashMap<Slot, Vec<f32>>,
+    fetched: HashMap<Slot, Fetched>,
+    clock: Option<Clock>,
+}
+
+/// Contents of a slot on their way elsewhere.
+enum Fetched {
+    Floats(Vec<f32>),
+    Words(Vec<u32>),
+}
+
+/// When the engine worked.
+struct Clock {
+    start: Instant,
+    spans: Vec<Span>,
 }
 
 impl<T: Precision> Cpu<T> {
@@ -46,13 +62,15 @@ impl<T: Precision> Cpu<T> {
     #[must_use]
     pub fn new(program: Program) -> Self {
         let plan = Plan::new(&program, u64::MAX);
-        let mut stores: Vec<Store<T>> = Vec::with_capacity(plan.buffers.len());
-        stores.extend(plan.buffers.iter().map(|&(bytes, _)| Store::Floats(vec![T::zero(); bytes as usize / 4])));
-        let words = program.slots().iter().enumerate().filter(|(i, info)| info.elem == Elem::U32 && plan.has(Slot(*i)));
-        for (i, info) in words {
-            stores[plan.place(Slot(i)).buffer] = Store::Words(vec![0; info.count()]);
+        let mut ends = vec![[0; 2]; plan.buffers.len()];
+        for (i, info) in program.slots().iter().enumerate().filter(|(i, _)| plan.has(Slot(*i))) {
+            let place = plan.place(Slot(i));
+            let end = &mut ends[place.buffer][usize::from(info.elem == Elem::U32)];
+            *end = (*end).max(place.offset as usize / 4 + info.count());
         }
-        Self { program, plan, stores, fetched: HashMap::new() }
+        let store = |[floats, words]: [usize; 2]| Store { floats: vec![T::zero(); floats], words: vec![0; words] };
+        let stores = ends.into_iter().map(store).collect();
+        Self { program, plan, stores, fetched: HashMap::new(), clock: None }
     }
 
     fn range(&self, slot: Slot) -> (usize, Range<usize>) {
@@ -61,54 +79,49 @@ impl<T: Precision> Cpu<T> {
         (place.buffer, start..start + self.program.slot(slot).count())
     }
 
-    fn run_kernel(&mut self, kernel: &Kernel, params: &Params, slots: &[Slot]) {
-        let ranges: Vec<_> = slots.iter().map(|&slot| self.range(slot)).collect();
+    fn run_kernel(&mut self, kernel: &Kernel, params: &Params, views: &[View]) {
+        let range = |view: &View| {
+            let (buffer, slot) = self.range(view.slot);
+            (buffer, slot.start + view.start..slot.start + view.start + view.count)
+        };
+        let ranges: Vec<_> = views.iter().map(range).collect();
         let bound: Vec<_> = kernel.bindings.iter().zip(&ranges).collect();
         // Written buffers are taken out of the store while the others are borrowed; a kernel never reads and
         // writes the same buffer (the plan gives every role its own, and live maps theirs).
         let written = bound.iter().filter(|(binding, _)| binding.access != Access::Read);
-        let mut taken: Vec<_> = written.map(|(_, (buffer, _))| (*buffer, self.take(*buffer))).collect();
+        let mut taken: Vec<_> =
+            written.map(|(_, (buffer, _))| (*buffer, std::mem::take(&mut self.stores[*buffer]))).collect();
         let mut outputs = taken.iter_mut();
         let mut buffers = Vec::with_capacity(bound.len());
         for (binding, (buffer, range)) in &bound {
-            buffers.push(match (&self.stores[*buffer], binding.access) {
-                (_, Access::Write | Access::Update) => match outputs.next() {
-                    Some((_, values)) => Arg::Write(&mut values[range.clone()]),
-                    None => unreachable!("one output was taken out for every written binding"),
+            let (store, range) = (&self.stores[*buffer], range.clone());
+            buffers.push(match (binding.access, binding.elem) {
+                (Access::Read, Elem::F32) => Arg::Read(&store.floats[range]),
+                (Access::Read, Elem::U32) => Arg::Words(&store.words[range]),
+                (Access::Write | Access::Update, elem) => match (outputs.next(), elem) {
+                    (Some((_, store)), Elem::F32) => Arg::Write(&mut store.floats[range]),
+                    (Some((_, store)), Elem::U32) => Arg::WriteWords(&mut store.words[range]),
+                    (None, _) => unreachable!("one output was taken out for every written binding"),
                 },
-                (Store::Floats(values), Access::Read) => Arg::Read(&values[range.clone()]),
-                (Store::Words(values), Access::Read) => Arg::Words(&values[range.clone()]),
             });
         }
         T::instance(&kernel.twin)(Args::new(params, buffers));
-        for (buffer, values) in taken {
-            self.stores[buffer] = Store::Floats(values);
-        }
-    }
-
-    fn take(&mut self, buffer: usize) -> Vec<T> {
-        match &mut self.stores[buffer] {
-            Store::Floats(values) => std::mem::take(values),
-            Store::Words(_) => unreachable!("no kernel writes words"),
+        for (buffer, store) in taken {
+            self.stores[buffer] = store;
         }
     }
 
     /// Sets a float slot at this precision.
     pub fn write_exact(&mut self, slot: Slot, values: &[T]) {
         let (buffer, range) = self.range(slot);
-        if let Store::Floats(store) = &mut self.stores[buffer] {
-            store[range].copy_from_slice(values);
-        }
+        self.stores[buffer].floats[range].copy_from_slice(values);
     }
 
     /// The contents of a float slot at this precision.
     #[must_use]
     pub fn read_exact(&self, slot: Slot) -> Vec<T> {
         let (buffer, range) = self.range(slot);
-        match &self.stores[buffer] {
-            Store::Floats(values) => values[range].to_vec(),
-            Store::Words(words) => words[range].iter().map(|&w| T::of(f64::from(w))).collect(),
-        }
+        self.stores[buffer].floats[range].to_vec()
     }
 }
 
@@ -129,22 +142,32 @@ impl<T: Precision> Backend for Cpu<T> {
 
     fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError> {
         let (buffer, range) = self.range(slot);
-        match (&mut self.stores[buffer], data) {
-            (Store::Floats(store), Data::F32(values)) => {
-                store[range].iter_mut().zip(values).for_each(|(s, &v)| *s = T::of(f64::from(v)));
+        let store = &mut self.stores[buffer];
+        match data {
+            Data::F32(values) => {
+                store.floats[range].iter_mut().zip(values).for_each(|(s, &v)| *s = T::of(f64::from(v)));
             }
-            (Store::Words(store), Data::U32(values)) => store[range].copy_from_slice(values),
-            _ => unreachable!("a slot is written with its own scalar type"),
+            Data::U32(values) => store.words[range].copy_from_slice(values),
         }
         Ok(())
     }
 
     fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError> {
+        let (begin, mut received, mut ran) = (Instant::now(), false, false);
         for index in commands {
             // Cloned because running needs the stores for itself; a few words beside a kernel's work.
-            if let Command::Run { kernel, params, slots, .. } = self.program.commands(pass)[index].clone() {
-                self.run_kernel(kernel, &params, &slots);
+            match self.program.commands(pass)[index].clone() {
+                Command::Run { kernel, params, views, .. } => {
+                    self.run_kernel(kernel, &params, &views);
+                    ran = true;
+                }
+                Command::Receive { .. } => received |= !ran,
+                Command::Copy { .. } | Command::Send { .. } => (),
             }
+        }
+        if let Some(clock) = self.clock.as_mut().filter(|_| ran) {
+            let seconds = |at: Instant| at.duration_since(clock.start).as_secs_f64();
+            clock.spans.push(Span { begin: seconds(begin), end: seconds(Instant::now()), received });
         }
         Ok(())
     }
@@ -153,21 +176,84 @@ impl<T: Precision> Backend for Cpu<T> {
         Ok(self.read_exact(slot).into_iter().map(|v| v.to_f64() as f32).collect())
     }
 
+    fn read_words(&mut self, slot: Slot) -> Result<Vec<u32>, BackendError> {
+        let (buffer, range) = self.range(slot);
+        Ok(self.stores[buffer].words[range].to_vec())
+    }
+
     fn fetch(&mut self, slot: Slot) -> Result<(), BackendError> {
-        let values = self.read(slot)?;
-        self.fetched.insert(slot, values);
+        let contents = match self.program.slot(slot).elem {
+            Elem::F32 => Fetched::Floats(self.read(slot)?),
+            Elem::U32 => Fetched::Words(self.read_words(slot)?),
+        };
+        self.fetched.insert(slot, contents);
         Ok(())
     }
 
-    fn take(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
-        self.fetched.remove(&slot).map_or_else(|| self.read(slot), Ok)
+    fn take(&mut self, slot: Slot, keep: bool, sink: &mut Sink<'_>) -> Result<(), BackendError> {
+        if !self.fetched.contains_key(&slot) {
+            self.fetch(slot)?;
+        }
+        let outcome = match self.fetched.get(&slot) {
+            Some(Fetched::Floats(values)) => sink(Data::F32(values)),
+            Some(Fetched::Words(words)) => sink(Data::U32(words)),
+            None => unreachable!("it was fetched just now"),
+        };
+        if !keep {
+            self.fetched.remove(&slot);
+        }
+        outcome
     }
 
     fn blocks(&self) -> bool {
         true
     }
 
-    fn allocated(&self) -> u64 {
-        self.plan.bytes()
+    fn footprint(&self) -> Footprint {
+        self.plan.footprint()
+    }
+
+    fn allocated(&self) -> Option<u64> {
+        None
+    }
+
+    fn start_clock(&mut self) {
+        self.clock = Some(Clock { start: Instant::now(), spans: Vec::new() });
+    }
+
+    fn spans(&mut self) -> Result<Option<Vec<Span>>, BackendError> {
+        Ok(self.clock.as_ref().map(|clock| clock.spans.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{add, half};
+    use crate::program::{Home, Recorder, Role, SlotInfo};
+
+    #[test]
+    fn floats_follow_words_in_the_same_memory() {
+        let mut recorder = Recorder::new();
+        let mut slot = |name: &str, count, elem, role| {
+            recorder.slot(SlotInfo { name: name.into(), shape: vec![count], elem, home: Home::Tower(0), role })
+        };
+        let (x, packed) = (slot("x", 8, Elem::F32, Role::Input), slot("packed", 4, Elem::U32, Role::Map));
+        let (y, twice) = (slot("y", 8, Elem::F32, Role::Map), slot("twice", 8, Elem::F32, Role::Map));
+        let out = slot("out", 8, Elem::F32, Role::Output);
+        let (sum, halved) = (add::Shape { count: 8 }.params(), half::Shape { count: 8, scale: 1.0 }.params());
+        recorder.begin(Pass::Evaluate);
+        recorder.run(&half::PACK, halved.clone(), &[x, packed]);
+        recorder.run(&half::UNPACK, halved, &[packed, y]);
+        recorder.run(&add::SUM, sum.clone(), &[y, y, twice]);
+        recorder.run(&add::SUM, sum, &[y, twice, out]);
+        let mut cpu = Cpu::<f64>::new(recorder.finish());
+        assert_eq!(cpu.plan.place(packed), cpu.plan.place(twice));
+        for step in 0..2 {
+            let values: Vec<f32> = (0..8).map(|i| (8 * step + i) as f32).collect();
+            cpu.write(x, Data::F32(&values)).unwrap();
+            cpu.run(Pass::Evaluate).unwrap();
+            assert!(cpu.read(out).unwrap().iter().zip(&values).all(|(&out, x)| out == 3.0 * x));
+        }
     }
 }

@@ -3,15 +3,20 @@
 mod cluster;
 pub mod cpu;
 pub mod gpu;
+pub mod limits;
 mod placement;
 pub mod plan;
+pub mod schedule;
+mod select;
 
 use std::ops::Range;
 
 use thiserror::Error;
 
-pub use self::cluster::Cluster;
+pub use self::cluster::{Cluster, Traffic, towers};
+pub use self::limits::{Limits, Memory};
 pub use self::placement::{Engine, Placement};
+pub use self::plan::Footprint;
 
 use crate::program::{Pass, Program, Slot};
 
@@ -34,6 +39,9 @@ pub enum BackendError {
         /// The adapters that match.
         found: String,
     },
+    /// `auto` among other entries.
+    #[error("auto stands alone: it chooses the devices of all towers; leave the other entries out")]
+    AutoNotAlone,
     /// The adapter refused to open.
     #[error("{device} could not be opened: {reason}")]
     Open {
@@ -72,6 +80,35 @@ pub enum BackendError {
         /// What the driver said.
         reason: String,
     },
+    /// The device had no memory left for what the plan does not show: drivers and other programs need some too.
+    #[error("{device} ran out of memory ({reason}); what was saved before is intact")]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// One of several devices.
+    #[error("tower {towers}: {error}")]
+    Member {
+        /// The letters of its towers.
+        towers: String,
+        /// What happened there.
+        error: Box<BackendError>,
+    },
+}
+
+impl BackendError {
+    /// The same with another fix, where it has one.
+    #[must_use]
+    pub fn mended(self, better: &str) -> Self {
+        match self {
+            Self::TooLarge { what, needed, device, allowed, .. } => {
+                Self::TooLarge { what, needed, device, allowed, fix: better.into() }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Contents of a slot on their way to a device.
@@ -92,6 +129,29 @@ impl Data<'_> {
             Self::U32(values) => values.len(),
         }
     }
+
+    /// As they lie in memory.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::F32(values) => bytemuck::cast_slice(values),
+            Self::U32(values) => bytemuck::cast_slice(values),
+        }
+    }
+}
+
+/// Takes in the contents of a slot.
+pub type Sink<'a> = dyn FnMut(Data<'_>) -> Result<(), BackendError> + 'a;
+
+/// Work of a device without a break, in seconds on a clock of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    /// When it began.
+    pub begin: f64,
+    /// When it ended.
+    pub end: f64,
+    /// Whether it could not begin before something from another device had arrived.
+    pub received: bool,
 }
 
 /// A program, or one device's part of it, set up to run: its slots have memory somewhere.
@@ -121,23 +181,43 @@ pub trait Backend {
     /// When the device is gone.
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError>;
 
-    /// Begins to fetch a float slot as it is once everything queued so far is done; [`Backend::take`] ends it.
+    /// The contents of a slot of words, as [`Backend::read`] reads floats.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    fn read_words(&mut self, slot: Slot) -> Result<Vec<u32>, BackendError>;
+
+    /// Begins to fetch a slot as it is once everything queued so far is done; [`Backend::take`] ends it.
     ///
     /// # Errors
     /// When the device is gone.
     fn fetch(&mut self, slot: Slot) -> Result<(), BackendError>;
 
-    /// What [`Backend::fetch`] of this slot has fetched, waiting for it if need be.
+    /// Gives `sink` what [`Backend::fetch`] of this slot has fetched, waiting for it if need be; with `keep` it can be
+    /// taken once more.
     ///
     /// # Errors
-    /// When the device is gone.
-    fn take(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError>;
+    /// When the device is gone, or `sink` fails.
+    fn take(&mut self, slot: Slot, keep: bool, sink: &mut Sink<'_>) -> Result<(), BackendError>;
 
     /// Whether [`Backend::run_commands`] returns only when all is done.
     fn blocks(&self) -> bool;
 
-    /// Bytes allocated on the device.
-    fn allocated(&self) -> u64;
+    /// What the program takes there.
+    fn footprint(&self) -> Footprint;
+
+    /// Bytes that the driver's allocator has given to this device, whatever they are for; `None` where it does not say.
+    fn allocated(&self) -> Option<u64>;
+
+    /// Measures from now on when the device works, and forgets what was measured before.
+    fn start_clock(&mut self);
+
+    /// When it worked since [`Backend::start_clock`], once everything queued is done; `None` where that cannot be
+    /// measured.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    fn spans(&mut self) -> Result<Option<Vec<Span>>, BackendError>;
 
     /// Runs a whole pass.
     ///

@@ -1,11 +1,17 @@
-//! Which slots share memory: computed from a program alone, before anything is allocated.
+//! Which slots share memory, and what the host needs to reach them: computed from a program alone, before anything is
+//! allocated.
 //!
 //! Slots that outlive a pass are packed, one arena a role, in the order of the program: the gradients of a device
 //! lie side by side, ready to be reduced in one go. Maps live from their writer to their last reader; a buffer is
 //! handed on from one to the next (largest first, each to the first buffer that is free for its whole life).
 //! A copy between towers of one device is an alias and takes nothing.
+//!
+//! What the host writes or reads in every pass has staging memory of its own, allocated once: inputs, outputs, and what
+//! is sent to other devices or received. The n-th exchange of one pass shares it with the n-th of another.
 
 use std::collections::HashMap;
+
+use serde::Serialize;
 
 use crate::program::{Command, Program, Role, Slot};
 
@@ -26,7 +32,60 @@ pub struct Place {
 pub struct Plan {
     /// Size of every buffer in bytes and the role it serves.
     pub buffers: Vec<(u64, Role)>,
+    /// What the host fills again and again.
+    pub incoming: Staging,
+    /// What it reads.
+    pub outgoing: Staging,
     places: Vec<Option<Place>>,
+}
+
+/// Staging buffers on one side of the way between host and device.
+#[derive(Clone, Debug, Default)]
+pub struct Staging {
+    /// Their sizes in bytes.
+    pub buffers: Vec<u64>,
+    of: HashMap<Slot, usize>,
+}
+
+impl Staging {
+    /// The buffer that `slot` goes through; `None` for what is seldom written or read.
+    #[must_use]
+    pub fn of(&self, slot: Slot) -> Option<usize> {
+        self.of.get(&slot).copied()
+    }
+
+    /// Bytes of all buffers.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.buffers.iter().sum()
+    }
+
+    fn add(&mut self, slot: Slot, buffer: usize, bytes: u64) {
+        if buffer == self.buffers.len() {
+            self.buffers.push(0);
+        }
+        self.buffers[buffer] = self.buffers[buffer].max(bytes);
+        self.of.insert(slot, buffer);
+    }
+}
+
+/// Bytes that a program takes on one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Footprint {
+    /// Trained values.
+    pub weights: u64,
+    /// One for each trained value.
+    pub momentum: u64,
+    /// One for each trained value.
+    pub gradients: u64,
+    /// Activations and their gradients, memory shared among those that are not alive together.
+    pub maps: u64,
+    /// What the host writes and reads.
+    pub input_output: u64,
+    /// What it goes through, and what travels between devices.
+    pub staging: u64,
+    /// All of it.
+    pub total: u64,
 }
 
 impl Plan {
@@ -35,7 +94,8 @@ impl Plan {
     #[must_use]
     pub fn new(program: &Program, largest: u64) -> Self {
         let root = aliases(program);
-        let mut plan = Self { buffers: Vec::new(), places: vec![None; root.len()] };
+        let (incoming, outgoing) = (Staging::default(), Staging::default());
+        let mut plan = Self { buffers: Vec::new(), incoming, outgoing, places: vec![None; root.len()] };
         let touched = program.touched();
         for role in [Role::Weight, Role::Momentum, Role::Gradient] {
             plan.pack(program, role, largest, &touched);
@@ -46,6 +106,7 @@ impl Plan {
                 plan.buffers.push((info.bytes(), role));
             }
         }
+        plan.stage(program, &touched);
         plan.share(program, &root);
         for (slot, &of) in root.iter().enumerate() {
             plan.places[slot] = plan.places[of];
@@ -77,7 +138,49 @@ impl Plan {
     /// Bytes of all buffers.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.buffers.iter().map(|(bytes, _)| bytes).sum()
+        self.footprint().total
+    }
+
+    /// Bytes by what they are for.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        let buffers: u64 = self.buffers.iter().map(|(bytes, _)| bytes).sum();
+        let staging = self.incoming.bytes() + self.outgoing.bytes();
+        Footprint {
+            weights: self.bytes_of(Role::Weight),
+            momentum: self.bytes_of(Role::Momentum),
+            gradients: self.bytes_of(Role::Gradient),
+            maps: self.bytes_of(Role::Map),
+            input_output: self.bytes_of(Role::Input) + self.bytes_of(Role::Output),
+            staging,
+            total: buffers + staging,
+        }
+    }
+
+    fn stage(&mut self, program: &Program, touched: &[bool]) {
+        for (staging, role) in [(&mut self.incoming, Role::Input), (&mut self.outgoing, Role::Output)] {
+            for (slot, info) in program.with_role(role).filter(|(slot, _)| touched[slot.0]) {
+                staging.add(slot, staging.buffers.len(), info.bytes());
+            }
+        }
+        let (inputs, outputs) = (self.incoming.buffers.len(), self.outgoing.buffers.len());
+        for (_, commands) in program.passes() {
+            let (mut received, mut sent) = (inputs, outputs);
+            for command in commands {
+                match command {
+                    Command::Receive { to } => {
+                        self.incoming.add(*to, received, program.slot(*to).bytes());
+                        received += 1;
+                    }
+                    // An output that leaves has its own already.
+                    Command::Send { from } if self.outgoing.of(*from).is_none() => {
+                        self.outgoing.add(*from, sent, program.slot(*from).bytes());
+                        sent += 1;
+                    }
+                    _ => (),
+                }
+            }
+        }
     }
 
     fn pack(&mut self, program: &Program, role: Role, largest: u64, touched: &[bool]) {
@@ -120,7 +223,7 @@ fn aliases(program: &Program) -> Vec<usize> {
     let mut root: Vec<usize> = (0..program.slots().len()).collect();
     for (_, commands) in program.passes() {
         for command in commands {
-            if let Command::Copy { from, to } = command {
+            if let Command::Copy { from, to, .. } = command {
                 root[to.0] = root[from.0];
             }
         }

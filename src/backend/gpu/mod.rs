@@ -1,22 +1,40 @@
 //! Runs a program on one wgpu device: the only place of the crate that knows wgpu.
 
+mod clock;
 pub mod device;
+mod pace;
+mod memory;
 pub mod pipeline;
+mod staging;
 pub mod summary;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Instant;
 
+use self::clock::Clock;
 use self::device::Device;
+use self::pace::{LONGEST, Pace};
 use self::pipeline::{Choice, Pipeline, Pipelines};
-use super::plan::Plan;
-use super::{Backend, BackendError, Data};
-use crate::program::{Command, Pass, Program, Slot};
+use self::staging::{Incoming, Outgoing};
+use super::plan::{Footprint, Plan};
+use super::{Backend, BackendError, Data, Sink, Span};
+use crate::kernel::Elem;
+use crate::program::{Command, Pass, Program, Slot, View};
+
+/// Bytes of a write whose copy is not left lying about.
+const LARGE: usize = 1 << 20;
 
 /// One command, ready to be dispatched; `None` for a copy, which on one device is an alias and between devices the
 /// cluster's business.
 type Dispatch = Option<(Rc<Pipeline>, wgpu::BindGroup)>;
+
+/// A pass, ready to run.
+struct Recording {
+    pass: Pass,
+    dispatches: Vec<Dispatch>,
+    pace: Pace,
+}
 
 /// A program on one device.
 pub struct Gpu {
@@ -24,10 +42,12 @@ pub struct Gpu {
     program: Program,
     plan: Plan,
     buffers: Vec<wgpu::Buffer>,
-    staging: wgpu::Buffer,
-    /// For each slot that is fetched again and again a staging buffer of its own, and the submission that fills it.
-    fetches: HashMap<Slot, (wgpu::Buffer, wgpu::SubmissionIndex)>,
-    passes: Vec<(Pass, Vec<Dispatch>)>,
+    incoming: Vec<Incoming>,
+    outgoing: Vec<Outgoing>,
+    /// Copies from staging buffers that go with the next submission, and from which.
+    filled: Option<(wgpu::CommandEncoder, Vec<usize>)>,
+    recordings: Vec<Recording>,
+    clock: Option<Clock>,
 }
 
 impl Gpu {
@@ -38,52 +58,162 @@ impl Gpu {
     pub fn new(device: Rc<Device>, program: Program, choice: Choice) -> Result<Self, BackendError> {
         fits(&device, &program)?;
         let plan = Plan::new(&program, device.limits.max_buffer_size);
-        let buffers = allocate(&device, &plan)?;
-        let staging = staging(&device, 4);
-        let (fetches, passes) = (HashMap::new(), Vec::new());
-        let mut gpu = Self { device, program, plan, buffers, staging, fetches, passes };
-        gpu.passes = gpu.compile(choice)?;
+        let Memory { buffers, incoming, outgoing } = allocate(&device, &plan)?;
+        let (filled, recordings, clock) = (None, Vec::new(), None);
+        let mut gpu = Self { device, program, plan, buffers, incoming, outgoing, filled, recordings, clock };
+        gpu.recordings = gpu.compile(choice)?;
         Ok(gpu)
     }
 
-    fn compile(&self, choice: Choice) -> Result<Vec<(Pass, Vec<Dispatch>)>, BackendError> {
+    fn compile(&self, choice: Choice) -> Result<Vec<Recording>, BackendError> {
         let mut pipelines = Pipelines::default();
-        let mut passes = Vec::new();
+        let mut recordings = Vec::new();
         for (pass, commands) in self.program.passes() {
             let dispatches: Result<Vec<_>, _> = commands
                 .iter()
                 .map(|command| match command {
                     Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => Ok(None),
-                    Command::Run { kernel, params, slots, .. } => {
+                    Command::Run { kernel, params, views, .. } => {
                         let variant = choice(&self.device, kernel, params);
                         let pipeline = pipelines.get(&self.device, kernel, variant, params)?;
-                        let group = self.bind(&pipeline, slots);
+                        let group = self.bind(&pipeline, views);
                         Ok(Some((pipeline, group)))
                     }
                 })
                 .collect();
-            passes.push((pass, dispatches?));
+            let dispatches = dispatches?;
+            let pace = Pace::new(dispatches.iter().map(Option::is_some));
+            recordings.push(Recording { pass, dispatches, pace });
         }
         self.device.check()?;
-        Ok(passes)
+        Ok(recordings)
     }
 
-    /// Submits the copy of `slot` to the beginning of `buffer`.
-    fn stage(&self, slot: Slot, buffer: &wgpu::Buffer) -> wgpu::SubmissionIndex {
+    /// Submits what `record` records, behind the copies of what the host has filled in.
+    fn submit(&mut self, record: impl FnOnce(&Self, &mut wgpu::CommandEncoder)) -> wgpu::SubmissionIndex {
+        let (mut encoder, filled) = self.filled.take().unwrap_or_else(|| (self.encoder(), Vec::new()));
+        record(self, &mut encoder);
+        let index = self.device.queue.submit([encoder.finish()]);
+        for staging in filled {
+            self.incoming[staging].submitted(&index);
+        }
+        index
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    /// Submits the copy of `slot` to the beginning of `staging`.
+    fn stage(&mut self, slot: Slot, staging: &wgpu::Buffer) -> wgpu::SubmissionIndex {
         let (place, bytes) = (self.plan.place(slot), self.program.slot(slot).bytes());
-        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(&self.buffers[place.buffer], place.offset, buffer, 0, bytes);
-        self.device.queue.submit([encoder.finish()])
+        self.submit(|gpu, encoder| {
+            encoder.copy_buffer_to_buffer(&gpu.buffers[place.buffer], place.offset, staging, 0, bytes);
+        })
     }
 
-    fn bind(&self, pipeline: &Pipeline, slots: &[Slot]) -> wgpu::BindGroup {
-        let entry = |(&binding, &slot): (&u32, &Slot)| {
-            let place = self.plan.place(slot);
-            let size = std::num::NonZeroU64::new(self.program.slot(slot).bytes());
-            let resource = wgpu::BufferBinding { buffer: &self.buffers[place.buffer], offset: place.offset, size };
+    /// The contents of a slot, whatever they are.
+    fn read_as<P: bytemuck::Pod>(&mut self, slot: Slot) -> Result<Vec<P>, BackendError> {
+        // Not kept: a checkpoint reads the largest tensors, once in a while.
+        let mut staging = Outgoing::new(&self.device, self.program.slot(slot).bytes());
+        let index = self.stage(slot, &staging.buffer);
+        staging.submitted(index);
+        let mut values = Vec::new();
+        staging.take(&self.device, self.program.slot(slot).bytes(), false, &mut |bytes| {
+            values = bytemuck::pod_collect_to_vec(bytes);
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    /// Fills the staging buffer of an often written slot; the copy goes with the next submission.
+    fn fill(&mut self, slot: Slot, staging: usize, bytes: &[u8]) -> Result<(), BackendError> {
+        if self.filled.as_ref().is_some_and(|(_, filled)| filled.contains(&staging)) {
+            self.submit(|_, _| ());
+        }
+        self.incoming[staging].fill(&self.device, bytes)?;
+        let place = self.plan.place(slot);
+        let (mut encoder, mut filled) = self.filled.take().unwrap_or_else(|| (self.encoder(), Vec::new()));
+        let (from, to) = (&self.incoming[staging].buffer, &self.buffers[place.buffer]);
+        encoder.copy_buffer_to_buffer(from, 0, to, place.offset, bytes.len() as u64);
+        filled.push(staging);
+        self.filled = Some((encoder, filled));
+        Ok(())
+    }
+
+    /// Submits some commands of a pass in one compute pass.
+    fn dispatch(&mut self, recording: &Recording, commands: Range<usize>) -> Option<wgpu::SubmissionIndex> {
+        let dispatches = &recording.dispatches[commands.clone()];
+        let first = dispatches.iter().position(Option::is_some)?;
+        let before = &self.program.commands(recording.pass)[commands][..first];
+        let received = before.iter().any(|command| matches!(command, Command::Receive { .. }));
+        if self.filled.is_some() {
+            // By themselves, so that the host can fill them again while the kernels run.
+            self.submit(|_, _| ());
+        }
+        let mut clock = self.clock.take();
+        let timestamp_writes = clock.as_mut().and_then(|clock| clock.next(received));
+        let index = self.submit(|_, encoder| {
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            let mut compute = encoder.begin_compute_pass(&descriptor);
+            for (pipeline, group) in dispatches.iter().flatten() {
+                let [x, y, z] = pipeline.workgroups;
+                compute.set_pipeline(&pipeline.pipeline);
+                compute.set_bind_group(0, group, &[]);
+                compute.dispatch_workgroups(x, y, z);
+            }
+        });
+        self.clock = clock;
+        Some(index)
+    }
+
+    /// Submits commands in pieces that do not take too long, and measures those of which that is not known.
+    fn run(&mut self, recording: &mut Recording, commands: Range<usize>) -> Result<(), BackendError> {
+        for piece in recording.pace.pieces(commands, LONGEST) {
+            let last = piece.end - 1;
+            let measured = recording.pace.wants(last);
+            if measured {
+                self.device.wait(None)?;
+            }
+            let begin = Instant::now();
+            let Some(done) = self.dispatch(recording, piece) else { continue };
+            if measured {
+                self.device.wait(Some(done))?;
+                recording.pace.measured(last, begin.elapsed());
+                self.warn(recording, last);
+            }
+        }
+        self.device.check()
+    }
+
+    /// Warns of a command that lasts too long by itself, which only fewer images shorten.
+    fn warn(&self, recording: &Recording, command: usize) {
+        let time = recording.pace.time(command);
+        let patient = self.device.info.device_type == wgpu::DeviceType::Cpu;
+        let Command::Run { kernel, .. } = &self.program.commands(recording.pass)[command] else { return };
+        if time > 2 * LONGEST && !patient && !recording.pace.wants(command) {
+            let (name, device, seconds) = (kernel.name, &self.device.info.name, time.as_secs_f64());
+            log::warn!(
+                "{name} takes {seconds:.1} s at a stretch on {device}, and some drivers stop there: \
+                        a smaller --micro-batch shortens it"
+            );
+        }
+    }
+
+    /// The staging buffer of a slot that is fetched.
+    fn staging_of(&self, slot: Slot) -> usize {
+        let name = || &self.program.slot(slot).name;
+        self.plan.outgoing.of(slot).unwrap_or_else(|| panic!("{} is neither an output nor sent", name()))
+    }
+
+    fn bind(&self, pipeline: &Pipeline, views: &[View]) -> wgpu::BindGroup {
+        let entry = |(&binding, view): (&u32, &View)| {
+            let place = self.plan.place(view.slot);
+            let (offset, size) = (place.offset + 4 * view.start as u64, std::num::NonZeroU64::new(view.bytes()));
+            let resource = wgpu::BufferBinding { buffer: &self.buffers[place.buffer], offset, size };
             wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(resource) }
         };
-        let entries: Vec<_> = pipeline.bindings.iter().zip(slots).map(entry).collect();
+        let entries: Vec<_> = pipeline.bindings.iter().zip(views).map(entry).collect();
         self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
             layout: &pipeline.layout,
@@ -102,73 +232,86 @@ impl Backend for Gpu {
     }
 
     fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError> {
-        let place = self.plan.place(slot);
-        let bytes = match data {
-            Data::F32(values) => bytemuck::cast_slice(values),
-            Data::U32(values) => bytemuck::cast_slice(values),
-        };
-        self.device.queue.write_buffer(&self.buffers[place.buffer], place.offset, bytes);
+        let bytes = data.bytes();
+        if let Some(staging) = self.plan.incoming.of(slot) {
+            self.fill(slot, staging, bytes)?;
+        } else {
+            let place = self.plan.place(slot);
+            self.device.queue.write_buffer(&self.buffers[place.buffer], place.offset, bytes);
+            if bytes.len() >= LARGE {
+                // Until then wgpu keeps a copy, and weights and momenta follow one another.
+                let written = self.submit(|_, _| ());
+                self.device.wait(Some(written))?;
+            }
+        }
         self.device.check()
     }
 
     fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError> {
-        let Some((_, dispatches)) = self.passes.iter().find(|(p, _)| *p == pass) else { return Ok(()) };
-        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for (pipeline, group) in dispatches[commands].iter().flatten() {
-            let [x, y, z] = pipeline.workgroups;
-            compute.set_pipeline(&pipeline.pipeline);
-            compute.set_bind_group(0, group, &[]);
-            compute.dispatch_workgroups(x, y, z);
-        }
-        drop(compute);
-        self.device.queue.submit([encoder.finish()]);
-        self.device.check()
+        let Some(index) = self.recordings.iter().position(|recording| recording.pass == pass) else { return Ok(()) };
+        let mut recording = self.recordings.swap_remove(index);
+        let outcome = self.run(&mut recording, commands);
+        self.recordings.push(recording);
+        outcome
     }
 
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
-        let bytes = self.program.slot(slot).bytes();
-        if self.staging.size() < bytes {
-            self.staging = staging(&self.device, bytes);
-        }
-        let filled = self.stage(slot, &self.staging);
-        self.device.map(&self.staging, bytes);
-        self.device.fetch(&self.staging, bytes, filled)
+        self.read_as(slot)
+    }
+
+    fn read_words(&mut self, slot: Slot) -> Result<Vec<u32>, BackendError> {
+        self.read_as(slot)
     }
 
     fn fetch(&mut self, slot: Slot) -> Result<(), BackendError> {
-        let bytes = self.program.slot(slot).bytes();
-        let buffer = self.fetches.remove(&slot).map_or_else(|| staging(&self.device, bytes), |(buffer, _)| buffer);
-        let filled = self.stage(slot, &buffer);
-        self.device.map(&buffer, bytes);
-        self.fetches.insert(slot, (buffer, filled));
+        let staging = self.staging_of(slot);
+        self.outgoing[staging].release();
+        // A handle, not the memory.
+        let buffer = self.outgoing[staging].buffer.clone();
+        let index = self.stage(slot, &buffer);
+        self.outgoing[staging].submitted(index);
         self.device.check()
     }
 
-    fn take(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
-        match self.fetches.get(&slot) {
-            Some((buffer, filled)) => self.device.fetch(buffer, self.program.slot(slot).bytes(), filled.clone()),
-            None => self.read(slot),
-        }
+    fn take(&mut self, slot: Slot, keep: bool, sink: &mut Sink<'_>) -> Result<(), BackendError> {
+        let (staging, info) = (self.staging_of(slot), self.program.slot(slot));
+        let (count, elem) = (info.bytes(), info.elem);
+        self.outgoing[staging].take(&self.device, count, keep, &mut |bytes| match elem {
+            // Mapped memory is aligned to 8 bytes.
+            Elem::F32 => sink(Data::F32(bytemuck::cast_slice(bytes))),
+            Elem::U32 => sink(Data::U32(bytemuck::cast_slice(bytes))),
+        })
     }
 
     fn blocks(&self) -> bool {
         false
     }
 
-    fn allocated(&self) -> u64 {
-        self.buffers.iter().map(wgpu::Buffer::size).sum()
+    fn footprint(&self) -> Footprint {
+        self.plan.footprint()
+    }
+
+    fn allocated(&self) -> Option<u64> {
+        self.device.allocated()
+    }
+
+    fn start_clock(&mut self) {
+        self.clock = Clock::new(&self.device);
+    }
+
+    fn spans(&mut self) -> Result<Option<Vec<Span>>, BackendError> {
+        self.device.wait(None)?;
+        self.clock.as_ref().map(|clock| clock.spans(&self.device)).transpose()
     }
 }
 
 /// Refuses what a limit of the device forbids, naming the slot, before anything is allocated.
 fn fits(device: &Device, program: &Program) -> Result<(), BackendError> {
     let limit = binding_limit(&device.limits);
-    let largest = program.largest_binding().map(|slot| program.slot(slot));
-    let Some(worst) = largest.filter(|info| info.bytes() > limit) else { return Ok(()) };
+    let Some((worst, needed)) = program.largest_binding().filter(|(_, bytes)| *bytes > limit) else { return Ok(()) };
     Err(BackendError::TooLarge {
-        what: worst.name.clone(),
-        needed: mib(worst.bytes()),
+        what: program.slot(worst).name.clone(),
+        needed: mib(needed),
         device: device.info.name.clone(),
         allowed: format!("{} in one binding", mib(limit)),
         fix: "take a smaller --batch, or a network with more towers".into(),
@@ -184,30 +327,32 @@ fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
-fn allocate(device: &Device, plan: &Plan) -> Result<Vec<wgpu::Buffer>, BackendError> {
+/// What a plan asks for.
+struct Memory {
+    buffers: Vec<wgpu::Buffer>,
+    incoming: Vec<Incoming>,
+    outgoing: Vec<Outgoing>,
+}
+
+fn allocate(device: &Device, plan: &Plan) -> Result<Memory, BackendError> {
     let scope = device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
     let create = |&(size, _): &(u64, _)| {
         device.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
     };
-    let buffers = plan.buffers.iter().map(create).collect();
+    let memory = Memory {
+        buffers: plan.buffers.iter().map(create).collect(),
+        incoming: plan.incoming.buffers.iter().map(|&size| Incoming::new(device, size)).collect(),
+        outgoing: plan.outgoing.buffers.iter().map(|&size| Outgoing::new(device, size)).collect(),
+    };
     match pollster::block_on(scope.pop()) {
-        None => Ok(buffers),
+        None => Ok(memory),
         Some(_) => Err(BackendError::TooLarge {
-            what: "the plan (weights, momentum, gradients, maps)".into(),
+            what: "the plan (weights, momentum, gradients, maps, staging)".into(),
             needed: mib(plan.bytes()),
             device: device.info.name.clone(),
             allowed: "less memory than that".into(),
-            fix: "take a smaller --batch".into(),
+            fix: "take a smaller --micro-batch, or --recompute".into(),
         }),
     }
-}
-
-fn staging(device: &Device, size: u64) -> wgpu::Buffer {
-    device.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("read-back"),
-        size,
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    })
 }
