@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use crate::backend::plan::Plan;
+use crate::backend::{BackendError, Limits};
+use crate::layout::{Capacity, Crossing, Layout, Request, Share};
 use crate::net::model::Row;
-use crate::net::{Net, Node, lower};
+use crate::net::{Net, Node};
 use crate::ops::layer::WeightKind;
-use crate::program::{Pass, Program, Role};
+use crate::program::Pass;
 
 /// A network and what it costs.
 #[derive(Clone, Debug, Serialize)]
@@ -31,8 +32,8 @@ pub struct Description {
     pub multiply_adds: u64,
     /// Floating-point operations of a training step, by image: forward, backward and the image's part of the update.
     pub training_flops: u64,
-    /// Memory to train it.
-    pub memory: Memory,
+    /// How it lies on devices when it is trained.
+    pub plan: TrainingPlan,
 }
 
 /// One layer over all towers.
@@ -58,33 +59,37 @@ pub struct LayerInfo {
     pub neurons: u64,
 }
 
-/// Bytes that training with one batch allocates on a single device.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Memory {
-    /// Images in the batch, a multiple of 8.
-    pub batch: usize,
-    /// Trained values.
-    pub weights: u64,
-    /// One for each trained value.
-    pub momentum: u64,
-    /// One for each trained value.
-    pub gradients: u64,
-    /// Activations and their gradients, memory shared among those that are not alive together.
-    pub maps: u64,
-    /// What the host writes and reads.
-    pub input_output: u64,
-    /// All of it.
+/// A network on the devices that train it; bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainingPlan {
+    /// Images between two updates.
+    pub minibatch: usize,
+    /// Images computed at once, a multiple of 8; where that is less, several batches add up their gradients.
+    pub micro_batch: usize,
+    /// What every device holds.
+    pub devices: Vec<Share>,
+    /// On all devices.
     pub total: u64,
+    /// What crosses between devices for one micro-batch.
+    pub crossings: Vec<Crossing>,
+    /// The most images that fit at once; absent where nothing was said of devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub largest_micro_batch: Option<usize>,
 }
 
 impl Description {
-    /// Of `net`, trained with `batch` images at a time.
-    #[must_use]
-    pub fn new(net: &Net, batch: usize) -> Self {
-        let lowered = lower(net, batch, true);
-        let flops = lowered.program.flops(Pass::Gradients) + lowered.program.flops(Pass::Update);
+    /// Of `net`, trained as `request` wants it on devices with these limits; on one without any where there are none.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn new(net: &Net, request: &Request, limits: &[Limits]) -> Result<Self, BackendError> {
+        let unbound = [Limits { device: "one device".into(), binding: u64::MAX, buffer: u64::MAX, memory: None }];
+        let largest = if limits.is_empty() { None } else { Capacity::new(net, request, limits) };
+        let layout = Layout::new(net, request, if limits.is_empty() { &unbound } else { limits })?;
+        let (program, images) = (&layout.lowered.program, layout.lowered.images);
+        let flops = program.flops(Pass::Gradients) + program.flops(Pass::Update);
         let input = net.model.input;
-        Self {
+        Ok(Self {
             about: net.model.about.clone(),
             towers: net.model.towers,
             input: [input.channels, input.size, input.size],
@@ -94,9 +99,16 @@ impl Description {
             parameters: net.parameters(),
             neurons: net.neurons(),
             multiply_adds: net.macs(),
-            training_flops: flops / lowered.images as u64,
-            memory: memory(&lowered.program, lowered.images),
-        }
+            training_flops: flops / images as u64,
+            plan: TrainingPlan {
+                minibatch: request.minibatch,
+                micro_batch: images,
+                total: layout.total(),
+                devices: layout.shares,
+                crossings: layout.crossings,
+                largest_micro_batch: largest.map(|most| most.images),
+            },
+        })
     }
 }
 
@@ -143,26 +155,14 @@ fn map_sides(net: &Net) -> Vec<usize> {
     sides
 }
 
-fn memory(program: &Program, batch: usize) -> Memory {
-    let plan = Plan::new(program, u64::MAX);
-    Memory {
-        batch,
-        weights: plan.bytes_of(Role::Weight),
-        momentum: plan.bytes_of(Role::Momentum),
-        gradients: plan.bytes_of(Role::Gradient),
-        maps: plan.bytes_of(Role::Map),
-        input_output: plan.bytes_of(Role::Input) + plan.bytes_of(Role::Output),
-        total: plan.bytes(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::net::Model;
 
     fn describe(model: &str) -> Description {
-        Description::new(&Net::new(Model::open(model).unwrap()).unwrap(), 8)
+        let net = Net::new(Model::open(model).unwrap()).unwrap();
+        Description::new(&net, &Request::training(8), &[]).unwrap()
     }
 
     #[test]
@@ -179,8 +179,9 @@ mod tests {
             assert_eq!(sum(|layer| layer.weights + layer.biases), it.parameters, "{model}");
             assert_eq!(sum(|layer| layer.neurons), it.neurons, "{model}");
             assert_eq!(sum(|layer| layer.multiply_adds), it.multiply_adds, "{model}");
-            let m = it.memory;
-            assert_eq!(m.weights + m.momentum + m.gradients + m.maps + m.input_output, m.total, "{model}");
+            let m = it.plan.devices[0].footprint;
+            let parts = m.weights + m.momentum + m.gradients + m.maps + m.input_output + m.staging;
+            assert_eq!((parts, m.total), (m.total, it.plan.total), "{model}");
             // Backward is twice forward, except that the image needs no gradient.
             assert!((4..=8).contains(&(it.training_flops / it.multiply_adds)), "{model}");
         }

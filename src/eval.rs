@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
 use crate::data::{Batch, Dataset, Loader, NO_LABEL, Plan, View, Views, centre_view, decode_file, decoding_threads};
+use crate::layout::Request;
 use crate::net::{Model, Net};
 use crate::session::Session;
 use crate::train::score;
@@ -62,7 +63,7 @@ impl Evaluator {
         if classes.len() != net.classes() {
             bail!("the checkpoint names {} classes, its network has {} outputs", classes.len(), net.classes());
         }
-        let mut session = Session::new(net, batch, false, devices, checkpoint.state.seed)?;
+        let mut session = Session::new(net, &Request::evaluation(batch), devices, checkpoint.state.seed)?;
         session.load(&checkpoint.tensors)?;
         let mean = checkpoint.tensors.get(MEAN).context("the checkpoint has no mean image")?;
         session.set_mean(mean.values())?;
@@ -99,9 +100,8 @@ impl Evaluator {
         let mut results = Vec::with_capacity(paths.len());
         for paths in paths.chunks(self.batch) {
             let images: Result<Vec<_>, _> = paths.iter().map(|path| decode_file(path, self.stored)).collect();
-            self.session.feed(&self.unlabelled(&images?), 0)?;
-            self.session.evaluate()?;
-            for (path, probabilities) in paths.iter().zip(self.session.probabilities()?) {
+            let batch = self.unlabelled(&images?);
+            for (path, probabilities) in paths.iter().zip(self.session.probabilities(&batch)?) {
                 results.push(Classification { image: path.display().to_string(), labels: self.best(&probabilities) });
             }
         }

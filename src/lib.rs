@@ -8,10 +8,10 @@
 //! Modules are listed in the order of their dependencies, which a test keeps:
 //!
 //! ```text
-//! main → cli → train, eval ─┬→ session ─┬→ net → ops → program → kernel → tensor, random
-//!                           │           ├→ backend → program        (backend/gpu also → wgsl → kernel)
-//!                           │           └→ checkpoint → tensor
-//!                           └→ data → tensor, random
+//! main → cli → train, eval, bench ─┬→ session → layout ─┬→ net → ops → program → kernel → tensor, random
+//!                                  │                    └→ backend → program         (backend/gpu also → wgsl → kernel)
+//!                                  ├→ checkpoint → tensor
+//!                                  └→ data → tensor, random
 //! ```
 //!
 //! Vocabulary: a *tower* (A, B, …) is a part of the network that works mostly on its own maps; a *device* is an opened
@@ -29,11 +29,12 @@ pub mod ops;
 pub mod net;
 pub mod backend;
 pub mod parity;
-pub mod capacity;
+pub mod layout;
 pub mod describe;
 pub mod data;
 pub mod checkpoint;
 pub mod session;
 pub mod train;
 pub mod eval;
+pub mod bench;
 pub mod cli;

@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
-use crate::net::{Lowered, Net, Trained, lower};
+use crate::layout::{Layout, Request};
+use crate::net::{Lowered, Net, Trained};
 use crate::ops::layer::Init;
 use crate::ops::{health, sgd, step};
 use crate::program::{Pass, Slot};
@@ -84,18 +85,29 @@ pub struct Session {
     backend: Cluster,
     seed: u64,
     rates: Option<Rates>,
-    real_images: usize,
+    score: Score,
+    /// Images of the batch whose score was asked for and not yet taken.
+    unread: Option<usize>,
 }
 
 impl Session {
-    /// Lowers `net` for batches of `batch` images and sets it up on `devices`; with `training` it can do steps.
+    /// Lays `net` out on `devices` as `request` wants it, and sets it up there.
     ///
     /// # Errors
-    /// When the network does not fit the device.
-    pub fn new(net: Net, batch: usize, training: bool, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
-        let lowered = lower(&net, batch, training);
-        let backend = devices.set_up(lowered.program.clone())?;
-        Ok(Self { net, lowered, backend, seed, rates: None, real_images: 0 })
+    /// When the network does not fit, said before anything is allocated; or a device fails.
+    pub fn new(net: Net, request: &Request, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
+        let layout = Layout::new(&net, request, &devices.limits(net.model.towers))?;
+        Self::laid_out(net, layout, devices, seed)
+    }
+
+    /// Sets `net` up on `devices`, for whose limits `layout` was made.
+    ///
+    /// # Errors
+    /// When a device fails.
+    pub fn laid_out(net: Net, layout: Layout, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
+        let lowered = layout.lowered;
+        let backend = devices.set_up(&lowered.program)?;
+        Ok(Self { net, lowered, backend, seed, rates: None, score: Score::default(), unread: None })
     }
 
     /// The network.
@@ -104,7 +116,7 @@ impl Session {
         &self.net
     }
 
-    /// Images in a batch, a multiple of 8.
+    /// Images that are computed at once, a multiple of 8.
     #[must_use]
     pub fn images(&self) -> usize {
         self.lowered.images
@@ -113,13 +125,23 @@ impl Session {
     /// Where it runs, for people.
     #[must_use]
     pub fn device(&self) -> String {
-        self.backend.device()
+        match &self.backend.devices()[..] {
+            [(_, only)] => only.clone(),
+            several => {
+                several.iter().map(|(towers, name)| format!("tower {towers}: {name}")).collect::<Vec<_>>().join("; ")
+            }
+        }
     }
 
-    /// Bytes allocated on the device.
+    /// The devices it runs on.
     #[must_use]
-    pub fn allocated(&self) -> u64 {
-        self.backend.allocated()
+    pub fn cluster(&self) -> &Cluster {
+        &self.backend
+    }
+
+    /// The devices it runs on, to be measured.
+    pub fn cluster_mut(&mut self) -> &mut Cluster {
+        &mut self.backend
     }
 
     /// The program it runs.
@@ -223,29 +245,63 @@ impl Session {
         Ok(self.backend.write(self.lowered.mean, Data::F32(mean))?)
     }
 
-    /// Uploads a batch of at most [`Session::images`] stored images with their views and labels for step `number`.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn feed(&mut self, batch: &Batch, number: u64) -> Result<(), SessionError> {
+    /// Uploads the images of a minibatch from number `first` on, as many as are computed at once, for step `number`.
+    fn feed(&mut self, batch: &Batch, first: usize, number: u64) -> Result<usize, SessionError> {
         let images = self.lowered.images;
-        let mut bytes = batch.images.clone();
+        let end = (first + images).min(batch.labels.len());
+        let bytes_per_image = batch.images.len() / batch.labels.len().max(1);
+        let mut bytes = batch.images[first * bytes_per_image..end * bytes_per_image].to_vec();
         bytes.resize(self.lowered.program.slot(self.lowered.pixels).count() * 4, 0);
         let pixels: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
-        let mut views: Vec<u32> = batch.views.iter().flat_map(|v| [v.y, v.x, u32::from(v.mirror), 0]).collect();
+        let shown = &batch.views[first..end];
+        let mut views: Vec<u32> = shown.iter().flat_map(|v| [v.y, v.x, u32::from(v.mirror), 0]).collect();
         views.resize(4 * images, 0);
-        let colours = batch.views.iter().flat_map(|v| [v.shift[0], v.shift[1], v.shift[2], 0.0]);
-        let mut shifts: Vec<f32> = colours.collect();
+        let mut shifts: Vec<f32> = shown.iter().flat_map(|v| [v.shift[0], v.shift[1], v.shift[2], 0.0]).collect();
         shifts.resize(4 * images, 0.0);
-        let mut labels = batch.labels.clone();
+        let mut labels = batch.labels[first..end].to_vec();
         labels.resize(images, NO_LABEL);
-        self.real_images = batch.count;
+        let words = step::words(self.seed, number as u32, batch.count as u32, first as u32);
         self.backend.write(self.lowered.pixels, Data::U32(&pixels))?;
         self.backend.write(self.lowered.views, Data::U32(&views))?;
         self.backend.write(self.lowered.shifts, Data::F32(&shifts))?;
         self.backend.write(self.lowered.labels, Data::U32(&labels))?;
-        let words = step::words(self.seed, number as u32, batch.count as u32, 0);
-        Ok(self.backend.write(self.lowered.step, Data::U32(&words))?)
+        self.backend.write(self.lowered.step, Data::U32(&words))?;
+        Ok(batch.count.saturating_sub(first).min(images))
+    }
+
+    /// Runs a minibatch through the network, as many images at once as fit: `pass` for the first, `further` for the
+    /// others. The score of one batch is read while the next is computed.
+    fn run(&mut self, batch: &Batch, number: u64, pass: Pass, further: Pass) -> Result<(), SessionError> {
+        (self.score, self.unread) = (Score::default(), None);
+        for first in self.firsts(batch) {
+            let real = self.feed(batch, first, number)?;
+            self.backend.run(if first == 0 { pass } else { further })?;
+            self.read_score()?;
+            self.scores().into_iter().try_for_each(|slot| self.backend.fetch(slot))?;
+            self.unread = Some(real);
+        }
+        Ok(())
+    }
+
+    /// The numbers of the first images of the batches in which a minibatch is computed.
+    fn firsts(&self, batch: &Batch) -> impl Iterator<Item = usize> + use<> {
+        (0..batch.count.max(1)).step_by(self.lowered.images)
+    }
+
+    fn scores(&self) -> [Slot; 3] {
+        [self.lowered.loss, self.lowered.top1, self.lowered.top5]
+    }
+
+    /// Adds what the last batch scored, where that was not done yet.
+    fn read_score(&mut self) -> Result<(), SessionError> {
+        let Some(images) = self.unread.take() else { return Ok(()) };
+        let mut sums = [0.0; 3];
+        for (sum, slot) in sums.iter_mut().zip(self.scores()) {
+            *sum = self.backend.take(slot)?[..images].iter().map(|&v| f64::from(v)).sum();
+        }
+        let [loss, top1, top5] = sums;
+        self.score.add(Score { images, loss, top1, top5 });
+        Ok(())
     }
 
     /// Sets learning rates; written to the device only when they change.
@@ -268,51 +324,54 @@ impl Session {
         Ok(())
     }
 
-    /// Forward with dropout masks and backward on the batch that was fed.
+    /// Forward with dropout masks and backward on a minibatch, for step `number`: the gradients of its mean loss.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn gradients(&mut self) -> Result<(), SessionError> {
-        Ok(self.backend.run(Pass::Gradients)?)
+    /// When a device fails.
+    pub fn gradients(&mut self, batch: &Batch, number: u64) -> Result<(), SessionError> {
+        self.run(batch, number, Pass::Gradients, Pass::Accumulate)
     }
 
     /// SGD from the gradients. After a loss that was not finite it changes nothing.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When a device fails.
     pub fn update(&mut self) -> Result<(), SessionError> {
         Ok(self.backend.run(Pass::Update)?)
     }
 
-    /// Forward without dropout masks on the batch that was fed.
+    /// Forward without dropout masks on a batch of any size.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn evaluate(&mut self) -> Result<(), SessionError> {
-        Ok(self.backend.run(Pass::Evaluate)?)
+    /// When a device fails.
+    pub fn evaluate(&mut self, batch: &Batch) -> Result<(), SessionError> {
+        self.run(batch, 0, Pass::Evaluate, Pass::Evaluate)
     }
 
-    /// What the last pass scored on the batch that was fed.
+    /// What the last [`Session::gradients`] or [`Session::evaluate`] scored.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When a device fails.
     pub fn score(&mut self) -> Result<Score, SessionError> {
-        let mut sum = |slot| -> Result<f64, SessionError> {
-            let values = self.backend.read(slot)?;
-            Ok(values[..self.real_images].iter().map(|&v| f64::from(v)).sum())
-        };
-        let Lowered { loss, top1, top5, .. } = self.lowered;
-        Ok(Score { images: self.real_images, loss: sum(loss)?, top1: sum(top1)?, top5: sum(top5)? })
+        self.read_score()?;
+        Ok(self.score)
     }
 
-    /// Class probabilities of each image of the last pass.
+    /// Class probabilities of each image of a batch of any size.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn probabilities(&mut self) -> Result<Vec<Vec<f32>>, SessionError> {
-        let values = self.backend.read(self.lowered.probabilities)?;
-        let images = self.lowered.images;
-        Ok((0..self.real_images).map(|n| values[n..].iter().step_by(images).copied().collect()).collect())
+    /// When a device fails.
+    pub fn probabilities(&mut self, batch: &Batch) -> Result<Vec<Vec<f32>>, SessionError> {
+        let mut all = Vec::with_capacity(batch.count);
+        for first in self.firsts(batch) {
+            let real = self.feed(batch, first, 0)?;
+            self.backend.run(Pass::Evaluate)?;
+            let values = self.backend.read(self.lowered.probabilities)?;
+            all.extend(
+                (0..real).map(|n| values[n..].iter().step_by(self.lowered.images).copied().collect::<Vec<f32>>()),
+            );
+        }
+        Ok(all)
     }
 
     /// The first step since weights were set whose loss was not finite. Weights are as they were before it.
@@ -330,19 +389,26 @@ impl Session {
         Ok(self.backend.write(slot, Data::F32(&[0.0; health::COUNT]))?)
     }
 
-    /// Runs the batch that was fed once more, command by command, and names the first slot that is not finite:
-    /// weights that already were not, or the map where it began.
+    /// Names the first slot that is not finite: weights that already are not, or the map where it begins when `batch`
+    /// is run once more, command by command.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn diagnose(&mut self) -> Result<Option<String>, SessionError> {
+    /// When a device fails.
+    pub fn diagnose(&mut self, batch: Option<&Batch>, number: u64) -> Result<Option<String>, SessionError> {
         for trained in &self.lowered.trained {
             if self.backend.read(trained.value)?.iter().any(|v| !v.is_finite()) {
                 return Ok(Some(trained.name.clone()));
             }
         }
-        let first = self.backend.trace(Pass::Gradients, |values| values.iter().any(|v| !v.is_finite()))?;
-        Ok(first.map(|slot| self.lowered.program.slot(slot).name.clone()))
+        let Some(batch) = batch else { return Ok(None) };
+        for first in self.firsts(batch) {
+            self.feed(batch, first, number)?;
+            let found = self.backend.trace(Pass::Gradients, |values| values.iter().any(|v| !v.is_finite()))?;
+            if let Some(slot) = found {
+                return Ok(Some(self.lowered.program.slot(slot).name.clone()));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -2,7 +2,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::open_devices;
+use super::options::{DEVICES, open_devices};
 use super::output::{json, line, table, tolerance};
 use super::progress::bars;
 use crate::backend::Engine;
@@ -11,8 +11,7 @@ use crate::parity::{self, Report, Verdict};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Number or part of the name of an adapter (see `alexnet devices`), or cpu [default: the best adapter]
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICES", help = DEVICES)]
     devices: Option<String>,
     /// Print JSON
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::options::open_evaluator;
+use super::options::{DEVICES, open_evaluator};
 use super::output::{json, line};
 
 /// Images in a batch: few, since people classify few.
@@ -20,8 +20,7 @@ pub(super) struct Classify {
     /// Images, JPEG or PNG
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// `cpu`, the number of an adapter, or part of its name; the best adapter where absent
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICES", help = DEVICES)]
     devices: Option<String>,
     /// Print JSON
     #[arg(long)]

@@ -2,18 +2,21 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{built_in, open_net};
+use super::options::{Placed, built_in, open_net};
 use super::output::{bytes, json, line, table, thousands};
-use crate::capacity::MOST_IMAGES;
-use crate::describe::{Description, LayerInfo};
+use crate::backend::Footprint;
+use crate::describe::{Description, LayerInfo, TrainingPlan};
+use crate::layout::{MOST_IMAGES, Request};
 
 #[derive(Debug, Args)]
 pub(super) struct Describe {
     #[arg(help = format!("A model file, or a built-in network: {}", built_in()))]
     model: String,
-    /// Images in a batch, for the memory [default: the model's training batch]
+    /// Images in a minibatch, for the memory [default: the model's training batch]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
     batch: Option<u32>,
+    #[command(flatten)]
+    placed: Placed,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -30,7 +33,11 @@ impl Describe {
     pub(super) fn run(self) -> Result<()> {
         let net = open_net(&self.model)?;
         let batch = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
-        let description = Description::new(&net, batch);
+        let limits = match &self.placed.devices {
+            Some(_) => self.placed.open()?.limits(net.model.towers),
+            None => Vec::new(),
+        };
+        let description = Description::new(&net, &self.placed.request(Request::training(batch)), &limits)?;
         if self.json { json(&Named { model: self.model, description }) } else { print(&self.model, &description) }
     }
 }
@@ -58,16 +65,46 @@ fn print(model: &str, it: &Description) -> Result<()> {
     line(format_args!("neurons        {}", thousands(it.neurons)))?;
     line(format_args!("multiply-adds  {} an image, forward", thousands(it.multiply_adds)))?;
     line(format_args!("training       {} floating-point operations an image", thousands(it.training_flops)))?;
-    let memory = &it.memory;
-    line(format_args!("memory         {} to train with batches of {}:", bytes(memory.total), memory.batch))?;
-    let parts = [
-        ("weights", memory.weights),
-        ("momentum", memory.momentum),
-        ("gradients", memory.gradients),
-        ("maps", memory.maps),
-        ("input, output", memory.input_output),
-    ];
-    parts.into_iter().try_for_each(|(name, size)| line(format_args!("  {name:<14}{:>10}", bytes(size))))
+    print_plan(&it.plan)
+}
+
+fn print_plan(plan: &TrainingPlan) -> Result<()> {
+    let TrainingPlan { minibatch, micro_batch, .. } = *plan;
+    let at_once = if micro_batch < minibatch { format!(", {micro_batch} images at once") } else { String::new() };
+    line(format_args!("memory         {} to train with batches of {minibatch}{at_once}\n", bytes(plan.total)))?;
+    let mut header = vec![""];
+    header.extend(plan.devices.iter().map(|share| share.towers.as_str()));
+    let columns: Vec<usize> = (1..header.len()).collect();
+    let mut rows = table(&header, &columns);
+    let mut row = |name: &str, part: fn(&Footprint) -> u64| {
+        let sizes = plan.devices.iter().map(|share| bytes(part(&share.footprint)));
+        rows.add_row(std::iter::once(name.to_owned()).chain(sizes));
+    };
+    row("weights", |it| it.weights);
+    row("momentum", |it| it.momentum);
+    row("gradients", |it| it.gradients);
+    row("maps", |it| it.maps);
+    row("input, output", |it| it.input_output);
+    row("staging", |it| it.staging);
+    row("total", |it| it.total);
+    line(format_args!("{}\n", rows.trim_fmt()))?;
+    for share in &plan.devices {
+        let memory = share.memory.map_or(String::new(), |all| format!(", which has {}", bytes(all)));
+        line(format_args!("tower {:<8} {}{memory}", share.towers, share.device))?;
+    }
+    if let Some(most) = plan.largest_micro_batch {
+        line(format_args!("fits           up to {} images at once", thousands(most as u64)))?;
+    }
+    if plan.crossings.is_empty() {
+        return Ok(());
+    }
+    let mut rows = table(&["crosses, bytes a batch", "forward", "backward", "update"], &[1, 2, 3]);
+    for crossing in &plan.crossings {
+        let way = format!("{} → {}", crossing.from, crossing.to);
+        let sizes = [crossing.forward, crossing.backward, crossing.update].map(thousands);
+        rows.add_row(std::iter::once(way).chain(sizes));
+    }
+    line(format_args!("\n{}", rows.trim_fmt()))
 }
 
 fn row(layer: &LayerInfo) -> Vec<String> {

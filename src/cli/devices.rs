@@ -6,7 +6,7 @@ use super::options::{INSTALL, open_net};
 use super::output::{bytes, json, line, thousands};
 use crate::backend::cpu;
 use crate::backend::gpu::summary::{Lanes, Summary, summaries};
-use crate::capacity::{Capacity, largest_batch};
+use crate::layout::{Capacity, Request};
 
 /// The network whose largest batch is listed.
 const MODEL: &str = "alexnet";
@@ -29,7 +29,7 @@ struct Adapter {
     number: usize,
     #[serde(flatten)]
     summary: Summary,
-    /// The largest batch of `alexnet` that its binding limit allows, and the bytes it takes.
+    /// The most images of `alexnet` that can be trained with at once, and the bytes they take.
     alexnet: Option<Capacity>,
 }
 
@@ -37,7 +37,8 @@ impl Devices {
     pub(super) fn run(self) -> Result<()> {
         let net = open_net(MODEL)?;
         let adapter = |(number, summary): (usize, Summary)| {
-            let alexnet = largest_batch(&net, summary.limits.binding);
+            let request = Request::training(net.model.train.batch);
+            let alexnet = Capacity::new(&net, &request, &[summary.bounds()]);
             Adapter { number, summary, alexnet }
         };
         let adapters = summaries().into_iter().enumerate().map(adapter).collect();
@@ -55,16 +56,23 @@ fn print(listing: &Listing) -> Result<()> {
         let row = |name: &str, value: String| line(format_args!("   {name:<11}{value}"));
         row("type", summary.kind.into())?;
         row("driver", format!("{}, {} {}", summary.backend, summary.driver, summary.version))?;
+        let bus = summary.ids.pci_bus.as_ref().map(|id| format!("PCI bus {id}"));
+        let model = summary.ids.vendor_device.as_ref().map(|id| format!("vendor:device {id}"));
+        let ids: Vec<_> = [bus, model].into_iter().flatten().collect();
+        if !ids.is_empty() {
+            row("ids", ids.join(", "))?;
+        }
         let limits = &summary.limits;
         let (binding, buffer) = (limits.max_storage_buffer_binding_size, limits.max_buffer_size);
-        row("memory", format!("{} in one binding, {} in one buffer", bytes(binding), bytes(buffer)))?;
+        let whole = summary.memory.as_ref().map_or(String::new(), |it| format!("{} of memory, ", bytes(it.bytes)));
+        row("memory", format!("{whole}{} in one binding, {} in one buffer", bytes(binding), bytes(buffer)))?;
         let shared = bytes(limits.max_compute_workgroup_storage_size.into());
         let invocations = thousands(limits.max_compute_invocations_per_workgroup.into());
         let along = thousands(limits.max_compute_workgroups_per_dimension.into());
         row("workgroup", format!("{invocations} invocations, {shared}; {along} workgroups along one dimension"))?;
         row("features", features(summary))?;
-        let fits = alexnet.map_or("not even the smallest batch fits one binding".into(), |it| {
-            format!("batches up to {} by binding limit, which take {}", thousands(it.batch as u64), bytes(it.bytes))
+        let fits = alexnet.map_or("not even the fewest images fit".into(), |it| {
+            format!("trains with up to {} images at once, which take {}", thousands(it.images as u64), bytes(it.bytes))
         });
         row(MODEL, fits)?;
     }

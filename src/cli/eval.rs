@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::options::open_evaluator;
+use super::options::{DEVICES, open_evaluator};
 use super::output::{json, line};
 
 /// Arguments of `eval`.
@@ -17,8 +17,7 @@ pub(super) struct Eval {
     /// Data whose validation images are scored; the bundled sample where absent
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// `cpu`, the number of an adapter, or part of its name; the best adapter where absent
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICES", help = DEVICES)]
     devices: Option<String>,
     /// Images in a batch
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, arguments to configurations, no logic.
 
+mod bench;
 mod check;
 mod classify;
 mod describe;
@@ -36,6 +37,8 @@ enum Command {
     Describe(describe::Describe),
     /// List the kernels
     Kernels(kernels::Kernels),
+    /// Measure a training step and its parts, or the exchange between devices
+    Bench(bench::Bench),
     /// Compare every kernel with its CPU twin on an adapter: is this driver to be trusted?
     Check(check::Check),
 }
@@ -53,6 +56,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Devices(command) => command.run(),
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Check(command) => command.run(),
     };
     result.or_else(|error| if output::ended_by_reader(&error) { Ok(()) } else { Err(error) })

@@ -4,16 +4,23 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
 
 use crate::backend::{Engine, Placement};
 use crate::checkpoint::Checkpoint;
 use crate::eval::Evaluator;
+use crate::layout::{Layout, MOST_IMAGES, Request};
 use crate::net::model::BUILT_IN;
-use crate::net::{Model, Net};
+use crate::net::{Exchange, Model, Net};
 
 /// How to get an adapter where there is none.
 pub(super) const INSTALL: &str =
     "run ./setup, or on Debian `apt-get install mesa-vulkan-drivers`, for a software Vulkan driver";
+
+/// What `--devices` takes.
+pub(super) const DEVICES: &str = "An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet \
+                                  devices`), or cpu; several with commas between for towers A, B, …; auto: the two \
+                                  best adapters [default: the best adapter]";
 
 /// Opens what `--devices` names, or the best adapter. A machine without any runs on the CPU engine, and says so.
 ///
@@ -26,6 +33,83 @@ pub(super) fn open_devices(spec: Option<&str>) -> Result<Placement> {
     // A closed stderr is no reason to stop.
     let _ = writeln!(io::stderr(), "no graphics adapter; running on cpu ({INSTALL})");
     Ok(Engine::Cpu.into())
+}
+
+/// Where and how a network is to be trained.
+#[derive(Debug, Args)]
+pub(super) struct Placed {
+    #[arg(long, value_name = "DEVICES", help = DEVICES)]
+    pub(super) devices: Option<String>,
+    /// Images computed at once, whose gradients add up to those of the minibatch [default: as many as fit]
+    #[arg(long, value_name = "IMAGES", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES as u64))]
+    pub(super) micro_batch: Option<usize>,
+    /// Makes outputs of ReLU, normalisation and dropout again in the backward pass instead of keeping them: less memory
+    #[arg(long)]
+    pub(super) recompute: bool,
+    /// How maps travel between devices [default: f32]
+    #[arg(long, value_name = "TYPE")]
+    pub(super) exchange: Option<Wire>,
+}
+
+/// A type that maps travel in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Wire {
+    /// As they are
+    F32,
+    /// As 16-bit floats: half the bytes, lossy
+    F16,
+}
+
+impl From<Wire> for Exchange {
+    fn from(wire: Wire) -> Self {
+        match wire {
+            Wire::F32 => Self::F32,
+            Wire::F16 => Self::F16,
+        }
+    }
+}
+
+impl Placed {
+    /// Opens the devices.
+    ///
+    /// # Errors
+    /// As [`open_devices`].
+    pub(super) fn open(&self) -> Result<Placement> {
+        open_devices(self.devices.as_deref())
+    }
+
+    /// What is not said here is as in `request`.
+    pub(super) fn request(&self, request: Request) -> Request {
+        Request {
+            micro_batch: self.micro_batch.or(request.micro_batch),
+            recompute: self.recompute || request.recompute,
+            exchange: self.exchange.map_or(request.exchange, Exchange::from),
+            ..request
+        }
+    }
+}
+
+/// Opens devices as [`open_devices`] does and lays `net` out on them. Where none were named and it does not fit the best
+/// adapter, it goes to the two best.
+///
+/// # Errors
+/// When it does not fit, or a device does not open.
+pub(super) fn place(net: &Net, request: &Request, spec: Option<&str>) -> Result<(Placement, Layout)> {
+    let devices = open_devices(spec)?;
+    let refused = match Layout::new(net, request, &devices.limits(net.model.towers)) {
+        Ok(layout) => return Ok((devices, layout)),
+        Err(refused) => refused,
+    };
+    if spec.is_none() {
+        let two = Placement::open(Some("auto"))?.filter(|two| two.engines().len() > 1 && net.model.towers > 1);
+        let laid_out =
+            two.map(|two| Layout::new(net, request, &two.limits(net.model.towers)).map(|layout| (two, layout)));
+        if let Some(Ok(placed)) = laid_out {
+            let _ = writeln!(io::stderr(), "{refused}: running on the two best adapters");
+            return Ok(placed);
+        }
+    }
+    Err(refused.into())
 }
 
 /// The checkpoint that `path` stands for, ready to evaluate batches of `batch` images, and its number of steps.

@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::open_devices;
-use super::output::say;
+use super::options::{Placed, place};
+use super::output::{bytes, say};
 use super::progress::bars;
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, mean_image};
+use crate::layout::{Layout, Request, Share};
 use crate::net::{Model, Net};
 use crate::session::Session;
 use crate::train::{Config, Metric, Observer, Outcome, RunFolder, Trainer, free_folder};
@@ -28,9 +29,8 @@ pub(super) struct Train {
     /// A CIFAR-10 binary folder or a folder with train/CLASS/* and val/CLASS/*; the bundled sample where absent
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
-    /// `cpu`, the number of an adapter, or part of its name; the best adapter where absent
-    #[arg(long, value_name = "DEVICE")]
-    devices: Option<String>,
+    #[command(flatten)]
+    placed: Placed,
     /// Images in a minibatch
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=65_536))]
     batch: Option<usize>,
@@ -61,11 +61,12 @@ impl Train {
             None => (self.config()?, None),
         };
         self.limits(&mut config)?;
-        let devices = open_devices(config.devices.as_deref())?;
         let dataset = Dataset::open(config.data.as_deref().map(Path::new), config.network.input.stored())?;
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone()).with_context(|| format!("model {}", config.model))?;
-        let session = Session::new(net, config.batch(), true, &devices, config.seed)?;
+        let (devices, layout) = place(&net, &config.request(), config.devices.as_deref())?;
+        let plan = plan(&layout, config.batch());
+        let session = Session::laid_out(net, layout, &devices, config.seed)?;
         let path = self.resume.or(self.out).unwrap_or_else(|| free_folder(&config.model));
         if resumed.is_none() {
             RunFolder::reserve(&path)?;
@@ -77,13 +78,8 @@ impl Train {
             dataset.validation.len(),
             dataset.classes.len()
         ));
-        say(format!(
-            "{}; minibatch {}, {:.0} MiB; run in {}",
-            session.device(),
-            config.batch(),
-            session.allocated() as f64 / f64::from(1 << 20),
-            path.display()
-        ));
+        say(plan);
+        say(format!("run in {}", path.display()));
         let mean = match &resumed {
             Some(_) => vec![0.0; config.network.input.stored().pow(2) * 3],
             None => mean_image(&dataset.train)?.pixels,
@@ -111,12 +107,13 @@ impl Train {
     fn config(&self) -> Result<Config> {
         let model = self.model.clone().unwrap_or_else(|| "mini".into());
         let network = Model::open(&model)?;
-        let (data, devices) = (self.data.clone(), self.devices.clone());
-        Ok(Config { model, data, devices, steps: None, seed: self.seed.unwrap_or(0), network })
+        Ok(Config { data: self.data.clone(), ..Config::new(&model, network, self.seed.unwrap_or(0)) })
     }
 
     /// What the command line says over the model file, and over a run that is resumed.
     fn limits(&self, config: &mut Config) -> Result<()> {
+        let Request { micro_batch, recompute, exchange, .. } = self.placed.request(config.request());
+        (config.micro_batch, config.recompute, config.exchange) = (micro_batch, recompute, exchange);
         let train = &mut config.network.train;
         if let Some(rate) = self.lr {
             train.bias_rate = train.bias_rate.map(|bias| bias * rate / train.rate);
@@ -126,7 +123,7 @@ impl Train {
         train.epochs = self.epochs.unwrap_or(train.epochs);
         // Of a run that is resumed with more epochs, the steps it was given before are no end.
         config.steps = self.steps.or(config.steps.filter(|_| self.epochs.is_none()));
-        config.devices = self.devices.clone().or(config.devices.take());
+        config.devices = self.placed.devices.clone().or(config.devices.take());
         if let Some(steps) = config.steps.filter(|_| self.epochs.is_none()) {
             // Steps alone decide when a run ends that was given steps.
             train.epochs = train.epochs.max(usize::try_from(steps).unwrap_or(usize::MAX));
@@ -141,6 +138,19 @@ impl Train {
         }
         Ok(())
     }
+}
+
+/// Where a network runs, and what it takes there.
+fn plan(layout: &Layout, minibatch: usize) -> String {
+    let share = |share: &Share| {
+        let tower = if layout.shares.len() > 1 { format!("tower {}: ", share.towers) } else { String::new() };
+        format!("{tower}{}, {}", share.device, bytes(share.footprint.total))
+    };
+    let devices: Vec<_> = layout.shares.iter().map(share).collect();
+    let images = layout.lowered.images;
+    let at_once =
+        if layout.micro_batches > 1 { format!(" in {} of {images}", layout.micro_batches) } else { String::new() };
+    format!("{}; minibatch {minibatch}{at_once}; {} in all", devices.join("; "), bytes(layout.total()))
 }
 
 /// What is to be said of a run that ended.

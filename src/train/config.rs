@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::net::Model;
+use crate::layout::Request;
+use crate::net::{Exchange, Model};
 use crate::session::Rates;
 
 /// A resolved run, as `config.toml` in the run folder has it.
@@ -16,6 +17,15 @@ pub struct Config {
     /// What `--devices` said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<String>,
+    /// Images computed at once; as many as fit where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Whether cheap outputs are made again in the backward pass instead of kept.
+    #[serde(default)]
+    pub recompute: bool,
+    /// How maps travel between devices.
+    #[serde(default)]
+    pub exchange: Exchange,
     /// Ends the run before the epochs of the network's defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
@@ -26,10 +36,33 @@ pub struct Config {
 }
 
 impl Config {
+    /// A run of `network`, which is called `model`, on the bundled sample and the best adapter.
+    #[must_use]
+    pub fn new(model: &str, network: Model, seed: u64) -> Self {
+        Self {
+            model: model.into(),
+            data: None,
+            devices: None,
+            micro_batch: None,
+            recompute: false,
+            exchange: Exchange::default(),
+            steps: None,
+            seed,
+            network,
+        }
+    }
+
     /// Images in a minibatch.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.network.train.batch
+    }
+
+    /// What it wants of its devices.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        let Self { micro_batch, recompute, exchange, .. } = *self;
+        Request { micro_batch, recompute, exchange, ..Request::training(self.batch()) }
     }
 
     /// Rates after `epoch` finished epochs and `step` finished steps.
@@ -56,7 +89,7 @@ mod tests {
     fn rates_drop_after_the_epochs_and_steps_named() {
         let mut network = Model::open("cifar-quick").unwrap();
         network.train.drops.steps = vec![5000];
-        let config = Config { model: "cifar-quick".into(), data: None, devices: None, steps: None, seed: 0, network };
+        let config = Config::new("cifar-quick", network, 0);
         let at = |epoch, step| config.rates(epoch, step);
         assert_eq!(at(0, 0), Rates { weights: 0.001, biases: 0.002, momentum: 0.9 });
         assert_eq!(at(8, 4999), at(0, 0));
@@ -74,12 +107,11 @@ mod tests {
         for (name, _) in crate::net::model::BUILT_IN {
             let network = Model::open(name).unwrap();
             let config = Config {
-                model: (*name).into(),
                 data: Some("somewhere".into()),
-                devices: None,
                 steps: Some(3),
-                seed: 1,
-                network,
+                micro_batch: Some(8),
+                exchange: Exchange::F16,
+                ..Config::new(name, network, 1)
             };
             let text = toml::to_string(&config).unwrap();
             assert_eq!(toml::from_str::<Config>(&text).unwrap(), config, "{text}");

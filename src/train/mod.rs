@@ -14,7 +14,7 @@ use thiserror::Error;
 pub use self::config::Config;
 pub use self::run::{Metric, RunFolder, free_folder};
 use crate::checkpoint::{Checkpoint, CheckpointError, MEAN, State};
-use crate::data::{self, DataError, Dataset, Loader, Plan, Split, Views};
+use crate::data::{self, Batch, DataError, Dataset, Loader, Plan, Split, Views};
 use crate::session::{Score, Session, SessionError};
 use crate::tensor::Tensor;
 
@@ -39,12 +39,14 @@ pub enum TrainError {
         reason: String,
     },
     /// The network or its device, in the midst of training.
-    #[error("after step {step}: {error}")]
+    #[error("after step {step}: {error}; {advice}")]
     Stopped {
         /// Finished steps.
         step: u64,
         /// What happened.
         error: Box<SessionError>,
+        /// What to try if it happens again.
+        advice: String,
     },
     /// The loss is NaN or infinite.
     #[error("the loss is not finite {when}; it began in {place}; {kept}. Try a smaller --lr")]
@@ -59,12 +61,20 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Says after how many steps a device failed.
-    fn after(self, step: u64) -> Self {
+    /// Says after how many steps a device failed that computed `images` at once.
+    fn after(self, step: u64, images: usize) -> Self {
         match self {
-            Self::Session(error) => Self::Stopped { step, error: Box::new(error) },
+            Self::Session(error) => Self::Stopped { step, error: Box::new(error), advice: advice(images) },
             other => other,
         }
+    }
+}
+
+/// What takes less memory, and less time at a stretch, than `images` at once.
+fn advice(images: usize) -> String {
+    match images / 2 / 8 * 8 {
+        0 => "if it happens again, try other --devices".into(),
+        fewer => format!("if it happens again, try --micro-batch {fewer}: the same steps with less memory"),
     }
 }
 
@@ -145,7 +155,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the loss is not finite, or data, device or disk fail.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-        let validation = self.epochs(observer).map_err(|error| error.after(self.state.step))?;
+        let validation = self.epochs(observer).map_err(|error| error.after(self.state.step, self.session.images()))?;
         let (steps, interrupted) = (self.state.step, self.stop.load(Ordering::Relaxed));
         Ok(Outcome { validation, steps, interrupted, skipped: self.skipped })
     }
@@ -197,13 +207,12 @@ impl<'a> Trainer<'a> {
                 return Err(no_image(&batch.skipped).into());
             }
             self.session.set_rates(self.config.rates(epoch, self.state.step))?;
-            self.session.feed(&batch, self.state.step)?;
-            self.session.gradients()?;
+            self.session.gradients(&batch, self.state.step)?;
             self.session.update()?;
             let score = self.session.score()?;
             if !score.loss.is_finite() {
                 let step = 1 + self.session.trouble()?.unwrap_or(self.state.step);
-                return Err(self.diverged(format!("at step {step}"))?);
+                return Err(self.diverged(format!("at step {step}"), Some(&batch))?);
             }
             seen += batch.count;
             self.state.step += 1;
@@ -228,7 +237,7 @@ impl<'a> Trainer<'a> {
         let (score, skipped) = score(&mut self.session, loader)?;
         self.note_skipped(&skipped);
         if !score.loss.is_finite() {
-            return Err(self.diverged(format!("in the validation after step {}", self.state.step))?);
+            return Err(self.diverged(format!("in the validation after step {}", self.state.step), None)?);
         }
         let mut metric = self.metric("validation", score, score.images as f64 / begin.elapsed().as_secs_f64());
         if self.state.position == 0 {
@@ -267,8 +276,9 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn diverged(&mut self, when: String) -> Result<TrainError, TrainError> {
-        let place = self.session.diagnose()?.unwrap_or_else(|| "the loss itself".into());
+    /// Where it began: in the weights, or on the way from the images of `batch` to the loss.
+    fn diverged(&mut self, when: String, batch: Option<&Batch>) -> Result<TrainError, TrainError> {
+        let place = self.session.diagnose(batch, self.state.step)?.unwrap_or_else(|| "the loss itself".into());
         let last = self.folder.checkpoint("last");
         let kept = if last.is_file() {
             format!("the last good checkpoint is kept in {}", last.display())
@@ -282,7 +292,7 @@ impl<'a> Trainer<'a> {
         let mut tensors: BTreeMap<String, Tensor> = self.session.tensors()?;
         if !tensors.values().flat_map(Tensor::values).all(|value| value.is_finite()) {
             // The update of the last step overflowed; its loss did not show it yet.
-            return Err(self.diverged(format!("after step {}", self.state.step))?);
+            return Err(self.diverged(format!("after step {}", self.state.step), None)?);
         }
         let stored = self.config.network.input.stored();
         tensors.insert(MEAN.into(), Tensor::new([stored, stored, 3], self.mean.clone()));
@@ -300,8 +310,7 @@ pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String
     for batch in loader {
         skipped.extend(batch.skipped.iter().cloned());
         if batch.count > 0 {
-            session.feed(&batch, 0)?;
-            session.evaluate()?;
+            session.evaluate(&batch)?;
             total.add(session.score()?);
         }
     }

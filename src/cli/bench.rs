@@ -1,0 +1,113 @@
+//! `alexnet bench`.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use super::options::{Placed, built_in, open_net, place};
+use super::output::{json, line, table, thousands};
+use crate::bench::{self, ExchangeTimes, StepTimes, Way};
+use crate::layout::{MOST_IMAGES, Request};
+use crate::session::Session;
+
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// A training step with its parts: compute on each device, waiting for the other, the rest
+    Step(Measured),
+    /// What crosses between devices for one batch: bytes counted on the way, and speed
+    Exchange(Measured),
+}
+
+#[derive(Debug, Args)]
+struct Measured {
+    #[arg(long, default_value = "alexnet", help = format!("A model file, or a built-in network: {}", built_in()))]
+    model: String,
+    /// Images in a minibatch [default: the model's training batch]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
+    batch: Option<u32>,
+    #[command(flatten)]
+    placed: Placed,
+    /// Times to measure, of which the median is shown
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    repeats: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Bench {
+    pub(super) fn run(self) -> Result<()> {
+        match self.what {
+            What::Step(measured) => {
+                let (mut session, images) = measured.session()?;
+                let times = bench::step(&mut session, images, measured.repeats as usize)?;
+                if measured.json { json(&times) } else { print_step(&times) }
+            }
+            What::Exchange(measured) => {
+                let (mut session, _) = measured.session()?;
+                let times = bench::exchange(&mut session, measured.repeats as usize)?;
+                if measured.json { json(&times) } else { print_exchange(&times) }
+            }
+        }
+    }
+}
+
+impl Measured {
+    fn session(&self) -> Result<(Session, usize)> {
+        let net = open_net(&self.model)?;
+        let images = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
+        let request = self.placed.request(Request::training(images));
+        let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;
+        Ok((Session::laid_out(net, layout, &devices, 0)?, images))
+    }
+}
+
+fn print_step(it: &StepTimes) -> Result<()> {
+    let (images, rate) = (it.images, it.images_per_second);
+    line(format_args!("a step of {images} images: {} ms, {rate:.1} images/s; median of {}\n", ms(it.step), it.steps))?;
+    let mut rows = table(&["tower", "device", "compute", "waiting", "other", "waits"], &[2, 3, 4, 5]);
+    for device in &it.devices {
+        let times = match device.parts {
+            Some(parts) => {
+                let share = format!("{:.1} %", 100.0 * parts.waiting / it.step);
+                [ms(parts.compute), ms(parts.waiting), ms(parts.other), share]
+            }
+            None => ["no clock".into(), String::new(), String::new(), String::new()],
+        };
+        rows.add_row([device.towers.clone(), device.device.clone()].into_iter().chain(times));
+    }
+    line(rows.trim_fmt())?;
+    print_ways(&it.ways)
+}
+
+fn print_exchange(it: &ExchangeTimes) -> Result<()> {
+    line(format_args!("a batch of {} images", it.images))?;
+    for pass in &it.passes {
+        let speed = pass.bytes_per_second / 1e6;
+        line(format_args!("\n{}: {} ms, {speed:.0} MB/s", pass.pass, ms(pass.seconds)))?;
+        print_ways(&pass.ways)?;
+    }
+    Ok(())
+}
+
+fn print_ways(ways: &[Way]) -> Result<()> {
+    if ways.is_empty() {
+        return line("\nnothing crosses: all towers lie on one device");
+    }
+    let mut rows = table(&["way", "bytes", "exchanges", "host, ms"], &[1, 2, 3]);
+    for way in ways {
+        let name = format!("{} → {}", way.from, way.to);
+        rows.add_row([name, thousands(way.bytes), thousands(way.exchanges), ms(way.host)]);
+    }
+    line(format_args!("\n{}", rows.trim_fmt()))
+}
+
+/// Seconds as milliseconds.
+fn ms(seconds: f64) -> String {
+    format!("{:.1}", 1e3 * seconds)
+}

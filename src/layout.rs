@@ -1,0 +1,406 @@
+//! How a network lies on devices: how many images at once, what each device holds, what crosses between them. Asked of
+//! plans alone, before anything is allocated.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+
+use crate::backend::plan::Plan;
+use crate::backend::schedule::Schedule;
+use crate::backend::{BackendError, Footprint, Limits, towers};
+use crate::net::{Exchange, Lowered, Net, Setup, lower};
+use crate::program::{Pass, Program};
+
+/// Most images in a batch: far more than a minibatch of SGD is of use with.
+pub const MOST_IMAGES: usize = 1 << 16;
+
+/// WGSL wants whole groups of images.
+const GROUP: usize = 8;
+
+/// What a network is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Images between two updates, or to be evaluated together.
+    pub minibatch: usize,
+    /// Images computed at once; as many as fit where absent.
+    pub micro_batch: Option<usize>,
+    /// Whether it is trained.
+    pub training: bool,
+    /// Whether cheap outputs are made again in the backward pass instead of kept.
+    pub recompute: bool,
+    /// How maps travel between devices.
+    pub exchange: Exchange,
+}
+
+impl Request {
+    /// To be trained with minibatches of `images`.
+    #[must_use]
+    pub const fn training(images: usize) -> Self {
+        Self { minibatch: images, micro_batch: None, training: true, recompute: false, exchange: Exchange::F32 }
+    }
+
+    /// To be evaluated with batches of `images`.
+    #[must_use]
+    pub const fn evaluation(images: usize) -> Self {
+        Self { training: false, ..Self::training(images) }
+    }
+
+    fn setup(&self, images: usize) -> Setup {
+        let Self { minibatch, training, recompute, exchange, .. } = *self;
+        Setup { images, minibatch, training, recompute, exchange }
+    }
+}
+
+/// A network on its devices.
+pub struct Layout {
+    /// The network as a program, no binding of which is larger than any of the devices allows.
+    pub lowered: Lowered,
+    /// Batches that a minibatch is computed in.
+    pub micro_batches: usize,
+    /// What every device holds.
+    pub shares: Vec<Share>,
+    /// What crosses between devices for one batch.
+    pub crossings: Vec<Crossing>,
+}
+
+/// What one device holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Share {
+    /// Letters of its towers, with commas between.
+    pub towers: String,
+    /// The device.
+    pub device: String,
+    /// Bytes of the plan.
+    #[serde(flatten)]
+    pub footprint: Footprint,
+    /// Bytes of the device's memory, where it tells; devices of one adapter share it.
+    pub memory: Option<u64>,
+}
+
+/// Bytes that one batch sends from one device to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Crossing {
+    /// Letters of the towers there.
+    pub from: String,
+    /// And here.
+    pub to: String,
+    /// Maps.
+    pub forward: u64,
+    /// Gradients of maps.
+    pub backward: u64,
+    /// For the update of a minibatch.
+    pub update: u64,
+}
+
+impl Layout {
+    /// Lays `net` out on devices with these `limits`, one for each device that runs a part of it. Where not all of a
+    /// minibatch fits, it is computed in several batches of about equal size.
+    ///
+    /// # Errors
+    /// When it does not fit, however few images are computed at once; or as many as were asked for do not.
+    pub fn new(net: &Net, request: &Request, limits: &[Limits]) -> Result<Self, BackendError> {
+        let wanted = request.micro_batch.unwrap_or(request.minibatch).min(request.minibatch);
+        let refused = match Self::with_images(net, request, wanted, limits) {
+            Ok(layout) => return Ok(layout),
+            Err(refused) => refused,
+        };
+        let fits = |groups| Self::with_images(net, request, groups * GROUP, limits).is_ok();
+        let most = largest(wanted.div_ceil(GROUP), fits).map(|groups| groups * GROUP);
+        match most {
+            Some(most) if request.micro_batch.is_none() => {
+                let batches = request.minibatch.div_ceil(most);
+                let images = request.minibatch.div_ceil(batches).next_multiple_of(GROUP);
+                Self::with_images(net, request, images, limits)
+            }
+            Some(most) => Err(refused.mended(&format!("--micro-batch {most} fits"))),
+            // What stands in the way with the fewest images says more.
+            None => Err(Self::with_images(net, request, GROUP, limits).err().unwrap_or(refused)),
+        }
+    }
+
+    fn with_images(net: &Net, request: &Request, images: usize, limits: &[Limits]) -> Result<Self, BackendError> {
+        let mut lowered = lower(net, &request.setup(images));
+        lowered.program = split(&lowered.program, limits)?;
+        let schedule = Schedule::new(&lowered.program, limits.len());
+        let towers = |index| towers(&lowered.program, limits.len(), index);
+        let mut shares = Vec::with_capacity(limits.len());
+        for (index, limits) in limits.iter().enumerate() {
+            let plan = Plan::new(&schedule.part(index), limits.buffer);
+            buffers_fit(&plan, limits)?;
+            shares.push(Share {
+                towers: towers(index),
+                device: limits.device.clone(),
+                footprint: plan.footprint(),
+                memory: limits.memory.as_ref().map(|memory| memory.bytes),
+            });
+        }
+        memory_fits(&shares, limits)?;
+        let (evaluate, train) = (schedule.traffic(Pass::Evaluate), schedule.traffic(Pass::Gradients));
+        let update = schedule.traffic(Pass::Update);
+        let mut pairs: Vec<(usize, usize)> =
+            evaluate.keys().chain(train.keys()).chain(update.keys()).copied().collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        let crossing = |pair: (usize, usize)| {
+            let bytes = |of: &BTreeMap<_, u64>| of.get(&pair).copied().unwrap_or(0);
+            let (forward, update) = (bytes(&evaluate), bytes(&update));
+            // The evaluating pass sends what the training one does on its way forward.
+            let backward = bytes(&train).saturating_sub(forward);
+            Crossing { from: towers(pair.0), to: towers(pair.1), forward, backward, update }
+        };
+        let crossings = pairs.into_iter().map(crossing).collect();
+        let micro_batches = request.minibatch.div_ceil(lowered.images).max(1);
+        Ok(Self { lowered, micro_batches, shares, crossings })
+    }
+
+    /// Bytes on all devices.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.shares.iter().map(|share| share.footprint.total).sum()
+    }
+}
+
+/// Images that fit at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Capacity {
+    /// Images, a multiple of 8.
+    pub images: usize,
+    /// Bytes that this many take on all devices.
+    pub bytes: u64,
+}
+
+impl Capacity {
+    /// The most images that `net` can be computed with at once; `None` when not even the fewest fit.
+    #[must_use]
+    pub fn new(net: &Net, request: &Request, limits: &[Limits]) -> Option<Self> {
+        let with = |groups| Layout::with_images(net, request, groups * GROUP, limits);
+        let layout = with(largest(MOST_IMAGES / GROUP, |groups| with(groups).is_ok())?).ok()?;
+        Some(Self { images: layout.lowered.images, bytes: layout.total() })
+    }
+}
+
+fn split(program: &Program, limits: &[Limits]) -> Result<Program, BackendError> {
+    let Some(least) = limits.iter().min_by_key(|limits| limits.binding) else { return Ok(program.clone()) };
+    program.split(least.binding).map_err(|refused| BackendError::TooLarge {
+        what: program.slot(refused.slot).name.clone(),
+        needed: size(refused.needed),
+        device: least.device.clone(),
+        allowed: format!("{} in one binding (max_storage_buffer_binding_size)", size(least.binding)),
+        fix: FEWER.into(),
+    })
+}
+
+const FEWER: &str = "take a smaller --micro-batch, or a network with more towers";
+
+fn buffers_fit(plan: &Plan, limits: &Limits) -> Result<(), BackendError> {
+    let staging = plan.incoming.buffers.iter().chain(&plan.outgoing.buffers);
+    let largest = plan.buffers.iter().map(|(bytes, _)| bytes).chain(staging).max().copied().unwrap_or(0);
+    if largest <= limits.buffer {
+        return Ok(());
+    }
+    Err(BackendError::TooLarge {
+        what: "the largest buffer".into(),
+        needed: size(largest),
+        device: limits.device.clone(),
+        allowed: format!("{} in one buffer (max_buffer_size)", size(limits.buffer)),
+        fix: FEWER.into(),
+    })
+}
+
+fn memory_fits(shares: &[Share], limits: &[Limits]) -> Result<(), BackendError> {
+    let mut pools: HashMap<&str, u64> = HashMap::new();
+    for (share, limits) in shares.iter().zip(limits) {
+        let Some(memory) = &limits.memory else { continue };
+        let used = pools.entry(&memory.pool).or_default();
+        *used += share.footprint.total;
+        if *used > memory.bytes {
+            let Footprint { weights, momentum, gradients, maps, .. } = share.footprint;
+            let [weights, momentum, gradients, maps] = [weights, momentum, gradients, maps].map(size);
+            return Err(BackendError::TooLarge {
+                what: format!("the plan (weights {weights}, momentum {momentum}, gradients {gradients}, maps {maps})"),
+                needed: size(*used),
+                device: share.device.clone(),
+                allowed: format!("{} of memory", size(memory.bytes)),
+                fix: "take a smaller --micro-batch, --recompute, or more --devices".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn size(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// The largest of 1 ..= `most` that `fits`, which holds up to some number and not beyond: doubling, then bisection.
+fn largest(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+    if !fits(1) {
+        return None;
+    }
+    let (mut good, mut bad) = (1, most + 1);
+    while good * 2 < bad {
+        if fits(good * 2) {
+            good *= 2;
+        } else {
+            bad = good * 2;
+        }
+    }
+    while bad - good > 1 {
+        let middle = good.midpoint(bad);
+        if fits(middle) {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    Some(good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Memory;
+    use crate::net::Model;
+    use crate::program::{Command, Role};
+
+    #[test]
+    fn doubling_and_bisection_find_the_last_that_fits() {
+        for most in [1, 2, 3, 7, 8, 100] {
+            for last in 1..=most {
+                assert_eq!(largest(most, |n| n <= last), Some(last), "{last} of {most}");
+            }
+            assert_eq!(largest(most, |_| false), None);
+        }
+    }
+
+    fn net(model: &str) -> Net {
+        Net::new(Model::open(model).unwrap()).unwrap()
+    }
+
+    /// What lavapipe allows, and some memory.
+    fn limits(pool: &str, mib: u64) -> Limits {
+        let memory = Some(Memory { pool: pool.into(), bytes: mib << 20 });
+        Limits { device: format!("device of {pool}"), binding: 128 << 20, buffer: 2 << 30, memory }
+    }
+
+    #[track_caller]
+    fn refused(request: &Request, limits: &[Limits]) -> String {
+        match Layout::new(&net("alexnet"), request, limits) {
+            Ok(layout) => panic!("it takes {}", layout.total()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// The input, 3·224² floats an image, is the largest map; 128 MiB hold 222 of it, 216 in groups of 8.
+    #[test]
+    fn alexnet_is_bound_by_its_input() {
+        let request = Request::training(512);
+        let most = Capacity::new(&net("alexnet"), &request, &[limits("a", 1 << 20)]).unwrap();
+        assert_eq!(most.images, 216);
+        let layout = Layout::new(&net("alexnet"), &request, &[limits("a", 1 << 20)]).unwrap();
+        assert_eq!((layout.lowered.images, layout.micro_batches), (176, 3));
+        assert!(layout.lowered.program.passes().any(|(pass, _)| pass == Pass::Accumulate));
+        let whole = Layout::new(&net("alexnet"), &Request::training(128), &[limits("a", 1 << 20)]).unwrap();
+        assert_eq!((whole.lowered.images, whole.micro_batches), (128, 1));
+        assert!(whole.lowered.program.passes().all(|(pass, _)| pass != Pass::Accumulate));
+    }
+
+    /// fc6 of the paper's control is 144 MiB.
+    #[test]
+    fn one_tower_runs_in_pieces_where_a_binding_is_too_small() {
+        for (mib, parts) in [(128, 2), (64, 3), (1024, 1)] {
+            let limits = Limits { binding: mib << 20, ..limits("a", 1 << 20) };
+            let layout = Layout::new(&net("alexnet-one-tower"), &Request::training(8), &[limits]).unwrap();
+            let program = &layout.lowered.program;
+            let (slot, bytes) = program.largest_binding().unwrap();
+            assert!(bytes <= mib << 20, "{} of {bytes}", program.slot(slot).name);
+            let runs = |pass| {
+                program.commands(pass).iter().filter_map(|c| {
+                    if let Command::Run { kernel, views, .. } = c { Some((kernel, views)) } else { None }
+                })
+            };
+            for (pass, kernel, times) in [
+                (Pass::Evaluate, "gemm.forward", 1),
+                (Pass::Gradients, "gemm.backward_input", 1),
+                (Pass::Gradients, "gemm.backward_weights", 1),
+                (Pass::Update, "sgd.update", 1),
+            ] {
+                let fc6 = |info: &crate::program::SlotInfo| info.name.starts_with("fc6.weights");
+                let touching =
+                    runs(pass).filter(|(k, views)| k.name == kernel && views.iter().any(|v| fc6(program.slot(v.slot))));
+                let mut end = 0;
+                let mut count = 0;
+                for (_, views) in touching {
+                    let view = views
+                        .iter()
+                        .find(|v| fc6(program.slot(v.slot)) && program.slot(v.slot).role != Role::Momentum)
+                        .unwrap();
+                    assert_eq!((view.start, view.start % 64), (end, 0), "{kernel}: a gap, an overlap or no alignment");
+                    end += view.count;
+                    count += 1;
+                }
+                assert_eq!((count, end), (parts * times, 9216 * 4096), "{kernel}, {mib} MiB");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_limit_and_what_would() {
+        // Weights, momentum and gradients alone are 698 MiB.
+        let message = refused(&Request::training(128), &[limits("a", 600)]);
+        assert!(
+            message.contains("device of a allows 600.0 MiB of memory") && message.contains("momentum"),
+            "{message}"
+        );
+        // The halves of it fit two devices, but not two of one adapter.
+        let (split, one) = ([limits("a", 600), limits("b", 600)], [limits("a", 600), limits("a", 600)]);
+        assert!(Layout::new(&net("alexnet"), &Request::training(8), &split).is_ok());
+        refused(&Request::training(8), &one);
+        // More than fits at once is asked for by hand.
+        let by_hand = Request { micro_batch: Some(512), ..Request::training(512) };
+        let message = refused(&by_hand, &[limits("a", 1 << 20)]);
+        assert!(
+            message.contains("128.0 MiB in one binding") && message.contains("--micro-batch 216 fits"),
+            "{message}"
+        );
+        let small = Limits { buffer: 32 << 20, ..limits("a", 1 << 20) };
+        let message = refused(&Request::training(8), &[small]);
+        assert!(message.contains("32.0 MiB in one buffer"), "{message}");
+    }
+
+    /// Scarce memory makes batches smaller before anything is refused, and recomputing makes room.
+    #[test]
+    fn scarce_memory_is_made_the_most_of() {
+        let request = Request::training(128);
+        let images =
+            |request: &Request, mib| Layout::new(&net("alexnet"), request, &[limits("a", mib)]).unwrap().lowered.images;
+        assert_eq!(images(&request, 4000), 128);
+        let scarce = images(&request, 1500);
+        assert!((8..128).contains(&scarce), "{scarce}");
+        let again = images(&Request { recompute: true, ..request }, 1500);
+        assert!(again > scarce, "{again} instead of {scarce}");
+    }
+
+    /// Section 2 of the paper's arithmetic: pool2 of each tower, pool3, fc6, and fc7 towards A.
+    #[test]
+    fn what_crosses_is_what_the_paper_s_figure_shows() {
+        let limits = [limits("a", 1 << 20), limits("b", 1 << 20)];
+        let layout = Layout::new(&net("alexnet"), &Request::training(128), &limits).unwrap();
+        let crossing = |from: &str, to: &str, forward, backward, update| Crossing {
+            from: from.into(),
+            to: to.into(),
+            forward,
+            backward,
+            update,
+        };
+        let (to_b, to_a) = (4 * 128 * 28_288, 4 * 128 * 30_336);
+        assert_eq!(layout.crossings, [crossing("a", "b", to_b, to_a, 8), crossing("b", "a", to_a, to_b, 0)]);
+        let half =
+            Layout::new(&net("alexnet"), &Request { exchange: Exchange::F16, ..Request::training(128) }, &limits)
+                .unwrap();
+        assert_eq!(
+            half.crossings,
+            [crossing("a", "b", to_b / 2, to_a / 2, 8), crossing("b", "a", to_a / 2, to_b / 2, 0)]
+        );
+    }
+}
