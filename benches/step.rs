@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use alexnet::backend::{Backend, BackendError, Data, Engine, Placement};
-use alexnet::net::{Lowered, Model, Net, lower};
+use alexnet::net::{Lowered, Model, Net, Setup, lower};
 use alexnet::program::{Command, Pass, Role};
 use alexnet::random::{Purpose, Stream};
 
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let net = Net::new(Model::open(&arguments.next().unwrap_or_else(|| "mini".into()))?)?;
     let batch = arguments.next().map_or(Ok(net.model.train.batch), |batch| batch.parse())?;
     let placement = Placement::open(arguments.next().as_deref())?.unwrap_or_else(|| Engine::Cpu.into());
-    let lowered = lower(&net, batch, true);
+    let lowered = lower(&net, &Setup::training(batch));
     let begin = Instant::now();
     let mut backend = placement.engines()[0].set_up(lowered.program.clone())?;
     println!("{}, batch {batch}; set up in {:.1} s", backend.device(), begin.elapsed().as_secs_f64());

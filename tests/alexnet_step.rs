@@ -4,6 +4,7 @@ mod common;
 
 use alexnet::backend::Engine;
 use alexnet::data::{Batch, centre_view};
+use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
 use alexnet::random::{Purpose, Stream};
 use alexnet::session::Session;
@@ -17,7 +18,7 @@ fn first_step(engine: &Engine) -> (f64, BTreeMap<String, Tensor>) {
     let net = Net::new(Model::open("alexnet").unwrap()).unwrap();
     let stored = net.model.input.stored();
     let border = (stored - net.model.input.size) as u32;
-    let mut session = Session::new(net, IMAGES, true, &engine.clone().into(), 1).unwrap();
+    let mut session = Session::new(net, &Request::training(IMAGES), &engine.clone().into(), 1).unwrap();
     session.initialise().unwrap();
     session.set_mean(&vec![120.0; stored * stored * 3]).unwrap();
     let stream = Stream::new(3, Purpose::Test, 0);
@@ -32,8 +33,7 @@ fn first_step(engine: &Engine) -> (f64, BTreeMap<String, Tensor>) {
         skipped: Vec::new(),
         next: IMAGES,
     };
-    session.feed(&batch, 0).unwrap();
-    session.gradients().unwrap();
+    session.gradients(&batch, 0).unwrap();
     let loss = session.score().unwrap().means().0;
     (loss, session.gradient_tensors().unwrap())
 }

@@ -21,6 +21,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("wgpu", &["src/backend/gpu/"]),
     ("naga", &["src/wgsl.rs"]),
+    ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
     ("clap", &["src/cli/", "src/main.rs"]),
 ];

@@ -46,7 +46,7 @@ fn describe_gives_the_same_as_json() {
     assert_eq!(it["multiply_adds"], 724_406_816);
     assert_eq!(it["maps"], serde_json::json!([55, 27, 13, 13, 13, 6]));
     assert_eq!(it["layers"][0]["output"], serde_json::json!([48, 55, 55]));
-    assert_eq!(it["memory"]["batch"], 64, "padded to whole groups of 8");
+    assert_eq!(it["plan"]["micro_batch"], 64, "padded to whole groups of 8");
 }
 
 #[test]
@@ -60,13 +60,20 @@ fn describe_says_what_is_wrong_with_a_model() {
 
 #[test]
 fn devices_lists_what_there_is() {
-    let it = text(&["devices"]);
-    contains(&it, &["cpu (", " threads)"]);
+    let listed = text(&["devices"]);
+    contains(&listed, &["cpu (", " threads)"]);
     let it = json(&["devices", "--json"]);
     contains(it["cpu"].as_str().unwrap(), &["threads"]);
     for adapter in it["adapters"].as_array().unwrap() {
         assert!(adapter["limits"]["max_storage_buffer_binding_size"].as_u64().unwrap() > 0);
-        assert_eq!(adapter["alexnet"]["batch"].as_u64().unwrap() % 8, 0);
+        assert_eq!(adapter["alexnet"]["images"].as_u64().unwrap() % 8, 0);
+        if adapter["backend"] == "Vulkan" {
+            assert!(adapter["memory"]["bytes"].as_u64().unwrap() > 0);
+            assert!(adapter["memory"]["pool"].is_string());
+        }
+        for id in ["pci_bus", "vendor_device"].into_iter().filter_map(|id| adapter["ids"][id].as_str()) {
+            contains(&listed, &[id]);
+        }
     }
 }
 
@@ -91,6 +98,7 @@ fn check_trusts_the_cpu() {
 #[test]
 fn wrong_use_is_told_from_failure() {
     contains(&complaint(&["check", "--devices", "no such adapter"], 1), &["no such adapter", "cpu"]);
+    contains(&complaint(&["check", "--devices", "auto,cpu"], 1), &["--devices", "auto stands alone"]);
     contains(&complaint(&["describe"], 2), &["MODEL"]);
     contains(&complaint(&["describe", "mini", "--batch", "0"], 2), &["--batch"]);
     complaint(&["no-such-command"], 2);

@@ -5,6 +5,7 @@ mod common;
 
 use alexnet::backend::{Engine, Placement};
 use alexnet::data::{Batch, View};
+use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
 use alexnet::random::{Purpose, Stream};
 use alexnet::session::{Rates, Session};
@@ -49,19 +50,18 @@ fn batch() -> Batch {
 /// Losses of every step, the last one after all of them without dropout.
 fn losses(placement: &Placement) -> Vec<f64> {
     let net = Net::new(Model::parse("overfit", MODEL).unwrap()).unwrap();
-    let mut session = Session::new(net, IMAGES, true, placement, 4).unwrap();
+    let mut session = Session::new(net, &Request::training(IMAGES), placement, 4).unwrap();
     session.initialise().unwrap();
     session.set_mean(&vec![127.5; SIZE * SIZE * 3]).unwrap();
     session.set_rates(Rates { weights: 0.003, biases: 0.006, momentum: 0.9 }).unwrap();
     let batch = batch();
     let mut losses = Vec::new();
     for step in 0..STEPS {
-        session.feed(&batch, step as u64).unwrap();
-        session.gradients().unwrap();
+        session.gradients(&batch, step as u64).unwrap();
         losses.push(session.score().unwrap().means().0);
         session.update().unwrap();
     }
-    session.evaluate().unwrap();
+    session.evaluate(&batch).unwrap();
     losses.push(session.score().unwrap().means().0);
     assert_eq!(session.trouble().unwrap(), None);
     losses

@@ -1,7 +1,8 @@
 //! The paper's numbers as assertions on the built-in models.
 
 use alexnet::backend::Engine;
-use alexnet::net::{Model, Net, Node, lower};
+use alexnet::layout::Request;
+use alexnet::net::{Model, Net, Node, Setup, lower};
 use alexnet::ops::layer::{Init, WeightKind};
 use alexnet::program::{Command, Home, Pass, Program};
 use alexnet::session::Session;
@@ -81,7 +82,7 @@ fn towers_share_the_weights_as_two_gpus_did() {
     }
     assert_eq!(towers, [32_525_328, 28_429_328]);
     // The same in the program that trains it, where every slot has a home.
-    let lowered = lower(&net, 8, true);
+    let lowered = lower(&net, &Setup::training(8));
     let mut towers = [0; 2];
     for trained in lowered.trained.iter().filter(|trained| !trained.bias) {
         let info = lowered.program.slot(trained.value);
@@ -109,7 +110,7 @@ fn the_other_models_have_their_published_counts() {
 /// Floats per image that a pass copies from one tower to the other.
 fn exchanged(program: &Program, pass: Pass, images: usize, from_tower: usize) -> usize {
     let crossing = program.commands(pass).iter().filter_map(|command| match command {
-        Command::Copy { from, to } => Some((program.slot(*from), program.slot(*to))),
+        Command::Copy { from, to, .. } => Some((program.slot(*from), program.slot(*to))),
         Command::Run { .. } | Command::Send { .. } | Command::Receive { .. } => None,
     });
     let from_here = crossing.filter(|(from, to)| {
@@ -122,7 +123,7 @@ fn exchanged(program: &Program, pass: Pass, images: usize, from_tower: usize) ->
 /// conv3, fc6 and fc7 read both towers, fc8 reads tower B's share on tower A.
 #[test]
 fn little_crosses_between_the_towers() {
-    let lowered = lower(&net("alexnet"), 128, true);
+    let lowered = lower(&net("alexnet"), &Setup::training(128));
     let program = &lowered.program;
     for pass in [Pass::Evaluate, Pass::Gradients] {
         let copied = program.commands(pass).iter().filter(|command| matches!(command, Command::Copy { .. })).count();
@@ -140,7 +141,7 @@ fn little_crosses_between_the_towers() {
 /// Forward once, backward twice, but nothing for the gradient of the pixels.
 #[test]
 fn training_costs_what_the_multiply_adds_say() {
-    let lowered = lower(&net("alexnet"), 8, true);
+    let lowered = lower(&net("alexnet"), &Setup::training(8));
     let commands = lowered.program.commands(Pass::Gradients).iter();
     let contractions = commands.filter_map(|command| match command {
         Command::Run { kernel, params, .. } if kernel.name.starts_with("conv.") || kernel.name.starts_with("gemm.") => {
@@ -243,7 +244,7 @@ fn the_paper_and_the_released_code_differ_where_they_should() {
 /// Section 5: normal weights of the stated deviation, constant biases; no two tensors alike.
 #[test]
 fn initial_weights_are_drawn_as_stated() {
-    let mut session = Session::new(net("mini"), 8, true, &Engine::Cpu.into(), 3).unwrap();
+    let mut session = Session::new(net("mini"), &Request::training(8), &Engine::Cpu.into(), 3).unwrap();
     session.initialise().unwrap();
     let tensors = session.tensors().unwrap();
     let mut seen: Vec<Vec<f32>> = Vec::new();

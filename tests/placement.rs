@@ -1,58 +1,17 @@
-//! The same program on one device, on two of one adapter, and beside the CPU engine.
+//! The same program on one device, on two of one adapter, and beside the CPU engine; which devices are opened, and what
+//! does not fit them.
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use alexnet::backend::{Engine, Placement};
-use alexnet::data::{Dataset, Loader, Plan, Views, crop_stream, training_order};
-use alexnet::net::{Model, Net};
-use alexnet::session::{Rates, Session};
-use alexnet::tensor::Tensor;
+use alexnet::backend::gpu::device::Device;
+use alexnet::backend::gpu::summary::summaries;
+use alexnet::backend::{Engine, Limits, Placement};
+use alexnet::net::{Model, Net, Setup, lower};
+use common::training::{assert_close, assert_same, assert_trained, gentle, mini, open, train};
 
 const STEPS: usize = 20;
-
-/// The rate that `mini` is trained with.
-const RATE: f32 = 0.01;
-
-/// A tenth of it, for unlike engines: at the full rate a difference in rounding grows threefold a step.
-const GENTLE: f32 = 0.001;
-
-/// Losses of the first steps of `mini` on the sample, and the weights and momentum after them.
-fn train(placement: &Placement, towers: usize, rate: f32) -> (Vec<f64>, BTreeMap<String, Tensor>) {
-    let mut model = Model::open("mini").unwrap();
-    model.towers = towers;
-    let (batch, input) = (model.train.batch, model.input);
-    let mut session = Session::new(Net::new(model).unwrap(), batch, true, placement, 5).unwrap();
-    session.initialise().unwrap();
-    session.set_mean(&vec![120.0; input.stored() * input.stored() * 3]).unwrap();
-    session.set_rates(Rates { weights: rate, biases: rate, momentum: 0.9 }).unwrap();
-    let dataset = Dataset::open(None, input.stored()).unwrap();
-    let border2 = (input.stored() - input.size) as u32;
-    let views = Views::Random { stream: crop_stream(5), epoch: 0, border2, mirror: true };
-    let order = training_order(5, 0, dataset.train.len());
-    let loader = Loader::new(&dataset.train, Plan { order, start: 0, capacity: batch, views, threads: 1 }).unwrap();
-    let mut losses = Vec::new();
-    for (number, batch) in loader.take(STEPS).enumerate() {
-        session.feed(&batch, number as u64).unwrap();
-        session.gradients().unwrap();
-        session.update().unwrap();
-        losses.push(session.score().unwrap().means().0);
-    }
-    (losses, session.tensors().unwrap())
-}
-
-fn open(spec: &str) -> Placement {
-    Placement::open(Some(spec)).unwrap().unwrap()
-}
-
-/// Losses agree to 1e-4 relative: engines differ in rounding only, which the steps amplify.
-fn assert_close(placement: &Placement, name: &str, want: &[f64]) {
-    let (losses, _) = train(placement, 2, GENTLE);
-    for (step, (got, want)) in losses.iter().zip(want).enumerate() {
-        assert!((got - want).abs() < 1e-4 * want, "{name}, step {step}: loss {got}, elsewhere {want}");
-    }
-}
 
 #[test]
 fn two_devices_of_one_adapter_give_the_bits_of_one() {
@@ -60,11 +19,11 @@ fn two_devices_of_one_adapter_give_the_bits_of_one() {
         return;
     }
     for towers in [1, 2, 4] {
-        let (losses, tensors) = train(&open("0"), towers, RATE);
-        let (split_losses, split_tensors) = train(&open("0,0"), towers, RATE);
-        assert_eq!(losses, split_losses, "{towers} towers");
-        assert!(tensors == split_tensors, "{towers} towers: weights differ");
-        assert!(losses.last() < losses.first(), "nothing was learnt: {losses:?}");
+        let name = format!("{towers} towers on 0,0");
+        let alone = train(&open("0"), &mini(towers), STEPS);
+        assert_trained(&name, &alone);
+        assert!(alone.losses.last() < alone.losses.first(), "nothing was learnt: {:?}", alone.losses);
+        assert_same(&name, &train(&open("0,0"), &mini(towers), STEPS), &alone);
     }
 }
 
@@ -73,16 +32,66 @@ fn a_gpu_beside_the_processor_agrees_with_the_gpu_alone() {
     if common::gpu().is_none() {
         return;
     }
-    let (losses, _) = train(&open("0"), 2, GENTLE);
+    let alone = train(&open("0"), &gentle(), STEPS);
     for spec in ["cpu", "0,cpu", "cpu,0"] {
-        assert_close(&open(spec), spec, &losses);
+        assert_close(spec, &train(&open(spec), &gentle(), STEPS).losses, &alone.losses);
     }
 }
 
 #[test]
 fn two_engines_of_the_processor_give_the_bits_of_one() {
-    let (losses, tensors) = train(&Engine::Cpu.into(), 2, RATE);
-    let (split_losses, split_tensors) = train(&open("cpu,cpu"), 2, RATE);
-    assert_eq!(losses, split_losses);
-    assert!(tensors == split_tensors, "weights differ");
+    let alone = train(&Engine::Cpu.into(), &mini(2), STEPS);
+    assert_trained("cpu", &alone);
+    assert_same("cpu,cpu", &train(&open("cpu,cpu"), &mini(2), STEPS), &alone);
+}
+
+#[test]
+fn an_adapter_answers_to_its_ids() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let adapters = summaries();
+    let named = |id: &str| adapters.iter().filter(|it| it.ids.vendor_device.as_deref() == Some(id)).count();
+    for adapter in &adapters {
+        let ids = [&adapter.ids.pci_bus, &adapter.ids.vendor_device].into_iter().flatten();
+        for id in ids.filter(|id| named(id) <= 1) {
+            assert!(open(id).engines()[0].describe().starts_with(&adapter.name), "{id}: {}", adapter.name);
+        }
+    }
+}
+
+#[test]
+fn auto_begins_with_the_best_adapter() {
+    let best = Placement::open(None).unwrap();
+    let auto = Placement::open(Some("auto")).unwrap();
+    let names = |placement: &Placement| placement.engines().iter().map(Engine::describe).collect::<Vec<_>>();
+    let (best, auto) = (best.as_ref().map(names), auto.as_ref().map(names));
+    assert_eq!(auto.as_ref().map(|all| &all[0]), best.as_ref().map(|all| &all[0]));
+    assert!(auto.is_none_or(|all| all.len() <= 2));
+}
+
+#[test]
+fn limits_of_opened_adapters_are_those_listed() {
+    for (engine, listed) in Engine::all().unwrap().iter().zip(summaries()) {
+        let Limits { device, binding, buffer, memory } = engine.limits();
+        assert_eq!((device, memory), (listed.name, listed.memory));
+        assert_eq!((binding, buffer), (listed.limits.binding, listed.limits.max_buffer_size));
+    }
+}
+
+/// Needs no adapter.
+#[test]
+fn a_program_with_too_large_a_slot_is_refused_by_name_and_limit() {
+    let limits = Limits { device: "small".into(), binding: 128 << 20, buffer: 1 << 30, memory: None };
+    let engine = Engine::Gpu(Rc::new(Device::noop(&limits).unwrap()));
+    let set_up = |model: &str| {
+        let net = Net::new(Model::open(model).unwrap()).unwrap();
+        engine.set_up(lower(&net, &Setup::training(8)).program)
+    };
+    assert!(set_up("mini").is_ok());
+    // fc6 of the one-tower network: 9216 x 4096 weights in one piece.
+    let message = set_up("alexnet-one-tower").err().expect("it does not fit").to_string();
+    for part in ["fc6.weights", "needs 144.0 MiB", "small allows 128.0 MiB in one binding", "more towers"] {
+        assert!(message.contains(part), "no {part:?} in: {message}");
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use alexnet::backend::cpu::Precision;
 use alexnet::backend::plan::Plan;
-use alexnet::net::{Model, Net, Trained, lower, model};
+use alexnet::net::{Model, Net, Setup, Trained, lower, model};
 use alexnet::program::{Command, Pass, Program, Role, Slot, letter};
 use engine::Engine;
 
@@ -164,7 +164,10 @@ fn programs() -> Vec<(String, Program)> {
         nets.push(((*name).into(), Net::new(Model::open(name).unwrap()).unwrap()));
     }
     nets.extend([2, 4].map(|towers| (format!("{towers} towers"), engine::net(&all_see_both(towers)))));
-    let lower = |net: &Net, training| lower(net, net.model.train.batch, training).program;
+    let lower = |net: &Net, training| {
+        let batch = net.model.train.batch;
+        lower(net, &Setup { training, ..Setup::training(batch) }).program
+    };
     let both = |(name, net): &(String, Net)| {
         [(format!("{name}, training"), lower(net, true)), (name.clone(), lower(net, false))]
     };
@@ -222,7 +225,7 @@ impl<'a> Memory<'a> {
         self.values.retain(|slot, _| program.slot(*slot).role.persistent());
         for command in program.commands(pass) {
             match command {
-                Command::Copy { from, to } => {
+                Command::Copy { from, to, .. } => {
                     // On one device nothing runs for a copy, so it has to be the same memory.
                     self.check(*from, "a copy");
                     assert_eq!(self.plan.place(*from), self.plan.place(*to), "{}", program.slot(*to).name);

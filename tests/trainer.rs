@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use alexnet::backend::gpu::device::Device;
 use alexnet::backend::{BackendError, Engine};
 use alexnet::checkpoint::Checkpoint;
-use alexnet::data::{Dataset, mean_image};
+use alexnet::data::{Batch, Dataset, View, mean_image};
+use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
 use alexnet::session::{Session, SessionError};
 use alexnet::train::{Config, Metric, Observer, Outcome, RunFolder, TrainError, Trainer};
@@ -22,13 +23,26 @@ fn model() -> Model {
 }
 
 fn session(engine: &Engine) -> Result<Session, SessionError> {
-    Session::new(Net::new(model()).unwrap(), BATCH, true, &engine.clone().into(), 0)
+    Session::new(Net::new(model()).unwrap(), &Request::training(BATCH), &engine.clone().into(), 0)
 }
 
 fn device(engine: &Engine) -> Rc<Device> {
     match engine {
         Engine::Gpu(device) => Rc::clone(device),
         Engine::Cpu => unreachable!("asked for an adapter"),
+    }
+}
+
+/// A minibatch of nothing in particular.
+fn batch() -> Batch {
+    Batch {
+        images: vec![100; BATCH * 10 * 10 * 3],
+        labels: vec![0; BATCH],
+        views: vec![View::default(); BATCH],
+        indices: (0..BATCH as u32).collect(),
+        count: BATCH,
+        skipped: Vec::new(),
+        next: BATCH,
     }
 }
 
@@ -49,7 +63,8 @@ fn every_use_of_a_lost_device_is_an_error() {
     let begin = Instant::now();
     device(&engine).device.destroy();
     // What is only queued may go unnoticed until something is read.
-    for queued in [session.set_mean(&[0.0; 300]), session.gradients(), session.update()] {
+    let batch = batch();
+    for queued in [session.set_mean(&[0.0; 300]), session.gradients(&batch, 0), session.update()] {
         if queued.is_err() {
             is_lost(queued);
         }
@@ -88,7 +103,7 @@ fn train(
 ) -> Result<Outcome, TrainError> {
     let mut network = model();
     network.train.batch = BATCH;
-    let config = Config { model: "tiny".into(), data: None, devices: None, steps: None, seed: 0, network };
+    let config = Config::new("tiny", network, 0);
     let dataset = Dataset::open(None, 10)?;
     let mean = mean_image(&dataset.train)?.pixels;
     let run = RunFolder::open(folder, &config)?;
@@ -102,7 +117,7 @@ fn a_run_whose_device_is_lost_says_when_and_keeps_its_checkpoint() {
     let mut thief = Thief { device: Some(device(&engine)), at: STEPS + 3 };
     let error = train(&engine, folder.path(), &AtomicBool::new(false), &mut thief).unwrap_err();
     let message = error.to_string();
-    let TrainError::Stopped { step, error } = error else { panic!("{message}") };
+    let TrainError::Stopped { step, error, .. } = error else { panic!("{message}") };
     assert_eq!(step, STEPS + 3);
     is_lost::<()>(Err(*error));
     assert!(message.contains(&format!("after step {step}")), "{message}");

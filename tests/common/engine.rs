@@ -3,7 +3,7 @@
 
 use alexnet::backend::cpu::{Cpu, Precision};
 use alexnet::backend::{Backend, Data};
-use alexnet::net::{Lowered, Model, Net, lower};
+use alexnet::net::{Lowered, Model, Net, Setup, lower};
 use alexnet::ops::layer::Init;
 use alexnet::ops::{sgd, step};
 use alexnet::program::{Pass, Slot};
@@ -30,7 +30,7 @@ fn stream(name: &str, seed: u32) -> Stream {
 impl<T: Precision> Engine<T> {
     /// Lowers `text` for `batch` images, with weights drawn by name and biases that differ from one another.
     pub(crate) fn new(text: &str, batch: usize) -> Self {
-        let lowered = lower(&net(text), batch, true);
+        let lowered = lower(&net(text), &Setup::training(batch));
         let mut engine = Self { cpu: Cpu::new(lowered.program.clone()), lowered, labels: Vec::new() };
         for trained in engine.lowered.trained.clone() {
             let count = engine.lowered.program.slot(trained.value).count();

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test program takes what it needs")]
 
 pub(crate) mod cli;
+pub(crate) mod lavapipe;
+pub(crate) mod training;
 
 use alexnet::backend::{Engine, Placement};
 
@@ -15,11 +17,18 @@ pub(crate) fn gpus() -> Vec<Engine> {
     };
     let found: Vec<_> = found.into_iter().filter(|engine| matches!(engine, Engine::Gpu(_))).collect();
     if found.is_empty() {
-        let required = std::env::var("ALEXNET_REQUIRE_GPU").is_ok_and(|value| value == "1");
-        assert!(!required, "ALEXNET_REQUIRE_GPU=1, but there is no graphics adapter to test on; ./setup installs one");
+        assert!(
+            !required(),
+            "ALEXNET_REQUIRE_GPU=1, but there is no graphics adapter to test on; ./setup installs one"
+        );
         println!("NOT RUN: no graphics adapter to test on; ./setup installs one");
     }
     found
+}
+
+/// Whether a test that cannot run is a failure.
+fn required() -> bool {
+    std::env::var("ALEXNET_REQUIRE_GPU").is_ok_and(|value| value == "1")
 }
 
 /// What `--devices` takes for the best of [`gpus`].
