@@ -314,7 +314,7 @@ fn fits(device: &Device, program: &Program) -> Result<(), BackendError> {
         needed: mib(needed),
         device: device.info.name.clone(),
         allowed: format!("{} in one binding", mib(limit)),
-        fix: "take a smaller --batch, or a network with more towers".into(),
+        fix: "take a smaller --micro-batch, or a network with more towers".into(),
     })
 }
 
