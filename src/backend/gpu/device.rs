@@ -1,5 +1,6 @@
 //! Adapters and opened devices.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -155,9 +156,14 @@ impl Device {
     /// # Errors
     /// When the device was lost or does not answer.
     pub fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), BackendError> {
-        let poll = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) });
+        let poll = |kind| answer(|| self.device.poll(kind));
+        let outcome = poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) });
+        if outcome.is_err() {
+            // A wait that fails leaves it to the next poll to tell of a loss, which says more.
+            let _ = poll(wgpu::PollType::Poll);
+        }
         self.check()?;
-        poll.map(drop).map_err(|e| self.lost(format!("no answer for {} s: {e}", PATIENCE.as_secs())))
+        outcome.map_err(|reason| self.lost(reason))
     }
 
     /// Bytes that the driver's allocator has given to this device; `None` where it does not say.
@@ -170,6 +176,16 @@ impl Device {
     #[must_use]
     pub fn lost(&self, reason: String) -> BackendError {
         BackendError::Lost { device: self.info.name.clone(), reason }
+    }
+}
+
+/// What is wrong where a poll fails. wgpu panics where the driver reports a loss in the midst of it.
+fn answer(poll: impl FnOnce() -> Result<wgpu::PollStatus, wgpu::PollError>) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(poll)) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(wgpu::PollError::Timeout)) => Err(format!("no answer for {} s", PATIENCE.as_secs())),
+        Ok(Err(refused)) => Err(refused.to_string()),
+        Err(panic) => Err(panic.downcast_ref::<String>().map_or("no reason given", |reason| reason).into()),
     }
 }
 
@@ -187,6 +203,15 @@ fn note(slot: &Mutex<Option<Trouble>>, out_of_memory: bool, message: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_that_fails_is_told_apart_from_one_that_takes_too_long() {
+        use wgpu::{PollError, PollStatus};
+        assert_eq!(answer(|| Ok(PollStatus::QueueEmpty)), Ok(()));
+        assert_eq!(answer(|| Err(PollError::Timeout)), Err("no answer for 300 s".into()));
+        assert!(answer(|| Err(PollError::WrongSubmissionIndex(7, 5))).unwrap_err().contains("submission index (7)"));
+        assert_eq!(answer(|| panic!("Error in {}", "Device::poll")), Err("Error in Device::poll".into()));
+    }
 
     #[test]
     fn a_noop_device_has_the_limits_it_was_given_and_is_no_adapter() {

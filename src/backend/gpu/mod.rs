@@ -57,6 +57,8 @@ impl Gpu {
     /// When the program does not fit (said before anything is allocated) or a kernel does not compile.
     pub fn new(device: Rc<Device>, program: Program, choice: Choice) -> Result<Self, BackendError> {
         fits(&device, &program)?;
+        // A loss is told when the device is waited for, and by nothing that allocates or compiles.
+        device.wait(None)?;
         let plan = Plan::new(&program, device.limits.max_buffer_size);
         let Memory { buffers, incoming, outgoing } = allocate(&device, &plan)?;
         let (filled, recordings, clock) = (None, Vec::new(), None);
