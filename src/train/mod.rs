@@ -323,3 +323,15 @@ pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String
 fn no_image(skipped: &[String]) -> DataError {
     DataError::NoImage { count: skipped.len(), first: skipped.first().cloned().unwrap_or_default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smaller_batch_is_advised_as_long_as_there_is_one() {
+        for (images, wanted) in [(8, "--devices"), (16, "--micro-batch 8:"), (24, "--micro-batch 8:"), (104, "48:")] {
+            assert!(advice(images).contains(wanted), "{images}: {}", advice(images));
+        }
+    }
+}
