@@ -3,6 +3,7 @@
 
 pub(crate) mod cli;
 pub(crate) mod lavapipe;
+pub(crate) mod runs;
 pub(crate) mod training;
 
 use alexnet::backend::{Engine, Placement};
@@ -34,6 +35,11 @@ fn required() -> bool {
 /// What `--devices` takes for the best of [`gpus`].
 pub(crate) fn gpu_spec() -> Option<String> {
     gpu().map(|_| std::env::var("ALEXNET_DEVICES").unwrap_or_else(|_| "0".into()))
+}
+
+/// The best of [`gpus`] twice: two devices of one adapter.
+pub(crate) fn twice_spec() -> Option<String> {
+    gpu_spec().map(|spec| format!("{spec},{spec}"))
 }
 
 /// The best of [`gpus`].
