@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test program takes what it needs")]
 
 pub(crate) mod cli;
+pub(crate) mod faults;
 pub(crate) mod lavapipe;
 pub(crate) mod runs;
 pub(crate) mod training;
