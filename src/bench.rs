@@ -14,7 +14,7 @@ use crate::session::{Rates, Session, SessionError};
 /// Steps before the first that counts: drivers compile in the first, and the pace of submissions is found in two.
 const WARM_UP: usize = 3;
 
-/// A training step; medians over several.
+/// A training step: of several the one that is in the middle by its time.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepTimes {
     /// Images of a step.
@@ -101,28 +101,21 @@ pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTi
     for number in 0..WARM_UP {
         run_step(session, &batch, number as u64)?;
     }
-    let count = session.cluster().devices().len();
-    let (mut times, mut parts) = (Vec::new(), vec![Vec::new(); count]);
-    let mut traffic = BTreeMap::new();
-    for number in 0..steps {
+    let mut measured = Vec::new();
+    for number in 0..steps.max(1) {
         session.cluster_mut().start_clock();
         let begin = Instant::now();
         run_step(session, &batch, (WARM_UP + number) as u64)?;
         // Waits for the update, which the score does not.
         let spans = session.cluster_mut().spans()?;
         let time = begin.elapsed().as_secs_f64();
-        times.push(time);
-        for (parts, spans) in parts.iter_mut().zip(spans) {
-            parts.extend(spans.map(|spans| self::parts(&spans, time)));
-        }
-        traffic.clone_from(session.cluster().traffic());
+        let parts: Vec<_> = spans.into_iter().map(|spans| spans.map(|spans| parts(&spans, time))).collect();
+        measured.push((time, parts, session.cluster().traffic().clone()));
     }
-    let step = median(times);
-    let device = |((towers, device), parts): ((String, String), Vec<Parts>)| {
-        let of = |part: fn(&Parts) -> f64| median(parts.iter().map(part).collect());
-        let medians = Parts { compute: of(|p| p.compute), waiting: of(|p| p.waiting), other: of(|p| p.other) };
-        DeviceTimes { towers, device, parts: (!parts.is_empty()).then_some(medians) }
-    };
+    // All of one step: medians of its parts, each by itself, would not add up to it.
+    measured.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (step, parts, traffic) = measured.swap_remove(measured.len() / 2);
+    let device = |((towers, device), parts): ((String, String), Option<Parts>)| DeviceTimes { towers, device, parts };
     let devices = session.cluster().devices().into_iter().zip(parts).map(device).collect();
     let ways = ways(session, &traffic);
     Ok(StepTimes { images, steps, step, images_per_second: images as f64 / step, devices, ways })
