@@ -87,7 +87,8 @@ impl Description {
         let largest = if limits.is_empty() { None } else { Capacity::new(net, request, limits) };
         let layout = Layout::new(net, request, if limits.is_empty() { &unbound } else { limits })?;
         let (program, images) = (&layout.lowered.program, layout.lowered.images);
-        let flops = program.flops(Pass::Gradients) + program.flops(Pass::Update);
+        let gradients = program.flops(Pass::Gradients) / images as u64;
+        let update = program.flops(Pass::Update) / request.minibatch as u64;
         let input = net.model.input;
         Ok(Self {
             about: net.model.about.clone(),
@@ -99,7 +100,7 @@ impl Description {
             parameters: net.parameters(),
             neurons: net.neurons(),
             multiply_adds: net.macs(),
-            training_flops: flops / images as u64,
+            training_flops: gradients + update,
             plan: TrainingPlan {
                 minibatch: request.minibatch,
                 micro_batch: images,
@@ -185,5 +186,15 @@ mod tests {
             // Backward is twice forward, except that the image needs no gradient.
             assert!((4..=8).contains(&(it.training_flops / it.multiply_adds)), "{model}");
         }
+    }
+
+    /// The update comes once a minibatch, however it is computed.
+    #[test]
+    fn work_for_an_image_does_not_depend_on_micro_batches() {
+        let net = Net::new(Model::open("alexnet").unwrap()).unwrap();
+        let [whole, parts] = [None, Some(8)].map(|micro_batch| {
+            Description::new(&net, &Request { micro_batch, ..Request::training(128) }, &[]).unwrap().training_flops
+        });
+        assert!(whole.abs_diff(parts) < whole / 1000, "{whole} and {parts}");
     }
 }
