@@ -364,6 +364,8 @@ impl<'a> Lowering<'a> {
         let shape = softmax::Shape { classes, images };
         self.r.run(&softmax::BACKWARD, shape.params(), &[probabilities, labels, step, dy]);
         self.backward(forward, dy, pass == Pass::Accumulate);
+        // Not every layer reads its input on the way back; what was made again for one that does not is left out.
+        self.r.drop_unread();
     }
 
     fn update(&mut self) {

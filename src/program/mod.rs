@@ -354,6 +354,22 @@ impl Recorder {
         }
     }
 
+    /// Leaves out of the last pass what only fills maps that nobody reads.
+    pub fn drop_unread(&mut self) {
+        let Some((_, commands)) = self.program.passes.last_mut() else { return };
+        let mut read = vec![false; self.program.slots.len()];
+        let mut wanted = Vec::with_capacity(commands.len());
+        for command in commands.drain(..).rev() {
+            let of_use = |slot: &Slot| read[slot.0] || self.program.slots[slot.0].role.persistent();
+            if command.writes().iter().any(of_use) {
+                command.reads().into_iter().for_each(|slot| read[slot.0] = true);
+                wanted.push(command);
+            }
+        }
+        wanted.reverse();
+        *commands = wanted;
+    }
+
     /// The finished program.
     #[must_use]
     pub fn finish(self) -> Program {
