@@ -60,8 +60,8 @@ fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
     // Powers of two, so the largest is a multiple of all.
     let step = pieces().map(|view| ALIGNMENT / gcd(view.count / extent, ALIGNMENT)).max().unwrap_or(1);
     let most = |view: &View| (limit * extent as u64 / view.bytes()) as usize / step * step;
-    if let Some(view) = pieces().find(|view| most(view) == 0) {
-        return Err(TooLarge { slot: view.slot, needed: view.bytes() / extent as u64 * step as u64 });
+    if let Some(view) = pieces().filter(|view| most(view) == 0).max_by_key(|view| view.bytes()) {
+        return Err(TooLarge { slot: view.slot, needed: view.bytes() / extent as u64 * step.min(extent) as u64 });
     }
     let parts = extent.div_ceil(pieces().map(most).min().unwrap_or(extent));
     let size = extent.div_ceil(parts).next_multiple_of(step);
@@ -84,4 +84,141 @@ fn refuse<T>(view: &View) -> Result<T, TooLarge> {
 
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Elem, Kernel, Params};
+    use crate::ops::activation::Activation;
+    use crate::ops::gemm::{BACKWARD_INPUT, BACKWARD_WEIGHTS, FORWARD, Gemm};
+    use crate::ops::{activation, sgd};
+    use crate::program::{Home, Pass, Recorder, Role, SlotInfo};
+    use proptest::prelude::*;
+
+    /// A program of one run on slots of so many elements.
+    fn program(kernel: &'static Kernel, params: Params, counts: &[usize]) -> Program {
+        let mut recorder = Recorder::new();
+        recorder.begin(Pass::Evaluate);
+        let slot = |(binding, &count): (&crate::kernel::Binding, &usize)| SlotInfo {
+            name: binding.name.into(),
+            shape: vec![count],
+            elem: Elem::F32,
+            home: Home::Tower(0),
+            role: Role::Map,
+        };
+        let slots: Vec<Slot> = kernel
+            .bindings
+            .iter()
+            .zip(counts)
+            .map(slot)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|info| recorder.slot(info))
+            .collect();
+        recorder.run(kernel, params, &slots);
+        recorder.finish()
+    }
+
+    fn gemm(m: usize, k: usize, n: usize, accumulate: bool) -> Gemm {
+        Gemm { m, k, n, accumulate, bias: true, activation: Activation::Relu as usize, by_input: false }
+    }
+
+    fn forward(gemm: Gemm) -> Program {
+        let Gemm { m, k, n, .. } = gemm;
+        program(&FORWARD, gemm.params(), &[k * n, k * m, m, m * n])
+    }
+
+    fn runs(program: &Program) -> Vec<(&Params, &[View])> {
+        let run = |command| {
+            if let &Command::Run { ref params, ref views, .. } = command { (params, &views[..]) } else { panic!() }
+        };
+        program.commands(Pass::Evaluate).iter().map(run).collect()
+    }
+
+    /// Checks what holds for every cut of a program of one run, and for every refusal.
+    fn check(whole: &Program, limit: u64) -> Result<(), TestCaseError> {
+        let Command::Run { kernel, params, views, .. } = &whole.commands(Pass::Evaluate)[0] else { panic!() };
+        let split = kernel.split.as_ref().unwrap();
+        let fits = views.iter().all(|view| view.bytes() <= limit);
+        let parts = match whole.split(limit) {
+            Ok(parts) => parts,
+            Err(TooLarge { slot, needed }) => {
+                prop_assert!(!fits && needed > limit && needed <= views[slot.0].bytes(), "{} bytes", needed);
+                prop_assert!(split.outermost[slot.0] || needed == views[slot.0].bytes());
+                return Ok(());
+            }
+        };
+        let runs = runs(&parts);
+        prop_assert_eq!(runs.len() == 1, fits);
+        if fits {
+            prop_assert_eq!(parts.commands(Pass::Evaluate), whole.commands(Pass::Evaluate));
+        }
+        for (index, (view, &outermost)) in views.iter().zip(split.outermost).enumerate() {
+            let mut end = 0;
+            for (_, pieces) in &runs {
+                let piece = pieces[index];
+                prop_assert!(piece.bytes() <= limit && piece.count > 0 && piece.slot == view.slot);
+                if outermost {
+                    prop_assert_eq!((piece.start, piece.start % ALIGNMENT), (end, 0));
+                    end += piece.count;
+                } else {
+                    prop_assert_eq!(piece, *view);
+                }
+            }
+            prop_assert!(!outermost || end == view.count, "{} of {}", end, view.count);
+        }
+        let extents: usize = runs.iter().map(|(params, _)| params.get::<usize>(split.along)).sum();
+        prop_assert_eq!(extents, params.get::<usize>(split.along));
+        prop_assert_eq!(parts.flops(Pass::Evaluate), whole.flops(Pass::Evaluate));
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_cover_everything_once_in_order_aligned_and_within_the_limit(
+            m in 1..80_usize, k in 1..300_usize, eights in 1..4_usize, limit in 4..60_000_u64,
+        ) {
+            let gemm = gemm(m, k, 8 * eights, false);
+            let [x, w, y] = [k * gemm.n, k * m, m * gemm.n];
+            check(&forward(gemm), limit)?;
+            check(&program(&BACKWARD_INPUT, Gemm { by_input: true, ..gemm }.params(), &[w, y, x]), limit)?;
+            check(&program(&BACKWARD_WEIGHTS, gemm.params(), &[x, y, w]), limit)?;
+            check(&program(&sgd::UPDATE, sgd::Shape { count: w }.params(), &[w, 4, 2, w, w]), limit)?;
+        }
+    }
+
+    /// Three parts of 64, 64 and 32 inputs: 64 and no fewer begin at multiples of 256 bytes.
+    #[test]
+    fn a_sum_begins_with_the_first_part_and_ends_with_the_last() {
+        for accumulate in [false, true] {
+            let whole = forward(gemm(17, 160, 8, accumulate));
+            let parts = whole.split(80 * 17 * 4).unwrap();
+            let said = |params: &Params| {
+                let Gemm { k, accumulate, bias, activation, .. } = Gemm::of(params);
+                (k, accumulate, bias, Activation::of(activation))
+            };
+            let said: Vec<_> = runs(&parts).into_iter().map(|(params, _)| said(params)).collect();
+            let middle = (64, true, false, Activation::Linear);
+            assert_eq!(said, [(64, accumulate, false, Activation::Linear), middle, (32, true, true, Activation::Relu)]);
+            // What is cut already is cut further as the whole would be.
+            assert_eq!(parts.split(64 * 17 * 4).unwrap().commands(Pass::Evaluate), parts.commands(Pass::Evaluate));
+        }
+    }
+
+    #[test]
+    fn what_no_cut_makes_fit_is_refused_with_what_it_needs() {
+        let refused = |program: &Program, limit| program.split(limit).unwrap_err();
+        let relu = activation::Shape { count: 1024, activation: 1 }.params();
+        let relu = program(&activation::FORWARD, relu, &[1024, 1024]);
+        assert_eq!(refused(&relu, 4095).needed, 4096, "a kernel without a split");
+        assert!(relu.split(4096).is_ok());
+        // y, 17 outputs of 8 images, is needed whole in every part.
+        let whole = forward(gemm(17, 160, 8, false));
+        assert_eq!(refused(&whole, 17 * 8 * 4 - 1), TooLarge { slot: Slot(3), needed: 17 * 8 * 4 });
+        // 64 rows of 17 weights are the least that can be bound; of 20 rows all.
+        assert_eq!(refused(&whole, 64 * 17 * 4 - 1), TooLarge { slot: Slot(1), needed: 64 * 17 * 4 });
+        let short = forward(gemm(17, 20, 8, false));
+        assert_eq!(refused(&short, 20 * 17 * 4 - 1), TooLarge { slot: Slot(1), needed: 20 * 17 * 4 });
+    }
 }
