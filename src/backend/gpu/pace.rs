@@ -68,7 +68,16 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::backend::gpu::device::Device;
+    use crate::backend::gpu::{Gpu, pipeline::first_eligible};
+    use crate::backend::{Backend, Data, Engine, Placement};
+    use crate::net::{Model, Net, Setup, lower};
+    use crate::ops::step;
+    use crate::program::{Pass, Slot};
+    use crate::random::{Purpose, Stream};
 
     fn pace(milliseconds: &[u64]) -> Pace {
         let mut pace = Pace::new(milliseconds.iter().map(|_| true));
@@ -117,5 +126,62 @@ mod tests {
         pace.measured(0, Duration::from_secs(1));
         assert_eq!(pace.time(0), Duration::from_secs(1));
         assert!(!pace.wants(0));
+    }
+
+    /// Two steps of `mini` where every command is said to take `time`, or is measured: all weights, and how many
+    /// submissions the gradients take.
+    fn two_steps(device: &Rc<Device>, time: Option<Duration>) -> (Vec<Vec<f32>>, usize) {
+        let net = Net::new(Model::open("mini").unwrap()).unwrap();
+        let lowered = lower(&net, &Setup::training(8));
+        let program = &lowered.program;
+        let mut gpu = Gpu::new(Rc::clone(device), program.clone(), &first_eligible).unwrap();
+        for recording in &mut gpu.recordings {
+            let work = (0..recording.dispatches.len()).filter(|&command| recording.dispatches[command].is_some());
+            for (command, time) in work.flat_map(|command| time.map(|time| (command, time))) {
+                (0..MEASURED_RUNS).for_each(|_| recording.pace.measured(command, time));
+            }
+        }
+        let numbers =
+            |slot: Slot| Stream::new(1, Purpose::Test, slot.0 as u32).normal_vec(program.slot(slot).count(), 0.1);
+        for trained in &lowered.trained {
+            gpu.write(trained.value, Data::F32(&numbers(trained.value))).unwrap();
+            gpu.write(trained.rule.unwrap(), Data::F32(&[0.01, 0.9, 0.0, 0.0])).unwrap();
+        }
+        let pixels: Vec<u32> = numbers(lowered.pixels).into_iter().map(f32::to_bits).collect();
+        gpu.write(lowered.pixels, Data::U32(&pixels)).unwrap();
+        gpu.write(lowered.labels, Data::U32(&[0, 1, 2, 3, 4, 5, 6, 7])).unwrap();
+        for number in 0..2 {
+            gpu.write(lowered.step, Data::U32(&step::words(1, number, 8, 0))).unwrap();
+            Backend::run(&mut gpu, Pass::Gradients).unwrap();
+            Backend::run(&mut gpu, Pass::Update).unwrap();
+        }
+        let recording = gpu.recordings.iter().find(|recording| recording.pass == Pass::Gradients).unwrap();
+        let submissions = recording.pace.pieces(0..recording.dispatches.len(), LONGEST).len();
+        (lowered.trained.iter().map(|trained| gpu.read(trained.value).unwrap()).collect(), submissions)
+    }
+
+    #[test]
+    fn pieces_give_the_bits_of_the_whole() {
+        let spec = std::env::var("ALEXNET_DEVICES").ok();
+        let found = Placement::open(spec.as_deref()).unwrap();
+        let Some(Engine::Gpu(device)) = found.as_ref().map(|found| &found.engines()[0]) else {
+            assert!(
+                std::env::var("ALEXNET_REQUIRE_GPU").is_err(),
+                "ALEXNET_REQUIRE_GPU is set, but there is no adapter"
+            );
+            println!("NOT RUN: no graphics adapter to test on; ./setup installs one");
+            return;
+        };
+        let (whole, one) = two_steps(device, Some(Duration::from_nanos(1)));
+        assert!(one == 1 && whole.iter().flatten().all(|weight| weight.is_finite()));
+        let (alone, all) = two_steps(device, Some(LONGEST * 2));
+        let (pairs, half) = two_steps(device, Some(LONGEST / 2));
+        assert!(all > 40 && half == all.div_ceil(2), "{all} and {half} pieces");
+        let (measured, _) = two_steps(device, None);
+        for (name, pieces) in [("alone", alone), ("in pairs", pairs), ("measured", measured)] {
+            let bits =
+                |weights: &[Vec<f32>]| weights.iter().flatten().map(|weight| weight.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&pieces) == bits(&whole), "commands {name}: other weights");
+        }
     }
 }
