@@ -3,8 +3,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use alexnet::kernel::{Access, Elem, Fill, Grid, Kernel, Needs, Variant};
+use alexnet::backend::cpu::Cpu;
+use alexnet::kernel::{Access, Case, Elem, Fill, Grid, Kernel, Needs, Variant};
 use alexnet::ops::{KERNELS, step};
+use alexnet::parity;
+use alexnet::program::{Pass, Slot};
 use alexnet::tensor::NO_LABEL;
 use alexnet::wgsl::{self, Shader};
 use naga::back::{hlsl, msl, spv};
@@ -35,7 +38,7 @@ fn words_of(text: &str) -> HashSet<String> {
 }
 
 /// Calls `check` for every variant and case; what it returns is reported together.
-fn for_each_shader(check: impl Fn(&Kernel, &Variant, &alexnet::kernel::Case, Shader) -> Result<(), String>) {
+fn for_each_shader(check: impl Fn(&Kernel, &Variant, &Case, Shader) -> Result<(), String>) {
     let mut failures = Vec::new();
     for kernel in KERNELS {
         for variant in kernel.variants {
@@ -197,6 +200,45 @@ fn every_shader_translates_to_every_driver_language() {
             words.first() == Some(&0x0723_0203) && metal.contains("kernel void") && direct.contains("numthreads");
         if whole { Ok(()) } else { Err("a translation has no entry point".into()) }
     });
+}
+
+/// Runs a kernel's case on the f64 twin in pieces of at most `limit` bytes, and gives what is written and the number of
+/// pieces; `None` where it cannot be cut so far.
+fn in_pieces(kernel: &'static Kernel, case: &Case, limit: u64) -> Option<(Vec<Vec<f64>>, usize)> {
+    let program = parity::program(kernel, case, 0).split(limit).ok()?;
+    let pieces = program.commands(Pass::Evaluate).len();
+    let mut cpu = Cpu::<f64>::new(program);
+    parity::compare(&mut cpu, kernel, case).unwrap();
+    let written = kernel.bindings.iter().enumerate().filter(|(_, binding)| binding.access != Access::Read);
+    Some((written.map(|(index, _)| cpu.read_exact(Slot(index))).collect(), pieces))
+}
+
+#[test]
+fn every_kernel_that_can_be_cut_gives_the_same_in_pieces() {
+    for kernel in KERNELS {
+        let Some(split) = &kernel.split else { continue };
+        assert_eq!(split.outermost.len(), kernel.bindings.len(), "{}", kernel.name);
+        let mut most = 0;
+        for case in (kernel.cases)() {
+            let (whole, _) = in_pieces(kernel, &case, u64::MAX).unwrap();
+            let largest = case.buffers.iter().map(|(count, _)| 4 * *count as u64).max().unwrap();
+            for (parts, pieces) in [2, 3, 4, 6].into_iter().filter_map(|by| in_pieces(kernel, &case, largest / by)) {
+                let place = format!("{} {} in {pieces} pieces", kernel.name, case.name);
+                assert!(pieces > 1, "{place}");
+                most = most.max(pieces);
+                let written = kernel.bindings.iter().zip(split.outermost).filter(|(b, _)| b.access != Access::Read);
+                for ((binding, outermost), (part, whole)) in written.zip(parts.iter().zip(&whole)) {
+                    let rms = (whole.iter().map(|v| v * v).sum::<f64>() / whole.len() as f64).sqrt();
+                    // An output that is cut is computed as before; one that is summed, in another order.
+                    let tolerance = if *outermost { 0.0 } else { 1e-13 * rms };
+                    let error = part.iter().zip(whole).map(|(part, whole)| (part - whole).abs()).fold(0.0, f64::max);
+                    let finite = part.iter().chain(whole).all(|v| v.is_finite());
+                    assert!(finite && error <= tolerance, "{place}: {} is {error:e} off", binding.name);
+                }
+            }
+        }
+        assert!(most > 2, "{}: no case can be cut into three or more pieces, so no cut is tested", kernel.name);
+    }
 }
 
 /// `const NAME = VALUEu;` in a shader.

@@ -27,7 +27,8 @@ pub(super) fn square(c: usize, size: usize, k: usize, window: usize, stride: usi
     }
 }
 
-/// Ragged extents and AlexNet's own windows in the small; every second one accumulates.
+/// Ragged extents, AlexNet's own windows in the small, and maps that can be bound one by one; every second one
+/// accumulates.
 fn shapes() -> Vec<(&'static str, Conv)> {
     let mut oblong = square(3, 9, 5, 3, 1, 1, 24);
     (oblong.h, oblong.p, oblong.r) = (7, 8, 2);
@@ -41,6 +42,8 @@ fn shapes() -> Vec<(&'static str, Conv)> {
         ("stride over the window", square(5, 11, 9, 2, 3, 0, 8)),
         ("window as large as the map", square(9, 4, 17, 4, 1, 0, 16)),
         ("oblong", oblong),
+        ("maps on their own", square(20, 4, 16, 2, 2, 0, 8)),
+        ("maps on their own, added", square(11, 4, 16, 2, 2, 0, 8)),
     ];
     for (index, (_, conv)) in shapes.iter_mut().enumerate() {
         conv.accumulate = index % 2 == 1;
