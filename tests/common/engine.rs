@@ -30,7 +30,12 @@ fn stream(name: &str, seed: u32) -> Stream {
 impl<T: Precision> Engine<T> {
     /// Lowers `text` for `batch` images, with weights drawn by name and biases that differ from one another.
     pub(crate) fn new(text: &str, batch: usize) -> Self {
-        let lowered = lower(&net(text), &Setup::training(batch));
+        Self::set_up(text, &Setup::training(batch))
+    }
+
+    /// The same for any set-up.
+    pub(crate) fn set_up(text: &str, setup: &Setup) -> Self {
+        let lowered = lower(&net(text), setup);
         let mut engine = Self { cpu: Cpu::new(lowered.program.clone()), lowered, labels: Vec::new() };
         for trained in engine.lowered.trained.clone() {
             let count = engine.lowered.program.slot(trained.value).count();
@@ -46,29 +51,37 @@ impl<T: Precision> Engine<T> {
 
     /// Feeds images with `labels`; pixels are 0 to 3 less a mean of about 1.5, and depend on `seed` for the image.
     pub(crate) fn feed(&mut self, labels: &[u32], seed: impl Fn(usize) -> u32) {
+        self.feed_from(0, labels, seed);
+    }
+
+    /// Feeds the images of a minibatch with `labels` from number `first` on, as many as are computed at once.
+    pub(crate) fn feed_from(&mut self, first: usize, labels: &[u32], seed: impl Fn(usize) -> u32) {
         let lowered = self.lowered.clone();
+        let numbers = first..first + lowered.images;
         let mean = &lowered.program.slot(lowered.mean).shape;
         let bytes_per_image: usize = mean.iter().product();
         let mut bytes: Vec<u8> = Vec::new();
         let mut shifts = Vec::new();
-        for n in 0..lowered.images {
+        for n in numbers.clone() {
             let stream = stream(&format!("image {n}"), seed(n));
             bytes.extend((0..bytes_per_image).map(|i| (stream.words(i as u64, 0)[0] >> 30) as u8));
             shifts.extend(stream.normals(0, 1).map(|v| 0.1 * v as f32));
         }
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        let views: Vec<u32> = (0..lowered.images).flat_map(|n| [0, 0, n as u32 % 2, 0]).collect();
+        let views: Vec<u32> = numbers.flat_map(|n| [0, 0, n as u32 % 2, 0]).collect();
         let mean: Vec<f32> = stream("mean", 0).normal_vec(bytes_per_image, 0.2).iter().map(|v| v + 1.5).collect();
         let real = labels.iter().filter(|&&label| label != NO_LABEL).count();
-        let step = step::words(11, 5, real as u32, 0);
-        for (slot, words) in [(lowered.pixels, &words[..]), (lowered.views, &views), (lowered.labels, labels)] {
+        let step = step::words(11, 5, real as u32, first as u32);
+        let mut labels = labels[first..labels.len().min(first + lowered.images)].to_vec();
+        labels.resize(lowered.images, NO_LABEL);
+        for (slot, words) in [(lowered.pixels, &words[..]), (lowered.views, &views), (lowered.labels, &labels)] {
             self.cpu.write(slot, Data::U32(words)).unwrap();
         }
         self.cpu.write(lowered.step, Data::U32(&step)).unwrap();
         self.cpu.write(lowered.mean, Data::F32(&mean)).unwrap();
         self.cpu.write(lowered.shifts, Data::F32(&shifts)).unwrap();
-        self.labels = labels.to_vec();
+        self.labels = labels;
     }
 
     /// Feeds a full batch of images with labels of `classes` classes.

@@ -6,7 +6,7 @@ use alexnet::backend::Placement;
 use alexnet::data::{Dataset, Loader, Plan, Views, crop_stream, training_order};
 use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
-use alexnet::session::{Rates, Session};
+use alexnet::session::{Rates, Score, Session};
 use alexnet::tensor::Tensor;
 
 const SEED: u64 = 5;
@@ -20,6 +20,8 @@ pub(crate) struct Run {
     pub(crate) device: String,
     /// Of every step.
     pub(crate) losses: Vec<f64>,
+    /// Of every step.
+    pub(crate) scores: Vec<Score>,
     /// Weights and momentum after the last.
     pub(crate) tensors: BTreeMap<String, Tensor>,
 }
@@ -51,25 +53,35 @@ pub(crate) fn train(placement: &Placement, model: &Model, steps: usize) -> Run {
 
 /// The same with minibatches computed as `request` wants it.
 pub(crate) fn train_as(request: &Request, placement: &Placement, model: &Model, steps: usize) -> Run {
-    let (input, defaults) = (model.input, model.train.clone());
-    let batch = request.minibatch;
     let mut session = Session::new(Net::new(model.clone()).unwrap(), request, placement, SEED).unwrap();
+    begin(&mut session, request.minibatch, steps)
+}
+
+/// Has a session draw its weights and do its first `steps` on minibatches of `batch` images of the bundled sample.
+pub(crate) fn begin(session: &mut Session, batch: usize, steps: usize) -> Run {
+    let (input, defaults) = (session.net().model.input, session.net().model.train.clone());
     session.initialise().unwrap();
     session.set_mean(&vec![120.0; input.stored() * input.stored() * 3]).unwrap();
     let rates = Rates { weights: defaults.rate, biases: defaults.rate, momentum: defaults.momentum };
     session.set_rates(rates).unwrap();
+    let mut scores = Vec::new();
+    for (number, batch) in batches(session.net(), batch).take(steps).enumerate() {
+        session.gradients(&batch, number as u64).unwrap();
+        session.update().unwrap();
+        scores.push(session.score().unwrap());
+    }
+    let losses = scores.iter().map(|score| score.means().0).collect();
+    Run { device: session.device(), losses, scores, tensors: session.tensors().unwrap() }
+}
+
+/// The training images of the bundled sample in minibatches of `capacity`.
+pub(crate) fn batches(net: &Net, capacity: usize) -> Loader {
+    let input = net.model.input;
     let dataset = Dataset::open(None, input.stored()).unwrap();
     let border2 = (input.stored() - input.size) as u32;
     let views = Views::Random { stream: crop_stream(SEED), epoch: 0, border2, mirror: true };
     let order = training_order(SEED, 0, dataset.train.len());
-    let loader = Loader::new(&dataset.train, Plan { order, start: 0, capacity: batch, views, threads: 1 }).unwrap();
-    let mut losses = Vec::new();
-    for (number, batch) in loader.take(steps).enumerate() {
-        session.gradients(&batch, number as u64).unwrap();
-        session.update().unwrap();
-        losses.push(session.score().unwrap().means().0);
-    }
-    Run { device: session.device(), losses, tensors: session.tensors().unwrap() }
+    Loader::new(&dataset.train, Plan { order, start: 0, capacity, views, threads: 1 }).unwrap()
 }
 
 /// Checks that a run did something: losses are finite, and every weight has a momentum that is not all zeros.
