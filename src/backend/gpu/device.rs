@@ -185,7 +185,10 @@ fn answer(poll: impl FnOnce() -> Result<wgpu::PollStatus, wgpu::PollError>) -> R
         Ok(Ok(_)) => Ok(()),
         Ok(Err(wgpu::PollError::Timeout)) => Err(format!("no answer for {} s", PATIENCE.as_secs())),
         Ok(Err(refused)) => Err(refused.to_string()),
-        Err(panic) => Err(panic.downcast_ref::<String>().map_or("no reason given", |reason| reason).into()),
+        Err(panic) => {
+            let fixed = panic.downcast_ref::<&str>().map(|&reason| reason.to_owned());
+            Err(fixed.or(panic.downcast_ref().cloned()).unwrap_or_else(|| "no reason given".into()))
+        }
     }
 }
 
