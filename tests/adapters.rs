@@ -51,7 +51,7 @@ fn same_bits(model: &Model, steps: usize) -> Vec<f64> {
     assert_trained(&about("0"), &alone);
     for spec in ["0,0", "0,1"] {
         let run = train(&open(spec), model, steps);
-        assert_eq!(run.device.contains("tower b:"), model.towers > 1, "{}: {}", about(spec), run.device);
+        assert_eq!(run.device.contains("; tower b"), model.towers > 1, "{}: {}", about(spec), run.device);
         assert_same(&about(spec), &run, &alone);
     }
     alone.losses
