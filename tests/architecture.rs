@@ -41,6 +41,12 @@ impl Source {
         inside.split('/').next().unwrap().trim_end_matches(".rs")
     }
 
+    /// Those before the unit tests, which may use any module's pieces as examples.
+    fn shipped(&self) -> impl Iterator<Item = (usize, &str)> {
+        let tests = self.lines.iter().position(|line| line.starts_with("mod tests {")).unwrap_or(self.lines.len());
+        self.code().take(tests)
+    }
+
     /// Line numbers and lines without comments.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         self.lines.iter().enumerate().map(|(i, line)| (i + 1, line.split("//").next().unwrap()))
@@ -95,7 +101,7 @@ fn names_crate(text: &str, name: &str) -> bool {
 
 /// Modules of this crate that a file names, with the line.
 fn uses(source: &Source) -> Vec<(usize, String)> {
-    let code: Vec<(usize, &str)> = source.code().collect();
+    let code: Vec<(usize, &str)> = source.shipped().collect();
     let mut found = Vec::new();
     for (index, (number, line)) in code.iter().enumerate() {
         for (at, _) in line.match_indices("crate::") {
