@@ -81,9 +81,10 @@ impl Trapped {
         }
         self.trap.unset();
         let (device, reason) = (self.inner.device(), format!("trap in {operation:?}"));
-        Err(match fault.out_of_memory {
-            true => BackendError::OutOfMemory { device, reason },
-            false => BackendError::Lost { device, reason },
+        Err(if fault.out_of_memory {
+            BackendError::OutOfMemory { device, reason }
+        } else {
+            BackendError::Lost { device, reason }
         })
     }
 }
