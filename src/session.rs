@@ -22,6 +22,9 @@ pub enum SessionError {
     /// The device.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A score is wanted of a batch that was not computed to its end.
+    #[error("there is no score: the last batch was not computed to its end")]
+    Unscored,
     /// A tensor the network needs is not there.
     #[error("tensor {0} is missing: these weights belong to another network")]
     Missing(String),
@@ -85,7 +88,8 @@ pub struct Session {
     backend: Cluster,
     seed: u64,
     rates: Option<Rates>,
-    score: Score,
+    /// Of the last minibatch; `None` where a device failed in its midst.
+    score: Option<Score>,
     /// Images of the batch whose score was asked for and not yet taken.
     unread: Option<usize>,
 }
@@ -107,7 +111,7 @@ impl Session {
     pub fn laid_out(net: Net, layout: Layout, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
         let lowered = layout.lowered;
         let backend = devices.set_up(&lowered.program)?;
-        Ok(Self { net, lowered, backend, seed, rates: None, score: Score::default(), unread: None })
+        Ok(Self { net, lowered, backend, seed, rates: None, score: None, unread: None })
     }
 
     /// The network.
@@ -272,14 +276,16 @@ impl Session {
     /// Runs a minibatch through the network, as many images at once as fit: `pass` for the first, `further` for the
     /// others. The score of one batch is read while the next is computed.
     fn run(&mut self, batch: &Batch, number: u64, pass: Pass, further: Pass) -> Result<(), SessionError> {
-        (self.score, self.unread) = (Score::default(), None);
+        (self.score, self.unread) = (None, None);
+        let mut total = Score::default();
         for first in self.firsts(batch) {
             let real = self.feed(batch, first, number)?;
             self.backend.run(if first == 0 { pass } else { further })?;
-            self.read_score()?;
+            total.add(self.read_score()?);
             self.scores().into_iter().try_for_each(|slot| self.backend.fetch(slot))?;
             self.unread = Some(real);
         }
+        self.score = Some(total);
         Ok(())
     }
 
@@ -292,16 +298,15 @@ impl Session {
         [self.lowered.loss, self.lowered.top1, self.lowered.top5]
     }
 
-    /// Adds what the last batch scored, where that was not done yet.
-    fn read_score(&mut self) -> Result<(), SessionError> {
-        let Some(images) = self.unread.take() else { return Ok(()) };
+    /// What the last batch scored, where that was not read yet.
+    fn read_score(&mut self) -> Result<Score, SessionError> {
+        let Some(images) = self.unread.take() else { return Ok(Score::default()) };
         let mut sums = [0.0; 3];
         for (sum, slot) in sums.iter_mut().zip(self.scores()) {
             *sum = self.backend.take(slot)?[..images].iter().map(|&v| f64::from(v)).sum();
         }
         let [loss, top1, top5] = sums;
-        self.score.add(Score { images, loss, top1, top5 });
-        Ok(())
+        Ok(Score { images, loss, top1, top5 })
     }
 
     /// Sets learning rates; written to the device only when they change.
@@ -351,10 +356,13 @@ impl Session {
     /// What the last [`Session::gradients`] or [`Session::evaluate`] scored.
     ///
     /// # Errors
-    /// When a device fails.
+    /// When a device fails, or did then.
     pub fn score(&mut self) -> Result<Score, SessionError> {
-        self.read_score()?;
-        Ok(self.score)
+        // Taken out, so that of a score that cannot be read to its end no part is left.
+        let mut score = self.score.take().ok_or(SessionError::Unscored)?;
+        score.add(self.read_score()?);
+        self.score = Some(score);
+        Ok(score)
     }
 
     /// Class probabilities of each image of a batch of any size.

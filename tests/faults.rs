@@ -166,6 +166,25 @@ fn after_a_fault_anywhere_in_a_step_the_same_session_goes_on() {
     }
 }
 
+/// Not even of the part of a minibatch that was computed.
+#[test]
+fn a_minibatch_in_which_a_device_fails_has_no_score() {
+    let (trap, batch) = (Rc::new(Trap::default()), batch(&tiny(), SMALL.minibatch));
+    let mut session = prepared(&trap.hide_in(open("cpu,cpu")));
+    session.initialise().unwrap();
+    for after in 0.. {
+        trap.set(Fault { member: 0, operation: Operation::Take, after, out_of_memory: false });
+        let computed = session.gradients(&batch, 0);
+        let score = session.score();
+        if trap.unset() {
+            assert!(score.unwrap().images == SMALL.minibatch && after > 6, "three of each half, and maps: {after}");
+            break;
+        }
+        assert!(matches!(score, Err(SessionError::Unscored)) == computed.is_err() && score.is_err(), "take {after}");
+        assert!(matches!(session.score(), Err(SessionError::Unscored)), "take {after}");
+    }
+}
+
 #[test]
 fn what_was_fetched_and_never_taken_is_fetched_anew() {
     for spec in pairs() {

@@ -35,7 +35,8 @@ fn every_use_of_a_lost_device_is_an_error() {
             is_lost(queued);
         }
     }
-    is_lost(session.score());
+    assert!(session.score().is_err());
+    is_lost(session.evaluate(&batch));
     is_lost(session.tensors());
     is_lost(common::runs::session(&placement));
     assert!(begin.elapsed() < Duration::from_secs(60));
