@@ -1,11 +1,15 @@
 //! `alexnet bench`.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 
 use super::options::{Placed, built_in, open_net, place};
 use super::output::{json, line, table, thousands};
 use crate::bench::{self, ExchangeTimes, StepTimes, Way};
+use crate::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
 use crate::layout::{MOST_IMAGES, Request};
 use crate::session::Session;
 
@@ -21,6 +25,27 @@ enum What {
     Step(Measured),
     /// What crosses between devices for one batch: bytes counted on the way, and speed
     Exchange(Measured),
+    /// The loader beside what the decoder alone could do
+    Loader(Loading),
+}
+
+#[derive(Debug, Args)]
+struct Loading {
+    /// A data set as `train` takes it; the bundled sample where absent
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Decoding threads [default: as in training, half of the processor]
+    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    threads: Option<usize>,
+    /// Side to which images are brought, in pixels
+    #[arg(long, default_value = "256", value_parser = RangedU64ValueParser::<usize>::new().range(2..=2048))]
+    size: usize,
+    /// Images of a turn
+    #[arg(long, default_value = "2048", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    images: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +78,12 @@ impl Bench {
                 let times = bench::exchange(&mut session, measured.repeats as usize)?;
                 if measured.json { json(&times) } else { print_exchange(&times) }
             }
+            What::Loader(loading) => {
+                let split = Dataset::open(loading.data.as_deref(), loading.size)?.train;
+                let threads = loading.threads.unwrap_or_else(decoding_threads);
+                let speed = loader_speed(&split, threads, loading.images)?;
+                if loading.json { json(&speed) } else { print_loader(&speed) }
+            }
         }
     }
 }
@@ -65,6 +96,19 @@ impl Measured {
         let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;
         Ok((Session::laid_out(net, layout, &devices, 0)?, images))
     }
+}
+
+fn print_loader(it: &LoaderSpeed) -> Result<()> {
+    let (images, size) = (thousands(it.images as u64), it.size);
+    line(format_args!("{images} images of {size}×{size} pixels on {} decoding threads", it.threads))?;
+    line(format_args!("decoder alone: {:.0} images/s a thread", it.decoder))?;
+    let share = 100.0 * it.share;
+    line(format_args!("loader: {:.0} images/s a thread, {share:.0} % of that", it.loader))?;
+    line(format_args!("an idle consumer waits {} ms for a batch", ms(it.wait)))?;
+    if it.skipped > 0 {
+        line(format_args!("{} images cannot be decoded", it.skipped))?;
+    }
+    Ok(())
 }
 
 fn print_step(it: &StepTimes) -> Result<()> {

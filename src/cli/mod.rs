@@ -9,6 +9,7 @@ mod eval;
 mod kernels;
 mod options;
 mod output;
+mod prepare;
 mod progress;
 mod train;
 
@@ -27,6 +28,8 @@ pub struct Cli {
 enum Command {
     /// Train a network
     Train(train::Train),
+    /// Make images ready to be trained on: scaled, cropped, shuffled, in shards
+    Prepare(prepare::Prepare),
     /// Score a checkpoint on validation images
     Eval(eval::Eval),
     /// Say what images show
@@ -37,7 +40,7 @@ enum Command {
     Describe(describe::Describe),
     /// List the kernels
     Kernels(kernels::Kernels),
-    /// Measure a training step and its parts, or the exchange between devices
+    /// Measure a training step and its parts, the exchange between devices, or the loader
     Bench(bench::Bench),
     /// Compare every kernel with its CPU twin on an adapter: is this driver to be trusted?
     Check(check::Check),
@@ -51,6 +54,7 @@ pub fn run(cli: Cli) -> Result<()> {
     progress::init();
     let result = match cli.command {
         Command::Train(command) => command.run(),
+        Command::Prepare(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Classify(command) => command.run(),
         Command::Devices(command) => command.run(),

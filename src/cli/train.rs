@@ -14,7 +14,7 @@ use super::options::{Placed, place};
 use super::output::{bytes, say};
 use super::progress::bars;
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, mean_image};
+use crate::data::Dataset;
 use crate::layout::{Layout, Request, Share};
 use crate::net::{Model, Net};
 use crate::session::Session;
@@ -26,7 +26,8 @@ pub(super) struct Train {
     /// A built-in network (`mini` where absent) or a model file
     #[arg(long)]
     model: Option<String>,
-    /// A CIFAR-10 binary folder or a folder with train/CLASS/* and val/CLASS/*; the bundled sample where absent
+    /// A CIFAR-10 binary folder, a folder with train/CLASS/* and val/CLASS/*, or one that `prepare` made; the bundled
+    /// sample where absent
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
     #[command(flatten)]
@@ -82,7 +83,7 @@ impl Train {
         say(format!("run in {}", path.display()));
         let mean = match &resumed {
             Some(_) => vec![0.0; config.network.input.stored().pow(2) * 3],
-            None => mean_image(&dataset.train)?.pixels,
+            None => dataset.mean()?,
         };
         let stop = stop_on_signal()?;
         let folder = RunFolder::open(&path, &config)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::folder::entries;
-use super::{DataError, Split, cifar, folder, sample};
+use super::{DataError, Split, Statistics, cifar, folder, mean_image, sample, shards};
 
 /// Training and validation images with the names of their classes.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Dataset {
     pub train: Arc<Split>,
     /// What is evaluated on; no image of it is trained on.
     pub validation: Arc<Split>,
+    /// Mean and colours of the training images, where they are known beforehand.
+    pub statistics: Option<Statistics>,
 }
 
 impl Dataset {
@@ -25,6 +27,9 @@ impl Dataset {
     /// - a CIFAR-10 binary folder: `data_batch_*.bin` to train on and `test_batch.bin` to validate on, or without it
     ///   the last training batch, which then is not trained on; class names from `batches.meta.txt`. Its images are
     ///   held in memory, 3 KiB each;
+    /// - a folder of shards: WebDataset tar files `train-*.tar` and `val-*.tar` with `KEY.jpg` (.jpeg, .png; .rgb for
+    ///   plain pixels) and `KEY.cls`, the number of the class; class names from `classes.txt`, else numbers. What
+    ///   `alexnet prepare` wrote is opened from its index files, others by reading their headers;
     /// - an image folder: `train/<class>/*` and `val/<class>/*`, JPEG or PNG. Classes are the sorted folder names of
     ///   `train`; files not called .jpg, .jpeg, .jfif or .png, in any case, are passed over.
     ///
@@ -44,9 +49,20 @@ impl Dataset {
             cifar::open(root, batches, size)
         } else if root.join("train").is_dir() {
             folder::open(root, size)
+        } else if names.iter().any(|name| shards::is_shard(name)) {
+            shards::open(root, &names, size)
         } else {
             Err(DataError::Layout { path: root.into(), found: found(&names) })
         }
+    }
+
+    /// The mean of the training images, `size` x `size` x 3 values: known beforehand, or computed from all of them.
+    ///
+    /// # Errors
+    /// [`DataError::NoImage`] if no image at all can be decoded.
+    pub fn mean(&self) -> Result<Vec<f32>, DataError> {
+        let known = self.statistics.as_ref().filter(|statistics| statistics.about.size == self.train.size());
+        known.map_or_else(|| Ok(mean_image(&self.train)?.pixels), |statistics| Ok(statistics.mean.clone()))
     }
 
     /// Makes sure that labels mean what they meant to a checkpoint with these `classes`.

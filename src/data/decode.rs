@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -35,7 +36,11 @@ impl Image {
     /// # Errors
     /// See [`ImageError`].
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
-        let name = || name.to_owned();
+        Self::decode_named(|| name.to_owned(), bytes)
+    }
+
+    /// [`Image::decode`] of an image whose name is made only when it is needed.
+    pub(super) fn decode_named(name: impl Fn() -> String, bytes: &[u8]) -> Result<Self, ImageError> {
         if bytes.is_empty() {
             return Err(ImageError::Empty(name()));
         }
@@ -65,16 +70,7 @@ impl Image {
     /// See [`ImageError`].
     pub fn read(path: &Path) -> Result<Self, ImageError> {
         let name = path.display().to_string();
-        let mut bytes = Vec::new();
-        // Bounded, so that neither a huge file nor an endless device fills the memory.
-        let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-        if let Err(error) = read {
-            return Err(ImageError::Read(name, error));
-        }
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(ImageError::TooLarge(name, format!("more than {} MiB", MAX_BYTES >> 20)));
-        }
-        Self::decode(&name, &bytes)
+        Self::decode(&name, &read_file(&name, path)?)
     }
 
     /// The image scaled so that its shorter side has `size` pixels, then cropped to the centre (section 2 of the paper):
@@ -85,6 +81,37 @@ impl Image {
     pub fn square(&self, name: &str, size: usize) -> Result<Vec<u8>, ImageError> {
         square(name, &self.rgb, (self.width, self.height), size)
     }
+
+    /// [`Image::square`] that hands the pixels over as they are where there is nothing to do.
+    pub(super) fn into_square(self, name: impl FnOnce() -> String, size: usize) -> Result<Vec<u8>, ImageError> {
+        if (self.width, self.height) == (size, size) { Ok(self.rgb) } else { self.square(&name(), size) }
+    }
+}
+
+/// The content of an image file; `name` is used in messages only.
+pub(super) fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::new();
+    // Bounded, so that neither a huge file nor an endless device fills the memory.
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        return Err(ImageError::Read(name.into(), error));
+    }
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(ImageError::TooLarge(name.into(), format!("more than {} MiB", MAX_BYTES >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// What `decode` gives; a decoder that panics counts as one that refuses the image.
+pub(super) fn guarded(
+    name: impl FnOnce() -> String,
+    decode: impl FnOnce() -> Result<Vec<u8>, ImageError>,
+) -> Result<Vec<u8>, ImageError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(ImageError::Damaged(name(), format!("the decoder panicked: {said}")))
+    })
 }
 
 /// Reads an image file and brings it to `size` x `size` x 3 bytes, rows outermost, red first.

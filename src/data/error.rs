@@ -14,10 +14,19 @@ pub enum DataError {
         /// What the operating system said.
         error: io::Error,
     },
+    /// A file cannot be written.
+    #[error("{}: cannot be written ({error}); make room or choose another place, then run the same command again", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
     /// The path holds none of the accepted layouts.
     #[error(
         "{}: no data set here: {found}. Accepted are a CIFAR-10 binary folder (data_batch_1.bin, data_batch_2.bin, \
          ..., and test_batch.bin if there is one); an image folder (train/<class>/* and val/<class>/*, JPEG or PNG); \
+         a folder of shards (train-*.tar and val-*.tar with KEY.jpg and KEY.cls, as `alexnet prepare` makes them); \
          or no path at all for the bundled sample",
         path.display()
     )]
@@ -63,6 +72,12 @@ impl DataError {
     /// A [`DataError::Content`] about `path`.
     pub(super) fn content(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Self::Content { path: path.into(), problem: problem.into() }
+    }
+
+    /// As [`DataError::read`], of a file that is written.
+    pub(super) fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Write { path, error }
     }
 
     /// Turns an error of the operating system about `path` into ours.

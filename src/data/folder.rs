@@ -9,8 +9,18 @@ use super::{DataError, Dataset};
 
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "jfif"];
 
+/// The image files of one split, and the class of each.
+pub(super) type Files = (Vec<PathBuf>, Vec<u32>);
+
 /// Opens the folder `root`, which has a `train` folder.
 pub(super) fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
+    let (classes, [train, validation]) = list(root)?;
+    let split = |(paths, labels)| Arc::new(Split::files(size, paths, labels));
+    Ok(Dataset { train: split(train), validation: split(validation), classes, statistics: None })
+}
+
+/// The classes of the folder `root`, and its images to train and to validate on.
+pub(super) fn list(root: &Path) -> Result<(Vec<String>, [Files; 2]), DataError> {
     let (train, val) = (root.join("train"), root.join("val"));
     if !val.is_dir() {
         return Err(DataError::content(
@@ -25,8 +35,8 @@ pub(super) fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
             return Err(DataError::content(val.join(class), problem));
         }
     }
-    let read = |folder: &Path| read_split(folder, &classes, size).map(Arc::new);
-    Ok(Dataset { train: read(&train)?, validation: read(&val)?, classes })
+    let files = [read_split(&train, &classes)?, read_split(&val, &classes)?];
+    Ok((classes, files))
 }
 
 /// The names of the class folders in `folder`, sorted.
@@ -48,7 +58,7 @@ fn class_folders(folder: &Path) -> Result<Vec<String>, DataError> {
 }
 
 /// The images of the classes which `folder` has; labels are places in `classes`.
-fn read_split(folder: &Path, classes: &[String], size: usize) -> Result<Split, DataError> {
+fn read_split(folder: &Path, classes: &[String]) -> Result<Files, DataError> {
     let (mut paths, mut labels) = (Vec::new(), Vec::new());
     for (label, class) in classes.iter().enumerate() {
         let class = folder.join(class);
@@ -68,11 +78,11 @@ fn read_split(folder: &Path, classes: &[String], size: usize) -> Result<Split, D
         labels.resize(labels.len() + files.len(), label as u32);
         paths.append(&mut files);
     }
-    Ok(Split::files(size, paths, labels))
+    Ok((paths, labels))
 }
 
 /// Whether the name is that of a visible image file; what it really holds is found out when it is decoded.
-fn is_image_name(path: &Path) -> bool {
+pub(super) fn is_image_name(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     !hidden && extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))

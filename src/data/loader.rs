@@ -1,20 +1,19 @@
 //! Decodes ahead of the consumer. Decoder `w` of `n` takes every `n`-th image of the order and has a bounded queue of
 //! its own; a collector takes from the queues in turn, which restores the order without sorting, and fills batches.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::batch::{Batch, Item};
+use super::decode::guarded;
 use super::{DataError, ImageError, Split, Views};
 
 /// What a [`Loader`] is to load.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Numbers of images in the order to visit them: [`super::training_order`], or `0..len` to evaluate.
+    /// Numbers of images in the order to visit them: [`Split::training_order`], or `0..len` to evaluate.
     pub order: Vec<u32>,
     /// How many entries of the order to pass over, for example [`Batch::next`] of the last batch before a break.
     pub start: usize,
@@ -119,23 +118,11 @@ fn decode(source: &impl Source, mine: &[u32], stop: &AtomicBool, queue: &SyncSen
             return;
         }
         let i = index as usize;
-        let item = match catch_unwind(AssertUnwindSafe(|| source.decode(i))) {
-            Ok(decoded) => Item::new(index, source.label(i), decoded),
-            Err(panic) => {
-                let reason = ImageError::Damaged(source.name(i), format!("the decoder panicked: {}", message(&*panic)));
-                Item::new(index, source.label(i), Err(reason))
-            }
-        };
+        let item = Item::new(index, source.label(i), guarded(|| source.name(i), || source.decode(i)));
         if queue.send(item).is_err() {
             return;
         }
     }
-}
-
-/// What a panic said.
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 impl Iterator for Loader {

@@ -4,17 +4,23 @@
 //! threads, in a given order, and yields [`Batch`]es of stored images together with the [`View`] each is to be seen
 //! through. What comes out depends on (seed, epoch, index) alone, never on the number of threads.
 
+mod archive;
 mod batch;
 mod cifar;
 mod dataset;
 mod decode;
+mod eigen;
 mod error;
 mod folder;
 mod loader;
 mod mean;
+mod prepare;
 mod resize;
 mod sample;
+mod shards;
+mod speed;
 mod split;
+mod statistics;
 #[cfg(test)]
 mod testing;
 mod views;
@@ -26,7 +32,10 @@ pub use decode::{Image, MAX_BYTES, MAX_SIDE, decode_file};
 pub use error::{DataError, ImageError};
 pub use loader::{Loader, Plan};
 pub use mean::{Mean, mean_image};
+pub use prepare::{Observer, Prepared, Recipe, prepare};
+pub use speed::{LoaderSpeed, loader_speed};
 pub use split::Split;
+pub use statistics::{About, Statistics};
 pub use views::{View, Views, centre_view, crop_stream, ten_views, training_order, training_view};
 
 /// Threads that decode ahead of the device: half of the processor, since a software device needs it too.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::decode::decode_file;
+use super::shards::Shards;
+use super::views::training_order;
 use super::{ImageError, resize};
 
 /// The side of a CIFAR image and of the sample's, in pixels.
@@ -25,6 +27,8 @@ enum Store {
     Files(Vec<PathBuf>),
     /// 32x32 images in memory, [`TILE_BYTES`] each with rows outermost, and the files they came from.
     Tiles { pixels: Vec<u8>, parts: Vec<Part> },
+    /// Image files within tar files, decoded anew each time.
+    Shards(Shards),
 }
 
 /// A run of consecutive tiles out of one file.
@@ -45,6 +49,11 @@ impl Split {
     /// Images in memory, [`TILE_BYTES`] a label; the counts of `parts` add up to the number of labels.
     pub(super) fn tiles(size: usize, pixels: Vec<u8>, labels: Vec<u32>, parts: Vec<Part>) -> Self {
         Self { size, labels, store: Store::Tiles { pixels, parts } }
+    }
+
+    /// Images in shards; `labels` has one entry an image.
+    pub(super) fn shards(size: usize, shards: Shards, labels: Vec<u32>) -> Self {
+        Self { size, labels, store: Store::Shards(shards) }
     }
 
     /// The number of images.
@@ -74,6 +83,16 @@ impl Split {
         self.labels[i]
     }
 
+    /// The order in which an epoch of training visits the images: a permutation that depends on the seed and the epoch
+    /// alone. Images in shards are visited a few shards at a time.
+    #[must_use]
+    pub fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
+        match &self.store {
+            Store::Shards(shards) => shards.training_order(seed, epoch),
+            Store::Files(_) | Store::Tiles { .. } => training_order(seed, epoch, self.len()),
+        }
+    }
+
     /// What to call image `i` in a message: its path, or its file and its place in it, counted from 0.
     ///
     /// # Panics
@@ -82,6 +101,7 @@ impl Split {
     pub fn name(&self, i: usize) -> String {
         match &self.store {
             Store::Files(paths) => paths[i].display().to_string(),
+            Store::Shards(shards) => shards.name(i),
             Store::Tiles { parts, .. } => {
                 let mut within = i;
                 for part in parts {
@@ -105,6 +125,7 @@ impl Split {
     pub fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError> {
         match &self.store {
             Store::Files(paths) => decode_file(&paths[i], self.size),
+            Store::Shards(shards) => shards.decode(i, self.size),
             Store::Tiles { pixels, .. } => {
                 let tile = &pixels[i * TILE_BYTES..][..TILE_BYTES];
                 if self.size == TILE {

@@ -198,7 +198,7 @@ impl<'a> Trainer<'a> {
             border2: self.border2(),
             mirror: self.config.network.train.mirror,
         };
-        let order = data::training_order(seed, epoch as u64, self.dataset.train.len());
+        let order = self.dataset.train.training_order(seed, epoch as u64);
         let loader = self.loader(&self.dataset.train, order, self.state.position, views)?;
         let (begin, mut seen) = (Instant::now(), 0);
         for batch in loader {

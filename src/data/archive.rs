@@ -1,0 +1,184 @@
+//! Tar archives by their headers: what lies where, without reading the contents.
+//!
+//! Archives come from strangers: every number is checked before it is used, and what is kept in memory is bounded.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use tar::{EntryType, Header, PaxExtensions};
+
+use super::DataError;
+
+/// Headers and contents are padded to it, in bytes.
+const BLOCK: u64 = 512;
+
+/// Bytes read at once: a header with a small content and the header after it.
+const WINDOW: u64 = 4096;
+
+/// The most bytes of a name that has an entry of its own, or of a set of extended attributes.
+const LONGEST_NAME: u64 = 1 << 16;
+
+/// A regular file in an archive.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its path in the archive.
+    pub(super) name: String,
+    /// Where its content begins, in bytes from the beginning of the (outermost) file.
+    pub(super) offset: u64,
+    /// Bytes of content.
+    pub(super) length: u64,
+}
+
+/// The regular files of an archive, in its order. After an error there is nothing more.
+pub(super) struct Archive<'a> {
+    path: &'a Path,
+    file: &'a File,
+    at: u64,
+    end: u64,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl<'a> Archive<'a> {
+    /// The archive that the whole of `file` is; `path` is for messages.
+    pub(super) fn new(path: &'a Path, file: &'a File) -> Result<Self, DataError> {
+        let length = file.metadata().map_err(DataError::read(path))?.len();
+        Ok(Self::within(path, file, 0, length))
+    }
+
+    /// The archive in the bytes `begin..end` of `file`.
+    pub(super) fn within(path: &'a Path, file: &'a File, begin: u64, end: u64) -> Self {
+        Self { path, file, at: begin, end, window: Vec::new(), window_at: 0 }
+    }
+
+    /// The content of a member of at most [`WINDOW`] bytes.
+    pub(super) fn small_content(&mut self, member: &Member) -> Result<&[u8], DataError> {
+        if member.length > WINDOW {
+            return Err(self.wrong(member.offset, format!("{} has {} bytes, too many", member.name, member.length)));
+        }
+        self.bytes(member.offset, member.length)
+    }
+
+    /// An error about the byte `at` of the archive.
+    pub(super) fn wrong(&self, at: u64, problem: impl std::fmt::Display) -> DataError {
+        DataError::content(self.path, format!("byte {at}: {problem}"))
+    }
+
+    fn truncated(&self, at: u64, what: impl std::fmt::Display) -> DataError {
+        self.wrong(at, format!("the archive ends in the middle of {what}; fetch it again"))
+    }
+
+    /// `length` bytes, at most [`LONGEST_NAME`], from `at`, which lie before the end.
+    fn bytes(&mut self, at: u64, length: u64) -> Result<&[u8], DataError> {
+        let inside = at >= self.window_at && at + length <= self.window_at + self.window.len() as u64;
+        if !inside {
+            self.window.resize((self.end - at).min(WINDOW.max(length)) as usize, 0);
+            self.window_at = at;
+            read_exact_at(self.file, &mut self.window, at).map_err(DataError::read(self.path))?;
+        }
+        Ok(&self.window[(at - self.window_at) as usize..][..length as usize])
+    }
+
+    /// Whether `header` adds up to the checksum that it carries.
+    fn is_header(header: &Header) -> bool {
+        let bytes = header.as_bytes();
+        let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
+        let total = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
+        header.cksum().is_ok_and(|found| found == total)
+    }
+
+    fn step(&mut self) -> Result<Option<Member>, DataError> {
+        let (mut long_name, mut long_size) = (None, None);
+        loop {
+            let at = self.at;
+            if at >= self.end {
+                return Ok(None);
+            }
+            if self.end - at < BLOCK {
+                return Err(self.truncated(at, "a header"));
+            }
+            let header = Header::from_byte_slice(self.bytes(at, BLOCK)?).clone();
+            if header.as_bytes().iter().all(|&byte| byte == 0) {
+                return Ok(None);
+            }
+            if !Self::is_header(&header) {
+                return Err(self.wrong(at, "is no tar header (its checksum is wrong); fetch the archive again"));
+            }
+            let size = header.entry_size().map_err(|error| self.wrong(at, error))?;
+            let kind = header.entry_type();
+            let own = matches!(kind, EntryType::GNULongName | EntryType::XHeader);
+            let length = if own { size } else { long_size.take().unwrap_or(size) };
+            let name = || String::from_utf8_lossy(&header.path_bytes()).into_owned();
+            let offset = at + BLOCK;
+            if length > self.end - offset {
+                return Err(self.truncated(at, format!("{}, which has {length} bytes", name())));
+            }
+            self.at = (offset + length).next_multiple_of(BLOCK).min(self.end);
+            if own && length > LONGEST_NAME {
+                return Err(self.wrong(at, format!("a name or attributes of {length} bytes; is this a tar file?")));
+            }
+            match kind {
+                EntryType::GNULongName => {
+                    let bytes = self.bytes(offset, length)?;
+                    long_name = Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned());
+                }
+                EntryType::XHeader => {
+                    let bytes = self.bytes(offset, length)?.to_vec();
+                    for attribute in PaxExtensions::new(&bytes) {
+                        let attribute = attribute.map_err(|error| self.wrong(at, error))?;
+                        match attribute.key_bytes() {
+                            b"path" => long_name = Some(String::from_utf8_lossy(attribute.value_bytes()).into_owned()),
+                            b"size" => {
+                                let size = attribute.value().ok().and_then(|text| text.parse().ok());
+                                long_size = Some(size.ok_or_else(|| self.wrong(at, "a size that is no number"))?);
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                EntryType::GNUSparse => {
+                    return Err(self.wrong(at, format!("{} is sparse; pack it without --sparse", name())));
+                }
+                EntryType::Regular | EntryType::Continuous => {
+                    return Ok(Some(Member { name: long_name.take().unwrap_or_else(name), offset, length }));
+                }
+                // Folders, links and what is said of all entries.
+                _ => long_name = None,
+            }
+        }
+    }
+}
+
+impl Iterator for Archive<'_> {
+    type Item = Result<Member, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let member = self.step().transpose();
+        if !matches!(member, Some(Ok(_))) {
+            self.at = self.end;
+        }
+        member
+    }
+}
+
+/// Fills `buffer` from `offset`, leaving the position of the file to others.
+#[cfg(unix)]
+pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+/// Fills `buffer` from `offset`.
+#[cfg(windows)]
+pub(super) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt as _;
+    while !buffer.is_empty() {
+        let count = file.seek_read(buffer, offset)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer = &mut buffer[count..];
+        offset += count as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! The ILSVRC2012 release: a tar of tars to train on, a tar to validate on, and text files that say what is what.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::source::{Images, Part, Source};
+use crate::data::DataError;
+use crate::data::archive::{Archive, Member};
+use crate::data::folder::is_image_name;
+
+/// Training images: `WNID.tar` for each class.
+pub(super) const TRAINING: &str = "ILSVRC2012_img_train.tar";
+
+/// Validation images.
+pub(super) const VALIDATION: &str = "ILSVRC2012_img_val.tar";
+
+/// Lists of the classes: a line begins with a WordNet id, and a class is the number of its line.
+pub(super) const SYNSETS: [&str; 2] = ["synset_words.txt", "synsets.txt"];
+
+/// Lists of the validation images' classes.
+const LABELS: [&str; 4] = [
+    "val.txt",
+    "ILSVRC2012_validation_ground_truth.txt",
+    "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt",
+    "data/ILSVRC2012_validation_ground_truth.txt",
+];
+
+/// WordNet ids in the order of the development kit's ILSVRC2012_ID, which is not that of [`SYNSETS`].
+const KIT_SYNSETS: &str = "devkit_synsets.txt";
+
+/// Whether `root` holds any of the release's archives.
+pub(super) fn is_release(root: &Path) -> bool {
+    [TRAINING, VALIDATION].iter().any(|name| root.join(name).exists())
+}
+
+/// Indexes the archives in `root`.
+pub(super) fn open(root: &Path) -> Result<Source, DataError> {
+    for (name, what) in [(TRAINING, "the training images"), (VALIDATION, "the validation images")] {
+        if !root.join(name).exists() {
+            return Err(missing(root, name, what));
+        }
+    }
+    let synsets = first(root, &SYNSETS).ok_or_else(|| {
+        let what = "the classes, one a line that begins with a WordNet id, as in Caffe's auxiliary files";
+        missing(root, &SYNSETS.join(" or "), what)
+    })?;
+    let list = first(root, &LABELS).ok_or_else(|| {
+        let what = "the class of each validation image: lines \"ILSVRC2012_val_00000001.JPEG 65\" that count classes \
+                    from 0 in the order of synset_words.txt, as in Caffe's auxiliary files";
+        missing(root, &LABELS[..2].join(" or "), what)
+    })?;
+    let (synsets_path, classes) = (synsets.clone(), lines(&synsets)?);
+    let ids: Vec<&str> = classes.iter().filter_map(|line| line.split_whitespace().next()).collect();
+    let numbers: HashMap<&str, u32> = ids.iter().copied().zip(0..).collect();
+    if numbers.is_empty() || numbers.len() != ids.len() {
+        return Err(DataError::content(synsets_path, "names no class, or one twice; fetch it again"));
+    }
+    let training = training(&root.join(TRAINING), &ids, &numbers, &synsets)?;
+    let validation = validation(&root.join(VALIDATION), &labels(root, &list, &numbers)?, &list)?;
+    Ok(Source { classes, training, validation })
+}
+
+fn missing(root: &Path, name: &str, what: &str) -> DataError {
+    DataError::content(root, format!("{name} is missing: {what}; put it beside the rest of the ILSVRC2012 release"))
+}
+
+/// The first of some files that is there.
+fn first(root: &Path, names: &[&str]) -> Option<PathBuf> {
+    names.iter().map(|name| root.join(name)).find(|path| path.is_file())
+}
+
+/// The lines of a file that are not empty.
+fn lines(path: &Path) -> Result<Vec<String>, DataError> {
+    let text = fs::read(path).map_err(DataError::read(path))?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+}
+
+fn part(member: Member, name: String) -> Part {
+    Part { name: name.into(), offset: member.offset, length: member.length }
+}
+
+/// The images of the tars within the tar at `path`.
+fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &Path) -> Result<Images, DataError> {
+    let file = File::open(path).map_err(DataError::read(path))?;
+    let (mut members, mut labels) = (Vec::new(), Vec::new());
+    let mut images_of = vec![0_usize; ids.len()];
+    for class in Archive::new(path, &file)? {
+        let class = class?;
+        let Some(id) = file_name(&class.name).strip_suffix(".tar") else { continue };
+        let Some(&label) = numbers.get(id) else {
+            let problem = format!("holds {}, a class that {} does not have", class.name, synsets.display());
+            return Err(DataError::content(path, problem));
+        };
+        for image in Archive::within(path, &file, class.offset, class.offset + class.length) {
+            let image = image?;
+            if is_image_name(Path::new(&image.name)) {
+                let name = format!("{}/{}", class.name, image.name);
+                members.push(part(image, name));
+                labels.push(label);
+                images_of[label as usize] += 1;
+            }
+        }
+    }
+    let empty: Vec<&str> = ids.iter().zip(&images_of).filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
+    if let Some(first) = empty.first() {
+        let problem = format!(
+            "has no images of {} of the {} classes of {}, {first} the first; fetch the archive again, or take the \
+             classes out of the list",
+            empty.len(),
+            ids.len(),
+            synsets.display()
+        );
+        return Err(DataError::content(path, problem));
+    }
+    Ok(Images::in_tar(path.into(), file, members, labels))
+}
+
+fn file_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// The classes of validation images: by name, or in the order of the names.
+enum Labels {
+    Named(HashMap<String, u32>),
+    Ordered(Vec<u32>),
+}
+
+/// Reads the list at `path`: lines of an image's name, if any, and its class as a number or a WordNet id.
+fn labels(root: &Path, path: &Path, numbers: &HashMap<&str, u32>) -> Result<Labels, DataError> {
+    let lines = lines(path)?;
+    let mut names = Vec::new();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let (name, class) = line.rsplit_once(char::is_whitespace).map_or((None, line.as_str()), |(a, b)| (Some(a), b));
+        // Some lists name the archive as well: val.zip@/ILSVRC2012_val_00000001.JPEG.
+        names.extend(name.map(|name| file_name(name.trim()).to_owned()));
+        let number = class.parse().ok().map(Class::Number).or_else(|| numbers.get(class).map(|&n| Class::Label(n)));
+        found.push(number.ok_or_else(|| {
+            DataError::content(path, format!("line {}: {class:?} is neither a number nor a known class", index + 1))
+        })?);
+    }
+    if found.is_empty() || !(names.is_empty() || names.len() == found.len()) {
+        return Err(DataError::content(path, "is to have a line for each validation image, all with names or none"));
+    }
+    let labels = base(root, path, &found, !names.is_empty(), numbers)?;
+    if names.is_empty() {
+        return Ok(Labels::Ordered(labels));
+    }
+    Ok(Labels::Named(names.into_iter().zip(labels).collect()))
+}
+
+/// A class as a list gives it.
+#[derive(Clone, Copy)]
+enum Class {
+    /// By a number whose meaning is to be found out.
+    Number(u32),
+    /// By its WordNet id: a label.
+    Label(u32),
+}
+
+/// Labels for what a list says. The release's own list has the same name as Caffe's but counts from 1, in another order
+/// of the classes; a list that has a 0, or gives names to the images, is Caffe's.
+fn base(
+    root: &Path,
+    path: &Path,
+    found: &[Class],
+    named: bool,
+    numbers: &HashMap<&str, u32>,
+) -> Result<Vec<u32>, DataError> {
+    let classes = numbers.len() as u32;
+    let given = || found.iter().filter_map(|class| if let Class::Number(n) = class { Some(*n) } else { None });
+    let most = given().max().unwrap_or(0);
+    if most > classes {
+        let problem = format!("has class {most}, but there are {classes} classes; fetch it again");
+        return Err(DataError::content(path, problem));
+    }
+    if most < classes && (named || given().next().is_none() || given().any(|number| number == 0)) {
+        return Ok(found.iter().map(|&(Class::Number(label) | Class::Label(label))| label).collect());
+    }
+    if given().any(|number| number == 0) {
+        let problem = format!("has classes 0 and {classes}, but there are {classes} classes; fetch it again");
+        return Err(DataError::content(path, problem));
+    }
+    let kit = root.join(KIT_SYNSETS);
+    if !kit.is_file() {
+        let problem = format!(
+            "counts classes from 1, in the order of the development kit's meta.mat. Put {KIT_SYNSETS} beside it, the \
+             WordNet ids in that order, one a line; or replace it by Caffe's val.txt, which counts from 0 in the order \
+             of synset_words.txt"
+        );
+        return Err(DataError::content(path, problem));
+    }
+    let kit_lines = lines(&kit)?;
+    let order: Vec<u32> =
+        kit_lines.iter().map_while(|line| numbers.get(line.split_whitespace().next()?).copied()).collect();
+    if order.len() < classes as usize {
+        let problem =
+            format!("is to begin with the {classes} classes of the list of synsets; line {} does not", order.len() + 1);
+        return Err(DataError::content(kit, problem));
+    }
+    let label = |&class: &Class| match class {
+        Class::Number(number) => order[number as usize - 1],
+        Class::Label(label) => label,
+    };
+    Ok(found.iter().map(label).collect())
+}
+
+/// The images in the tar at `path`, by name, with what the list at `list` says of them.
+fn validation(path: &Path, labels: &Labels, list: &Path) -> Result<Images, DataError> {
+    let file = File::open(path).map_err(DataError::read(path))?;
+    let members: Result<Vec<_>, _> = Archive::new(path, &file)?.collect();
+    let mut members = members?;
+    members.retain(|member| is_image_name(Path::new(&member.name)));
+    members.sort_by(|a, b| file_name(&a.name).cmp(file_name(&b.name)));
+    let labels = match labels {
+        Labels::Ordered(labels) if labels.len() == members.len() => labels.clone(),
+        Labels::Ordered(labels) => {
+            let problem = format!("has {} images, but {} has {} lines", members.len(), list.display(), labels.len());
+            return Err(DataError::content(path, format!("{problem}; fetch both again")));
+        }
+        Labels::Named(labels) => {
+            let label = |member: &Member| {
+                labels
+                    .get(file_name(&member.name))
+                    .copied()
+                    .ok_or_else(|| DataError::content(list, format!("has no line for {}; fetch it again", member.name)))
+            };
+            members.iter().map(label).collect::<Result<_, _>>()?
+        }
+    };
+    let named = |member: Member| {
+        let name = member.name.clone();
+        part(member, name)
+    };
+    let members = members.into_iter().map(named).collect();
+    Ok(Images::in_tar(path.into(), file, members, labels))
+}

@@ -1,0 +1,218 @@
+//! Images as they are distributed to shards ready to be trained on: scaled, cropped, shuffled and counted once.
+//!
+//! The images of the source are found without reading them, put into an order, and cut into shards, which are made in
+//! parallel, each whole or not at all. What a shard holds and its sums depend on the recipe alone, so it does not
+//! matter how many threads there are, or how often the work is interrupted.
+
+mod ilsvrc;
+mod shard;
+mod source;
+mod sums;
+mod whole;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use self::shard::{Job, sums_path};
+use self::source::{Images, Source};
+use self::sums::TotalSums;
+use super::shards::{CLASSES, Index, RECIPE};
+use super::statistics::{self, About};
+use super::{DataError, folder};
+use crate::random::{Purpose, Stream};
+
+/// The stream of the order of the images; epochs use the first tags.
+const ORDER_TAG: u32 = 0x00FF_FFFF;
+
+/// Reasons that are kept with the statistics.
+const REASONS: usize = 100;
+
+/// How images are to be stored.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Recipe {
+    /// Side of a stored image in pixels.
+    pub size: usize,
+    /// Whether pixels are stored as they are, instead of as JPEG.
+    pub raw: bool,
+    /// Quality of the JPEG files, 1 to 100.
+    pub quality: u8,
+    /// Images of a shard.
+    pub shard_images: usize,
+    /// Seed of the order of the training images.
+    pub seed: u64,
+}
+
+/// What `prepare.json` holds: a folder is gone on with only where all of it is the same.
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+struct Claim {
+    program: String,
+    source: String,
+    fingerprint: String,
+    training: usize,
+    validation: usize,
+    recipe: Recipe,
+}
+
+/// Where the work tells how it goes, from several threads.
+pub trait Observer: Sync {
+    /// There are so many training and validation images, and so many shards, some of them made before.
+    fn begin(&self, images: [usize; 2], classes: usize, shards: usize);
+    /// A shard is there already, with so many images.
+    fn found(&self, images: usize);
+    /// An image is done.
+    fn image(&self);
+    /// An image was left out, for this reason.
+    fn skipped(&self, reason: &str);
+}
+
+/// What was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// Training and validation images in the shards.
+    pub images: [usize; 2],
+    /// Shards, and how many of them were there before.
+    pub shards: [usize; 2],
+    /// Images that were left out, each with its reason.
+    pub skipped: Vec<String>,
+    /// Standard deviations of colour along its principal components, strongest first, in units of 0 to 255.
+    pub deviations: [f32; 3],
+}
+
+/// Makes shards of the images of `source` in the folder `out`, or goes on where an earlier call with the same source
+/// and recipe was interrupted. Images that cannot be decoded are left out and named.
+///
+/// # Errors
+/// [`DataError`] naming the file at fault; shards finished before it stay.
+pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observer) -> Result<Prepared, DataError> {
+    let Source { classes, training, validation } = claim(source, out, recipe)?;
+    whole::write(&out.join(CLASSES), (classes.join("\n") + "\n").as_bytes())?;
+    let shuffled = Stream::new(recipe.seed, Purpose::Shuffle, ORDER_TAG).permutation(0, training.len());
+    let in_order: Vec<u32> = (0..validation.len() as u32).collect();
+    let jobs = |images, order, split| jobs(out, recipe, images, order, split);
+    let (mut jobs, others) = (jobs(&training, &shuffled, "train"), jobs(&validation, &in_order, "val"));
+    let training_shards = jobs.len();
+    jobs.extend(others);
+    observer.begin([training.len(), validation.len()], classes.len(), jobs.len());
+
+    let statistics_path = out.join(statistics::FILE);
+    let summed = statistics_path.exists();
+    let found = AtomicUsize::new(0);
+    let make = |job: &Job| match job.finished(summed) {
+        Some(index) => {
+            found.fetch_add(1, Ordering::Relaxed);
+            observer.found(job.numbers.len());
+            Ok(index)
+        }
+        None => job.write(recipe, observer),
+    };
+    let indices: Vec<Index> = jobs.par_iter().map(make).collect::<Result<_, _>>()?;
+    let count = |indices: &[Index]| indices.iter().map(|index| index.images.len()).sum();
+    let images: [usize; 2] = [count(&indices[..training_shards]), count(&indices[training_shards..])];
+    let skipped: Vec<String> = indices.into_iter().flat_map(|index| index.skipped).collect();
+    if let Some(of) = [training.len(), validation.len()].into_iter().zip(images).find(|(_, decoded)| *decoded == 0) {
+        return Err(DataError::NoImage { count: of.0, first: skipped.first().cloned().unwrap_or_default() });
+    }
+    let statistics = if summed {
+        statistics::Statistics::read(&statistics_path)?
+    } else {
+        let mut sums = TotalSums::new(recipe.size);
+        for job in &jobs[..training_shards] {
+            sums.add_file(&sums_path(&job.path))?;
+        }
+        let about = About {
+            program: program(),
+            source: source.display().to_string(),
+            size: recipe.size,
+            seed: recipe.seed,
+            training: images[0],
+            validation: images[1],
+            skipped: skipped.len(),
+            skipped_first: skipped[..skipped.len().min(REASONS)].to_vec(),
+        };
+        let statistics = sums.statistics(about);
+        let bytes = statistics.serialize().map_err(|reason| DataError::content(&statistics_path, reason))?;
+        whole::write(&statistics_path, &bytes)?;
+        statistics
+    };
+    for job in &jobs[..training_shards] {
+        // They have served; one that cannot be removed does no harm.
+        let _ = fs::remove_file(sums_path(&job.path));
+    }
+    let shards = [jobs.len(), found.into_inner()];
+    Ok(Prepared { images, shards, skipped, deviations: statistics.deviations })
+}
+
+fn program() -> String {
+    concat!("alexnet ", env!("CARGO_PKG_VERSION")).into()
+}
+
+/// Opens the source, and makes sure that `out` is new, empty, or was begun with the same source and recipe.
+fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Source, DataError> {
+    let path = out.join(RECIPE);
+    if !path.exists() && out.exists() && !folder::entries(out)?.is_empty() {
+        let problem = "is not empty and was not made by `alexnet prepare`; choose another --out";
+        return Err(DataError::content(out, problem));
+    }
+    let opened = Source::open(source)?;
+    let claim = Claim {
+        program: program(),
+        source: source.display().to_string(),
+        fingerprint: format!("{:016x}", opened.fingerprint()?),
+        training: opened.training.len(),
+        validation: opened.validation.len(),
+        recipe: recipe.clone(),
+    };
+    fs::create_dir_all(out).map_err(DataError::write(out))?;
+    if path.exists() {
+        let text = fs::read(&path).map_err(DataError::read(&path))?;
+        let before: Claim = serde_json::from_slice(&text)
+            .map_err(|error| DataError::content(&path, format!("is damaged ({error}); choose another --out")))?;
+        if before != claim {
+            return Err(DataError::content(out, format!("{}; choose another --out", before.differs(&claim))));
+        }
+        whole::sweep(out)?;
+    } else {
+        let text =
+            serde_json::to_string_pretty(&claim).map_err(|error| DataError::content(&path, error.to_string()))?;
+        whole::write(&path, text.as_bytes())?;
+    }
+    Ok(opened)
+}
+
+impl Claim {
+    /// Says how a folder that was begun with `self` is not what `now` asks for.
+    fn differs(&self, now: &Self) -> String {
+        let (a, b) = (&self.recipe, &now.recipe);
+        let options = [
+            ("SOURCE", &self.source != &now.source, self.source.clone()),
+            ("--size", a.size != b.size, a.size.to_string()),
+            ("--raw", a.raw != b.raw, a.raw.to_string()),
+            ("--quality", a.quality != b.quality, a.quality.to_string()),
+            ("--shard-images", a.shard_images != b.shard_images, a.shard_images.to_string()),
+            ("--seed", a.seed != b.seed, a.seed.to_string()),
+            ("version", self.program != now.program, self.program.clone()),
+        ];
+        let other: Vec<String> =
+            options.iter().filter(|(_, other, _)| *other).map(|(name, _, was)| format!("{name} {was}")).collect();
+        match other.is_empty() {
+            true => format!("was begun with other files in {} (names, sizes or classes have changed)", self.source),
+            false => format!("was begun with {}", other.join(", ")),
+        }
+    }
+}
+
+/// The shards of a split whose images come in this order.
+fn jobs<'a>(out: &Path, recipe: &Recipe, images: &'a Images, order: &'a [u32], split: &str) -> Vec<Job<'a>> {
+    let job = |(number, numbers): (usize, &'a [u32])| Job {
+        path: out.join(format!("{split}-{number:06}.tar")),
+        images,
+        numbers,
+        first: number * recipe.shard_images,
+        training: split == "train",
+    };
+    order.chunks(recipe.shard_images.max(1)).enumerate().map(job).collect()
+}

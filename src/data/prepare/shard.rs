@@ -1,0 +1,148 @@
+//! One shard: a tar of images and their classes, an index, and for training images their sums.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use image::ExtendedColorType;
+use image::codecs::jpeg::JpegEncoder;
+use tar::{Builder, EntryType, Header};
+
+use super::source::Images;
+use super::sums::ShardSums;
+use super::whole::{self, Whole};
+use super::{Observer, Recipe};
+use crate::data::shards::Index;
+use crate::data::{DataError, ImageError};
+
+/// The most bytes of a key that come from the name of the image.
+const LONGEST_STEM: usize = 60;
+
+/// A shard to be made.
+pub(super) struct Job<'a> {
+    /// Where it goes.
+    pub(super) path: PathBuf,
+    /// What it is drawn from.
+    pub(super) images: &'a Images,
+    /// Which of them, in their order in the shard.
+    pub(super) numbers: &'a [u32],
+    /// The place of the first of them in the order of the split.
+    pub(super) first: usize,
+    /// Whether the images are trained on, so that their sums are wanted.
+    pub(super) training: bool,
+}
+
+/// Where the sums of the images of a shard are until all shards are there.
+pub(super) fn sums_path(shard: &Path) -> PathBuf {
+    shard.with_extension("sums")
+}
+
+impl Job<'_> {
+    /// The index, if the shard is there with all that belongs to it; `summed` where sums are not wanted any more.
+    pub(super) fn finished(&self, summed: bool) -> Option<Index> {
+        let sums = summed || !self.training || sums_path(&self.path).is_file();
+        // What is damaged is made again.
+        Index::read(&self.path).ok().flatten().filter(|_| sums)
+    }
+
+    /// Makes the shard. It gets its name last, so that where it is there, all is.
+    pub(super) fn write(&self, recipe: &Recipe, observer: &dyn Observer) -> Result<Index, DataError> {
+        let mut sums = ShardSums::new(if self.training { recipe.size } else { 0 });
+        let (mut entries, mut skipped, mut at) = (Vec::with_capacity(self.numbers.len()), Vec::new(), 0);
+        let mut tar = Builder::new(Whole::create(&self.path)?);
+        for (place, &number) in (self.first..).zip(self.numbers) {
+            let i = number as usize;
+            match self.images.decode(i, recipe.size)? {
+                Ok(rgb) => {
+                    if self.training {
+                        sums.add(&rgb);
+                    }
+                    let label = self.images.labels[i];
+                    let key = key(place, &self.images.name(i));
+                    let (extension, content) = recipe.encode(&key, rgb).map_err(|error| self.unencoded(&error))?;
+                    let label_text = label.to_string();
+                    entries.push((at + 512, content.len() as u32, label));
+                    for (extension, content) in [(extension, &content[..]), ("cls", label_text.as_bytes())] {
+                        let header = header(&format!("{key}.{extension}"), content.len());
+                        let written = header.and_then(|header| tar.append(&header, content));
+                        written.map_err(DataError::write(&self.path))?;
+                        at += 512 + (content.len() as u64).next_multiple_of(512);
+                    }
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    observer.skipped(&reason);
+                    skipped.push(reason);
+                }
+            }
+            observer.image();
+        }
+        let file = tar.into_inner().map_err(DataError::write(&self.path))?;
+        // After the entries two empty blocks.
+        let index = Index::new(at + 1024, recipe.raw, skipped, entries);
+        if self.training {
+            whole::write(&sums_path(&self.path), &sums.to_bytes())?;
+        }
+        let path = Index::path(&self.path);
+        let mut beside = Whole::create(&path)?;
+        let written = serde_json::to_writer(&mut beside, &index).map_err(Into::into);
+        written.and_then(|()| beside.write_all(b"\n")).map_err(DataError::write(&path))?;
+        beside.finish()?;
+        file.finish()?;
+        Ok(index)
+    }
+
+    fn unencoded(&self, error: &ImageError) -> DataError {
+        DataError::content(&self.path, format!("an image cannot be encoded: {error}"))
+    }
+}
+
+impl Recipe {
+    /// The extension and content of an image of `rgb` pixels.
+    fn encode(&self, key: &str, rgb: Vec<u8>) -> Result<(&'static str, Vec<u8>), ImageError> {
+        if self.raw {
+            return Ok(("rgb", rgb));
+        }
+        let mut jpeg = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, self.quality);
+        let encoded = encoder.encode(&rgb, self.size as u32, self.size as u32, ExtendedColorType::Rgb8);
+        encoded.map_err(|error| ImageError::Damaged(key.into(), error.to_string()))?;
+        Ok(("jpg", jpeg))
+    }
+}
+
+/// The same bytes on every machine and at any time.
+fn header(name: &str, length: usize) -> std::io::Result<Header> {
+    let mut header = Header::new_ustar();
+    header.set_path(name)?;
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(length as u64);
+    header.set_cksum();
+    Ok(header)
+}
+
+/// What a sample is called: its place among all, so that no two are the same, and the name that it had. Dots would end
+/// the key.
+fn key(place: usize, name: &str) -> String {
+    let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
+    let stem: String = stem.chars().map(plain).take(LONGEST_STEM).collect();
+    format!("{place:08}-{stem}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_plain_and_short() {
+        assert_eq!(key(12, "n01440764.tar/n01440764_10026.JPEG"), "00000012-n01440764_10026");
+        assert_eq!(key(0, "train/a.b/my photo.of.é.jpg"), "00000000-my_photo_of__");
+        let long = key(123_456_789, &"x".repeat(300));
+        assert!(header(&format!("{long}.jpg"), 7).is_ok(), "{long}");
+    }
+}

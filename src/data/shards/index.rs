@@ -1,0 +1,155 @@
+//! What lies where in a shard: from the index beside it, or from its tar headers where there is none.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::archive::{Archive, Member};
+use crate::data::{DataError, MAX_BYTES};
+
+/// The most bytes an index may have.
+const MAX_INDEX: u64 = 256 << 20;
+
+/// The layout of [`Index`] as a file.
+const VERSION: u32 = 1;
+
+/// The images of a shard.
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+pub(in crate::data) struct Index {
+    version: u32,
+    /// Bytes of the shard, by which it is known.
+    shard_bytes: u64,
+    /// Whether the images are stored as plain pixels.
+    pub(in crate::data) raw: bool,
+    /// Images of the source that have no place here, each with its reason.
+    pub(in crate::data) skipped: Vec<String>,
+    /// Offset and bytes of each image, and its class.
+    pub(in crate::data) images: Vec<(u64, u32, u32)>,
+}
+
+impl Index {
+    /// The index of a shard of `shard_bytes`.
+    pub(in crate::data) fn new(
+        shard_bytes: u64,
+        raw: bool,
+        skipped: Vec<String>,
+        images: Vec<(u64, u32, u32)>,
+    ) -> Self {
+        Self { version: VERSION, shard_bytes, raw, skipped, images }
+    }
+
+    /// Where the index of `shard` is.
+    pub(in crate::data) fn path(shard: &Path) -> PathBuf {
+        shard.with_extension("json")
+    }
+
+    /// The index of `shard`: from the file beside it, or by [`scan`].
+    pub(super) fn open(shard: &Path) -> Result<Self, DataError> {
+        match Self::read(shard)? {
+            Some(index) => Ok(index),
+            None => scan(shard),
+        }
+    }
+
+    /// The index beside `shard`, if there is one.
+    pub(in crate::data) fn read(shard: &Path) -> Result<Option<Self>, DataError> {
+        let path = Self::path(shard);
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(MAX_INDEX).read_to_end(&mut bytes)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DataError::read(path)(error)),
+        }
+        let stale = |problem: String| {
+            DataError::content(&path, format!("{problem}; delete it, and what the shard holds is found by reading it"))
+        };
+        let index: Self = serde_json::from_slice(&bytes).map_err(|error| stale(format!("is damaged ({error})")))?;
+        let shard_bytes = std::fs::metadata(shard).map_err(DataError::read(shard))?.len();
+        if index.version != VERSION || index.shard_bytes != shard_bytes {
+            return Err(stale(format!("is the index of another shard than {}", shard.display())));
+        }
+        let fits = |&(offset, length, _): &(u64, u32, u32)| {
+            u64::from(length) <= MAX_BYTES && offset.checked_add(length.into()).is_some_and(|end| end <= shard_bytes)
+        };
+        match index.images.iter().find(|image| !fits(image)) {
+            Some((offset, length, _)) => Err(stale(format!("has an image of {length} bytes at byte {offset}"))),
+            None => Ok(Some(index)),
+        }
+    }
+}
+
+/// The members of one sample: those whose names are equal up to the first dot of the file's name.
+#[derive(Default)]
+struct Sample {
+    key: String,
+    image: Option<(Member, bool)>,
+    label: Option<u32>,
+}
+
+/// Reads the headers of a WebDataset shard: samples of `KEY.jpg` (.jpeg, .png, or .rgb for plain pixels) and
+/// `KEY.cls`; members called otherwise are passed over.
+fn scan(shard: &Path) -> Result<Index, DataError> {
+    let file = File::open(shard).map_err(DataError::read(shard))?;
+    let mut archive = Archive::new(shard, &file)?;
+    let (mut images, mut kinds) = (Vec::new(), [0_usize; 2]);
+    let mut sample = Sample::default();
+    while let Some(member) = archive.next().transpose()? {
+        let Some((key, extension)) = key(&member.name) else { continue };
+        if key != sample.key {
+            let done = std::mem::replace(&mut sample, Sample { key: key.to_owned(), ..Sample::default() });
+            images.extend(done.finish(shard, &mut kinds)?);
+        }
+        match extension.to_ascii_lowercase().as_str() {
+            kind @ ("jpg" | "jpeg" | "png" | "rgb") => {
+                if member.length > MAX_BYTES {
+                    let problem = format!("{} has {} bytes, more than an image may", member.name, member.length);
+                    return Err(archive.wrong(member.offset, problem));
+                }
+                let raw = kind == "rgb";
+                sample.image.get_or_insert((member, raw));
+            }
+            "cls" => {
+                let text = String::from_utf8_lossy(archive.small_content(&member)?).trim().to_owned();
+                let label = text.parse().map_err(|_| {
+                    archive.wrong(member.offset, format!("{} holds {text:?}, not the number of a class", member.name))
+                });
+                sample.label = Some(label?);
+            }
+            _ => {}
+        }
+    }
+    images.extend(sample.finish(shard, &mut kinds)?);
+    if kinds.iter().all(|&count| count > 0) {
+        return Err(DataError::content(
+            shard,
+            "holds both .rgb and compressed images; pack them into shards of their own",
+        ));
+    }
+    Ok(Index::new(0, kinds[1] > 0, Vec::new(), images))
+}
+
+impl Sample {
+    /// The image with its label; nothing of a sample that is neither.
+    fn finish(self, shard: &Path, kinds: &mut [usize; 2]) -> Result<Option<(u64, u32, u32)>, DataError> {
+        match (self.image, self.label) {
+            (Some((image, raw)), Some(label)) => {
+                kinds[usize::from(raw)] += 1;
+                Ok(Some((image.offset, image.length as u32, label)))
+            }
+            (None, None) => Ok(None),
+            (image, _) => {
+                let missing = if image.is_some() { ".cls with its class" } else { "image (.jpg, .jpeg, .png or .rgb)" };
+                Err(DataError::content(shard, format!("{} has no {missing} beside it; pack the shard anew", self.key)))
+            }
+        }
+    }
+}
+
+/// A member's name cut at the first dot of its file name; nothing of hidden files.
+fn key(name: &str) -> Option<(&str, &str)> {
+    let file = name.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = file + name[file..].find('.')?;
+    (dot > file).then(|| (&name[..dot], &name[dot + 1..]))
+}

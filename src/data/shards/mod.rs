@@ -1,0 +1,196 @@
+//! Shards: tar files of images and classes, as the WebDataset library reads them and `alexnet prepare` writes them.
+
+mod index;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+pub(super) use self::index::Index;
+use super::archive::read_exact_at;
+use super::decode::Image;
+use super::split::Split;
+use super::statistics::{self, Statistics};
+use super::{DataError, Dataset, ImageError};
+use crate::random::{Purpose, Stream};
+
+/// Shards whose images are shuffled among each other: so many files are read from at a time.
+const WINDOW: usize = 8;
+
+/// Shards kept open: those of two windows. A process may have about a thousand files, a data set has more.
+const OPEN: usize = 2 * WINDOW;
+
+/// The most classes without a list of their names.
+const MOST_CLASSES: u32 = 1 << 16;
+
+/// The names of the classes, one a line.
+pub(super) const CLASSES: &str = "classes.txt";
+
+/// What `prepare` was asked for; without [`statistics::FILE`] beside it the folder is not finished.
+pub(super) const RECIPE: &str = "prepare.json";
+
+/// Images in shards, numbered through all of them.
+#[derive(Debug)]
+pub(super) struct Shards {
+    shards: Vec<Shard>,
+    entries: Vec<Entry>,
+    /// The latest last.
+    open: Mutex<VecDeque<(u16, Arc<File>)>>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    /// Its images.
+    images: Range<u32>,
+}
+
+/// Where an image is; with its label 20 bytes, of which there are a million.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    offset: u64,
+    length: u32,
+    shard: u16,
+    raw: bool,
+}
+
+/// Whether `file` is called like a training shard.
+pub(super) fn is_shard(file: &str) -> bool {
+    is_shard_of(file, "train-")
+}
+
+fn is_shard_of(file: &str, split: &str) -> bool {
+    file.starts_with(split) && Path::new(file).extension().is_some_and(|extension| extension == "tar")
+}
+
+/// Opens the folder `root`, which has training shards among its files `names` (sorted).
+pub(super) fn open(root: &Path, names: &[String], size: usize) -> Result<Dataset, DataError> {
+    let statistics = root.join(statistics::FILE);
+    let prepared = root.join(RECIPE).exists();
+    if prepared && !statistics.exists() {
+        return Err(DataError::content(root, "is not prepared to the end; run the same `alexnet prepare` again"));
+    }
+    let paths = |split: &str| -> Vec<PathBuf> {
+        names.iter().filter(|name| is_shard_of(name, split)).map(|name| root.join(name)).collect()
+    };
+    let (training, validation) = (read(paths("train-"))?, read(paths("val-"))?);
+    for (split, (_, labels)) in [("train", &training), ("val", &validation)] {
+        if labels.is_empty() {
+            let problem = format!("has no images in {split}-*.tar; add shards with KEY.jpg and KEY.cls");
+            return Err(DataError::content(root, problem));
+        }
+    }
+    let most = training.1.iter().chain(&validation.1).copied().max().unwrap_or(0);
+    let classes = classes(&root.join(CLASSES), most)?;
+    let statistics = if statistics.exists() { Some(Statistics::read(&statistics)?) } else { None };
+    if let Some(about) = statistics.as_ref().map(|statistics| &statistics.about).filter(|_| prepared) {
+        let (found, wanted) = ([training.1.len(), validation.1.len()], [about.training, about.validation]);
+        if found != wanted {
+            let problem = format!(
+                "has {} training and {} validation images, but {} and {} were prepared; copy all shards, or run the \
+                 same `alexnet prepare` again",
+                found[0], found[1], wanted[0], wanted[1]
+            );
+            return Err(DataError::content(root, problem));
+        }
+    }
+    let split = |(shards, labels)| Arc::new(Split::shards(size, shards, labels));
+    Ok(Dataset { classes, train: split(training), validation: split(validation), statistics })
+}
+
+/// The names in a file, one a line, or numbers up to `most` without one.
+fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
+    if !path.exists() {
+        if most >= MOST_CLASSES {
+            let problem = format!("is not there, and a label of {most} is no class; name the classes, one a line");
+            return Err(DataError::content(path, problem));
+        }
+        return Ok((0..=most).map(|label| label.to_string()).collect());
+    }
+    let text = std::fs::read_to_string(path).map_err(DataError::read(path))?;
+    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    if names.len() <= most as usize {
+        let problem = format!("names {} classes, but there is a label {most}; name them all, one a line", names.len());
+        return Err(DataError::content(path, problem));
+    }
+    Ok(names)
+}
+
+/// The shards at `paths` and the labels of their images.
+fn read(paths: Vec<PathBuf>) -> Result<(Shards, Vec<u32>), DataError> {
+    if paths.len() > usize::from(u16::MAX) {
+        return Err(DataError::content(&paths[0], format!("and {} shards more are too many", paths.len() - 1)));
+    }
+    let indices: Vec<Index> = paths.par_iter().map(|path| Index::open(path)).collect::<Result<_, _>>()?;
+    let count = indices.iter().map(|index| index.images.len()).sum();
+    let (mut shards, mut entries, mut labels) = (Vec::new(), Vec::with_capacity(count), Vec::with_capacity(count));
+    for (number, (path, index)) in paths.into_iter().zip(indices).enumerate() {
+        let (shard, raw) = (number as u16, index.raw);
+        let first = entries.len() as u32;
+        entries.extend(index.images.iter().map(|&(offset, length, _)| Entry { offset, length, shard, raw }));
+        labels.extend(index.images.iter().map(|&(.., label)| label));
+        if u32::try_from(entries.len()).is_err() {
+            return Err(DataError::content(path, "brings the images to more than 4,294,967,295; take fewer shards"));
+        }
+        shards.push(Shard { path, images: first..entries.len() as u32 });
+    }
+    Ok((Shards { shards, entries, open: Mutex::default() }, labels))
+}
+
+impl Shards {
+    /// What to call image `i` in a message: its shard, and where in that.
+    pub(super) fn name(&self, i: usize) -> String {
+        let entry = self.entries[i];
+        format!("{} byte {}", self.shards[usize::from(entry.shard)].path.display(), entry.offset)
+    }
+
+    /// Image `i` as `size` x `size` x 3 bytes.
+    pub(super) fn decode(&self, i: usize, size: usize) -> Result<Vec<u8>, ImageError> {
+        let entry = self.entries[i];
+        let mut bytes = vec![0; entry.length as usize];
+        let read = self.file(entry.shard).and_then(|file| read_exact_at(&file, &mut bytes, entry.offset));
+        read.map_err(|error| ImageError::Read(self.name(i), error))?;
+        if !entry.raw {
+            return Image::decode_named(|| self.name(i), &bytes)?.into_square(|| self.name(i), size);
+        }
+        let side = (bytes.len() / 3).isqrt();
+        if side < 2 || side * side * 3 != bytes.len() {
+            let reason = format!("{} bytes are no square of RGB pixels", bytes.len());
+            return Err(ImageError::Damaged(self.name(i), reason));
+        }
+        Image { width: side, height: side, rgb: bytes }.into_square(|| self.name(i), size)
+    }
+
+    /// The shard, opened now or lately.
+    fn file(&self, shard: u16) -> std::io::Result<Arc<File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, file)) = open.iter().find(|(number, _)| *number == shard) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(File::open(&self.shards[usize::from(shard)].path)?);
+        if open.len() == OPEN {
+            open.pop_front();
+        }
+        open.push_back((shard, Arc::clone(&file)));
+        Ok(file)
+    }
+
+    /// The order of an epoch, a function of the seed and the epoch: shards at random, and the images of [`WINDOW`]
+    /// successive ones shuffled among each other, so that a disk reads a few files from end to end.
+    pub(super) fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
+        let stream = |tag| Stream::new(seed, Purpose::Shuffle, tag);
+        let shards = stream(1).permutation(epoch, self.shards.len());
+        let mut order = Vec::with_capacity(self.entries.len());
+        for (tag, window) in (2..).zip(shards.chunks(WINDOW)) {
+            let images: Vec<u32> = window.iter().flat_map(|&i| self.shards[i as usize].images.clone()).collect();
+            order.extend(stream(tag).permutation(epoch, images.len()).into_iter().map(|i| images[i as usize]));
+        }
+        order
+    }
+}
