@@ -23,6 +23,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("naga", &["src/wgsl.rs"]),
     ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
+    ("tar", &["src/data/archive.rs", "src/data/prepare/", "src/data/shards/"]),
     ("clap", &["src/cli/", "src/main.rs"]),
 ];
 

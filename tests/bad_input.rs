@@ -350,16 +350,6 @@ fn a_validation_that_is_not_finite_keeps_nothing() {
     assert!(place.metrics("run").iter().all(|metric| metric["loss"].is_f64()));
 }
 
-/// The program where no file may grow beyond `kib` KiB, as on a full disk.
-#[cfg(unix)]
-fn on_a_full_disk(place: &Place, kib: usize, arguments: &[&str]) -> std::process::Output {
-    let program = place.command(&[]);
-    let mut command = std::process::Command::new("bash");
-    let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
-    command.args(["-c", &script]).arg(program.get_program()).args(arguments);
-    command.current_dir(place.path("")).output().unwrap()
-}
-
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_the_last_checkpoint_intact() {
@@ -368,7 +358,7 @@ fn a_full_disk_leaves_the_last_checkpoint_intact() {
     let score = |place: &Place| place.ok(&["eval", "run/last.safetensors", "--data", "blobs", "--devices", "cpu"]);
     let scored = score(&place);
     assert!((16 * 1024..32 * 1024).contains(&before.len()), "{} bytes", before.len());
-    let output = on_a_full_disk(&place, 16, &["train", "--resume", "run", "--epochs", "2"]);
+    let output = place.on_a_full_disk(16, &["train", "--resume", "run", "--epochs", "2"]);
     refused(&output, 1, &["training stopped", "safetensors", "cannot be written", "is intact", "--resume run"]);
     assert!(before == place.read("run/last.safetensors"));
     assert_eq!(scored, score(&place));
@@ -383,7 +373,7 @@ fn a_full_disk_leaves_only_whole_lines_of_metrics() {
     let place = trained();
     let lines = place.metrics("run").len();
     let length = place.read("run/metrics.jsonl").len();
-    let output = on_a_full_disk(&place, length.div_ceil(1024), &["train", "--resume", "run", "--epochs", "2"]);
+    let output = place.on_a_full_disk(length.div_ceil(1024), &["train", "--resume", "run", "--epochs", "2"]);
     refused(&output, 1, &["metrics.jsonl cannot be written", "the last checkpoint is intact"]);
     assert!((lines..lines + BLOB_STEPS).contains(&place.metrics("run").len()));
     assert!(place.read("run/metrics.jsonl").ends_with(b"\n"));

@@ -107,6 +107,16 @@ impl Place {
         refused(&self.command(arguments).output().unwrap(), 1, parts);
     }
 
+    /// The program where no file may grow beyond `kib` KiB, as on a full disk.
+    #[cfg(unix)]
+    pub(crate) fn on_a_full_disk(&self, kib: usize, arguments: &[&str]) -> Output {
+        let program = self.command(&[]);
+        let mut command = Command::new("bash");
+        let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script]).arg(program.get_program()).args(arguments);
+        command.current_dir(self.folder.path()).output().unwrap()
+    }
+
     /// The objects of `metrics.jsonl` in the run folder `run`.
     pub(crate) fn metrics(&self, run: &str) -> Vec<Value> {
         let text = String::from_utf8(self.read(&format!("{run}/metrics.jsonl"))).unwrap();

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use self::shard::{Job, sums_path};
 use self::source::{Images, Source};
 use self::sums::TotalSums;
-use super::shards::{CLASSES, Index, RECIPE};
+use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
 use super::statistics::{self, About};
 use super::{DataError, folder};
 use crate::random::{Purpose, Stream};
@@ -96,6 +96,10 @@ pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observ
     let (mut jobs, others) = (jobs(&training, &shuffled, "train"), jobs(&validation, &in_order, "val"));
     let training_shards = jobs.len();
     jobs.extend(others);
+    if jobs.len() > MOST_SHARDS {
+        let problem = format!("would hold {} shards, more than {MOST_SHARDS}; raise --shard-images", jobs.len());
+        return Err(DataError::content(out, problem));
+    }
     observer.begin([training.len(), validation.len()], classes.len(), jobs.len());
 
     let statistics_path = out.join(statistics::FILE);
@@ -153,7 +157,7 @@ fn program() -> String {
 /// Opens the source, and makes sure that `out` is new, empty, or was begun with the same source and recipe.
 fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Source, DataError> {
     let path = out.join(RECIPE);
-    if !path.exists() && out.exists() && !folder::entries(out)?.is_empty() {
+    if !path.exists() && out.exists() && folder::entries(out)?.iter().any(|path| !whole::is_partial(path)) {
         let problem = "is not empty and was not made by `alexnet prepare`; choose another --out";
         return Err(DataError::content(out, problem));
     }
@@ -167,6 +171,7 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Source, DataError
         recipe: recipe.clone(),
     };
     fs::create_dir_all(out).map_err(DataError::write(out))?;
+    whole::sweep(out)?;
     if path.exists() {
         let text = fs::read(&path).map_err(DataError::read(&path))?;
         let before: Claim = serde_json::from_slice(&text)
@@ -174,7 +179,6 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Source, DataError
         if before != claim {
             return Err(DataError::content(out, format!("{}; choose another --out", before.differs(&claim))));
         }
-        whole::sweep(out)?;
     } else {
         let text =
             serde_json::to_string_pretty(&claim).map_err(|error| DataError::content(&path, error.to_string()))?;

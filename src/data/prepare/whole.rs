@@ -65,10 +65,15 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     file.finish()
 }
 
+/// Whether a file is called like one that is not whole.
+pub(super) fn is_partial(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == PARTIAL)
+}
+
 /// Removes what a killed process left in `folder`.
 pub(super) fn sweep(folder: &Path) -> Result<(), DataError> {
     for path in crate::data::folder::entries(folder)? {
-        if path.extension().is_some_and(|extension| extension == PARTIAL) {
+        if is_partial(&path) {
             fs::remove_file(&path).map_err(DataError::write(path))?;
         }
     }

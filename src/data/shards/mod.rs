@@ -26,6 +26,9 @@ const WINDOW: usize = 8;
 /// Shards kept open: those of two windows. A process may have about a thousand files, a data set has more.
 const OPEN: usize = 2 * WINDOW;
 
+/// The most shards of a split: their numbers have 16 bits.
+pub(super) const MOST_SHARDS: usize = 1 << 16;
+
 /// The most classes without a list of their names.
 const MOST_CLASSES: u32 = 1 << 16;
 
@@ -124,8 +127,9 @@ fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
 
 /// The shards at `paths` and the labels of their images.
 fn read(paths: Vec<PathBuf>) -> Result<(Shards, Vec<u32>), DataError> {
-    if paths.len() > usize::from(u16::MAX) {
-        return Err(DataError::content(&paths[0], format!("and {} shards more are too many", paths.len() - 1)));
+    if paths.len() > MOST_SHARDS {
+        let problem = format!("and {} shards more; a split has at most {MOST_SHARDS}", paths.len() - 1);
+        return Err(DataError::content(&paths[0], problem));
     }
     let indices: Vec<Index> = paths.par_iter().map(|path| Index::open(path)).collect::<Result<_, _>>()?;
     let count = indices.iter().map(|index| index.images.len()).sum();
