@@ -50,7 +50,9 @@ impl Prepare {
         let Prepared { images: [training, validation], shards: [shards, found], skipped, deviations } = result?;
         if !skipped.is_empty() {
             say(format!("{} images were skipped:", skipped.len()));
-            skipped.iter().for_each(|reason| say(format!("  {reason}")));
+            for reason in &skipped {
+                say(format!("  {reason}"));
+            }
         }
         let found = if found > 0 { format!(", of which {found} were there before") } else { String::new() };
         let [training, validation] = [training, validation].map(|count| thousands(count as u64));

@@ -41,9 +41,10 @@ impl Item {
 }
 
 impl Batch {
+    /// A batch of no images yet: `images` grows by each, and is filled up in the end, so that nothing is written twice.
     fn empty(capacity: usize, bytes_per_image: usize, next: usize) -> Self {
         Self {
-            images: vec![0; capacity * bytes_per_image],
+            images: Vec::with_capacity(capacity * bytes_per_image),
             labels: vec![NO_LABEL; capacity],
             views: vec![View::default(); capacity],
             indices: vec![NO_LABEL; capacity],
@@ -70,7 +71,7 @@ impl Batch {
             match item.content {
                 Ok((label, pixels)) => {
                     let place = batch.count;
-                    batch.images[place * bytes_per_image..][..bytes_per_image].copy_from_slice(&pixels);
+                    batch.images.extend_from_slice(&pixels);
                     batch.labels[place] = label;
                     batch.views[place] = views.of(item.index);
                     batch.indices[place] = item.index;
@@ -79,6 +80,7 @@ impl Batch {
                 Err(reason) => batch.skipped.push(reason),
             }
         }
+        batch.images.resize(capacity * bytes_per_image, 0);
         Some(batch)
     }
 }

@@ -10,6 +10,10 @@ use super::batch::{Batch, Item};
 use super::decode::guarded;
 use super::{DataError, ImageError, Split, Views};
 
+/// Images that wait for the collector in each decoder's queue: enough to bridge one that takes long, few enough that
+/// the memory of the last one is still warm when the next is decoded into it.
+const QUEUED: usize = 16;
+
 /// What a [`Loader`] is to load.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -48,7 +52,7 @@ impl Source for Split {
     }
 }
 
-/// An iterator over the batches of one pass. About three batches are held in memory at a time. Dropping it early stops
+/// An iterator over the batches of one pass. At most three batches and some images are held in memory at a time. Dropping it early stops
 /// and joins its threads.
 ///
 /// Batches are full except the last: an image that cannot be decoded is replaced by the next one of the order, and
@@ -82,8 +86,7 @@ impl Loader {
         let mut loader = Self { batches: Some(batches), stop, threads: Vec::new() };
         let mut queues = Vec::new();
         for worker in 0..threads {
-            // Together the queues hold about one batch.
-            let (queue, items) = sync_channel(capacity.div_ceil(threads));
+            let (queue, items) = sync_channel(capacity.div_ceil(threads).min(QUEUED));
             queues.push(items);
             let (source, order, stop) = (source.clone(), order.clone(), loader.stop.clone());
             let mine = move || order.iter().copied().skip(plan.start + worker).step_by(threads).collect::<Vec<u32>>();

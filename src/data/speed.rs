@@ -51,10 +51,10 @@ pub fn loader_speed(split: &Arc<Split>, threads: usize, images: usize) -> Result
         let plan =
             Plan { order: order.clone(), start: 0, capacity: BATCH, views: Views::Centre { border2: 0 }, threads };
         let begin = Instant::now();
-        let mut batches = Loader::new(split, plan)?;
+        let batches = Loader::new(split, plan)?;
         let (mut asked, mut count) = (Instant::now(), 0);
         skipped = 0;
-        while let Some(batch) = batches.next() {
+        for batch in batches {
             waits.push(asked.elapsed().as_secs_f64());
             count += batch.count;
             skipped += batch.skipped.len();

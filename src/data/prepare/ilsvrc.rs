@@ -77,7 +77,7 @@ fn lines(path: &Path) -> Result<Vec<String>, DataError> {
     Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
 }
 
-fn part(member: Member, name: String) -> Part {
+fn part(member: &Member, name: String) -> Part {
     Part { name: name.into(), offset: member.offset, length: member.length }
 }
 
@@ -97,7 +97,7 @@ fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &P
             let image = image?;
             if is_image_name(Path::new(&image.name)) {
                 let name = format!("{}/{}", class.name, image.name);
-                members.push(part(image, name));
+                members.push(part(&image, name));
                 labels.push(label);
                 images_of[label as usize] += 1;
             }
@@ -230,10 +230,6 @@ fn validation(path: &Path, labels: &Labels, list: &Path) -> Result<Images, DataE
             members.iter().map(label).collect::<Result<_, _>>()?
         }
     };
-    let named = |member: Member| {
-        let name = member.name.clone();
-        part(member, name)
-    };
-    let members = members.into_iter().map(named).collect();
+    let members = members.iter().map(|member| part(member, member.name.clone())).collect();
     Ok(Images::in_tar(path.into(), file, members, labels))
 }

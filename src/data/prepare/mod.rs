@@ -192,7 +192,7 @@ impl Claim {
     fn differs(&self, now: &Self) -> String {
         let (a, b) = (&self.recipe, &now.recipe);
         let options = [
-            ("SOURCE", &self.source != &now.source, self.source.clone()),
+            ("SOURCE", self.source != now.source, self.source.clone()),
             ("--size", a.size != b.size, a.size.to_string()),
             ("--raw", a.raw != b.raw, a.raw.to_string()),
             ("--quality", a.quality != b.quality, a.quality.to_string()),
@@ -202,10 +202,10 @@ impl Claim {
         ];
         let other: Vec<String> =
             options.iter().filter(|(_, other, _)| *other).map(|(name, _, was)| format!("{name} {was}")).collect();
-        match other.is_empty() {
-            true => format!("was begun with other files in {} (names, sizes or classes have changed)", self.source),
-            false => format!("was begun with {}", other.join(", ")),
+        if other.is_empty() {
+            return format!("was begun with other files in {} (names, sizes or classes have changed)", self.source);
         }
+        format!("was begun with {}", other.join(", "))
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) const RECIPE: &str = "prepare.json";
 /// Images in shards, numbered through all of them.
 #[derive(Debug)]
 pub(super) struct Shards {
-    shards: Vec<Shard>,
+    files: Vec<Shard>,
     entries: Vec<Entry>,
     /// The latest last.
     open: Mutex<VecDeque<(u16, Arc<File>)>>,
@@ -133,7 +133,7 @@ fn read(paths: Vec<PathBuf>) -> Result<(Shards, Vec<u32>), DataError> {
     }
     let indices: Vec<Index> = paths.par_iter().map(|path| Index::open(path)).collect::<Result<_, _>>()?;
     let count = indices.iter().map(|index| index.images.len()).sum();
-    let (mut shards, mut entries, mut labels) = (Vec::new(), Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut files, mut entries, mut labels) = (Vec::new(), Vec::with_capacity(count), Vec::with_capacity(count));
     for (number, (path, index)) in paths.into_iter().zip(indices).enumerate() {
         let (shard, raw) = (number as u16, index.raw);
         let first = entries.len() as u32;
@@ -142,16 +142,16 @@ fn read(paths: Vec<PathBuf>) -> Result<(Shards, Vec<u32>), DataError> {
         if u32::try_from(entries.len()).is_err() {
             return Err(DataError::content(path, "brings the images to more than 4,294,967,295; take fewer shards"));
         }
-        shards.push(Shard { path, images: first..entries.len() as u32 });
+        files.push(Shard { path, images: first..entries.len() as u32 });
     }
-    Ok((Shards { shards, entries, open: Mutex::default() }, labels))
+    Ok((Shards { files, entries, open: Mutex::default() }, labels))
 }
 
 impl Shards {
     /// What to call image `i` in a message: its shard, and where in that.
     pub(super) fn name(&self, i: usize) -> String {
         let entry = self.entries[i];
-        format!("{} byte {}", self.shards[usize::from(entry.shard)].path.display(), entry.offset)
+        format!("{} byte {}", self.files[usize::from(entry.shard)].path.display(), entry.offset)
     }
 
     /// Image `i` as `size` x `size` x 3 bytes.
@@ -177,7 +177,7 @@ impl Shards {
         if let Some((_, file)) = open.iter().find(|(number, _)| *number == shard) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(File::open(&self.shards[usize::from(shard)].path)?);
+        let file = Arc::new(File::open(&self.files[usize::from(shard)].path)?);
         if open.len() == OPEN {
             open.pop_front();
         }
@@ -189,10 +189,10 @@ impl Shards {
     /// successive ones shuffled among each other, so that a disk reads a few files from end to end.
     pub(super) fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
         let stream = |tag| Stream::new(seed, Purpose::Shuffle, tag);
-        let shards = stream(1).permutation(epoch, self.shards.len());
+        let shards = stream(1).permutation(epoch, self.files.len());
         let mut order = Vec::with_capacity(self.entries.len());
         for (tag, window) in (2..).zip(shards.chunks(WINDOW)) {
-            let images: Vec<u32> = window.iter().flat_map(|&i| self.shards[i as usize].images.clone()).collect();
+            let images: Vec<u32> = window.iter().flat_map(|&i| self.files[i as usize].images.clone()).collect();
             order.extend(stream(tag).permutation(epoch, images.len()).into_iter().map(|i| images[i as usize]));
         }
         order
