@@ -2,8 +2,8 @@
 //!
 //! A [`Dataset`] is opened from a path and holds two [`Split`]s. A [`Loader`] decodes the images of a split on its own
 //! threads, in a given order, and yields [`Batch`]es of stored images together with the [`View`] each is to be seen
-//! through. What comes out depends on (seed, epoch, index) alone, never on the number of threads. [`prepare`] brings
-//! images as they are distributed into the form that is read fastest.
+//! through. What comes out depends on (seed, epoch, index) alone, never on the number of threads. [`prepare()`]
+//! brings images as they are distributed into the form that is read fastest.
 
 mod archive;
 mod batch;
