@@ -130,10 +130,12 @@ mod tests {
     }
 
     fn runs(program: &Program) -> Vec<(&Params, &[View])> {
-        let run = |command| {
-            if let &Command::Run { ref params, ref views, .. } = command { (params, &views[..]) } else { panic!() }
-        };
-        program.commands(Pass::Evaluate).iter().map(run).collect()
+        let mut all = Vec::new();
+        for command in program.commands(Pass::Evaluate) {
+            let Command::Run { params, views, .. } = command else { panic!("nothing else was recorded") };
+            all.push((params, &views[..]));
+        }
+        all
     }
 
     /// Checks what holds for every cut of a program of one run, and for every refusal.

@@ -137,7 +137,7 @@ mod tests {
         let mut gpu = Gpu::new(Rc::clone(device), program.clone(), &first_eligible).unwrap();
         for recording in &mut gpu.recordings {
             let work = (0..recording.dispatches.len()).filter(|&command| recording.dispatches[command].is_some());
-            for (command, time) in work.flat_map(|command| time.map(|time| (command, time))) {
+            for (command, time) in work.filter_map(|command| time.map(|time| (command, time))) {
                 (0..MEASURED_RUNS).for_each(|_| recording.pace.measured(command, time));
             }
         }
