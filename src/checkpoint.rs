@@ -12,6 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::net::Stagnation;
 use crate::tensor::Tensor;
 
 /// The one metadata entry; a second one would be written in random order.
@@ -64,6 +65,9 @@ pub struct State {
     pub position: usize,
     /// Best validation error so far.
     pub best: Option<f64>,
+    /// What a plateau schedule remembers.
+    #[serde(default)]
+    pub stagnation: Stagnation,
     /// The seed of everything random.
     pub seed: u64,
 }
@@ -121,15 +125,30 @@ impl Checkpoint {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let damaged = |e: safetensors::SafeTensorError| format!("is truncated or not a safetensors file ({e})");
-        let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
         let state = header.metadata().as_ref().and_then(|entries| entries.get(KEY));
         let state = state.ok_or("is a safetensors file, but not a checkpoint of this program (no alexnet metadata)")?;
         let state = serde_json::from_str(state).map_err(|e| format!("has damaged metadata ({e})"))?;
-        let tensors = file.tensors().into_iter().map(|(name, view)| Ok((name.clone(), tensor(&name, &view)?)));
-        Ok(Self { tensors: tensors.collect::<Result<_, String>>()?, state })
+        Ok(Self { tensors: tensors(bytes)?, state })
     }
+}
+
+/// The float tensors of any safetensors file, a checkpoint or not.
+///
+/// # Errors
+/// When it cannot be read or is damaged.
+pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: path.into(), reason })?;
+    tensors(&bytes).map_err(|reason| CheckpointError::Content { path: path.into(), reason })
+}
+
+fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
+    file.tensors().into_iter().map(|(name, view)| Ok((name.clone(), tensor(&name, &view)?))).collect()
+}
+
+fn damaged(error: &safetensors::SafeTensorError) -> String {
+    format!("is truncated or not a safetensors file ({error})")
 }
 
 fn view(tensor: &Tensor) -> Result<TensorView<'_>, safetensors::SafeTensorError> {
@@ -144,6 +163,9 @@ fn tensor(name: &str, view: &TensorView) -> Result<Tensor, String> {
     Ok(Tensor::new(view.shape(), bytemuck::pod_collect_to_vec(view.data())))
 }
 
+/// How the names of files begin that are being written.
+pub const UNFINISHED: &str = ".unfinished-";
+
 /// Writes `bytes` to `path` by way of a temporary file in the same folder.
 ///
 /// # Errors
@@ -151,6 +173,7 @@ fn tensor(name: &str, view: &TensorView) -> Result<Tensor, String> {
 pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     {
         // The umask decides, as for any other file; a temporary one would be readable by its owner alone.
@@ -178,6 +201,7 @@ mod tests {
             epoch: 1,
             position: 3,
             best: Some(0.5),
+            stagnation: Stagnation::default(),
             seed: 9,
         };
         Checkpoint { tensors, state }

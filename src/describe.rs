@@ -142,7 +142,7 @@ fn layer(net: &Net, node: &Node) -> LayerInfo {
 
 /// Maps are square, so one side says all.
 fn map_sides(net: &Net) -> Vec<usize> {
-    let of = |row: &Row| net.nodes.iter().rposition(|node| node.name.split('.').next() == Some(&row.name));
+    let of = |row: &Row| net.nodes.iter().rposition(|node| node.row() == row.name);
     let convolutions: Vec<&Row> = net.model.layers.iter().filter(|row| row.conv.is_some()).collect();
     let mut sides: Vec<usize> = net
         .nodes

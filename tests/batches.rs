@@ -161,8 +161,9 @@ fn wide() -> [Model; 2] {
 fn in_pieces(model: &Model, placement: &Placement, binding: u64) -> Session {
     let net = Net::new(model.clone()).unwrap();
     let limits = placement.limits(model.towers).into_iter().map(|limits| Limits { binding, ..limits });
-    let layout = Layout::new(&net, &in_eights(model.train.batch), &limits.collect::<Vec<_>>()).unwrap();
-    Session::laid_out(net, layout, placement, 5).unwrap()
+    let request = in_eights(model.train.batch);
+    let layout = Layout::new(&net, &request, &limits.collect::<Vec<_>>()).unwrap();
+    Session::laid_out(net, &request, layout, placement, 5).unwrap()
 }
 
 #[test]

@@ -120,7 +120,7 @@ const SMALL: Request = Request { micro_batch: Some(8), ..Request::training(16) }
 fn prepared(placement: &Placement) -> Session {
     let mut session = Session::new(Net::new(tiny()).unwrap(), &SMALL, placement, 0).unwrap();
     session.set_mean(&[100.0; 300]).unwrap();
-    session.set_rates(Rates { weights: 0.01, biases: 0.02, momentum: 0.9 }).unwrap();
+    session.set_rates(Rates { weights: 0.01, biases: 0.02, momentum: 0.9, ..Rates::default() }).unwrap();
     session
 }
 

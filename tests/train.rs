@@ -40,7 +40,13 @@ fn a_run_folder_is_complete(device: &str) {
 
     let metrics = place.metrics("run");
     let (steps, validations) = (of_kind(&metrics, "step"), of_kind(&metrics, "validation"));
-    assert_eq!((steps.len(), validations.len(), metrics.len()), (12 * BLOB_STEPS, 12, 12 * BLOB_STEPS + 12));
+    let weights = of_kind(&metrics, "weights");
+    assert_eq!((steps.len(), validations.len(), weights.len()), (12 * BLOB_STEPS, 12, 12));
+    assert_eq!(metrics.len(), 12 * BLOB_STEPS + 24);
+    for moved in weights.iter().flat_map(|metric| metric["tensors"].as_object().unwrap().values()) {
+        let (weight, increment) = (moved["weight"].as_f64().unwrap(), moved["increment"].as_f64().unwrap());
+        assert!(increment > 0.0 && (increment / weight - moved["ratio"].as_f64().unwrap()).abs() < 1e-6, "{moved}");
+    }
     for (number, metric) in steps.iter().enumerate() {
         assert_eq!(metric["step"], number + 1);
         assert_eq!(metric["epoch"], number / BLOB_STEPS + 1);
@@ -49,7 +55,7 @@ fn a_run_folder_is_complete(device: &str) {
         assert_eq!(metric["step"], (number + 1) * BLOB_STEPS);
         assert_eq!(metric["epoch"], number + 1);
     }
-    for metric in &metrics {
+    for &metric in steps.iter().chain(&validations) {
         let number = |key: &str| metric[key].as_f64().unwrap_or_else(|| panic!("no number {key} in {metric}"));
         let (top1, top5) = (number("top1_error"), number("top5_error"));
         assert!((0.0..=1.0).contains(&top5) && (top5..=1.0).contains(&top1), "{metric}");

@@ -94,7 +94,7 @@ impl Measured {
         let images = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
         let request = self.placed.request(Request::training(images));
         let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;
-        Ok((Session::laid_out(net, layout, &devices, 0)?, images))
+        Ok((Session::laid_out(net, &request, layout, &devices, 0)?, images))
     }
 }
 

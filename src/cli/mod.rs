@@ -27,7 +27,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train a network
-    Train(train::Train),
+    Train(Box<train::Train>),
     /// Make images ready to be trained on: scaled, cropped, shuffled, in shards
     Prepare(prepare::Prepare),
     /// Score a checkpoint on validation images

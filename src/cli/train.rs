@@ -1,5 +1,6 @@
 //! `alexnet train`.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,17 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::options::{Placed, place};
 use super::output::{bytes, say};
 use super::progress::bars;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, read_tensors};
 use crate::data::Dataset;
 use crate::layout::{Layout, Request, Share};
-use crate::net::{Model, Net};
+use crate::net::schedule::PRESETS;
+use crate::net::{Model, Net, Schedule};
 use crate::session::Session;
-use crate::train::{Config, Metric, Observer, Outcome, RunFolder, Trainer, free_folder};
+use crate::train::{Config, Metric, Observer, Outcome, RunFolder, SaveEvery, Trainer, free_folder};
 
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
@@ -44,6 +47,20 @@ pub(super) struct Train {
     /// Learning rate of weights; that of biases keeps its ratio to it
     #[arg(long, value_name = "RATE")]
     lr: Option<f32>,
+    #[arg(long, help = format!("When rates change: {} [default: the model's]", PRESETS.join(", ")), value_parser = PossibleValuesParser::new(PRESETS))]
+    schedule: Option<String>,
+    /// Begins with the weights in a checkpoint, run folder or safetensors file; of all layers that fit, or of those named
+    #[arg(long, value_name = "FILE[:LAYER,...]", conflicts_with = "resume")]
+    init: Option<String>,
+    /// Layers whose weights stay as they are: names, or FIRST..LAST, with commas between; none: trains all again
+    #[arg(long, value_name = "LAYERS")]
+    freeze: Option<String>,
+    /// Saves a checkpoint every so many steps (500) or minutes (10m), besides after every epoch
+    #[arg(long, value_name = "STEPS|MINUTESm")]
+    save_every: Option<SaveEvery>,
+    /// Checkpoints to keep, the best not counted
+    #[arg(long, value_name = "COUNT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    keep: Option<usize>,
     /// Seed of everything random
     #[arg(long)]
     seed: Option<u64>,
@@ -67,7 +84,7 @@ impl Train {
         let net = Net::new(config.network.clone()).with_context(|| format!("model {}", config.model))?;
         let (devices, layout) = place(&net, &config.request(), config.devices.as_deref())?;
         let plan = plan(&layout, config.batch());
-        let session = Session::laid_out(net, layout, &devices, config.seed)?;
+        let session = Session::laid_out(net, &config.request(), layout, &devices, config.seed)?;
         let path = self.resume.or(self.out).unwrap_or_else(|| free_folder(&config.model));
         if resumed.is_none() {
             RunFolder::reserve(&path)?;
@@ -88,9 +105,12 @@ impl Train {
         let stop = stop_on_signal()?;
         let folder = RunFolder::open(&path, &config)?;
         let last = folder.checkpoint("last");
+        let (init, config_network) = (config.init.clone(), config.network.clone());
         let mut trainer = Trainer::new(config, session, dataset, mean, folder, &stop)?;
-        if let Some(checkpoint) = &resumed {
-            trainer.resume(checkpoint).with_context(|| last.display().to_string())?;
+        match (&resumed, &init) {
+            (Some(checkpoint), _) => trainer.resume(checkpoint).with_context(|| last.display().to_string())?,
+            (None, Some(spec)) => begin_with(&mut trainer, spec, &config_network)?,
+            (None, None) => (),
         }
         let mut progress = Progress::new();
         let go_on = format!("go on with: alexnet train --resume {}", path.display());
@@ -108,13 +128,22 @@ impl Train {
     fn config(&self) -> Result<Config> {
         let model = self.model.clone().unwrap_or_else(|| "mini".into());
         let network = Model::open(&model)?;
-        Ok(Config { data: self.data.clone(), ..Config::new(&model, network, self.seed.unwrap_or(0)) })
+        let (data, init) = (self.data.clone(), self.init.clone());
+        Ok(Config { data, init, ..Config::new(&model, network, self.seed.unwrap_or(0)) })
     }
 
     /// What the command line says over the model file, and over a run that is resumed.
     fn limits(&self, config: &mut Config) -> Result<()> {
         let Request { micro_batch, recompute, exchange, .. } = self.placed.request(config.request());
         (config.micro_batch, config.recompute, config.exchange) = (micro_batch, recompute, exchange);
+        if let Some(name) = &self.schedule {
+            config.network.train.schedule = Schedule::preset(name).unwrap_or_default();
+        }
+        if let Some(layers) = &self.freeze {
+            config.freeze = rows(layers, &config.network)?;
+        }
+        config.save_every = self.save_every.or(config.save_every);
+        config.keep = self.keep.unwrap_or(config.keep);
         let train = &mut config.network.train;
         if let Some(rate) = self.lr {
             train.bias_rate = train.bias_rate.map(|bias| bias * rate / train.rate);
@@ -152,6 +181,37 @@ fn plan(layout: &Layout, minibatch: usize) -> String {
     let at_once =
         if layout.micro_batches > 1 { format!(" in {} of {images}", layout.micro_batches) } else { String::new() };
     format!("{}; minibatch {minibatch}{at_once}; {} in all", devices.join("; "), bytes(layout.total()))
+}
+
+/// The rows that a list names: `conv1,fc6`, or `conv1..conv5` for all between; `none` for none.
+fn rows(list: &str, model: &Model) -> Result<BTreeSet<String>> {
+    let names: Vec<&str> = model.layers.iter().map(|row| row.name.as_str()).collect();
+    let place = |name: &str| {
+        let found = names.iter().position(|known| *known == name);
+        found.with_context(|| format!("there is no layer {name:?}; there are {}", names.join(", ")))
+    };
+    let mut rows = BTreeSet::new();
+    for entry in list.split(',').filter(|entry| *entry != "none") {
+        let (first, last) = entry.split_once("..").unwrap_or((entry, entry));
+        let (first, last) = (place(first)?, place(last)?);
+        rows.extend(names[first.min(last)..=first.max(last)].iter().map(|&name| name.to_owned()));
+    }
+    Ok(rows)
+}
+
+/// Loads what `--init` names: `FILE` or `FILE:conv1..conv5`.
+fn begin_with(trainer: &mut Trainer, spec: &str, model: &Model) -> Result<()> {
+    // A colon may be part of a path, of a drive for one.
+    let split = spec.rsplit_once(':').filter(|_| !Path::new(spec).exists());
+    let (file, wanted) = match split {
+        Some((file, list)) => (file, rows(list, model).context("--init")?),
+        None => (spec, BTreeSet::new()),
+    };
+    let path = Checkpoint::locate(Path::new(file));
+    let tensors = read_tensors(&path).context("--init")?;
+    let names = trainer.begin_with(&tensors, &wanted).with_context(|| format!("--init {}", path.display()))?;
+    say(format!("begins with {} of {}", names.join(", "), path.display()));
+    Ok(())
 }
 
 /// What is to be said of a run that ended.

@@ -35,15 +35,20 @@ impl Lowering<'_> {
     ///
     /// Of a node all towers' gradients by inputs come first, another tower's before its own: they leave for the other
     /// device at once, and the gradients of weights hide their way.
+    ///
+    /// What leads to no weights that are trained is left out.
     pub(super) fn backward(&mut self, mut forward: Forward, dlogits: Slot, accumulate: bool) {
         let net = self.net;
+        let needs = net.needs_gradient();
         let mut arrived = Arrived::from([((net.nodes.len() - 1, 0), vec![(0, dlogits)])]);
         for (index, node) in net.nodes.iter().enumerate().rev() {
             let mut steps = Vec::new();
             for tower in net.towers_of(node) {
                 let Some(parts) = arrived.remove(&(index, tower)) else { continue };
                 let step = self.step(&mut forward, index, tower, parts);
-                self.inputs_of(node, &step, &mut arrived);
+                if let Some(input) = node.input.filter(|&input| needs[input]) {
+                    self.inputs_of(node, input, &step, &mut arrived);
+                }
                 steps.push(step);
             }
             for step in &steps {
@@ -72,8 +77,7 @@ impl Lowering<'_> {
     }
 
     /// The gradients by a node's inputs, on their way to the towers of those.
-    fn inputs_of(&mut self, node: &Node, step: &Step, arrived: &mut Arrived) {
-        let Some(from) = node.input else { return };
+    fn inputs_of(&mut self, node: &Node, from: usize, step: &Step, arrived: &mut Arrived) {
         let site = self.site(node, &step.name, step.tower, false);
         for (distance, source) in self.sources(node, step.tower).into_iter().enumerate().rev() {
             let dx = node.layer.backward_input(&mut self.r, &site, &step.saved(), step.dz, distance);

@@ -1,5 +1,7 @@
 //! From rows to a graph of layers with every shape known, still without a device.
 
+use std::collections::BTreeSet;
+
 use super::NetError;
 use super::model::{Model, Row, Sees, Stage};
 use crate::ops::activation::{Activation, ActivationLayer};
@@ -51,6 +53,22 @@ pub struct Node {
     pub y: Maps,
     /// Weight decay.
     pub decay: f32,
+    /// Whether its weights stay as they are.
+    pub frozen: bool,
+}
+
+impl Node {
+    /// The row of the model it comes from.
+    #[must_use]
+    pub fn row(&self) -> &str {
+        self.name.split('.').next().unwrap_or(&self.name)
+    }
+
+    /// Whether it has weights that are trained.
+    #[must_use]
+    pub fn trains(&self) -> bool {
+        !self.frozen && !self.layer.weights(&self.x).is_empty()
+    }
 }
 
 /// A network: nodes in topological order, the last one the logits.
@@ -69,6 +87,33 @@ impl Net {
     /// When a row does not fit; the message names it.
     pub fn new(model: Model) -> Result<Self, NetError> {
         Builder::new(model)?.build()
+    }
+
+    /// Leaves the weights of these rows as they are, and trains those of all others.
+    ///
+    /// # Errors
+    /// When there is no such row.
+    pub fn freeze(&mut self, rows: &BTreeSet<String>) -> Result<(), NetError> {
+        let known: Vec<&str> = self.model.layers.iter().map(|row| row.name.as_str()).collect();
+        if let Some(unknown) = rows.iter().find(|row| !known.contains(&row.as_str())) {
+            let reason = format!("there is no such layer to freeze; there are {}", known.join(", "));
+            return Err(NetError::Layer { layer: unknown.clone(), reason });
+        }
+        for node in &mut self.nodes {
+            node.frozen = rows.contains(node.row());
+        }
+        Ok(())
+    }
+
+    /// For every node whether a gradient by its output leads to weights that are trained, its own or below it.
+    #[must_use]
+    pub fn needs_gradient(&self) -> Vec<bool> {
+        let mut needs: Vec<bool> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let below = node.input.is_some_and(|input| needs[input]);
+            needs.push(below || node.trains());
+        }
+        needs
     }
 
     /// Number of classes.
@@ -296,7 +341,7 @@ impl Builder {
             return Err(refuse(row, &format!("it is too large: {y} from {}", x[0])));
         }
         let decay = row.decay.unwrap_or(self.model.train.decay);
-        self.nodes.push(Node { name, layer, input, sees, spread, x, y, decay });
+        self.nodes.push(Node { name, layer, input, sees, spread, x, y, decay, frozen: false });
         Ok(())
     }
 

@@ -22,7 +22,7 @@ pub struct Trained {
     pub name: String,
     /// Values.
     pub value: Slot,
-    /// The paper's v; like the gradient only where the program trains.
+    /// The paper's v; like the gradient only where the program trains, and the layer is not frozen.
     pub momentum: Option<Slot>,
     /// d(loss)/d(value).
     pub gradient: Option<Slot>,
@@ -207,6 +207,7 @@ impl<'a> Lowering<'a> {
         for (index, node) in net.nodes.iter().enumerate() {
             for tower in net.towers_of(node) {
                 let sources = self.sources(node, tower);
+                let training = training && !node.frozen;
                 for spec in node.layer.weights(&node.x) {
                     let base = self.site_name(node, tower);
                     let name = match spec.kind {

@@ -4,12 +4,14 @@ mod backward;
 mod graph;
 mod lower;
 pub mod model;
+pub mod schedule;
 
 use thiserror::Error;
 
 pub use self::graph::{Net, Node, Spread};
 pub use self::lower::{Exchange, Lowered, Setup, Trained, lower};
 pub use self::model::Model;
+pub use self::schedule::{Factors, Progress, Schedule, Stagnation};
 
 /// What is wrong with a network.
 #[derive(Debug, Error)]

@@ -1,5 +1,6 @@
 //! Model files: a network as a table of rows, like section 3.5 of the paper, with its training defaults.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::NetError;
+use super::schedule::Schedule;
 
 /// Networks that come with the program, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -277,9 +279,12 @@ pub struct TrainDefaults {
     /// Weight decay where a row has none of its own.
     #[serde(default)]
     pub decay: f32,
-    /// When rates drop.
+    /// When rates change.
     #[serde(default)]
-    pub drops: Drops,
+    pub schedule: Schedule,
+    /// What the rates of single layers are multiplied with besides, by the names of rows; 0 freezes one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layers: BTreeMap<String, f32>,
     /// Whether training images are mirrored half of the time.
     #[serde(default)]
     pub mirror: bool,
@@ -287,24 +292,6 @@ pub struct TrainDefaults {
 
 fn paper_momentum() -> f32 {
     0.9
-}
-
-/// Rates are divided after these epochs and after these steps.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Drops {
-    /// Finished epochs.
-    pub epochs: Vec<usize>,
-    /// Finished steps.
-    pub steps: Vec<u64>,
-    /// By how much.
-    pub divide_by: f32,
-}
-
-impl Default for Drops {
-    fn default() -> Self {
-        Self { epochs: Vec::new(), steps: Vec::new(), divide_by: 10.0 }
-    }
 }
 
 impl Model {

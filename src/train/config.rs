@@ -1,9 +1,12 @@
 //! What a training run does, resolved: what the command line says over what the model file says.
 
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Request;
-use crate::net::{Exchange, Model};
+use crate::net::{Exchange, Factors, Model, Progress};
 use crate::session::Rates;
 
 /// A resolved run, as `config.toml` in the run folder has it.
@@ -26,6 +29,18 @@ pub struct Config {
     /// How maps travel between devices.
     #[serde(default)]
     pub exchange: Exchange,
+    /// Weights to begin with, of a checkpoint or a safetensors file, and of which rows: `FILE` or `FILE:conv1,conv2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// Rows whose weights stay as they are.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub freeze: BTreeSet<String>,
+    /// When a checkpoint is saved besides after every epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub save_every: Option<SaveEvery>,
+    /// Checkpoints to keep, the last one among them; the best is kept besides.
+    #[serde(default = "one")]
+    pub keep: usize,
     /// Ends the run before the epochs of the network's defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
@@ -33,6 +48,36 @@ pub struct Config {
     pub seed: u64,
     /// The network with its training defaults, the command line's already in them.
     pub network: Model,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// Between two checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SaveEvery {
+    /// So many steps.
+    Steps(u64),
+    /// So many minutes.
+    Minutes(u64),
+}
+
+impl FromStr for SaveEvery {
+    type Err = String;
+
+    /// `500` steps, or `10m` minutes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, make): (_, fn(u64) -> Self) = match text.strip_suffix('m') {
+            Some(minutes) => (minutes, Self::Minutes),
+            None => (text, Self::Steps),
+        };
+        match digits.parse() {
+            Ok(number) if number > 0 => Ok(make(number)),
+            _ => Err("a number of steps like 500, or of minutes like 10m".into()),
+        }
+    }
 }
 
 impl Config {
@@ -46,6 +91,10 @@ impl Config {
             micro_batch: None,
             recompute: false,
             exchange: Exchange::default(),
+            init: None,
+            freeze: BTreeSet::new(),
+            save_every: None,
+            keep: 1,
             steps: None,
             seed,
             network,
@@ -65,19 +114,29 @@ impl Config {
         Request { micro_batch, recompute, exchange, ..Request::training(self.batch()) }
     }
 
-    /// Rates after `epoch` finished epochs and `step` finished steps.
+    /// Rates at some point of the run.
     #[must_use]
-    pub fn rates(&self, epoch: usize, step: u64) -> Rates {
+    pub fn rates(&self, at: &Progress) -> Rates {
         let train = &self.network.train;
-        let drops = train.drops.epochs.iter().filter(|&&after| epoch >= after).count()
-            + train.drops.steps.iter().filter(|&&after| step >= after).count();
-        let factor = f64::from(train.drops.divide_by).powi(-(drops as i32));
-        let dropped = |rate: f32| (f64::from(rate) * factor) as f32;
-        Rates {
-            weights: dropped(train.rate),
-            biases: dropped(train.bias_rate.unwrap_or(train.rate)),
-            momentum: train.momentum,
+        let Factors { weights, biases, mut layers, .. } = train.schedule.factors(at);
+        for (row, factor) in &train.layers {
+            *layers.entry(row.clone()).or_insert(1.0) *= factor;
         }
+        let rate = |rate: f32, factor: f64| (f64::from(rate) * factor) as f32;
+        Rates {
+            weights: rate(train.rate, weights),
+            biases: rate(train.bias_rate.unwrap_or(train.rate), biases),
+            momentum: train.momentum,
+            layers,
+        }
+    }
+
+    /// Rows whose weights stay as they are at some point of the run: asked for, or with a rate of 0.
+    #[must_use]
+    pub fn frozen(&self, at: &Progress) -> BTreeSet<String> {
+        let rates = self.rates(at).layers;
+        let slow = rates.into_iter().filter(|(_, factor)| *factor == 0.0).map(|(row, _)| row);
+        self.freeze.iter().cloned().chain(slow).collect()
     }
 }
 
@@ -86,20 +145,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_drop_after_the_epochs_and_steps_named() {
+    fn rates_are_those_of_the_run_times_the_schedule_s_and_the_layers_factors() {
         let mut network = Model::open("cifar-quick").unwrap();
-        network.train.drops.steps = vec![5000];
-        let config = Config::new("cifar-quick", network, 0);
-        let at = |epoch, step| config.rates(epoch, step);
-        assert_eq!(at(0, 0), Rates { weights: 0.001, biases: 0.002, momentum: 0.9 });
-        assert_eq!(at(8, 4999), at(0, 0));
+        network.train.layers = [("conv1".to_owned(), 0.5), ("conv2".to_owned(), 0.0)].into();
+        let mut config = Config::new("cifar-quick", network, 0);
+        let at = |epoch| Progress { epoch, ..Progress::default() };
+        let rates = config.rates(&at(0));
+        assert_eq!((rates.weights, rates.biases, rates.momentum), (0.001, 0.002, 0.9));
+        assert_eq!((rates.layers["conv1"], rates.layers["conv2"]), (0.5, 0.0));
         // Divided in f64, so one rounding away from the decimal fraction.
-        let close = |rates: Rates, weights: f32| {
-            (rates.weights / weights - 1.0).abs() < 1e-6 && (rates.biases / weights - 2.0).abs() < 1e-6
-        };
-        assert!(close(at(9, 4999), 1e-4));
-        assert!(close(at(11, 4999), 1e-5));
-        assert!(close(at(11, 5000), 1e-6));
+        let later = config.rates(&at(11));
+        assert!((later.weights / 1e-5 - 1.0).abs() < 1e-6 && (later.biases / 2e-5 - 1.0).abs() < 1e-6, "{later:?}");
+        config.freeze.insert("conv3".into());
+        assert_eq!(config.frozen(&at(0)).into_iter().collect::<Vec<_>>(), ["conv2", "conv3"]);
+    }
+
+    #[test]
+    fn the_log_of_2012_freezes_conv1_at_last() {
+        let mut network = Model::open("alexnet-2012").unwrap();
+        network.train.schedule = crate::net::Schedule::preset("2012").unwrap();
+        let config = Config::new("alexnet-2012", network, 0);
+        let frozen = |epoch| config.frozen(&Progress { epoch, ..Progress::default() }).len();
+        assert_eq!([0, 67, 71, 72, 90].map(frozen), [0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn saving_is_asked_for_in_steps_or_minutes() {
+        assert_eq!("500".parse(), Ok(SaveEvery::Steps(500)));
+        assert_eq!("10m".parse(), Ok(SaveEvery::Minutes(10)));
+        for wrong in ["", "0", "m", "-1", "5s", "0m"] {
+            assert!(wrong.parse::<SaveEvery>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -110,6 +186,8 @@ mod tests {
                 data: Some("somewhere".into()),
                 steps: Some(3),
                 micro_batch: Some(8),
+                freeze: ["conv1".to_owned()].into(),
+                save_every: Some(SaveEvery::Minutes(10)),
                 exchange: Exchange::F16,
                 ..Config::new(name, network, 1)
             };

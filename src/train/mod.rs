@@ -2,19 +2,23 @@
 
 mod config;
 mod run;
+mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-pub use self::config::Config;
+pub use self::config::{Config, SaveEvery};
 pub use self::run::{Metric, RunFolder, free_folder};
+pub use self::watch::Movement;
+use self::watch::{Start, movements};
 use crate::checkpoint::{Checkpoint, CheckpointError, MEAN, State};
 use crate::data::{self, Batch, DataError, Dataset, Loader, Plan, Split, Views};
+use crate::net::{Progress, Schedule, Stagnation};
 use crate::session::{Score, Session, SessionError};
 use crate::tensor::Tensor;
 
@@ -110,6 +114,9 @@ pub struct Trainer<'a> {
     folder: RunFolder,
     stop: &'a AtomicBool,
     state: State,
+    /// When the last checkpoint was saved, and after how many steps.
+    saved: (Instant, u64),
+    start: Start,
     skipped: Vec<String>,
 }
 
@@ -131,8 +138,11 @@ impl<'a> Trainer<'a> {
         let model = toml::to_string(&config.network);
         let model = model.map_err(|e| TrainError::Folder { path: folder.path().into(), reason: e.to_string() })?;
         let (classes, seed) = (dataset.classes.clone(), config.seed);
-        let state = State { model, classes, step: 0, epoch: 0, position: 0, best: None, seed };
-        Ok(Self { config, session, dataset, mean, folder, stop, state, skipped: Vec::new() })
+        let stagnation = Stagnation::default();
+        let state = State { model, classes, step: 0, epoch: 0, position: 0, best: None, stagnation, seed };
+        let (saved, skipped) = ((Instant::now(), 0), Vec::new());
+        let start = Start::new(state.classes.len(), 0);
+        Ok(Self { config, session, dataset, mean, folder, stop, state, saved, start, skipped })
     }
 
     /// Goes on from a checkpoint of the same network and data.
@@ -145,9 +155,33 @@ impl<'a> Trainer<'a> {
         let mean = checkpoint.tensors.get(MEAN).ok_or_else(|| SessionError::Missing(MEAN.into()))?;
         self.mean = mean.values().to_vec();
         self.session.set_mean(&self.mean)?;
-        let State { step, epoch, position, best, .. } = checkpoint.state;
-        self.state = State { step, epoch, position, best, ..self.state.clone() };
+        let State { step, epoch, position, best, stagnation, .. } = checkpoint.state;
+        self.state = State { step, epoch, position, best, stagnation, ..self.state.clone() };
+        self.saved = (Instant::now(), step);
+        self.start = Start::new(self.state.classes.len(), step);
         Ok(())
+    }
+
+    /// Begins with the weights of `tensors` in these rows, in all that fit where `rows` is empty; the names of what was
+    /// taken over.
+    ///
+    /// # Errors
+    /// When what was asked for is not there or has another shape.
+    pub fn begin_with(
+        &mut self,
+        tensors: &BTreeMap<String, Tensor>,
+        rows: &BTreeSet<String>,
+    ) -> Result<Vec<String>, TrainError> {
+        Ok(self.session.load_rows(tensors, rows)?)
+    }
+
+    /// How far the run is.
+    fn progress(&self) -> Progress {
+        let State { epoch, step, position, stagnation, .. } = self.state;
+        let epochs = self.config.network.train.epochs.max(1) as f64;
+        let whole = epoch as f64 + position as f64 / self.dataset.train.len().max(1) as f64;
+        let share = self.config.steps.map_or(whole / epochs, |steps| step as f64 / steps.max(1) as f64);
+        Progress { epoch, step, share, plateaus: stagnation.plateaus }
     }
 
     /// Trains to the end of the configuration or until `stop`.
@@ -181,6 +215,16 @@ impl<'a> Trainer<'a> {
         Ok(validation)
     }
 
+    /// Whether it is time for a checkpoint within an epoch.
+    fn due(&self) -> bool {
+        let (when, step) = self.saved;
+        match self.config.save_every {
+            None => false,
+            Some(SaveEvery::Steps(steps)) => self.state.step >= step + steps,
+            Some(SaveEvery::Minutes(minutes)) => when.elapsed() >= Duration::from_secs(60 * minutes),
+        }
+    }
+
     fn steps_done(&self) -> bool {
         self.config.steps.is_some_and(|steps| self.state.step >= steps)
     }
@@ -200,13 +244,14 @@ impl<'a> Trainer<'a> {
         };
         let order = self.dataset.train.training_order(seed, epoch as u64);
         let loader = self.loader(&self.dataset.train, order, self.state.position, views)?;
+        self.session.freeze(&self.config.frozen(&self.progress()))?;
         let (begin, mut seen) = (Instant::now(), 0);
         for batch in loader {
             self.note_skipped(&batch.skipped);
             if batch.count == 0 {
                 return Err(no_image(&batch.skipped).into());
             }
-            self.session.set_rates(self.config.rates(epoch, self.state.step))?;
+            self.session.set_rates(self.config.rates(&self.progress()))?;
             self.session.gradients(&batch, self.state.step)?;
             self.session.update()?;
             let score = self.session.score()?;
@@ -220,6 +265,12 @@ impl<'a> Trainer<'a> {
             let metric = self.metric("step", score, seen as f64 / begin.elapsed().as_secs_f64());
             self.folder.log(&metric)?;
             observer.step(&metric, batch.count);
+            if let Some(stalled) = self.start.step(metric.loss) {
+                log::warn!("{stalled}");
+            }
+            if self.due() {
+                self.save("last")?;
+            }
             if self.finished() && batch.next < self.dataset.train.len() {
                 return Ok(());
             }
@@ -244,6 +295,12 @@ impl<'a> Trainer<'a> {
             metric.epoch = self.state.epoch;
         }
         self.folder.log(&metric)?;
+        if let Schedule::Plateau(rule) = &self.config.network.train.schedule
+            && self.state.position == 0
+            && self.state.stagnation.epoch(rule, metric.top1_error)
+        {
+            log::info!("the validation error no longer improves: rates are divided by {}", rule.divide_by);
+        }
         if self.state.best.is_none_or(|best| metric.top1_error < best) {
             self.state.best = Some(metric.top1_error);
             self.save("best")?;
@@ -294,10 +351,19 @@ impl<'a> Trainer<'a> {
             // The update of the last step overflowed; its loss did not show it yet.
             return Err(self.diverged(format!("after step {}", self.state.step), None)?);
         }
+        if name == "last" {
+            self.folder.log_movements(self.state.step, self.state.epoch, &movements(&tensors))?;
+            self.saved = (Instant::now(), self.state.step);
+        }
         let stored = self.config.network.input.stored();
         tensors.insert(MEAN.into(), Tensor::new([stored, stored, 3], self.mean.clone()));
         let checkpoint = Checkpoint { tensors, state: self.state.clone() };
-        Ok(checkpoint.save(&self.folder.checkpoint(name))?)
+        let path = self.folder.checkpoint(name);
+        checkpoint.save(&path)?;
+        if name == "last" && self.config.keep > 1 {
+            self.folder.keep(&path, self.state.step, self.config.keep)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,14 +1,15 @@
 //! The folder of a run: `config.toml`, `metrics.jsonl`, `last.safetensors`, `best.safetensors`.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::TrainError;
 use super::config::Config;
-use crate::checkpoint::write_whole;
+use super::{Movement, TrainError};
+use crate::checkpoint::{UNFINISHED, write_whole};
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -27,6 +28,14 @@ pub struct Metric {
     pub top5_error: f64,
     /// Throughput.
     pub images_per_second: f64,
+}
+
+/// A run that goes on in another way than it began.
+#[derive(Serialize)]
+struct Changed {
+    kind: &'static str,
+    before: String,
+    after: String,
 }
 
 /// An open run folder.
@@ -58,11 +67,17 @@ impl RunFolder {
     pub fn open(path: &Path, config: &Config) -> Result<Self, TrainError> {
         let refuse = |reason: String| TrainError::Folder { path: path.into(), reason };
         let text = toml::to_string(config).map_err(|e| refuse(e.to_string()))?;
-        write_whole(&path.join("config.toml"), text.as_bytes())
-            .map_err(|e| refuse(format!("config.toml cannot be written ({e})")))?;
+        sweep(path).map_err(|e| refuse(format!("cannot be tidied up ({e})")))?;
+        let file = path.join("config.toml");
+        let before = std::fs::read_to_string(&file).ok().filter(|before| *before != text);
+        write_whole(&file, text.as_bytes()).map_err(|e| refuse(format!("config.toml cannot be written ({e})")))?;
         let metrics = metrics(&path.join("metrics.jsonl"));
         let metrics = metrics.map_err(|e| refuse(format!("metrics.jsonl cannot be written ({e})")))?;
-        Ok(Self { path: path.into(), metrics })
+        let mut folder = Self { path: path.into(), metrics };
+        if let Some(before) = before {
+            folder.append(&Changed { kind: "config", before, after: text })?;
+        }
+        Ok(folder)
     }
 
     /// The folder.
@@ -77,12 +92,72 @@ impl RunFolder {
         self.path.join(format!("{name}.safetensors"))
     }
 
+    /// Keeps a copy of the checkpoint at `last` by its step, and so many of those in all.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep(&self, last: &Path, step: u64, count: usize) -> Result<(), TrainError> {
+        let refuse = |e: io::Error| {
+            let reason = format!("checkpoints cannot be kept ({e}); the last one is intact");
+            TrainError::Folder { path: self.path.clone(), reason }
+        };
+        let kept = self.path.join(format!("step-{step:08}.safetensors"));
+        // One of the same step is from within the epoch that has ended since.
+        if kept.exists() {
+            std::fs::remove_file(&kept).map_err(refuse)?;
+        }
+        // A second name costs nothing; not every file system has them.
+        if std::fs::hard_link(last, &kept).is_err() {
+            std::fs::copy(last, &kept).map_err(refuse)?;
+        }
+        let mut all = self.kept().map_err(refuse)?;
+        all.sort();
+        let old = all.len().saturating_sub(count);
+        all[..old].iter().try_for_each(|path| std::fs::remove_file(path).map_err(refuse))
+    }
+
+    /// Checkpoints kept by their steps.
+    fn kept(&self) -> io::Result<Vec<PathBuf>> {
+        let paths = std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        let named = |path: &PathBuf| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            name.strip_prefix("step-")
+                .and_then(|rest| rest.strip_suffix(".safetensors"))
+                .is_some_and(|digits| digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        Ok(paths.into_iter().filter(named).collect())
+    }
+
     /// Appends a line of metrics.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn log(&mut self, metric: &Metric) -> Result<(), TrainError> {
-        let line = serde_json::to_string(metric).map_err(std::io::Error::from);
+        self.append(metric)
+    }
+
+    /// Appends how far every tensor moves.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn log_movements(
+        &mut self,
+        step: u64,
+        epoch: usize,
+        tensors: &BTreeMap<String, Movement>,
+    ) -> Result<(), TrainError> {
+        #[derive(Serialize)]
+        struct Movements<'a> {
+            kind: &'static str,
+            step: u64,
+            epoch: usize,
+            tensors: &'a BTreeMap<String, Movement>,
+        }
+        self.append(&Movements { kind: "weights", step, epoch, tensors })
+    }
+
+    fn append(&mut self, what: &impl Serialize) -> Result<(), TrainError> {
+        let line = serde_json::to_string(what).map_err(std::io::Error::from);
         let written = line.and_then(|line| self.metrics.write_all(format!("{line}\n").as_bytes()));
         written.map_err(|e| {
             // Should this fail as well, the next run on this folder does it.
@@ -91,6 +166,18 @@ impl RunFolder {
             TrainError::Folder { path: self.path.clone(), reason }
         })
     }
+}
+
+/// Removes what a run that was killed was about to write.
+fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with(UNFINISHED) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The file of metrics, ready to be gone on with.
@@ -102,7 +189,7 @@ fn metrics(path: &Path) -> io::Result<File> {
 
 /// Cuts off a last line that a full disk or a crash left unfinished, and goes to the end.
 fn end_at_a_line(file: &mut File) -> io::Result<()> {
-    const LONGEST: u64 = 4096;
+    const LONGEST: u64 = 1 << 20;
     let begin = file.metadata()?.len().saturating_sub(LONGEST);
     file.seek(SeekFrom::Start(begin))?;
     let mut tail = Vec::new();

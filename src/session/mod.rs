@@ -2,19 +2,19 @@
 //!
 //! Every command that computes goes through a [`Session`], so that none of them knows programs, slots or adapters.
 
-use std::collections::BTreeMap;
+mod weights;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::layout::{Layout, Request};
-use crate::net::{Lowered, Net, Trained};
-use crate::ops::layer::Init;
+use crate::net::{Lowered, Net, NetError};
 use crate::ops::{health, sgd, step};
 use crate::program::{Pass, Slot};
-use crate::random::{Purpose, Stream, tag};
-use crate::tensor::{NO_LABEL, Tensor};
+use crate::tensor::NO_LABEL;
 
 /// Why weights do not fit a network, or a device fails.
 #[derive(Debug, Error)]
@@ -22,6 +22,9 @@ pub enum SessionError {
     /// The device.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A layer that is to be frozen is not there.
+    #[error(transparent)]
+    Net(#[from] NetError),
     /// A score is wanted of a batch that was not computed to its end.
     #[error("there is no score: the last batch was not computed to its end")]
     Unscored,
@@ -41,7 +44,7 @@ pub enum SessionError {
 }
 
 /// Learning rates of one step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rates {
     /// Of weights.
     pub weights: f32,
@@ -49,6 +52,8 @@ pub struct Rates {
     pub biases: f32,
     /// Share of the last increment that is kept.
     pub momentum: f32,
+    /// What those of single layers are multiplied with besides, by the names of rows.
+    pub layers: BTreeMap<String, f32>,
 }
 
 /// Sums over the images of one batch.
@@ -84,6 +89,9 @@ impl Score {
 /// A network set up to run.
 pub struct Session {
     net: Net,
+    request: Request,
+    devices: Placement,
+    frozen: BTreeSet<String>,
     lowered: Lowered,
     backend: Cluster,
     seed: u64,
@@ -101,17 +109,24 @@ impl Session {
     /// When the network does not fit, said before anything is allocated; or a device fails.
     pub fn new(net: Net, request: &Request, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
         let layout = Layout::new(&net, request, &devices.limits(net.model.towers))?;
-        Self::laid_out(net, layout, devices, seed)
+        Self::laid_out(net, request, layout, devices, seed)
     }
 
-    /// Sets `net` up on `devices`, for whose limits `layout` was made.
+    /// Sets `net` up on `devices`, for whose limits `layout` was made as `request` wants it.
     ///
     /// # Errors
     /// When a device fails.
-    pub fn laid_out(net: Net, layout: Layout, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
+    pub fn laid_out(
+        net: Net,
+        request: &Request,
+        layout: Layout,
+        devices: &Placement,
+        seed: u64,
+    ) -> Result<Self, SessionError> {
         let lowered = layout.lowered;
         let backend = devices.set_up(&lowered.program)?;
-        Ok(Self { net, lowered, backend, seed, rates: None, score: None, unread: None })
+        let (request, devices, frozen) = (*request, devices.clone(), BTreeSet::new());
+        Ok(Self { net, request, devices, frozen, lowered, backend, seed, rates: None, score: None, unread: None })
     }
 
     /// The network.
@@ -152,89 +167,6 @@ impl Session {
     #[must_use]
     pub fn lowered(&self) -> &Lowered {
         &self.lowered
-    }
-
-    /// Draws initial weights; momentum becomes 0.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn initialise(&mut self) -> Result<(), SessionError> {
-        for trained in &self.lowered.trained {
-            let count = self.lowered.program.slot(trained.value).count();
-            let values = match trained.init {
-                Init::Constant(value) => vec![value; count],
-                Init::Normal(sd) => {
-                    Stream::new(self.seed, Purpose::Weights, tag(&trained.name)).normal_vec(count, f64::from(sd))
-                }
-            };
-            self.backend.write(trained.value, Data::F32(&values))?;
-            if let Some(momentum) = trained.momentum {
-                self.backend.write(momentum, Data::F32(&vec![0.0; count]))?;
-            }
-        }
-        self.forget_trouble()
-    }
-
-    /// Loads weights, and momentum where there is any and the session trains, by name. Nothing is written unless
-    /// all of it fits.
-    ///
-    /// # Errors
-    /// When a tensor is missing or has another shape, or the device fails.
-    pub fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<(), SessionError> {
-        let mut found = Vec::new();
-        for trained in &self.lowered.trained {
-            let value = self.tensor(tensors, &trained.name, trained.value)?;
-            found.push((trained.value, value.ok_or_else(|| SessionError::Missing(trained.name.clone()))?));
-            if let Some(slot) = trained.momentum {
-                found.extend(self.tensor(tensors, &momentum_name(trained), slot)?.map(|tensor| (slot, tensor)));
-            }
-        }
-        for (slot, tensor) in found {
-            self.backend.write(slot, Data::F32(tensor.values()))?;
-        }
-        self.forget_trouble()
-    }
-
-    fn tensor<'t>(
-        &self,
-        tensors: &'t BTreeMap<String, Tensor>,
-        name: &str,
-        slot: Slot,
-    ) -> Result<Option<&'t Tensor>, SessionError> {
-        let Some(tensor) = tensors.get(name) else { return Ok(None) };
-        let wanted = &self.lowered.program.slot(slot).shape;
-        if tensor.shape() == wanted.as_slice() {
-            return Ok(Some(tensor));
-        }
-        Err(SessionError::Shape { name: name.into(), found: tensor.shape().to_vec(), wanted: wanted.clone() })
-    }
-
-    /// Weights, and momentum where the session trains, by name.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
-        let slots = self.lowered.trained.iter().flat_map(|trained| {
-            let momentum = trained.momentum.map(|slot| (momentum_name(trained), slot));
-            std::iter::once((trained.name.clone(), trained.value)).chain(momentum)
-        });
-        let slots: Vec<_> = slots.collect();
-        slots.into_iter().map(|(name, slot)| Ok((name, self.read(slot)?))).collect()
-    }
-
-    /// The gradients of the last [`Session::gradients`], by the names of the weights.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn gradient_tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
-        let slots = self.lowered.trained.iter().filter_map(|trained| Some((trained.name.clone(), trained.gradient?)));
-        let slots: Vec<_> = slots.collect();
-        slots.into_iter().map(|(name, slot)| Ok((name, self.read(slot)?))).collect()
-    }
-
-    fn read(&mut self, slot: Slot) -> Result<Tensor, SessionError> {
-        let shape = self.lowered.program.slot(slot).shape.clone();
-        Ok(Tensor::new(shape, self.backend.read(slot)?))
     }
 
     /// Sets the mean image: stored size squared × 3, H·W·C.
@@ -314,13 +246,14 @@ impl Session {
     /// # Errors
     /// When the device fails.
     pub fn set_rates(&mut self, rates: Rates) -> Result<(), SessionError> {
-        if self.rates == Some(rates) {
+        if self.rates.as_ref() == Some(&rates) {
             return Ok(());
         }
         for trained in &self.lowered.trained {
             let Some(slot) = trained.rule else { continue };
             let mut rule = [0.0; sgd::rule::COUNT];
-            rule[sgd::rule::RATE] = if trained.bias { rates.biases } else { rates.weights };
+            let factor = rates.layers.get(self.net.nodes[trained.node].row()).copied().unwrap_or(1.0);
+            rule[sgd::rule::RATE] = factor * if trained.bias { rates.biases } else { rates.weights };
             rule[sgd::rule::MOMENTUM] = rates.momentum;
             rule[sgd::rule::DECAY] = trained.decay;
             self.backend.write(slot, Data::F32(&rule))?;
@@ -418,8 +351,4 @@ impl Session {
         }
         Ok(None)
     }
-}
-
-fn momentum_name(trained: &Trained) -> String {
-    format!("{}.momentum", trained.name)
 }

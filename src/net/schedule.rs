@@ -1,0 +1,337 @@
+//! How learning rates change in the course of a run (section 5 of the paper; the author's logs).
+//!
+//! A schedule gives factors, by which the rates that a run begins with are multiplied: one for weights, one for biases,
+//! and where a log says so some of single layers. A layer whose factor is 0 is frozen.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// When rates change, and to what.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Schedule {
+    /// Never.
+    #[default]
+    Constant,
+    /// After given epochs and steps.
+    Drops(Drops),
+    /// As a log says.
+    Phases(Vec<Phase>),
+    /// When the validation error no longer improves: the paper's rule.
+    Plateau(Plateau),
+    /// In equal steps of the logarithm over the whole run: net 170.
+    Dexp(Dexp),
+}
+
+/// All rates are divided after these epochs and after these steps.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drops {
+    /// Finished epochs.
+    pub epochs: Vec<usize>,
+    /// Finished steps.
+    pub steps: Vec<u64>,
+    /// By how much.
+    pub divide_by: f32,
+}
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self { epochs: Vec::new(), steps: Vec::new(), divide_by: 10.0 }
+    }
+}
+
+/// A part of a run with rates of its own, as factors of those the run begins with.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// Finished epochs at which the next phase begins; the last one goes on to the end.
+    pub until: usize,
+    /// Of weights.
+    #[serde(default = "whole")]
+    pub weights: f32,
+    /// Of biases.
+    #[serde(default = "whole")]
+    pub biases: f32,
+    /// Of all tensors of single layers besides, by the names of rows; 0 freezes one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layers: BTreeMap<String, f32>,
+    /// Of the colour noise.
+    #[serde(default = "whole")]
+    pub colour: f32,
+}
+
+fn whole() -> f32 {
+    1.0
+}
+
+/// Divides all rates when the best validation error is so many epochs old.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plateau {
+    /// Epochs without a better validation error before the rates are divided.
+    pub patience: usize,
+    /// By how much.
+    pub divide_by: f32,
+    /// How often at most.
+    pub drops: usize,
+}
+
+impl Default for Plateau {
+    /// The paper's: by ten, three times before the end. How long its author waited is not recorded; three epochs here.
+    fn default() -> Self {
+        Self { patience: 3, divide_by: 10.0, drops: 3 }
+    }
+}
+
+/// Rates fall by a factor over a run, in steps of equal length and ratio (released code, lr.cu:132).
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dexp {
+    /// From the first rate of weights to the last.
+    pub factor: f32,
+    /// Rates of weights.
+    pub steps: usize,
+    /// From the first rate of biases to the last.
+    pub bias_factor: f32,
+    /// Rates of biases.
+    pub bias_steps: usize,
+}
+
+impl Default for Dexp {
+    /// Net 170 (layer-params-170.cfg:2-9): 0.01, 0.0015874, 0.00025198, 0.00004; biases 0.02, then 0.002.
+    fn default() -> Self {
+        Self { factor: 250.0, steps: 4, bias_factor: 10.0, bias_steps: 2 }
+    }
+}
+
+/// What a plateau schedule remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Stagnation {
+    /// Plateaus met so far.
+    pub plateaus: usize,
+    /// Best validation error.
+    pub best: Option<f64>,
+    /// Epochs since then, or since the last plateau.
+    pub since: usize,
+}
+
+impl Stagnation {
+    /// Takes in the validation error of an epoch; whether the rates drop now.
+    pub fn epoch(&mut self, rule: &Plateau, error: f64) -> bool {
+        if self.best.is_none_or(|best| error < best) {
+            (self.best, self.since) = (Some(error), 0);
+            return false;
+        }
+        self.since += 1;
+        if self.since < rule.patience.max(1) || self.plateaus >= rule.drops {
+            return false;
+        }
+        (self.since, self.plateaus) = (0, self.plateaus + 1);
+        true
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Finished epochs.
+    pub epoch: usize,
+    /// Finished steps.
+    pub step: u64,
+    /// Finished share of the whole run, 0 to 1.
+    pub share: f64,
+    /// How often a plateau was met.
+    pub plateaus: usize,
+}
+
+/// Factors of the rates that a run begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factors {
+    /// Of weights.
+    pub weights: f64,
+    /// Of biases.
+    pub biases: f64,
+    /// Of all tensors of single layers besides.
+    pub layers: BTreeMap<String, f32>,
+    /// Of the colour noise.
+    pub colour: f32,
+}
+
+impl Factors {
+    fn all(factor: f64) -> Self {
+        Self { weights: factor, biases: factor, layers: BTreeMap::new(), colour: 1.0 }
+    }
+}
+
+impl Schedule {
+    /// The factors at some point of a run.
+    #[must_use]
+    pub fn factors(&self, at: &Progress) -> Factors {
+        match self {
+            Self::Constant => Factors::all(1.0),
+            Self::Drops(drops) => {
+                let epochs = drops.epochs.iter().filter(|&&after| at.epoch >= after).count();
+                let steps = drops.steps.iter().filter(|&&after| at.step >= after).count();
+                Factors::all(f64::from(drops.divide_by).powi(-((epochs + steps) as i32)))
+            }
+            Self::Phases(phases) => {
+                let now = phases.iter().find(|phase| at.epoch < phase.until).or(phases.last());
+                now.map_or_else(|| Factors::all(1.0), Phase::factors)
+            }
+            Self::Plateau(plateau) => Factors::all(f64::from(plateau.divide_by).powi(-(at.plateaus as i32))),
+            Self::Dexp(dexp) => Factors {
+                weights: stairs(dexp.factor, dexp.steps, at.share),
+                biases: stairs(dexp.bias_factor, dexp.bias_steps, at.share),
+                ..Factors::all(1.0)
+            },
+        }
+    }
+
+    /// Names of rows that some part of the schedule speaks of.
+    pub fn layers(&self) -> impl Iterator<Item = &str> {
+        let phases: &[Phase] = if let Self::Phases(phases) = self { phases } else { &[] };
+        phases.iter().flat_map(|phase| phase.layers.keys()).map(String::as_str)
+    }
+}
+
+impl Phase {
+    fn factors(&self) -> Factors {
+        let (weights, biases) = (f64::from(self.weights), f64::from(self.biases));
+        Factors { weights, biases, layers: self.layers.clone(), colour: self.colour }
+    }
+}
+
+/// factor^(-i / (steps - 1)) on step i.
+fn stairs(factor: f32, steps: usize, share: f64) -> f64 {
+    let last = steps.saturating_sub(1);
+    let step = ((share * steps as f64) as usize).min(last);
+    f64::from(factor).powf(-(step as f64) / last.max(1) as f64)
+}
+
+/// Schedules by name, for the command line.
+pub const PRESETS: &[&str] = &["constant", "paper", "2012", "plateau", "dexp"];
+
+impl Schedule {
+    /// One of [`PRESETS`].
+    #[must_use]
+    pub fn preset(name: &str) -> Option<Self> {
+        Some(match name {
+            "constant" => Self::Constant,
+            // Equal for all layers, reduced three times (section 5); when, says the log of the 2010 run.
+            "paper" => Self::Drops(Drops { epochs: vec![23, 51, 78], ..Drops::default() }),
+            "2012" => Self::Phases(log_of_2012()),
+            "plateau" => Self::Plateau(Plateau::default()),
+            "dexp" => Self::Dexp(Dexp::default()),
+            _ => return None,
+        })
+    }
+}
+
+/// Net 145 on the 2012 data (layer-params-145.cfg:169-181): weights 0.01, biases 0.02 to the end; conv1 slowed as the
+/// colour noise ends, then frozen; the other weights once more reduced; 91 epochs.
+fn log_of_2012() -> Vec<Phase> {
+    let phase = |until, weights, conv1: Option<f32>, colour| Phase {
+        until,
+        weights,
+        biases: 1.0,
+        layers: conv1.map(|factor| ("conv1".to_owned(), factor)).into_iter().collect(),
+        colour,
+    };
+    vec![
+        phase(25, 1.0, None, 1.0),
+        phase(51, 0.1, None, 1.0),
+        phase(67, 0.01, None, 1.0),
+        phase(72, 0.01, Some(0.1), 0.0),
+        phase(79, 0.01, Some(0.0), 0.0),
+        phase(91, 0.001, Some(0.0), 0.0),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(epoch: usize) -> Progress {
+        Progress { epoch, ..Progress::default() }
+    }
+
+    fn close(got: f64, want: f64) {
+        assert!((got / want - 1.0).abs() < 1e-4, "{got} instead of {want}");
+    }
+
+    #[test]
+    fn drops_come_after_the_epochs_and_steps_named() {
+        let schedule = Schedule::Drops(Drops { epochs: vec![9, 11], steps: vec![5000], ..Drops::default() });
+        let weights = |epoch, step| schedule.factors(&Progress { step, ..at(epoch) }).weights;
+        assert_eq!((weights(0, 0), weights(8, 4999)), (1.0, 1.0));
+        close(weights(9, 4999), 0.1);
+        close(weights(11, 4999), 0.01);
+        close(weights(11, 5000), 0.001);
+    }
+
+    #[test]
+    fn the_log_of_2012_slows_and_freezes_conv1_and_ends_the_noise() {
+        let schedule = Schedule::preset("2012").unwrap();
+        let now = |epoch| {
+            let it = schedule.factors(&at(epoch));
+            (it.weights as f32, it.biases as f32, it.layers.get("conv1").copied(), it.colour)
+        };
+        assert_eq!(now(24), (1.0, 1.0, None, 1.0));
+        assert_eq!(now(25), (0.1, 1.0, None, 1.0));
+        assert_eq!(now(66), (0.01, 1.0, None, 1.0));
+        assert_eq!(now(67), (0.01, 1.0, Some(0.1), 0.0));
+        assert_eq!(now(72), (0.01, 1.0, Some(0.0), 0.0));
+        assert_eq!(now(79), (0.001, 1.0, Some(0.0), 0.0));
+        assert_eq!(now(200), now(90));
+        assert_eq!(schedule.layers().collect::<std::collections::BTreeSet<_>>().len(), 1);
+    }
+
+    #[test]
+    fn dexp_takes_the_rates_of_net_170() {
+        let schedule = Schedule::preset("dexp").unwrap();
+        let now = |share| {
+            let it = schedule.factors(&Progress { share, ..at(0) });
+            (0.01 * it.weights, 0.02 * it.biases)
+        };
+        for (share, weights, biases) in
+            [(0.0, 0.01, 0.02), (0.26, 0.001_587_4, 0.02), (0.5, 0.000_251_98, 0.002), (1.0, 0.000_04, 0.002)]
+        {
+            close(now(share).0, weights);
+            close(now(share).1, biases);
+        }
+        assert_eq!(stairs(10.0, 1, 0.7), 1.0);
+    }
+
+    #[test]
+    fn rates_drop_when_the_error_is_old() {
+        let rule = Plateau { patience: 2, divide_by: 10.0, drops: 2 };
+        let mut stagnation = Stagnation::default();
+        let errors = [0.9, 0.8, 0.8, 0.81, 0.79, 0.79, 0.79, 0.79, 0.79, 0.79, 0.79];
+        let dropped: Vec<usize> =
+            errors.iter().enumerate().filter(|(_, error)| stagnation.epoch(&rule, **error)).map(|(i, _)| i).collect();
+        assert_eq!(dropped, [3, 6], "twice, as often as it may");
+        assert_eq!(stagnation.plateaus, 2);
+    }
+
+    #[test]
+    fn plateaus_divide() {
+        let schedule = Schedule::preset("plateau").unwrap();
+        close(schedule.factors(&Progress { plateaus: 2, ..at(40) }).biases, 0.01);
+    }
+
+    #[test]
+    fn a_preset_survives_its_text() {
+        #[derive(Debug, PartialEq, Deserialize, Serialize)]
+        struct Holder {
+            schedule: Schedule,
+        }
+        for name in PRESETS {
+            let holder = Holder { schedule: Schedule::preset(name).unwrap() };
+            let text = toml::to_string(&holder).unwrap();
+            assert_eq!(toml::from_str::<Holder>(&text).unwrap(), holder, "{text}");
+        }
+        assert_eq!(Schedule::preset("none"), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! Weights of a session: drawn, loaded, read, frozen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Session, SessionError};
+use crate::backend::Data;
+use crate::layout::Layout;
+use crate::net::Trained;
+use crate::ops::layer::Init;
+use crate::program::{Program, Slot};
+use crate::random::{Purpose, Stream, tag};
+use crate::tensor::Tensor;
+
+impl Session {
+    /// Draws initial weights; momentum becomes 0.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn initialise(&mut self) -> Result<(), SessionError> {
+        for trained in &self.lowered.trained {
+            let count = self.lowered.program.slot(trained.value).count();
+            let values = match trained.init {
+                Init::Constant(value) => vec![value; count],
+                Init::Normal(sd) => {
+                    Stream::new(self.seed, Purpose::Weights, tag(&trained.name)).normal_vec(count, f64::from(sd))
+                }
+            };
+            self.backend.write(trained.value, Data::F32(&values))?;
+            if let Some(momentum) = trained.momentum {
+                self.backend.write(momentum, Data::F32(&vec![0.0; count]))?;
+            }
+        }
+        self.forget_trouble()
+    }
+
+    /// Loads the weights of some rows by name, without their momentum; of all rows whose tensors are there and have the
+    /// network's shapes where `rows` is empty. Gives the names of what was loaded; nothing is written unless all of
+    /// the rows asked for fit.
+    ///
+    /// # Errors
+    /// When a tensor of a row that was asked for is missing or has another shape, or no tensor at all fits, or the
+    /// device fails.
+    pub fn load_rows(
+        &mut self,
+        tensors: &BTreeMap<String, Tensor>,
+        rows: &BTreeSet<String>,
+    ) -> Result<Vec<String>, SessionError> {
+        let mut found = Vec::new();
+        for trained in &self.lowered.trained {
+            let wanted = rows.contains(self.net.nodes[trained.node].row());
+            match self.tensor(tensors, &trained.name, trained.value) {
+                Ok(Some(tensor)) if wanted || rows.is_empty() => found.push((trained, tensor)),
+                Ok(None) if wanted => return Err(SessionError::Missing(trained.name.clone())),
+                Err(error) if wanted => return Err(error),
+                _ => (),
+            }
+        }
+        if found.is_empty() {
+            // The first of the network stands for all of them.
+            let name = self.lowered.trained.first().map_or_else(String::new, |trained| trained.name.clone());
+            return Err(SessionError::Missing(name));
+        }
+        let mut names = Vec::with_capacity(found.len());
+        for (trained, tensor) in found {
+            self.backend.write(trained.value, Data::F32(tensor.values()))?;
+            names.push(trained.name.clone());
+        }
+        Ok(names)
+    }
+
+    /// Loads weights, and momentum where there is any and the session trains, by name. Nothing is written unless
+    /// all of it fits.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape, or the device fails.
+    pub fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<(), SessionError> {
+        let mut found = Vec::new();
+        for trained in &self.lowered.trained {
+            let value = self.tensor(tensors, &trained.name, trained.value)?;
+            found.push((trained.value, value.ok_or_else(|| SessionError::Missing(trained.name.clone()))?));
+            if let Some(slot) = trained.momentum {
+                found.extend(self.tensor(tensors, &momentum_name(trained), slot)?.map(|tensor| (slot, tensor)));
+            }
+        }
+        for (slot, tensor) in found {
+            self.backend.write(slot, Data::F32(tensor.values()))?;
+        }
+        self.forget_trouble()
+    }
+
+    fn tensor<'t>(
+        &self,
+        tensors: &'t BTreeMap<String, Tensor>,
+        name: &str,
+        slot: Slot,
+    ) -> Result<Option<&'t Tensor>, SessionError> {
+        let Some(tensor) = tensors.get(name) else { return Ok(None) };
+        let wanted = &self.lowered.program.slot(slot).shape;
+        if tensor.shape() == wanted.as_slice() {
+            return Ok(Some(tensor));
+        }
+        Err(SessionError::Shape { name: name.into(), found: tensor.shape().to_vec(), wanted: wanted.clone() })
+    }
+
+    /// Weights, and momentum where the session trains, by name.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
+        let slots = self.lowered.trained.iter().flat_map(|trained| {
+            let momentum = trained.momentum.map(|slot| (momentum_name(trained), slot));
+            std::iter::once((trained.name.clone(), trained.value)).chain(momentum)
+        });
+        let slots: Vec<_> = slots.collect();
+        slots.into_iter().map(|(name, slot)| Ok((name, self.read(slot)?))).collect()
+    }
+
+    /// The gradients of the last [`Session::gradients`], by the names of the weights.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn gradient_tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
+        let slots = self.lowered.trained.iter().filter_map(|trained| Some((trained.name.clone(), trained.gradient?)));
+        let slots: Vec<_> = slots.collect();
+        slots.into_iter().map(|(name, slot)| Ok((name, self.read(slot)?))).collect()
+    }
+
+    fn read(&mut self, slot: Slot) -> Result<Tensor, SessionError> {
+        let shape = self.lowered.program.slot(slot).shape.clone();
+        Ok(Tensor::new(shape, self.backend.read(slot)?))
+    }
+
+    /// Leaves the weights of these rows as they are from now on, and trains those of all others. The network is set up
+    /// anew, without what they and the layers below them no longer need; weights stay, and so does the momentum of
+    /// what is trained before and after.
+    ///
+    /// # Errors
+    /// When there is no such row, or a device fails.
+    pub fn freeze(&mut self, rows: &BTreeSet<String>) -> Result<(), SessionError> {
+        if *rows == self.frozen {
+            return Ok(());
+        }
+        let (tensors, mean) = (self.tensors()?, self.backend.read(self.lowered.mean)?);
+        self.net.freeze(rows)?;
+        let layout = Layout::new(&self.net, &self.request, &self.devices.limits(self.net.model.towers))?;
+        // The memory of the old one first.
+        self.backend = self.devices.set_up(&Program::default())?;
+        self.backend = self.devices.set_up(&layout.lowered.program)?;
+        self.lowered = layout.lowered;
+        (self.rates, self.score, self.unread) = (None, None, None);
+        self.frozen.clone_from(rows);
+        self.load(&tensors)?;
+        self.set_mean(&mean)
+    }
+}
+
+fn momentum_name(trained: &Trained) -> String {
+    format!("{}.momentum", trained.name)
+}

@@ -1,0 +1,118 @@
+//! What is watched in the course of a run: whether it gets off the ground, and how fast its weights move.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+
+use crate::tensor::Tensor;
+
+/// Steps whose mean loss is looked at.
+const WINDOW: usize = 100;
+
+/// Steps that a network may take to get off the ground.
+const GRACE: u64 = 500;
+
+/// A loss within this share of chance is chance.
+const NEAR: f64 = 0.01;
+
+/// Notices a network that does not begin to learn: its loss stays at ln of the number of classes.
+#[derive(Debug)]
+pub(super) struct Start {
+    chance: f64,
+    losses: VecDeque<f64>,
+    steps: u64,
+    told: bool,
+}
+
+impl Start {
+    /// Of a run with so many classes that has finished `steps` already.
+    pub(super) fn new(classes: usize, steps: u64) -> Self {
+        Self { chance: (classes as f64).ln(), losses: VecDeque::with_capacity(WINDOW), steps, told: false }
+    }
+
+    /// Takes in the loss of a step; what to say when the run has stalled, once.
+    pub(super) fn step(&mut self, loss: f64) -> Option<String> {
+        if self.losses.len() == WINDOW {
+            self.losses.pop_front();
+        }
+        self.losses.push_back(loss);
+        self.steps += 1;
+        let mean = self.losses.iter().sum::<f64>() / self.losses.len() as f64;
+        let stalled =
+            self.steps >= GRACE && self.losses.len() == WINDOW && (mean - self.chance).abs() < NEAR * self.chance;
+        if self.told || !stalled {
+            return None;
+        }
+        self.told = true;
+        Some(format!(
+            "the loss is still that of guessing, ln of the number of classes = {:.2}, after {} steps: no gradient gets \
+             through. Larger initial weights, initial biases of 1 behind ReLU (section 5 of the paper), another --lr or \
+             an --init may help",
+            self.chance, self.steps
+        ))
+    }
+}
+
+/// How large a tensor is and how fast it moves, as the released code printed them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Movement {
+    /// Mean absolute value.
+    pub weight: f64,
+    /// Mean absolute last increment.
+    pub increment: f64,
+    /// The second by the first.
+    pub ratio: f64,
+}
+
+/// Of every tensor that has a momentum, which is its last increment.
+pub(super) fn movements(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Movement> {
+    let mean = |tensor: &Tensor| {
+        let values = tensor.values();
+        values.iter().map(|&v| f64::from(v.abs())).sum::<f64>() / values.len().max(1) as f64
+    };
+    let of = |(name, tensor): (&String, &Tensor)| {
+        let momentum = tensors.get(&format!("{name}.momentum"))?;
+        let (weight, increment) = (mean(tensor), mean(momentum));
+        let ratio = if weight > 0.0 { increment / weight } else { 0.0 };
+        Some((name.clone(), Movement { weight, increment, ratio }))
+    };
+    tensors.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_at_chance_is_told_once_and_late() {
+        let mut start = Start::new(10, 0);
+        let told: Vec<usize> = (0..2000).filter(|_| start.step(10_f64.ln() + 0.001).is_some()).collect();
+        assert_eq!(told, [GRACE as usize - 1]);
+    }
+
+    #[test]
+    fn a_run_that_learns_or_diverges_is_not_disturbed() {
+        for loss in [1.9, 2.36] {
+            let mut start = Start::new(10, 0);
+            assert!((0..2000).all(|_| start.step(loss).is_none()));
+        }
+        // Gone on with: the window has to fill first.
+        let mut start = Start::new(10, 10_000);
+        let told = (0..2000).position(|_| start.step(10_f64.ln()).is_some());
+        assert_eq!(told, Some(WINDOW - 1));
+    }
+
+    #[test]
+    fn movements_are_means_of_what_has_momentum() {
+        let tensor = |values: &[f32]| Tensor::new([values.len()], values.to_vec());
+        let tensors = BTreeMap::from([
+            ("a.weights".to_owned(), tensor(&[1.0, -3.0])),
+            ("a.weights.momentum".to_owned(), tensor(&[-0.1, 0.3])),
+            ("mean".to_owned(), tensor(&[5.0])),
+        ]);
+        let movements = movements(&tensors);
+        assert_eq!(movements.keys().collect::<Vec<_>>(), ["a.weights"]);
+        let it = &movements["a.weights"];
+        assert!(it.weight == 2.0 && (it.increment - 0.2).abs() < 1e-6 && (it.ratio - 0.1).abs() < 1e-6, "{it:?}");
+    }
+}
