@@ -185,8 +185,10 @@ fn epochs_may_be_done_in_two_runs() {
         let bytes = |run: &str| place.read(&format!("{run}/{name}.safetensors"));
         assert!(bytes("whole") == bytes("parts"), "{name} differs");
     }
-    let steps = |run: &str| place.metrics(run).iter().map(|metric| metric["step"].clone()).collect::<Vec<_>>();
+    let steps = |run: &str| place.metrics(run).iter().filter_map(|metric| metric["step"].as_u64()).collect::<Vec<_>>();
     assert_eq!(steps("whole"), steps("parts"), "metrics are gone on with");
+    let changes = of_kind(&place.metrics("parts"), "config").len();
+    assert_eq!((changes, of_kind(&place.metrics("whole"), "config").len()), (1, 0), "what changed is written down");
     assert_eq!(place.read("whole/config.toml").len(), place.read("parts/config.toml").len(), "epochs = 2 in both");
 }
 
