@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
+use crate::backend::limits::{FEWER, mib};
 use crate::backend::plan::Plan;
 use crate::backend::schedule::Schedule;
 use crate::backend::{BackendError, Footprint, Limits, towers};
 use crate::net::{Exchange, Lowered, Net, Setup, lower};
-use crate::program::{Pass, Program};
+use crate::program::{Pass, Program, TooLarge};
 
 /// Most images in a batch: far more than a minibatch of SGD is of use with.
 pub const MOST_IMAGES: usize = 1 << 16;
@@ -181,16 +182,9 @@ impl Capacity {
 
 fn split(program: &Program, limits: &[Limits]) -> Result<Program, BackendError> {
     let Some(least) = limits.iter().min_by_key(|limits| limits.binding) else { return Ok(program.clone()) };
-    program.split(least.binding).map_err(|refused| BackendError::TooLarge {
-        what: program.slot(refused.slot).name.clone(),
-        needed: size(refused.needed),
-        device: least.device.clone(),
-        allowed: format!("{} in one binding (max_storage_buffer_binding_size)", size(least.binding)),
-        fix: FEWER.into(),
-    })
+    let refuse = |refused: TooLarge| least.refuse_binding(&program.slot(refused.slot).name, refused.needed);
+    program.split(least.binding).map_err(refuse)
 }
-
-const FEWER: &str = "take a smaller --micro-batch, or a network with more towers";
 
 fn buffers_fit(plan: &Plan, limits: &Limits) -> Result<(), BackendError> {
     let staging = plan.incoming.buffers.iter().chain(&plan.outgoing.buffers);
@@ -200,9 +194,9 @@ fn buffers_fit(plan: &Plan, limits: &Limits) -> Result<(), BackendError> {
     }
     Err(BackendError::TooLarge {
         what: "the largest buffer".into(),
-        needed: size(largest),
+        needed: mib(largest),
         device: limits.device.clone(),
-        allowed: format!("{} in one buffer (max_buffer_size)", size(limits.buffer)),
+        allowed: format!("{} in one buffer (max_buffer_size)", mib(limits.buffer)),
         fix: FEWER.into(),
     })
 }
@@ -215,21 +209,17 @@ fn memory_fits(shares: &[Share], limits: &[Limits]) -> Result<(), BackendError> 
         *used += share.footprint.total;
         if *used > memory.bytes {
             let Footprint { weights, momentum, gradients, maps, .. } = share.footprint;
-            let [weights, momentum, gradients, maps] = [weights, momentum, gradients, maps].map(size);
+            let [weights, momentum, gradients, maps] = [weights, momentum, gradients, maps].map(mib);
             return Err(BackendError::TooLarge {
                 what: format!("the plan (weights {weights}, momentum {momentum}, gradients {gradients}, maps {maps})"),
-                needed: size(*used),
+                needed: mib(*used),
                 device: share.device.clone(),
-                allowed: format!("{} of memory", size(memory.bytes)),
+                allowed: format!("{} of memory", mib(memory.bytes)),
                 fix: "take a smaller --micro-batch, --recompute, or more --devices".into(),
             });
         }
     }
     Ok(())
-}
-
-fn size(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// The largest of 1 ..= `most` that `fits`, which holds up to some number and not beyond: doubling, then bisection.

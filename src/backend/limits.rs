@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use super::cpu;
+use super::{BackendError, cpu};
 
 /// The pool of everything that computes in the machine's own memory: the CPU engine, software adapters and integrated
 /// GPUs.
@@ -38,6 +38,29 @@ impl Limits {
         let memory = host_memory().map(|bytes| Memory { pool: HOST.into(), bytes });
         Self { device: cpu::describe(), binding: u64::MAX, buffer: u64::MAX, memory }
     }
+}
+
+/// What makes maps and weights smaller.
+pub const FEWER: &str = "take a smaller --micro-batch, or a network with more towers";
+
+impl Limits {
+    /// The refusal of a slot of which `needed` bytes would have to be bound at once.
+    #[must_use]
+    pub fn refuse_binding(&self, slot: &str, needed: u64) -> BackendError {
+        BackendError::TooLarge {
+            what: slot.into(),
+            needed: mib(needed),
+            device: self.device.clone(),
+            allowed: format!("{} in one binding (max_storage_buffer_binding_size)", mib(self.binding)),
+            fix: FEWER.into(),
+        }
+    }
+}
+
+/// A size in messages.
+#[must_use]
+pub fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// Bytes of physical memory, or what this process's control group may have of it.

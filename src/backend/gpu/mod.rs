@@ -2,8 +2,8 @@
 
 mod clock;
 pub mod device;
-mod pace;
 mod memory;
+mod pace;
 pub mod pipeline;
 mod staging;
 pub mod summary;
@@ -17,6 +17,7 @@ use self::device::Device;
 use self::pace::{LONGEST, Pace};
 use self::pipeline::{Choice, Pipeline, Pipelines};
 use self::staging::{Incoming, Outgoing};
+use super::limits::mib;
 use super::plan::{Footprint, Plan};
 use super::{Backend, BackendError, Data, Sink, Span};
 use crate::kernel::Elem;
@@ -309,24 +310,16 @@ impl Backend for Gpu {
 
 /// Refuses what a limit of the device forbids, naming the slot, before anything is allocated.
 fn fits(device: &Device, program: &Program) -> Result<(), BackendError> {
-    let limit = binding_limit(&device.limits);
-    let Some((worst, needed)) = program.largest_binding().filter(|(_, bytes)| *bytes > limit) else { return Ok(()) };
-    Err(BackendError::TooLarge {
-        what: program.slot(worst).name.clone(),
-        needed: mib(needed),
-        device: device.info.name.clone(),
-        allowed: format!("{} in one binding", mib(limit)),
-        fix: "take a smaller --micro-batch, or a network with more towers".into(),
-    })
+    let limits = device.bounds();
+    match program.largest_binding() {
+        Some((slot, needed)) if needed > limits.binding => Err(limits.refuse_binding(&program.slot(slot).name, needed)),
+        _ => Ok(()),
+    }
 }
 
 /// Bytes that one binding may have.
 fn binding_limit(limits: &wgpu::Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
 /// What a plan asks for.
