@@ -77,6 +77,17 @@ fn freezes_in_the_midst(device: &str) {
 }
 
 #[test]
+fn rates_of_a_layer_that_is_not_there_are_refused() {
+    let place = blobs();
+    let rates = ["schedule = { phases = [{ until = 1, layers = { conv9 = 0.5 } }] }", "layers = { conv9 = 0.5 }"];
+    for rate in rates {
+        place.write("tiny.toml", TINY.replace("mirror = true", rate));
+        place.refuses(&tiny("run", "cpu", &["--data", "blobs"]), &["layer conv9", "[train]"]);
+    }
+    assert!(!place.path("run").exists());
+}
+
+#[test]
 fn a_plateau_divides_the_rates() {
     let place = blobs();
     let rule = "schedule = { plateau = { patience = 1, drops = 2 } }";

@@ -105,11 +105,11 @@ impl Train {
         let stop = stop_on_signal()?;
         let folder = RunFolder::open(&path, &config)?;
         let last = folder.checkpoint("last");
-        let (init, config_network) = (config.init.clone(), config.network.clone());
+        let (init, network) = (config.init.clone(), config.network.clone());
         let mut trainer = Trainer::new(config, session, dataset, mean, folder, &stop)?;
         match (&resumed, &init) {
             (Some(checkpoint), _) => trainer.resume(checkpoint).with_context(|| last.display().to_string())?,
-            (None, Some(spec)) => begin_with(&mut trainer, spec, &config_network)?,
+            (None, Some(spec)) => begin_with(&mut trainer, spec, &network)?,
             (None, None) => (),
         }
         let mut progress = Progress::new();

@@ -197,6 +197,7 @@ impl Builder {
 
     fn build(mut self) -> Result<Net, NetError> {
         let rows = self.model.layers.clone();
+        self.rates_are_of(&rows)?;
         for (index, row) in rows.iter().enumerate() {
             let last = index + 1 == rows.len();
             if rows[..index].iter().any(|other| other.name == row.name) {
@@ -214,6 +215,19 @@ impl Builder {
                 Err(NetError::Layer { layer: node.name.clone(), reason: "the last layer needs on = \"a\"".into() })
             }
             Some(_) => Ok(Net { model: self.model, nodes: self.nodes }),
+        }
+    }
+
+    /// Checks that the training defaults speak of rows that there are.
+    fn rates_are_of(&self, rows: &[Row]) -> Result<(), NetError> {
+        let train = &self.model.train;
+        let mut rated = train.layers.keys().map(String::as_str).chain(train.schedule.layers());
+        match rated.find(|name| rows.iter().all(|row| row.name != *name)) {
+            None => Ok(()),
+            Some(unknown) => {
+                let reason = "it has rates of its own in [train], but is not in the network".into();
+                Err(NetError::Layer { layer: unknown.into(), reason })
+            }
         }
     }
 
