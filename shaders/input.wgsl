@@ -1,11 +1,11 @@
-// From stored bytes to the network's input: crop, mirror, subtract the mean image, shift the colours, scale.
+// From stored bytes to the network's input: crop, mirror, subtract the mean image, change the colours, scale.
 // Images are packed bytes [N][size][size][3], four a word, little end first; the input is [3][crop][crop][N].
 
 @group(0) @binding(0) var<storage, read> images: array<u32>;
 // Row and column of the crop's corner, whether it is mirrored, unused.
 @group(0) @binding(1) var<storage, read> views: array<vec4u>;
-// What is added to red, green and blue; unused.
-@group(0) @binding(2) var<storage, read> shift: array<vec4f>;
+// What is added to red, green and blue, and what all is multiplied with.
+@group(0) @binding(2) var<storage, read> colours: array<vec4f>;
 @group(0) @binding(3) var<storage, read> mean: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
@@ -32,7 +32,7 @@ fn crop(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         let first = n * SIZE * SIZE * 3 + at;
         let pixel = vec3f(byte(first), byte(first + 1), byte(first + 2));
         let average = vec3f(mean[mean_at], mean[mean_at + 1], mean[mean_at + 2]);
-        let colour = (pixel - average + shift[n].xyz) * vec3f(SCALE_R, SCALE_G, SCALE_B);
+        let colour = (pixel - average + colours[n].xyz) * vec3f(SCALE_R, SCALE_G, SCALE_B) * colours[n].w;
         y[item] = colour.x;
         y[PLANE + item] = colour.y;
         y[2 * PLANE + item] = colour.z;

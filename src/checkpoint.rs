@@ -21,6 +21,11 @@ const KEY: &str = "alexnet";
 /// The name of the mean image among the tensors.
 pub const MEAN: &str = "mean";
 
+/// The names of the principal components of colour, as in a file of statistics.
+pub const EIGENVECTORS: &str = "eigenvectors";
+/// See [`EIGENVECTORS`].
+pub const DEVIATIONS: &str = "deviations";
+
 /// Why a checkpoint cannot be used.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
@@ -51,7 +56,7 @@ pub enum CheckpointError {
 }
 
 /// What a checkpoint knows besides its tensors.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct State {
     /// The model file, as text.
     pub model: String,

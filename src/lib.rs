@@ -10,7 +10,7 @@
 //! ```text
 //! main → cli → train, eval, bench ─┬→ session → layout ─┬→ net → ops → program → kernel → tensor, random
 //!                                  │                    └→ backend → program         (backend/gpu also → wgsl → kernel)
-//!                                  ├→ checkpoint → tensor
+//!                                  ├→ checkpoint, interop → net, tensor
 //!                                  └→ data → tensor, random
 //! ```
 //!
@@ -27,6 +27,7 @@ pub mod program;
 pub mod wgsl;
 pub mod ops;
 pub mod net;
+pub mod interop;
 pub mod backend;
 pub mod parity;
 pub mod layout;

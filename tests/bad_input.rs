@@ -55,7 +55,7 @@ fn an_unknown_stage_is_named_with_its_line() {
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
     no_model("fc = 16,", "fc = 16, wieghts = 1,", &["bad.toml", "line 8", "`wieghts`", "`weights`"]);
-    no_model("mirror = true", "miror = true", &["bad.toml", "line 16", "`miror`", "`mirror`"]);
+    no_model("{ mirror = true", "{ miror = true", &["bad.toml", "line 16", "`miror`", "`mirror`"]);
 }
 
 #[test]
@@ -202,8 +202,8 @@ fn wrong_usage_has_a_code_of_its_own() {
         let output = place.command(&tiny("run", "cpu", &[flag, value])).output().unwrap();
         refused(&output, 2, &[flag]);
     }
-    let output = place.command(&["train", "--resume", "run", "--data", "blobs"]).output().unwrap();
-    refused(&output, 2, &["--resume", "--data"]);
+    let output = place.command(&["train", "--resume", "run", "--out", "other"]).output().unwrap();
+    refused(&output, 2, &["--resume", "--out"]);
     for rate in ["nan", "inf", "-0.1"] {
         no_run(&place, &[&format!("--lr={rate}")], &["--lr", "a number of 0 or more"]);
     }

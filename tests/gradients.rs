@@ -66,11 +66,11 @@ fn check(name: &str, engine: &mut Engine<f64>) -> (usize, usize) {
 const NETWORKS: &[(&str, &str)] = &[
     (
         "one tower, most layers",
-        r#"input = { channels = 3, size = 11 }
+        r#"input = { channels = 3, size = 12 }
         lrn = { size = 3, k = 1.5, alpha = 0.3, beta = 0.75 }
         pool = { size = 3, stride = 2 }
         layers = [
-          { name = "conv1", conv = { filters = 6, size = 3, stride = 2, pad = 1 }, weights = 0.3, then = ["relu", "lrn", "pool"] },
+          { name = "conv1", conv = { filters = 6, size = 3, stride = 2, pad = 1, floor = true }, weights = 0.3, then = ["relu", "lrn", "pool"] },
           { name = "conv2", conv = { filters = 5, size = 2, pad = 1 }, weights = 0.3, then = ["tanh", "lrn_spatial", "average_pool"] },
           { name = "fc3", fc = 7, weights = 0.4, bias = 0.2, then = ["relu", "dropout"] },
           { name = "fc4", fc = 4, weights = 0.5, then = ["softmax"] },

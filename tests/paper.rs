@@ -2,7 +2,7 @@
 
 use alexnet::backend::Engine;
 use alexnet::layout::Request;
-use alexnet::net::{Model, Net, Node, Progress, Setup, lower};
+use alexnet::net::{Model, Net, Node, Progress, Replacement, Setup, lower};
 use alexnet::ops::layer::{Init, WeightKind};
 use alexnet::program::{Command, Home, Pass, Program};
 use alexnet::session::Session;
@@ -100,11 +100,56 @@ fn the_other_models_have_their_published_counts() {
         ("cifar-18pct", 89_578),
         // The ungrouped network.
         ("caffenet", 62_378_344),
+        ("torchvision", 61_100_840),
+        // With 3·3·256·256 weights and 256 biases between conv5 and fc6.
+        ("alexnet-conv6", 60_965_224 + 589_824 + 256),
+        // Towers of 48, 160, 192, 192 and 128 filters and 4096 neurons each, twice.
+        (
+            "alexnet-apart",
+            2 * (48 * 364 + 160 * 1201 + 192 * 1441 + 192 * 1729 + 128 * 1729 + 4096 * 4609 + 4096 * 4097) + 8_193_000,
+        ),
+        // Pooling has no weights, and the last maps have as many pixels.
+        ("alexnet-plain-pool", 60_965_224),
     ] {
         assert_eq!(net(name).parameters(), parameters, "{name}");
     }
     assert_eq!(net("alexnet-one-tower").macs(), 391_514_384);
     assert_eq!(net("caffenet").macs(), 1_135_256_096);
+}
+
+/// What the ablations of the paper and of its author's notes change (spec, sections 1.1, 4.2 and 4.4), and that all of
+/// them can be trained.
+#[test]
+fn the_ablations_are_there() {
+    let sides = |net: &Net| {
+        let mut sides: Vec<_> = net.nodes.iter().map(|node| node.y.height).filter(|side| *side > 1).collect();
+        sides.dedup();
+        sides
+    };
+    // Net 147: 2/2 pools, conv2 with padding 1, conv5 with none.
+    assert_eq!(sides(&net("alexnet-plain-pool")), [55, 28, 26, 13, 11, 6]);
+    assert_eq!(sides(&net("alexnet-conv6")), [55, 27, 13, 6]);
+    // Net 150: nothing crosses before the classifier, which has 4096 neurons of tower B's.
+    let apart = lower(&net("alexnet-apart"), &Setup::training(8));
+    let crossing = |pass, from| exchanged(&apart.program, pass, 8, from);
+    assert_eq!([crossing(Pass::Evaluate, 0), crossing(Pass::Evaluate, 1)], [0, 4096]);
+    // What a word changes: neurons, normalisation, dropout.
+    let replaced = |text: &str| {
+        let mut model = Model::open("alexnet").unwrap();
+        text.parse::<Replacement>().unwrap().apply(&mut model).unwrap();
+        Net::new(model).unwrap()
+    };
+    let count = |net: &Net, kind: &str| net.nodes.iter().filter(|node| node.layer.describe().contains(kind)).count();
+    let whole = net("alexnet");
+    let counts = |net: &Net| ["relu", "tanh", "lrn", "dropout"].map(|kind| count(net, kind));
+    assert_eq!(counts(&whole), [7, 0, 2, 2]);
+    assert_eq!(counts(&replaced("relu=tanh")), [0, 7, 2, 2]);
+    assert_eq!(counts(&replaced("lrn=none")), [7, 0, 0, 2]);
+    assert_eq!(counts(&replaced("dropout=none")), [7, 0, 2, 0]);
+    for text in ["relu=tanh", "lrn=none", "dropout=none"] {
+        let net = replaced(text);
+        assert_eq!((net.parameters(), net.macs()), (whole.parameters(), whole.macs()), "{text}");
+    }
 }
 
 /// Floats per image that a pass copies from one tower to the other.
@@ -235,7 +280,7 @@ fn the_paper_and_the_released_code_differ_where_they_should() {
     assert_eq!((paper.train.bias_rate, code.train.bias_rate), (None, Some(0.02)));
     assert_eq!((paper.input.mean_centred, code.input.mean_centred), (false, true));
     for train in [paper.train, code.train] {
-        let numbers = (train.batch, train.rate, train.momentum, train.decay, train.mirror);
+        let numbers = (train.batch, train.rate, train.momentum, train.decay, train.augment.mirror);
         assert_eq!(numbers, (128, 0.01, 0.9, 0.0005, true));
         let end = Progress { epoch: train.epochs, ..Progress::default() };
         let last = train.schedule.factors(&end).weights;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alexnet::checkpoint::Checkpoint;
-use alexnet::data::{Dataset, Image};
+use alexnet::data::{Colours, Dataset, Image, Measured};
 use image::{ImageFormat, RgbImage};
 use safetensors::SafeTensors;
 use tar::{Archive, EntryType};
@@ -149,10 +149,11 @@ fn statistics_are_those_of_the_training_images() {
             }
         }
     }
-    let statistics = Dataset::open(Some(&place.path("raw")), 32).unwrap().statistics.unwrap();
+    let Measured { statistics, about } = Dataset::open(Some(&place.path("raw")), 32).unwrap().measured.unwrap();
     assert!(statistics.mean.iter().zip(&mean).all(|(&found, &mean)| found == mean as f32));
-    assert!(statistics.deviations.is_sorted_by(|a, b| a > b), "{:?}", statistics.deviations);
-    for (vector, deviation) in statistics.eigenvectors.into_iter().zip(statistics.deviations) {
+    let Colours { eigenvectors, deviations } = statistics.colours;
+    assert!(deviations.is_sorted_by(|a, b| a > b), "{deviations:?}");
+    for (vector, deviation) in eigenvectors.into_iter().zip(deviations) {
         let (vector, variance) = (vector.map(f64::from), f64::from(deviation).powi(2));
         for (row, x) in covariance.into_iter().zip(vector) {
             let image: f64 = row.into_iter().zip(vector).map(|(a, b)| a * b).sum();
@@ -160,7 +161,6 @@ fn statistics_are_those_of_the_training_images() {
         }
         assert!((vector.map(|x| x * x).iter().sum::<f64>() - 1.0).abs() < 1e-6);
     }
-    let about = &statistics.about;
     assert_eq!((about.training, about.validation, about.skipped, about.size, about.seed), (42, 10, 3, 32, 0));
     assert_eq!((about.source.as_str(), about.skipped_first.len()), ("release", 3));
     assert!(about.program.starts_with("alexnet "));
@@ -172,7 +172,7 @@ fn statistics_are_those_of_the_training_images() {
         assert_eq!(raw.tensor(name).unwrap().data(), jpeg.tensor(name).unwrap().data());
     }
     let other = Dataset::open(Some(&place.path("raw")), 16).unwrap();
-    assert_eq!(other.mean().unwrap().len(), 16 * 16 * 3, "of another size it is computed");
+    assert_eq!(other.statistics().unwrap().mean.len(), 16 * 16 * 3, "of another size it is computed");
 }
 
 /// The program that has as many threads as `threads`.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 
-use super::options::{Placed, built_in, open_net, place};
+use super::options::{Placed, Replaced, built_in, open_net, place};
 use super::output::{json, line, table, thousands};
 use crate::bench::{self, ExchangeTimes, StepTimes, Way};
 use crate::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
@@ -52,6 +52,8 @@ struct Loading {
 struct Measured {
     #[arg(long, default_value = "alexnet", help = format!("A model file, or a built-in network: {}", built_in()))]
     model: String,
+    #[command(flatten)]
+    replaced: Replaced,
     /// Images in a minibatch [default: the model's training batch]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
     batch: Option<u32>,
@@ -90,7 +92,7 @@ impl Bench {
 
 impl Measured {
     fn session(&self) -> Result<(Session, usize)> {
-        let net = open_net(&self.model)?;
+        let net = open_net(&self.model, &self.replaced)?;
         let images = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
         let request = self.placed.request(Request::training(images));
         let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::options::{DEVICES, open_evaluator};
+use super::options::{DEVICES, Views, open_devices};
 use super::output::{json, line};
+use crate::checkpoint::Checkpoint;
+use crate::eval::Evaluator;
 
 /// Images in a batch: few, since people classify few.
 const BATCH: usize = 8;
@@ -20,6 +22,9 @@ pub(super) struct Classify {
     /// Images, JPEG or PNG
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
+    /// Views of each image, whose probabilities are averaged
+    #[arg(long, value_name = "COUNT", default_value = "1")]
+    views: Views,
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
     devices: Option<String>,
     /// Print JSON
@@ -29,9 +34,13 @@ pub(super) struct Classify {
 
 impl Classify {
     pub(super) fn run(self) -> Result<()> {
-        let (mut evaluator, _) = open_evaluator(&self.checkpoint, BATCH, self.devices.as_deref())?;
+        let path = Checkpoint::locate(&self.checkpoint);
+        let checkpoint = Checkpoint::read(&path)?;
+        let devices = open_devices(self.devices.as_deref())?;
+        let evaluator = Evaluator::new(&checkpoint, BATCH, &devices);
+        let mut evaluator = evaluator.with_context(|| path.display().to_string())?;
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
-        let results = evaluator.classify(&paths)?;
+        let results = evaluator.classify(&paths, self.views.into())?;
         if self.json {
             return json(&results);
         }

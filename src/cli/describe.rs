@@ -2,7 +2,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{Placed, built_in, open_net};
+use super::options::{Placed, Replaced, built_in, open_net};
 use super::output::{bytes, json, line, table, thousands};
 use crate::backend::Footprint;
 use crate::describe::{Description, LayerInfo, TrainingPlan};
@@ -12,6 +12,8 @@ use crate::layout::{MOST_IMAGES, Request};
 pub(super) struct Describe {
     #[arg(help = format!("A model file, or a built-in network: {}", built_in()))]
     model: String,
+    #[command(flatten)]
+    replaced: Replaced,
     /// Images in a minibatch, for the memory [default: the model's training batch]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
     batch: Option<u32>,
@@ -31,7 +33,7 @@ struct Named {
 
 impl Describe {
     pub(super) fn run(self) -> Result<()> {
-        let net = open_net(&self.model)?;
+        let net = open_net(&self.model, &self.replaced)?;
         let batch = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
         let limits = match &self.placed.devices {
             Some(_) => self.placed.open()?.limits(net.model.towers),

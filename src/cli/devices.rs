@@ -2,7 +2,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{INSTALL, open_net};
+use super::options::{INSTALL, Replaced, open_net};
 use super::output::{bytes, json, line, thousands};
 use crate::backend::cpu;
 use crate::backend::gpu::summary::{Lanes, Summary, summaries};
@@ -35,7 +35,7 @@ struct Adapter {
 
 impl Devices {
     pub(super) fn run(self) -> Result<()> {
-        let net = open_net(MODEL)?;
+        let net = open_net(MODEL, &Replaced::default())?;
         let adapter = |(number, summary): (usize, Summary)| {
             let request = Request::training(net.model.train.batch);
             let alexnet = Capacity::new(&net, &request, &[summary.bounds()]);

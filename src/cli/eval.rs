@@ -4,19 +4,37 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{DEVICES, open_evaluator};
-use super::output::{json, line};
+use super::options::{DEVICES, Views, open_devices};
+use super::output::{json, line, table, thousands};
+use super::progress::bars;
+use crate::eval::{Evaluation, Request, Row, Weights, evaluate};
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
 pub(super) struct Eval {
-    /// A run folder (its best checkpoint) or a checkpoint
-    #[arg(value_name = "RUN|CHECKPOINT")]
-    checkpoint: PathBuf,
+    /// A run folder (its best checkpoint) or a checkpoint; several are an ensemble, whose probabilities are averaged
+    #[arg(value_name = "RUN|CHECKPOINT", required = true)]
+    checkpoints: Vec<PathBuf>,
     /// Data whose validation images are scored; the bundled sample where absent
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Views of each image, whose probabilities are averaged: the centre, or corners and centre and their mirror images
+    #[arg(long, value_name = "COUNT", default_value = "1")]
+    views: Views,
+    /// How much each network counts in the ensemble [default: all as much]
+    #[arg(long, value_name = "W,...", value_delimiter = ',')]
+    weights: Vec<f64>,
+    /// Searches the weights that err least on these very images
+    #[arg(long, conflicts_with = "weights")]
+    search: bool,
+    /// Writes the best labels of every image (.csv) or all probabilities (.safetensors)
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
+    /// Pairs of classes to tell that are taken for one another most often
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    confusions: usize,
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
     devices: Option<String>,
     /// Images in a batch
@@ -29,24 +47,75 @@ pub(super) struct Eval {
 
 impl Eval {
     pub(super) fn run(self) -> Result<()> {
-        let (mut evaluator, steps) = open_evaluator(&self.checkpoint, self.batch as usize, self.devices.as_deref())?;
-        let result = evaluator.evaluate(self.data.as_deref())?;
-        if self.json {
-            return json(&result);
+        let weights = match (self.search, self.weights.is_empty()) {
+            (true, _) => Weights::Searched,
+            (false, true) => Weights::Equal,
+            (false, false) => Weights::Given(self.weights),
+        };
+        let request = Request {
+            checkpoints: self.checkpoints,
+            data: self.data,
+            viewing: self.views.into(),
+            weights,
+            batch: self.batch as usize,
+            confusions: self.confusions,
+            predictions: self.predictions,
+        };
+        let bar = bars().add(ProgressBar::no_length());
+        // The template is a constant; a slip in it falls back to the default style.
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} views, {eta} left") {
+            bar.set_style(style);
         }
-        line(format!("{} after {steps} steps, on {}", self.checkpoint.display(), evaluator.device()))?;
-        line(format!("{} images: loss {:.4}", result.images, result.loss))?;
-        line(format!(
-            "top-1 error {:.2} %, top-5 error {:.2} %",
-            100.0 * result.top1_error,
-            100.0 * result.top5_error
-        ))?;
-        if !result.skipped.is_empty() {
-            line(format!("{} images were skipped:", result.skipped.len()))?;
-            for reason in &result.skipped {
-                line(format!("  {reason}"))?;
-            }
-        }
-        Ok(())
+        let result = evaluate(&request, &open_devices(self.devices.as_deref())?, &mut |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        let result = result?;
+        if self.json { json(&result) } else { print(&result, request.weights == Weights::Searched) }
     }
+}
+
+fn print(it: &Evaluation, searched: bool) -> Result<()> {
+    line(format_args!("{} validation images, on {}\n", thousands(it.images as u64), it.device))?;
+    let mut rows =
+        table(&["network", "steps", "weight", "views", "loss", "top-1 error", "top-5 error"], &[1, 2, 3, 4, 5, 6]);
+    for row in &it.rows {
+        rows.add_row(cells(row));
+    }
+    line(rows.trim_fmt())?;
+    if searched {
+        line("\nthe weights were searched on these images, so that on others the error is a little higher")?;
+    }
+    if !it.confusions.is_empty() {
+        line("\nmost often mistaken:")?;
+        let mut rows = table(&["class", "taken for", "images", "of the class"], &[2, 3]);
+        for pair in &it.confusions {
+            let share = percent(pair.share);
+            rows.add_row([pair.class.clone(), pair.taken_for.clone(), thousands(pair.images as u64), share]);
+        }
+        line(rows.trim_fmt())?;
+    }
+    if !it.skipped.is_empty() {
+        line(format_args!("\n{} images were skipped:", it.skipped.len()))?;
+        it.skipped.iter().try_for_each(|reason| line(format_args!("  {reason}")))?;
+    }
+    Ok(())
+}
+
+fn cells(row: &Row) -> [String; 7] {
+    let Row { network, steps, weight, views, loss, top1_error, top5_error } = row;
+    [
+        network.clone(),
+        steps.map_or_else(String::new, thousands),
+        weight.map_or_else(String::new, |weight| format!("{weight:.3}")),
+        views.to_string(),
+        format!("{loss:.4}"),
+        percent(*top1_error),
+        percent(*top5_error),
+    ]
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
 }

@@ -1,17 +1,15 @@
 //! Options that several commands share, and what they stand for.
 
 use std::io::{self, Write as _};
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use crate::backend::{Engine, Placement};
-use crate::checkpoint::Checkpoint;
-use crate::eval::Evaluator;
+use crate::eval::Viewing;
 use crate::layout::{Layout, MOST_IMAGES, Request};
 use crate::net::model::BUILT_IN;
-use crate::net::{Exchange, Model, Net};
+use crate::net::{Exchange, Model, Net, Replacement};
 
 /// How to get an adapter where there is none.
 pub(super) const INSTALL: &str =
@@ -112,24 +110,50 @@ pub(super) fn place(net: &Net, request: &Request, spec: Option<&str>) -> Result<
     Err(refused.into())
 }
 
-/// The checkpoint that `path` stands for, ready to evaluate batches of `batch` images, and its number of steps.
-///
-/// # Errors
-/// When the checkpoint is damaged or does not fit its network, or the network the device.
-pub(super) fn open_evaluator(path: &Path, batch: usize, devices: Option<&str>) -> Result<(Evaluator, u64)> {
-    let path = Checkpoint::locate(path);
-    let checkpoint = Checkpoint::read(&path)?;
-    let devices = open_devices(devices)?;
-    let evaluator = Evaluator::new(&checkpoint, batch, &devices).with_context(|| path.display().to_string())?;
-    Ok((evaluator, checkpoint.state.step))
+/// Views of an image.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Views {
+    /// The centre
+    #[value(name = "1")]
+    One,
+    /// The four corners and the centre, and their mirror images
+    #[value(name = "10")]
+    Ten,
 }
 
-/// The network of a built-in name or a model file.
+impl From<Views> for Viewing {
+    fn from(views: Views) -> Self {
+        match views {
+            Views::One => Self::Centre,
+            Views::Ten => Self::Ten,
+        }
+    }
+}
+
+/// The network of a built-in name or a model file, with stages replaced.
 ///
 /// # Errors
 /// When there is none, or it is not a network.
-pub(super) fn open_net(model: &str) -> Result<Net> {
-    Net::new(Model::open(model)?).with_context(|| model.to_owned())
+pub(super) fn open_net(model: &str, replaced: &Replaced) -> Result<Net> {
+    let mut network = Model::open(model)?;
+    replaced.apply(&mut network)?;
+    Net::new(network).with_context(|| model.to_owned())
+}
+
+/// What is done to a network after it was read.
+#[derive(Debug, Default, Args)]
+pub(super) struct Replaced {
+    /// Has another stage in every layer that has this one, or none: relu=tanh, lrn=none, dropout=none; again for more
+    #[arg(long = "replace", value_name = "STAGE=STAGE|none")]
+    stages: Vec<Replacement>,
+}
+
+impl Replaced {
+    /// # Errors
+    /// When no layer has the stage.
+    pub(super) fn apply(&self, network: &mut Model) -> Result<()> {
+        self.stages.iter().try_for_each(|stage| stage.apply(network)).context("--replace")
+    }
 }
 
 /// Names of the networks that come with the program.

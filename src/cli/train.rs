@@ -12,23 +12,26 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{Placed, place};
+use super::options::{Placed, Replaced, place};
 use super::output::{bytes, say};
 use super::progress::bars;
 use crate::checkpoint::{Checkpoint, read_tensors};
 use crate::data::Dataset;
+use crate::interop::adopt;
 use crate::layout::{Layout, Request, Share};
 use crate::net::schedule::PRESETS;
-use crate::net::{Model, Net, Schedule};
+use crate::net::{AUGMENTS, Augment, Model, Net, Schedule};
 use crate::session::Session;
-use crate::train::{Config, Metric, Observer, Outcome, RunFolder, SaveEvery, Trainer, free_folder};
+use crate::train::{Config, Metric, Observer, Outcome, RunFolder, SaveEvery, Trainer, free_folder, statistics};
 
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
 pub(super) struct Train {
-    /// A built-in network (`mini` where absent) or a model file
+    /// A built-in network (`mini` where absent) or a model file; with --resume only what it says on training may differ
     #[arg(long)]
     model: Option<String>,
+    #[command(flatten)]
+    replaced: Replaced,
     /// A CIFAR-10 binary folder, a folder with train/CLASS/* and val/CLASS/*, or one that `prepare` made; the bundled
     /// sample where absent
     #[arg(long, value_name = "FOLDER")]
@@ -49,6 +52,8 @@ pub(super) struct Train {
     lr: Option<f32>,
     #[arg(long, help = format!("When rates change: {} [default: the model's]", PRESETS.join(", ")), value_parser = PossibleValuesParser::new(PRESETS))]
     schedule: Option<String>,
+    #[arg(long, value_name = "HOW", help = format!("How training images are changed at random: {} [default: the model's]", AUGMENTS.join(", ")), value_parser = PossibleValuesParser::new(AUGMENTS))]
+    augment: Option<String>,
     /// Begins with the weights in a checkpoint, run folder or safetensors file; of all layers that fit, or of those named
     #[arg(long, value_name = "FILE[:LAYER,...]", conflicts_with = "resume")]
     init: Option<String>,
@@ -67,24 +72,21 @@ pub(super) struct Train {
     /// Folder of the run, new or empty; runs/MODEL-NUMBER where absent
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Goes on with the run in this folder
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "model", "data", "batch", "seed"])]
+    /// Goes on with the run in this folder, as it was begun or as other options say from now on
+    #[arg(long, value_name = "RUN", conflicts_with = "out")]
     resume: Option<PathBuf>,
 }
 
 impl Train {
     pub(super) fn run(self) -> Result<()> {
-        let (mut config, resumed) = match &self.resume {
-            Some(folder) => resumed(folder)?,
-            None => (self.config()?, None),
-        };
-        self.limits(&mut config)?;
+        let (mut config, resumed) = self.begin()?;
+        self.change(&mut config)?;
         let dataset = Dataset::open(config.data.as_deref().map(Path::new), config.network.input.stored())?;
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone()).with_context(|| format!("model {}", config.model))?;
         let (devices, layout) = place(&net, &config.request(), config.devices.as_deref())?;
         let plan = plan(&layout, config.batch());
-        let session = Session::laid_out(net, &config.request(), layout, &devices, config.seed)?;
+        let mut session = Session::laid_out(net, &config.request(), layout, &devices, config.seed)?;
         let path = self.resume.or(self.out).unwrap_or_else(|| free_folder(&config.model));
         if resumed.is_none() {
             RunFolder::reserve(&path)?;
@@ -98,20 +100,19 @@ impl Train {
         ));
         say(plan);
         say(format!("run in {}", path.display()));
-        let mean = match &resumed {
-            Some(_) => vec![0.0; config.network.input.stored().pow(2) * 3],
-            None => dataset.mean()?,
-        };
         let stop = stop_on_signal()?;
-        let folder = RunFolder::open(&path, &config)?;
-        let last = folder.checkpoint("last");
-        let (init, network) = (config.init.clone(), config.network.clone());
-        let mut trainer = Trainer::new(config, session, dataset, mean, folder, &stop)?;
-        match (&resumed, &init) {
-            (Some(checkpoint), _) => trainer.resume(checkpoint).with_context(|| last.display().to_string())?,
-            (None, Some(spec)) => begin_with(&mut trainer, spec, &network)?,
-            (None, None) => (),
-        }
+        let last = path.join("last.safetensors");
+        let trainer = if let Some(checkpoint) = &resumed {
+            let trainer = Trainer::resume(config, session, dataset, checkpoint, &path, &stop);
+            trainer.with_context(|| last.display().to_string())?
+        } else {
+            session.initialise()?;
+            if let Some(spec) = &config.init {
+                begin_with(&mut session, spec, &config.network)?;
+            }
+            let statistics = statistics(&config, &dataset)?;
+            Trainer::new(config, session, dataset, statistics, &path, &stop)?
+        };
         let mut progress = Progress::new();
         let go_on = format!("go on with: alexnet train --resume {}", path.display());
         let outcome = trainer.run(&mut progress).with_context(|| {
@@ -124,20 +125,32 @@ impl Train {
         Ok(())
     }
 
-    /// The configuration of a new run.
-    fn config(&self) -> Result<Config> {
-        let model = self.model.clone().unwrap_or_else(|| "mini".into());
-        let network = Model::open(&model)?;
-        let (data, init) = (self.data.clone(), self.init.clone());
-        Ok(Config { data, init, ..Config::new(&model, network, self.seed.unwrap_or(0)) })
+    /// The configuration of a new run, or that of an old one with its last checkpoint.
+    fn begin(&self) -> Result<(Config, Option<Checkpoint>)> {
+        let Some(folder) = &self.resume else {
+            let model = self.model.clone().unwrap_or_else(|| "mini".into());
+            return Ok((Config::new(&model, Model::open(&model)?, 0), None));
+        };
+        let (mut config, checkpoint) = resumed(folder)?;
+        if let Some(model) = &self.model {
+            (config.network, config.model) = (Model::open(model)?, model.clone());
+        }
+        Ok((config, Some(checkpoint)))
     }
 
     /// What the command line says over the model file, and over a run that is resumed.
-    fn limits(&self, config: &mut Config) -> Result<()> {
+    fn change(&self, config: &mut Config) -> Result<()> {
+        self.replaced.apply(&mut config.network)?;
+        config.data = self.data.clone().or(config.data.take());
+        config.init = self.init.clone().or(config.init.take());
+        config.seed = self.seed.unwrap_or(config.seed);
         let Request { micro_batch, recompute, exchange, .. } = self.placed.request(config.request());
         (config.micro_batch, config.recompute, config.exchange) = (micro_batch, recompute, exchange);
         if let Some(name) = &self.schedule {
             config.network.train.schedule = Schedule::preset(name).unwrap_or_default();
+        }
+        if let Some(name) = &self.augment {
+            Augment::preset(name, &mut config.network);
         }
         if let Some(layers) = &self.freeze {
             config.freeze = rows(layers, &config.network)?;
@@ -200,7 +213,7 @@ fn rows(list: &str, model: &Model) -> Result<BTreeSet<String>> {
 }
 
 /// Loads what `--init` names: `FILE` or `FILE:conv1..conv5`.
-fn begin_with(trainer: &mut Trainer, spec: &str, model: &Model) -> Result<()> {
+fn begin_with(session: &mut Session, spec: &str, model: &Model) -> Result<()> {
     // A colon may be part of a path, of a drive for one.
     let split = spec.rsplit_once(':').filter(|_| !Path::new(spec).exists());
     let (file, wanted) = match split {
@@ -209,7 +222,9 @@ fn begin_with(trainer: &mut Trainer, spec: &str, model: &Model) -> Result<()> {
     };
     let path = Checkpoint::locate(Path::new(file));
     let tensors = read_tensors(&path).context("--init")?;
-    let names = trainer.begin_with(&tensors, &wanted).with_context(|| format!("--init {}", path.display()))?;
+    let net = Net::new(model.clone())?;
+    let tensors = adopt(&net, tensors, &wanted).with_context(|| format!("--init {}", path.display()))?;
+    let names = session.load_rows(&tensors, &wanted).with_context(|| format!("--init {}", path.display()))?;
     say(format!("begins with {} of {}", names.join(", "), path.display()));
     Ok(())
 }
@@ -235,13 +250,13 @@ fn report(outcome: &Outcome, go_on: &str) {
 }
 
 /// Configuration and last checkpoint of a run folder.
-fn resumed(folder: &Path) -> Result<(Config, Option<Checkpoint>)> {
+fn resumed(folder: &Path) -> Result<(Config, Checkpoint)> {
     let path = folder.join("config.toml");
     let text = std::fs::read_to_string(&path);
     let text =
         text.with_context(|| format!("{} cannot be read: is {} a run folder?", path.display(), folder.display()))?;
     let config: Config = toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    Ok((config, Some(Checkpoint::read(&folder.join("last.safetensors"))?)))
+    Ok((config, Checkpoint::read(&folder.join("last.safetensors"))?))
 }
 
 /// A flag that Ctrl-C (or SIGTERM) raises; a second one ends the program at once.
@@ -264,6 +279,9 @@ struct Progress {
     terminal: bool,
     label: String,
     last_line: Instant,
+    /// When the epoch began, and the seconds since then in which steps waited for their images.
+    begin: Instant,
+    waited: f64,
 }
 
 /// Seconds between plain lines.
@@ -276,13 +294,15 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}, {eta} left") {
             bar.set_style(style);
         }
-        Self { bar, terminal: io::stderr().is_terminal(), label: String::new(), last_line: Instant::now() }
+        let (terminal, now) = (io::stderr().is_terminal(), Instant::now());
+        Self { bar, terminal, label: String::new(), last_line: now, begin: now, waited: 0.0 }
     }
 }
 
 impl Observer for Progress {
     fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize) {
         self.label = format!("epoch {epoch}/{epochs}");
+        (self.begin, self.waited) = (Instant::now(), 0.0);
         self.bar.set_prefix(self.label.clone());
         self.bar.set_length(images as u64);
         self.bar.reset();
@@ -292,7 +312,10 @@ impl Observer for Progress {
     fn step(&mut self, metric: &Metric, images: usize) {
         self.bar.inc(images as u64);
         let (loss, error, speed) = (metric.loss, 100.0 * metric.top1_error, metric.images_per_second);
-        let text = format!("loss {loss:.3}, error {error:.0} %, {speed:.0} images/s");
+        self.waited += metric.wait;
+        let waits = 100.0 * self.waited / self.begin.elapsed().as_secs_f64();
+        let text =
+            format!("loss {loss:.3}, error {error:.0} %, {speed:.1} images/s, {waits:.0} % of it waiting for data");
         if self.terminal {
             self.bar.set_message(text);
         } else if self.last_line.elapsed() > QUIET {

@@ -67,13 +67,14 @@ impl Batch {
         items.peek()?;
         let mut batch = Self::empty(capacity, bytes_per_image, start);
         while let Some(item) = items.next_if(|item| batch.count < capacity || item.content.is_err()) {
+            let position = batch.next;
             batch.next += 1;
             match item.content {
                 Ok((label, pixels)) => {
                     let place = batch.count;
                     batch.images.extend_from_slice(&pixels);
                     batch.labels[place] = label;
-                    batch.views[place] = views.of(item.index);
+                    batch.views[place] = views.of(item.index, position);
                     batch.indices[place] = item.index;
                     batch.count += 1;
                 }

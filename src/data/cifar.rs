@@ -34,7 +34,7 @@ pub(super) fn open(root: &Path, mut batches: Vec<String>, size: usize) -> Result
     };
     let classes = class_names(&root.join("batches.meta.txt"))?;
     let read = |files: &[PathBuf]| read_split(files, classes.len(), size).map(Arc::new);
-    Ok(Dataset { train: read(&training)?, validation: read(&[validation])?, classes, statistics: None })
+    Ok(Dataset { train: read(&training)?, validation: read(&[validation])?, classes, measured: None })
 }
 
 /// One name a line; the digits where the file is absent.

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::folder::entries;
-use super::{DataError, Split, Statistics, cifar, folder, mean_image, sample, shards};
+use super::measure::measure;
+use super::{DataError, Measured, Split, Statistics, cifar, folder, sample, shards};
 
 /// Training and validation images with the names of their classes.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub struct Dataset {
     /// What is evaluated on; no image of it is trained on.
     pub validation: Arc<Split>,
     /// Mean and colours of the training images, where they are known beforehand.
-    pub statistics: Option<Statistics>,
+    pub measured: Option<Measured>,
 }
 
 impl Dataset {
@@ -56,13 +57,13 @@ impl Dataset {
         }
     }
 
-    /// The mean of the training images, `size` x `size` x 3 values: known beforehand, or computed from all of them.
+    /// Mean image and colours of the training images: known beforehand, or computed from all of them.
     ///
     /// # Errors
     /// [`DataError::NoImage`] if no image at all can be decoded.
-    pub fn mean(&self) -> Result<Vec<f32>, DataError> {
-        let known = self.statistics.as_ref().filter(|statistics| statistics.about.size == self.train.size());
-        known.map_or_else(|| Ok(mean_image(&self.train)?.pixels), |statistics| Ok(statistics.mean.clone()))
+    pub fn statistics(&self) -> Result<Statistics, DataError> {
+        let known = self.measured.as_ref().filter(|measured| measured.about.size == self.train.size());
+        known.map_or_else(|| measure(&self.train), |measured| Ok(measured.statistics.clone()))
     }
 
     /// Makes sure that labels mean what they meant to a checkpoint with these `classes`.

@@ -16,7 +16,7 @@ pub(super) type Files = (Vec<PathBuf>, Vec<u32>);
 pub(super) fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
     let (classes, [train, validation]) = list(root)?;
     let split = |(paths, labels)| Arc::new(Split::files(size, paths, labels));
-    Ok(Dataset { train: split(train), validation: split(validation), classes, statistics: None })
+    Ok(Dataset { train: split(train), validation: split(validation), classes, measured: None })
 }
 
 /// The classes of the folder `root`, and its images to train and to validate on.

@@ -156,7 +156,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::{Dataset, NO_LABEL, View, crop_stream, training_order};
+    use crate::data::{Dataset, Draw, NO_LABEL, Noise, View, training_order};
 
     /// Images of one pixel whose red is their number; some refuse, some panic, all take their time.
     #[derive(Default)]
@@ -186,7 +186,9 @@ mod tests {
     }
 
     fn plan(order: impl IntoIterator<Item = u32>, capacity: usize, threads: usize) -> Plan {
-        let views = Views::Random { stream: crop_stream(9), epoch: 1, border2: 8, mirror: true };
+        let noise = Some(Noise { steps: [[1.0, 2.0, 3.0]; 3], gain: 0.5 });
+        let draw = Draw { seed: 9, epoch: 1, border2: 8, crop: true, mirror: true, together: 4, noise };
+        let views = Views::Random(draw);
         Plan { order: order.into_iter().collect(), start: 0, capacity, views, threads }
     }
 

@@ -1,4 +1,4 @@
-//! From disk to batches: data sets, decoding, views, the mean image and the loader.
+//! From disk to batches: data sets, decoding, views, mean image and colours, and the loader.
 //!
 //! A [`Dataset`] is opened from a path and holds two [`Split`]s. A [`Loader`] decodes the images of a split on its own
 //! threads, in a given order, and yields [`Batch`]es of stored images together with the [`View`] each is to be seen
@@ -14,7 +14,7 @@ mod eigen;
 mod error;
 mod folder;
 mod loader;
-mod mean;
+mod measure;
 mod prepare;
 mod resize;
 mod sample;
@@ -22,6 +22,7 @@ mod shards;
 mod speed;
 mod split;
 mod statistics;
+mod sums;
 #[cfg(test)]
 mod testing;
 mod views;
@@ -32,12 +33,11 @@ pub use dataset::Dataset;
 pub use decode::{Image, MAX_BYTES, MAX_SIDE, decode_file};
 pub use error::{DataError, ImageError};
 pub use loader::{Loader, Plan};
-pub use mean::{Mean, mean_image};
 pub use prepare::{Observer, Prepared, Recipe, prepare};
 pub use speed::{LoaderSpeed, loader_speed};
 pub use split::Split;
-pub use statistics::{About, Statistics};
-pub use views::{View, Views, centre_view, crop_stream, ten_views, training_order, training_view};
+pub use statistics::{About, Colours, Measured, Statistics};
+pub use views::{Draw, Noise, View, Views, centre_view, ten_views, training_order};
 
 /// Threads that decode ahead of the device: half of the processor, since a software device needs it too.
 #[must_use]

@@ -17,7 +17,7 @@ pub(super) fn open(size: usize) -> Result<Dataset, DataError> {
         classes: CLASSES.map(str::to_owned).to_vec(),
         train: read("sample/train.png", TRAIN)?,
         validation: read("sample/val.png", VALIDATION)?,
-        statistics: None,
+        measured: None,
     })
 }
 

@@ -20,21 +20,34 @@ const KEY: &str = "alexnet";
 /// The most bytes a file of statistics may have: those of images of 4096 x 4096 pixels.
 const MAX_FILE: u64 = 256 << 20;
 
-/// Mean image and principal components of colour of a training set (sections 2 and 4.1 of the paper), in units of 0 to
-/// 255.
-#[derive(Clone, Debug, PartialEq)]
+/// Mean image and colours of a training set (sections 2 and 4.1 of the paper), in units of 0 to 255.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Statistics {
     /// `size` x `size` x 3 means, rows outermost, red first.
     pub mean: Vec<f32>,
-    /// Eigenvectors of the covariance of red, green and blue over all pixels: unit rows, the strongest first.
+    /// How colours vary.
+    pub colours: Colours,
+}
+
+/// Principal components of red, green and blue over all pixels of a training set.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Colours {
+    /// Eigenvectors of the covariance: unit rows, the strongest first.
     pub eigenvectors: [[f32; 3]; 3],
-    /// Standard deviations along the eigenvectors: square roots of the eigenvalues.
+    /// Standard deviations along the eigenvectors: square roots of the eigenvalues, in units of 0 to 255.
     pub deviations: [f32; 3],
-    /// Where they come from.
+}
+
+/// Statistics that `prepare` left beside its shards, and where they come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Of the training images.
+    pub statistics: Statistics,
+    /// The images behind them.
     pub about: About,
 }
 
-/// The images behind [`Statistics`].
+/// The images behind [`Measured`] statistics.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct About {
     /// Name and version of the program that computed them.
@@ -55,22 +68,31 @@ pub struct About {
     pub skipped_first: Vec<String>,
 }
 
-impl Statistics {
+impl Colours {
+    /// From nine and three numbers; `None` where there are more or fewer.
+    #[must_use]
+    pub fn new(eigenvectors: &[f32], deviations: &[f32]) -> Option<Self> {
+        let (rows, []) = eigenvectors.as_chunks() else { return None };
+        Some(Self { eigenvectors: rows.try_into().ok()?, deviations: deviations.try_into().ok()? })
+    }
+}
+
+impl Measured {
     /// The content of a safetensors file: `mean`, `eigenvectors`, `deviations`, and as metadata [`About`].
     pub(super) fn serialize(&self) -> Result<Vec<u8>, String> {
-        let size = self.about.size;
+        let (size, Statistics { mean, colours }) = (self.about.size, &self.statistics);
         let view = |shape: &[usize], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes);
         let text = |error: safetensors::SafeTensorError| error.to_string();
         let tensors = [
-            ("mean", view(&[size, size, 3], bytemuck::cast_slice(&self.mean)).map_err(text)?),
-            ("eigenvectors", view(&[3, 3], bytemuck::cast_slice(&self.eigenvectors)).map_err(text)?),
-            ("deviations", view(&[3], bytemuck::cast_slice(&self.deviations)).map_err(text)?),
+            ("mean", view(&[size, size, 3], bytemuck::cast_slice(mean)).map_err(text)?),
+            ("eigenvectors", view(&[3, 3], bytemuck::cast_slice(&colours.eigenvectors)).map_err(text)?),
+            ("deviations", view(&[3], bytemuck::cast_slice(&colours.deviations)).map_err(text)?),
         ];
         let about = serde_json::to_string(&self.about).map_err(|error| error.to_string())?;
         safetensors::serialize(tensors, Some(HashMap::from([(KEY.to_owned(), about)]))).map_err(text)
     }
 
-    /// Reads a file that [`Statistics::serialize`] made.
+    /// Reads a file that [`Measured::serialize`] made.
     pub(super) fn read(path: &Path) -> Result<Self, DataError> {
         let mut bytes = Vec::new();
         let file = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
@@ -96,9 +118,8 @@ impl Statistics {
             if finite { Ok(values) } else { Err(format!("has a tensor {name} that is not finite")) }
         };
         let mean = values("mean", &[about.size, about.size, 3])?;
-        let (mut eigenvectors, mut deviations) = ([[0.0; 3]; 3], [0.0; 3]);
-        eigenvectors.as_flattened_mut().copy_from_slice(&values("eigenvectors", &[3, 3])?);
-        deviations.copy_from_slice(&values("deviations", &[3])?);
-        Ok(Self { mean, eigenvectors, deviations, about })
+        let colours = Colours::new(&values("eigenvectors", &[3, 3])?, &values("deviations", &[3])?);
+        let colours = colours.ok_or("has colours of another shape")?;
+        Ok(Self { statistics: Statistics { mean, colours }, about })
     }
 }

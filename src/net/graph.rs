@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::NetError;
-use super::model::{Model, Row, Sees, Stage};
+use super::model::{Conv, Model, Row, Sees};
+use super::stage::Stage;
 use crate::ops::activation::{Activation, ActivationLayer};
 use crate::ops::conv::ConvLayer;
 use crate::ops::dropout::DropoutLayer;
@@ -182,8 +183,11 @@ impl Builder {
         if !(1..=MOST_PIXELS).contains(&model.input.size) || model.input.stored() > MOST_PIXELS {
             return Err(refuse(format!("its sizes must lie between 1 and {MOST_PIXELS} pixels")));
         }
-        if model.input.scale.iter().any(|scale| !scale.is_finite()) {
-            return Err(refuse("its scale is three numbers".into()));
+        if model.input.scale.iter().chain(model.input.mean.iter().flatten()).any(|value| !value.is_finite()) {
+            return Err(refuse("its scale and its mean are three numbers each".into()));
+        }
+        if !(0.0..=10.0).contains(&model.train.augment.colour) {
+            return Err(refuse("its colour noise in [train] has a deviation of 0 to 10".into()));
         }
         if model.input.stored() < model.input.size {
             let (stored, size) = (model.input.stored(), model.input.size);
@@ -278,8 +282,9 @@ impl Builder {
                 if conv.pad >= conv.size {
                     return Err(refuse(row, "its padding must be smaller than its window"));
                 }
-                let (size, stride, pad) = (conv.size, conv.stride, conv.pad);
-                Box::new(ConvLayer { filters: share(conv.filters)?, size, stride, pad, activation, weights, bias })
+                let Conv { size, stride, pad, floor, .. } = conv;
+                let filters = share(conv.filters)?;
+                Box::new(ConvLayer { filters, size, stride, pad, floor, activation, weights, bias })
             }
             (None, Some(outputs)) => Box::new(FcLayer { outputs: share(outputs)?, activation, weights, bias }),
             _ => return Err(refuse(row, "it needs either conv = { … } or fc = …")),

@@ -36,6 +36,10 @@ pub struct Trained {
     pub decay: f32,
     /// Index of its node.
     pub node: usize,
+    /// The tower that has it.
+    pub tower: Tower,
+    /// The tower whose maps it weighs; of a bias its own.
+    pub reads: Tower,
 }
 
 /// A network as a program, with the slots through which the host talks to it.
@@ -49,8 +53,8 @@ pub struct Lowered {
     pub pixels: Slot,
     /// Crop and mirror of every image.
     pub views: Slot,
-    /// Colour shift of every image.
-    pub shifts: Slot,
+    /// What is done to the colours of every image.
+    pub colours: Slot,
     /// The mean image.
     pub mean: Slot,
     /// Labels.
@@ -171,7 +175,7 @@ impl<'a> Lowering<'a> {
         let words = (images * stored * stored * 3).div_ceil(4);
         let pixels = slot("pixels", vec![words], Elem::U32, every, Role::Input);
         let views = slot("views", vec![images, 4], Elem::U32, every, Role::Input);
-        let shifts = slot("shifts", vec![images, 4], Elem::F32, every, Role::Input);
+        let colours = slot("colours", vec![images, 4], Elem::F32, every, Role::Input);
         let mean = slot("mean", vec![stored, stored, 3], Elem::F32, every, Role::Input);
         let labels = slot("labels", vec![images], Elem::U32, first, Role::Input);
         let step = slot("step", vec![step::COUNT], Elem::U32, every, Role::Input);
@@ -185,7 +189,7 @@ impl<'a> Lowering<'a> {
             images,
             pixels,
             views,
-            shifts,
+            colours,
             mean,
             labels,
             step,
@@ -210,10 +214,14 @@ impl<'a> Lowering<'a> {
                 let training = training && !node.frozen;
                 for spec in node.layer.weights(&node.x) {
                     let base = self.site_name(node, tower);
-                    let name = match spec.kind {
-                        WeightKind::Bias => format!("{base}.bias"),
-                        WeightKind::Weights(_) if node.x.len() == 1 => format!("{base}.weights"),
-                        WeightKind::Weights(i) => format!("{base}.weights.{}", letter(sources[i])),
+                    let (bias, reads) = match spec.kind {
+                        WeightKind::Bias => (true, tower),
+                        WeightKind::Weights(i) => (false, sources[i]),
+                    };
+                    let name = match bias {
+                        true => format!("{base}.bias"),
+                        false if node.x.len() == 1 => format!("{base}.weights"),
+                        false => format!("{base}.weights.{}", letter(reads)),
                     };
                     let home = Home::Tower(tower);
                     let mut slot = |suffix: &str, shape: &[usize], role| {
@@ -224,7 +232,6 @@ impl<'a> Lowering<'a> {
                     let momentum = training.then(|| slot(".momentum", &spec.shape, Role::Momentum));
                     let gradient = training.then(|| slot(".gradient", &spec.shape, Role::Gradient));
                     let rule = training.then(|| slot(".rule", &[4], Role::Input));
-                    let bias = spec.kind == WeightKind::Bias;
                     let decay = if bias { 0.0 } else { node.decay };
                     self.weights.entry((index, tower)).or_default().push(self.out.trained.len());
                     let init = spec.init;
@@ -238,6 +245,8 @@ impl<'a> Lowering<'a> {
                         bias,
                         decay,
                         node: index,
+                        tower,
+                        reads,
                     });
                 }
             }
@@ -328,8 +337,8 @@ impl<'a> Lowering<'a> {
             scale_b,
         };
         let crop = self.r.map("input", vec![3, size, size, images], Home::Every);
-        let Lowered { pixels, views, shifts, mean, .. } = self.out;
-        self.r.run(&input::CROP, shape.params(), &[pixels, views, shifts, mean, crop]);
+        let Lowered { pixels, views, colours, mean, .. } = self.out;
+        self.r.run(&input::CROP, shape.params(), &[pixels, views, colours, mean, crop]);
         crop
     }
 

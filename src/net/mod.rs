@@ -1,17 +1,21 @@
 //! Networks: model text, the graph it stands for, its counts, and its lowering to a program.
 
+mod augment;
 mod backward;
 mod graph;
 mod lower;
 pub mod model;
 pub mod schedule;
+mod stage;
 
 use thiserror::Error;
 
+pub use self::augment::{Augment, PRESETS as AUGMENTS};
 pub use self::graph::{Net, Node, Spread};
 pub use self::lower::{Exchange, Lowered, Setup, Trained, lower};
 pub use self::model::Model;
 pub use self::schedule::{Factors, Progress, Schedule, Stagnation};
+pub use self::stage::{Replacement, Stage};
 
 /// What is wrong with a network.
 #[derive(Debug, Error)]

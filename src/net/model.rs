@@ -1,22 +1,26 @@
 //! Model files: a network as a table of rows, like section 3.5 of the paper, with its training defaults.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::NetError;
+use super::augment::Augment;
 use super::schedule::Schedule;
+use super::stage::Stage;
 
 /// Networks that come with the program, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("mini", include_str!("../../assets/models/mini.toml")),
     ("alexnet", include_str!("../../assets/models/alexnet.toml")),
     ("alexnet-2012", include_str!("../../assets/models/alexnet-2012.toml")),
+    ("alexnet-apart", include_str!("../../assets/models/alexnet-apart.toml")),
+    ("alexnet-plain-pool", include_str!("../../assets/models/alexnet-plain-pool.toml")),
+    ("alexnet-conv6", include_str!("../../assets/models/alexnet-conv6.toml")),
     ("alexnet-one-tower", include_str!("../../assets/models/alexnet-one-tower.toml")),
     ("caffenet", include_str!("../../assets/models/caffenet.toml")),
+    ("torchvision", include_str!("../../assets/models/torchvision.toml")),
     ("cifar-quick", include_str!("../../assets/models/cifar-quick.toml")),
     ("cifar-18pct", include_str!("../../assets/models/cifar-18pct.toml")),
 ];
@@ -62,6 +66,9 @@ pub struct Input {
     /// Subtracts the centre of the mean image whatever the crop, as the released code did.
     #[serde(default)]
     pub mean_centred: bool,
+    /// Subtracted from red, green and blue instead of the mean image of the training set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<[f32; 3]>,
     /// What red, green and blue are multiplied with after the mean; 1 in 2012.
     #[serde(default = "unscaled")]
     pub scale: [f32; 3],
@@ -76,6 +83,12 @@ impl Input {
     #[must_use]
     pub fn stored(&self) -> usize {
         self.stored.unwrap_or(self.size)
+    }
+
+    /// Pixels by which the crop can move in the stored image, twice the original's border; 0 where it does not fit.
+    #[must_use]
+    pub fn border2(&self) -> u32 {
+        self.stored().saturating_sub(self.size) as u32
     }
 }
 
@@ -140,6 +153,9 @@ pub struct Conv {
     /// Zeros around the maps.
     #[serde(default)]
     pub pad: usize,
+    /// Leaves out pixels that a whole stride does not reach, as later libraries do; the released code adds zeros.
+    #[serde(default)]
+    pub floor: bool,
 }
 
 /// Local response normalisation.
@@ -169,97 +185,6 @@ pub struct Pool {
     pub pad: usize,
 }
 
-/// What follows a layer with weights: `"relu"`, or with parameters of its own `{ pool = { size = 2, stride = 2 } }`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Stage {
-    /// max(x, 0).
-    Relu,
-    /// tanh x.
-    Tanh,
-    /// Normalisation across maps.
-    Lrn(Option<Lrn>),
-    /// Normalisation within a map.
-    LrnSpatial(Option<Lrn>),
-    /// Max pooling.
-    Pool(Option<Pool>),
-    /// Average pooling.
-    AveragePool(Option<Pool>),
-    /// Dropout that keeps this share; the paper's half where absent.
-    Dropout(Option<f32>),
-    /// Softmax over the classes and the loss; the last stage of the last row.
-    Softmax,
-}
-
-const STAGES: &[&str] = &["relu", "tanh", "lrn", "lrn_spatial", "pool", "average_pool", "dropout", "softmax"];
-
-impl<'de> Deserialize<'de> for Stage {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StageVisitor)
-    }
-}
-
-struct StageVisitor;
-
-impl<'de> Visitor<'de> for StageVisitor {
-    type Value = Stage;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "one of {}, or a table with one of them", STAGES.join(", "))
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Stage, E> {
-        Ok(match name {
-            "relu" => Stage::Relu,
-            "tanh" => Stage::Tanh,
-            "lrn" => Stage::Lrn(None),
-            "lrn_spatial" => Stage::LrnSpatial(None),
-            "pool" => Stage::Pool(None),
-            "average_pool" => Stage::AveragePool(None),
-            "dropout" => Stage::Dropout(None),
-            "softmax" => Stage::Softmax,
-            other => return Err(E::unknown_variant(other, STAGES)),
-        })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Stage, A::Error> {
-        let name: String = map.next_key()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
-        let stage = match name.as_str() {
-            "lrn" => Stage::Lrn(Some(map.next_value()?)),
-            "lrn_spatial" => Stage::LrnSpatial(Some(map.next_value()?)),
-            "pool" => Stage::Pool(Some(map.next_value()?)),
-            "average_pool" => Stage::AveragePool(Some(map.next_value()?)),
-            "dropout" => Stage::Dropout(Some(map.next_value()?)),
-            other => return Err(de::Error::unknown_variant(other, STAGES)),
-        };
-        match map.next_key::<String>()? {
-            None => Ok(stage),
-            Some(extra) => Err(de::Error::custom(format!("{extra} in a table that already has {name}"))),
-        }
-    }
-}
-
-impl Serialize for Stage {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap;
-        fn table<S: serde::Serializer, T: Serialize>(s: S, name: &str, value: Option<&T>) -> Result<S::Ok, S::Error> {
-            let Some(value) = value else { return s.serialize_str(name) };
-            let mut map = s.serialize_map(Some(1))?;
-            map.serialize_entry(name, value)?;
-            map.end()
-        }
-        match self {
-            Self::Relu => serializer.serialize_str("relu"),
-            Self::Tanh => serializer.serialize_str("tanh"),
-            Self::Lrn(own) => table(serializer, "lrn", own.as_ref()),
-            Self::LrnSpatial(own) => table(serializer, "lrn_spatial", own.as_ref()),
-            Self::Pool(own) => table(serializer, "pool", own.as_ref()),
-            Self::AveragePool(own) => table(serializer, "average_pool", own.as_ref()),
-            Self::Dropout(own) => table(serializer, "dropout", own.as_ref()),
-            Self::Softmax => serializer.serialize_str("softmax"),
-        }
-    }
-}
-
 /// How a network is trained unless told otherwise.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -285,9 +210,9 @@ pub struct TrainDefaults {
     /// What the rates of single layers are multiplied with besides, by the names of rows; 0 freezes one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub layers: BTreeMap<String, f32>,
-    /// Whether training images are mirrored half of the time.
+    /// How training images are changed at random.
     #[serde(default)]
-    pub mirror: bool,
+    pub augment: Augment,
 }
 
 fn paper_momentum() -> f32 {

@@ -1,4 +1,4 @@
-//! From stored bytes to the network's input: crop and mirror (section 4.1), subtract the mean image (section 2), shift
+//! From stored bytes to the network's input: crop and mirror (section 4.1), subtract the mean image (section 2), change
 //! the colours (section 4.1), scale. It runs on the device, so that only bytes are uploaded.
 //!
 //! Stored images are conventional, `[N][size][size][3]` bytes; the input is `[3][crop][crop][N]` as everywhere.
@@ -36,13 +36,13 @@ impl Shape {
     }
 }
 
-/// y = (pixel − mean + shift) · scale.
+/// y = (pixel − mean + shift) · scale · gain.
 pub static CROP: Kernel = Kernel {
     name: "input.crop",
-    doc: "y[c][i][j][n] = (images[n][row + i][column + (mirror ? crop-1-j : j)][c] - mean + shift[n][c]) scale[c]; \
-          images [N][size][size][3] bytes, views [N][4] = row, column, mirror, 0, shift [N][4], mean [size][size][3], \
-          y [3][crop][crop][N]",
-    bindings: &[words("images"), words("views"), read("shift"), read("mean"), write("y")],
+    doc: "y[c][i][j][n] = (images[n][row + i][column + (mirror ? crop-1-j : j)][c] - mean + colours[n][c]) scale[c] \
+          colours[n][3]; images [N][size][size][3] bytes, views [N][4] = row, column, mirror, 0, colours [N][4] = red, \
+          green, blue, gain, mean [size][size][3], y [3][crop][crop][N]",
+    bindings: &[words("images"), words("views"), read("colours"), read("mean"), write("y")],
     variants: &[Variant {
         name: "plain",
         sources: &[include_str!("../../shaders/input.wgsl")],
@@ -53,9 +53,9 @@ pub static CROP: Kernel = Kernel {
     }],
     twin: twin!(crop),
     cases,
-    tolerance: 1e-6, // three roundings
+    tolerance: 1e-6, // four roundings
     split: None,
-    flops: |p| 9 * (p.get::<usize>("crop").pow(2) * p.get::<usize>("images")) as u64,
+    flops: |p| 12 * (p.get::<usize>("crop").pow(2) * p.get::<usize>("images")) as u64,
 };
 
 fn cases() -> Vec<Case> {
@@ -98,7 +98,7 @@ struct View {
 fn crop<T: Real>(mut args: Args<T>) {
     let shape = Shape::of(args.params);
     let (images, views) = (args.words(), args.words());
-    let (shift, mean, y) = (args.read(), args.read(), args.write());
+    let (colours, mean, y) = (args.read(), args.read(), args.write());
     let most = (shape.size - shape.crop) as u32;
     let view = |(n, v): (usize, &[u32])| View {
         image: n * shape.size * shape.size,
@@ -112,10 +112,10 @@ fn crop<T: Real>(mut args: Args<T>) {
     for_each_chunk(y, shape.images, |index, y| {
         let (c, i, j) = (index / shape.crop / shape.crop, index / shape.crop % shape.crop, index % shape.crop);
         let centre = (border + i) * shape.size + border + j;
-        for ((y, view), shift) in y.iter_mut().zip(&views).zip(shift.chunks_exact(4)) {
+        for ((y, view), colours) in y.iter_mut().zip(&views).zip(colours.chunks_exact(4)) {
             let at = view.corner + i * shape.size + if view.mirror { shape.crop - 1 - j } else { j };
             let mean = mean[3 * if shape.mean_centred { centre } else { at } + c];
-            *y = (byte::<T>(images, 3 * (view.image + at) + c) - mean + shift[c]) * scale[c];
+            *y = (byte::<T>(images, 3 * (view.image + at) + c) - mean + colours[c]) * scale[c] * colours[3];
         }
     });
 }
@@ -139,18 +139,18 @@ mod tests {
         bytes.chunks(4).map(word).collect()
     }
 
-    fn input(shape: Shape, bytes: &[u8], views: &[u32], shift: &[f64], mean: &[f64]) -> Vec<f64> {
+    fn input(shape: Shape, bytes: &[u8], views: &[u32], colours: &[f64], mean: &[f64]) -> Vec<f64> {
         let mut y = vec![f64::NAN; 3 * shape.crop * shape.crop * shape.images];
         let images = pack(bytes);
         assert_eq!(images.len(), shape.words());
         let buffers =
-            vec![Arg::Words(&images), Arg::Words(views), Arg::Read(shift), Arg::Read(mean), Arg::Write(&mut y)];
+            vec![Arg::Words(&images), Arg::Words(views), Arg::Read(colours), Arg::Read(mean), Arg::Write(&mut y)];
         crop(Args::new(&shape.params(), buffers));
         y
     }
 
-    /// As the loader of the released code goes about it: cut out a picture, flip it, subtract a picture, add, scale.
-    fn naive(shape: Shape, bytes: &[u8], views: &[u32], shift: &[f64], mean: &[f64]) -> Vec<f64> {
+    /// As the loader of the released code goes about it: cut out a picture, flip it, subtract a picture, add, scale, divide.
+    fn naive(shape: Shape, bytes: &[u8], views: &[u32], colours: &[f64], mean: &[f64]) -> Vec<f64> {
         let Shape { images, size, crop, .. } = shape;
         let cut = |picture: &[f64], row: usize, column: usize, mirror: bool| -> Vec<Vec<[f64; 3]>> {
             let pixel = |r: usize, c: usize| [0, 1, 2].map(|k| picture[(r * size + c) * 3 + k]);
@@ -169,8 +169,8 @@ mod tests {
                 if shape.mean_centred { cut(mean, border, border, false) } else { cut(mean, row, column, mirror) };
             for (k, scale) in [shape.scale_r, shape.scale_g, shape.scale_b].into_iter().enumerate() {
                 for (i, j) in (0..crop).flat_map(|i| (0..crop).map(move |j| (i, j))) {
-                    let value = (picture[i][j][k] - mean[i][j][k] + shift[4 * n + k]) * f64::from(scale);
-                    y[((k * crop + i) * crop + j) * images + n] = value;
+                    let value = (picture[i][j][k] - mean[i][j][k] + colours[4 * n + k]) * f64::from(scale);
+                    y[((k * crop + i) * crop + j) * images + n] = value * colours[4 * n + 3];
                 }
             }
         }
@@ -179,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_crop_flip_subtract_shift_scale(
+        fn is_crop_flip_subtract_colour_scale(
             size in 1..9_usize, margin in 0..5_usize, mean_centred: bool, seed in any::<u64>(),
         ) {
             use crate::random::{Purpose, Stream};
@@ -190,10 +190,10 @@ mod tests {
             let bytes: Vec<u8> = (0..8 * size * size * 3).map(|i| draw(i, 0, 256) as u8).collect();
             let place = |n| [draw(n, 1, size - crop + 1), draw(n, 2, size - crop + 1), draw(n, 3, 2), 0];
             let views: Vec<u32> = (0..8).flat_map(place).collect();
-            let shift: Vec<f64> = (0..32).map(|i| f64::from(draw(i, 4, 100)) - 50.0).collect();
+            let colours: Vec<f64> = (0..32).map(|i| f64::from(draw(i, 4, 100)) - 50.0).collect();
             let mean: Vec<f64> = (0..size * size * 3).map(|i| f64::from(draw(i, 5, 256))).collect();
             let (got, want) =
-                (input(shape, &bytes, &views, &shift, &mean), naive(shape, &bytes, &views, &shift, &mean));
+                (input(shape, &bytes, &views, &colours, &mean), naive(shape, &bytes, &views, &colours, &mean));
             prop_assert_eq!(got, want);
         }
     }
@@ -201,10 +201,10 @@ mod tests {
     #[test]
     fn a_view_outside_the_image_is_moved_inside() {
         let bytes: Vec<u8> = (0..8 * 27).map(|i| (i % 251) as u8).collect();
-        let (shift, mean) = ([0.0; 32], [7.0; 27]);
+        let (colours, mean) = ([1.0; 32], [7.0; 27]);
         let inside = [1, 1, 0, 0].repeat(8);
         let outside = [u32::MAX, 2, 0, 0].repeat(8);
-        let [inside, outside] = [inside, outside].map(|views| input(PLAIN, &bytes, &views, &shift, &mean));
+        let [inside, outside] = [inside, outside].map(|views| input(PLAIN, &bytes, &views, &colours, &mean));
         assert_eq!(inside, outside);
     }
 }

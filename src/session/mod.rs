@@ -192,14 +192,14 @@ impl Session {
         let shown = &batch.views[first..end];
         let mut views: Vec<u32> = shown.iter().flat_map(|v| [v.y, v.x, u32::from(v.mirror), 0]).collect();
         views.resize(4 * images, 0);
-        let mut shifts: Vec<f32> = shown.iter().flat_map(|v| [v.shift[0], v.shift[1], v.shift[2], 0.0]).collect();
-        shifts.resize(4 * images, 0.0);
+        let mut colours: Vec<f32> = shown.iter().flat_map(|v| [v.shift[0], v.shift[1], v.shift[2], v.gain]).collect();
+        colours.resize(4 * images, 0.0);
         let mut labels = batch.labels[first..end].to_vec();
         labels.resize(images, NO_LABEL);
         let words = step::words(self.seed, number as u32, batch.count as u32, first as u32);
         self.backend.write(self.lowered.pixels, Data::U32(&pixels))?;
         self.backend.write(self.lowered.views, Data::U32(&views))?;
-        self.backend.write(self.lowered.shifts, Data::F32(&shifts))?;
+        self.backend.write(self.lowered.colours, Data::F32(&colours))?;
         self.backend.write(self.lowered.labels, Data::U32(&labels))?;
         self.backend.write(self.lowered.step, Data::U32(&words))?;
         Ok(batch.count.saturating_sub(first).min(images))

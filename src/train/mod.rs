@@ -1,11 +1,12 @@
 //! The training loop: epochs of steps, validation after each, checkpoints.
 
 mod config;
+mod images;
 mod run;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,11 +14,13 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 pub use self::config::{Config, SaveEvery};
+pub use self::images::statistics;
+use self::images::{draw, statistics_of, statistics_to};
 pub use self::run::{Metric, RunFolder, free_folder};
 pub use self::watch::Movement;
 use self::watch::{Start, movements};
-use crate::checkpoint::{Checkpoint, CheckpointError, MEAN, State};
-use crate::data::{self, Batch, DataError, Dataset, Loader, Plan, Split, Views};
+use crate::checkpoint::{Checkpoint, CheckpointError, State};
+use crate::data::{self, Batch, DataError, Dataset, Loader, Plan, Split, Statistics, Views};
 use crate::net::{Progress, Schedule, Stagnation};
 use crate::session::{Score, Session, SessionError};
 use crate::tensor::Tensor;
@@ -110,7 +113,7 @@ pub struct Trainer<'a> {
     config: Config,
     session: Session,
     dataset: Dataset,
-    mean: Vec<f32>,
+    statistics: Statistics,
     folder: RunFolder,
     stop: &'a AtomicBool,
     state: State,
@@ -121,58 +124,58 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from the beginning, its session's weights drawn; `stop` ends it after the step in progress.
+    /// A run from the beginning, with the weights that its session has, in the folder at `path`; `stop` ends it after
+    /// the step in progress.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the device fails or the folder cannot be written.
     pub fn new(
+        config: Config,
+        session: Session,
+        dataset: Dataset,
+        statistics: Statistics,
+        path: &Path,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, TrainError> {
+        Self::open(config, session, dataset, statistics, State::default(), path, stop)
+    }
+
+    /// Goes on from a checkpoint of the same network and classes.
+    ///
+    /// # Errors
+    /// When the checkpoint does not fit, and then nothing is written; or as [`Trainer::new`].
+    pub fn resume(
         config: Config,
         mut session: Session,
         dataset: Dataset,
-        mean: Vec<f32>,
-        folder: RunFolder,
+        checkpoint: &Checkpoint,
+        path: &Path,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
-        session.initialise()?;
-        session.set_mean(&mean)?;
+        dataset.expect_classes(&checkpoint.state.classes)?;
+        session.load(&checkpoint.tensors)?;
+        let statistics = statistics_of(checkpoint)?;
+        Self::open(config, session, dataset, statistics, checkpoint.state.clone(), path, stop)
+    }
+
+    /// A run that has come as far as `state`. The last to be done is what writes.
+    fn open(
+        config: Config,
+        mut session: Session,
+        dataset: Dataset,
+        statistics: Statistics,
+        mut state: State,
+        path: &Path,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, TrainError> {
+        session.set_mean(&statistics.mean)?;
         let model = toml::to_string(&config.network);
-        let model = model.map_err(|e| TrainError::Folder { path: folder.path().into(), reason: e.to_string() })?;
-        let (classes, seed) = (dataset.classes.clone(), config.seed);
-        let stagnation = Stagnation::default();
-        let state = State { model, classes, step: 0, epoch: 0, position: 0, best: None, stagnation, seed };
-        let (saved, skipped) = ((Instant::now(), 0), Vec::new());
-        let start = Start::new(state.classes.len(), 0);
-        Ok(Self { config, session, dataset, mean, folder, stop, state, saved, start, skipped })
-    }
-
-    /// Goes on from a checkpoint of the same network and data.
-    ///
-    /// # Errors
-    /// When the checkpoint does not fit.
-    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-        self.dataset.expect_classes(&checkpoint.state.classes)?;
-        self.session.load(&checkpoint.tensors)?;
-        let mean = checkpoint.tensors.get(MEAN).ok_or_else(|| SessionError::Missing(MEAN.into()))?;
-        self.mean = mean.values().to_vec();
-        self.session.set_mean(&self.mean)?;
-        let State { step, epoch, position, best, stagnation, .. } = checkpoint.state;
-        self.state = State { step, epoch, position, best, stagnation, ..self.state.clone() };
-        self.saved = (Instant::now(), step);
-        self.start = Start::new(self.state.classes.len(), step);
-        Ok(())
-    }
-
-    /// Begins with the weights of `tensors` in these rows, in all that fit where `rows` is empty; the names of what was
-    /// taken over.
-    ///
-    /// # Errors
-    /// When what was asked for is not there or has another shape.
-    pub fn begin_with(
-        &mut self,
-        tensors: &BTreeMap<String, Tensor>,
-        rows: &BTreeSet<String>,
-    ) -> Result<Vec<String>, TrainError> {
-        Ok(self.session.load_rows(tensors, rows)?)
+        state.model = model.map_err(|e| TrainError::Folder { path: path.into(), reason: e.to_string() })?;
+        (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
+        let (saved, skipped) = ((Instant::now(), state.step), Vec::new());
+        let start = Start::new(state.classes.len(), state.step);
+        let folder = RunFolder::open(path, &config)?;
+        Ok(Self { config, session, dataset, statistics, folder, stop, state, saved, start, skipped })
     }
 
     /// How far the run is.
@@ -235,18 +238,15 @@ impl<'a> Trainer<'a> {
 
     /// The rest of the current epoch; `state.position` is 0 when all of it was done.
     fn epoch(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let (epoch, seed) = (self.state.epoch, self.config.seed);
-        let views = Views::Random {
-            stream: data::crop_stream(seed),
-            epoch: epoch as u64,
-            border2: self.border2(),
-            mirror: self.config.network.train.mirror,
-        };
-        let order = self.dataset.train.training_order(seed, epoch as u64);
-        let loader = self.loader(&self.dataset.train, order, self.state.position, views)?;
+        let order = self.dataset.train.training_order(self.config.seed, self.state.epoch as u64);
+        let views = Views::Random(draw(&self.config, &self.progress(), &self.statistics.colours));
+        let mut loader = self.loader(&self.dataset.train, order, self.state.position, views)?;
         self.session.freeze(&self.config.frozen(&self.progress()))?;
         let (begin, mut seen) = (Instant::now(), 0);
-        for batch in loader {
+        loop {
+            let asked = Instant::now();
+            let Some(batch) = loader.next() else { break };
+            let wait = asked.elapsed().as_secs_f64();
             self.note_skipped(&batch.skipped);
             if batch.count == 0 {
                 return Err(no_image(&batch.skipped).into());
@@ -262,7 +262,7 @@ impl<'a> Trainer<'a> {
             seen += batch.count;
             self.state.step += 1;
             self.state.position = batch.next;
-            let metric = self.metric("step", score, seen as f64 / begin.elapsed().as_secs_f64());
+            let metric = Metric { wait, ..self.metric("step", score, seen as f64 / begin.elapsed().as_secs_f64()) };
             self.folder.log(&metric)?;
             observer.step(&metric, batch.count);
             if let Some(stalled) = self.start.step(metric.loss) {
@@ -284,7 +284,12 @@ impl<'a> Trainer<'a> {
     fn validate(&mut self) -> Result<Metric, TrainError> {
         let begin = Instant::now();
         let order = (0..self.dataset.validation.len() as u32).collect();
-        let loader = self.loader(&self.dataset.validation, order, 0, Views::Centre { border2: self.border2() })?;
+        let loader = self.loader(
+            &self.dataset.validation,
+            order,
+            0,
+            Views::Centre { border2: self.config.network.input.border2() },
+        )?;
         let (score, skipped) = score(&mut self.session, loader)?;
         self.note_skipped(&skipped);
         if !score.loss.is_finite() {
@@ -311,17 +316,12 @@ impl<'a> Trainer<'a> {
     fn metric(&self, kind: &'static str, score: Score, images_per_second: f64) -> Metric {
         let (loss, top1_error, top5_error) = score.means();
         let (step, epoch) = (self.state.step, self.state.epoch + 1);
-        Metric { kind, step, epoch, loss, top1_error, top5_error, images_per_second }
+        Metric { kind, step, epoch, loss, top1_error, top5_error, images_per_second, wait: 0.0 }
     }
 
     fn loader(&self, split: &Arc<Split>, order: Vec<u32>, start: usize, views: Views) -> Result<Loader, TrainError> {
         let plan = Plan { order, start, capacity: self.config.batch(), views, threads: data::decoding_threads() };
         Ok(Loader::new(split, plan)?)
-    }
-
-    /// Pixels by which the crop can move in the stored image.
-    fn border2(&self) -> u32 {
-        (self.config.network.input.stored() - self.config.network.input.size) as u32
     }
 
     fn note_skipped(&mut self, skipped: &[String]) {
@@ -355,8 +355,7 @@ impl<'a> Trainer<'a> {
             self.folder.log_movements(self.state.step, self.state.epoch, &movements(&tensors))?;
             self.saved = (Instant::now(), self.state.step);
         }
-        let stored = self.config.network.input.stored();
-        tensors.insert(MEAN.into(), Tensor::new([stored, stored, 3], self.mean.clone()));
+        tensors.extend(statistics_to(&self.statistics, self.config.network.input.stored()));
         let checkpoint = Checkpoint { tensors, state: self.state.clone() };
         let path = self.folder.checkpoint(name);
         checkpoint.save(&path)?;

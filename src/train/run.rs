@@ -28,6 +28,8 @@ pub struct Metric {
     pub top5_error: f64,
     /// Throughput.
     pub images_per_second: f64,
+    /// Seconds that a step waited for its images.
+    pub wait: f64,
 }
 
 /// A run that goes on in another way than it began.

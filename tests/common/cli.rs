@@ -23,7 +23,7 @@ layers = [
 batch = 16
 epochs = 2
 rate = 0.01
-mirror = true
+augment = { mirror = true }
 "#;
 
 /// Training images of [`Place::blobs`], and how many steps of 16 they make.

@@ -61,11 +61,11 @@ impl<T: Precision> Engine<T> {
         let mean = &lowered.program.slot(lowered.mean).shape;
         let bytes_per_image: usize = mean.iter().product();
         let mut bytes: Vec<u8> = Vec::new();
-        let mut shifts = Vec::new();
+        let mut colours = Vec::new();
         for n in numbers.clone() {
             let stream = stream(&format!("image {n}"), seed(n));
             bytes.extend((0..bytes_per_image).map(|i| (stream.words(i as u64, 0)[0] >> 30) as u8));
-            shifts.extend(stream.normals(0, 1).map(|v| 0.1 * v as f32));
+            colours.extend(stream.normals(0, 1).map(|v| 1.0 + 0.1 * v as f32));
         }
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
@@ -80,7 +80,7 @@ impl<T: Precision> Engine<T> {
         }
         self.cpu.write(lowered.step, Data::U32(&step)).unwrap();
         self.cpu.write(lowered.mean, Data::F32(&mean)).unwrap();
-        self.cpu.write(lowered.shifts, Data::F32(&shifts)).unwrap();
+        self.cpu.write(lowered.colours, Data::F32(&colours)).unwrap();
         self.labels = labels;
     }
 

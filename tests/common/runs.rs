@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use alexnet::backend::gpu::device::Device;
 use alexnet::backend::{Engine, Placement};
-use alexnet::data::{Batch, Dataset, View, mean_image};
+use alexnet::data::{Batch, Dataset, View};
 use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
 use alexnet::session::{Session, SessionError};
-use alexnet::train::{Config, Metric, Observer, Outcome, RunFolder, TrainError, Trainer};
+use alexnet::train::{Config, Metric, Observer, Outcome, TrainError, Trainer};
 
 /// Images of a minibatch.
 pub(crate) const BATCH: usize = 100;
@@ -79,7 +79,8 @@ pub(crate) fn train(
 ) -> Result<Outcome, TrainError> {
     let config = Config::new("tiny", tiny(), 0);
     let dataset = Dataset::open(None, config.network.input.stored())?;
-    let mean = mean_image(&dataset.train)?.pixels;
-    let run = RunFolder::open(folder, &config)?;
-    Trainer::new(config, session(placement)?, dataset, mean, run, stop)?.run(observer)
+    let statistics = dataset.statistics()?;
+    let mut session = session(placement)?;
+    session.initialise()?;
+    Trainer::new(config, session, dataset, statistics, folder, stop)?.run(observer)
 }

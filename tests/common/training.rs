@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use alexnet::backend::Placement;
-use alexnet::data::{Dataset, Loader, Plan, Views, crop_stream, training_order};
+use alexnet::data::{Dataset, Draw, Loader, Plan, Views, training_order};
 use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
 use alexnet::session::{Rates, Score, Session};
@@ -80,7 +80,8 @@ pub(crate) fn batches(net: &Net, capacity: usize) -> Loader {
     let input = net.model.input;
     let dataset = Dataset::open(None, input.stored()).unwrap();
     let border2 = (input.stored() - input.size) as u32;
-    let views = Views::Random { stream: crop_stream(SEED), epoch: 0, border2, mirror: true };
+    let draw = Draw { seed: SEED, epoch: 0, border2, crop: true, mirror: true, together: 1, noise: None };
+    let views = Views::Random(draw);
     let order = training_order(SEED, 0, dataset.train.len());
     Loader::new(&dataset.train, Plan { order, start: 0, capacity, views, threads: 1 }).unwrap()
 }

@@ -7,7 +7,6 @@
 mod ilsvrc;
 mod shard;
 mod source;
-mod sums;
 mod whole;
 
 use std::fs;
@@ -19,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use self::shard::{Job, sums_path};
 use self::source::{Images, Source};
-use self::sums::TotalSums;
 use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
-use super::statistics::{self, About};
+use super::statistics::{self, About, Measured};
+use super::sums::TotalSums;
 use super::{DataError, folder};
 use crate::random::{Purpose, Stream};
 
@@ -121,7 +120,7 @@ pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observ
         return Err(DataError::NoImage { count: of.0, first: skipped.first().cloned().unwrap_or_default() });
     }
     let statistics = if summed {
-        statistics::Statistics::read(&statistics_path)?
+        Measured::read(&statistics_path)?.statistics
     } else {
         let mut sums = TotalSums::new(recipe.size);
         for job in &jobs[..training_shards] {
@@ -137,17 +136,17 @@ pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observ
             skipped: skipped.len(),
             skipped_first: skipped[..skipped.len().min(REASONS)].to_vec(),
         };
-        let statistics = sums.statistics(about);
-        let bytes = statistics.serialize().map_err(|reason| DataError::content(&statistics_path, reason))?;
+        let measured = Measured { statistics: sums.statistics(), about };
+        let bytes = measured.serialize().map_err(|reason| DataError::content(&statistics_path, reason))?;
         whole::write(&statistics_path, &bytes)?;
-        statistics
+        measured.statistics
     };
     for job in &jobs[..training_shards] {
         // They have served; one that cannot be removed does no harm.
         let _ = fs::remove_file(sums_path(&job.path));
     }
     let shards = [jobs.len(), found.into_inner()];
-    Ok(Prepared { images, shards, skipped, deviations: statistics.deviations })
+    Ok(Prepared { images, shards, skipped, deviations: statistics.colours.deviations })
 }
 
 fn program() -> String {

@@ -8,10 +8,10 @@ use image::codecs::jpeg::JpegEncoder;
 use tar::{Builder, EntryType, Header};
 
 use super::source::Images;
-use super::sums::ShardSums;
 use super::whole::{self, Whole};
 use super::{Observer, Recipe};
 use crate::data::shards::Index;
+use crate::data::sums::ShardSums;
 use crate::data::{DataError, ImageError};
 
 /// The most bytes of a key that come from the name of the image.

@@ -16,7 +16,7 @@ pub(super) use self::index::Index;
 use super::archive::read_exact_at;
 use super::decode::Image;
 use super::split::Split;
-use super::statistics::{self, Statistics};
+use super::statistics::{self, Measured};
 use super::{DataError, Dataset, ImageError};
 use crate::random::{Purpose, Stream};
 
@@ -91,8 +91,8 @@ pub(super) fn open(root: &Path, names: &[String], size: usize) -> Result<Dataset
     }
     let most = training.1.iter().chain(&validation.1).copied().max().unwrap_or(0);
     let classes = classes(&root.join(CLASSES), most)?;
-    let statistics = if statistics.exists() { Some(Statistics::read(&statistics)?) } else { None };
-    if let Some(about) = statistics.as_ref().map(|statistics| &statistics.about).filter(|_| prepared) {
+    let measured = if statistics.exists() { Some(Measured::read(&statistics)?) } else { None };
+    if let Some(about) = measured.as_ref().map(|measured| &measured.about).filter(|_| prepared) {
         let (found, wanted) = ([training.1.len(), validation.1.len()], [about.training, about.validation]);
         if found != wanted {
             let problem = format!(
@@ -104,7 +104,7 @@ pub(super) fn open(root: &Path, names: &[String], size: usize) -> Result<Dataset
         }
     }
     let split = |(shards, labels)| Arc::new(Split::shards(size, shards, labels));
-    Ok(Dataset { classes, train: split(training), validation: split(validation), statistics })
+    Ok(Dataset { classes, train: split(training), validation: split(validation), measured })
 }
 
 /// The names in a file, one a line, or numbers up to `most` without one.

@@ -48,11 +48,11 @@ fn shards_of_others_are_read_by_their_headers() {
     let root = folder([("train-7.tar", train), ("val-a.tar", shard(0, 2)), ("train-list.txt", Vec::new())]);
     let data = Dataset::open(Some(root.path()), 4).unwrap();
     assert_eq!(data.classes, ["0", "1"]);
-    assert!(data.statistics.is_none());
+    assert!(data.measured.is_none());
     let train = &data.train;
     assert_eq!((train.len(), train.label(0), train.label(1)), (2, 1, 0));
     assert_eq!((train.decode(0).unwrap(), train.decode(1).unwrap()), (vec![9; 48], vec![7; 48]));
-    assert_eq!(data.mean().unwrap(), vec![8.0; 48]);
+    assert_eq!(data.statistics().unwrap().mean, vec![8.0; 48]);
     assert!(train.name(1).contains("train-7.tar byte "), "{}", train.name(1));
 }
 

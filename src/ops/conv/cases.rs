@@ -1,6 +1,6 @@
 //! Shapes on which the convolution kernels are compared with their twins.
 
-use super::{Conv, extent};
+use super::{Conv, extent, floor_extent};
 use crate::kernel::{Case, Fill};
 use crate::ops::activation::Activation;
 
@@ -33,6 +33,9 @@ fn shapes() -> Vec<(&'static str, Conv)> {
     let mut oblong = square(3, 9, 5, 3, 1, 1, 24);
     (oblong.h, oblong.p, oblong.r) = (7, 8, 2);
     (oblong.stride_x, oblong.q, oblong.pad_x) = (2, 5, 0);
+    let mut left_out = square(4, 10, 6, 3, 4, 0, 8);
+    left_out.p = floor_extent(10, 3, 4, 0).unwrap_or(0);
+    left_out.q = left_out.p;
     let mut shapes = vec![
         ("one pixel", square(1, 1, 1, 1, 1, 0, 8)),
         ("conv1: 11/4, hangs over", square(3, 36, 24, 11, 4, 0, 16)),
@@ -42,6 +45,7 @@ fn shapes() -> Vec<(&'static str, Conv)> {
         ("stride over the window", square(5, 11, 9, 2, 3, 0, 8)),
         ("window as large as the map", square(9, 4, 17, 4, 1, 0, 16)),
         ("oblong", oblong),
+        ("pixels left out", left_out),
         ("maps on their own", square(20, 4, 16, 2, 2, 0, 8)),
         ("maps on their own, added", square(11, 4, 16, 2, 2, 0, 8)),
     ];

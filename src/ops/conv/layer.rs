@@ -1,6 +1,6 @@
 //! The convolutional layer: one convolution for each input, bias and neuron in the last one's epilogue.
 
-use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, extent};
+use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, extent, floor_extent};
 use crate::ops::activation::Activation;
 use crate::ops::bias;
 use crate::ops::layer::{Init, Layer, Maps, Saved, Site, WeightKind, WeightSpec, map_slot};
@@ -17,6 +17,8 @@ pub struct ConvLayer {
     pub stride: usize,
     /// Zeros around the maps.
     pub pad: usize,
+    /// Leaves out pixels that a whole stride does not reach, instead of adding zeros.
+    pub floor: bool,
     /// Neuron.
     pub activation: Activation,
     /// Standard deviation of the initial weights.
@@ -56,6 +58,7 @@ impl Layer for ConvLayer {
 
     fn output(&self, x: &[Maps]) -> Result<Maps, String> {
         let along = |input: usize| {
+            let extent = if self.floor { floor_extent } else { extent };
             extent(input, self.size, self.stride, self.pad).ok_or_else(|| {
                 format!("its window of {} is larger than the map of {input} with padding {}", self.size, self.pad)
             })

@@ -81,6 +81,12 @@ pub fn extent(input: usize, window: usize, stride: usize, pad: usize) -> Option<
     Some(1 + (2 * pad + input).checked_sub(window)?.div_ceil(stride))
 }
 
+/// The rule of later libraries: 1 + floor((2·pad + input − window) / stride).
+#[must_use]
+pub fn floor_extent(input: usize, window: usize, stride: usize, pad: usize) -> Option<usize> {
+    Some(1 + (2 * pad + input).checked_sub(window)? / stride)
+}
+
 const REDUCE_SUBGROUP: &str = include_str!("../../../shaders/common/reduce_subgroup.wgsl");
 const REDUCE_PLAIN: &str = include_str!("../../../shaders/common/reduce_plain.wgsl");
 const FORWARD_SOURCE: &str = include_str!("../../../shaders/conv.wgsl");

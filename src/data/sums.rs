@@ -1,11 +1,12 @@
 //! Sums over the pixels of training images, in integers: they are the same in whatever order images are added.
 
 use std::fs;
+use std::ops::AddAssign;
 use std::path::Path;
 
-use crate::data::DataError;
-use crate::data::eigen::eigen;
-use crate::data::statistics::{About, Statistics};
+use super::DataError;
+use super::eigen::eigen;
+use super::statistics::{Colours, Statistics};
 
 /// The pairs of channels whose products are summed: the upper triangle.
 const PAIRS: [(usize, usize); 6] = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)];
@@ -34,15 +35,17 @@ impl<T: Clone + Default> Sums<T> {
     pub(super) fn new(size: usize) -> Self {
         Self { count: 0, pixels: vec![T::default(); size * size * 3], products: [0; PAIRS.len()] }
     }
-}
 
-impl ShardSums {
-    pub(super) fn add(&mut self, rgb: &[u8]) {
+    /// Adds an image.
+    pub(super) fn add(&mut self, rgb: &[u8])
+    where
+        T: AddAssign + From<u8>,
+    {
         /// Pixels whose products fit u32.
         const RUN: usize = 4096;
         self.count += 1;
         for (sum, &value) in self.pixels.iter_mut().zip(rgb) {
-            *sum += u32::from(value);
+            *sum += T::from(value);
         }
         for run in rgb.chunks(3 * RUN) {
             let mut products = [0_u32; PAIRS.len()];
@@ -56,7 +59,9 @@ impl ShardSums {
             }
         }
     }
+}
 
+impl ShardSums {
     /// Little-endian: the count, the products, the pixels.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let head = std::iter::once(self.count).chain(self.products).flat_map(u64::to_le_bytes);
@@ -84,8 +89,16 @@ impl TotalSums {
         Ok(())
     }
 
+    /// The sums of the images of both.
+    pub(super) fn merge(mut self, other: Self) -> Self {
+        self.count += other.count;
+        self.products.iter_mut().zip(other.products).for_each(|(sum, more)| *sum += more);
+        self.pixels.iter_mut().zip(other.pixels).for_each(|(sum, more)| *sum += more);
+        self
+    }
+
     /// Mean image and principal components of colour; there has to be an image.
-    pub(super) fn statistics(&self, about: About) -> Statistics {
+    pub(super) fn statistics(&self) -> Statistics {
         let mean = |&sum: &u64| (sum as f64 / self.count as f64) as f32;
         let pixels = i128::from(self.count) * (self.pixels.len() / 3) as i128;
         let channel = |c: usize| self.pixels.iter().skip(c).step_by(3).map(|&sum| i128::from(sum)).sum::<i128>();
@@ -98,12 +111,11 @@ impl TotalSums {
             covariance[b][a] = covariance[a][b];
         }
         let (variances, vectors) = eigen(covariance);
-        Statistics {
-            mean: self.pixels.iter().map(mean).collect(),
+        let colours = Colours {
             eigenvectors: vectors.map(|vector| vector.map(|x| x as f32)),
             // Rounding may leave a variance of nothing a little below it.
             deviations: variances.map(|variance| variance.max(0.0).sqrt() as f32),
-            about,
-        }
+        };
+        Statistics { mean: self.pixels.iter().map(mean).collect(), colours }
     }
 }

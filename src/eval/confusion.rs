@@ -1,0 +1,61 @@
+//! Which classes are taken for which.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::evaluator::Images;
+use super::scores::ranking;
+
+/// Images of one class that another is the best for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Confusion {
+    /// What they are.
+    pub class: String,
+    /// What they are taken for.
+    pub taken_for: String,
+    /// How many.
+    pub images: usize,
+    /// As a share of those of the class.
+    pub share: f64,
+}
+
+/// The `most` most frequent confusions.
+pub(super) fn confusions(probabilities: &[f32], images: &Images, most: usize) -> Vec<Confusion> {
+    let mut pairs: BTreeMap<(u32, usize), usize> = BTreeMap::new();
+    let mut totals = vec![0_usize; images.classes.len()];
+    for (p, &label) in probabilities.chunks(images.classes.len()).zip(&images.labels) {
+        totals[label as usize] += 1;
+        if let Some(best) = ranking(p).first().copied().filter(|&best| best != label as usize) {
+            *pairs.entry((label, best)).or_default() += 1;
+        }
+    }
+    let mut pairs: Vec<_> = pairs.into_iter().collect();
+    pairs.sort_by_key(|&(_, count)| Reverse(count));
+    let name = |class: usize| images.classes[class].clone();
+    let confusion = |((label, best), count): ((u32, usize), usize)| Confusion {
+        class: name(label as usize),
+        taken_for: name(best),
+        images: count,
+        share: count as f64 / totals[label as usize] as f64,
+    };
+    pairs.into_iter().take(most).map(confusion).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_frequent_pairs_come_first() {
+        let images = Images::example(&[0, 0, 0, 1, 1, 2], 3);
+        let as_class = |class: usize| [0, 1, 2].map(|i| if i == class { 0.8 } else { 0.1 });
+        let best = [1, 2, 2, 1, 0, 2].map(as_class);
+        let found = confusions(best.as_flattened(), &images, 2);
+        let pair = |it: &Confusion| (it.class.clone(), it.taken_for.clone(), it.images);
+        let name = |class: usize| images.classes[class].clone();
+        assert_eq!(found.iter().map(pair).collect::<Vec<_>>(), [(name(0), name(2), 2), (name(0), name(1), 1)]);
+        assert!((found[0].share - 2.0 / 3.0).abs() < 1e-12);
+    }
+}

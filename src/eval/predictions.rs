@@ -1,0 +1,95 @@
+//! Files of predictions: the best labels of every image for people and contests, or all probabilities for programs.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use super::evaluator::Images;
+use super::scores::ranking;
+use crate::checkpoint::write_whole;
+
+/// Labels of an image in a table.
+const BEST: usize = 5;
+
+/// Writes probabilities, [images][classes], to `path`, of the kind that its extension says.
+///
+/// # Errors
+/// When there is no such kind, or the disk refuses.
+pub(super) fn write(path: &Path, probabilities: &[f32], images: &Images) -> Result<()> {
+    let bytes = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => table(probabilities, images)?,
+        Some("safetensors") => tensors(probabilities, images)?,
+        _ => bail!("{}: predictions are written to .csv (the best labels) or .safetensors (all)", path.display()),
+    };
+    write_whole(path, &bytes).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// A line for every image: its name, its class, and the best labels with their probabilities.
+fn table(probabilities: &[f32], images: &Images) -> Result<Vec<u8>> {
+    let classes = images.classes.len();
+    let best = BEST.min(classes);
+    let mut table = csv::Writer::from_writer(Vec::new());
+    let columns = (1..=best).flat_map(|i| [format!("label{i}"), format!("probability{i}")]);
+    table.write_record(["image".to_owned(), "class".to_owned()].into_iter().chain(columns))?;
+    for ((p, &label), name) in probabilities.chunks(classes).zip(&images.labels).zip(&images.names) {
+        let labels = ranking(p).into_iter().take(best);
+        let cells = labels.flat_map(|class| [images.classes[class].clone(), p[class].to_string()]);
+        table.write_record([name.clone(), images.classes[label as usize].clone()].into_iter().chain(cells))?;
+    }
+    Ok(table.into_inner()?)
+}
+
+/// `probabilities` [images][classes] of f32 and `labels` [images] of u32; names of images and classes as metadata.
+fn tensors(probabilities: &[f32], images: &Images) -> Result<Vec<u8>> {
+    let (count, classes) = (images.labels.len(), images.classes.len());
+    let views = [
+        ("labels", TensorView::new(Dtype::U32, vec![count], bytemuck::cast_slice(&images.labels))?),
+        ("probabilities", TensorView::new(Dtype::F32, vec![count, classes], bytemuck::cast_slice(probabilities))?),
+    ];
+    // One entry: several would be written in random order.
+    let about = serde_json::json!({ "classes": images.classes, "images": images.names }).to_string();
+    Ok(safetensors::serialize(views, Some(HashMap::from([("alexnet".to_owned(), about)])))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::SafeTensors;
+
+    const P: [f32; 6] = [0.25, 0.5, 0.25, 0.125, 0.125, 0.75];
+
+    #[test]
+    fn a_table_names_the_best_labels() {
+        let mut images = Images::example(&[1, 0], 3);
+        images.classes[1] = "tench, Tinca tinca".into();
+        let text = String::from_utf8(table(&P, &images).unwrap()).unwrap();
+        let wanted = "image,class,label1,probability1,label2,probability2,label3,probability3\n\
+                      image 0,\"tench, Tinca tinca\",\"tench, Tinca tinca\",0.5,class 0,0.25,class 2,0.25\n\
+                      image 1,class 0,class 2,0.75,class 0,0.125,\"tench, Tinca tinca\",0.125\n";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn tensors_hold_all_of_it() {
+        let bytes = tensors(&P, &Images::example(&[1, 0], 3)).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let probabilities = file.tensor("probabilities").unwrap();
+        assert_eq!((probabilities.shape(), probabilities.data()), (&[2, 3][..], bytemuck::cast_slice(&P)));
+        assert_eq!(file.tensor("labels").unwrap().data(), [1, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn another_extension_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = Images::example(&[1, 0], 3);
+        for name in ["x.txt", "x", "csv"] {
+            let error = write(&folder.path().join(name), &P, &images).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(".safetensors"), "{error}");
+        }
+        write(&folder.path().join("x.csv"), &P, &images).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
