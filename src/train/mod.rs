@@ -21,7 +21,7 @@ pub use self::watch::Movement;
 use self::watch::{Start, movements};
 use crate::checkpoint::{Checkpoint, CheckpointError, State};
 use crate::data::{self, Batch, DataError, Dataset, Loader, Plan, Split, Statistics, Views};
-use crate::net::{Progress, Schedule, Stagnation};
+use crate::net::{Progress, Schedule};
 use crate::session::{Score, Session, SessionError};
 use crate::tensor::Tensor;
 
