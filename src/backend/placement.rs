@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::cpu::{self, Cpu};
 use super::gpu::device::{Device, adapters};
 use super::gpu::summary::identity;
+use super::gpu::tune::Choice;
 use super::gpu::{Gpu, pipeline};
 use super::limits::Limits;
 use super::select::{AUTO, best_two, choose};
@@ -64,7 +65,7 @@ impl Engine {
     pub fn set_up(&self, program: Program) -> Result<Box<dyn Backend>, BackendError> {
         Ok(match self {
             Self::Cpu => Box::new(Cpu::<f32>::new(program)),
-            Self::Gpu(device) => Box::new(Gpu::new(Rc::clone(device), program, &pipeline::first_eligible)?),
+            Self::Gpu(device) => Box::new(Gpu::new(Rc::clone(device), program, Choice::Fastest)?),
         })
     }
 
@@ -79,7 +80,7 @@ impl Engine {
     ) -> Result<Box<dyn Backend>, BackendError> {
         match (self, variant) {
             (Self::Gpu(device), Some(variant)) => {
-                Ok(Box::new(Gpu::new(Rc::clone(device), program, &|_, _, _| variant)?))
+                Ok(Box::new(Gpu::new(Rc::clone(device), program, Choice::Fixed(variant))?))
             }
             _ => self.set_up(program),
         }

@@ -1,4 +1,4 @@
-//! What the convolution and matrix product kernels share: pieces of WGSL, and the two variants each comes in.
+//! What the convolution and matrix product kernels share: pieces of WGSL, and the variants each comes in.
 
 use super::activation::Activation;
 use crate::kernel::{Needs, Params, Part};
@@ -21,8 +21,27 @@ pub(super) fn plain_part(params: Params, _: Part) -> Params {
     params
 }
 
-/// The subgroup and the plain variant of one direction: they differ in the shared source and in the tile, which
-/// `$tile` gives for parameters and whether there are subgroups.
+/// How much of a contraction an invocation holds in registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tiling {
+    /// Hands weights around a subgroup; many sums, for processors with 32 vector registers.
+    Large,
+    /// Hands weights around a subgroup; few sums, for processors with 16.
+    Small,
+    /// Every invocation for itself, as many as a GPU keeps in registers.
+    Plain,
+}
+
+impl Tiling {
+    /// Whether weights are handed around.
+    pub(super) fn subgroup(self) -> bool {
+        self != Self::Plain
+    }
+}
+
+/// The variants of one direction: they differ in the shared source and in the tile, which `$tile` gives for parameters
+/// and a [`Tiling`]. What each output sums up, and in which order, does not depend on the tile: the two with subgroups
+/// give the same bits, and the device may take the faster one.
 macro_rules! variants {
     ($entry:literal, $subgroup:expr, $plain:expr, $tile:path, $grid:path) => {
         &[
@@ -30,7 +49,15 @@ macro_rules! variants {
                 name: "subgroup",
                 sources: $subgroup,
                 entry: $entry,
-                tile: |p| $tile(p, true),
+                tile: |p| $tile(p, $crate::ops::contraction::Tiling::Large),
+                grid: $grid,
+                needs: $crate::ops::contraction::SUBGROUP,
+            },
+            $crate::kernel::Variant {
+                name: "subgroup_small",
+                sources: $subgroup,
+                entry: $entry,
+                tile: |p| $tile(p, $crate::ops::contraction::Tiling::Small),
                 grid: $grid,
                 needs: $crate::ops::contraction::SUBGROUP,
             },
@@ -38,7 +65,7 @@ macro_rules! variants {
                 name: "plain",
                 sources: $plain,
                 entry: $entry,
-                tile: |p| $tile(p, false),
+                tile: |p| $tile(p, $crate::ops::contraction::Tiling::Plain),
                 grid: $grid,
                 needs: $crate::kernel::Needs::NONE,
             },

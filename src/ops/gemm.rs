@@ -3,7 +3,7 @@
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Params, Split, for_each_chunk, read, update};
 use crate::ops::activation::Activation;
-use crate::ops::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, plain_part, summing_part, variants};
+use crate::ops::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, Tiling, plain_part, summing_part, variants};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -102,11 +102,11 @@ fn per_lane(extent: usize, lanes: usize) -> usize {
     [4, 2].into_iter().find(|count| extent.is_multiple_of(lanes * count)).unwrap_or(1)
 }
 
-fn tile(params: &Params, subgroup: bool) -> Vec<(&'static str, usize)> {
+fn tile(params: &Params, tiling: Tiling) -> Vec<(&'static str, usize)> {
     let n: usize = params.get("n");
-    let lanes = if subgroup || !n.is_multiple_of(16) { 8 } else { 16 };
-    let rows = if subgroup { 1 } else { 64 / lanes };
-    let tm = if subgroup { 16 } else { 8 };
+    let lanes = if tiling.subgroup() || !n.is_multiple_of(16) { 8 } else { 16 };
+    let rows = if tiling.subgroup() { 1 } else { 64 / lanes };
+    let tm = if tiling == Tiling::Large { 16 } else { 8 };
     vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", per_lane(n, lanes))]
 }
 
@@ -116,9 +116,10 @@ fn grid(params: &Params) -> Grid {
     Grid::Tiles([gemm.n / params.get::<usize>("tn"), features.div_ceil(params.get("tm")), 1])
 }
 
-fn weights_tile(_: &Params, subgroup: bool) -> Vec<(&'static str, usize)> {
-    let (lanes, rows) = if subgroup { (8, 1) } else { (32, 2) };
-    vec![("lanes", lanes), ("rows", rows), ("tk", 8), ("tg", 4)]
+fn weights_tile(_: &Params, tiling: Tiling) -> Vec<(&'static str, usize)> {
+    let (lanes, rows) = if tiling.subgroup() { (8, 1) } else { (32, 2) };
+    let outputs = if tiling == Tiling::Small { 2 } else { 4 };
+    vec![("lanes", lanes), ("rows", rows), ("tk", 8), ("tg", outputs)]
 }
 
 fn weights_grid(params: &Params) -> Grid {

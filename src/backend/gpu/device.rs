@@ -1,5 +1,7 @@
 //! Adapters and opened devices.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use super::binding_limit;
 use super::memory::memory;
 use crate::backend::{BackendError, Limits, Memory};
+use crate::kernel::{Params, Variant};
 
 /// How long a device may take for what was submitted before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -52,6 +55,8 @@ pub struct Device {
     pub features: wgpu::Features,
     memory: Option<Memory>,
     trouble: Arc<Mutex<Option<Trouble>>>,
+    /// The variants that were the fastest when they were measured here.
+    fastest: RefCell<HashMap<(&'static str, Params), &'static Variant>>,
 }
 
 /// What a device reported.
@@ -86,7 +91,16 @@ impl Device {
         // Whatever the reason: our own drop of the device is heard by nobody.
         device.set_device_lost_callback(move |reason, message| note(&on_loss, false, format!("{reason:?}: {message}")));
         let (limits, features) = (device.limits(), device.features());
-        Ok(Self { device, queue, info, limits, features, memory: memory(adapter), trouble })
+        Ok(Self {
+            device,
+            queue,
+            info,
+            limits,
+            features,
+            memory: memory(adapter),
+            trouble,
+            fastest: RefCell::default(),
+        })
     }
 
     /// A device of wgpu's noop backend with `limits`, and no others: it computes nothing, but takes programs, for tests
@@ -129,6 +143,17 @@ impl Device {
     #[must_use]
     pub fn describe(&self) -> String {
         describe(&self.info)
+    }
+
+    /// The variant that was the fastest for these parameters, where they were measured before.
+    #[must_use]
+    pub fn fastest(&self, kernel: &'static str, params: &Params) -> Option<&'static Variant> {
+        self.fastest.borrow().get(&(kernel, params.clone())).copied()
+    }
+
+    /// Remembers which variant is the fastest.
+    pub fn found_fastest(&self, kernel: &'static str, params: &Params, variant: &'static Variant) {
+        self.fastest.borrow_mut().insert((kernel, params.clone()), variant);
     }
 
     /// Whether subgroups have exactly `lanes` lanes on this device.

@@ -7,6 +7,7 @@ mod pace;
 pub mod pipeline;
 mod staging;
 pub mod summary;
+pub mod tune;
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -15,8 +16,9 @@ use std::time::Instant;
 use self::clock::Clock;
 use self::device::Device;
 use self::pace::{LONGEST, Pace};
-use self::pipeline::{Choice, Pipeline, Pipelines};
+use self::pipeline::{Pipeline, Pipelines};
 use self::staging::{Incoming, Outgoing};
+use self::tune::Choice;
 use super::limits::mib;
 use super::plan::{Footprint, Plan};
 use super::{Backend, BackendError, Data, Sink, Span};
@@ -52,7 +54,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Plans, allocates and compiles `program` for `device`, with the variants that `choice` picks.
+    /// Plans, allocates and compiles `program` for `device`, with the variants of `choice`.
     ///
     /// # Errors
     /// When the program does not fit (said before anything is allocated) or a kernel does not compile.
@@ -77,8 +79,7 @@ impl Gpu {
                 .map(|command| match command {
                     Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => Ok(None),
                     Command::Run { kernel, params, views, .. } => {
-                        let variant = choice(&self.device, kernel, params);
-                        let pipeline = pipelines.get(&self.device, kernel, variant, params)?;
+                        let pipeline = self.choose(choice, &mut pipelines, kernel, params, views)?;
                         let group = self.bind(&pipeline, views);
                         Ok(Some((pipeline, group)))
                     }

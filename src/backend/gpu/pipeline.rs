@@ -20,16 +20,6 @@ pub struct Pipeline {
     pub workgroups: [u32; 3],
 }
 
-/// Which variant runs a kernel on a device.
-pub type Choice<'a> = &'a dyn Fn(&Device, &'static Kernel, &Params) -> &'static Variant;
-
-/// The first variant that the device can run.
-#[must_use]
-pub fn first_eligible(device: &Device, kernel: &'static Kernel, _: &Params) -> &'static Variant {
-    let fallback = &kernel.variants[kernel.variants.len() - 1];
-    kernel.variants.iter().find(|variant| eligible(device, variant)).unwrap_or(fallback)
-}
-
 /// Whether `device` offers what `variant` needs.
 #[must_use]
 pub fn eligible(device: &Device, variant: &Variant) -> bool {
