@@ -19,7 +19,7 @@ pub use self::confusion::Confusion;
 use self::confusion::confusions;
 use self::ensemble::{Mixture, searched};
 pub use self::evaluator::{Classification, Evaluator, Viewing};
-use self::predictions::write;
+use self::predictions::File;
 use self::scores::{Outcomes, scores};
 
 /// What is to be evaluated, and how.
@@ -113,6 +113,7 @@ pub fn evaluate(request: &Request, devices: &Placement, progress: &mut dyn FnMut
     {
         bail!("--weights: {count} checkpoints need {count} weights of 0 or more");
     }
+    let file = request.predictions.as_deref().map(File::new).transpose()?;
     let (mut rows, mut members) = (Vec::new(), Vec::with_capacity(count));
     let mut device = String::new();
     for (number, path) in request.checkpoints.iter().enumerate() {
@@ -152,8 +153,8 @@ pub fn evaluate(request: &Request, devices: &Placement, progress: &mut dyn FnMut
         }
         rows.push(Row::new("ensemble", request.viewing.count(), together));
     }
-    if let Some(path) = &request.predictions {
-        write(path, &mixture.probabilities, &images)?;
+    if let Some(file) = file {
+        file.write(&mixture.probabilities, &images)?;
     }
     let Outcomes { loss, top1_error, top5_error } = together;
     let confusions = confusions(&mixture.probabilities, &images, request.confusions);

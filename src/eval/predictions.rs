@@ -14,17 +14,37 @@ use crate::checkpoint::write_whole;
 /// Labels of an image in a table.
 const BEST: usize = 5;
 
-/// Writes probabilities, [images][classes], to `path`, of the kind that its extension says.
-///
-/// # Errors
-/// When there is no such kind, or the disk refuses.
-pub(super) fn write(path: &Path, probabilities: &[f32], images: &Images) -> Result<()> {
-    let bytes = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("csv") => table(probabilities, images)?,
-        Some("safetensors") => tensors(probabilities, images)?,
-        _ => bail!("{}: predictions are written to .csv (the best labels) or .safetensors (all)", path.display()),
-    };
-    write_whole(path, &bytes).with_context(|| format!("{} cannot be written", path.display()))
+/// A file to be written.
+pub(super) struct File<'p> {
+    path: &'p Path,
+    make: fn(&[f32], &Images) -> Result<Vec<u8>>,
+}
+
+impl<'p> File<'p> {
+    /// The file at `path`, of the kind that its extension says; known before there is anything to write.
+    ///
+    /// # Errors
+    /// When there is no such kind, or no such folder.
+    pub(super) fn new(path: &'p Path) -> Result<Self> {
+        let make = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("csv") => table,
+            Some("safetensors") => tensors,
+            _ => bail!("{}: predictions are written to .csv (the best labels) or .safetensors (all)", path.display()),
+        };
+        if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            bail!("{} cannot be written: there is no such folder; make it first", path.display());
+        }
+        Ok(Self { path, make })
+    }
+
+    /// Writes probabilities, [images][classes].
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn write(&self, probabilities: &[f32], images: &Images) -> Result<()> {
+        let bytes = (self.make)(probabilities, images)?;
+        write_whole(self.path, &bytes).with_context(|| format!("{} cannot be written", self.path.display()))
+    }
 }
 
 /// A line for every image: its name, its class, and the best labels with their probabilities.
@@ -82,14 +102,16 @@ mod tests {
     }
 
     #[test]
-    fn another_extension_is_refused() {
+    fn what_cannot_be_written_is_refused_beforehand() {
         let folder = tempfile::tempdir().unwrap();
-        let images = Images::example(&[1, 0], 3);
-        for name in ["x.txt", "x", "csv"] {
-            let error = write(&folder.path().join(name), &P, &images).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains(".safetensors"), "{error}");
+        for (name, part) in [("x.txt", ".safetensors"), ("x", ".csv"), ("csv", ".csv"), ("nowhere/x.csv", "folder")] {
+            let path = folder.path().join(name);
+            let Err(error) = File::new(&path).map(|_| ()) else { panic!("{name} is taken") };
+            let error = error.to_string();
+            assert!(error.contains(name) && error.contains(part), "{error}");
         }
-        write(&folder.path().join("x.csv"), &P, &images).unwrap();
+        let path = folder.path().join("x.csv");
+        File::new(&path).unwrap().write(&P, &Images::example(&[1, 0], 3)).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

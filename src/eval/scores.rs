@@ -18,6 +18,9 @@ pub(super) fn scores(probabilities: &[f32], images: &Images) -> Outcomes {
     let classes = images.classes.len();
     let of = |(p, &label): (&[f32], &u32)| {
         let own = p[label as usize];
+        if own.is_nan() {
+            return [f64::NAN, 1.0, 1.0];
+        }
         let above = p.iter().filter(|&&other| other > own).count();
         let equal = p.iter().filter(|&&other| other == own).count();
         // What is less than the least float counts as that.
@@ -56,6 +59,13 @@ mod tests {
         assert!((got.loss - loss).abs() < 1e-12);
         assert!((got.top1_error - (0.0 + 6.0 / 7.0 + 1.0 + 1.0) / 4.0).abs() < 1e-12);
         assert!((got.top5_error - (0.0 + 2.0 / 7.0 + 2.0 / 3.0 + 0.0) / 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_success() {
+        let got = scores(&[f32::NAN, f32::NAN, 0.5, 0.5], &Images::example(&[0, 1], 2));
+        assert!(got.loss.is_nan());
+        assert_eq!((got.top1_error, got.top5_error), (0.75, 0.5));
     }
 
     #[test]
