@@ -14,7 +14,7 @@ const PASSES: usize = 5;
 
 /// Averaged probabilities.
 pub(super) struct Mixture {
-    /// [images][classes].
+    /// `[images][classes]`.
     pub(super) probabilities: Vec<f32>,
     /// Of each network; they add up to 1.
     pub(super) weights: Vec<f64>,

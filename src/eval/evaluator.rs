@@ -78,7 +78,7 @@ pub(super) struct Images {
 
 /// What a network makes of a validation set.
 pub(super) struct Predictions {
-    /// [images][classes], averaged over all views.
+    /// `[images][classes]`, averaged over all views.
     pub(super) probabilities: Vec<f32>,
     /// The same of the central view alone, where there are more.
     pub(super) centre: Option<Vec<f32>>,
@@ -150,7 +150,7 @@ impl Evaluator {
         Ok(Predictions { probabilities, centre: (views.len() > 1).then_some(central), images })
     }
 
-    /// The probabilities of a batch, [images][classes], averaged over `views` and of the central one alone.
+    /// The probabilities of a batch, `[images][classes]`, averaged over `views` and of the central one alone.
     fn look(&mut self, batch: &mut Batch, views: &[View]) -> Result<(Vec<f32>, Vec<f32>)> {
         let mut sums = vec![0.0_f64; batch.count * self.classes.len()];
         let mut central = Vec::new();

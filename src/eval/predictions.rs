@@ -37,7 +37,7 @@ impl<'p> File<'p> {
         Ok(Self { path, make })
     }
 
-    /// Writes probabilities, [images][classes].
+    /// Writes probabilities, `[images][classes]`.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -62,7 +62,7 @@ fn table(probabilities: &[f32], images: &Images) -> Result<Vec<u8>> {
     Ok(table.into_inner()?)
 }
 
-/// `probabilities` [images][classes] of f32 and `labels` [images] of u32; names of images and classes as metadata.
+/// `probabilities` `[images][classes]` of f32 and `labels` `[images]` of u32; names of images and classes as metadata.
 fn tensors(probabilities: &[f32], images: &Images) -> Result<Vec<u8>> {
     let (count, classes) = (images.labels.len(), images.classes.len());
     let views = [

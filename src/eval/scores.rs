@@ -13,7 +13,7 @@ pub(super) struct Outcomes {
     pub(super) top5_error: f64,
 }
 
-/// Scores probabilities, [images][classes]. Of equal ones each is as likely to come first.
+/// Scores probabilities, `[images][classes]`. Of equal ones each is as likely to come first.
 pub(super) fn scores(probabilities: &[f32], images: &Images) -> Outcomes {
     let classes = images.classes.len();
     let of = |(p, &label): (&[f32], &u32)| {
