@@ -65,8 +65,8 @@ impl<T: Precision> Engine<T> {
         for n in numbers.clone() {
             let stream = stream(&format!("image {n}"), seed(n));
             bytes.extend((0..bytes_per_image).map(|i| (stream.words(i as u64, 0)[0] >> 30) as u8));
-            let [red, green, blue, gain] = stream.normals(0, 1).map(|v| 0.1 * v as f32);
-            colours.extend([red, green, blue, 1.0 + gain]);
+            let [red, green, blue, _] = stream.normals(0, 1).map(|v| 0.1 * v as f32);
+            colours.extend([red, green, blue, 1.0]);
         }
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
