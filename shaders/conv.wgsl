@@ -30,30 +30,30 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
             }
             let line = (c * H + row) * W * N + n;
             var pixels: array<f32, SEGMENT>;
-            for (var i = 0u; i < SEGMENT; i++) {
+            for (var i = 0u; i < SEGMENT; i++) { // unrolled
                 let column = q0 * STRIDE_X + i - PAD_X;
                 pixels[i] = 0.0;
                 if column < W {
                     pixels[i] = x[line + column * N];
                 }
             }
-            for (var s = 0u; s < S; s++) {
+            for (var s = 0u; s < S; s++) { // unrolled
                 let weights = fetch(((c * R + r) * S + s) * K + k0, 1u, K - k0, local.x);
-                for (var j = 0u; j < TM; j++) {
-                    for (var t = 0u; t < TQ; t++) {
+                for (var j = 0u; j < TM; j++) { // unrolled
+                    for (var t = 0u; t < TQ; t++) { // unrolled
                         sum[j][t] = fma(weights[j], pixels[t * STRIDE_X + s], sum[j][t]);
                     }
                 }
             }
         }
     }
-    for (var j = 0u; j < TM; j++) {
+    for (var j = 0u; j < TM; j++) { // unrolled
         if EXACT || k0 + j < K {
             var bias = 0.0;
             if BIAS {
                 bias = b[k0 + j];
             }
-            for (var t = 0u; t < TQ; t++) {
+            for (var t = 0u; t < TQ; t++) { // unrolled
                 if q0 + t < Q {
                     let at = (((k0 + j) * P + p) * Q + q0 + t) * N + n;
                     var value = sum[j][t] + bias;

@@ -8,6 +8,8 @@
 
 // Window columns that stay when the window moves on.
 const KEPT = u32(max(i32(S) - i32(STRIDE_X), 0));
+// Those that come in.
+const FRESH = S - KEPT;
 
 fn pixel(c: u32, row: u32, column: u32, n: u32) -> f32 {
     if c < C && column < W {
@@ -21,6 +23,30 @@ fn put(c: u32, r: u32, s: u32, k: u32, total: f32) {
     if c < C && k < K {
         let at = ((c * R + r) * S + s) * K + k;
         dw[at] = select(total, total + dw[at], ACCUMULATE);
+    }
+}
+
+const SUMS = TC * S * TK;
+
+var<workgroup> lane_sums: array<f32, SUMS * LANES>;
+
+// Sums over the lanes of a workgroup by way of its memory, in the order of the lanes; each lane finishes some of them.
+// One barrier for all sums: software drivers compile a kernel with many in minutes.
+fn reduce(sums: array<array<array<f32, TK>, S>, TC>, lane: u32, c0: u32, r: u32, k0: u32) {
+    for (var i = 0u; i < TC; i++) { // unrolled
+        for (var s = 0u; s < S; s++) { // unrolled
+            for (var j = 0u; j < TK; j++) { // unrolled
+                lane_sums[((i * S + s) * TK + j) * LANES + lane] = sums[i][s][j];
+            }
+        }
+    }
+    workgroupBarrier();
+    for (var a = lane; a < SUMS; a += LANES) {
+        var total = 0.0;
+        for (var other = 0u; other < LANES; other++) {
+            total += lane_sums[a * LANES + other];
+        }
+        put(c0 + a / (S * TK), r, a / TK % S, k0 + a % TK, total);
     }
 }
 
@@ -39,28 +65,27 @@ fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
                 continue;
             }
             var window: array<array<f32, S>, TC>;
-            for (var i = 0u; i < TC; i++) {
-                for (var s = 0u; s < KEPT; s++) {
+            for (var i = 0u; i < TC; i++) { // unrolled
+                for (var s = 0u; s < KEPT; s++) { // unrolled
                     window[i][s + S - KEPT] = pixel(c0 + i, row, s - PAD_X, n);
                 }
             }
             for (var q = 0u; q < Q; q++) {
-                for (var i = 0u; i < TC; i++) {
-                    for (var s = 0u; s < S; s++) {
-                        if s < KEPT {
-                            window[i][s] = window[i][s + S - KEPT];
-                        } else {
-                            window[i][s] = pixel(c0 + i, row, q * STRIDE_X + s - PAD_X, n);
-                        }
+                for (var i = 0u; i < TC; i++) { // unrolled
+                    for (var s = 0u; s < KEPT; s++) { // unrolled
+                        window[i][s] = window[i][s + S - KEPT];
+                    }
+                    for (var s = 0u; s < FRESH; s++) { // unrolled
+                        window[i][KEPT + s] = pixel(c0 + i, row, q * STRIDE_X + KEPT + s - PAD_X, n);
                     }
                 }
-                for (var j = 0u; j < TK; j++) {
+                for (var j = 0u; j < TK; j++) { // unrolled
                     var gradient = 0.0;
                     if K % TK == 0 || k0 + j < K {
                         gradient = dy[(((k0 + j) * P + p) * Q + q) * N + n];
                     }
-                    for (var i = 0u; i < TC; i++) {
-                        for (var s = 0u; s < S; s++) {
+                    for (var i = 0u; i < TC; i++) { // unrolled
+                        for (var s = 0u; s < S; s++) { // unrolled
                             sum[i][s][j] = fma(window[i][s], gradient, sum[i][s][j]);
                         }
                     }

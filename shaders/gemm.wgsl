@@ -30,20 +30,20 @@ fn forward(
     var sum: array<array<f32, TN>, TM>;
     for (var k = 0u; k < K; k++) {
         let weights = fetch(k * M + m0, 1u, M - m0, local.x);
-        for (var t = 0u; t < TN; t++) {
+        for (var t = 0u; t < TN; t++) { // unrolled
             let value = x[k * N + n + t * LANES];
-            for (var j = 0u; j < TM; j++) {
+            for (var j = 0u; j < TM; j++) { // unrolled
                 sum[j][t] = fma(weights[j], value, sum[j][t]);
             }
         }
     }
-    for (var j = 0u; j < TM; j++) {
+    for (var j = 0u; j < TM; j++) { // unrolled
         if EXACT || m0 + j < M {
             var bias = 0.0;
             if BIAS {
                 bias = b[m0 + j];
             }
-            for (var t = 0u; t < TN; t++) {
+            for (var t = 0u; t < TN; t++) { // unrolled
                 let at = (m0 + j) * N + n + t * LANES;
                 var value = sum[j][t] + bias;
                 if ACCUMULATE {
@@ -69,16 +69,16 @@ fn backward_input(
     var sum: array<array<f32, TN>, TM>;
     for (var m = 0u; m < M; m++) {
         let weights = fetch(k0 * M + m, M, K - k0, local.x);
-        for (var t = 0u; t < TN; t++) {
+        for (var t = 0u; t < TN; t++) { // unrolled
             let gradient = dy[m * N + n + t * LANES];
-            for (var j = 0u; j < TM; j++) {
+            for (var j = 0u; j < TM; j++) { // unrolled
                 sum[j][t] = fma(weights[j], gradient, sum[j][t]);
             }
         }
     }
-    for (var j = 0u; j < TM; j++) {
+    for (var j = 0u; j < TM; j++) { // unrolled
         if EXACT || k0 + j < K {
-            for (var t = 0u; t < TN; t++) {
+            for (var t = 0u; t < TN; t++) { // unrolled
                 let at = (k0 + j) * N + n + t * LANES;
                 if ACCUMULATE {
                     sum[j][t] += dx[at];

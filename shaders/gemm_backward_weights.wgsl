@@ -5,6 +5,15 @@
 @group(0) @binding(1) var<storage, read> dy: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 
+// Eight neighbouring values of x.
+fn row(at: u32) -> array<f32, 8> {
+    var values: array<f32, 8>;
+    for (var i = 0u; i < 8; i++) { // unrolled
+        values[i] = x[at + i];
+    }
+    return values;
+}
+
 @compute @workgroup_size(LANES, ROWS)
 fn backward_weights(
     @builtin(workgroup_id) group: vec3u,
@@ -16,21 +25,21 @@ fn backward_weights(
     var sum: array<array<f32, TG>, TK>;
     for (var n0 = 0u; n0 < N; n0 += 8) {
         var gradients: array<array<vec4f, 2>, TG>;
-        for (var g = 0u; g < TG; g++) {
+        for (var g = 0u; g < TG; g++) { // unrolled
             let at = min(m0 + g * LANES, M - 1) * N + n0;
             gradients[g] = array(dy[at / 4], dy[at / 4 + 1]);
         }
-        for (var j = 0u; j < TK; j++) {
-            let values = row(min(k0 + j, K - 1) * N + n0, local.x);
-            for (var i = 0u; i < 8; i++) {
-                for (var g = 0u; g < TG; g++) {
+        for (var j = 0u; j < TK; j++) { // unrolled
+            let values = row(min(k0 + j, K - 1) * N + n0);
+            for (var i = 0u; i < 8; i++) { // unrolled
+                for (var g = 0u; g < TG; g++) { // unrolled
                     sum[j][g] = fma(values[i], gradients[g][i / 4][i % 4], sum[j][g]);
                 }
             }
         }
     }
-    for (var j = 0u; j < TK; j++) {
-        for (var g = 0u; g < TG; g++) {
+    for (var j = 0u; j < TK; j++) { // unrolled
+        for (var g = 0u; g < TG; g++) { // unrolled
             let m = m0 + g * LANES;
             if k0 + j < K && m < M {
                 let at = (k0 + j) * M + m;

@@ -167,6 +167,21 @@ impl Params {
     }
 }
 
+/// `c=3 h=224 stride_x=4`, and so on.
+impl std::fmt::Display for Params {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { " " })?;
+            match value {
+                Value::U32(v) => write!(f, "{name}={v}"),
+                Value::F32(bits) => write!(f, "{name}={}", f32::from_bits(*bits)),
+                Value::Bool(v) => write!(f, "{name}={v}"),
+            }?;
+        }
+        Ok(())
+    }
+}
+
 /// Declares the parameters of an op's kernels: a struct that turns into [`Params`] and back.
 #[macro_export]
 macro_rules! params {
@@ -267,16 +282,18 @@ pub enum Grid {
     Tiles([usize; 3]),
 }
 
-/// What a variant asks of an adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a variant asks of an adapter, and of the shapes it is to run.
+#[derive(Clone, Copy, Debug)]
 pub struct Needs {
     /// Subgroup operations, with subgroups of exactly this many lanes.
     pub subgroup_size: Option<u32>,
+    /// Whether it can compute these shapes.
+    pub shapes: fn(&Params) -> bool,
 }
 
 impl Needs {
-    /// Runs on every adapter.
-    pub const NONE: Self = Self { subgroup_size: None };
+    /// Runs on every adapter, with every shape.
+    pub const NONE: Self = Self { subgroup_size: None, shapes: |_| true };
 }
 
 /// One way to compute a kernel.

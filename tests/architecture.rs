@@ -21,7 +21,8 @@ const ONLY: &[(&str, &[&str], &str)] = &[
 /// Crates with one door.
 const DOORS: &[(&str, &[&str])] = &[
     ("wgpu", &["src/backend/gpu/"]),
-    ("naga", &["src/wgsl.rs"]),
+    ("naga", &["src/wgsl/"]),
+    ("dirs", &["src/backend/gpu/cache.rs"]),
     ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
     ("tar", &["src/data/archive.rs", "src/data/prepare/", "src/data/shards/"]),

@@ -3,10 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use alexnet::backend::cpu::Cpu;
-use alexnet::kernel::{Access, Case, Elem, Fill, Grid, Kernel, Needs, Variant};
+use alexnet::backend::{compare, cpu::Cpu};
+use alexnet::kernel::{Access, Case, Elem, Fill, Grid, Kernel, Variant};
 use alexnet::ops::{KERNELS, step};
-use alexnet::parity;
 use alexnet::program::{Pass, Slot};
 use alexnet::tensor::NO_LABEL;
 use alexnet::wgsl::{self, Shader};
@@ -42,7 +41,7 @@ fn for_each_shader(check: impl Fn(&Kernel, &Variant, &Case, Shader) -> Result<()
     let mut failures = Vec::new();
     for kernel in KERNELS {
         for variant in kernel.variants {
-            for case in (kernel.cases)() {
+            for case in (kernel.cases)().into_iter().filter(|case| (variant.needs.shapes)(&case.params)) {
                 let shader = wgsl::shader(kernel, variant, &case.params).map_err(|e| e.to_string());
                 if let Err(what) = shader.and_then(|shader| check(kernel, variant, &case, shader)) {
                     failures.push(format!("{} {} {}: {what}", kernel.name, variant.name, case.name));
@@ -80,8 +79,17 @@ fn every_kernel_runs_everywhere_and_is_tested() {
     for kernel in KERNELS {
         assert!(!(kernel.cases)().is_empty(), "{} has no case", kernel.name);
         let last = kernel.variants.last().unwrap_or_else(|| panic!("{} has no variant", kernel.name));
-        let everywhere = last.name == "plain" && last.needs == Needs::NONE;
-        assert!(everywhere, "{}: the last variant is called plain and needs nothing", kernel.name);
+        let runs = |variant: &Variant, case: &Case| (variant.needs.shapes)(&case.params);
+        let everywhere = last.needs.subgroup_size.is_none() && (kernel.cases)().iter().all(|case| runs(last, case));
+        assert!(
+            last.name == "plain" && everywhere,
+            "{}: the last variant is called plain and needs nothing",
+            kernel.name
+        );
+        for variant in kernel.variants {
+            let tested = (kernel.cases)().iter().any(|case| runs(variant, case));
+            assert!(tested, "{}: no case can be computed by {}", kernel.name, variant.name);
+        }
         let names: HashSet<_> = kernel.variants.iter().map(|variant| variant.name).collect();
         assert_eq!(names.len(), kernel.variants.len(), "{}: two variants of one name", kernel.name);
         assert!(kernel.tolerance >= 0.0 && kernel.tolerance < 1e-3, "{}: tolerance {}", kernel.name, kernel.tolerance);
@@ -205,10 +213,10 @@ fn every_shader_translates_to_every_driver_language() {
 /// Runs a kernel's case on the f64 twin in pieces of at most `limit` bytes, and gives what is written and the number of
 /// pieces; `None` where it cannot be cut so far.
 fn in_pieces(kernel: &'static Kernel, case: &Case, limit: u64) -> Option<(Vec<Vec<f64>>, usize)> {
-    let program = parity::program(kernel, case, 0).split(limit).ok()?;
+    let program = compare::program(kernel, case, 0).split(limit).ok()?;
     let pieces = program.commands(Pass::Evaluate).len();
     let mut cpu = Cpu::<f64>::new(program);
-    parity::compare(&mut cpu, kernel, case).unwrap();
+    compare::compare(&mut cpu, kernel, case).unwrap();
     let written = kernel.bindings.iter().enumerate().filter(|(_, binding)| binding.access != Access::Read);
     Some((written.map(|(index, _)| cpu.read_exact(Slot(index))).collect(), pieces))
 }

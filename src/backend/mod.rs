@@ -1,6 +1,7 @@
 //! What runs programs: a wgpu device, or the CPU twins.
 
 mod cluster;
+pub mod compare;
 pub mod cpu;
 pub mod gpu;
 pub mod limits;

@@ -10,7 +10,7 @@ use super::gpu::{Gpu, pipeline};
 use super::limits::Limits;
 use super::select::{AUTO, best_two, choose};
 use super::{Backend, BackendError, Cluster};
-use crate::kernel::{Kernel, Variant};
+use crate::kernel::{Params, Variant};
 use crate::program::Program;
 
 /// One entry of a placement.
@@ -49,12 +49,12 @@ impl Engine {
         }
     }
 
-    /// The variants of `kernel` that run there; none on the CPU engine, which runs the twin.
+    /// Whether `variant` computes `params` there; the CPU engine runs twins instead.
     #[must_use]
-    pub fn variants(&self, kernel: &'static Kernel) -> Vec<&'static Variant> {
+    pub fn runs(&self, variant: &Variant, params: &Params) -> bool {
         match self {
-            Self::Cpu => Vec::new(),
-            Self::Gpu(device) => kernel.variants.iter().filter(|v| pipeline::eligible(device, v)).collect(),
+            Self::Cpu => false,
+            Self::Gpu(device) => pipeline::eligible(device, variant, params),
         }
     }
 

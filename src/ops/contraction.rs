@@ -1,13 +1,19 @@
 //! What the convolution and matrix product kernels share: pieces of WGSL, and the variants each comes in.
 
-use super::activation::Activation;
-use crate::kernel::{Needs, Params, Part};
+use std::cmp::Reverse;
 
-/// Subgroups of 8 lanes, over which weights are handed around.
-pub(super) const SUBGROUP: Needs = Needs { subgroup_size: Some(8) };
+use super::activation::Activation;
+use crate::kernel::{Grid, Needs, Params, Part, Variant};
+
+/// Constants of a tile.
+pub(super) type Tile = Vec<(&'static str, usize)>;
+
+/// Lanes of the subgroups over which weights are handed around.
+pub(super) const SUBGROUP: u32 = 8;
 
 pub(super) const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
 pub(super) const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
+pub(super) const WIDE_TILE: &str = include_str!("../../shaders/common/wide.wgsl");
 pub(super) const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
 
 /// A part of a run that sums over the extent which is cut: bias and neuron come with the last.
@@ -21,56 +27,53 @@ pub(super) fn plain_part(params: Params, _: Part) -> Params {
     params
 }
 
-/// How much of a contraction an invocation holds in registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tiling {
-    /// Hands weights around a subgroup; many sums, for processors with 32 vector registers.
-    Large,
-    /// Hands weights around a subgroup; few sums, for processors with 16.
-    Small,
-    /// Every invocation for itself, as many as a GPU keeps in registers.
-    Plain,
+/// Four images a lane, 32 a workgroup: the fastest where a load costs as much as ten multiplications.
+pub(super) const fn wide(
+    entry: &'static str,
+    sources: &'static [&'static str],
+    tile: fn(&Params) -> Tile,
+    grid: fn(&Params) -> Grid,
+    shapes: fn(&Params) -> bool,
+) -> Variant {
+    Variant { name: "wide", sources, entry, tile, grid, needs: Needs { subgroup_size: Some(SUBGROUP), shapes } }
 }
 
-impl Tiling {
-    /// Whether weights are handed around.
-    pub(super) fn subgroup(self) -> bool {
-        self != Self::Plain
-    }
+/// An image a lane, whatever their number; weights are handed around the subgroup.
+pub(super) const fn subgroup(
+    entry: &'static str,
+    sources: &'static [&'static str],
+    tile: fn(&Params) -> Tile,
+    grid: fn(&Params) -> Grid,
+) -> Variant {
+    let needs = Needs { subgroup_size: Some(SUBGROUP), ..Needs::NONE };
+    Variant { name: "subgroup", sources, entry, tile, grid, needs }
 }
 
-/// The variants of one direction: they differ in the shared source and in the tile, which `$tile` gives for parameters
-/// and a [`Tiling`]. What each output sums up, and in which order, does not depend on the tile: the two with subgroups
-/// give the same bits, and the device may take the faster one.
-macro_rules! variants {
-    ($entry:literal, $subgroup:expr, $plain:expr, $tile:path, $grid:path) => {
-        &[
-            $crate::kernel::Variant {
-                name: "subgroup",
-                sources: $subgroup,
-                entry: $entry,
-                tile: |p| $tile(p, $crate::ops::contraction::Tiling::Large),
-                grid: $grid,
-                needs: $crate::ops::contraction::SUBGROUP,
-            },
-            $crate::kernel::Variant {
-                name: "subgroup_small",
-                sources: $subgroup,
-                entry: $entry,
-                tile: |p| $tile(p, $crate::ops::contraction::Tiling::Small),
-                grid: $grid,
-                needs: $crate::ops::contraction::SUBGROUP,
-            },
-            $crate::kernel::Variant {
-                name: "plain",
-                sources: $plain,
-                entry: $entry,
-                tile: |p| $tile(p, $crate::ops::contraction::Tiling::Plain),
-                grid: $grid,
-                needs: $crate::kernel::Needs::NONE,
-            },
-        ]
-    };
+/// Every invocation for itself: runs everywhere.
+pub(super) const fn plain(
+    entry: &'static str,
+    sources: &'static [&'static str],
+    tile: fn(&Params) -> Tile,
+    grid: fn(&Params) -> Grid,
+) -> Variant {
+    Variant { name: "plain", sources, entry, tile, grid, needs: Needs::NONE }
 }
 
-pub(super) use variants;
+/// Images of a workgroup of the wide variants.
+const WIDE: usize = 32;
+
+/// Most rows of a wide tile: with four sums each they fill the body of the innermost loop as far as compilers keep what
+/// they load in registers.
+const WIDE_ROWS: usize = 32;
+
+/// Whether vectors of four images fill the lanes, and vectors of four weights the rows of which they are a part.
+pub(super) fn fills_wide(images: usize, row: usize) -> bool {
+    images.is_multiple_of(WIDE) && row.is_multiple_of(4)
+}
+
+/// Rows of a wide tile, a multiple of `step`: those that leave the fewest of `extent` rows over in the last tile.
+pub(super) fn wide_rows(extent: usize, step: usize) -> usize {
+    // The last of equals is the largest.
+    let best = (WIDE_ROWS / 2..=WIDE_ROWS).step_by(step).max_by_key(|rows| Reverse(extent.next_multiple_of(*rows)));
+    best.unwrap_or(WIDE_ROWS).min(extent.next_multiple_of(step))
+}

@@ -3,7 +3,10 @@
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Params, Split, for_each_chunk, read, update};
 use crate::ops::activation::Activation;
-use crate::ops::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, Tiling, plain_part, summing_part, variants};
+use crate::ops::contraction::{
+    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, Tile, WIDE_TILE, fills_wide, plain, plain_part, subgroup, summing_part,
+    wide, wide_rows,
+};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -35,23 +38,21 @@ impl Gemm {
     }
 }
 
-const ROW_SUBGROUP: &str = include_str!("../../shaders/common/row_subgroup.wgsl");
-const ROW_PLAIN: &str = include_str!("../../shaders/common/row_plain.wgsl");
 const SOURCE: &str = include_str!("../../shaders/gemm.wgsl");
 const WEIGHTS_SOURCE: &str = include_str!("../../shaders/gemm_backward_weights.wgsl");
+const WIDE: &str = include_str!("../../shaders/gemm_wide.wgsl");
+const WEIGHTS_WIDE: &str = include_str!("../../shaders/gemm_backward_weights_wide.wgsl");
 
 /// y = f(wᵀx + b), or y = f(y + wᵀx + b) where it accumulates.
 pub static FORWARD: Kernel = Kernel {
     name: "gemm.forward",
     doc: "y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m])",
     bindings: &[read("x"), read("w"), read("b"), update("y")],
-    variants: variants!(
-        "forward",
-        &[FETCH_SUBGROUP, ACTIVATION, SOURCE],
-        &[FETCH_PLAIN, ACTIVATION, SOURCE],
-        tile,
-        grid
-    ),
+    variants: &[
+        wide("forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
+        subgroup("forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid),
+        plain("forward", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
+    ],
     twin: twin!(forward),
     cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.k * g.m), fill(g.m), target(g, g.m * g.n)]),
     tolerance: 3e-6, // sums of some hundred products in f32
@@ -64,13 +65,11 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     name: "gemm.backward_input",
     doc: "dx[k][n] = sum over m of w[k][m] dy[m][n]",
     bindings: &[read("w"), read("dy"), update("dx")],
-    variants: variants!(
-        "backward_input",
-        &[FETCH_SUBGROUP, ACTIVATION, SOURCE],
-        &[FETCH_PLAIN, ACTIVATION, SOURCE],
-        tile,
-        grid
-    ),
+    variants: &[
+        wide("backward_input", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
+        subgroup("backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid),
+        plain("backward_input", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
+    ],
     twin: twin!(backward_input),
     cases: || cases(true, |g| vec![fill(g.k * g.m), fill(g.m * g.n), target(g, g.k * g.n)]),
     tolerance: 3e-6, // as forward
@@ -83,13 +82,12 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
     name: "gemm.backward_weights",
     doc: "dw[k][m] = sum over n of x[k][n] dy[m][n]",
     bindings: &[read("x"), read("dy"), update("dw")],
-    variants: variants!(
-        "backward_weights",
-        &[ROW_SUBGROUP, WEIGHTS_SOURCE],
-        &[ROW_PLAIN, WEIGHTS_SOURCE],
-        weights_tile,
-        weights_grid
-    ),
+    variants: &[
+        wide("backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, |p| {
+            Gemm::of(p).m.is_multiple_of(4)
+        }),
+        plain("backward_weights", &[WEIGHTS_SOURCE], weights_tile, weights_grid),
+    ],
     twin: twin!(backward_weights),
     cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.m * g.n), target(g, g.k * g.m)]),
     tolerance: 3e-6, // sums over the batch
@@ -102,24 +100,53 @@ fn per_lane(extent: usize, lanes: usize) -> usize {
     [4, 2].into_iter().find(|count| extent.is_multiple_of(lanes * count)).unwrap_or(1)
 }
 
-fn tile(params: &Params, tiling: Tiling) -> Vec<(&'static str, usize)> {
+impl Gemm {
+    /// Features that a run computes: outputs of the layer, or inputs.
+    fn features(&self) -> usize {
+        if self.by_input { self.k } else { self.m }
+    }
+}
+
+fn wide_tile(params: &Params) -> Tile {
+    vec![("tm", wide_rows(Gemm::of(params).features(), 8))]
+}
+
+fn wide_grid(params: &Params) -> Grid {
+    let gemm = Gemm::of(params);
+    Grid::Tiles([gemm.n / 4, gemm.features().div_ceil(params.get("tm")), 1])
+}
+
+fn wide_shapes(params: &Params) -> bool {
+    let gemm = Gemm::of(params);
+    fills_wide(gemm.n, gemm.m)
+}
+
+fn subgroup_tile(params: &Params) -> Tile {
+    vec![("lanes", 8), ("rows", 1), ("tm", 16), ("tn", per_lane(params.get("n"), 8))]
+}
+
+fn plain_tile(params: &Params) -> Tile {
     let n: usize = params.get("n");
-    let lanes = if tiling.subgroup() || !n.is_multiple_of(16) { 8 } else { 16 };
-    let rows = if tiling.subgroup() { 1 } else { 64 / lanes };
-    let tm = if tiling == Tiling::Large { 16 } else { 8 };
-    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", per_lane(n, lanes))]
+    let lanes = if n.is_multiple_of(16) { 16 } else { 8 };
+    vec![("lanes", lanes), ("rows", 64 / lanes), ("tm", 8), ("tn", per_lane(n, lanes))]
 }
 
 fn grid(params: &Params) -> Grid {
     let gemm = Gemm::of(params);
-    let features = if gemm.by_input { gemm.k } else { gemm.m };
-    Grid::Tiles([gemm.n / params.get::<usize>("tn"), features.div_ceil(params.get("tm")), 1])
+    Grid::Tiles([gemm.n / params.get::<usize>("tn"), gemm.features().div_ceil(params.get("tm")), 1])
 }
 
-fn weights_tile(_: &Params, tiling: Tiling) -> Vec<(&'static str, usize)> {
-    let (lanes, rows) = if tiling.subgroup() { (8, 1) } else { (32, 2) };
-    let outputs = if tiling == Tiling::Small { 2 } else { 4 };
-    vec![("lanes", lanes), ("rows", rows), ("tk", 8), ("tg", outputs)]
+fn weights_wide_tile(_: &Params) -> Tile {
+    vec![("tm", 16)]
+}
+
+fn weights_wide_grid(params: &Params) -> Grid {
+    let gemm = Gemm::of(params);
+    Grid::Tiles([(gemm.m / 4).next_multiple_of(8), gemm.k.div_ceil(params.get("tm")), 1])
+}
+
+fn weights_tile(_: &Params) -> Tile {
+    vec![("lanes", 32), ("rows", 2), ("tk", 8), ("tg", 4)]
 }
 
 fn weights_grid(params: &Params) -> Grid {
@@ -140,6 +167,7 @@ fn cases(by_input: bool, buffers: fn(&Gemm) -> Vec<(usize, Fill)>) -> Vec<Case> 
     let shapes = [
         ("one neuron", (1, 1, 8)),
         ("fc6, ragged", (67, 230, 24)),
+        ("fc6, ragged, 32 images", (100, 70, 32)),
         ("fc7, whole tiles", (64, 128, 32)),
         ("fc8: 10 classes", (10, 96, 128)),
         ("many images", (33, 41, 160)),

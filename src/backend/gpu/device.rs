@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::binding_limit;
+use super::cache::Compiled;
+use super::choices::Choices;
 use super::memory::memory;
 use crate::backend::{BackendError, Limits, Memory};
-use crate::kernel::{Params, Variant};
 
 /// How long a device may take for what was submitted before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -38,7 +39,7 @@ fn rank(kind: wgpu::DeviceType) -> u8 {
 
 /// What this crate uses of what an adapter can do.
 fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY)
+    adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE)
 }
 
 /// An opened device with its one queue.
@@ -55,8 +56,12 @@ pub struct Device {
     pub features: wgpu::Features,
     memory: Option<Memory>,
     trouble: Arc<Mutex<Option<Trouble>>>,
-    /// The variants that were the fastest when they were measured here.
-    fastest: RefCell<HashMap<(&'static str, Params), &'static Variant>>,
+    /// Which variants are the fastest here.
+    pub choices: Choices,
+    /// By kernel and variant: whether it agrees with its twin here.
+    pub(super) trusted: RefCell<HashMap<(&'static str, &'static str), bool>>,
+    /// What the driver compiled in earlier runs.
+    pub(super) compiled: Option<Compiled>,
 }
 
 /// What a device reported.
@@ -91,6 +96,7 @@ impl Device {
         // Whatever the reason: our own drop of the device is heard by nobody.
         device.set_device_lost_callback(move |reason, message| note(&on_loss, false, format!("{reason:?}: {message}")));
         let (limits, features) = (device.limits(), device.features());
+        let (choices, compiled) = (Choices::of(&info), Compiled::open(&device, &info));
         Ok(Self {
             device,
             queue,
@@ -99,7 +105,9 @@ impl Device {
             features,
             memory: memory(adapter),
             trouble,
-            fastest: RefCell::default(),
+            choices,
+            trusted: RefCell::default(),
+            compiled,
         })
     }
 
@@ -143,17 +151,6 @@ impl Device {
     #[must_use]
     pub fn describe(&self) -> String {
         describe(&self.info)
-    }
-
-    /// The variant that was the fastest for these parameters, where they were measured before.
-    #[must_use]
-    pub fn fastest(&self, kernel: &'static str, params: &Params) -> Option<&'static Variant> {
-        self.fastest.borrow().get(&(kernel, params.clone())).copied()
-    }
-
-    /// Remembers which variant is the fastest.
-    pub fn found_fastest(&self, kernel: &'static str, params: &Params, variant: &'static Variant) {
-        self.fastest.borrow_mut().insert((kernel, params.clone()), variant);
     }
 
     /// Whether subgroups have exactly `lanes` lanes on this device.

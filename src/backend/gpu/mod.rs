@@ -1,5 +1,7 @@
 //! Runs a program on one wgpu device: the only place of the crate that knows wgpu.
 
+mod cache;
+pub mod choices;
 mod clock;
 pub mod device;
 mod memory;
@@ -90,6 +92,9 @@ impl Gpu {
             recordings.push(Recording { pass, dispatches, pace });
         }
         self.device.check()?;
+        if let Some(compiled) = &self.device.compiled {
+            compiled.keep();
+        }
         Ok(recordings)
     }
 

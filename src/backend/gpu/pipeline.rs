@@ -20,10 +20,10 @@ pub struct Pipeline {
     pub workgroups: [u32; 3],
 }
 
-/// Whether `device` offers what `variant` needs.
+/// Whether `device` offers what `variant` needs to compute the shapes of `params`.
 #[must_use]
-pub fn eligible(device: &Device, variant: &Variant) -> bool {
-    variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes))
+pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
+    variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes)) && (variant.needs.shapes)(params)
 }
 
 /// Pipelines of a program, compiled once for each kernel and set of parameters.
@@ -87,7 +87,7 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },
-        cache: None,
+        cache: device.compiled.as_ref().map(|compiled| &compiled.cache),
     });
     if let Some(error) = pollster::block_on(scope.pop()) {
         return Err(refuse(format!("kernel {}, variant {}: {error}", kernel.name, variant.name)));

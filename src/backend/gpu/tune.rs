@@ -1,8 +1,7 @@
-//! Which variant of a kernel is the fastest on a device, found out by measuring.
+//! Which variant of a kernel is the fastest on a device, found out by measuring, on the shapes that a program has.
 //!
-//! Only variants that need the same of a device are measured against each other. They differ in their tiles, and a tile
-//! changes neither what an output sums up nor in which order: whatever is chosen, results have the same bits, and so
-//! nothing of it needs to be kept.
+//! Variants add up in different orders, so the choice shows in the last bits of what is computed: it is made once for an
+//! adapter and its driver, and kept ([`super::choices`]).
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -11,33 +10,39 @@ use super::Gpu;
 use super::device::Device;
 use super::pipeline::{Pipeline, Pipelines, eligible};
 use crate::backend::BackendError;
-use crate::kernel::{Kernel, Params, Variant};
+use crate::backend::compare::{GUARD, compare, program};
+use crate::kernel::{Case, Kernel, Params, Variant};
 use crate::program::View;
 
 /// Which variants run the kernels of a program.
 #[derive(Clone, Copy)]
 pub enum Choice {
-    /// The fastest of the best that the device can run.
+    /// The fastest that are right, where the device measures; else the first that the device can run.
     Fastest,
     /// This one; the program has one kernel.
     Fixed(&'static Variant),
 }
 
-/// Operations of a run that are worth the time to measure it: less is done before its tile matters.
+/// Operations of a run that are worth the time to measure it: less is done before its variant matters.
 const WORTH: u64 = 200_000_000;
 
-/// Runs of each variant, of which the shortest counts.
-const RUNS: usize = 2;
+/// Operations after which a measurement is long enough to begin with; a device that is faster gets more.
+const FIRST: u64 = 30_000_000;
 
-/// Share of a run's workgroups that is measured.
-const SHARE: u32 = 8;
+/// Time of a measurement that is not disturbed by the way to the device and back.
+const LONG_ENOUGH: Duration = Duration::from_millis(3);
 
-/// The variants that may be measured against each other, the default first: the first that the device can run, and those
-/// that need the same.
-fn candidates(device: &Device, kernel: &'static Kernel) -> Vec<&'static Variant> {
-    let fallback = &kernel.variants[kernel.variants.len() - 1];
-    let first = kernel.variants.iter().find(|variant| eligible(device, variant)).unwrap_or(fallback);
-    kernel.variants.iter().filter(|variant| variant.needs == first.needs).collect()
+/// How much slower a variant may look in a first measurement and still get a second one.
+const HOPELESS: u32 = 2;
+
+/// Time a compiler may take for a variant that has rivals.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a variant did.
+struct Measured {
+    time: Duration,
+    variant: &'static Variant,
+    pipeline: Rc<Pipeline>,
 }
 
 impl Gpu {
@@ -50,55 +55,154 @@ impl Gpu {
         params: &Params,
         views: &[View],
     ) -> Result<Rc<Pipeline>, BackendError> {
-        let candidates = match choice {
+        let candidates: Vec<&'static Variant> = match choice {
             Choice::Fixed(variant) => vec![variant],
-            Choice::Fastest => candidates(&self.device, kernel),
+            Choice::Fastest => kernel.variants.iter().filter(|v| eligible(&self.device, v, params)).collect(),
         };
-        let mut compile = |variant| pipelines.get(&self.device, kernel, variant, params);
-        if candidates.len() == 1 || (kernel.flops)(params) < WORTH {
-            return compile(candidates[0]);
+        let first = candidates.first().copied().unwrap_or(&kernel.variants[kernel.variants.len() - 1]);
+        if candidates.len() < 2 || (kernel.flops)(params) < WORTH || !self.device.choices.measures() {
+            return pipelines.get(&self.device, kernel, first, params);
         }
-        if let Some(variant) = self.device.fastest(kernel.name, params) {
-            return compile(variant);
+        let run = format!("{} {params}", kernel.name);
+        let known = self.device.choices.get(&run);
+        if let Some(variant) = candidates.iter().find(|variant| Some(variant.name) == known.as_deref()) {
+            return pipelines.get(&self.device, kernel, variant, params);
         }
-        let mut best: Option<(Duration, &'static Variant, Rc<Pipeline>)> = None;
+        let mut best: Option<Measured> = None;
         for variant in candidates {
-            let pipeline = compile(variant)?;
-            let time = self.measure(&pipeline, views)?;
-            log::debug!("{} {}: {:.1} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
-            if best.as_ref().is_none_or(|(least, ..)| time < *least) {
-                best = Some((time, variant, pipeline));
+            let least = best.as_ref().map(|best| best.time);
+            match self.attempt(pipelines, kernel, variant, params, views, least) {
+                Ok(Some(measured)) if least.is_none_or(|least| measured.time < least) => best = Some(measured),
+                Ok(_) => (),
+                Err(BackendError::Kernel { reason, .. }) => {
+                    log::warn!("{}: {} is not used: {reason}", self.device.info.name, variant.name);
+                }
+                Err(lost) => return Err(lost),
             }
         }
-        // There was one candidate at least.
-        let Some((_, variant, pipeline)) = best else { return compile(&kernel.variants[0]) };
-        self.device.found_fastest(kernel.name, params, variant);
-        Ok(pipeline)
+        match best {
+            Some(best) => {
+                log::debug!("{run}: {} is the fastest", best.variant.name);
+                self.device.choices.set(&run, best.variant.name);
+                Ok(best.pipeline)
+            }
+            // Whatever is wrong is said again, by its own error.
+            None => pipelines.get(&self.device, kernel, first, params),
+        }
     }
 
-    /// About how long a run takes, from a part of its workgroups. What it reads and writes is there, and not yet of use.
-    fn measure(&self, pipeline: &Pipeline, views: &[View]) -> Result<Duration, BackendError> {
+    /// Compiles, checks and measures a variant; `None` where it is slow to compile or far from `least`.
+    fn attempt(
+        &self,
+        pipelines: &mut Pipelines,
+        kernel: &'static Kernel,
+        variant: &'static Variant,
+        params: &Params,
+        views: &[View],
+        least: Option<Duration>,
+    ) -> Result<Option<Measured>, BackendError> {
+        if !self.device.trusts(kernel, variant)? {
+            return Ok(None);
+        }
+        let begin = Instant::now();
+        let pipeline = pipelines.get(&self.device, kernel, variant, params)?;
+        let compiling = begin.elapsed();
+        if compiling > PATIENCE && least.is_some() {
+            let (name, seconds) = (kernel.name, compiling.as_secs());
+            log::warn!("{}: {name}, {} is not used: it compiles for {seconds} s", self.device.info.name, variant.name);
+            return Ok(None);
+        }
+        let time = self.measure(&pipeline, views, (kernel.flops)(params), least)?;
+        log::debug!("{} {}: {:.2} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
+        Ok(Some(Measured { time, variant, pipeline }))
+    }
+
+    /// About how long a run takes, from a part of its workgroups or from several runs. What it reads and writes is
+    /// there, and not yet of use.
+    fn measure(
+        &self,
+        pipeline: &Pipeline,
+        views: &[View],
+        flops: u64,
+        least: Option<Duration>,
+    ) -> Result<Duration, BackendError> {
         let [x, y, z] = pipeline.workgroups;
         // Along the larger of the two; x may be the images, all of which go together.
-        let (part, whole, groups) = match (y.div_ceil(SHARE), z.div_ceil(SHARE)) {
-            (part, _) if y > z => (part, y, [x, part, z]),
-            (_, part) => (part, z, [x, y, part]),
-        };
-        let group = self.bind(pipeline, views);
-        let mut least = Duration::MAX;
-        for _ in 0..RUNS {
-            let mut encoder = self.encoder();
-            {
-                let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                compute.set_pipeline(&pipeline.pipeline);
-                compute.set_bind_group(0, &group, &[]);
+        let whole = y.max(z);
+        let groups = |part| if y > z { [x, part, z] } else { [x, y, part] };
+        let bound = self.bind(pipeline, views);
+        let share = u64::from(whole) * FIRST / flops.max(1);
+        let mut part = u32::try_from(share).unwrap_or(whole).clamp(1, whole);
+        let mut runs = 1;
+        // The first of all wakes the device and fills its caches.
+        self.time(pipeline, &bound, groups(part), 1)?;
+        loop {
+            let time = self.time(pipeline, &bound, groups(part), runs)?;
+            let one = time.mul_f64(f64::from(whole) / (f64::from(part) * f64::from(runs)));
+            let hopeless = least.is_some_and(|least| one > HOPELESS * least);
+            if time >= LONG_ENOUGH || hopeless {
+                let again = if hopeless { time } else { self.time(pipeline, &bound, groups(part), runs)? };
+                return Ok(one.mul_f64(time.min(again).as_secs_f64() / time.as_secs_f64()));
+            }
+            if part < whole {
+                part = part.saturating_mul(4).min(whole);
+            } else {
+                runs *= 2;
+            }
+        }
+    }
+
+    /// How long it takes until `runs` dispatches of `groups` workgroups are done.
+    fn time(
+        &self,
+        pipeline: &Pipeline,
+        bound: &wgpu::BindGroup,
+        groups: [u32; 3],
+        runs: u32,
+    ) -> Result<Duration, BackendError> {
+        let mut encoder = self.encoder();
+        {
+            let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            compute.set_pipeline(&pipeline.pipeline);
+            compute.set_bind_group(0, bound, &[]);
+            for _ in 0..runs {
                 compute.dispatch_workgroups(groups[0], groups[1], groups[2]);
             }
-            let begin = Instant::now();
-            let done = self.device.queue.submit([encoder.finish()]);
-            self.device.wait(Some(done))?;
-            least = least.min(begin.elapsed());
         }
-        Ok(least.mul_f64(f64::from(whole) / f64::from(part)))
+        let begin = Instant::now();
+        let done = self.device.queue.submit([encoder.finish()]);
+        self.device.wait(Some(done))?;
+        Ok(begin.elapsed())
+    }
+}
+
+impl Device {
+    /// Whether `variant` agrees with its twin here, on the largest of the kernel's cases; found out once.
+    fn trusts(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant) -> Result<bool, BackendError> {
+        let key = (kernel.name, variant.name);
+        if let Some(&known) = self.trusted.borrow().get(&key) {
+            return Ok(known);
+        }
+        let cases = (kernel.cases)().into_iter().filter(|case| eligible(self, variant, &case.params));
+        let largest = cases.max_by_key(|case| (kernel.flops)(&case.params));
+        let trusted = largest.is_none_or(|case| self.agrees(kernel, variant, &case));
+        self.check()?;
+        self.trusted.borrow_mut().insert(key, trusted);
+        Ok(trusted)
+    }
+
+    fn agrees(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant, case: &Case) -> bool {
+        let choice = Choice::Fixed(variant);
+        let finding = Gpu::new(Rc::clone(self), program(kernel, case, GUARD), choice)
+            .and_then(|mut gpu| compare(&mut gpu, kernel, case))
+            .map_err(|e| e.to_string());
+        let wrong = match finding {
+            Ok(finding) if finding.within(kernel.tolerance) => return true,
+            Ok(finding) => finding.to_string(),
+            Err(refused) => refused,
+        };
+        let (device, name) = (&self.info.name, variant.name);
+        log::warn!("{device}: {}, {name} is not used: on the case {}: {wrong}", kernel.name, case.name);
+        false
     }
 }

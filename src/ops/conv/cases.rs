@@ -41,6 +41,7 @@ fn shapes() -> Vec<(&'static str, Conv)> {
         ("conv1: 11/4, hangs over", square(3, 36, 24, 11, 4, 0, 16)),
         ("conv2: 5 pad 2", square(6, 13, 20, 5, 1, 2, 32)),
         ("conv3: 3 pad 1", square(20, 7, 18, 3, 1, 1, 8)),
+        ("conv4: 32 images a workgroup", square(40, 6, 36, 3, 1, 1, 64)),
         ("1x1, many maps", square(37, 5, 33, 1, 1, 0, 40)),
         ("stride over the window", square(5, 11, 9, 2, 3, 0, 8)),
         ("window as large as the map", square(9, 4, 17, 4, 1, 0, 16)),

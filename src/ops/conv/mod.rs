@@ -8,8 +8,10 @@ mod twins;
 
 pub use self::layer::ConvLayer;
 
-use super::contraction::{ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, plain_part, summing_part, variants};
-use crate::kernel::{Kernel, Split, read, update};
+use super::contraction::{
+    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, WIDE_TILE, plain, plain_part, subgroup, summing_part, wide,
+};
+use crate::kernel::{Kernel, Needs, Split, read, update};
 use crate::{params, twin};
 
 params! {
@@ -87,24 +89,34 @@ pub fn floor_extent(input: usize, window: usize, stride: usize, pad: usize) -> O
     Some(1 + (2 * pad + input).checked_sub(window)? / stride)
 }
 
-const REDUCE_SUBGROUP: &str = include_str!("../../../shaders/common/reduce_subgroup.wgsl");
-const REDUCE_PLAIN: &str = include_str!("../../../shaders/common/reduce_plain.wgsl");
 const FORWARD_SOURCE: &str = include_str!("../../../shaders/conv.wgsl");
 const BACKWARD_INPUT_SOURCE: &str = include_str!("../../../shaders/conv_backward_input.wgsl");
 const BACKWARD_FILTER_SOURCE: &str = include_str!("../../../shaders/conv_backward_filter.wgsl");
+const WIDE: &str = include_str!("../../../shaders/conv_wide.wgsl");
+const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/conv_backward_input_wide.wgsl");
+const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_filter_wide.wgsl");
 
 /// y = f(w ∗ x + b), or y = f(y + w ∗ x + b) where it accumulates.
 pub static FORWARD: Kernel = Kernel {
     name: "conv.forward",
     doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
     bindings: &[read("x"), read("w"), read("b"), update("y")],
-    variants: variants!(
-        "forward",
-        &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
-        &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE],
-        tiles::forward,
-        tiles::forward_grid
-    ),
+    variants: &[
+        wide(
+            "forward",
+            &[WIDE_TILE, ACTIVATION, WIDE],
+            tiles::forward_wide,
+            tiles::forward_wide_grid,
+            tiles::wide_shapes,
+        ),
+        subgroup(
+            "forward",
+            &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
+            tiles::forward_subgroup,
+            tiles::forward_grid,
+        ),
+        plain("forward", &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE], tiles::forward_plain, tiles::forward_grid),
+    ],
     twin: twin!(twins::forward),
     cases: cases::forward,
     tolerance: 3e-6, // sums of up to some thousand products in f32: a few units in the last place of the output's scale
@@ -117,13 +129,27 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     name: "conv.backward_input",
     doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
     bindings: &[read("w"), read("dy"), update("dx")],
-    variants: variants!(
-        "backward_input",
-        &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
-        &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
-        tiles::backward_input,
-        tiles::backward_input_grid
-    ),
+    variants: &[
+        wide(
+            "backward_input",
+            &[WIDE_TILE, BACKWARD_INPUT_WIDE],
+            tiles::backward_input_wide,
+            tiles::backward_input_wide_grid,
+            tiles::wide_shapes,
+        ),
+        subgroup(
+            "backward_input",
+            &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
+            tiles::backward_input_subgroup,
+            tiles::backward_input_grid,
+        ),
+        plain(
+            "backward_input",
+            &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
+            tiles::backward_input_plain,
+            tiles::backward_input_grid,
+        ),
+    ],
     twin: twin!(twins::backward_input),
     cases: cases::backward_input,
     tolerance: 3e-6, // as forward
@@ -136,13 +162,21 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     name: "conv.backward_filter",
     doc: "dw[c][r][s][k] = sum over p, q, n of x[c][p·stride+r-pad][q·stride+s-pad][n] dy[k][p][q][n]",
     bindings: &[read("x"), read("dy"), update("dw")],
-    variants: variants!(
-        "backward_filter",
-        &[REDUCE_SUBGROUP, BACKWARD_FILTER_SOURCE],
-        &[REDUCE_PLAIN, BACKWARD_FILTER_SOURCE],
-        tiles::backward_filter,
-        tiles::backward_filter_grid
-    ),
+    variants: &[
+        wide(
+            "backward_filter",
+            &[BACKWARD_FILTER_WIDE],
+            tiles::backward_filter_wide,
+            tiles::backward_filter_wide_grid,
+            Needs::NONE.shapes,
+        ),
+        plain(
+            "backward_filter",
+            &[BACKWARD_FILTER_SOURCE],
+            tiles::backward_filter_plain,
+            tiles::backward_filter_plain_grid,
+        ),
+    ],
     twin: twin!(twins::backward_filter),
     cases: cases::backward_filter,
     tolerance: 1e-5, // sums over all pixels and images, one long chain a lane

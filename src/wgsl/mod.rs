@@ -3,6 +3,8 @@
 //! What Rust declares about a kernel (binding names, scalar types, access) is checked here against what the shader
 //! says; the workgroup size is read from the shader and written nowhere else.
 
+mod unroll;
+
 use std::collections::HashMap;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -23,7 +25,7 @@ pub struct ShaderError {
 /// A variant for given parameters, ready for a device.
 #[derive(Debug)]
 pub struct Shader {
-    /// Constants and sources.
+    /// Constants and sources, marked loops written out.
     pub source: String,
     /// The entry point.
     pub entry: &'static str,
@@ -56,7 +58,7 @@ pub fn source(variant: &Variant, params: &Params) -> String {
 /// When naga refuses the source, or it disagrees with the kernel's declaration.
 pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Shader, ShaderError> {
     let fail = |what: String| ShaderError { kernel: kernel.name, variant: variant.name, what };
-    let source = source(variant, params);
+    let source = unroll::unroll(&source(variant, params)).map_err(fail)?;
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| fail(e.emit_to_string(&source)))?;
     // pack2x16float: on every adapter but llvmpipe on a processor that does not convert to f16.
     let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32;

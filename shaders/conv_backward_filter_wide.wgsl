@@ -1,0 +1,72 @@
+// Gradient of a convolution by its filters, dw[c][r][s][k] = sum over p, q, n of x[c][h][w][n] dy[k][p][q][n], as the
+// product of a matrix of C·R·S rows and one of K columns: lanes are filters, a lane holds TM rows by TK filters, 8
+// apart. Four images are loaded at once; lane h loads the rows h, h+8 and so on for all.
+
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> dw: array<f32>;
+
+const LOADS = TM / 8;
+const WINDOWS = C * R * S;
+
+@compute @workgroup_size(8)
+fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let k0 = group.x * 8 * TK + local.x;
+    let row0 = group.y * TM;
+    var map: array<u32, LOADS>;
+    var top: array<u32, LOADS>;
+    var left: array<u32, LOADS>;
+    for (var l = 0u; l < LOADS; l++) { // unrolled
+        let row = min(row0 + l * 8 + local.x, WINDOWS - 1);
+        map[l] = row / (R * S) * H * W;
+        top[l] = row / S % R - PAD_Y;
+        left[l] = row % S - PAD_X;
+    }
+    var sum: array<array<f32, TK>, TM>;
+    for (var p = 0u; p < P; p++) {
+        for (var q = 0u; q < Q; q++) {
+            var inside: array<bool, LOADS>;
+            var pixel: array<u32, LOADS>;
+            for (var l = 0u; l < LOADS; l++) { // unrolled
+                // Below zero wraps around to a large number and fails the comparison too.
+                let row = top[l] + p * STRIDE_Y;
+                let column = left[l] + q * STRIDE_X;
+                inside[l] = row < H && column < W;
+                pixel[l] = select(0u, (map[l] + row * W + column) * (N / 4), inside[l]);
+            }
+            var gradient: array<u32, TK>;
+            for (var t = 0u; t < TK; t++) { // unrolled
+                gradient[t] = ((min(k0 + t * 8, K - 1) * P + p) * Q + q) * (N / 4);
+            }
+            for (var n = 0u; n < N / 4; n++) {
+                var values: array<vec4f, LOADS>;
+                for (var l = 0u; l < LOADS; l++) { // unrolled
+                    values[l] = select(vec4f(), x[pixel[l] + n], inside[l]);
+                }
+                var gradients: array<vec4f, TK>;
+                for (var t = 0u; t < TK; t++) { // unrolled
+                    gradients[t] = dy[gradient[t] + n];
+                }
+                for (var i = 0u; i < 4; i++) { // unrolled
+                    for (var j = 0u; j < TM; j++) { // unrolled
+                        let value = subgroupShuffle(values[j / 8][i], j % 8);
+                        for (var t = 0u; t < TK; t++) { // unrolled
+                            sum[j][t] = fma(value, gradients[t][i], sum[j][t]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (var j = 0u; j < TM; j++) { // unrolled
+        for (var t = 0u; t < TK; t++) { // unrolled
+            if row0 + j < WINDOWS && k0 + t * 8 < K {
+                let at = (row0 + j) * K + k0 + t * 8;
+                if ACCUMULATE {
+                    sum[j][t] += dw[at];
+                }
+                dw[at] = sum[j][t];
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+// Gradient of a convolution by its input: dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n] where
+// p·stride + r - pad = h and q·stride + s - pad = w. Four images a lane, 32 a workgroup, TM maps of one input pixel.
+
+@group(0) @binding(0) var<storage, read> w: array<vec4f>;
+@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4f>;
+
+// From one map to the next, in vectors.
+const PLANE = P * Q * N / 4;
+
+@compute @workgroup_size(8)
+fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let n = group.x * 8 + local.x;
+    let c0 = group.y * TM;
+    let row = group.z / W;
+    let column = group.z % W;
+    var sum: Sums;
+    for (var r = 0u; r < R; r++) {
+        // Below zero wraps around to a large number and fails the comparison too.
+        let p = (row + PAD_Y - r) / STRIDE_Y;
+        if (row + PAD_Y - r) % STRIDE_Y != 0 || p >= P {
+            continue;
+        }
+        for (var s = 0u; s < S; s++) {
+            let q = (column + PAD_X - s) / STRIDE_X;
+            if (column + PAD_X - s) % STRIDE_X != 0 || q >= Q {
+                continue;
+            }
+            let gradient = (p * Q + q) * (N / 4) + n;
+            var quads: array<vec4f, LOADS>;
+            for (var k = 0u; k < K; k++) {
+                if k % 4 == 0 {
+                    for (var l = 0u; l < LOADS; l++) { // unrolled
+                        let c = min(c0 + l * 8 + local.x, C - 1);
+                        quads[l] = w[(((c * R + r) * S + s) * K + k) / 4];
+                    }
+                }
+                var weights: array<f32, LOADS>;
+                for (var l = 0u; l < LOADS; l++) { // unrolled
+                    weights[l] = quads[l][k % 4];
+                }
+                add_rows(&sum, weights, dy[gradient + k * PLANE]);
+            }
+        }
+    }
+    for (var j = 0u; j < TM; j++) { // unrolled
+        if C % TM == 0 || c0 + j < C {
+            let at = (((c0 + j) * H + row) * W + column) * (N / 4) + n;
+            if ACCUMULATE {
+                sum[j] += dx[at];
+            }
+            dx[at] = sum[j];
+        }
+    }
+}

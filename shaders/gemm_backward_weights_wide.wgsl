@@ -1,0 +1,41 @@
+// Gradient of a fully connected layer by its weights: dw[k][m] = sum over n of x[k][n] dy[m][n]. Lanes are outputs,
+// four each, so that rows of dw are written four at a time; a lane holds TM inputs by its outputs. Four images are
+// loaded at once; lane h loads the inputs h, h+8 and so on for all.
+
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
+
+const LOADS = TM / 8;
+
+@compute @workgroup_size(8)
+fn backward_weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let quad = group.x * 8 + local.x;
+    let k0 = group.y * TM;
+    var sum: array<vec4f, TM>;
+    for (var n = 0u; n < N / 4; n++) {
+        var values: array<vec4f, LOADS>;
+        for (var l = 0u; l < LOADS; l++) { // unrolled
+            values[l] = x[min(k0 + l * 8 + local.x, K - 1) * (N / 4) + n];
+        }
+        var gradients: array<vec4f, 4>;
+        for (var t = 0u; t < 4; t++) { // unrolled
+            gradients[t] = dy[(min(quad, M / 4 - 1) * 4 + t) * (N / 4) + n];
+        }
+        for (var i = 0u; i < 4; i++) { // unrolled
+            let column = vec4f(gradients[0][i], gradients[1][i], gradients[2][i], gradients[3][i]);
+            for (var j = 0u; j < TM; j++) { // unrolled
+                sum[j] = fma(vec4f(subgroupShuffle(values[j / 8][i], j % 8)), column, sum[j]);
+            }
+        }
+    }
+    for (var j = 0u; j < TM; j++) { // unrolled
+        if k0 + j < K && quad < M / 4 {
+            let at = (k0 + j) * (M / 4) + quad;
+            if ACCUMULATE {
+                sum[j] += dw[at];
+            }
+            dw[at] = sum[j];
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Whether a backend computes what a kernel's f64 twin does, on one of the kernel's cases.
+//!
+//! Outputs start as NaN, so an element that a kernel forgets is found. On a device every written buffer has guard words
+//! behind it, so one that a kernel writes beyond its share is found too.
+
+use half::f16;
+
+use super::cpu::Cpu;
+use super::{Backend, BackendError, Data};
+use crate::kernel::{Access, Case, Elem, Fill, Kernel};
+use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo};
+use crate::random::{Purpose, Stream, unit};
+
+/// The outcome of one case.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Largest error, relative to the value plus the output's root mean square.
+    pub error: f64,
+    /// The binding and element where it is.
+    pub place: String,
+    /// What the device gave there, and the twin.
+    pub values: (f64, f64),
+}
+
+impl Finding {
+    /// Whether the error is within the kernel's tolerance; NaN is not.
+    #[must_use]
+    pub fn within(&self, tolerance: f64) -> bool {
+        self.error <= tolerance
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (got, want) = self.values;
+        write!(f, "error {:.1e} at {}: {got:e} instead of {want:e}", self.error, self.place)
+    }
+}
+
+/// Elements behind every written buffer of a device, which no kernel may touch.
+pub const GUARD: usize = 64;
+
+/// What guards hold, as floats or as their bits.
+const UNTOUCHED: f32 = -12_345.0;
+
+/// A program of one command that runs `kernel` on the buffers of `case`, with `guard` elements behind what it writes.
+#[must_use]
+pub fn program(kernel: &'static Kernel, case: &Case, guard: usize) -> Program {
+    let mut recorder = Recorder::new();
+    recorder.begin(Pass::Evaluate);
+    let slots: Vec<Slot> = kernel
+        .bindings
+        .iter()
+        .zip(&case.buffers)
+        .map(|(binding, (count, _))| {
+            recorder.slot(SlotInfo {
+                name: binding.name.into(),
+                shape: vec![count + if binding.access == Access::Read { 0 } else { guard }],
+                elem: binding.elem,
+                home: Home::Tower(0),
+                role: Role::Output,
+            })
+        })
+        .collect();
+    recorder.run(kernel, case.params.clone(), &slots);
+    recorder.finish()
+}
+
+/// Compares what `backend`, set up with [`program`], makes of `case` with the f64 twin.
+///
+/// # Errors
+/// When the device fails.
+pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) -> Result<Finding, BackendError> {
+    let mut oracle = Cpu::<f64>::new(program(kernel, case, 0));
+    for (index, (binding, (count, fill))) in kernel.bindings.iter().zip(&case.buffers).enumerate() {
+        let slot = Slot(index);
+        if binding.elem == Elem::U32 {
+            let mut words = words(fill, *count, index);
+            oracle.write(slot, Data::U32(&words))?;
+            words.resize(backend.program().slot(slot).count(), UNTOUCHED.to_bits());
+            backend.write(slot, Data::U32(&words))?;
+        } else {
+            let mut floats = floats(fill, *count, index);
+            oracle.write(slot, Data::F32(&floats))?;
+            floats.resize(backend.program().slot(slot).count(), UNTOUCHED);
+            backend.write(slot, Data::F32(&floats))?;
+        }
+    }
+    backend.run(Pass::Evaluate)?;
+    oracle.run(Pass::Evaluate)?;
+    let mut worst = Finding { error: 0.0, place: "nowhere".into(), values: (0.0, 0.0) };
+    for (index, binding) in kernel.bindings.iter().enumerate().filter(|(_, b)| b.access != Access::Read) {
+        let (slot, count) = (Slot(index), case.buffers[index].0);
+        let (got, want, guard) = if binding.elem == Elem::U32 {
+            let mut got = backend.read_words(slot)?;
+            let guard = got.split_off(count).into_iter().map(f32::from_bits).collect();
+            (halves(&got).collect(), halves(&oracle.read_words(slot)?).map(f64::from).collect(), guard)
+        } else {
+            let mut got = backend.read(slot)?;
+            let guard = got.split_off(count);
+            (got, oracle.read_exact(slot), guard)
+        };
+        if let Some(i) = guard.iter().position(|&v| v != UNTOUCHED) {
+            let place = format!("{}, {} elements past its end", binding.name, i + 1);
+            return Ok(Finding { error: f64::NAN, place, values: (f64::from(guard[i]), 0.0) });
+        }
+        // Without what a twin wants not to be finite.
+        let squares = want.iter().filter(|w| w.is_finite()).map(|w| w * w);
+        let rms = (squares.sum::<f64>() / want.len().max(1) as f64).sqrt();
+        for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
+            let error = relative(f64::from(got), want, rms);
+            // The first NaN becomes the worst and stays it.
+            if !worst.error.is_nan() && (error.is_nan() || error > worst.error) {
+                let place = format!("{}[{i}]", binding.name);
+                worst = Finding { error, place, values: (f64::from(got), want) };
+            }
+        }
+    }
+    Ok(worst)
+}
+
+fn relative(got: f64, want: f64, rms: f64) -> f64 {
+    if got == want || (got.is_nan() && want.is_nan()) { 0.0 } else { (got - want).abs() / (want.abs() + rms) }
+}
+
+fn floats(fill: &Fill, count: usize, tag: usize) -> Vec<f32> {
+    let stream = Stream::new(2012, Purpose::Test, tag as u32);
+    let uniform = || (0..count).map(|i| unit(stream.words(i as u64, 0)[0]));
+    match fill {
+        Fill::Normal(sd) => stream.normal_vec(count, f64::from(*sd)),
+        Fill::Uniform(low, high) => uniform().map(|u| low + (high - low) * u).collect(),
+        Fill::Integers(most) => uniform().map(|u| (u * (*most as f32 + 1.0)).floor()).collect(),
+        Fill::Floats(values) => values.clone(),
+        Fill::Output | Fill::Random | Fill::Words(_) => vec![f32::NAN; count],
+    }
+}
+
+/// The values of pairs of f16, which is what kernels write as words.
+fn halves(words: &[u32]) -> impl Iterator<Item = f32> {
+    words.iter().flat_map(|&word| [word as u16, (word >> 16) as u16]).map(|bits| f16::from_bits(bits).to_f32())
+}
+
+fn words(fill: &Fill, count: usize, tag: usize) -> Vec<u32> {
+    let stream = Stream::new(2012, Purpose::Test, tag as u32);
+    match fill {
+        Fill::Words(values) => values.clone(),
+        Fill::Output => vec![u32::MAX; count], // two NaN
+        _ => (0..count).map(|i| stream.words(i as u64, 0)[0]).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Args, Twin};
+    use crate::ops::half;
+
+    #[test]
+    fn words_that_a_kernel_forgets_or_writes_beyond_its_share_are_found() {
+        let spoiled = |f32: fn(Args<f32>)| {
+            let Kernel { name, doc, bindings, variants, twin, cases, tolerance, flops, .. } = half::PACK;
+            let twin = Twin { f32, ..twin };
+            let kernel = Kernel { name, doc, bindings, variants, twin, cases, tolerance, split: None, flops };
+            let kernel = Box::leak(Box::new(kernel));
+            let case = &cases()[0];
+            compare(&mut Cpu::<f32>::new(program(kernel, case, GUARD)), kernel, case).unwrap()
+        };
+        assert_eq!(spoiled(half::PACK.twin.f32).error, 0.0);
+        let forgets = spoiled(|_| ());
+        assert!(forgets.error.is_nan() && forgets.place == "packed[0]", "{forgets}");
+        let goes_on = spoiled(|mut args| {
+            args.read();
+            args.write_words().fill(0);
+        });
+        assert!(goes_on.error.is_nan() && goes_on.place == "packed, 1 elements past its end", "{goes_on}");
+    }
+}
