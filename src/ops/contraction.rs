@@ -14,6 +14,7 @@ pub(super) const SUBGROUP: u32 = 8;
 pub(super) const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
 pub(super) const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
 pub(super) const WIDE_TILE: &str = include_str!("../../shaders/common/wide.wgsl");
+pub(super) const TILED: &str = include_str!("../../shaders/common/tiled.wgsl");
 pub(super) const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
 
 /// A part of a run that sums over the extent which is cut: bias and neuron come with the last.
@@ -49,6 +50,42 @@ pub(super) const fn subgroup(
     Variant { name: "subgroup", sources, entry, tile, grid, needs }
 }
 
+/// Tiles in workgroup memory, two of each: for GPUs, whose memory is far away and whose threads are many.
+pub(super) const fn tiled(
+    entry: &'static str,
+    sources: &'static [&'static str],
+    grid: fn(&Params) -> Grid,
+    shapes: fn(&Params) -> bool,
+) -> Variant {
+    let needs = Needs { shapes, ..Needs::NONE };
+    Variant { name: "tiled", sources, entry, tile: |p| vec![("bm", 64), ("bn", images_of(p, 128))], grid, needs }
+}
+
+/// Smaller tiles, so that more workgroups share work that is narrow.
+pub(super) const fn tiled_small(
+    entry: &'static str,
+    sources: &'static [&'static str],
+    grid: fn(&Params) -> Grid,
+    shapes: fn(&Params) -> bool,
+) -> Variant {
+    let needs = Needs { shapes, ..Needs::NONE };
+    Variant { name: "tiled_small", sources, entry, tile: |p| vec![("bm", 32), ("bn", images_of(p, 64))], grid, needs }
+}
+
+/// Images of a tile, as many of `most` as the batch fills.
+fn images_of(params: &Params, most: usize) -> usize {
+    let images: usize = params.get("n");
+    [128, 64].into_iter().find(|&tile| tile <= most && images.is_multiple_of(tile)).unwrap_or(WIDE)
+}
+
+/// Invocations of a tiled variant for `rows` and as many pixels: a thread has 8 rows by 8 images, one behind the other
+/// in a workgroup.
+pub(super) fn tiled_grid(params: &Params, rows: usize, pixels: usize) -> Grid {
+    let [bm, bn, images] = ["bm", "bn", "n"].map(|name| params.get::<usize>(name));
+    let threads = bm * bn / 64;
+    Grid::Tiles([images / bn * threads, rows.div_ceil(bm), pixels])
+}
+
 /// Every invocation for itself: runs everywhere.
 pub(super) const fn plain(
     entry: &'static str,
@@ -59,16 +96,21 @@ pub(super) const fn plain(
     Variant { name: "plain", sources, entry, tile, grid, needs: Needs::NONE }
 }
 
-/// Images of a workgroup of the wide variants.
+/// Images of a workgroup of the wide variants, and the least of the tiled ones.
 const WIDE: usize = 32;
 
 /// Most rows of a wide tile: with four sums each they fill the body of the innermost loop as far as compilers keep what
 /// they load in registers.
 const WIDE_ROWS: usize = 32;
 
+/// Whether the batch can be computed 32 images at a time.
+pub(super) fn fills_images(images: usize) -> bool {
+    images.is_multiple_of(WIDE)
+}
+
 /// Whether vectors of four images fill the lanes, and vectors of four weights the rows of which they are a part.
 pub(super) fn fills_wide(images: usize, row: usize) -> bool {
-    images.is_multiple_of(WIDE) && row.is_multiple_of(4)
+    fills_images(images) && row.is_multiple_of(4)
 }
 
 /// Rows of a wide tile, a multiple of `step`: those that leave the fewest of `extent` rows over in the last tile.

@@ -4,8 +4,8 @@
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Params, Split, for_each_chunk, read, update};
 use crate::ops::activation::Activation;
 use crate::ops::contraction::{
-    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, Tile, WIDE_TILE, fills_wide, plain, plain_part, subgroup, summing_part,
-    wide, wide_rows,
+    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, Tile, WIDE_TILE, fills_images, fills_wide, plain, plain_part,
+    subgroup, summing_part, tiled, tiled_grid, tiled_small, wide, wide_rows,
 };
 use crate::tensor::Real;
 use crate::{params, twin};
@@ -41,6 +41,8 @@ impl Gemm {
 const SOURCE: &str = include_str!("../../shaders/gemm.wgsl");
 const WEIGHTS_SOURCE: &str = include_str!("../../shaders/gemm_backward_weights.wgsl");
 const WIDE: &str = include_str!("../../shaders/gemm_wide.wgsl");
+const FORWARD_TILED: &[&str] = &[TILED, ACTIVATION, include_str!("../../shaders/gemm_tiled.wgsl")];
+const BACKWARD_INPUT_TILED: &[&str] = &[TILED, include_str!("../../shaders/gemm_backward_input_tiled.wgsl")];
 const WEIGHTS_WIDE: &str = include_str!("../../shaders/gemm_backward_weights_wide.wgsl");
 
 /// y = f(wᵀx + b), or y = f(y + wᵀx + b) where it accumulates.
@@ -51,6 +53,8 @@ pub static FORWARD: Kernel = Kernel {
     variants: &[
         wide("forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
         subgroup("forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid),
+        tiled("forward", FORWARD_TILED, tiles, wide_shapes),
+        tiled_small("forward", FORWARD_TILED, tiles, wide_shapes),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
     twin: twin!(forward),
@@ -68,6 +72,8 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     variants: &[
         wide("backward_input", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
         subgroup("backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid),
+        tiled("backward_input", BACKWARD_INPUT_TILED, tiles, |p| fills_images(p.get("n"))),
+        tiled_small("backward_input", BACKWARD_INPUT_TILED, tiles, |p| fills_images(p.get("n"))),
         plain("backward_input", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
     twin: twin!(backward_input),
@@ -119,6 +125,10 @@ fn wide_grid(params: &Params) -> Grid {
 fn wide_shapes(params: &Params) -> bool {
     let gemm = Gemm::of(params);
     fills_wide(gemm.n, gemm.m)
+}
+
+fn tiles(params: &Params) -> Grid {
+    tiled_grid(params, Gemm::of(params).features(), 1)
 }
 
 fn subgroup_tile(params: &Params) -> Tile {

@@ -9,7 +9,8 @@ mod twins;
 pub use self::layer::ConvLayer;
 
 use super::contraction::{
-    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, WIDE_TILE, plain, plain_part, subgroup, summing_part, wide,
+    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, WIDE_TILE, plain, plain_part, subgroup, summing_part, tiled,
+    tiled_small, wide,
 };
 use crate::kernel::{Kernel, Needs, Split, read, update};
 use crate::{params, twin};
@@ -93,6 +94,8 @@ const FORWARD_SOURCE: &str = include_str!("../../../shaders/conv.wgsl");
 const BACKWARD_INPUT_SOURCE: &str = include_str!("../../../shaders/conv_backward_input.wgsl");
 const BACKWARD_FILTER_SOURCE: &str = include_str!("../../../shaders/conv_backward_filter.wgsl");
 const WIDE: &str = include_str!("../../../shaders/conv_wide.wgsl");
+const FORWARD_TILED: &[&str] = &[TILED, ACTIVATION, include_str!("../../../shaders/conv_tiled.wgsl")];
+const BACKWARD_INPUT_TILED: &[&str] = &[TILED, include_str!("../../../shaders/conv_backward_input_tiled.wgsl")];
 const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/conv_backward_input_wide.wgsl");
 const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_filter_wide.wgsl");
 
@@ -115,6 +118,8 @@ pub static FORWARD: Kernel = Kernel {
             tiles::forward_subgroup,
             tiles::forward_grid,
         ),
+        tiled("forward", FORWARD_TILED, tiles::forward_tiled_grid, tiles::wide_shapes),
+        tiled_small("forward", FORWARD_TILED, tiles::forward_tiled_grid, tiles::wide_shapes),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE], tiles::forward_plain, tiles::forward_grid),
     ],
     twin: twin!(twins::forward),
@@ -142,6 +147,18 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
             &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
             tiles::backward_input_subgroup,
             tiles::backward_input_grid,
+        ),
+        tiled(
+            "backward_input",
+            BACKWARD_INPUT_TILED,
+            tiles::backward_input_tiled_grid,
+            tiles::backward_input_tiled_shapes,
+        ),
+        tiled_small(
+            "backward_input",
+            BACKWARD_INPUT_TILED,
+            tiles::backward_input_tiled_grid,
+            tiles::backward_input_tiled_shapes,
         ),
         plain(
             "backward_input",

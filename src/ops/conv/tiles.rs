@@ -5,7 +5,7 @@
 
 use super::Conv;
 use crate::kernel::{Grid, Params};
-use crate::ops::contraction::{Tile, fills_wide, wide_rows};
+use crate::ops::contraction::{Tile, fills_images, fills_wide, tiled_grid, wide_rows};
 
 /// Invocations of a plain workgroup.
 const WORKGROUP: usize = 64;
@@ -75,6 +75,11 @@ pub(super) fn wide_shapes(params: &Params) -> bool {
     fills_wide(conv.n, conv.k)
 }
 
+pub(super) fn forward_tiled_grid(params: &Params) -> Grid {
+    let conv = Conv::of(params);
+    tiled_grid(params, conv.k, conv.p * conv.q)
+}
+
 fn backward_input(conv: &Conv, (lanes, rows): (usize, usize), budget: Budget) -> Tile {
     let (tm, tx) = tile(conv.c, conv.w, conv.s.div_ceil(conv.stride_x), conv.stride_x, budget);
     vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tx", tx)]
@@ -103,6 +108,16 @@ pub(super) fn backward_input_wide(params: &Params) -> Tile {
 pub(super) fn backward_input_wide_grid(params: &Params) -> Grid {
     let conv = Conv::of(params);
     Grid::Tiles([conv.n / 4, conv.c.div_ceil(params.get("tm")), conv.h * conv.w])
+}
+
+pub(super) fn backward_input_tiled_grid(params: &Params) -> Grid {
+    let conv = Conv::of(params);
+    tiled_grid(params, conv.c, conv.h * conv.w)
+}
+
+/// Whether the tiled variant by input can compute these shapes; forward takes what the wide one takes.
+pub(super) fn backward_input_tiled_shapes(params: &Params) -> bool {
+    fills_images(params.get("n"))
 }
 
 /// Floats of workgroup memory that every adapter has.

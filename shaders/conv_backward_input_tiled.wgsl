@@ -1,0 +1,73 @@
+// Gradient of a convolution by its input, by tiles in workgroup memory: BM maps of one input pixel for BN images. The sum
+// runs over the windows that hold the pixel, filters innermost; which those are, is the same for the whole workgroup.
+
+@group(0) @binding(0) var<storage, read> w: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4f>;
+
+const STRIDE = vec2u(STRIDE_Y, STRIDE_X);
+
+// First map of the workgroup's tile, its first images, in vectors, and its input pixel.
+var<private> c0: u32;
+var<private> n0: u32;
+var<private> pixel: vec2u;
+// The pixel with the padding before it, and the output pixels whose windows hold it: from `low`, so many rows and
+// columns.
+var<private> padded: vec2u;
+var<private> low: vec2u;
+var<private> size: vec2u;
+
+// The output pixel of a term; filters are innermost.
+fn window(term: u32) -> vec2u {
+    // Divided as floats, which are exact for windows of any sane size and quicker where the divisor is not known.
+    let index = term / K;
+    let row = u32((f32(index) + 0.5) / f32(size.y));
+    return low + vec2u(row, index - row * size.y);
+}
+
+fn row_vector(term: u32, rows: u32) -> vec4f {
+    var values: vec4f;
+    let element = padded - window(term) * STRIDE;
+    for (var i = 0u; i < 4; i++) { // unrolled
+        let c = c0 + rows * 4 + i;
+        if term < size.x * size.y * K && c < C {
+            values[i] = w[((c * R + element.x) * S + element.y) * K + term % K];
+        }
+    }
+    return values;
+}
+
+fn image_vector(term: u32, images: u32) -> vec4f {
+    if term >= size.x * size.y * K {
+        return vec4f();
+    }
+    let at = window(term);
+    return dy[((term % K * P + at.x) * Q + at.y) * (N / 4) + n0 + images];
+}
+
+fn put(row: u32, images: u32, sum: vec4f) {
+    let c = c0 + row;
+    if c >= C {
+        return;
+    }
+    let at = ((c * H + pixel.x) * W + pixel.y) * (N / 4) + n0 + images;
+    if ACCUMULATE {
+        dx[at] += sum;
+    } else {
+        dx[at] = sum;
+    }
+}
+
+@compute @workgroup_size(THREADS)
+fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+    n0 = group.x * IMAGE_VECTORS;
+    c0 = group.y * BM;
+    pixel = vec2u(group.z / W, group.z % W);
+    padded = pixel + vec2u(PAD_Y, PAD_X);
+    // The first window that reaches the pixel, and the last that begins before it.
+    let before = max(vec2i(padded) - vec2i(vec2u(R, S)) + 1, vec2i());
+    low = (vec2u(before) + STRIDE - 1) / STRIDE;
+    let end = min(padded / STRIDE + 1, vec2u(P, Q));
+    size = max(end, low) - low;
+    contract(size.x * size.y * K, thread);
+}

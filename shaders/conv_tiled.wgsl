@@ -1,0 +1,72 @@
+// Convolution on [C][H][W][N] maps with weights [C][R][S][K], by tiles in workgroup memory: BM filters of one output
+// pixel for BN images. The sum runs over the part of the window that lies inside, maps innermost; which part that is, is
+// the same for the whole workgroup.
+
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> w: array<vec4f>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+
+// First filter of the workgroup's tile, its first images, in vectors, and its output pixel.
+var<private> k0: u32;
+var<private> n0: u32;
+var<private> pixel: vec2u;
+// The input pixel under the window's first element, and the elements that lie inside: from `low`, so many rows and
+// columns.
+var<private> corner: vec2i;
+var<private> low: vec2u;
+var<private> size: vec2u;
+
+// Row and column of the window of a term; maps are innermost.
+fn element(term: u32) -> vec2u {
+    // Divided as floats, which are exact for windows of any sane size and quicker where the divisor is not known.
+    let index = term / C;
+    let row = u32((f32(index) + 0.5) / f32(size.y));
+    return low + vec2u(row, index - row * size.y);
+}
+
+fn row_vector(term: u32, rows: u32) -> vec4f {
+    let k = k0 / 4 + rows;
+    if term >= size.x * size.y * C || k >= K / 4 {
+        return vec4f();
+    }
+    let at = element(term);
+    return w[((term % C * R + at.x) * S + at.y) * (K / 4) + k];
+}
+
+fn image_vector(term: u32, images: u32) -> vec4f {
+    if term >= size.x * size.y * C {
+        return vec4f();
+    }
+    let at = vec2u(corner + vec2i(element(term)));
+    return x[((term % C * H + at.x) * W + at.y) * (N / 4) + n0 + images];
+}
+
+fn put(row: u32, images: u32, sum: vec4f) {
+    let k = k0 + row;
+    if k >= K {
+        return;
+    }
+    let at = ((k * P + pixel.x) * Q + pixel.y) * (N / 4) + n0 + images;
+    var value = sum;
+    if BIAS {
+        value += b[k];
+    }
+    if ACCUMULATE {
+        value += y[at];
+    }
+    y[at] = vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w));
+}
+
+@compute @workgroup_size(THREADS)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+    n0 = group.x * IMAGE_VECTORS;
+    k0 = group.y * BM;
+    pixel = vec2u(group.z / Q, group.z % Q);
+    corner = vec2i(pixel * vec2u(STRIDE_Y, STRIDE_X)) - vec2i(vec2u(PAD_Y, PAD_X));
+    let first = clamp(-corner, vec2i(), vec2i(vec2u(R, S)));
+    let end = clamp(vec2i(vec2u(H, W)) - corner, first, vec2i(vec2u(R, S)));
+    low = vec2u(first);
+    size = vec2u(end - first);
+    contract(size.x * size.y * C, thread);
+}
