@@ -6,7 +6,7 @@ use super::graph::Node;
 use super::lower::{Forward, Lowering};
 use crate::ops::layer::{Maps, Saved};
 use crate::ops::{activation, add};
-use crate::program::{Home, Slot, Tower};
+use crate::program::{Home, Phase, Slot, Tower};
 
 /// What a node's backward pass needs on one tower.
 struct Step {
@@ -42,6 +42,7 @@ impl Lowering<'_> {
         let needs = net.needs_gradient();
         let mut arrived = Arrived::from([((net.nodes.len() - 1, 0), vec![(0, dlogits)])]);
         for (index, node) in net.nodes.iter().enumerate().rev() {
+            self.r.label(node.row(), Phase::Backward);
             let mut steps = Vec::new();
             for tower in net.towers_of(node) {
                 let Some(parts) = arrived.remove(&(index, tower)) else { continue };

@@ -13,7 +13,7 @@ use super::model::Sees;
 use crate::kernel::Elem;
 use crate::ops::layer::{Init, Maps, Site, WeightKind};
 use crate::ops::{half, health, input, sgd, softmax, step};
-use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo, Tower, Wire, letter};
+use crate::program::{Home, Pass, Phase, Program, Recorder, Role, Slot, SlotInfo, Tower, Wire, letter};
 
 /// A trained tensor of a lowered network.
 #[derive(Clone, Debug)]
@@ -278,6 +278,7 @@ impl<'a> Lowering<'a> {
         let image = self.crop();
         let mut forward = Forward::default();
         for (index, node) in net.nodes.iter().enumerate() {
+            self.r.label(node.row(), Phase::Forward);
             // All copies first: each leaves its device as soon as it is written, not behind another tower's work.
             let towers = net.towers_of(node);
             let inputs: Vec<_> = towers.iter().map(|&tower| self.inputs(node, tower, &forward, image)).collect();
@@ -309,7 +310,8 @@ impl<'a> Lowering<'a> {
     /// How a map travels to another device; halves are of `scale` times its values.
     fn wire(&self, slot: Slot, scale: f32) -> Option<Wire> {
         let shape = half::Shape { count: self.r.info(slot).count(), scale };
-        let wire = || Wire { pack: &half::PACK, unpack: &half::UNPACK, params: shape.params() };
+        let label = self.r.current_label();
+        let wire = || Wire { pack: &half::PACK, unpack: &half::UNPACK, params: shape.params(), label };
         (self.setup.exchange == Exchange::F16).then(wire)
     }
 
@@ -325,6 +327,7 @@ impl<'a> Lowering<'a> {
 
     /// Stored images to the network's input, on every device.
     fn crop(&mut self) -> Slot {
+        self.r.label("input", Phase::Forward);
         let (size, images) = (self.net.model.input.size, self.out.images);
         let [scale_r, scale_g, scale_b] = self.net.model.input.scale;
         let shape = input::Shape {
@@ -367,6 +370,7 @@ impl<'a> Lowering<'a> {
         self.loss(pass, &forward);
         let Lowered { probabilities, labels, step, loss, images, .. } = self.out;
         let classes = self.net.classes();
+        self.r.label(self.net.nodes[self.net.nodes.len() - 1].row(), Phase::Backward);
         if let Some(health) = self.out.health {
             self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
         }
@@ -389,6 +393,7 @@ impl<'a> Lowering<'a> {
             let info = self.r.info(trained.value);
             let (count, home) = (info.count(), info.home);
             let Home::Tower(tower) = home else { continue };
+            self.r.label(self.net.nodes[trained.node].row(), Phase::Update);
             let health = *watched.entry(tower).or_insert_with(|| self.r.copy(health, tower, None));
             let slots = [gradient, rule, health, trained.value, momentum];
             self.r.run(&sgd::UPDATE, sgd::Shape { count }.params(), &slots);

@@ -4,8 +4,10 @@
 //! which [`Role`] marks as persistent, are updated), so a copy between towers of one device is an alias and a
 //! slot's memory can be reused from its last reader on.
 
+mod label;
 mod split;
 
+pub use self::label::{Label, Phase};
 pub use self::split::TooLarge;
 
 use crate::kernel::{Access, Elem, Kernel, Params};
@@ -114,6 +116,8 @@ pub struct Wire {
     pub unpack: &'static Kernel,
     /// Of both.
     pub params: Params,
+    /// What they are for.
+    pub label: Label,
 }
 
 /// One entry of a pass.
@@ -129,6 +133,8 @@ pub enum Command {
         views: Vec<View>,
         /// On which device.
         home: Home,
+        /// What for.
+        label: Label,
     },
     /// Make `from` available as `to`, which has the same shape and may live on another device.
     Copy {
@@ -288,6 +294,7 @@ impl Program {
 #[derive(Debug, Default)]
 pub struct Recorder {
     program: Program,
+    label: Label,
 }
 
 impl Recorder {
@@ -300,6 +307,17 @@ impl Recorder {
     /// Further commands belong to `pass`.
     pub fn begin(&mut self, pass: Pass) {
         self.program.passes.push((pass, Vec::new()));
+    }
+
+    /// Further runs belong to this row of the network.
+    pub fn label(&mut self, layer: &str, phase: Phase) {
+        self.label = Label { layer: layer.into(), phase };
+    }
+
+    /// What runs belong to that are recorded now.
+    #[must_use]
+    pub fn current_label(&self) -> Label {
+        self.label.clone()
     }
 
     /// Declares a slot.
@@ -331,7 +349,7 @@ impl Recorder {
         let home = written.map_or(Home::Every, |(_, &slot)| self.info(slot).home);
         let whole = |&slot: &Slot| View { slot, start: 0, count: self.info(slot).count() };
         let views = slots.iter().map(whole).collect();
-        self.push(Command::Run { kernel, params, views, home });
+        self.push(Command::Run { kernel, params, views, home, label: self.label.clone() });
     }
 
     /// Records a copy of `from` to tower `tower` and gives the slot there; `from` itself when it is there already.

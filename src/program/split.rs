@@ -42,7 +42,7 @@ impl Program {
 }
 
 fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
-    let Command::Run { kernel, params, views, home } = command else { return Ok(vec![command.clone()]) };
+    let Command::Run { kernel, params, views, home, label } = command else { return Ok(vec![command.clone()]) };
     let over = |view: &&View| view.bytes() > limit;
     let Some(split) = &kernel.split else {
         return views
@@ -73,7 +73,8 @@ fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
             unit if outermost => View { start: view.start + start * unit, count: (end - start) * unit, ..*view },
             _ => *view,
         };
-        Command::Run { kernel, params, views: views.iter().zip(split.outermost).map(piece).collect(), home: *home }
+        let views = views.iter().zip(split.outermost).map(piece).collect();
+        Command::Run { kernel, params, views, home: *home, label: label.clone() }
     };
     Ok((0..extent).step_by(size).map(run).collect())
 }
