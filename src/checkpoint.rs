@@ -3,7 +3,7 @@
 //! A file is written beside its destination, synced and renamed, so whatever happens there is always a whole one.
 //! Files from strangers are only ever parsed as tensors and JSON; every length is checked before it is used.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +75,9 @@ pub struct State {
     pub stagnation: Stagnation,
     /// The seed of everything random.
     pub seed: u64,
+    /// By run of a kernel, with its shapes: the variants that computed it, which round differently.
+    #[serde(default)]
+    pub variants: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Weights, momentum and mean by name, and the state of the run.
@@ -208,6 +211,7 @@ mod tests {
             best: Some(0.5),
             stagnation: Stagnation::default(),
             seed: 9,
+            variants: BTreeMap::from([("conv.forward n=32".into(), BTreeSet::from(["wide".into()]))]),
         };
         Checkpoint { tensors, state }
     }

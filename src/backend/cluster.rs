@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::schedule::{Action, Schedule};
-use super::{Backend, BackendError, Data, Footprint, Span};
+use super::{Backend, BackendError, Data, Footprint, Span, Variants};
 use crate::kernel::Elem;
 use crate::program::{Home, Pass, Program, Slot, letter};
 
@@ -74,6 +74,16 @@ impl Cluster {
     #[must_use]
     pub fn footprints(&self) -> Vec<Footprint> {
         self.members.iter().map(|member| member.footprint()).collect()
+    }
+
+    /// Which variants compute the runs of which there are several, over all members.
+    #[must_use]
+    pub fn variants(&self) -> Variants {
+        let mut variants = Variants::new();
+        for (run, found) in self.members.iter().flat_map(|member| member.variants()) {
+            variants.entry(run).or_default().extend(found);
+        }
+        variants
     }
 
     /// Bytes that the driver's allocator has given to every member.

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod schedule;
 mod select;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use thiserror::Error;
@@ -20,6 +21,23 @@ pub use self::placement::{Engine, Placement};
 pub use self::plan::Footprint;
 
 use crate::program::{Pass, Program, Slot};
+
+/// How far a program is set up on a device.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Runs of kernels that are ready.
+    pub done: usize,
+    /// Of so many.
+    pub of: usize,
+    /// The kernel that comes next.
+    pub kernel: &'static str,
+}
+
+/// What is told how far it is.
+pub type Watch = dyn Fn(Progress);
+
+/// By run of a kernel, with its shapes: the variants that compute it.
+pub type Variants = BTreeMap<String, BTreeSet<String>>;
 
 /// Why a program could not be set up or run.
 #[derive(Debug, Error)]
@@ -209,6 +227,11 @@ pub trait Backend {
 
     /// Bytes that the driver's allocator has given to this device, whatever they are for; `None` where it does not say.
     fn allocated(&self) -> Option<u64>;
+
+    /// Which variants compute the runs of which there are several.
+    fn variants(&self) -> Variants {
+        Variants::new()
+    }
 
     /// Measures from now on when the device works, and forgets what was measured before.
     fn start_clock(&mut self);

@@ -9,7 +9,7 @@ use super::gpu::tune::Choice;
 use super::gpu::{Gpu, pipeline};
 use super::limits::Limits;
 use super::select::{AUTO, best_two, choose};
-use super::{Backend, BackendError, Cluster};
+use super::{Backend, BackendError, Cluster, Progress, Watch};
 use crate::kernel::{Params, Variant};
 use crate::program::Program;
 
@@ -167,6 +167,37 @@ impl Placement {
     #[must_use]
     pub fn wrapped(self, wrap: impl Fn(usize, Box<dyn Backend>) -> Box<dyn Backend> + 'static) -> Self {
         Self { wrap: Some(Rc::new(wrap)), ..self }
+    }
+
+    /// The same devices, which tell `watch` how far a program is set up.
+    #[must_use]
+    pub fn watched(self, watch: impl Fn(Progress) + 'static) -> Self {
+        let watch: Rc<Watch> = Rc::new(watch);
+        for device in self.devices() {
+            *device.watch.borrow_mut() = Some(Rc::clone(&watch));
+        }
+        self
+    }
+
+    /// The same devices, on which kernels run in the first variant that fits, measured or not.
+    #[must_use]
+    pub fn untuned(self) -> Self {
+        self.devices().for_each(|device| device.choices.do_not_measure());
+        self
+    }
+
+    /// The same devices, on which shaders check every index and bound every loop: slower, for drivers in doubt.
+    #[must_use]
+    pub fn checked(self) -> Self {
+        self.devices().for_each(|device| device.checked.set(true));
+        self
+    }
+
+    fn devices(&self) -> impl Iterator<Item = &Rc<Device>> {
+        self.engines.iter().filter_map(|engine| match engine {
+            Engine::Cpu => None,
+            Engine::Gpu(device) => Some(device),
+        })
     }
 
     /// No more members than towers: a device that would have nothing to do is not one.

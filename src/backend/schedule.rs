@@ -174,7 +174,13 @@ impl Cutter {
         let packed = self.packed_slot(slot);
         let views = vec![self.whole(slot), self.whole(packed)];
         let home = self.program.slot(slot).home;
-        self.parts[member].push(Command::Run { kernel: wire.pack, params: wire.params.clone(), views, home, label: wire.label.clone() });
+        self.parts[member].push(Command::Run {
+            kernel: wire.pack,
+            params: wire.params.clone(),
+            views,
+            home,
+            label: wire.label.clone(),
+        });
         packed
     }
 
@@ -210,7 +216,13 @@ impl Cutter {
             self.actions.push(Action::Receive { source, from, member, to, again: false });
             if let Some(wire) = wire {
                 let (views, home) = (vec![self.whole(to), self.whole(slot)], self.program.slot(slot).home);
-                self.parts[member].push(Command::Run { kernel: wire.unpack, params: wire.params, views, home, label: wire.label });
+                self.parts[member].push(Command::Run {
+                    kernel: wire.unpack,
+                    params: wire.params,
+                    views,
+                    home,
+                    label: wire.label,
+                });
             }
         }
     }

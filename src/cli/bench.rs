@@ -96,6 +96,7 @@ impl Measured {
         let images = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
         let request = self.placed.request(Request::training(images));
         let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;
+        let devices = self.placed.prepare(devices);
         Ok((Session::laid_out(net, &request, layout, &devices, 0)?, images))
     }
 }

@@ -13,6 +13,9 @@ use crate::parity::{self, Report, Verdict};
 pub(super) struct Check {
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
     devices: Option<String>,
+    /// Compiles shaders with checks of every index and loop
+    #[arg(long)]
+    checked: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -21,6 +24,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<()> {
         let placement = open_devices(self.devices.as_deref())?;
+        let placement = if self.checked { placement.checked() } else { placement };
         let reports: Vec<Report> = placement.engines().iter().map(report).collect();
         if self.json {
             json(&reports)?;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::options::{DEVICES, Views, open_devices};
 use super::output::{json, line};
+use super::progress::preparing;
 use crate::checkpoint::Checkpoint;
 use crate::eval::Evaluator;
 
@@ -36,7 +37,7 @@ impl Classify {
     pub(super) fn run(self) -> Result<()> {
         let path = Checkpoint::locate(&self.checkpoint);
         let checkpoint = Checkpoint::read(&path)?;
-        let devices = open_devices(self.devices.as_deref())?;
+        let devices = open_devices(self.devices.as_deref())?.watched(preparing());
         let evaluator = Evaluator::new(&checkpoint, BATCH, &devices);
         let mut evaluator = evaluator.with_context(|| path.display().to_string())?;
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::options::{DEVICES, Views, open_devices};
 use super::output::{json, line, table, thousands};
-use super::progress::bars;
+use super::progress::{bars, preparing};
 use crate::eval::{Evaluation, Request, Row, Weights, evaluate};
 
 /// Arguments of `eval`.
@@ -66,7 +66,8 @@ impl Eval {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} views, {eta} left") {
             bar.set_style(style);
         }
-        let result = evaluate(&request, &open_devices(self.devices.as_deref())?, &mut |done, all| {
+        let devices = open_devices(self.devices.as_deref())?.watched(preparing());
+        let result = evaluate(&request, &devices, &mut |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         });

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
+use super::progress::preparing;
 use crate::backend::{Engine, Placement};
 use crate::eval::Viewing;
 use crate::layout::{Layout, MOST_IMAGES, Request};
@@ -47,6 +48,12 @@ pub(super) struct Placed {
     /// How maps travel between devices [default: f32]
     #[arg(long, value_name = "TYPE")]
     pub(super) exchange: Option<Wire>,
+    /// Runs every kernel in its first variant that fits the device, whichever is the fastest
+    #[arg(long)]
+    pub(super) no_tune: bool,
+    /// Compiles shaders with checks of every index and loop: slower, for drivers in doubt
+    #[arg(long)]
+    pub(super) checked: bool,
 }
 
 /// A type that maps travel in.
@@ -74,6 +81,13 @@ impl Placed {
     /// As [`open_devices`].
     pub(super) fn open(&self) -> Result<Placement> {
         open_devices(self.devices.as_deref())
+    }
+
+    /// `devices` as kernels are to run there.
+    pub(super) fn prepare(&self, devices: Placement) -> Placement {
+        let devices = devices.watched(preparing());
+        let devices = if self.no_tune { devices.untuned() } else { devices };
+        if self.checked { devices.checked() } else { devices }
     }
 
     /// What is not said here is as in `request`.

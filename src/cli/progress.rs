@@ -1,14 +1,36 @@
 //! Log lines and progress bars that do not overwrite each other.
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
 
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
+
+use crate::backend::Progress;
 
 /// All bars of the program.
 pub(super) fn bars() -> &'static MultiProgress {
     static BARS: OnceLock<MultiProgress> = OnceLock::new();
     BARS.get_or_init(MultiProgress::new)
+}
+
+/// A bar that shows how far a network is set up on a device: kernels are compiled and, the first time, measured.
+pub(super) fn preparing() -> impl Fn(Progress) + 'static {
+    let shown: RefCell<Option<ProgressBar>> = RefCell::default();
+    move |Progress { done, of, kernel }| {
+        let mut shown = shown.borrow_mut();
+        if done == of {
+            shown.take().inspect(ProgressBar::finish_and_clear);
+            return;
+        }
+        let bar = shown.get_or_insert_with(|| {
+            // The template is a constant; a slip in it falls back to the default style.
+            let style = ProgressStyle::with_template("setting up {bar:30} {pos}/{len} {msg}");
+            bars().add(ProgressBar::new(of as u64)).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        bar.set_position(done as u64);
+        bar.set_message(kernel);
+    }
 }
 
 /// Starts logging: warnings of everything, what `RUST_LOG` asks for besides; quiet about drivers that explain

@@ -85,6 +85,7 @@ impl Train {
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone()).with_context(|| format!("model {}", config.model))?;
         let (devices, layout) = place(&net, &config.request(), config.devices.as_deref())?;
+        let devices = self.placed.prepare(devices);
         let plan = plan(&layout, config.batch());
         let mut session = Session::laid_out(net, &config.request(), layout, &devices, config.seed)?;
         let path = self.resume.or(self.out).unwrap_or_else(|| free_folder(&config.model));

@@ -5,7 +5,7 @@ mod images;
 mod run;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,6 +155,7 @@ impl<'a> Trainer<'a> {
         dataset.expect_classes(&checkpoint.state.classes)?;
         session.load(&checkpoint.tensors)?;
         let statistics = statistics_of(checkpoint)?;
+        warn_of_other_variants(&checkpoint.state, &session);
         Self::open(config, session, dataset, statistics, checkpoint.state.clone(), path, stop)
     }
 
@@ -172,6 +173,7 @@ impl<'a> Trainer<'a> {
         let model = toml::to_string(&config.network);
         state.model = model.map_err(|e| TrainError::Folder { path: path.into(), reason: e.to_string() })?;
         (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
+        state.variants = session.cluster().variants();
         let (saved, skipped) = ((Instant::now(), state.step), Vec::new());
         let start = Start::new(state.classes.len(), state.step);
         let folder = RunFolder::open(path, &config)?;
@@ -363,6 +365,24 @@ impl<'a> Trainer<'a> {
             self.folder.keep(&path, self.state.step, self.config.keep)?;
         }
         Ok(())
+    }
+}
+
+/// Says so where kernels run in other variants than when `state` was saved: on another device, with another driver, or
+/// with `--no-tune`.
+fn warn_of_other_variants(state: &State, session: &Session) {
+    let now = session.cluster().variants();
+    let changed =
+        state.variants.iter().filter_map(|(run, was)| now.get(run).filter(|is| *is != was).map(|is| (run, was, is)));
+    if let Some((run, was, is)) = changed.clone().next() {
+        let names = |variants: &BTreeSet<String>| variants.iter().cloned().collect::<Vec<_>>().join(", ");
+        log::warn!(
+            "{} kernels run in other variants than before ({run}: {} instead of {}): the last bits are not those of a \
+             run that was never stopped",
+            changed.count(),
+            names(is),
+            names(was)
+        );
     }
 }
 

@@ -25,7 +25,8 @@ impl Choices {
         Self::at(path, format!("{}, alexnet {}", super::device::describe(info), env!("CARGO_PKG_VERSION")))
     }
 
-    fn at(path: Option<PathBuf>, adapter: String) -> Self {
+    /// Kept in the file at `path`, or for this process.
+    pub(super) fn at(path: Option<PathBuf>, adapter: String) -> Self {
         Self { adapter, path, known: RefCell::default(), measures: Cell::new(true) }
     }
 

@@ -1,8 +1,9 @@
 //! Adapters and opened devices.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use super::binding_limit;
 use super::cache::Compiled;
 use super::choices::Choices;
 use super::memory::memory;
-use crate::backend::{BackendError, Limits, Memory};
+use super::tune::Verdict;
+use crate::backend::{BackendError, Limits, Memory, Watch};
 
 /// How long a device may take for what was submitted before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -58,8 +60,12 @@ pub struct Device {
     trouble: Arc<Mutex<Option<Trouble>>>,
     /// Which variants are the fastest here.
     pub choices: Choices,
-    /// By kernel and variant: whether it agrees with its twin here.
-    pub(super) trusted: RefCell<HashMap<(&'static str, &'static str), bool>>,
+    /// By kernel and variant: what is known of it here.
+    pub(super) verdicts: RefCell<HashMap<(&'static str, &'static str), Verdict>>,
+    /// Whether shaders are compiled with checks of every index and loop.
+    pub(in crate::backend) checked: Cell<bool>,
+    /// Told how far a program is set up.
+    pub(in crate::backend) watch: RefCell<Option<Rc<Watch>>>,
     /// What the driver compiled in earlier runs.
     pub(super) compiled: Option<Compiled>,
 }
@@ -106,7 +112,9 @@ impl Device {
             memory: memory(adapter),
             trouble,
             choices,
-            trusted: RefCell::default(),
+            verdicts: RefCell::default(),
+            checked: Cell::new(false),
+            watch: RefCell::default(),
             compiled,
         })
     }

@@ -9,6 +9,8 @@ mod pace;
 pub mod pipeline;
 mod staging;
 pub mod summary;
+#[cfg(test)]
+mod testing;
 pub mod tune;
 
 use std::ops::Range;
@@ -23,7 +25,7 @@ use self::staging::{Incoming, Outgoing};
 use self::tune::Choice;
 use super::limits::mib;
 use super::plan::{Footprint, Plan};
-use super::{Backend, BackendError, Data, Sink, Span};
+use super::{Backend, BackendError, Data, Progress, Sink, Span, Variants};
 use crate::kernel::Elem;
 use crate::program::{Command, Pass, Program, Slot, View};
 
@@ -75,12 +77,24 @@ impl Gpu {
     fn compile(&self, choice: Choice) -> Result<Vec<Recording>, BackendError> {
         let mut pipelines = Pipelines::default();
         let mut recordings = Vec::new();
+        let is_run = |command: &&Command| matches!(command, Command::Run { .. });
+        let of = self.program.passes().map(|(_, commands)| commands.iter().filter(is_run).count()).sum();
+        // A single kernel is set up in the midst of something else.
+        let watch = self.device.watch.borrow().clone().filter(|_| matches!(choice, Choice::Fastest));
+        let mut done = 0;
+        let mut tell = |kernel| {
+            if let Some(watch) = &watch {
+                watch(Progress { done, of, kernel });
+            }
+            done += 1;
+        };
         for (pass, commands) in self.program.passes() {
             let dispatches: Result<Vec<_>, _> = commands
                 .iter()
                 .map(|command| match command {
                     Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => Ok(None),
                     Command::Run { kernel, params, views, .. } => {
+                        tell(kernel.name);
                         let pipeline = self.choose(choice, &mut pipelines, kernel, params, views)?;
                         let group = self.bind(&pipeline, views);
                         Ok(Some((pipeline, group)))
@@ -91,6 +105,7 @@ impl Gpu {
             let pace = Pace::new(dispatches.iter().map(Option::is_some));
             recordings.push(Recording { pass, dispatches, pace });
         }
+        tell("");
         self.device.check()?;
         if let Some(compiled) = &self.device.compiled {
             compiled.keep();
@@ -302,6 +317,21 @@ impl Backend for Gpu {
 
     fn allocated(&self) -> Option<u64> {
         self.device.allocated()
+    }
+
+    fn variants(&self) -> Variants {
+        let mut variants = Variants::new();
+        for recording in &self.recordings {
+            for (command, dispatch) in self.program.commands(recording.pass).iter().zip(&recording.dispatches) {
+                if let (Command::Run { kernel, params, .. }, Some((pipeline, _))) = (command, dispatch)
+                    && kernel.variants.len() > 1
+                {
+                    let run = format!("{} {params}", kernel.name);
+                    variants.entry(run).or_default().insert(pipeline.variant.to_owned());
+                }
+            }
+        }
+        variants
     }
 
     fn start_clock(&mut self) {

@@ -72,8 +72,8 @@ mod tests {
 
     use super::*;
     use crate::backend::gpu::device::Device;
-    use crate::backend::gpu::{Gpu, tune::Choice};
-    use crate::backend::{Backend, Data, Engine, Placement};
+    use crate::backend::gpu::{Gpu, testing, tune::Choice};
+    use crate::backend::{Backend, Data};
     use crate::net::{Model, Net, Setup, lower};
     use crate::ops::step;
     use crate::program::{Pass, Slot};
@@ -162,16 +162,8 @@ mod tests {
 
     #[test]
     fn pieces_give_the_bits_of_the_whole() {
-        let spec = std::env::var("ALEXNET_DEVICES").ok();
-        let found = Placement::open(spec.as_deref()).unwrap();
-        let Some(Engine::Gpu(device)) = found.as_ref().map(|found| &found.engines()[0]) else {
-            assert!(
-                std::env::var("ALEXNET_REQUIRE_GPU").is_err(),
-                "ALEXNET_REQUIRE_GPU is set, but there is no adapter"
-            );
-            println!("NOT RUN: no graphics adapter to test on; ./setup installs one");
-            return;
-        };
+        let Some(device) = testing::device().map(Rc::new) else { return };
+        let device = &device;
         let (whole, one) = two_steps(device, Some(Duration::from_nanos(1)));
         assert!(one == 1 && whole.iter().flatten().all(|weight| weight.is_finite()));
         let (alone, all) = two_steps(device, Some(LONGEST * 2));

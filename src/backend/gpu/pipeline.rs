@@ -10,6 +10,8 @@ use crate::wgsl;
 
 /// A compiled variant with the workgroups it wants.
 pub struct Pipeline {
+    /// The variant's name.
+    pub variant: &'static str,
     /// The pipeline.
     pub pipeline: wgpu::ComputePipeline,
     /// The layout of its only bind group.
@@ -73,18 +75,24 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
         label: Some(kernel.name),
         source: wgpu::ShaderSource::Wgsl(shader.source.into()),
     };
-    // SAFETY: the shaders are this crate's own; their indices are guarded against every extent they are compiled
-    // for and their loops are bounded, which the parity tests check with guard words around every buffer.
-    #[allow(unsafe_code, reason = "the only way to compile without checks in every loop")]
-    let module =
-        unsafe { device.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+    let checked = device.checked.get();
+    let module = if checked {
+        device.device.create_shader_module(descriptor)
+    } else {
+        // SAFETY: the shaders are this crate's own; their indices are guarded against every extent they are compiled
+        // for and their loops are bounded, which the parity tests check with guard words around every buffer.
+        #[allow(unsafe_code, reason = "the only way to compile without checks in every loop")]
+        unsafe {
+            device.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        }
+    };
     let pipeline = device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(kernel.name),
         layout: Some(&pipeline_layout),
         module: &module,
         entry_point: Some(shader.entry),
         compilation_options: wgpu::PipelineCompilationOptions {
-            zero_initialize_workgroup_memory: false,
+            zero_initialize_workgroup_memory: checked,
             ..Default::default()
         },
         cache: device.compiled.as_ref().map(|compiled| &compiled.cache),
@@ -94,7 +102,7 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
     }
     device.check()?;
     let bindings = shader.bindings.iter().map(|&(binding, _)| binding).collect();
-    Ok(Pipeline { pipeline, layout, bindings, workgroups })
+    Ok(Pipeline { variant: variant.name, pipeline, layout, bindings, workgroups })
 }
 
 fn entry(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {

@@ -32,17 +32,19 @@ const FIRST: u64 = 30_000_000;
 /// Time of a measurement that is not disturbed by the way to the device and back.
 const LONG_ENOUGH: Duration = Duration::from_millis(3);
 
-/// How much slower a variant may look in a first measurement and still get a second one.
-const HOPELESS: u32 = 2;
+/// How much slower than the best a variant may look and still be measured with care, and with other shapes.
+const HOPELESS: u32 = 4;
 
 /// Time a compiler may take for a variant that has rivals.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How a variant did.
-struct Measured {
-    time: Duration,
-    variant: &'static Variant,
-    pipeline: Rc<Pipeline>,
+/// What is known of a variant on a device, whatever the shapes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It agrees with its twin.
+    Right,
+    /// It does not, or is so slow that it need not be looked at again.
+    Useless,
 }
 
 impl Gpu {
@@ -68,11 +70,11 @@ impl Gpu {
         if let Some(variant) = candidates.iter().find(|variant| Some(variant.name) == known.as_deref()) {
             return pipelines.get(&self.device, kernel, variant, params);
         }
-        let mut best: Option<Measured> = None;
+        let mut best: Option<(Duration, &'static Variant)> = None;
         for variant in candidates {
-            let least = best.as_ref().map(|best| best.time);
+            let least = best.map(|(time, _)| time);
             match self.attempt(pipelines, kernel, variant, params, views, least) {
-                Ok(Some(measured)) if least.is_none_or(|least| measured.time < least) => best = Some(measured),
+                Ok(Some(time)) if least.is_none_or(|least| time < least) => best = Some((time, variant)),
                 Ok(_) => (),
                 Err(BackendError::Kernel { reason, .. }) => {
                     log::warn!("{}: {} is not used: {reason}", self.device.info.name, variant.name);
@@ -80,15 +82,11 @@ impl Gpu {
                 Err(lost) => return Err(lost),
             }
         }
-        match best {
-            Some(best) => {
-                log::debug!("{run}: {} is the fastest", best.variant.name);
-                self.device.choices.set(&run, best.variant.name);
-                Ok(best.pipeline)
-            }
-            // Whatever is wrong is said again, by its own error.
-            None => pipelines.get(&self.device, kernel, first, params),
-        }
+        // Where none is left, whatever is wrong is said again, by its own error.
+        let chosen = best.map_or(first, |(_, variant)| variant);
+        log::debug!("{run}: {} is the fastest", chosen.name);
+        self.device.choices.set(&run, chosen.name);
+        pipelines.get(&self.device, kernel, chosen, params)
     }
 
     /// Compiles, checks and measures a variant; `None` where it is slow to compile or far from `least`.
@@ -100,8 +98,8 @@ impl Gpu {
         params: &Params,
         views: &[View],
         least: Option<Duration>,
-    ) -> Result<Option<Measured>, BackendError> {
-        if !self.device.trusts(kernel, variant)? {
+    ) -> Result<Option<Duration>, BackendError> {
+        if self.device.verdict(kernel, variant)? == Verdict::Useless {
             return Ok(None);
         }
         let begin = Instant::now();
@@ -114,7 +112,10 @@ impl Gpu {
         }
         let time = self.measure(&pipeline, views, (kernel.flops)(params), least)?;
         log::debug!("{} {}: {:.2} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
-        Ok(Some(Measured { time, variant, pipeline }))
+        if least.is_some_and(|least| time > HOPELESS * least) {
+            self.device.verdicts.borrow_mut().insert((kernel.name, variant.name), Verdict::Useless);
+        }
+        Ok(Some(time))
     }
 
     /// About how long a run takes, from a part of its workgroups or from several runs. What it reads and writes is
@@ -177,18 +178,19 @@ impl Gpu {
 }
 
 impl Device {
-    /// Whether `variant` agrees with its twin here, on the largest of the kernel's cases; found out once.
-    fn trusts(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant) -> Result<bool, BackendError> {
+    /// What is known of `variant`: first of all, whether it agrees with its twin on the largest of the kernel's cases.
+    fn verdict(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant) -> Result<Verdict, BackendError> {
         let key = (kernel.name, variant.name);
-        if let Some(&known) = self.trusted.borrow().get(&key) {
+        if let Some(&known) = self.verdicts.borrow().get(&key) {
             return Ok(known);
         }
         let cases = (kernel.cases)().into_iter().filter(|case| eligible(self, variant, &case.params));
         let largest = cases.max_by_key(|case| (kernel.flops)(&case.params));
-        let trusted = largest.is_none_or(|case| self.agrees(kernel, variant, &case));
+        let right = largest.is_none_or(|case| self.agrees(kernel, variant, &case));
         self.check()?;
-        self.trusted.borrow_mut().insert(key, trusted);
-        Ok(trusted)
+        let verdict = if right { Verdict::Right } else { Verdict::Useless };
+        self.verdicts.borrow_mut().insert(key, verdict);
+        Ok(verdict)
     }
 
     fn agrees(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant, case: &Case) -> bool {
@@ -204,5 +206,70 @@ impl Device {
         let (device, name) = (&self.info.name, variant.name);
         log::warn!("{device}: {}, {name} is not used: on the case {}: {wrong}", kernel.name, case.name);
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::gpu::choices::Choices;
+    use crate::backend::gpu::testing;
+    use crate::backend::{Backend, Data};
+    use crate::kernel::Needs;
+    use crate::ops::activation;
+    use crate::program::{Pass, Slot};
+
+    const WRONG: Variant = Variant {
+        name: "wrong",
+        sources: &["@group(0) @binding(0) var<storage, read> x: array<f32>;
+            @group(0) @binding(1) var<storage, read_write> y: array<f32>;
+            @compute @workgroup_size(1)
+            fn main(@builtin(global_invocation_id) id: vec3u) {
+                y[id.x] = x[id.x] + f32(ACTIVATION) + f32(COUNT);
+            }"],
+        entry: "main",
+        tile: |_| Vec::new(),
+        grid: activation::FORWARD.variants[0].grid,
+        needs: Needs::NONE,
+    };
+
+    const BROKEN: Variant = Variant { name: "broken", sources: &["no WGSL"], ..WRONG };
+
+    /// Both come first, so only a check keeps them from being chosen.
+    #[test]
+    fn variants_that_are_wrong_or_do_not_compile_are_not_chosen() {
+        let Some(mut device) = testing::device() else { return };
+        device.choices = Choices::at(None, "tests".into());
+        let device = Rc::new(device);
+        let Kernel { doc, bindings, twin, cases, tolerance, .. } = activation::FORWARD;
+        let [plain] = activation::FORWARD.variants else { unreachable!("there is one") };
+        let plain = Variant { ..*plain };
+        let variants = Box::leak(Box::new([BROKEN, WRONG, plain]));
+        let flops = |_: &Params| WORTH;
+        let kernel =
+            Kernel { name: "activation.test", doc, bindings, variants, twin, cases, tolerance, split: None, flops };
+        let kernel: &'static Kernel = Box::leak(Box::new(kernel));
+        let case = &cases()[0];
+        let mut gpu = Gpu::new(Rc::clone(&device), program(kernel, case, 0), Choice::Fastest).unwrap();
+        assert!(compare(&mut gpu, kernel, case).unwrap().within(tolerance));
+        let run = format!("activation.test {}", case.params);
+        assert_eq!(device.choices.get(&run).as_deref(), Some("plain"));
+        assert!(gpu.variants()[&run].contains("plain"));
+    }
+
+    #[test]
+    fn without_measuring_the_first_variant_runs() {
+        let Some(mut device) = testing::device() else { return };
+        device.choices = Choices::at(None, "tests".into());
+        device.choices.do_not_measure();
+        let Kernel { name, doc, bindings, twin, cases, tolerance, .. } = activation::FORWARD;
+        let variants = Box::leak(Box::new([WRONG, Variant { ..activation::FORWARD.variants[0] }]));
+        let kernel = Kernel { name, doc, bindings, variants, twin, cases, tolerance, split: None, flops: |_| WORTH };
+        let kernel: &'static Kernel = Box::leak(Box::new(kernel));
+        let case = &cases()[0];
+        let mut gpu = Gpu::new(Rc::new(device), program(kernel, case, 0), Choice::Fastest).unwrap();
+        gpu.write(Slot(0), Data::F32(&vec![0.5; case.buffers[0].0])).unwrap();
+        Backend::run(&mut gpu, Pass::Evaluate).unwrap();
+        assert!(gpu.read(Slot(1)).unwrap()[0] >= 1.0, "what is wrong in it shows");
     }
 }
