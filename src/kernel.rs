@@ -256,7 +256,8 @@ impl<'a, T> Args<'a, T> {
 
 const MISUSE: &str = "a twin takes its buffers in the order and with the access of its kernel's bindings";
 
-/// The CPU twin: f32 is the engine of `--devices cpu`, f64 the oracle of the tests; one generic function gives both.
+/// The CPU twin: f32 is the engine of `--devices cpu`, f64 the oracle of the tests. One generic function gives both,
+/// but for contractions: theirs at f32 goes through a matrix product made for speed.
 #[derive(Clone, Copy)]
 pub struct Twin {
     /// At working precision.

@@ -23,6 +23,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("wgpu", &["src/backend/gpu/"]),
     ("naga", &["src/wgsl/"]),
     ("dirs", &["src/backend/gpu/cache.rs"]),
+    ("ndarray", &["src/ops/product.rs", "src/ops/conv/products.rs", "src/ops/gemm/products.rs"]),
     ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
     ("tar", &["src/data/archive.rs", "src/data/prepare/", "src/data/shards/"]),

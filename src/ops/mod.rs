@@ -15,6 +15,7 @@ pub mod layer;
 pub mod lrn;
 pub mod lrn_spatial;
 pub mod pool;
+mod product;
 pub mod sgd;
 pub mod softmax;
 #[cfg(test)]

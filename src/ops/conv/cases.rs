@@ -49,6 +49,7 @@ fn shapes() -> Vec<(&'static str, Conv)> {
         ("pixels left out", left_out),
         ("maps on their own", square(20, 4, 16, 2, 2, 0, 8)),
         ("maps on their own, added", square(11, 4, 16, 2, 2, 0, 8)),
+        ("more images than a block on the CPU", square(30, 2, 34, 3, 1, 1, 264)),
     ];
     for (index, (_, conv)) in shapes.iter_mut().enumerate() {
         conv.accumulate = index % 2 == 1;
@@ -63,27 +64,33 @@ fn target(conv: &Conv) -> Fill {
     if conv.accumulate { Fill::Normal(1.0) } else { Fill::Output }
 }
 
-fn cases(buffers: impl Fn(&Conv) -> Vec<(usize, Fill)>) -> Vec<Case> {
-    shapes().iter().map(|(name, conv)| Case::new(*name, conv.params(), buffers(conv))).collect()
+fn cases(of: fn(&str, &Conv) -> Case) -> Vec<Case> {
+    shapes().iter().map(|(name, conv)| of(name, conv)).collect()
 }
 
 pub(super) fn forward() -> Vec<Case> {
-    cases(|c| {
-        let (x, w) = ((c.x_count(), Fill::Normal(1.0)), (c.w_count(), Fill::Normal(0.1)));
-        vec![x, w, (c.k, Fill::Normal(1.0)), (c.y_count(), target(c))]
-    })
+    cases(forward_of)
 }
 
 pub(super) fn backward_input() -> Vec<Case> {
-    cases(|c| {
-        let (w, dy) = ((c.w_count(), Fill::Normal(0.1)), (c.y_count(), Fill::Normal(1.0)));
-        vec![w, dy, (c.x_count(), target(c))]
-    })
+    cases(backward_input_of)
 }
 
 pub(super) fn backward_filter() -> Vec<Case> {
-    cases(|c| {
-        let (x, dy) = ((c.x_count(), Fill::Normal(1.0)), (c.y_count(), Fill::Normal(1.0)));
-        vec![x, dy, (c.w_count(), target(c))]
-    })
+    cases(backward_filter_of)
+}
+
+pub(super) fn forward_of(name: &str, c: &Conv) -> Case {
+    let (x, w) = ((c.x_count(), Fill::Normal(1.0)), (c.w_count(), Fill::Normal(0.1)));
+    Case::new(name, c.params(), vec![x, w, (c.k, Fill::Normal(1.0)), (c.y_count(), target(c))])
+}
+
+pub(super) fn backward_input_of(name: &str, c: &Conv) -> Case {
+    let (w, dy) = ((c.w_count(), Fill::Normal(0.1)), (c.y_count(), Fill::Normal(1.0)));
+    Case::new(name, c.params(), vec![w, dy, (c.x_count(), target(c))])
+}
+
+pub(super) fn backward_filter_of(name: &str, c: &Conv) -> Case {
+    let (x, dy) = ((c.x_count(), Fill::Normal(1.0)), (c.y_count(), Fill::Normal(1.0)));
+    Case::new(name, c.params(), vec![x, dy, (c.w_count(), target(c))])
 }

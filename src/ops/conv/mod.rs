@@ -3,6 +3,7 @@
 
 mod cases;
 mod layer;
+mod products;
 mod tiles;
 mod twins;
 
@@ -12,8 +13,8 @@ use super::contraction::{
     ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, WIDE_TILE, plain, plain_part, subgroup, summing_part, tiled,
     tiled_small, wide,
 };
-use crate::kernel::{Kernel, Needs, Split, read, update};
-use crate::{params, twin};
+use crate::kernel::{Kernel, Needs, Split, Twin, read, update};
+use crate::params;
 
 params! {
     /// One convolution, in cuDNN's letters: C·H·W maps, K filters, P·Q output pixels, R×S window, N images.
@@ -122,7 +123,7 @@ pub static FORWARD: Kernel = Kernel {
         tiled_small("forward", FORWARD_TILED, tiles::forward_tiled_grid, tiles::wide_shapes),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE], tiles::forward_plain, tiles::forward_grid),
     ],
-    twin: twin!(twins::forward),
+    twin: Twin { f32: products::forward, f64: twins::forward },
     cases: cases::forward,
     tolerance: 3e-6, // sums of up to some thousand products in f32: a few units in the last place of the output's scale
     split: Some(Split { along: "c", outermost: &[true, true, false, false], part: summing_part }),
@@ -167,7 +168,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
             tiles::backward_input_grid,
         ),
     ],
-    twin: twin!(twins::backward_input),
+    twin: Twin { f32: products::backward_input, f64: twins::backward_input },
     cases: cases::backward_input,
     tolerance: 3e-6, // as forward
     split: Some(Split { along: "c", outermost: &[true, false, true], part: plain_part }),
@@ -194,7 +195,7 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
             tiles::backward_filter_plain_grid,
         ),
     ],
-    twin: twin!(twins::backward_filter),
+    twin: Twin { f32: products::backward_filter, f64: twins::backward_filter },
     cases: cases::backward_filter,
     tolerance: 1e-5, // sums over all pixels and images, one long chain a lane
     split: Some(Split { along: "c", outermost: &[true, false, true], part: plain_part }),

@@ -1,10 +1,9 @@
-//! The CPU twins of the convolution kernels: a block of filters by a block of images in registers, cores along
-//! filters (by input and by filter: along maps).
+//! The f64 twins of the convolution kernels, the reference of the tests: a block of filters by a block of images in
+//! registers, cores along filters (by input and by filter: along maps).
 
 use super::Conv;
 use crate::kernel::{Args, for_each_chunk};
 use crate::ops::activation::Activation;
-use crate::tensor::Real;
 
 /// Filters (or maps) in a register block.
 const ROWS: usize = 8;
@@ -12,11 +11,11 @@ const ROWS: usize = 8;
 const LANES: usize = 8;
 
 /// A register block: some rows by `LANES` images.
-type Block<T> = [[T; LANES]; ROWS];
+type Block = [[f64; LANES]; ROWS];
 
 /// `block[j][i]` += `weights[j]` · `pixels[i]`.
 #[inline(always)]
-fn multiply_add<T: Real>(block: &mut Block<T>, weights: [T; ROWS], pixels: &[T]) {
+fn multiply_add(block: &mut Block, weights: [f64; ROWS], pixels: &[f64]) {
     for (row, weight) in block.iter_mut().zip(weights) {
         for (sum, &pixel) in row.iter_mut().zip(&pixels[..LANES]) {
             *sum = weight.mul_add(pixel, *sum);
@@ -26,27 +25,27 @@ fn multiply_add<T: Real>(block: &mut Block<T>, weights: [T; ROWS], pixels: &[T])
 
 /// Up to `ROWS` values, `stride` apart; what lies beyond `limit` of them is 0.
 #[inline(always)]
-fn gather<T: Real>(values: &[T], stride: usize, limit: usize) -> [T; ROWS] {
+fn gather(values: &[f64], stride: usize, limit: usize) -> [f64; ROWS] {
     if limit >= ROWS && stride == 1 {
         return std::array::from_fn(|j| values[j]);
     }
-    std::array::from_fn(|j| if j < limit { values[j * stride] } else { T::zero() })
+    std::array::from_fn(|j| if j < limit { values[j * stride] } else { 0.0 })
 }
 
 /// The input coordinate under window element `r` of output `p`, if it is inside.
 #[inline(always)]
-fn inside(p: usize, stride: usize, r: usize, pad: usize, extent: usize) -> Option<usize> {
+pub(super) fn inside(p: usize, stride: usize, r: usize, pad: usize, extent: usize) -> Option<usize> {
     (p * stride + r).checked_sub(pad).filter(|&at| at < extent)
 }
 
 /// The output whose window element `r` lies on input coordinate `at`, if there is one.
 #[inline(always)]
-fn above(at: usize, stride: usize, r: usize, pad: usize, extent: usize) -> Option<usize> {
+pub(super) fn above(at: usize, stride: usize, r: usize, pad: usize, extent: usize) -> Option<usize> {
     let distance = (at + pad).checked_sub(r)?;
     Some(distance / stride).filter(|&p| distance.is_multiple_of(stride) && p < extent)
 }
 
-pub(super) fn forward<T: Real>(mut args: Args<T>) {
+pub(super) fn forward(mut args: Args<f64>) {
     let conv = Conv::of(args.params);
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
     let plane = conv.p * conv.q * conv.n;
@@ -60,12 +59,7 @@ pub(super) fn forward<T: Real>(mut args: Args<T>) {
                 let (pixel, n) = (at / conv.n, at % conv.n);
                 let block = output_block(&conv, x, w, k0, (pixel / conv.q, pixel % conv.q), n);
                 for (j, row) in block.iter().enumerate().take(conv.k - k0) {
-                    finish(
-                        &conv,
-                        &mut y[j * plane + at..][..LANES],
-                        row,
-                        if conv.bias { b[k0 + j] } else { T::zero() },
-                    );
+                    finish(&conv, &mut y[j * plane + at..][..LANES], row, if conv.bias { b[k0 + j] } else { 0.0 });
                 }
             }
         },
@@ -74,8 +68,8 @@ pub(super) fn forward<T: Real>(mut args: Args<T>) {
 
 /// Filters `k0..`, output pixel `(p, q)`, images `n..`.
 #[inline(always)]
-fn output_block<T: Real>(conv: &Conv, x: &[T], w: &[T], k0: usize, (p, q): (usize, usize), n: usize) -> Block<T> {
-    let mut block = [[T::zero(); LANES]; ROWS];
+fn output_block(conv: &Conv, x: &[f64], w: &[f64], k0: usize, (p, q): (usize, usize), n: usize) -> Block {
+    let mut block = [[0.0; LANES]; ROWS];
     for c in 0..conv.c {
         for r in 0..conv.r {
             let Some(row) = inside(p, conv.stride_y, r, conv.pad_y, conv.h) else { continue };
@@ -90,7 +84,7 @@ fn output_block<T: Real>(conv: &Conv, x: &[T], w: &[T], k0: usize, (p, q): (usiz
 }
 
 #[inline(always)]
-fn finish<T: Real>(conv: &Conv, y: &mut [T], sums: &[T; LANES], bias: T) {
+fn finish(conv: &Conv, y: &mut [f64], sums: &[f64; LANES], bias: f64) {
     let activation = Activation::of(conv.activation);
     for (y, &sum) in y.iter_mut().zip(sums) {
         let value = sum + bias;
@@ -98,7 +92,7 @@ fn finish<T: Real>(conv: &Conv, y: &mut [T], sums: &[T; LANES], bias: T) {
     }
 }
 
-pub(super) fn backward_input<T: Real>(mut args: Args<T>) {
+pub(super) fn backward_input(mut args: Args<f64>) {
     let conv = Conv::of(args.params);
     let (w, dy, dx) = (args.read(), args.read(), args.write());
     let plane = conv.h * conv.w * conv.n;
@@ -121,15 +115,8 @@ pub(super) fn backward_input<T: Real>(mut args: Args<T>) {
 
 /// Maps `c0..`, input pixel `(row, column)`, images `n..`.
 #[inline(always)]
-fn input_block<T: Real>(
-    conv: &Conv,
-    w: &[T],
-    dy: &[T],
-    c0: usize,
-    (row, column): (usize, usize),
-    n: usize,
-) -> Block<T> {
-    let mut block = [[T::zero(); LANES]; ROWS];
+fn input_block(conv: &Conv, w: &[f64], dy: &[f64], c0: usize, (row, column): (usize, usize), n: usize) -> Block {
+    let mut block = [[0.0; LANES]; ROWS];
     let window = conv.r * conv.s * conv.k;
     for r in 0..conv.r {
         let Some(p) = above(row, conv.stride_y, r, conv.pad_y, conv.p) else { continue };
@@ -144,13 +131,13 @@ fn input_block<T: Real>(
     block
 }
 
-fn store<T: Real>(out: &mut [T], sums: &[T], accumulate: bool) {
+fn store(out: &mut [f64], sums: &[f64], accumulate: bool) {
     for (out, &sum) in out.iter_mut().zip(sums) {
         *out = if accumulate { sum + *out } else { sum };
     }
 }
 
-pub(super) fn backward_filter<T: Real>(mut args: Args<T>) {
+pub(super) fn backward_filter(mut args: Args<f64>) {
     let conv = Conv::of(args.params);
     let (x, dy, dw) = (args.read(), args.read(), args.write());
     // One chunk: all filters for one row of the window over one map.
@@ -173,8 +160,8 @@ pub(super) fn backward_filter<T: Real>(mut args: Args<T>) {
 
 /// Filters `k0..` at window element `(c, r, s)`, summed over all pixels and images.
 #[inline(always)]
-fn filter_block<T: Real>(conv: &Conv, x: &[T], dy: &[T], (c, r, s): (usize, usize, usize), k0: usize) -> [T; ROWS] {
-    let mut block = [[T::zero(); LANES]; ROWS];
+fn filter_block(conv: &Conv, x: &[f64], dy: &[f64], (c, r, s): (usize, usize, usize), k0: usize) -> [f64; ROWS] {
+    let mut block = [[0.0; LANES]; ROWS];
     let plane = conv.p * conv.q * conv.n;
     for p in 0..conv.p {
         let Some(row) = inside(p, conv.stride_y, r, conv.pad_y, conv.h) else { continue };
@@ -192,7 +179,7 @@ fn filter_block<T: Real>(conv: &Conv, x: &[T], dy: &[T], (c, r, s): (usize, usiz
             }
         }
     }
-    block.map(|lanes| lanes.into_iter().fold(T::zero(), |a, b| a + b))
+    block.map(|lanes| lanes.into_iter().fold(0.0, |a, b| a + b))
 }
 
 #[cfg(test)]

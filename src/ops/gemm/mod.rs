@@ -1,14 +1,15 @@
 //! Matrix products of the fully connected layers (paper, section 3.5): weights `[inputs][outputs]`, maps
 //! `[features][N]`. A layer that reads both towers runs them once for each, accumulating.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Params, Split, for_each_chunk, read, update};
-use crate::ops::activation::Activation;
+mod products;
+mod twins;
+
+use crate::kernel::{Case, Fill, Grid, Kernel, Params, Split, Twin, read, update};
 use crate::ops::contraction::{
     ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, Tile, WIDE_TILE, fills_images, fills_wide, plain, plain_part,
     subgroup, summing_part, tiled, tiled_grid, tiled_small, wide, wide_rows,
 };
-use crate::tensor::Real;
-use crate::{params, twin};
+use crate::params;
 
 params! {
     /// One product, in the letters of BLAS: m outputs, k inputs, n images.
@@ -38,12 +39,12 @@ impl Gemm {
     }
 }
 
-const SOURCE: &str = include_str!("../../shaders/gemm.wgsl");
-const WEIGHTS_SOURCE: &str = include_str!("../../shaders/gemm_backward_weights.wgsl");
-const WIDE: &str = include_str!("../../shaders/gemm_wide.wgsl");
-const FORWARD_TILED: &[&str] = &[TILED, ACTIVATION, include_str!("../../shaders/gemm_tiled.wgsl")];
-const BACKWARD_INPUT_TILED: &[&str] = &[TILED, include_str!("../../shaders/gemm_backward_input_tiled.wgsl")];
-const WEIGHTS_WIDE: &str = include_str!("../../shaders/gemm_backward_weights_wide.wgsl");
+const SOURCE: &str = include_str!("../../../shaders/gemm.wgsl");
+const WEIGHTS_SOURCE: &str = include_str!("../../../shaders/gemm_backward_weights.wgsl");
+const WIDE: &str = include_str!("../../../shaders/gemm_wide.wgsl");
+const FORWARD_TILED: &[&str] = &[TILED, ACTIVATION, include_str!("../../../shaders/gemm_tiled.wgsl")];
+const BACKWARD_INPUT_TILED: &[&str] = &[TILED, include_str!("../../../shaders/gemm_backward_input_tiled.wgsl")];
+const WEIGHTS_WIDE: &str = include_str!("../../../shaders/gemm_backward_weights_wide.wgsl");
 
 /// y = f(wᵀx + b), or y = f(y + wᵀx + b) where it accumulates.
 pub static FORWARD: Kernel = Kernel {
@@ -57,7 +58,7 @@ pub static FORWARD: Kernel = Kernel {
         tiled_small("forward", FORWARD_TILED, tiles, wide_shapes),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
-    twin: twin!(forward),
+    twin: Twin { f32: products::forward, f64: twins::forward },
     cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.k * g.m), fill(g.m), target(g, g.m * g.n)]),
     tolerance: 3e-6, // sums of some hundred products in f32
     split: Some(Split { along: "k", outermost: &[true, true, false, false], part: summing_part }),
@@ -76,7 +77,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
         tiled_small("backward_input", BACKWARD_INPUT_TILED, tiles, |p| fills_images(p.get("n"))),
         plain("backward_input", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
-    twin: twin!(backward_input),
+    twin: Twin { f32: products::backward_input, f64: twins::backward_input },
     cases: || cases(true, |g| vec![fill(g.k * g.m), fill(g.m * g.n), target(g, g.k * g.n)]),
     tolerance: 3e-6, // as forward
     split: Some(Split { along: "k", outermost: &[true, false, true], part: plain_part }),
@@ -94,7 +95,7 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
         }),
         plain("backward_weights", &[WEIGHTS_SOURCE], weights_tile, weights_grid),
     ],
-    twin: twin!(backward_weights),
+    twin: Twin { f32: products::backward_weights, f64: twins::backward_weights },
     cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.m * g.n), target(g, g.k * g.m)]),
     tolerance: 3e-6, // sums over the batch
     split: Some(Split { along: "k", outermost: &[true, false, true], part: plain_part }),
@@ -181,6 +182,7 @@ fn cases(by_input: bool, buffers: fn(&Gemm) -> Vec<(usize, Fill)>) -> Vec<Case> 
         ("fc7, whole tiles", (64, 128, 32)),
         ("fc8: 10 classes", (10, 96, 128)),
         ("many images", (33, 41, 160)),
+        ("several blocks on the CPU", (150, 300, 8)),
     ];
     let case = |(index, (name, (m, k, n))): (usize, (&str, (usize, usize, usize)))| {
         let (accumulate, bias) = (index % 2 == 1, index % 3 != 2);
@@ -190,101 +192,10 @@ fn cases(by_input: bool, buffers: fn(&Gemm) -> Vec<(usize, Fill)>) -> Vec<Case> 
     shapes.into_iter().enumerate().map(case).collect()
 }
 
-/// `out[i]` += factor · `row[i]`.
-#[inline(always)]
-fn axpy<T: Real>(out: &mut [T], factor: T, row: &[T]) {
-    for (out, &value) in out.iter_mut().zip(row) {
-        *out = factor.mul_add(value, *out);
-    }
-}
-
-/// Rows that are computed side by side, so that each row of the other operand is read once for all of them.
-const ROWS: usize = 16;
-
-fn forward<T: Real>(mut args: Args<T>) {
-    let gemm = Gemm::of(args.params);
-    let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
-    let activation = Activation::of(gemm.activation);
-    for_each_chunk(
-        y,
-        ROWS * gemm.n,
-        #[inline(always)]
-        |index, y| {
-            let m0 = index * ROWS;
-            if !gemm.accumulate {
-                y.fill(T::zero());
-            }
-            for (k, x) in x.chunks_exact(gemm.n).enumerate() {
-                for (j, y) in y.chunks_exact_mut(gemm.n).enumerate() {
-                    axpy(y, w[k * gemm.m + m0 + j], x);
-                }
-            }
-            for (j, y) in y.chunks_exact_mut(gemm.n).enumerate() {
-                let bias = if gemm.bias { b[m0 + j] } else { T::zero() };
-                for y in y.iter_mut() {
-                    *y = activation.apply(*y + bias);
-                }
-            }
-        },
-    );
-}
-
-fn backward_input<T: Real>(mut args: Args<T>) {
-    let gemm = Gemm::of(args.params);
-    let (w, dy, dx) = (args.read(), args.read(), args.write());
-    for_each_chunk(
-        dx,
-        ROWS * gemm.n,
-        #[inline(always)]
-        |index, dx| {
-            let k0 = index * ROWS;
-            if !gemm.accumulate {
-                dx.fill(T::zero());
-            }
-            for (m, dy) in dy.chunks_exact(gemm.n).enumerate() {
-                for (j, dx) in dx.chunks_exact_mut(gemm.n).enumerate() {
-                    axpy(dx, w[(k0 + j) * gemm.m + m], dy);
-                }
-            }
-        },
-    );
-}
-
-fn backward_weights<T: Real>(mut args: Args<T>) {
-    let gemm = Gemm::of(args.params);
-    let (x, dy, dw) = (args.read(), args.read(), args.write());
-    // One chunk: all outputs of some inputs, so that each gradient row is read once for all of them.
-    for_each_chunk(
-        dw,
-        ROWS * gemm.m,
-        #[inline(always)]
-        |index, dw| {
-            for (m, dy) in dy.chunks_exact(gemm.n).enumerate() {
-                for (j, dw) in dw.chunks_exact_mut(gemm.m).enumerate() {
-                    let sum = dot(&x[(index * ROWS + j) * gemm.n..][..gemm.n], dy);
-                    dw[m] = if gemm.accumulate { sum + dw[m] } else { sum };
-                }
-            }
-        },
-    );
-}
-
-/// Sum of products in 8 lanes, then over the lanes in order.
-#[inline(always)]
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut lanes = [T::zero(); 8];
-    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
-        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane = a.mul_add(b, *lane);
-        }
-    }
-    lanes.into_iter().fold(T::zero(), |a, b| a + b)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Arg;
+    use crate::kernel::{Arg, Args};
 
     fn run(kernel: &Kernel, params: &Params, inputs: &[&[f64]], count: usize) -> Vec<f64> {
         let mut out = vec![f64::NAN; count];

@@ -1,0 +1,184 @@
+//! The CPU engine's convolutions: blocks of pixels are gathered into a small matrix, one row a map under one element of
+//! the window, and multiplied on all cores. Blocks depend on the shape alone, so results do not depend on the cores.
+
+use std::ops::Range;
+
+use ndarray::parallel::prelude::*;
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+
+use super::Conv;
+use super::twins::{above, inside};
+use crate::kernel::Args;
+use crate::ops::activation::Activation;
+use crate::ops::product::{DEPTH, matrix, matrix_mut, multiply};
+
+/// Columns gathered at once, at least those of one pixel: with `DEPTH` rows they stay in a core's own cache.
+const COLUMNS: usize = 256;
+/// Rows of the gradient by filter that one core computes at once.
+const FILTER_ROWS: usize = 96;
+
+pub(super) fn forward(mut args: Args<f32>) {
+    let conv = Conv::of(args.params);
+    let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
+    let under = Gather::under(&conv, x);
+    let weights = matrix(w, under.rows).reversed_axes();
+    let activation = Activation::of(conv.activation);
+    contract(&under, &weights, matrix_mut(y, conv.k), |mut y| {
+        for (k, mut y) in y.outer_iter_mut().enumerate() {
+            let bias = if conv.bias { b[k] } else { 0.0 };
+            y.mapv_inplace(|y| activation.apply(y + bias));
+        }
+    });
+}
+
+pub(super) fn backward_input(mut args: Args<f32>) {
+    let conv = Conv::of(args.params);
+    let (w, dy, dx) = (args.read(), args.read(), args.write());
+    contract(&Gather::above(&conv, dy), &matrix(w, conv.c), matrix_mut(dx, conv.c), |_| ());
+}
+
+pub(super) fn backward_filter(mut args: Args<f32>) {
+    let conv = Conv::of(args.params);
+    let (x, dy, dw) = (args.read(), args.read(), args.write());
+    let under = Gather::under(&conv, x);
+    let (dy, mut dw) = (matrix(dy, conv.k), matrix_mut(dw, under.rows));
+    let (count, block) = (conv.p * conv.q, pixels(&conv));
+    let parts = dw.axis_chunks_iter_mut(Axis(0), FILTER_ROWS).into_par_iter().enumerate();
+    parts.for_each_init(Vec::new, |scratch, (index, mut dw)| {
+        let rows = index * FILTER_ROWS..index * FILTER_ROWS + dw.nrows();
+        for start in (0..count).step_by(block) {
+            let pixels = start..count.min(start + block);
+            let dy = dy.slice(s![.., pixels.start * conv.n..pixels.end * conv.n]);
+            let x = under.gather(scratch, rows.clone(), &under.places(pixels));
+            multiply(&x, &dy.reversed_axes(), conv.accumulate || start > 0, &mut dw);
+        }
+    });
+}
+
+/// `out[map][pixel·n]` = Σ over rows of `weights[map][row]` · `gathered[row][pixel·n]`, added to what is there if the
+/// convolution accumulates; then `finish` on every block of columns.
+fn contract(
+    gather: &Gather,
+    weights: &ArrayView2<f32>,
+    mut out: ArrayViewMut2<f32>,
+    finish: impl Fn(ArrayViewMut2<f32>) + Sync,
+) {
+    let (n, block) = (gather.conv.n, pixels(gather.conv));
+    let parts = out.axis_chunks_iter_mut(Axis(1), block * n).into_par_iter().enumerate();
+    parts.for_each_init(Vec::new, |scratch, (index, mut out)| {
+        let places = gather.places(index * block..index * block + out.ncols() / n);
+        for start in (0..gather.rows).step_by(DEPTH) {
+            let rows = start..gather.rows.min(start + DEPTH);
+            let matrix = gather.gather(scratch, rows.clone(), &places);
+            multiply(&weights.slice(s![.., rows]), &matrix, gather.conv.accumulate || start > 0, &mut out);
+        }
+        finish(out);
+    });
+}
+
+/// Pixels in a block.
+fn pixels(conv: &Conv) -> usize {
+    (COLUMNS / conv.n).max(1)
+}
+
+/// Maps seen through the window from the pixels on its other side: a matrix with one row a map and element of the
+/// window, one column a pixel and image.
+struct Gather<'a> {
+    conv: &'a Conv,
+    maps: &'a [f32],
+    /// Height and width of a map.
+    extents: (usize, usize),
+    /// Rows in all.
+    rows: usize,
+    /// Map, row and column of the window that make up a row of the matrix.
+    row: fn(&Conv, usize) -> (usize, usize, usize),
+    /// Width of the maps on the other side.
+    width: usize,
+    /// From coordinate, stride, element of the window, padding and extent to the coordinate it sees.
+    sees: fn(usize, usize, usize, usize, usize) -> Option<usize>,
+}
+
+/// What the pixels of a block see: where lines begin, for every row of the window, and where in a line images begin,
+/// for every column of the window.
+struct Places {
+    count: usize,
+    lines: Vec<Option<usize>>,
+    columns: Vec<Option<usize>>,
+}
+
+impl<'a> Gather<'a> {
+    /// The input under output pixels; rows in the order of the weights, `[C][R][S]`.
+    fn under(conv: &'a Conv, x: &'a [f32]) -> Self {
+        let row = |conv: &Conv, index| (index / (conv.r * conv.s), index / conv.s % conv.r, index % conv.s);
+        let rows = conv.c * conv.r * conv.s;
+        Self { conv, maps: x, extents: (conv.h, conv.w), rows, row, width: conv.q, sees: inside }
+    }
+
+    /// The output's gradient above input pixels; rows in the order of one map's weights, `[R][S][K]`.
+    fn above(conv: &'a Conv, dy: &'a [f32]) -> Self {
+        let row = |conv: &Conv, index| (index % conv.k, index / (conv.s * conv.k), index / conv.k % conv.s);
+        let rows = conv.r * conv.s * conv.k;
+        Self { conv, maps: dy, extents: (conv.p, conv.q), rows, row, width: conv.w, sees: above }
+    }
+
+    fn places(&self, pixels: Range<usize>) -> Places {
+        let (conv, (height, width)) = (self.conv, self.extents);
+        let line = |r, pixel| (self.sees)(pixel / self.width, conv.stride_y, r, conv.pad_y, height);
+        let column = |s, pixel| (self.sees)(pixel % self.width, conv.stride_x, s, conv.pad_x, width);
+        let lines = (0..conv.r).flat_map(|r| pixels.clone().map(move |pixel| Some(line(r, pixel)? * width * conv.n)));
+        let columns = (0..conv.s).flat_map(|s| pixels.clone().map(move |pixel| Some(column(s, pixel)? * conv.n)));
+        Places { count: pixels.len(), lines: lines.collect(), columns: columns.collect() }
+    }
+
+    /// Some rows at the pixels of a block, zeros beyond the edge.
+    fn gather<'s>(&self, scratch: &'s mut Vec<f32>, rows: Range<usize>, places: &Places) -> ArrayView2<'s, f32> {
+        let (n, count) = (self.conv.n, rows.len());
+        let plane = self.extents.0 * self.extents.1 * n;
+        scratch.resize(count * places.count * n, 0.0);
+        for (index, values) in rows.zip(scratch.chunks_exact_mut(places.count * n)) {
+            let (map, r, s) = (self.row)(self.conv, index);
+            let map = &self.maps[map * plane..][..plane];
+            let (lines, columns) = (&places.lines[r * places.count..], &places.columns[s * places.count..]);
+            for ((images, &line), &column) in values.chunks_exact_mut(n).zip(lines).zip(columns) {
+                match line.zip(column) {
+                    Some((line, column)) => images.copy_from_slice(&map[line + column..][..n]),
+                    None => images.fill(0.0),
+                }
+            }
+        }
+        matrix(scratch, count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::cases::{backward_filter_of, backward_input_of, forward_of, square};
+    use super::super::{BACKWARD_FILTER, BACKWARD_INPUT, FORWARD};
+    use crate::backend::compare::{compare, program};
+    use crate::backend::cpu::Cpu;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        /// Any shape, with many blocks or a part of one, against the twins of the tests.
+        #[test]
+        fn products_match_the_reference(
+            c in 1_usize..40, size in 1_usize..12, k in 1_usize..20, window in 1_usize..6, stride in 1_usize..4,
+            pad in 0_usize..3, images in 1_usize..5, accumulate: bool,
+        ) {
+            prop_assume!(window <= size + 2 * pad && pad < window);
+            let mut conv = square(c, size, k, window, stride, pad, 8 * images);
+            conv.accumulate = accumulate;
+            let cases = [
+                (&FORWARD, forward_of("any", &conv)),
+                (&BACKWARD_INPUT, backward_input_of("any", &conv)),
+                (&BACKWARD_FILTER, backward_filter_of("any", &conv)),
+            ];
+            for (kernel, case) in cases {
+                let finding = compare(&mut Cpu::<f32>::new(program(kernel, &case, 0)), kernel, &case).unwrap();
+                prop_assert!(finding.within(kernel.tolerance), "{kernel:?}: {finding}");
+            }
+        }
+    }
+}
