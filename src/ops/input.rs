@@ -108,14 +108,17 @@ fn crop<T: Real>(mut args: Args<T>) {
     let views: Vec<View> = views.chunks_exact(4).enumerate().map(view).collect();
     let scale = [shape.scale_r, shape.scale_g, shape.scale_b].map(|scale| T::of(f64::from(scale)));
     let border = (shape.size - shape.crop) / 2;
-    // A chunk is one pixel of one colour, of all images.
-    for_each_chunk(y, shape.images, |index, y| {
-        let (c, i, j) = (index / shape.crop / shape.crop, index / shape.crop % shape.crop, index % shape.crop);
-        let centre = (border + i) * shape.size + border + j;
-        for ((y, view), colours) in y.iter_mut().zip(&views).zip(colours.chunks_exact(4)) {
-            let at = view.corner + i * shape.size + if view.mirror { shape.crop - 1 - j } else { j };
-            let mean = mean[3 * if shape.mean_centred { centre } else { at } + c];
-            *y = (byte::<T>(images, 3 * (view.image + at) + c) - mean + colours[c]) * scale[c] * colours[3];
+    // A chunk is one line of one colour, of all images. Each image's line is read to its end: images lie far apart, and
+    // going through them pixel by pixel would have each come from memory again.
+    for_each_chunk(y, shape.crop * shape.images, |index, y| {
+        let (c, i) = (index / shape.crop, index % shape.crop);
+        for ((n, view), colours) in views.iter().enumerate().zip(colours.chunks_exact(4)) {
+            for (j, y) in y[n..].iter_mut().step_by(shape.images).enumerate() {
+                let centre = (border + i) * shape.size + border + j;
+                let at = view.corner + i * shape.size + if view.mirror { shape.crop - 1 - j } else { j };
+                let mean = mean[3 * if shape.mean_centred { centre } else { at } + c];
+                *y = (byte::<T>(images, 3 * (view.image + at) + c) - mean + colours[c]) * scale[c] * colours[3];
+            }
         }
     });
 }

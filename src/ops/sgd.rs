@@ -4,7 +4,9 @@
 //! the loss averaged over the minibatch. As in the released code ε = 0 freezes a tensor altogether: no decay, and the
 //! momentum does not coast. Once the loss was not finite ([`crate::ops::health`]) nothing changes any more.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Split, Variant, for_each_chunk, linear_tile, read, update};
+use rayon::prelude::*;
+
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Split, Variant, linear_tile, read, update};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -79,11 +81,14 @@ fn step<T: Real>(mut args: Args<T>) {
     if rate == T::zero() || health[0] != T::zero() {
         return;
     }
-    for_each_chunk(v, CHUNK, |i, v| {
-        let sources = g[i * CHUNK..].iter().zip(&w[i * CHUNK..]);
-        v.iter_mut().zip(sources).for_each(|(v, (&g, &w))| *v = momentum * *v - decay * rate * w - rate * g);
+    // Both tensors in one pass over memory, which is all that this costs.
+    let tensors = v.par_chunks_mut(CHUNK).zip(w.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
+    tensors.for_each(|((v, w), g)| {
+        for ((v, w), &g) in v.iter_mut().zip(w).zip(g) {
+            *v = momentum * *v - decay * rate * *w - rate * g;
+            *w += *v;
+        }
     });
-    for_each_chunk(w, CHUNK, |i, w| w.iter_mut().zip(&v[i * CHUNK..]).for_each(|(w, &v)| *w += v));
 }
 
 #[cfg(test)]
