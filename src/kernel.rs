@@ -126,6 +126,11 @@ impl Params {
         Self(entries)
     }
 
+    /// Names and values, in the order of their declaration.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        self.0.iter().copied()
+    }
+
     /// The parameter `name`.
     ///
     /// # Panics

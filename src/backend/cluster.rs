@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::schedule::{Action, Schedule};
-use super::{Backend, BackendError, Data, Footprint, Span, Variants};
+use super::{Backend, BackendError, Data, Detail, Footprint, Span, Variants};
 use crate::kernel::Elem;
 use crate::program::{Home, Pass, Program, Slot, letter};
 
@@ -18,6 +18,25 @@ pub struct Cluster {
     members: Vec<Box<dyn Backend>>,
     actions: Vec<(Pass, Vec<Action>)>,
     traffic: BTreeMap<(usize, usize), Traffic>,
+    /// When the clock was started, where it runs.
+    start: Option<Instant>,
+    /// Of every exchange since then.
+    exchanges: Vec<Exchange>,
+}
+
+/// Something that was handed from one member to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exchange {
+    /// The member that had it.
+    pub from: usize,
+    /// The member that got it.
+    pub to: usize,
+    /// Bytes on the wire.
+    pub bytes: u64,
+    /// When the host began to wait for it, in seconds since the clock was started.
+    pub begin: f64,
+    /// When it was copied.
+    pub end: f64,
 }
 
 /// What went from one member to another.
@@ -54,7 +73,14 @@ impl Cluster {
                 runs.sort_by_key(|(member, _)| (members[*member].blocks(), *member));
             }
         }
-        Ok(Self { program: schedule.program, members, actions, traffic: BTreeMap::new() })
+        Ok(Self {
+            program: schedule.program,
+            members,
+            actions,
+            traffic: BTreeMap::new(),
+            start: None,
+            exchanges: Vec::new(),
+        })
     }
 
     /// The program that runs.
@@ -98,10 +124,37 @@ impl Cluster {
         &self.traffic
     }
 
+    /// The part of the program that member `index` runs.
+    #[must_use]
+    pub fn part(&self, index: usize) -> &Program {
+        self.members[index].program()
+    }
+
+    /// What the host has spent so far on waiting for members, or on computing in their place.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.members.iter().map(|member| member.waited()).sum()
+    }
+
     /// Measures from now on.
-    pub fn start_clock(&mut self) {
+    pub fn start_clock(&mut self, detail: Detail) {
         self.traffic.clear();
-        self.members.iter_mut().for_each(|member| member.start_clock());
+        self.exchanges.clear();
+        self.start = Some(Instant::now());
+        self.members.iter_mut().for_each(|member| member.start_clock(detail));
+    }
+
+    /// Measures no longer.
+    pub fn stop_clock(&mut self) {
+        self.start = None;
+        self.exchanges.clear();
+        self.members.iter_mut().for_each(|member| member.stop_clock());
+    }
+
+    /// What was handed over since [`Cluster::start_clock`], in order.
+    #[must_use]
+    pub fn exchanges(&self) -> &[Exchange] {
+        &self.exchanges
     }
 
     /// When every member worked since [`Cluster::start_clock`]; each has a clock of its own.
@@ -184,18 +237,37 @@ impl Cluster {
     /// # Errors
     /// When a device is gone.
     pub fn trace(&mut self, pass: Pass, mut stop: impl FnMut(&[f32]) -> bool) -> Result<Option<Slot>, BackendError> {
+        self.walk(pass, |_, member, command| {
+            member.run_commands(pass, command..command + 1)?;
+            for slot in member.program().commands(pass)[command].writes() {
+                let float = member.program().slot(slot).elem == Elem::F32;
+                if float && stop(&member.read(slot)?) {
+                    return Ok(Some(slot));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Goes through a pass command by command and exchange by exchange, has `run` run each command on its member, and
+    /// ends with the first for which it gives something.
+    ///
+    /// # Errors
+    /// When a device is gone.
+    pub fn walk<R>(
+        &mut self,
+        pass: Pass,
+        mut run: impl FnMut(usize, &mut dyn Backend, usize) -> Result<Option<R>, BackendError>,
+    ) -> Result<Option<R>, BackendError> {
         for action in self.actions_of(pass) {
             let Action::Run(runs) = action else {
                 self.exchange(&action)?;
                 continue;
             };
             for (index, command) in runs.into_iter().flat_map(|(index, range)| range.map(move |i| (index, i))) {
-                self.at(index, |member| member.run_commands(pass, command..command + 1))?;
-                for slot in self.members[index].program().commands(pass)[command].writes() {
-                    let float = self.program.slot(slot).elem == Elem::F32;
-                    if float && stop(&self.at(index, |member| member.read(slot))?) {
-                        return Ok(Some(slot));
-                    }
+                let found = self.at(index, |member| run(index, member, command))?;
+                if found.is_some() {
+                    return Ok(found);
                 }
             }
         }
@@ -229,6 +301,10 @@ impl Cluster {
                 traffic.bytes += bytes;
                 traffic.exchanges += 1;
                 traffic.time += begin.elapsed();
+                self.exchanges.extend(self.start.map(|start| {
+                    let seconds = |at: Instant| at.duration_since(start).as_secs_f64();
+                    Exchange { from: source, to: member, bytes, begin: seconds(begin), end: seconds(Instant::now()) }
+                }));
                 Ok(())
             }
         }

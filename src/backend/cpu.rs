@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::plan::Plan;
-use super::{Backend, BackendError, Data, Footprint, Sink, Span};
+use super::{Backend, BackendError, Data, Detail, Footprint, Sink, Span};
 use crate::kernel::{Access, Arg, Args, Elem, Kernel, Params, Twin};
 use crate::program::{Command, Pass, Program, Slot, View};
 use crate::tensor::Real;
@@ -43,6 +43,8 @@ pub struct Cpu<T> {
     stores: Vec<Store<T>>,
     fetched: HashMap<Slot, Fetched>,
     clock: Option<Clock>,
+    /// Time spent in kernels.
+    busy: Duration,
 }
 
 /// Contents of a slot on their way elsewhere.
@@ -53,8 +55,24 @@ enum Fetched {
 
 /// When the engine worked.
 struct Clock {
+    detail: Detail,
     start: Instant,
     spans: Vec<Span>,
+}
+
+impl Clock {
+    /// Takes in runs of a pass that followed one another.
+    fn add(&mut self, pass: Pass, received: bool, runs: &[(usize, Instant, Instant)]) {
+        let seconds = |at: Instant| at.duration_since(self.start).as_secs_f64();
+        let stretches = runs.chunks(if self.detail == Detail::Commands { 1 } else { runs.len().max(1) });
+        for (index, stretch) in stretches.enumerate() {
+            if let ([(first, begin, _), ..], [.., (last, _, end)]) = (stretch, stretch) {
+                let (begin, end) = (seconds(*begin), seconds(*end));
+                let received = received && index == 0;
+                self.spans.push(Span { begin, end, received, pass, commands: *first..last + 1 });
+            }
+        }
+    }
 }
 
 impl<T: Precision> Cpu<T> {
@@ -70,7 +88,7 @@ impl<T: Precision> Cpu<T> {
         }
         let store = |[floats, words]: [usize; 2]| Store { floats: vec![T::zero(); floats], words: vec![0; words] };
         let stores = ends.into_iter().map(store).collect();
-        Self { program, plan, stores, fetched: HashMap::new(), clock: None }
+        Self { program, plan, stores, fetched: HashMap::new(), clock: None, busy: Duration::ZERO }
     }
 
     fn range(&self, slot: Slot) -> (usize, Range<usize>) {
@@ -153,21 +171,22 @@ impl<T: Precision> Backend for Cpu<T> {
     }
 
     fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError> {
-        let (begin, mut received, mut ran) = (Instant::now(), false, false);
+        let (mut received, mut runs) = (false, Vec::new());
         for index in commands {
             // Cloned because running needs the stores for itself; a few words beside a kernel's work.
             match self.program.commands(pass)[index].clone() {
                 Command::Run { kernel, params, views, .. } => {
+                    let begin = Instant::now();
                     self.run_kernel(kernel, &params, &views);
-                    ran = true;
+                    self.busy += begin.elapsed();
+                    runs.push((index, begin, Instant::now()));
                 }
-                Command::Receive { .. } => received |= !ran,
+                Command::Receive { .. } => received |= runs.is_empty(),
                 Command::Copy { .. } | Command::Send { .. } => (),
             }
         }
-        if let Some(clock) = self.clock.as_mut().filter(|_| ran) {
-            let seconds = |at: Instant| at.duration_since(clock.start).as_secs_f64();
-            clock.spans.push(Span { begin: seconds(begin), end: seconds(Instant::now()), received });
+        if let Some(clock) = &mut self.clock {
+            clock.add(pass, received, &runs);
         }
         Ok(())
     }
@@ -217,8 +236,16 @@ impl<T: Precision> Backend for Cpu<T> {
         None
     }
 
-    fn start_clock(&mut self) {
-        self.clock = Some(Clock { start: Instant::now(), spans: Vec::new() });
+    fn waited(&self) -> Duration {
+        self.busy
+    }
+
+    fn start_clock(&mut self, detail: Detail) {
+        self.clock = Some(Clock { detail, start: Instant::now(), spans: Vec::new() });
+    }
+
+    fn stop_clock(&mut self) {
+        self.clock = None;
     }
 
     fn spans(&mut self) -> Result<Option<Vec<Span>>, BackendError> {

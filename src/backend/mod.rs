@@ -12,10 +12,11 @@ mod select;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::time::Duration;
 
 use thiserror::Error;
 
-pub use self::cluster::{Cluster, Traffic, towers};
+pub use self::cluster::{Cluster, Exchange, Traffic, towers};
 pub use self::limits::{Limits, Memory};
 pub use self::placement::{Engine, Placement};
 pub use self::plan::Footprint;
@@ -162,8 +163,18 @@ impl Data<'_> {
 /// Takes in the contents of a slot.
 pub type Sink<'a> = dyn FnMut(Data<'_>) -> Result<(), BackendError> + 'a;
 
-/// Work of a device without a break, in seconds on a clock of its own.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What a clock tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Stretches of work without a break.
+    Stretches,
+    /// Every run of a kernel. Devices without a clock are waited for after each, and the host's clock takes its place.
+    Commands,
+}
+
+/// Work of a device without a break, in seconds since its clock was started. A device counts time by itself from the
+/// moment on that it was given its first work.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     /// When it began.
     pub begin: f64,
@@ -171,6 +182,10 @@ pub struct Span {
     pub end: f64,
     /// Whether it could not begin before something from another device had arrived.
     pub received: bool,
+    /// The pass that it is part of.
+    pub pass: Pass,
+    /// What was done, as commands of the pass.
+    pub commands: Range<usize>,
 }
 
 /// A program, or one device's part of it, set up to run: its slots have memory somewhere.
@@ -233,8 +248,14 @@ pub trait Backend {
         Variants::new()
     }
 
+    /// What the host has spent so far on waiting for the device, or on computing in its place.
+    fn waited(&self) -> Duration;
+
     /// Measures from now on when the device works, and forgets what was measured before.
-    fn start_clock(&mut self);
+    fn start_clock(&mut self, detail: Detail);
+
+    /// Measures no longer.
+    fn stop_clock(&mut self);
 
     /// When it worked since [`Backend::start_clock`], once everything queued is done; `None` where that cannot be
     /// measured.

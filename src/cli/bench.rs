@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 
 use super::options::{Placed, Replaced, built_in, open_net, place};
 use super::output::{json, line, table, thousands};
-use crate::bench::{self, ExchangeTimes, StepTimes, Way};
+use crate::backend::Placement;
+use crate::bench::{self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, StepTimes, Way};
 use crate::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
 use crate::layout::{MOST_IMAGES, Request};
 use crate::session::Session;
@@ -21,6 +22,8 @@ pub(super) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Each kernel of a step by itself, beside what the device can do at most
+    Kernels(Measured),
     /// A training step with its parts: compute on each device, waiting for the other, the rest
     Step(Measured),
     /// What crosses between devices for one batch: bytes counted on the way, and speed
@@ -70,13 +73,18 @@ struct Measured {
 impl Bench {
     pub(super) fn run(self) -> Result<()> {
         match self.what {
+            What::Kernels(measured) => {
+                let (mut session, devices, images) = measured.session()?;
+                let times = bench::kernels(&mut session, &devices, images, measured.repeats as usize)?;
+                if measured.json { json(&times) } else { print_kernels(&times) }
+            }
             What::Step(measured) => {
-                let (mut session, images) = measured.session()?;
+                let (mut session, _, images) = measured.session()?;
                 let times = bench::step(&mut session, images, measured.repeats as usize)?;
                 if measured.json { json(&times) } else { print_step(&times) }
             }
             What::Exchange(measured) => {
-                let (mut session, _) = measured.session()?;
+                let (mut session, ..) = measured.session()?;
                 let times = bench::exchange(&mut session, measured.repeats as usize)?;
                 if measured.json { json(&times) } else { print_exchange(&times) }
             }
@@ -91,13 +99,14 @@ impl Bench {
 }
 
 impl Measured {
-    fn session(&self) -> Result<(Session, usize)> {
+    fn session(&self) -> Result<(Session, Placement, usize)> {
         let net = open_net(&self.model, &self.replaced)?;
         let images = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
         let request = self.placed.request(Request::training(images));
         let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;
         let devices = self.placed.prepare(devices);
-        Ok((Session::laid_out(net, &request, layout, &devices, 0)?, images))
+        let session = Session::laid_out(net, &request, layout, &devices, 0)?;
+        Ok((session, devices, images))
     }
 }
 
@@ -112,6 +121,33 @@ fn print_loader(it: &LoaderSpeed) -> Result<()> {
         line(format_args!("{} images cannot be decoded", it.skipped))?;
     }
     Ok(())
+}
+
+fn print_kernels(it: &KernelTimes) -> Result<()> {
+    line(format_args!("{} images at once; medians of {} runs", it.images, it.repeats))?;
+    for device in &it.devices {
+        let (fma, copy) = (giga(device.ceilings.flops), giga(device.ceilings.bytes));
+        line(format_args!("\ntower {}: {}", device.towers, device.device))?;
+        line(format_args!("ceilings: fma {fma} GFLOP/s, copy {copy} GB/s"))?;
+        ["gradients", "update", "evaluate"].iter().try_for_each(|pass| print_pass(device, pass))?;
+    }
+    Ok(())
+}
+
+fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
+    let rows = device.rows(pass);
+    let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
+    let runs: usize = rows.iter().map(|row| row.runs.len()).sum();
+    line(format_args!("\n{pass}: {} ms in {runs} runs", ms(seconds)))?;
+    let header = ["kernel", "layer", "runs", "ms", "GFLOP/s", "GB/s", "of its ceiling"];
+    let mut table = table(&header, &[2, 3, 4, 5, 6]);
+    for KernelRow { runs, seconds, layers, speed } in rows {
+        let share = format!("{:.1} % {:4}", 100.0 * speed.share, speed.ceiling);
+        let (count, milliseconds) = (runs.len().to_string(), format!("{:.3}", 1e3 * seconds));
+        let name = runs[0].kernel.to_owned();
+        table.add_row([name, layers.join(" "), count, milliseconds, giga(speed.flops), giga(speed.bytes), share]);
+    }
+    line(table.trim_fmt())
 }
 
 fn print_step(it: &StepTimes) -> Result<()> {
@@ -152,6 +188,11 @@ fn print_ways(ways: &[Way]) -> Result<()> {
         rows.add_row([name, thousands(way.bytes), thousands(way.exchanges), ms(way.host)]);
     }
     line(format_args!("\n{}", rows.trim_fmt()))
+}
+
+/// A number of billions.
+fn giga(number: f64) -> String {
+    format!("{:.1}", number / 1e9)
 }
 
 /// Seconds as milliseconds.

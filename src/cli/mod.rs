@@ -40,7 +40,7 @@ enum Command {
     Describe(describe::Describe),
     /// List the kernels
     Kernels(kernels::Kernels),
-    /// Measure a training step and its parts, the exchange between devices, or the loader
+    /// Measure the kernels of a step, the step and its parts, the exchange between devices, or the loader
     Bench(bench::Bench),
     /// Compare every kernel with its CPU twin on an adapter: is this driver to be trusted?
     Check(check::Check),

@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod add;
 pub mod bias;
+pub mod ceiling;
 mod contraction;
 pub mod conv;
 pub mod dropout;
@@ -54,6 +55,8 @@ pub static KERNELS: &[&Kernel] = &[
     &pool::MAX_BACKWARD,
     &pool::AVERAGE_FORWARD,
     &pool::AVERAGE_BACKWARD,
+    &ceiling::FMA,
+    &ceiling::COPY,
 ];
 
 /// Layout of the `step` slot, the few words that change every step; `shaders/common/step.wgsl` reads them.

@@ -205,6 +205,14 @@ impl Session {
         Ok(batch.count.saturating_sub(first).min(images))
     }
 
+    /// Uploads the first images of a minibatch, as many as are computed at once, and computes nothing.
+    ///
+    /// # Errors
+    /// When a device fails.
+    pub fn upload(&mut self, batch: &Batch) -> Result<(), SessionError> {
+        self.feed(batch, 0, 0).map(drop)
+    }
+
     /// Runs a minibatch through the network, as many images at once as fit: `pass` for the first, `further` for the
     /// others. The score of one batch is read while the next is computed.
     fn run(&mut self, batch: &Batch, number: u64, pass: Pass, further: Pass) -> Result<(), SessionError> {

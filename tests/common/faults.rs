@@ -8,7 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use alexnet::backend::{Backend, BackendError, Data, Footprint, Placement, Sink, Span};
+use alexnet::backend::{Backend, BackendError, Data, Detail, Footprint, Placement, Sink, Span};
 use alexnet::program::{Pass, Program, Slot};
 
 /// What a device is asked for.
@@ -140,8 +140,16 @@ impl Backend for Trapped {
         self.inner.allocated()
     }
 
-    fn start_clock(&mut self) {
-        self.inner.start_clock();
+    fn waited(&self) -> Duration {
+        self.inner.waited()
+    }
+
+    fn start_clock(&mut self, detail: Detail) {
+        self.inner.start_clock(detail);
+    }
+
+    fn stop_clock(&mut self) {
+        self.inner.stop_clock();
     }
 
     fn spans(&mut self) -> Result<Option<Vec<Span>>, BackendError> {

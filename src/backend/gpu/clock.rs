@@ -1,26 +1,103 @@
 //! When a device works, by its own clock.
 
-use super::device::Device;
-use crate::backend::{BackendError, Span};
+use std::time::Instant;
 
-/// Begin and end of so many submissions; what comes after them is not measured.
+use super::device::Device;
+use crate::backend::{BackendError, Detail, Span};
+use crate::program::Pass;
+
+/// Begin and end of so many compute passes; what comes after them is not measured.
 const MOST_SPANS: u32 = wgpu::QUERY_SET_MAX_QUERIES / 2;
 
-/// Times of submissions since it was started.
+/// Times of compute passes since it was started.
 pub(super) struct Clock {
-    queries: wgpu::QuerySet,
+    /// What a compute pass holds.
+    pub(super) detail: Detail,
+    start: Instant,
+    source: Source,
+    /// What was measured, its times still to come from the source.
+    spans: Vec<Span>,
+}
+
+/// Where times come from.
+enum Source {
+    /// From the device, which counts ticks; they begin when the first work was handed to it.
+    Device { queries: Queries, first: Option<Instant> },
+    /// From the host, which waits for every command: of a device without a clock.
+    Host,
+}
+
+struct Queries {
+    set: wgpu::QuerySet,
     resolved: wgpu::Buffer,
     readable: wgpu::Buffer,
-    /// For every measured submission whether it had to wait for another device.
-    received: Vec<bool>,
 }
 
 impl Clock {
-    /// `None` where the device has no clock.
-    pub(super) fn new(device: &Device) -> Option<Self> {
-        if !device.features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+    /// `None` where the device has no clock, and the host cannot take its place.
+    pub(super) fn new(device: &Device, detail: Detail) -> Option<Self> {
+        let source = if device.features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+            Source::Device { queries: Queries::new(device), first: None }
+        } else if detail == Detail::Commands {
+            Source::Host
+        } else {
+            return None;
+        };
+        Some(Self { detail, start: Instant::now(), source, spans: Vec::new() })
+    }
+
+    /// Whether the host has to wait for every command.
+    pub(super) fn by_host(&self) -> bool {
+        matches!(self.source, Source::Host)
+    }
+
+    /// Where the next compute pass leaves its times, with these commands in it.
+    pub(super) fn next(
+        &mut self,
+        pass: Pass,
+        commands: std::ops::Range<usize>,
+        received: bool,
+    ) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+        let index = 2 * self.spans.len() as u32;
+        if index + 1 >= 2 * MOST_SPANS {
             return None;
         }
+        self.spans.push(Span { begin: 0.0, end: 0.0, received, pass, commands });
+        let Source::Device { queries, first } = &mut self.source else { return None };
+        first.get_or_insert_with(Instant::now);
+        Some(wgpu::ComputePassTimestampWrites {
+            query_set: &queries.set,
+            beginning_of_pass_write_index: Some(index),
+            end_of_pass_write_index: Some(index + 1),
+        })
+    }
+
+    /// The host saw the last compute pass begin and end.
+    pub(super) fn seen(&mut self, begin: Instant, end: Instant) {
+        let seconds = |at: Instant| at.duration_since(self.start).as_secs_f64();
+        if let Some(span) = self.spans.last_mut() {
+            (span.begin, span.end) = (seconds(begin), seconds(end));
+        }
+    }
+
+    /// All times so far.
+    pub(super) fn spans(&self, device: &Device) -> Result<Vec<Span>, BackendError> {
+        let mut spans = self.spans.clone();
+        let Source::Device { queries, first: Some(first) } = &self.source else { return Ok(spans) };
+        let ticks = queries.ticks(device, 2 * spans.len() as u32)?;
+        let offset = first.duration_since(self.start).as_secs_f64();
+        // Counted from the first, so that no digits are lost.
+        let period = f64::from(device.queue.get_timestamp_period()) / 1e9;
+        let seconds = |tick: u64| offset + tick.saturating_sub(ticks[0]) as f64 * period;
+        for (span, pair) in spans.iter_mut().zip(ticks.chunks_exact(2)) {
+            (span.begin, span.end) = (seconds(pair[0]), seconds(pair[1]));
+        }
+        Ok(spans)
+    }
+}
+
+impl Queries {
+    fn new(device: &Device) -> Self {
         let descriptor =
             wgpu::QuerySetDescriptor { label: Some("clock"), ty: wgpu::QueryType::Timestamp, count: 2 * MOST_SPANS };
         let buffer = |usage| {
@@ -28,48 +105,25 @@ impl Clock {
             let descriptor = wgpu::BufferDescriptor { label: Some("clock"), size, usage, mapped_at_creation: false };
             device.device.create_buffer(&descriptor)
         };
-        let queries = device.device.create_query_set(&descriptor);
+        let set = device.device.create_query_set(&descriptor);
         let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
         let readable = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
-        Some(Self { queries, resolved, readable, received: Vec::new() })
+        Self { set, resolved, readable }
     }
 
-    /// Where the next compute pass leaves its times.
-    pub(super) fn next(&mut self, received: bool) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
-        let index = 2 * self.received.len() as u32;
-        if index + 1 >= 2 * MOST_SPANS {
-            return None;
-        }
-        self.received.push(received);
-        Some(wgpu::ComputePassTimestampWrites {
-            query_set: &self.queries,
-            beginning_of_pass_write_index: Some(index),
-            end_of_pass_write_index: Some(index + 1),
-        })
-    }
-
-    /// All times so far.
-    pub(super) fn spans(&self, device: &Device) -> Result<Vec<Span>, BackendError> {
-        let count = 2 * self.received.len() as u32;
-        if count == 0 {
-            return Ok(Vec::new());
-        }
+    /// The first `count`, at least one.
+    fn ticks(&self, device: &Device, count: u32) -> Result<Vec<u64>, BackendError> {
         let bytes = u64::from(count * wgpu::QUERY_SIZE);
         let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.resolve_query_set(&self.queries, 0..count, &self.resolved, 0);
+        encoder.resolve_query_set(&self.set, 0..count, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.readable, 0, bytes);
         let done = device.queue.submit([encoder.finish()]);
         self.readable.map_async(wgpu::MapMode::Read, ..bytes, |_| ());
         device.wait(Some(done))?;
         let view = self.readable.get_mapped_range(..bytes).map_err(|e| device.lost(e.to_string()))?;
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
+        let ticks = bytemuck::pod_collect_to_vec(&view);
         drop(view);
         self.readable.unmap();
-        // Counted from the first, so that no digits are lost.
-        let seconds =
-            |tick: u64| tick.saturating_sub(ticks[0]) as f64 * f64::from(device.queue.get_timestamp_period()) / 1e9;
-        let span =
-            |(pair, &received): (&[u64], &bool)| Span { begin: seconds(pair[0]), end: seconds(pair[1]), received };
-        Ok(ticks.chunks_exact(2).zip(&self.received).map(span).collect())
+        Ok(ticks)
     }
 }

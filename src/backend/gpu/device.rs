@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::binding_limit;
 use super::cache::Compiled;
@@ -68,6 +68,7 @@ pub struct Device {
     pub(in crate::backend) watch: RefCell<Option<Rc<Watch>>>,
     /// What the driver compiled in earlier runs.
     pub(super) compiled: Option<Compiled>,
+    waited: Cell<Duration>,
 }
 
 /// What a device reported.
@@ -116,6 +117,7 @@ impl Device {
             checked: Cell::new(false),
             watch: RefCell::default(),
             compiled,
+            waited: Cell::default(),
         })
     }
 
@@ -186,14 +188,22 @@ impl Device {
     /// # Errors
     /// When the device was lost or does not answer.
     pub fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), BackendError> {
+        let begin = Instant::now();
         let poll = |kind| answer(|| self.device.poll(kind));
         let outcome = poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) });
         if outcome.is_err() {
             // A wait that fails leaves it to the next poll to tell of a loss, which says more.
             let _ = poll(wgpu::PollType::Poll);
         }
+        self.waited.set(self.waited.get() + begin.elapsed());
         self.check()?;
         outcome.map_err(|reason| self.lost(reason))
+    }
+
+    /// What all waits took so far.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited.get()
     }
 
     /// Bytes that the driver's allocator has given to this device; `None` where it does not say.

@@ -15,7 +15,7 @@ pub mod tune;
 
 use std::ops::Range;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::clock::Clock;
 use self::device::Device;
@@ -25,7 +25,7 @@ use self::staging::{Incoming, Outgoing};
 use self::tune::Choice;
 use super::limits::mib;
 use super::plan::{Footprint, Plan};
-use super::{Backend, BackendError, Data, Progress, Sink, Span, Variants};
+use super::{Backend, BackendError, Data, Detail, Progress, Sink, Span, Variants};
 use crate::kernel::Elem;
 use crate::program::{Command, Pass, Program, Slot, View};
 
@@ -165,26 +165,34 @@ impl Gpu {
         Ok(())
     }
 
-    /// Submits some commands of a pass in one compute pass.
+    /// Submits some commands of a pass in one compute pass, or in one each where each is measured.
     fn dispatch(&mut self, recording: &Recording, commands: Range<usize>) -> Option<wgpu::SubmissionIndex> {
-        let dispatches = &recording.dispatches[commands.clone()];
-        let first = dispatches.iter().position(Option::is_some)?;
-        let before = &self.program.commands(recording.pass)[commands][..first];
+        let works = |command: &usize| recording.dispatches[*command].is_some();
+        let first = commands.clone().find(works)?;
+        let before = &self.program.commands(recording.pass)[commands.start..first];
         let received = before.iter().any(|command| matches!(command, Command::Receive { .. }));
         if self.filled.is_some() {
             // By themselves, so that the host can fill them again while the kernels run.
             self.submit(|_, _| ());
         }
         let mut clock = self.clock.take();
-        let timestamp_writes = clock.as_mut().and_then(|clock| clock.next(received));
+        let stretches: Vec<Range<usize>> = match &clock {
+            Some(Clock { detail: Detail::Commands, .. }) => commands.filter(works).map(|i| i..i + 1).collect(),
+            _ => std::iter::once(first..commands.end).collect(),
+        };
         let index = self.submit(|_, encoder| {
-            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-            let mut compute = encoder.begin_compute_pass(&descriptor);
-            for (pipeline, group) in dispatches.iter().flatten() {
-                let [x, y, z] = pipeline.workgroups;
-                compute.set_pipeline(&pipeline.pipeline);
-                compute.set_bind_group(0, group, &[]);
-                compute.dispatch_workgroups(x, y, z);
+            for stretch in stretches {
+                let received = received && stretch.start == first;
+                let commands = stretch.clone();
+                let timestamp_writes = clock.as_mut().and_then(|clock| clock.next(recording.pass, commands, received));
+                let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                let mut compute = encoder.begin_compute_pass(&descriptor);
+                for (pipeline, group) in recording.dispatches[stretch].iter().flatten() {
+                    let [x, y, z] = pipeline.workgroups;
+                    compute.set_pipeline(&pipeline.pipeline);
+                    compute.set_bind_group(0, group, &[]);
+                    compute.dispatch_workgroups(x, y, z);
+                }
             }
         });
         self.clock = clock;
@@ -193,16 +201,23 @@ impl Gpu {
 
     /// Submits commands in pieces that do not take too long, and measures those of which that is not known.
     fn run(&mut self, recording: &mut Recording, commands: Range<usize>) -> Result<(), BackendError> {
-        for piece in recording.pace.pieces(commands, LONGEST) {
+        let by_host = self.clock.as_ref().is_some_and(Clock::by_host);
+        let longest = if by_host { Duration::ZERO } else { LONGEST };
+        for piece in recording.pace.pieces(commands, longest) {
             let last = piece.end - 1;
             let measured = recording.pace.wants(last);
-            if measured {
+            if measured || by_host {
                 self.device.wait(None)?;
             }
             let begin = Instant::now();
             let Some(done) = self.dispatch(recording, piece) else { continue };
-            if measured {
+            if measured || by_host {
                 self.device.wait(Some(done))?;
+            }
+            if let Some(clock) = self.clock.as_mut().filter(|_| by_host) {
+                clock.seen(begin, Instant::now());
+            }
+            if measured {
                 recording.pace.measured(last, begin.elapsed());
                 self.warn(recording, last);
             }
@@ -334,8 +349,16 @@ impl Backend for Gpu {
         variants
     }
 
-    fn start_clock(&mut self) {
-        self.clock = Clock::new(&self.device);
+    fn waited(&self) -> Duration {
+        self.device.waited()
+    }
+
+    fn start_clock(&mut self, detail: Detail) {
+        self.clock = Clock::new(&self.device, detail);
+    }
+
+    fn stop_clock(&mut self) {
+        self.clock = None;
     }
 
     fn spans(&mut self) -> Result<Option<Vec<Span>>, BackendError> {

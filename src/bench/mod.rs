@@ -1,11 +1,17 @@
-//! Measures a network on its devices: a training step with its parts, and what crosses between them.
+//! Measures a network on its devices: a training step with its parts, its kernels beside what a device can do at most,
+//! and what crosses between devices.
+
+mod ceilings;
+mod kernels;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::backend::{Span, Traffic};
+pub use self::ceilings::{Ceilings, Speed};
+pub use self::kernels::{DeviceKernels, KernelRow, KernelRun, KernelTimes, kernels};
+use crate::backend::{Backend, BackendError, Detail, Span, Traffic};
 use crate::data::{Batch, centre_view};
 use crate::program::Pass;
 use crate::random::{Purpose, Stream};
@@ -103,7 +109,7 @@ pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTi
     }
     let mut measured = Vec::new();
     for number in 0..steps.max(1) {
-        session.cluster_mut().start_clock();
+        session.cluster_mut().start_clock(Detail::Stretches);
         let begin = Instant::now();
         run_step(session, &batch, (WARM_UP + number) as u64)?;
         // Waits for the update, which the score does not.
@@ -131,7 +137,7 @@ pub fn exchange(session: &mut Session, repeats: usize) -> Result<ExchangeTimes, 
         session.cluster_mut().exchange_all(pass)?;
         let (mut times, mut traffic) = (Vec::new(), BTreeMap::new());
         for _ in 0..repeats {
-            session.cluster_mut().start_clock();
+            session.cluster_mut().start_clock(Detail::Stretches);
             let begin = Instant::now();
             session.cluster_mut().exchange_all(pass)?;
             times.push(begin.elapsed().as_secs_f64());
@@ -195,6 +201,23 @@ fn ways(session: &Session, traffic: &BTreeMap<(usize, usize), Traffic>) -> Vec<W
     traffic.iter().map(way).collect()
 }
 
+/// Runs of a command that do not count: drivers compile in the first, and engines measure two for themselves.
+const UNCOUNTED: usize = 2;
+
+/// Seconds that one command of a pass takes by itself, of `repeats` runs after some that do not count.
+fn command_times(
+    backend: &mut dyn Backend,
+    pass: Pass,
+    command: usize,
+    repeats: usize,
+) -> Result<Vec<f64>, BackendError> {
+    (0..UNCOUNTED).try_for_each(|_| backend.run_commands(pass, command..command + 1))?;
+    backend.start_clock(Detail::Commands);
+    (0..repeats.max(1)).try_for_each(|_| backend.run_commands(pass, command..command + 1))?;
+    let spans = backend.spans()?.unwrap_or_default();
+    Ok(spans.into_iter().map(|span| span.end - span.begin).collect())
+}
+
 /// The middle one, or the upper of the two in the middle; 0 of none.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -207,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_step_is_computing_waiting_and_the_rest() {
-        let span = |begin, end, received| Span { begin, end, received };
+        let span = |begin, end, received| Span { begin, end, received, pass: Pass::Gradients, commands: 0..1 };
         // Three gaps: of one the exchange is the reason, and two spans overlap.
         let spans = [span(1.0, 2.0, true), span(2.5, 3.0, true), span(4.0, 5.0, false), span(4.5, 6.0, true)];
         assert_eq!(parts(&spans, 8.0), Parts { compute: 4.0, waiting: 0.5, other: 3.5 });

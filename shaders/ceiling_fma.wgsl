@@ -1,0 +1,28 @@
+// As many multiply-adds as go: three chains of vectors, none of which waits for another or for memory. Values alternate
+// between two of their own and come closer by a factor of e until the end, so that they neither vanish nor settle.
+
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+
+const FACTOR = 1.0 / f32(ROUNDS) - 1.0;
+
+fn four(v: vec4f, addend: vec4f) -> vec4f {
+    let factor = vec4f(FACTOR);
+    return fma(fma(fma(fma(v, factor, addend), factor, addend), factor, addend), factor, addend);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn multiply_add(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = id.x; i < COUNT / 4; i += groups.x * WORKGROUP) {
+        let addend = x[i];
+        var a = 0.25 * addend;
+        var b = 0.5 * addend;
+        var c = 2.0 * addend;
+        for (var round = 0u; round < ROUNDS; round += 4u) {
+            a = four(a, addend);
+            b = four(b, addend);
+            c = four(c, addend);
+        }
+        y[i] = a + b + c;
+    }
+}

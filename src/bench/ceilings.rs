@@ -1,0 +1,129 @@
+//! How fast a device can be at all: multiply-adds that wait for nothing, and the copy of memory.
+
+use serde::Serialize;
+
+use super::command_times;
+use super::median;
+use crate::backend::{BackendError, Data, Engine};
+use crate::kernel::{Elem, Kernel, Params};
+use crate::ops::ceiling::{COPY, Chains, Copy, FMA};
+use crate::program::{Home, Pass, Program, Recorder, Role, SlotInfo};
+use crate::random::{Purpose, Stream};
+
+/// Elements of the chains of multiply-adds: enough of them for the threads of the largest devices.
+const LANES: usize = 1 << 20;
+
+/// Their first length, and the last that is tried.
+const ROUNDS: (usize, usize) = (256, 1 << 17);
+
+/// Seconds that a run should last, so that its beginning and end do not count.
+const LONG: f64 = 0.01;
+
+/// Bytes that are copied: as many as WebGPU allows in one binding, more than caches hold.
+const COPIED: usize = 128 << 20;
+
+/// What an engine can do at most.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ceilings {
+    /// Floating-point operations a second, of multiply-adds on registers.
+    pub flops: f64,
+    /// Bytes a second, read or written, of one large copy.
+    pub bytes: f64,
+}
+
+/// What a kernel does in a second beside what can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Speed {
+    /// Floating-point operations a second.
+    pub flops: f64,
+    /// Bytes a second of what is bound, each view once for each direction.
+    pub bytes: f64,
+    /// The share of the ceiling that binds it, which is the one that it is nearer to.
+    pub share: f64,
+    /// `fma` or `copy`.
+    pub ceiling: &'static str,
+}
+
+impl Ceilings {
+    /// Measures `engine` with medians of `repeats`.
+    ///
+    /// # Errors
+    /// When it fails, or its memory does not hold what is copied.
+    pub fn measure(engine: &Engine, repeats: usize) -> Result<Self, BackendError> {
+        let (mut rounds, most) = ROUNDS;
+        let flops = loop {
+            let params = Chains { count: LANES, rounds }.params();
+            let seconds = run(engine, &FMA, &params, LANES, repeats)?;
+            if seconds >= LONG || rounds >= most {
+                break (FMA.flops)(&params) as f64 / seconds;
+            }
+            rounds *= 4;
+        };
+        let count = COPIED / 4;
+        let seconds = run(engine, &COPY, &Copy { count }.params(), count, repeats)?;
+        Ok(Self { flops, bytes: 2.0 * COPIED as f64 / seconds })
+    }
+
+    /// What comes of so much work in `seconds`.
+    #[must_use]
+    pub fn speed(&self, flops: u64, bytes: u64, seconds: f64) -> Speed {
+        let (flops, bytes) = (flops as f64 / seconds, bytes as f64 / seconds);
+        let (fma, copy) = (flops / self.flops, bytes / self.bytes);
+        let (share, ceiling) = if fma >= copy { (fma, FMA_NAME) } else { (copy, COPY_NAME) };
+        Speed { flops, bytes, share, ceiling }
+    }
+}
+
+const FMA_NAME: &str = "fma";
+const COPY_NAME: &str = "copy";
+
+/// Seconds of a run of `kernel` from `count` random numbers to as many others.
+fn run(
+    engine: &Engine,
+    kernel: &'static Kernel,
+    params: &Params,
+    count: usize,
+    repeats: usize,
+) -> Result<f64, BackendError> {
+    let mut backend = engine.set_up(program(kernel, params, count))?;
+    let block = Stream::new(1, Purpose::Test, 0).normal_vec(LANES.min(count), 1.0);
+    let values: Vec<f32> = block.iter().copied().cycle().take(count).collect();
+    for slot in backend.program().with_role(Role::Weight).map(|(slot, _)| slot).collect::<Vec<_>>() {
+        backend.write(slot, Data::F32(&values))?;
+    }
+    Ok(median(command_times(backend.as_mut(), Pass::Evaluate, 0, repeats)?))
+}
+
+/// A program of one command. Its slots are persistent, for which the host keeps no staging memory.
+fn program(kernel: &'static Kernel, params: &Params, count: usize) -> Program {
+    let mut recorder = Recorder::new();
+    let mut slot = |name: &str| {
+        let (name, home) = (name.into(), Home::Tower(0));
+        recorder.slot(SlotInfo { name, shape: vec![count], elem: Elem::F32, home, role: Role::Weight })
+    };
+    let slots = [slot("x"), slot("y")];
+    recorder.begin(Pass::Evaluate);
+    recorder.run(kernel, params.clone(), &slots);
+    recorder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearer_ceiling_binds() {
+        let ceilings = Ceilings { flops: 100.0, bytes: 10.0 };
+        let speed = |flops, bytes| ceilings.speed(flops, bytes, 2.0);
+        assert_eq!(speed(100, 2), Speed { flops: 50.0, bytes: 1.0, share: 0.5, ceiling: "fma" });
+        assert_eq!(speed(20, 4), Speed { flops: 10.0, bytes: 2.0, share: 0.2, ceiling: "copy" });
+        assert_eq!(speed(0, 30), Speed { flops: 0.0, bytes: 15.0, share: 1.5, ceiling: "copy" });
+    }
+
+    #[test]
+    fn the_cpu_engine_has_ceilings() {
+        let Ceilings { flops, bytes } = Ceilings::measure(&Engine::Cpu, 1).unwrap();
+        // One multiply-add a microsecond and one byte: what cannot be missed, but by numbers that are none.
+        assert!(flops.is_finite() && flops > 2e6 && bytes.is_finite() && bytes > 1e6, "{flops} {bytes}");
+    }
+}

@@ -1,0 +1,206 @@
+//! Every kernel of a network's own step, by itself, beside what its device can do at most.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::ceilings::{Ceilings, Speed};
+use super::{command_times, median, prepare, random_batch};
+use crate::backend::{BackendError, Placement};
+use crate::kernel::{Access, Params, Value};
+use crate::program::{Command, Pass};
+use crate::session::{Session, SessionError};
+
+/// The kernels of a step on every device.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelTimes {
+    /// Images computed at once.
+    pub images: usize,
+    /// Runs of each kernel of which the median is told.
+    pub repeats: usize,
+    /// Every device with its towers.
+    pub devices: Vec<DeviceKernels>,
+}
+
+/// The kernels of a step on one device.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceKernels {
+    /// Letters of its towers, with commas between.
+    pub towers: String,
+    /// The device.
+    pub device: String,
+    /// What it can do at most.
+    pub ceilings: Ceilings,
+    /// In the order of the passes.
+    pub runs: Vec<KernelRun>,
+}
+
+/// One run of a kernel in a step.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelRun {
+    /// `gradients`, `update` or `evaluate`.
+    pub pass: &'static str,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// The row of the network.
+    pub layer: String,
+    /// Its parameters, shapes among them.
+    pub params: BTreeMap<&'static str, Json>,
+    /// Median.
+    pub seconds: f64,
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes of what is bound, each view once for each direction.
+    pub bytes: u64,
+    /// What comes of it in a second.
+    pub speed: Speed,
+}
+
+/// All runs of one kernel with one shape in a pass.
+#[derive(Clone, Debug)]
+pub struct KernelRow<'a> {
+    /// The runs, at least one.
+    pub runs: Vec<&'a KernelRun>,
+    /// Seconds of all of them.
+    pub seconds: f64,
+    /// Rows of the network they belong to, each once.
+    pub layers: Vec<&'a str>,
+    /// What comes of them in a second.
+    pub speed: Speed,
+}
+
+/// Times every kernel of the passes for gradients, update and evaluation by itself, `repeats` times.
+///
+/// They run in the order of the step, each again and again, so that every one finds in memory what it does in training.
+///
+/// # Errors
+/// When a device fails.
+pub fn kernels(
+    session: &mut Session,
+    devices: &Placement,
+    images: usize,
+    repeats: usize,
+) -> Result<KernelTimes, SessionError> {
+    let names = session.cluster().devices();
+    let mut all = Vec::new();
+    for ((towers, device), engine) in names.into_iter().zip(devices.engines()) {
+        all.push(DeviceKernels { towers, device, ceilings: Ceilings::measure(engine, repeats)?, runs: Vec::new() });
+    }
+    prepare(session)?;
+    let batch = random_batch(session, images);
+    session.upload(&batch)?;
+    for pass in [Pass::Gradients, Pass::Update, Pass::Evaluate] {
+        session.cluster_mut().walk(pass, |member, backend, command| {
+            if !matches!(backend.program().commands(pass)[command], Command::Run { .. }) {
+                return Ok::<Option<()>, BackendError>(None);
+            }
+            let seconds = median(command_times(backend, pass, command, repeats)?);
+            let DeviceKernels { ceilings, runs, .. } = &mut all[member];
+            runs.extend(kernel_run(pass, &backend.program().commands(pass)[command], seconds, ceilings));
+            Ok(None)
+        })?;
+    }
+    session.cluster_mut().stop_clock();
+    Ok(KernelTimes { images: session.images(), repeats, devices: all })
+}
+
+fn kernel_run(pass: Pass, command: &Command, seconds: f64, ceilings: &Ceilings) -> Option<KernelRun> {
+    let Command::Run { kernel, params, views, label, .. } = command else { return None };
+    let directions = |access| if access == Access::Update { 2 } else { 1 };
+    let bytes =
+        kernel.bindings.iter().zip(views).map(|(binding, view)| directions(binding.access) * view.bytes()).sum();
+    let flops = (kernel.flops)(params);
+    Some(KernelRun {
+        pass: match pass {
+            Pass::Gradients | Pass::Accumulate => "gradients",
+            Pass::Update => "update",
+            Pass::Evaluate => "evaluate",
+        },
+        kernel: kernel.name,
+        layer: label.layer.to_string(),
+        params: values(params),
+        seconds,
+        flops,
+        bytes,
+        speed: ceilings.speed(flops, bytes, seconds),
+    })
+}
+
+fn values(params: &Params) -> BTreeMap<&'static str, Json> {
+    let value = |value| match value {
+        Value::U32(number) => number.into(),
+        Value::F32(bits) => f32::from_bits(bits).into(),
+        Value::Bool(switch) => switch.into(),
+    };
+    params.iter().map(|(name, it)| (name, value(it))).collect()
+}
+
+impl DeviceKernels {
+    /// The runs of `pass` by kernel and shape, those that take longest first.
+    #[must_use]
+    pub fn rows(&self, pass: &str) -> Vec<KernelRow<'_>> {
+        let mut rows: Vec<KernelRow<'_>> = Vec::new();
+        for run in self.runs.iter().filter(|run| run.pass == pass) {
+            let same = |row: &&mut KernelRow| (row.runs[0].kernel, &row.runs[0].params) == (run.kernel, &run.params);
+            match rows.iter_mut().find(same) {
+                Some(row) => row.runs.push(run),
+                None => rows.push(KernelRow { runs: vec![run], seconds: 0.0, layers: Vec::new(), speed: run.speed }),
+            }
+        }
+        for row in &mut rows {
+            row.seconds = row.runs.iter().map(|run| run.seconds).sum();
+            row.layers = row.runs.iter().map(|run| run.layer.as_str()).collect();
+            row.layers.dedup();
+            let sum = |of: fn(&KernelRun) -> u64| row.runs.iter().map(|run| of(run)).sum();
+            row.speed = self.ceilings.speed(sum(|run| run.flops), sum(|run| run.bytes), row.seconds);
+        }
+        rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::sgd;
+    use crate::program::{Home, Label, Slot, View};
+
+    const CEILINGS: Ceilings = Ceilings { flops: 100.0, bytes: 1000.0 };
+
+    fn run(kernel: &'static str, layer: &str, count: usize, seconds: f64) -> KernelRun {
+        let (flops, bytes) = (30, 40);
+        let speed = CEILINGS.speed(flops, bytes, seconds);
+        let (layer, params) = (layer.into(), values(&sgd::Shape { count }.params()));
+        KernelRun { pass: "update", kernel, layer, params, seconds, flops, bytes, speed }
+    }
+
+    #[test]
+    fn what_is_updated_is_read_and_written() {
+        let view = |slot| View { slot: Slot(slot), start: 0, count: 10 };
+        let (params, label) = (sgd::Shape { count: 10 }.params(), Label::default());
+        let views = (0..sgd::UPDATE.bindings.len()).map(view).collect();
+        let command = Command::Run { kernel: &sgd::UPDATE, params, views, home: Home::Every, label };
+        let run = kernel_run(Pass::Update, &command, 2.0, &CEILINGS).unwrap();
+        let updated = sgd::UPDATE.bindings.iter().filter(|binding| binding.access == Access::Update).count() as u64;
+        assert_eq!(run.bytes, 40 * (sgd::UPDATE.bindings.len() as u64 + updated));
+        assert!(updated == 2 && run.speed.bytes == run.bytes as f64 / 2.0);
+        assert!(kernel_run(Pass::Update, &Command::Send { from: Slot(0) }, 2.0, &CEILINGS).is_none());
+    }
+
+    #[test]
+    fn runs_of_one_shape_are_one_row() {
+        let runs = vec![
+            run("a", "conv1", 1, 1.0),
+            run("a", "conv2", 2, 4.0),
+            run("a", "conv1", 1, 2.0),
+            run("b", "conv1", 1, 0.5),
+            KernelRun { pass: "evaluate", ..run("a", "conv1", 1, 9.0) },
+        ];
+        let it = DeviceKernels { towers: "a".into(), device: "none".into(), ceilings: CEILINGS, runs };
+        let rows = it.rows("update");
+        let told: Vec<_> = rows.iter().map(|row| (row.runs[0].kernel, row.runs.len(), row.seconds)).collect();
+        assert_eq!(told, [("a", 1, 4.0), ("a", 2, 3.0), ("b", 1, 0.5)]);
+        assert_eq!((&rows[1].layers[..], rows[1].speed.flops), (&["conv1"][..], 20.0));
+    }
+}
