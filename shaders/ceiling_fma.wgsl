@@ -18,7 +18,17 @@ fn multiply_add(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
         var a = 0.25 * addend;
         var b = 0.5 * addend;
         var c = 2.0 * addend;
-        for (var round = 0u; round < ROUNDS; round += 4u) {
+        for (var round = 0u; round < ROUNDS; round += 16u) {
+            // Written out, so that the work of the loop itself weighs little: not every driver unrolls one in it.
+            a = four(a, addend);
+            b = four(b, addend);
+            c = four(c, addend);
+            a = four(a, addend);
+            b = four(b, addend);
+            c = four(c, addend);
+            a = four(a, addend);
+            b = four(b, addend);
+            c = four(c, addend);
             a = four(a, addend);
             b = four(b, addend);
             c = four(c, addend);

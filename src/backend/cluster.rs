@@ -18,8 +18,8 @@ pub struct Cluster {
     members: Vec<Box<dyn Backend>>,
     actions: Vec<(Pass, Vec<Action>)>,
     traffic: BTreeMap<(usize, usize), Traffic>,
-    /// When the clock was started, where it runs.
-    start: Option<Instant>,
+    /// What the clock counts from, where it runs.
+    origin: Option<Instant>,
     /// Of every exchange since then.
     exchanges: Vec<Exchange>,
 }
@@ -33,7 +33,7 @@ pub struct Exchange {
     pub to: usize,
     /// Bytes on the wire.
     pub bytes: u64,
-    /// When the host began to wait for it, in seconds since the clock was started.
+    /// When the host began to wait for it, in seconds since the origin of the clock.
     pub begin: f64,
     /// When it was copied.
     pub end: f64,
@@ -78,7 +78,7 @@ impl Cluster {
             members,
             actions,
             traffic: BTreeMap::new(),
-            start: None,
+            origin: None,
             exchanges: Vec::new(),
         })
     }
@@ -136,17 +136,17 @@ impl Cluster {
         self.members.iter().map(|member| member.waited()).sum()
     }
 
-    /// Measures from now on.
-    pub fn start_clock(&mut self, detail: Detail) {
+    /// Measures from now on, in seconds since `origin`.
+    pub fn start_clock(&mut self, detail: Detail, origin: Instant) {
         self.traffic.clear();
         self.exchanges.clear();
-        self.start = Some(Instant::now());
-        self.members.iter_mut().for_each(|member| member.start_clock(detail));
+        self.origin = Some(origin);
+        self.members.iter_mut().for_each(|member| member.start_clock(detail, origin));
     }
 
     /// Measures no longer.
     pub fn stop_clock(&mut self) {
-        self.start = None;
+        self.origin = None;
         self.exchanges.clear();
         self.members.iter_mut().for_each(|member| member.stop_clock());
     }
@@ -301,8 +301,8 @@ impl Cluster {
                 traffic.bytes += bytes;
                 traffic.exchanges += 1;
                 traffic.time += begin.elapsed();
-                self.exchanges.extend(self.start.map(|start| {
-                    let seconds = |at: Instant| at.duration_since(start).as_secs_f64();
+                self.exchanges.extend(self.origin.map(|origin| {
+                    let seconds = |at: Instant| at.duration_since(origin).as_secs_f64();
                     Exchange { from: source, to: member, bytes, begin: seconds(begin), end: seconds(Instant::now()) }
                 }));
                 Ok(())

@@ -56,14 +56,14 @@ enum Fetched {
 /// When the engine worked.
 struct Clock {
     detail: Detail,
-    start: Instant,
+    origin: Instant,
     spans: Vec<Span>,
 }
 
 impl Clock {
     /// Takes in runs of a pass that followed one another.
     fn add(&mut self, pass: Pass, received: bool, runs: &[(usize, Instant, Instant)]) {
-        let seconds = |at: Instant| at.duration_since(self.start).as_secs_f64();
+        let seconds = |at: Instant| at.duration_since(self.origin).as_secs_f64();
         let stretches = runs.chunks(if self.detail == Detail::Commands { 1 } else { runs.len().max(1) });
         for (index, stretch) in stretches.enumerate() {
             if let ([(first, begin, _), ..], [.., (last, _, end)]) = (stretch, stretch) {
@@ -240,8 +240,8 @@ impl<T: Precision> Backend for Cpu<T> {
         self.busy
     }
 
-    fn start_clock(&mut self, detail: Detail) {
-        self.clock = Some(Clock { detail, start: Instant::now(), spans: Vec::new() });
+    fn start_clock(&mut self, detail: Detail, origin: Instant) {
+        self.clock = Some(Clock { detail, origin, spans: Vec::new() });
     }
 
     fn stop_clock(&mut self) {

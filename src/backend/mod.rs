@@ -12,7 +12,7 @@ mod select;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -172,7 +172,7 @@ pub enum Detail {
     Commands,
 }
 
-/// Work of a device without a break, in seconds since its clock was started. A device counts time by itself from the
+/// Work of a device without a break, in seconds since the origin of its clock. A device counts time by itself from the
 /// moment on that it was given its first work.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
@@ -251,8 +251,8 @@ pub trait Backend {
     /// What the host has spent so far on waiting for the device, or on computing in its place.
     fn waited(&self) -> Duration;
 
-    /// Measures from now on when the device works, and forgets what was measured before.
-    fn start_clock(&mut self, detail: Detail);
+    /// Measures from now on when the device works, in seconds since `origin`, and forgets what was measured before.
+    fn start_clock(&mut self, detail: Detail, origin: Instant);
 
     /// Measures no longer.
     fn stop_clock(&mut self);

@@ -7,7 +7,7 @@ use super::median;
 use crate::backend::{BackendError, Data, Engine};
 use crate::kernel::{Elem, Kernel, Params};
 use crate::ops::ceiling::{COPY, Chains, Copy, FMA};
-use crate::program::{Home, Pass, Program, Recorder, Role, SlotInfo};
+use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo};
 use crate::random::{Purpose, Stream};
 
 /// Elements of the chains of multiply-adds: enough of them for the threads of the largest devices.
@@ -88,20 +88,18 @@ fn run(
     let mut backend = engine.set_up(program(kernel, params, count))?;
     let block = Stream::new(1, Purpose::Test, 0).normal_vec(LANES.min(count), 1.0);
     let values: Vec<f32> = block.iter().copied().cycle().take(count).collect();
-    for slot in backend.program().with_role(Role::Weight).map(|(slot, _)| slot).collect::<Vec<_>>() {
-        backend.write(slot, Data::F32(&values))?;
-    }
+    backend.write(Slot(0), Data::F32(&values))?;
     Ok(median(command_times(backend.as_mut(), Pass::Evaluate, 0, repeats)?))
 }
 
-/// A program of one command. Its slots are persistent, for which the host keeps no staging memory.
+/// A program of one command. The host keeps no staging memory for its slots.
 fn program(kernel: &'static Kernel, params: &Params, count: usize) -> Program {
     let mut recorder = Recorder::new();
-    let mut slot = |name: &str| {
+    let mut slot = |name: &str, role| {
         let (name, home) = (name.into(), Home::Tower(0));
-        recorder.slot(SlotInfo { name, shape: vec![count], elem: Elem::F32, home, role: Role::Weight })
+        recorder.slot(SlotInfo { name, shape: vec![count], elem: Elem::F32, home, role })
     };
-    let slots = [slot("x"), slot("y")];
+    let slots = [slot("x", Role::Weight), slot("y", Role::Momentum)];
     recorder.begin(Pass::Evaluate);
     recorder.run(kernel, params.clone(), &slots);
     recorder.finish()

@@ -150,8 +150,11 @@ impl DeviceKernels {
         }
         for row in &mut rows {
             row.seconds = row.runs.iter().map(|run| run.seconds).sum();
-            row.layers = row.runs.iter().map(|run| run.layer.as_str()).collect();
-            row.layers.dedup();
+            for run in &row.runs {
+                if !row.layers.contains(&run.layer.as_str()) {
+                    row.layers.push(&run.layer);
+                }
+            }
             let sum = |of: fn(&KernelRun) -> u64| row.runs.iter().map(|run| of(run)).sum();
             row.speed = self.ceilings.speed(sum(|run| run.flops), sum(|run| run.bytes), row.seconds);
         }
@@ -193,14 +196,15 @@ mod tests {
         let runs = vec![
             run("a", "conv1", 1, 1.0),
             run("a", "conv2", 2, 4.0),
-            run("a", "conv1", 1, 2.0),
+            run("a", "conv3", 1, 1.5),
+            run("a", "conv1", 1, 0.5),
             run("b", "conv1", 1, 0.5),
             KernelRun { pass: "evaluate", ..run("a", "conv1", 1, 9.0) },
         ];
         let it = DeviceKernels { towers: "a".into(), device: "none".into(), ceilings: CEILINGS, runs };
         let rows = it.rows("update");
         let told: Vec<_> = rows.iter().map(|row| (row.runs[0].kernel, row.runs.len(), row.seconds)).collect();
-        assert_eq!(told, [("a", 1, 4.0), ("a", 2, 3.0), ("b", 1, 0.5)]);
-        assert_eq!((&rows[1].layers[..], rows[1].speed.flops), (&["conv1"][..], 20.0));
+        assert_eq!(told, [("a", 1, 4.0), ("a", 3, 3.0), ("b", 1, 0.5)]);
+        assert_eq!((&rows[1].layers[..], rows[1].speed.flops), (&["conv1", "conv3"][..], 30.0));
     }
 }

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::options::{Placed, Replaced, built_in, open_net, place};
 use super::output::{json, line, table, thousands};
 use crate::backend::Placement;
-use crate::bench::{self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, StepTimes, Way};
+use crate::bench::{self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, StepTimes, Way};
 use crate::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
 use crate::layout::{MOST_IMAGES, Request};
 use crate::session::Session;
@@ -68,6 +69,9 @@ struct Measured {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Writes the JSON to a file besides
+    #[arg(long, value_name = "FILE.json")]
+    save: Option<PathBuf>,
 }
 
 impl Bench {
@@ -76,17 +80,17 @@ impl Bench {
             What::Kernels(measured) => {
                 let (mut session, devices, images) = measured.session()?;
                 let times = bench::kernels(&mut session, &devices, images, measured.repeats as usize)?;
-                if measured.json { json(&times) } else { print_kernels(&times) }
+                measured.tell(&times, print_kernels)
             }
             What::Step(measured) => {
                 let (mut session, _, images) = measured.session()?;
                 let times = bench::step(&mut session, images, measured.repeats as usize)?;
-                if measured.json { json(&times) } else { print_step(&times) }
+                measured.tell(&times, print_step)
             }
             What::Exchange(measured) => {
                 let (mut session, ..) = measured.session()?;
                 let times = bench::exchange(&mut session, measured.repeats as usize)?;
-                if measured.json { json(&times) } else { print_exchange(&times) }
+                measured.tell(&times, print_exchange)
             }
             What::Loader(loading) => {
                 let split = Dataset::open(loading.data.as_deref(), loading.size)?.train;
@@ -107,6 +111,15 @@ impl Measured {
         let devices = self.placed.prepare(devices);
         let session = Session::laid_out(net, &request, layout, &devices, 0)?;
         Ok((session, devices, images))
+    }
+
+    /// Prints what was measured, as a table or as JSON, and saves it where that is wanted.
+    fn tell<T: Serialize>(&self, times: &T, print: fn(&T) -> Result<()>) -> Result<()> {
+        if let Some(path) = &self.save {
+            let text = serde_json::to_string_pretty(times)?;
+            std::fs::write(path, text + "\n").with_context(|| format!("--save {}", path.display()))?;
+        }
+        if self.json { json(times) } else { print(times) }
     }
 }
 
@@ -151,8 +164,13 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
 }
 
 fn print_step(it: &StepTimes) -> Result<()> {
-    let (images, rate) = (it.images, it.images_per_second);
-    line(format_args!("a step of {images} images: {} ms, {rate:.1} images/s; median of {}\n", ms(it.step), it.steps))?;
+    let speed = |images: f64, flops: f64| format!("{images:.1} images/s, {} GFLOP/s", giga(flops));
+    let trained = speed(it.images_per_second, it.flops_per_second);
+    let scored = speed(it.forward.images_per_second, it.forward.flops_per_second);
+    line(format_args!("a step of {} images: {} ms, {trained}; median of {}", it.images, ms(it.step), it.steps))?;
+    line(format_args!("a forward pass: {} ms, {scored}", ms(it.forward.seconds)))?;
+    let share = 100.0 * it.host / it.step;
+    line(format_args!("the host works for {:.2} ms of a step, {share:.2} %\n", 1e3 * it.host))?;
     let mut rows = table(&["tower", "device", "compute", "waiting", "other", "waits"], &[2, 3, 4, 5]);
     for device in &it.devices {
         let times = match device.parts {
@@ -165,7 +183,21 @@ fn print_step(it: &StepTimes) -> Result<()> {
         rows.add_row([device.towers.clone(), device.device.clone()].into_iter().chain(times));
     }
     line(rows.trim_fmt())?;
+    print_layers(&it.layers)?;
     print_ways(&it.ways)
+}
+
+/// The rows of the network in milliseconds; the share is that of a step's kernels.
+fn print_layers(layers: &[LayerTimes]) -> Result<()> {
+    let trained = |it: &LayerTimes| it.forward + it.backward + it.update;
+    let all: f64 = layers.iter().map(trained).sum();
+    let mut rows = table(&["tower", "layer", "forward", "backward", "update", "of all", "evaluate"], &[2, 3, 4, 5, 6]);
+    for it in layers {
+        let share = format!("{:.1} %", 100.0 * trained(it) / all);
+        let [forward, backward, update, evaluate] = [it.forward, it.backward, it.update, it.evaluate].map(ms);
+        rows.add_row([it.towers.clone(), it.layer.clone(), forward, backward, update, share, evaluate]);
+    }
+    line(format_args!("\n{}", rows.trim_fmt()))
 }
 
 fn print_exchange(it: &ExchangeTimes) -> Result<()> {

@@ -22,7 +22,9 @@ use crate::layout::{Layout, Request, Share};
 use crate::net::schedule::PRESETS;
 use crate::net::{AUGMENTS, Augment, Model, Net, Schedule};
 use crate::session::Session;
-use crate::train::{Config, Metric, Observer, Outcome, RunFolder, SaveEvery, Trainer, free_folder, statistics};
+use crate::train::{
+    Config, Metric, Observer, Outcome, Profile, RunFolder, SaveEvery, Trainer, free_folder, statistics,
+};
 
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
@@ -75,6 +77,12 @@ pub(super) struct Train {
     /// Goes on with the run in this folder, as it was begun or as other options say from now on
     #[arg(long, value_name = "RUN", conflicts_with = "out")]
     resume: Option<PathBuf>,
+    /// Writes what happens when in the first steps, on the host and on every device, for chrome://tracing and Perfetto
+    #[arg(long, value_name = "FILE.json")]
+    profile: Option<PathBuf>,
+    /// Steps in the profile
+    #[arg(long, value_name = "STEPS", default_value = "20", requires = "profile", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    profile_steps: u64,
 }
 
 impl Train {
@@ -88,6 +96,8 @@ impl Train {
         let devices = self.placed.prepare(devices);
         let plan = plan(&layout, config.batch());
         let mut session = Session::laid_out(net, &config.request(), layout, &devices, config.seed)?;
+        let (steps, images) = (self.profile_steps, config.batch());
+        let profile = self.profile.map(|path| Profile::create(&path, steps, &session, images)).transpose()?;
         let path = self.resume.or(self.out).unwrap_or_else(|| free_folder(&config.model));
         if resumed.is_none() {
             RunFolder::reserve(&path)?;
@@ -116,7 +126,7 @@ impl Train {
         };
         let mut progress = Progress::new();
         let go_on = format!("go on with: alexnet train --resume {}", path.display());
-        let outcome = trainer.run(&mut progress).with_context(|| {
+        let outcome = trainer.with_profile(profile).run(&mut progress).with_context(|| {
             let stopped = if last.is_file() { &go_on } else { "there is no checkpoint to go on with yet" };
             format!("training stopped ({stopped})")
         })?;

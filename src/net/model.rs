@@ -18,6 +18,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("alexnet-apart", include_str!("../../assets/models/alexnet-apart.toml")),
     ("alexnet-plain-pool", include_str!("../../assets/models/alexnet-plain-pool.toml")),
     ("alexnet-conv6", include_str!("../../assets/models/alexnet-conv6.toml")),
+    ("alexnet-four-towers", include_str!("../../assets/models/alexnet-four-towers.toml")),
     ("alexnet-one-tower", include_str!("../../assets/models/alexnet-one-tower.toml")),
     ("caffenet", include_str!("../../assets/models/caffenet.toml")),
     ("torchvision", include_str!("../../assets/models/torchvision.toml")),

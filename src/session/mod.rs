@@ -2,12 +2,15 @@
 //!
 //! Every command that computes goes through a [`Session`], so that none of them knows programs, slots or adapters.
 
+mod profile;
 mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
+pub use self::profile::Event;
+use self::profile::Profile;
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::layout::{Layout, Request};
@@ -100,6 +103,7 @@ pub struct Session {
     score: Option<Score>,
     /// Images of the batch whose score was asked for and not yet taken.
     unread: Option<usize>,
+    profile: Option<Profile>,
 }
 
 impl Session {
@@ -126,7 +130,8 @@ impl Session {
         let lowered = layout.lowered;
         let backend = devices.set_up(&lowered.program)?;
         let (request, devices, frozen) = (*request, devices.clone(), BTreeSet::new());
-        Ok(Self { net, request, devices, frozen, lowered, backend, seed, rates: None, score: None, unread: None })
+        let (rates, score, unread, profile) = (None, None, None, None);
+        Ok(Self { net, request, devices, frozen, lowered, backend, seed, rates, score, unread, profile })
     }
 
     /// The network.
@@ -219,10 +224,14 @@ impl Session {
         (self.score, self.unread) = (None, None);
         let mut total = Score::default();
         for first in self.firsts(batch) {
-            let real = self.feed(batch, first, number)?;
-            self.backend.run(if first == 0 { pass } else { further })?;
+            let real = self.phase("upload", |session| session.feed(batch, first, number))?;
+            let pass = if first == 0 { pass } else { further };
+            self.phase("submit", |session| Ok(session.backend.run(pass)?))?;
             total.add(self.read_score()?);
-            self.scores().into_iter().try_for_each(|slot| self.backend.fetch(slot))?;
+            let scores = self.scores();
+            self.phase("fetch", |session| {
+                scores.into_iter().try_for_each(|slot| session.backend.fetch(slot)).map_err(SessionError::from)
+            })?;
             self.unread = Some(real);
         }
         self.score = Some(total);
@@ -242,9 +251,12 @@ impl Session {
     fn read_score(&mut self) -> Result<Score, SessionError> {
         let Some(images) = self.unread.take() else { return Ok(Score::default()) };
         let mut sums = [0.0; 3];
-        for (sum, slot) in sums.iter_mut().zip(self.scores()) {
-            *sum = self.backend.take(slot)?[..images].iter().map(|&v| f64::from(v)).sum();
-        }
+        self.phase("read", |session| {
+            for (sum, slot) in sums.iter_mut().zip(session.scores()) {
+                *sum = session.backend.take(slot)?[..images].iter().map(|&v| f64::from(v)).sum();
+            }
+            Ok(())
+        })?;
         let [loss, top1, top5] = sums;
         Ok(Score { images, loss, top1, top5 })
     }
@@ -283,7 +295,7 @@ impl Session {
     /// # Errors
     /// When a device fails.
     pub fn update(&mut self) -> Result<(), SessionError> {
-        Ok(self.backend.run(Pass::Update)?)
+        self.phase("submit", |session| Ok(session.backend.run(Pass::Update)?))
     }
 
     /// Forward without dropout masks on a batch of any size.

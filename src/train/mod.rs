@@ -2,6 +2,7 @@
 
 mod config;
 mod images;
+mod profile;
 mod run;
 mod watch;
 
@@ -16,6 +17,7 @@ use thiserror::Error;
 pub use self::config::{Config, SaveEvery};
 pub use self::images::statistics;
 use self::images::{draw, statistics_of, statistics_to};
+pub use self::profile::Profile;
 pub use self::run::{Metric, RunFolder, free_folder};
 pub use self::watch::Movement;
 use self::watch::{Start, movements};
@@ -121,6 +123,7 @@ pub struct Trainer<'a> {
     saved: (Instant, u64),
     start: Start,
     skipped: Vec<String>,
+    profile: Option<Profile>,
 }
 
 impl<'a> Trainer<'a> {
@@ -177,7 +180,14 @@ impl<'a> Trainer<'a> {
         let (saved, skipped) = ((Instant::now(), state.step), Vec::new());
         let start = Start::new(state.classes.len(), state.step);
         let folder = RunFolder::open(path, &config)?;
-        Ok(Self { config, session, dataset, statistics, folder, stop, state, saved, start, skipped })
+        Ok(Self { config, session, dataset, statistics, folder, stop, state, saved, start, skipped, profile: None })
+    }
+
+    /// The same with a trace taken of its first steps.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Option<Profile>) -> Self {
+        self.profile = profile;
+        self
     }
 
     /// How far the run is.
@@ -194,9 +204,20 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the loss is not finite, or data, device or disk fail.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-        let validation = self.epochs(observer).map_err(|error| error.after(self.state.step, self.session.images()))?;
+        if let Some(profile) = &mut self.profile {
+            profile.begin(&mut self.session);
+        }
+        let ended = self.epochs(observer);
+        self.end_profile();
+        let validation = ended.map_err(|error| error.after(self.state.step, self.session.images()))?;
         let (steps, interrupted) = (self.state.step, self.stop.load(Ordering::Relaxed));
         Ok(Outcome { validation, steps, interrupted, skipped: self.skipped })
+    }
+
+    fn end_profile(&mut self) {
+        if let Some(profile) = self.profile.take() {
+            profile.finish(&mut self.session);
+        }
     }
 
     /// All epochs that are left; the last validation.
@@ -248,7 +269,7 @@ impl<'a> Trainer<'a> {
         loop {
             let asked = Instant::now();
             let Some(batch) = loader.next() else { break };
-            let wait = asked.elapsed().as_secs_f64();
+            let wait = asked.elapsed();
             self.note_skipped(&batch.skipped);
             if batch.count == 0 {
                 return Err(no_image(&batch.skipped).into());
@@ -263,7 +284,13 @@ impl<'a> Trainer<'a> {
             }
             seen += batch.count;
             self.state.step += 1;
+            if let Some(profile) = &mut self.profile
+                && profile.step(&mut self.session, self.state.step, asked, wait)?
+            {
+                self.end_profile();
+            }
             self.state.position = batch.next;
+            let wait = wait.as_secs_f64();
             let metric = Metric { wait, ..self.metric("step", score, seen as f64 / begin.elapsed().as_secs_f64()) };
             self.folder.log(&metric)?;
             observer.step(&metric, batch.count);

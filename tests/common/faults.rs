@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alexnet::backend::{Backend, BackendError, Data, Detail, Footprint, Placement, Sink, Span};
 use alexnet::program::{Pass, Program, Slot};
@@ -144,8 +144,8 @@ impl Backend for Trapped {
         self.inner.waited()
     }
 
-    fn start_clock(&mut self, detail: Detail) {
-        self.inner.start_clock(detail);
+    fn start_clock(&mut self, detail: Detail, origin: Instant) {
+        self.inner.start_clock(detail, origin);
     }
 
     fn stop_clock(&mut self) {

@@ -13,7 +13,7 @@ const MOST_SPANS: u32 = wgpu::QUERY_SET_MAX_QUERIES / 2;
 pub(super) struct Clock {
     /// What a compute pass holds.
     pub(super) detail: Detail,
-    start: Instant,
+    origin: Instant,
     source: Source,
     /// What was measured, its times still to come from the source.
     spans: Vec<Span>,
@@ -35,7 +35,7 @@ struct Queries {
 
 impl Clock {
     /// `None` where the device has no clock, and the host cannot take its place.
-    pub(super) fn new(device: &Device, detail: Detail) -> Option<Self> {
+    pub(super) fn new(device: &Device, detail: Detail, origin: Instant) -> Option<Self> {
         let source = if device.features.contains(wgpu::Features::TIMESTAMP_QUERY) {
             Source::Device { queries: Queries::new(device), first: None }
         } else if detail == Detail::Commands {
@@ -43,7 +43,7 @@ impl Clock {
         } else {
             return None;
         };
-        Some(Self { detail, start: Instant::now(), source, spans: Vec::new() })
+        Some(Self { detail, origin, source, spans: Vec::new() })
     }
 
     /// Whether the host has to wait for every command.
@@ -74,7 +74,7 @@ impl Clock {
 
     /// The host saw the last compute pass begin and end.
     pub(super) fn seen(&mut self, begin: Instant, end: Instant) {
-        let seconds = |at: Instant| at.duration_since(self.start).as_secs_f64();
+        let seconds = |at: Instant| at.duration_since(self.origin).as_secs_f64();
         if let Some(span) = self.spans.last_mut() {
             (span.begin, span.end) = (seconds(begin), seconds(end));
         }
@@ -85,7 +85,7 @@ impl Clock {
         let mut spans = self.spans.clone();
         let Source::Device { queries, first: Some(first) } = &self.source else { return Ok(spans) };
         let ticks = queries.ticks(device, 2 * spans.len() as u32)?;
-        let offset = first.duration_since(self.start).as_secs_f64();
+        let offset = first.duration_since(self.origin).as_secs_f64();
         // Counted from the first, so that no digits are lost.
         let period = f64::from(device.queue.get_timestamp_period()) / 1e9;
         let seconds = |tick: u64| offset + tick.saturating_sub(ticks[0]) as f64 * period;
@@ -125,5 +125,63 @@ impl Queries {
         drop(view);
         self.readable.unmap();
         Ok(ticks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::backend::gpu::testing::device;
+    use crate::backend::gpu::{Gpu, tune::Choice};
+    use crate::backend::{Backend, Data};
+    use crate::kernel::Elem;
+    use crate::ops::add;
+    use crate::program::{Home, Recorder, Role, Slot, SlotInfo};
+
+    const COUNT: usize = 1 << 20;
+
+    /// Twice the sum of two slots.
+    fn program() -> crate::program::Program {
+        let mut recorder = Recorder::new();
+        let mut slot = |name: &str, role| {
+            let (name, home) = (name.into(), Home::Tower(0));
+            recorder.slot(SlotInfo { name, shape: vec![COUNT], elem: Elem::F32, home, role })
+        };
+        let (x, y, z) = (slot("x", Role::Weight), slot("y", Role::Map), slot("z", Role::Output));
+        recorder.begin(Pass::Evaluate);
+        let params = add::Shape { count: COUNT }.params();
+        recorder.run(&add::SUM, params.clone(), &[x, x, y]);
+        recorder.run(&add::SUM, params, &[y, y, z]);
+        recorder.finish()
+    }
+
+    #[test]
+    fn host_and_device_tell_one_kernel_from_the_next() {
+        let Some(device) = device().map(Rc::new) else { return };
+        for by_host in [false, true] {
+            let mut gpu = Gpu::new(Rc::clone(&device), program(), Choice::Fastest).unwrap();
+            gpu.write(Slot(0), Data::F32(&vec![1.5; COUNT])).unwrap();
+            let origin = Instant::now();
+            gpu.start_clock(Detail::Commands, origin);
+            if by_host {
+                let clock = Clock { detail: Detail::Commands, origin, source: Source::Host, spans: Vec::new() };
+                gpu.clock = Some(clock);
+            } else if gpu.clock.as_ref().is_some_and(Clock::by_host) {
+                println!("NOT RUN: {} has no clock", gpu.device());
+                continue;
+            }
+            // The first two are measured for the pace of submissions, one command at a time; the third goes in one.
+            (0..3).for_each(|_| Backend::run(&mut gpu, Pass::Evaluate).unwrap());
+            let (spans, end) = (Backend::spans(&mut gpu).unwrap().unwrap(), origin.elapsed().as_secs_f64());
+            let commands: Vec<_> = spans.iter().map(|span| span.commands.clone()).collect();
+            assert_eq!(commands, [0..1, 1..2, 0..1, 1..2, 0..1, 1..2], "by host: {by_host}");
+            assert!(spans.iter().all(|span| 0.0 <= span.begin && span.begin <= span.end && !span.received));
+            assert!(spans.windows(2).all(|pair| pair[0].end <= pair[1].begin), "{spans:?}");
+            // The device's clock is set when its first work is handed over, a moment before that begins.
+            assert!(spans[5].end < end, "{spans:?} in {end} s");
+            assert!(gpu.read(Slot(2)).unwrap().iter().all(|&z| z == 6.0));
+        }
     }
 }

@@ -163,13 +163,12 @@ mod tests {
     #[test]
     fn pieces_give_the_bits_of_the_whole() {
         let Some(device) = testing::device().map(Rc::new) else { return };
-        let device = &device;
-        let (whole, one) = two_steps(device, Some(Duration::from_nanos(1)));
+        let (whole, one) = two_steps(&device, Some(Duration::from_nanos(1)));
         assert!(one == 1 && whole.iter().flatten().all(|weight| weight.is_finite()));
-        let (alone, all) = two_steps(device, Some(LONGEST * 2));
-        let (pairs, half) = two_steps(device, Some(LONGEST / 2));
+        let (alone, all) = two_steps(&device, Some(LONGEST * 2));
+        let (pairs, half) = two_steps(&device, Some(LONGEST / 2));
         assert!(all > 40 && half == all.div_ceil(2), "{all} and {half} pieces");
-        let (measured, _) = two_steps(device, None);
+        let (measured, _) = two_steps(&device, None);
         for (name, pieces) in [("alone", alone), ("in pairs", pairs), ("measured", measured)] {
             let bits =
                 |weights: &[Vec<f32>]| weights.iter().flatten().map(|weight| weight.to_bits()).collect::<Vec<_>>();

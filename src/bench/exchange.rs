@@ -1,0 +1,56 @@
+//! What crosses between devices, with nothing computed in between.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{Way, median, ways};
+use crate::backend::Detail;
+use crate::program::Pass;
+use crate::session::{Session, SessionError};
+
+/// What crosses between devices for one batch, counted where it crosses.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExchangeTimes {
+    /// Images of the batch.
+    pub images: usize,
+    /// Forward pass; then all of a training step's gradients, forward and back.
+    pub passes: Vec<PassTimes>,
+}
+
+/// What a pass sends, with nothing computed in between.
+#[derive(Clone, Debug, Serialize)]
+pub struct PassTimes {
+    /// `forward`, or `forward and backward`.
+    pub pass: &'static str,
+    /// Seconds for all of it, one exchange after the other.
+    pub seconds: f64,
+    /// Bytes a second.
+    pub bytes_per_second: f64,
+    /// Every way.
+    pub ways: Vec<Way>,
+}
+
+/// Times what crosses between devices for one batch, `repeats` times.
+///
+/// # Errors
+/// When a device fails.
+pub fn exchange(session: &mut Session, repeats: usize) -> Result<ExchangeTimes, SessionError> {
+    let mut passes = Vec::new();
+    for (name, pass) in [("forward", Pass::Evaluate), ("forward and backward", Pass::Gradients)] {
+        session.cluster_mut().exchange_all(pass)?;
+        let (mut times, mut traffic) = (Vec::new(), BTreeMap::new());
+        for _ in 0..repeats {
+            session.cluster_mut().start_clock(Detail::Stretches, Instant::now());
+            let begin = Instant::now();
+            session.cluster_mut().exchange_all(pass)?;
+            times.push(begin.elapsed().as_secs_f64());
+            traffic.clone_from(session.cluster().traffic());
+        }
+        let (seconds, ways) = (median(times), ways(session, &traffic));
+        let bytes: u64 = ways.iter().map(|way| way.bytes).sum();
+        passes.push(PassTimes { pass: name, seconds, bytes_per_second: bytes as f64 / seconds, ways });
+    }
+    Ok(ExchangeTimes { images: session.images(), passes })
+}

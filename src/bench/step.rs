@@ -1,0 +1,291 @@
+//! A training step and a forward pass with their parts: on every device, in every row of the network, on the host.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::{Way, median, prepare, random_batch, ways};
+use crate::backend::{Detail, Span, Traffic};
+use crate::data::Batch;
+use crate::program::{Command, Pass, Phase};
+use crate::session::{Session, SessionError};
+
+/// Steps before the first that counts: drivers compile in the first, and the pace of submissions is found in two.
+const WARM_UP: usize = 3;
+
+/// Steps at most in which every kernel is measured by itself.
+const MOST_DETAILED: usize = 5;
+
+/// A training step: of several the one that is in the middle by its time.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepTimes {
+    /// Images of a step.
+    pub images: usize,
+    /// Steps measured.
+    pub steps: usize,
+    /// Seconds of a step, from handing over the images to the end of the update.
+    pub step: f64,
+    /// Images a second.
+    pub images_per_second: f64,
+    /// Floating-point operations a second.
+    pub flops_per_second: f64,
+    /// Seconds of a step in which the host worked: images on their way, commands encoded and submitted, what crosses
+    /// copied. Not those in which it waited.
+    pub host: f64,
+    /// The pass that scores images.
+    pub forward: ForwardTimes,
+    /// What every device did in the step.
+    pub devices: Vec<DeviceTimes>,
+    /// What every row of the network took, on every device: medians of some further steps, kernel by kernel.
+    pub layers: Vec<LayerTimes>,
+    /// What crossed between devices.
+    pub ways: Vec<Way>,
+    /// Seconds of every step, in order.
+    pub times: Vec<f64>,
+}
+
+/// A forward pass, without dropout masks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ForwardTimes {
+    /// Median, from handing over the images to the score.
+    pub seconds: f64,
+    /// Images a second.
+    pub images_per_second: f64,
+    /// Floating-point operations a second.
+    pub flops_per_second: f64,
+}
+
+/// What a device did in a step, in seconds, and what it holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceTimes {
+    /// Letters of its towers, with commas between.
+    pub towers: String,
+    /// The device.
+    pub device: String,
+    /// Its times; absent where it has no clock.
+    #[serde(flatten)]
+    pub parts: Option<Parts>,
+    /// Bytes of the plan.
+    pub planned: u64,
+    /// Bytes that the driver's allocator has given; absent where it does not say.
+    pub allocated: Option<u64>,
+}
+
+/// The step as a device spends it: the three add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Parts {
+    /// Kernels ran.
+    pub compute: f64,
+    /// It had nothing to do before something from another device had arrived.
+    pub waiting: f64,
+    /// Everything else: images and loss on their way between host and device, gaps between submissions.
+    pub other: f64,
+}
+
+/// The kernels of a row of the network on one device, in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerTimes {
+    /// Letters of the device's towers, with commas between.
+    pub towers: String,
+    /// The row; `input` for what comes before the first.
+    pub layer: String,
+    /// In a training step.
+    pub forward: f64,
+    /// In a training step.
+    pub backward: f64,
+    /// In a training step.
+    pub update: f64,
+    /// In the pass that scores images.
+    pub evaluate: f64,
+}
+
+/// One step.
+struct Measured {
+    time: f64,
+    host: f64,
+    parts: Vec<Option<Parts>>,
+    traffic: BTreeMap<(usize, usize), Traffic>,
+}
+
+/// Times `steps` training steps and as many forward passes on random images.
+///
+/// # Errors
+/// When a device fails.
+pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTimes, SessionError> {
+    prepare(session)?;
+    let batch = random_batch(session, images);
+    (0..WARM_UP).try_for_each(|_| train(session, &batch))?;
+    let mut measured = Vec::new();
+    for _ in 0..steps.max(1) {
+        measured.push(measure(session, &batch)?);
+    }
+    let times = measured.iter().map(|step| step.time).collect();
+    // All of one step: medians of its parts, each by itself, would not add up to it.
+    measured.sort_by(|a, b| a.time.total_cmp(&b.time));
+    let Measured { time, host, parts, traffic } = measured.swap_remove(measured.len() / 2);
+    let forward = forward(session, &batch, steps)?;
+    Ok(StepTimes {
+        images,
+        steps,
+        step: time,
+        images_per_second: images as f64 / time,
+        flops_per_second: training_flops(session, images) as f64 / time,
+        host,
+        forward,
+        devices: devices(session, parts),
+        layers: layers(session, &batch, steps.clamp(1, MOST_DETAILED))?,
+        ways: ways(session, &traffic),
+        times,
+    })
+}
+
+/// A training step, to its score. Its update may still be going on.
+fn train(session: &mut Session, batch: &Batch) -> Result<(), SessionError> {
+    session.gradients(batch, 0)?;
+    session.update()?;
+    session.score().map(drop)
+}
+
+/// A forward pass, to its score.
+fn evaluate(session: &mut Session, batch: &Batch) -> Result<(), SessionError> {
+    session.evaluate(batch)?;
+    session.score().map(drop)
+}
+
+fn measure(session: &mut Session, batch: &Batch) -> Result<Measured, SessionError> {
+    session.cluster_mut().start_clock(Detail::Stretches, Instant::now());
+    let (begin, waited) = (Instant::now(), session.cluster().waited());
+    train(session, batch)?;
+    let host = worked(begin.elapsed(), session.cluster().waited().saturating_sub(waited));
+    // Waits for the update, which the score does not.
+    let spans = session.cluster_mut().spans()?;
+    let time = begin.elapsed().as_secs_f64();
+    let parts = spans.into_iter().map(|spans| spans.map(|spans| parts(&spans, time))).collect();
+    Ok(Measured { time, host, parts, traffic: session.cluster().traffic().clone() })
+}
+
+/// Seconds that are left of `elapsed`.
+fn worked(elapsed: Duration, waited: Duration) -> f64 {
+    elapsed.saturating_sub(waited).as_secs_f64()
+}
+
+fn forward(session: &mut Session, batch: &Batch, repeats: usize) -> Result<ForwardTimes, SessionError> {
+    (0..WARM_UP).try_for_each(|_| evaluate(session, batch))?;
+    let mut times = Vec::new();
+    for _ in 0..repeats.max(1) {
+        let begin = Instant::now();
+        evaluate(session, batch)?;
+        times.push(begin.elapsed().as_secs_f64());
+    }
+    let (seconds, images) = (median(times), batch.count);
+    let flops = session.lowered().program.flops(Pass::Evaluate) * images.div_ceil(session.images()) as u64;
+    let [images_per_second, flops_per_second] = [images as f64 / seconds, flops as f64 / seconds];
+    Ok(ForwardTimes { seconds, images_per_second, flops_per_second })
+}
+
+/// Operations of a step with so many images, in as many batches as it takes.
+fn training_flops(session: &Session, images: usize) -> u64 {
+    let (program, further) = (&session.lowered().program, images.div_ceil(session.images()) as u64 - 1);
+    program.flops(Pass::Gradients) + further * program.flops(Pass::Accumulate) + program.flops(Pass::Update)
+}
+
+fn devices(session: &Session, parts: Vec<Option<Parts>>) -> Vec<DeviceTimes> {
+    let cluster = session.cluster();
+    let (planned, allocated) = (cluster.footprints(), cluster.allocated());
+    let device = |(member, ((towers, device), parts)): (usize, ((String, String), _))| {
+        let (planned, allocated) = (planned[member].total, allocated[member]);
+        DeviceTimes { towers, device, parts, planned, allocated }
+    };
+    cluster.devices().into_iter().zip(parts).enumerate().map(device).collect()
+}
+
+/// A step of `time` seconds as the device spent it that worked at these times.
+fn parts(spans: &[Span], time: f64) -> Parts {
+    let compute: f64 = spans.iter().map(|span| span.end - span.begin).sum();
+    let gaps = spans.windows(2).filter(|pair| pair[1].received).map(|pair| (pair[1].begin - pair[0].end).max(0.0));
+    let waiting = gaps.fold(0.0, |sum, gap| sum + gap);
+    Parts { compute, waiting, other: (time - compute - waiting).max(0.0) }
+}
+
+/// A device, a row of the network, and what is done there: of [`LayerTimes`] the place of the number.
+type Place = (usize, String, Column);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Column {
+    Forward,
+    Backward,
+    Update,
+    Evaluate,
+}
+
+/// Medians of `repeats` steps and forward passes in which every kernel is measured.
+fn layers(session: &mut Session, batch: &Batch, repeats: usize) -> Result<Vec<LayerTimes>, SessionError> {
+    let mut sums: BTreeMap<Place, Vec<f64>> = BTreeMap::new();
+    for _ in 0..repeats {
+        for (place, seconds) in detailed(session, batch)? {
+            sums.entry(place).or_default().push(seconds);
+        }
+    }
+    session.cluster_mut().stop_clock();
+    let mut rows: Vec<String> = vec!["input".into()];
+    rows.extend(session.net().model.layers.iter().map(|row| row.name.clone()));
+    let mut all = Vec::new();
+    for (member, (towers, _)) in session.cluster().devices().into_iter().enumerate() {
+        for layer in &rows {
+            let time = |column| sums.get(&(member, layer.clone(), column)).cloned().map_or(0.0, median);
+            let [forward, backward, update, evaluate] =
+                [Column::Forward, Column::Backward, Column::Update, Column::Evaluate].map(time);
+            let times =
+                LayerTimes { towers: towers.clone(), layer: layer.clone(), forward, backward, update, evaluate };
+            all.extend(Some(times).filter(|it| it.forward + it.backward + it.update + it.evaluate > 0.0));
+        }
+    }
+    Ok(all)
+}
+
+/// Sums over the kernels of a step and a forward pass.
+fn detailed(session: &mut Session, batch: &Batch) -> Result<BTreeMap<Place, f64>, SessionError> {
+    session.cluster_mut().start_clock(Detail::Commands, Instant::now());
+    train(session, batch)?;
+    evaluate(session, batch)?;
+    let spans = session.cluster_mut().spans()?;
+    let mut sums = BTreeMap::new();
+    for (member, span) in
+        spans.into_iter().enumerate().flat_map(|(i, spans)| spans.into_iter().flatten().map(move |s| (i, s)))
+    {
+        let Command::Run { label, .. } = &session.cluster().part(member).commands(span.pass)[span.commands.start]
+        else {
+            continue;
+        };
+        let column = match (span.pass, label.phase) {
+            (Pass::Evaluate, _) => Column::Evaluate,
+            (_, Phase::Forward) => Column::Forward,
+            (_, Phase::Backward) => Column::Backward,
+            (_, Phase::Update) => Column::Update,
+        };
+        *sums.entry((member, label.layer.to_string(), column)).or_default() += span.end - span.begin;
+    }
+    Ok(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_computing_waiting_and_the_rest() {
+        let span = |begin, end, received| Span { begin, end, received, pass: Pass::Gradients, commands: 0..1 };
+        // Three gaps: of one the exchange is the reason, and two spans overlap.
+        let spans = [span(1.0, 2.0, true), span(2.5, 3.0, true), span(4.0, 5.0, false), span(4.5, 6.0, true)];
+        assert_eq!(parts(&spans, 8.0), Parts { compute: 4.0, waiting: 0.5, other: 3.5 });
+        assert_eq!(parts(&[], 1.0), Parts { compute: 0.0, waiting: 0.0, other: 1.0 });
+    }
+
+    #[test]
+    fn a_host_that_waited_all_the_time_did_not_work() {
+        let [long, short] = [Duration::from_secs(3), Duration::from_secs(1)];
+        assert_eq!(worked(long, short), 2.0);
+        assert_eq!(worked(short, long), 0.0);
+    }
+}
