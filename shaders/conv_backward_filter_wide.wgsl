@@ -58,14 +58,19 @@ fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
             }
         }
     }
+    // For a loop that is not written out, as in the wide tile.
+    var values: array<array<f32, TK>, TM + 1>;
     for (var j = 0u; j < TM; j++) { // unrolled
+        values[j] = sum[j];
+    }
+    for (var j = 0u; j < min(TM, WINDOWS - row0); j++) {
         for (var t = 0u; t < TK; t++) { // unrolled
-            if row0 + j < WINDOWS && k0 + t * 8 < K {
+            if k0 + t * 8 < K {
                 let at = (row0 + j) * K + k0 + t * 8;
                 if ACCUMULATE {
-                    sum[j][t] += dw[at];
+                    values[j][t] += dw[at];
                 }
-                dw[at] = sum[j][t];
+                dw[at] = values[j][t];
             }
         }
     }

@@ -43,13 +43,15 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
             }
         }
     }
+    var values: Results;
     for (var j = 0u; j < TM; j++) { // unrolled
-        if C % TM == 0 || c0 + j < C {
-            let at = (((c0 + j) * H + row) * W + column) * (N / 4) + n;
-            if ACCUMULATE {
-                sum[j] += dx[at];
-            }
-            dx[at] = sum[j];
+        values[j] = sum[j];
+    }
+    for (var j = 0u; j < min(TM, C - c0); j++) {
+        let at = (((c0 + j) * H + row) * W + column) * (N / 4) + n;
+        if ACCUMULATE {
+            values[j] += dx[at];
         }
+        dx[at] = values[j];
     }
 }

@@ -8,7 +8,6 @@
 
 // From one map to the next, in vectors.
 const PLANE = H * W * N / 4;
-const WINDOW = R * S * K / 4;
 
 @compute @workgroup_size(8)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
@@ -17,6 +16,9 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     let p = group.z / Q;
     let q = group.z % Q;
     let own = min(k0 / 4 + min(local.x, TM / 4 - 1), K / 4 - 1);
+    // The window's columns that lie inside, from `low` to below `high`.
+    let low = max(PAD_X, q * STRIDE_X) - q * STRIDE_X;
+    let high = min(S, max(W + PAD_X, q * STRIDE_X) - q * STRIDE_X);
     var sum: Sums;
     for (var r = 0u; r < R; r++) {
         // Below zero wraps around to a large number and fails the comparison too.
@@ -24,29 +26,27 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
         if row >= H {
             continue;
         }
-        for (var s = 0u; s < S; s++) {
-            let column = q * STRIDE_X + s - PAD_X;
-            if column >= W {
-                continue;
-            }
-            let pixel = (row * W + column) * (N / 4) + n;
-            let weights = (r * S + s) * (K / 4) + own;
-            for (var c = 0u; c < C; c++) {
-                add_quads(&sum, w[weights + c * WINDOW], x[pixel + c * PLANE]);
-            }
+        let pixel = (row * W + q * STRIDE_X - PAD_X) * (N / 4) + n;
+        // One loop over columns and maps: the longer it is, the less its beginning and end weigh.
+        for (var i = low * C; i < high * C; i++) {
+            let s = i / C;
+            let c = i % C;
+            add_quads(&sum, w[((c * R + r) * S + s) * (K / 4) + own], x[pixel + s * (N / 4) + c * PLANE]);
         }
     }
+    var values: Results;
     for (var j = 0u; j < TM; j++) { // unrolled
-        if K % TM == 0 || k0 + j < K {
-            let at = (((k0 + j) * P + p) * Q + q) * (N / 4) + n;
-            var value = sum[j];
-            if BIAS {
-                value += b[k0 + j];
-            }
-            if ACCUMULATE {
-                value += y[at];
-            }
-            y[at] = vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w));
+        values[j] = sum[j];
+    }
+    for (var j = 0u; j < min(TM, K - k0); j++) {
+        let at = (((k0 + j) * P + p) * Q + q) * (N / 4) + n;
+        var value = values[j];
+        if BIAS {
+            value += b[k0 + j];
         }
+        if ACCUMULATE {
+            value += y[at];
+        }
+        y[at] = vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w));
     }
 }

@@ -29,13 +29,19 @@ fn backward_weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
             }
         }
     }
+    if quad >= M / 4 {
+        return;
+    }
+    // For a loop that is not written out, as in the wide tile.
+    var values: array<vec4f, TM + 1>;
     for (var j = 0u; j < TM; j++) { // unrolled
-        if k0 + j < K && quad < M / 4 {
-            let at = (k0 + j) * (M / 4) + quad;
-            if ACCUMULATE {
-                sum[j] += dw[at];
-            }
-            dw[at] = sum[j];
+        values[j] = sum[j];
+    }
+    for (var j = 0u; j < min(TM, K - k0); j++) {
+        let at = (k0 + j) * (M / 4) + quad;
+        if ACCUMULATE {
+            values[j] += dw[at];
         }
+        dw[at] = values[j];
     }
 }

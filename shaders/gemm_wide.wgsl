@@ -17,18 +17,20 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     for (var k = 0u; k < K; k++) {
         add_quads(&sum, w[k * (M / 4) + own], x[k * (N / 4) + n]);
     }
+    var values: Results;
     for (var j = 0u; j < TM; j++) { // unrolled
-        if M % TM == 0 || m0 + j < M {
-            let at = (m0 + j) * (N / 4) + n;
-            var value = sum[j];
-            if BIAS {
-                value += b[m0 + j];
-            }
-            if ACCUMULATE {
-                value += y[at];
-            }
-            y[at] = vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w));
+        values[j] = sum[j];
+    }
+    for (var j = 0u; j < min(TM, M - m0); j++) {
+        let at = (m0 + j) * (N / 4) + n;
+        var value = values[j];
+        if BIAS {
+            value += b[m0 + j];
         }
+        if ACCUMULATE {
+            value += y[at];
+        }
+        y[at] = vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w));
     }
 }
 
@@ -50,13 +52,15 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
         }
         add_rows(&sum, weights, dy[m * (N / 4) + n]);
     }
+    var values: Results;
     for (var j = 0u; j < TM; j++) { // unrolled
-        if K % TM == 0 || k0 + j < K {
-            let at = (k0 + j) * (N / 4) + n;
-            if ACCUMULATE {
-                sum[j] += dx[at];
-            }
-            dx[at] = sum[j];
+        values[j] = sum[j];
+    }
+    for (var j = 0u; j < min(TM, K - k0); j++) {
+        let at = (k0 + j) * (N / 4) + n;
+        if ACCUMULATE {
+            values[j] += dx[at];
         }
+        dx[at] = values[j];
     }
 }

@@ -7,6 +7,10 @@ alias Sums = array<vec4f, TM>;
 // Weights a lane holds where its rows are 8 apart.
 const LOADS = (TM + 7) / 8;
 
+// The sums, for a loop over them that is not written out: a store is hundreds of instructions of a software driver, and
+// among too many its compiler loses the registers. One longer than the loop, or a driver might unroll it all the same.
+alias Results = array<vec4f, TM + 1>;
+
 // sum[j] += weight j · value, lane h of the subgroup holding the weights 4h to 4h+3.
 fn add_quads(sum: ptr<function, Sums>, weights: vec4f, value: vec4f) {
     for (var j = 0u; j < TM; j++) { // unrolled

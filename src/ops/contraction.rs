@@ -39,26 +39,26 @@ pub(super) const fn wide(
     Variant { name: "wide", sources, entry, tile, grid, needs: Needs { subgroup_size: Some(SUBGROUP), shapes } }
 }
 
-/// An image a lane, whatever their number; weights are handed around the subgroup.
+/// An image a lane, for what the wide tile does not fit; weights are handed around the subgroup.
 pub(super) const fn subgroup(
     entry: &'static str,
     sources: &'static [&'static str],
     tile: fn(&Params) -> Tile,
     grid: fn(&Params) -> Grid,
+    shapes: fn(&Params) -> bool,
 ) -> Variant {
-    let needs = Needs { subgroup_size: Some(SUBGROUP), ..Needs::NONE };
-    Variant { name: "subgroup", sources, entry, tile, grid, needs }
+    Variant { name: "subgroup", sources, entry, tile, grid, needs: Needs { subgroup_size: Some(SUBGROUP), shapes } }
 }
 
-/// Tiles in workgroup memory, two of each: for GPUs, whose memory is far away and whose threads are many.
+/// Tiles in workgroup memory: for GPUs, whose memory is far away and whose threads are many.
 pub(super) const fn tiled(
     entry: &'static str,
     sources: &'static [&'static str],
+    tile: fn(&Params) -> Tile,
     grid: fn(&Params) -> Grid,
     shapes: fn(&Params) -> bool,
 ) -> Variant {
-    let needs = Needs { shapes, ..Needs::NONE };
-    Variant { name: "tiled", sources, entry, tile: |p| vec![("bm", 64), ("bn", images_of(p, 128))], grid, needs }
+    Variant { name: "tiled", sources, entry, tile, grid, needs: Needs { shapes, ..Needs::NONE } }
 }
 
 /// Smaller tiles, so that more workgroups share work that is narrow.
@@ -68,8 +68,13 @@ pub(super) const fn tiled_small(
     grid: fn(&Params) -> Grid,
     shapes: fn(&Params) -> bool,
 ) -> Variant {
-    let needs = Needs { shapes, ..Needs::NONE };
-    Variant { name: "tiled_small", sources, entry, tile: |p| vec![("bm", 32), ("bn", images_of(p, 64))], grid, needs }
+    let tile: fn(&Params) -> Tile = |p| vec![("bm", 32), ("bn", images_of(p, 64))];
+    Variant { name: "tiled_small", sources, entry, tile, grid, needs: Needs { shapes, ..Needs::NONE } }
+}
+
+/// 64 rows by as many images as are there, up to 128.
+pub(super) fn large_tile(params: &Params) -> Tile {
+    vec![("bm", 64), ("bn", images_of(params, 128))]
 }
 
 /// Images of a tile, as many of `most` as the batch fills.

@@ -1,7 +1,6 @@
 //! Adapters and opened devices.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +10,7 @@ use super::binding_limit;
 use super::cache::Compiled;
 use super::choices::Choices;
 use super::memory::memory;
-use super::tune::Verdict;
+use super::tune::Verdicts;
 use crate::backend::{BackendError, Limits, Memory, Watch};
 
 /// How long a device may take for what was submitted before it counts as lost.
@@ -60,8 +59,8 @@ pub struct Device {
     trouble: Arc<Mutex<Option<Trouble>>>,
     /// Which variants are the fastest here.
     pub choices: Choices,
-    /// By kernel and variant: what is known of it here.
-    pub(super) verdicts: RefCell<HashMap<(&'static str, &'static str), Verdict>>,
+    /// What is known of variants here.
+    pub(super) verdicts: RefCell<Verdicts>,
     /// Whether shaders are compiled with checks of every index and loop.
     pub(in crate::backend) checked: Cell<bool>,
     /// Told how far a program is set up.

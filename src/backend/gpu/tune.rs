@@ -3,6 +3,7 @@
 //! Variants add up in different orders, so the choice shows in the last bits of what is computed: it is made once for an
 //! adapter and its driver, and kept ([`super::choices`]).
 
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -32,19 +33,20 @@ const FIRST: u64 = 30_000_000;
 /// Time of a measurement that is not disturbed by the way to the device and back.
 const LONG_ENOUGH: Duration = Duration::from_millis(3);
 
-/// How much slower than the best a variant may look and still be measured with care, and with other shapes.
+/// How much slower than the best a variant may be and still be measured with care, and for other runs.
 const HOPELESS: u32 = 4;
 
 /// Time a compiler may take for a variant that has rivals.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is known of a variant on a device, whatever the shapes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It agrees with its twin.
-    Right,
-    /// It does not, or is so slow that it need not be looked at again.
-    Useless,
+/// What is known of variants on a device, whatever the shapes.
+#[derive(Default)]
+pub(super) struct Verdicts {
+    /// By kernel and variant: whether it agrees with its twin.
+    right: HashMap<(&'static str, &'static str), bool>,
+    /// Variants that were so slow for one kernel that they need not be looked at for another: those of one name go
+    /// about it in the same way.
+    hopeless: HashSet<&'static str>,
 }
 
 impl Gpu {
@@ -99,7 +101,7 @@ impl Gpu {
         views: &[View],
         least: Option<Duration>,
     ) -> Result<Option<Duration>, BackendError> {
-        if self.device.verdict(kernel, variant)? == Verdict::Useless {
+        if self.device.verdicts.borrow().hopeless.contains(variant.name) || !self.device.is_right(kernel, variant)? {
             return Ok(None);
         }
         let begin = Instant::now();
@@ -113,7 +115,7 @@ impl Gpu {
         let time = self.measure(&pipeline, views, (kernel.flops)(params), least)?;
         log::debug!("{} {}: {:.2} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
         if least.is_some_and(|least| time > HOPELESS * least) {
-            self.device.verdicts.borrow_mut().insert((kernel.name, variant.name), Verdict::Useless);
+            self.device.verdicts.borrow_mut().hopeless.insert(variant.name);
         }
         Ok(Some(time))
     }
@@ -178,19 +180,18 @@ impl Gpu {
 }
 
 impl Device {
-    /// What is known of `variant`: first of all, whether it agrees with its twin on the largest of the kernel's cases.
-    fn verdict(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant) -> Result<Verdict, BackendError> {
+    /// Whether `variant` agrees with its twin here, on the largest of the kernel's cases; found out once.
+    fn is_right(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant) -> Result<bool, BackendError> {
         let key = (kernel.name, variant.name);
-        if let Some(&known) = self.verdicts.borrow().get(&key) {
+        if let Some(&known) = self.verdicts.borrow().right.get(&key) {
             return Ok(known);
         }
         let cases = (kernel.cases)().into_iter().filter(|case| eligible(self, variant, &case.params));
         let largest = cases.max_by_key(|case| (kernel.flops)(&case.params));
         let right = largest.is_none_or(|case| self.agrees(kernel, variant, &case));
         self.check()?;
-        let verdict = if right { Verdict::Right } else { Verdict::Useless };
-        self.verdicts.borrow_mut().insert(key, verdict);
-        Ok(verdict)
+        self.verdicts.borrow_mut().right.insert(key, right);
+        Ok(right)
     }
 
     fn agrees(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant, case: &Case) -> bool {

@@ -10,8 +10,8 @@ mod twins;
 pub use self::layer::ConvLayer;
 
 use super::contraction::{
-    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, WIDE_TILE, plain, plain_part, subgroup, summing_part, tiled,
-    tiled_small, wide,
+    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, WIDE_TILE, large_tile, plain, plain_part, subgroup, summing_part,
+    tiled, tiled_small, wide,
 };
 use crate::kernel::{Kernel, Needs, Split, Twin, read, update};
 use crate::params;
@@ -118,8 +118,9 @@ pub static FORWARD: Kernel = Kernel {
             &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
             tiles::forward_subgroup,
             tiles::forward_grid,
+            |p| !tiles::wide_shapes(p),
         ),
-        tiled("forward", FORWARD_TILED, tiles::forward_tiled_grid, tiles::wide_shapes),
+        tiled("forward", FORWARD_TILED, large_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
         tiled_small("forward", FORWARD_TILED, tiles::forward_tiled_grid, tiles::wide_shapes),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE], tiles::forward_plain, tiles::forward_grid),
     ],
@@ -148,10 +149,12 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
             &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
             tiles::backward_input_subgroup,
             tiles::backward_input_grid,
+            |p| !tiles::wide_shapes(p),
         ),
         tiled(
             "backward_input",
             BACKWARD_INPUT_TILED,
+            large_tile,
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,
         ),
@@ -187,6 +190,13 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
             tiles::backward_filter_wide,
             tiles::backward_filter_wide_grid,
             Needs::NONE.shapes,
+        ),
+        tiled(
+            "backward_filter",
+            &[include_str!("../../../shaders/conv_backward_filter_tiled.wgsl")],
+            |_| Vec::new(),
+            tiles::backward_filter_tiled_grid,
+            |p| Conv::of(p).k.is_multiple_of(4),
         ),
         plain(
             "backward_filter",

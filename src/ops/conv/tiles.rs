@@ -151,3 +151,9 @@ pub(super) fn backward_filter_wide_grid(params: &Params) -> Grid {
     let filters = conv.k.div_ceil(8 * params.get::<usize>("tk"));
     Grid::Tiles([8 * filters, (conv.c * conv.r * conv.s).div_ceil(params.get("tm")), 1])
 }
+
+/// 256 threads for 32 rows by 32 filters.
+pub(super) fn backward_filter_tiled_grid(params: &Params) -> Grid {
+    let conv = Conv::of(params);
+    Grid::Tiles([256 * conv.k.div_ceil(32), (conv.c * conv.r * conv.s).div_ceil(32), 1])
+}

@@ -6,8 +6,8 @@ mod twins;
 
 use crate::kernel::{Case, Fill, Grid, Kernel, Params, Split, Twin, read, update};
 use crate::ops::contraction::{
-    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, Tile, WIDE_TILE, fills_images, fills_wide, plain, plain_part,
-    subgroup, summing_part, tiled, tiled_grid, tiled_small, wide, wide_rows,
+    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, Tile, WIDE_TILE, fills_images, fills_wide, large_tile, plain,
+    plain_part, subgroup, summing_part, tiled, tiled_grid, tiled_small, wide, wide_rows,
 };
 use crate::params;
 
@@ -53,8 +53,8 @@ pub static FORWARD: Kernel = Kernel {
     bindings: &[read("x"), read("w"), read("b"), update("y")],
     variants: &[
         wide("forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
-        subgroup("forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid),
-        tiled("forward", FORWARD_TILED, tiles, wide_shapes),
+        subgroup("forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
+        tiled("forward", FORWARD_TILED, large_tile, tiles, wide_shapes),
         tiled_small("forward", FORWARD_TILED, tiles, wide_shapes),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
@@ -72,8 +72,8 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     bindings: &[read("w"), read("dy"), update("dx")],
     variants: &[
         wide("backward_input", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
-        subgroup("backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid),
-        tiled("backward_input", BACKWARD_INPUT_TILED, tiles, |p| fills_images(p.get("n"))),
+        subgroup("backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
+        tiled("backward_input", BACKWARD_INPUT_TILED, large_tile, tiles, |p| fills_images(p.get("n"))),
         tiled_small("backward_input", BACKWARD_INPUT_TILED, tiles, |p| fills_images(p.get("n"))),
         plain("backward_input", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
@@ -90,9 +90,14 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
     doc: "dw[k][m] = sum over n of x[k][n] dy[m][n]",
     bindings: &[read("x"), read("dy"), update("dw")],
     variants: &[
-        wide("backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, |p| {
-            Gemm::of(p).m.is_multiple_of(4)
-        }),
+        wide("backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
+        tiled(
+            "backward_weights",
+            &[TILED, include_str!("../../../shaders/gemm_backward_weights_tiled.wgsl")],
+            |_| vec![("bm", 64), ("bn", 64)],
+            weights_tiled_grid,
+            quads,
+        ),
         plain("backward_weights", &[WEIGHTS_SOURCE], weights_tile, weights_grid),
     ],
     twin: Twin { f32: products::backward_weights, f64: twins::backward_weights },
@@ -154,6 +159,17 @@ fn weights_wide_tile(_: &Params) -> Tile {
 fn weights_wide_grid(params: &Params) -> Grid {
     let gemm = Gemm::of(params);
     Grid::Tiles([(gemm.m / 4).next_multiple_of(8), gemm.k.div_ceil(params.get("tm")), 1])
+}
+
+/// Threads of a tile of 64 inputs by 64 outputs, each with 8 of both.
+fn weights_tiled_grid(params: &Params) -> Grid {
+    let gemm = Gemm::of(params);
+    Grid::Tiles([64 * gemm.m.div_ceil(64), gemm.k.div_ceil(64), 1])
+}
+
+/// Whether four outputs of a row of weights are one vector.
+fn quads(params: &Params) -> bool {
+    Gemm::of(params).m.is_multiple_of(4)
 }
 
 fn weights_tile(_: &Params) -> Tile {
