@@ -31,13 +31,22 @@ pub struct Request {
     pub recompute: bool,
     /// How maps travel between devices.
     pub exchange: Exchange,
+    /// Whether images come as floats of the network's own input instead of stored bytes.
+    pub floats: bool,
 }
 
 impl Request {
     /// To be trained with minibatches of `images`.
     #[must_use]
     pub const fn training(images: usize) -> Self {
-        Self { minibatch: images, micro_batch: None, training: true, recompute: false, exchange: Exchange::F32 }
+        Self {
+            minibatch: images,
+            micro_batch: None,
+            training: true,
+            recompute: false,
+            exchange: Exchange::F32,
+            floats: false,
+        }
     }
 
     /// To be evaluated with batches of `images`.
@@ -47,8 +56,8 @@ impl Request {
     }
 
     fn setup(&self, images: usize) -> Setup {
-        let Self { minibatch, training, recompute, exchange, .. } = *self;
-        Setup { images, minibatch, training, recompute, exchange }
+        let Self { minibatch, training, recompute, exchange, floats, .. } = *self;
+        Setup { images, minibatch, training, recompute, exchange, floats }
     }
 }
 

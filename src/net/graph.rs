@@ -323,7 +323,7 @@ impl Builder {
             Stage::Pool(own) => ("pool", Box::new(pool(own, PoolKind::Max)?)),
             Stage::AveragePool(own) => ("average_pool", Box::new(pool(own, PoolKind::Average)?)),
             Stage::Dropout(own) => {
-                let keep = own.unwrap_or(0.5);
+                let keep = own.unwrap_or(Stage::KEPT);
                 if !(keep > 0.0 && keep <= 1.0) {
                     return Err(refuse(row, "dropout keeps a share above 0 and at most 1"));
                 }

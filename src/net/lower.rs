@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::graph::{Net, Node, Spread};
 use super::model::Sees;
+use super::source::Source;
 use crate::kernel::Elem;
 use crate::ops::layer::{Init, Maps, Site, WeightKind};
-use crate::ops::{half, health, input, sgd, softmax, step};
+use crate::ops::{half, health, sgd, softmax, step};
 use crate::program::{Home, Pass, Phase, Program, Recorder, Role, Slot, SlotInfo, Tower, Wire, letter};
+use crate::random::{Purpose, Stream, tag};
 
 /// A trained tensor of a lowered network.
 #[derive(Clone, Debug)]
@@ -42,6 +44,17 @@ pub struct Trained {
     pub reads: Tower,
 }
 
+impl Trained {
+    /// Its `count` initial values.
+    #[must_use]
+    pub fn draw(&self, count: usize, seed: u64) -> Vec<f32> {
+        match self.init {
+            Init::Constant(value) => vec![value; count],
+            Init::Normal(sd) => Stream::new(seed, Purpose::Weights, tag(&self.name)).normal_vec(count, f64::from(sd)),
+        }
+    }
+}
+
 /// A network as a program, with the slots through which the host talks to it.
 #[derive(Clone, Debug)]
 pub struct Lowered {
@@ -49,14 +62,8 @@ pub struct Lowered {
     pub program: Program,
     /// N: images in a batch, a multiple of 8.
     pub images: usize,
-    /// Packed bytes of the stored images.
-    pub pixels: Slot,
-    /// Crop and mirror of every image.
-    pub views: Slot,
-    /// What is done to the colours of every image.
-    pub colours: Slot,
-    /// The mean image.
-    pub mean: Slot,
+    /// Images.
+    pub source: Source,
     /// Labels.
     pub labels: Slot,
     /// The per-step words.
@@ -107,13 +114,15 @@ pub struct Setup {
     pub recompute: bool,
     /// What copies between devices may do to maps.
     pub exchange: Exchange,
+    /// Whether images come as floats of the network's own input instead of stored bytes.
+    pub floats: bool,
 }
 
 impl Setup {
     /// To be trained with minibatches of `images`, computed at once.
     #[must_use]
     pub const fn training(images: usize) -> Self {
-        Self { images, minibatch: images, training: true, recompute: false, exchange: Exchange::F32 }
+        Self { images, minibatch: images, training: true, recompute: false, exchange: Exchange::F32, floats: false }
     }
 
     /// To be evaluated with `images` at once.
@@ -164,19 +173,14 @@ pub(super) struct Forward {
 
 impl<'a> Lowering<'a> {
     fn new(net: &'a Net, setup: Setup) -> Self {
-        let Setup { images, training, .. } = setup;
+        let Setup { images, training, floats, .. } = setup;
         let mut r = Recorder::new();
-        let stored = net.model.input.stored();
+        let source = Source::declare(&mut r, net, images, floats);
         let classes = net.classes();
         let mut slot = |name: &str, shape: Vec<usize>, elem, home, role| {
             r.slot(SlotInfo { name: name.into(), shape, elem, home, role })
         };
         let (every, first) = (Home::Every, Home::Tower(0));
-        let words = (images * stored * stored * 3).div_ceil(4);
-        let pixels = slot("pixels", vec![words], Elem::U32, every, Role::Input);
-        let views = slot("views", vec![images, 4], Elem::U32, every, Role::Input);
-        let colours = slot("colours", vec![images, 4], Elem::F32, every, Role::Input);
-        let mean = slot("mean", vec![stored, stored, 3], Elem::F32, every, Role::Input);
         let labels = slot("labels", vec![images], Elem::U32, first, Role::Input);
         let step = slot("step", vec![step::COUNT], Elem::U32, every, Role::Input);
         let probabilities = slot("probabilities", vec![classes, images], Elem::F32, first, Role::Output);
@@ -187,10 +191,7 @@ impl<'a> Lowering<'a> {
         let out = Lowered {
             program: Program::default(),
             images,
-            pixels,
-            views,
-            colours,
-            mean,
+            source,
             labels,
             step,
             logits: Vec::new(),
@@ -275,7 +276,7 @@ impl<'a> Lowering<'a> {
 
     fn forward(&mut self, training: bool) -> Forward {
         let net = self.net;
-        let image = self.crop();
+        let image = self.image();
         let mut forward = Forward::default();
         for (index, node) in net.nodes.iter().enumerate() {
             self.r.label(node.row(), Phase::Forward);
@@ -323,26 +324,6 @@ impl<'a> Lowering<'a> {
 
     pub(super) fn trained(&self, node: usize, tower: Tower) -> impl Iterator<Item = &Trained> {
         self.weights.get(&(node, tower)).into_iter().flatten().map(|&i| &self.out.trained[i])
-    }
-
-    /// Stored images to the network's input, on every device.
-    fn crop(&mut self) -> Slot {
-        self.r.label("input", Phase::Forward);
-        let (size, images) = (self.net.model.input.size, self.out.images);
-        let [scale_r, scale_g, scale_b] = self.net.model.input.scale;
-        let shape = input::Shape {
-            images,
-            size: self.net.model.input.stored(),
-            crop: size,
-            mean_centred: self.net.model.input.mean_centred,
-            scale_r,
-            scale_g,
-            scale_b,
-        };
-        let crop = self.r.map("input", vec![3, size, size, images], Home::Every);
-        let Lowered { pixels, views, colours, mean, .. } = self.out;
-        self.r.run(&input::CROP, shape.params(), &[pixels, views, colours, mean, crop]);
-        crop
     }
 
     /// Softmax and loss behind the last node, on tower A; gives the logits.

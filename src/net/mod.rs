@@ -6,6 +6,7 @@ mod graph;
 mod lower;
 pub mod model;
 pub mod schedule;
+mod source;
 mod stage;
 
 use thiserror::Error;
@@ -15,6 +16,7 @@ pub use self::graph::{Net, Node, Spread};
 pub use self::lower::{Exchange, Lowered, Setup, Trained, lower};
 pub use self::model::Model;
 pub use self::schedule::{Factors, Progress, Schedule, Stagnation};
+pub use self::source::{Source, Stored};
 pub use self::stage::{Replacement, Stage};
 
 /// What is wrong with a network.

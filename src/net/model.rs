@@ -216,6 +216,14 @@ pub struct TrainDefaults {
     pub augment: Augment,
 }
 
+impl TrainDefaults {
+    /// Sets the learning rate of weights; that of biases keeps its ratio to it.
+    pub fn set_rate(&mut self, rate: f32) {
+        self.bias_rate = self.bias_rate.map(|bias| bias * rate / self.rate);
+        self.rate = rate;
+    }
+}
+
 fn paper_momentum() -> f32 {
     0.9
 }

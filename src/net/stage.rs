@@ -34,6 +34,9 @@ pub enum Stage {
 const STAGES: &[&str] = &["relu", "tanh", "lrn", "lrn_spatial", "pool", "average_pool", "dropout", "softmax"];
 
 impl Stage {
+    /// What a dropout keeps that does not say it.
+    pub const KEPT: f32 = 0.5;
+
     /// The stage of that name, its parameters the model's.
     fn named(name: &str) -> Option<Self> {
         Some(match name {

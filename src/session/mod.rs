@@ -2,6 +2,7 @@
 //!
 //! Every command that computes goes through a [`Session`], so that none of them knows programs, slots or adapters.
 
+mod floats;
 mod profile;
 mod weights;
 
@@ -9,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
+pub use self::floats::Floats;
 pub use self::profile::Event;
 use self::profile::Profile;
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::layout::{Layout, Request};
-use crate::net::{Lowered, Net, NetError};
+use crate::net::{Lowered, Net, NetError, Stored};
 use crate::ops::{health, sgd, step};
 use crate::program::{Pass, Slot};
 use crate::tensor::NO_LABEL;
@@ -31,6 +33,9 @@ pub enum SessionError {
     /// A score is wanted of a batch that was not computed to its end.
     #[error("there is no score: the last batch was not computed to its end")]
     Unscored,
+    /// Images of another kind than the network was set up for.
+    #[error("this network was set up for {0}")]
+    Source(&'static str),
     /// A tensor the network needs is not there.
     #[error("tensor {0} is missing: these weights belong to another network")]
     Missing(String),
@@ -88,6 +93,9 @@ impl Score {
         (self.loss / images, self.top1 / images, self.top5 / images)
     }
 }
+
+/// How the first batch of a minibatch is trained on, and how all others.
+const TRAINING: [Pass; 2] = [Pass::Gradients, Pass::Accumulate];
 
 /// A network set up to run.
 pub struct Session {
@@ -179,35 +187,46 @@ impl Session {
     /// # Errors
     /// When it is of another size, or the device fails.
     pub fn set_mean(&mut self, mean: &[f32]) -> Result<(), SessionError> {
-        let shape = self.lowered.program.slot(self.lowered.mean).shape.clone();
+        let slot = self.stored()?.mean;
+        let shape = self.lowered.program.slot(slot).shape.clone();
         if mean.len() != shape.iter().product::<usize>() {
             return Err(SessionError::Shape { name: "mean".into(), found: vec![mean.len()], wanted: shape });
         }
-        Ok(self.backend.write(self.lowered.mean, Data::F32(mean))?)
+        Ok(self.backend.write(slot, Data::F32(mean))?)
+    }
+
+    fn stored(&self) -> Result<Stored, SessionError> {
+        self.lowered.source.stored().ok_or(SessionError::Source("images as floats, not stored ones"))
     }
 
     /// Uploads the images of a minibatch from number `first` on, as many as are computed at once, for step `number`.
     fn feed(&mut self, batch: &Batch, first: usize, number: u64) -> Result<usize, SessionError> {
-        let images = self.lowered.images;
+        let (images, Stored { pixels, views, colours, .. }) = (self.lowered.images, self.stored()?);
         let end = (first + images).min(batch.labels.len());
         let bytes_per_image = batch.images.len() / batch.labels.len().max(1);
         let mut bytes = batch.images[first * bytes_per_image..end * bytes_per_image].to_vec();
-        bytes.resize(self.lowered.program.slot(self.lowered.pixels).count() * 4, 0);
-        let pixels: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
+        bytes.resize(self.lowered.program.slot(pixels).count() * 4, 0);
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
         let shown = &batch.views[first..end];
-        let mut views: Vec<u32> = shown.iter().flat_map(|v| [v.y, v.x, u32::from(v.mirror), 0]).collect();
-        views.resize(4 * images, 0);
-        let mut colours: Vec<f32> = shown.iter().flat_map(|v| [v.shift[0], v.shift[1], v.shift[2], v.gain]).collect();
-        colours.resize(4 * images, 0.0);
-        let mut labels = batch.labels[first..end].to_vec();
-        labels.resize(images, NO_LABEL);
-        let words = step::words(self.seed, number as u32, batch.count as u32, first as u32);
-        self.backend.write(self.lowered.pixels, Data::U32(&pixels))?;
-        self.backend.write(self.lowered.views, Data::U32(&views))?;
-        self.backend.write(self.lowered.colours, Data::F32(&colours))?;
-        self.backend.write(self.lowered.labels, Data::U32(&labels))?;
-        self.backend.write(self.lowered.step, Data::U32(&words))?;
+        let mut corners: Vec<u32> = shown.iter().flat_map(|v| [v.y, v.x, u32::from(v.mirror), 0]).collect();
+        corners.resize(4 * images, 0);
+        let mut shifts: Vec<f32> = shown.iter().flat_map(|v| [v.shift[0], v.shift[1], v.shift[2], v.gain]).collect();
+        shifts.resize(4 * images, 0.0);
+        self.backend.write(pixels, Data::U32(&words))?;
+        self.backend.write(views, Data::U32(&corners))?;
+        self.backend.write(colours, Data::F32(&shifts))?;
+        self.feed_labels(&batch.labels[first..end], number, batch.count, first)?;
         Ok(batch.count.saturating_sub(first).min(images))
+    }
+
+    /// Uploads the labels of as many images as are computed at once, which are those from number `first` on of a
+    /// minibatch of `count`, for step `number`.
+    fn feed_labels(&mut self, labels: &[u32], number: u64, count: usize, first: usize) -> Result<(), SessionError> {
+        let mut labels = labels.to_vec();
+        labels.resize(self.lowered.images, NO_LABEL);
+        let words = step::words(self.seed, number as u32, count as u32, first as u32);
+        self.backend.write(self.lowered.labels, Data::U32(&labels))?;
+        Ok(self.backend.write(self.lowered.step, Data::U32(&words))?)
     }
 
     /// Uploads the first images of a minibatch, as many as are computed at once, and computes nothing.
@@ -218,13 +237,19 @@ impl Session {
         self.feed(batch, 0, 0).map(drop)
     }
 
-    /// Runs a minibatch through the network, as many images at once as fit: `pass` for the first, `further` for the
-    /// others. The score of one batch is read while the next is computed.
-    fn run(&mut self, batch: &Batch, number: u64, pass: Pass, further: Pass) -> Result<(), SessionError> {
+    /// Runs a minibatch of `count` images through the network, as many at once as fit: `pass` for the first, `further`
+    /// for the others. `feed` uploads those from some number on, and says how many they are. The score of one batch is
+    /// read while the next is computed.
+    fn run(
+        &mut self,
+        count: usize,
+        feed: impl Fn(&mut Self, usize) -> Result<usize, SessionError>,
+        [pass, further]: [Pass; 2],
+    ) -> Result<(), SessionError> {
         (self.score, self.unread) = (None, None);
         let mut total = Score::default();
-        for first in self.firsts(batch) {
-            let real = self.phase("upload", |session| session.feed(batch, first, number))?;
+        for first in self.firsts(count) {
+            let real = self.phase("upload", |session| feed(session, first))?;
             let pass = if first == 0 { pass } else { further };
             self.phase("submit", |session| Ok(session.backend.run(pass)?))?;
             total.add(self.read_score()?);
@@ -239,8 +264,8 @@ impl Session {
     }
 
     /// The numbers of the first images of the batches in which a minibatch is computed.
-    fn firsts(&self, batch: &Batch) -> impl Iterator<Item = usize> + use<> {
-        (0..batch.count.max(1)).step_by(self.lowered.images)
+    fn firsts(&self, count: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..count.max(1)).step_by(self.lowered.images)
     }
 
     fn scores(&self) -> [Slot; 3] {
@@ -287,7 +312,7 @@ impl Session {
     /// # Errors
     /// When a device fails.
     pub fn gradients(&mut self, batch: &Batch, number: u64) -> Result<(), SessionError> {
-        self.run(batch, number, Pass::Gradients, Pass::Accumulate)
+        self.run(batch.count, |session, first| session.feed(batch, first, number), TRAINING)
     }
 
     /// SGD from the gradients. After a loss that was not finite it changes nothing.
@@ -303,7 +328,7 @@ impl Session {
     /// # Errors
     /// When a device fails.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<(), SessionError> {
-        self.run(batch, 0, Pass::Evaluate, Pass::Evaluate)
+        self.run(batch.count, |session, first| session.feed(batch, first, 0), [Pass::Evaluate; 2])
     }
 
     /// What the last [`Session::gradients`] or [`Session::evaluate`] scored.
@@ -324,7 +349,7 @@ impl Session {
     /// When a device fails.
     pub fn probabilities(&mut self, batch: &Batch) -> Result<Vec<Vec<f32>>, SessionError> {
         let mut all = Vec::with_capacity(batch.count);
-        for first in self.firsts(batch) {
+        for first in self.firsts(batch.count) {
             let real = self.feed(batch, first, 0)?;
             self.backend.run(Pass::Evaluate)?;
             let values = self.backend.read(self.lowered.probabilities)?;
@@ -362,7 +387,7 @@ impl Session {
             }
         }
         let Some(batch) = batch else { return Ok(None) };
-        for first in self.firsts(batch) {
+        for first in self.firsts(batch.count) {
             self.feed(batch, first, number)?;
             let found = self.backend.trace(Pass::Gradients, |values| values.iter().any(|v| !v.is_finite()))?;
             if let Some(slot) = found {

@@ -6,9 +6,7 @@ use super::{Session, SessionError};
 use crate::backend::Data;
 use crate::layout::Layout;
 use crate::net::Trained;
-use crate::ops::layer::Init;
 use crate::program::{Program, Slot};
-use crate::random::{Purpose, Stream, tag};
 use crate::tensor::Tensor;
 
 impl Session {
@@ -19,13 +17,7 @@ impl Session {
     pub fn initialise(&mut self) -> Result<(), SessionError> {
         for trained in &self.lowered.trained {
             let count = self.lowered.program.slot(trained.value).count();
-            let values = match trained.init {
-                Init::Constant(value) => vec![value; count],
-                Init::Normal(sd) => {
-                    Stream::new(self.seed, Purpose::Weights, tag(&trained.name)).normal_vec(count, f64::from(sd))
-                }
-            };
-            self.backend.write(trained.value, Data::F32(&values))?;
+            self.backend.write(trained.value, Data::F32(&trained.draw(count, self.seed)))?;
             if let Some(momentum) = trained.momentum {
                 self.backend.write(momentum, Data::F32(&vec![0.0; count]))?;
             }
@@ -140,7 +132,8 @@ impl Session {
         if *rows == self.frozen {
             return Ok(());
         }
-        let (tensors, mean) = (self.tensors()?, self.backend.read(self.lowered.mean)?);
+        let tensors = self.tensors()?;
+        let mean = self.lowered.source.stored().map(|stored| self.backend.read(stored.mean)).transpose()?;
         self.net.freeze(rows)?;
         let layout = Layout::new(&self.net, &self.request, &self.devices.limits(self.net.model.towers))?;
         // The memory of the old one first.
@@ -150,7 +143,7 @@ impl Session {
         (self.rates, self.score, self.unread) = (None, None, None);
         self.frozen.clone_from(rows);
         self.load(&tensors)?;
-        self.set_mean(&mean)
+        mean.map_or(Ok(()), |mean| self.set_mean(&mean))
     }
 }
 

@@ -58,7 +58,8 @@ impl<T: Precision> Engine<T> {
     pub(crate) fn feed_from(&mut self, first: usize, labels: &[u32], seed: impl Fn(usize) -> u32) {
         let lowered = self.lowered.clone();
         let numbers = first..first + lowered.images;
-        let mean = &lowered.program.slot(lowered.mean).shape;
+        let stored = lowered.source.stored().unwrap();
+        let mean = &lowered.program.slot(stored.mean).shape;
         let bytes_per_image: usize = mean.iter().product();
         let mut bytes: Vec<u8> = Vec::new();
         let mut colours = Vec::new();
@@ -76,12 +77,12 @@ impl<T: Precision> Engine<T> {
         let step = step::words(11, 5, real as u32, first as u32);
         let mut labels = labels[first..labels.len().min(first + lowered.images)].to_vec();
         labels.resize(lowered.images, NO_LABEL);
-        for (slot, words) in [(lowered.pixels, &words[..]), (lowered.views, &views), (lowered.labels, &labels)] {
+        for (slot, words) in [(stored.pixels, &words[..]), (stored.views, &views), (lowered.labels, &labels)] {
             self.cpu.write(slot, Data::U32(words)).unwrap();
         }
         self.cpu.write(lowered.step, Data::U32(&step)).unwrap();
-        self.cpu.write(lowered.mean, Data::F32(&mean)).unwrap();
-        self.cpu.write(lowered.colours, Data::F32(&colours)).unwrap();
+        self.cpu.write(stored.mean, Data::F32(&mean)).unwrap();
+        self.cpu.write(stored.colours, Data::F32(&colours)).unwrap();
         self.labels = labels;
     }
 

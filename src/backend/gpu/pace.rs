@@ -147,8 +147,9 @@ mod tests {
             gpu.write(trained.value, Data::F32(&numbers(trained.value))).unwrap();
             gpu.write(trained.rule.unwrap(), Data::F32(&[0.01, 0.9, 0.0, 0.0])).unwrap();
         }
-        let pixels: Vec<u32> = numbers(lowered.pixels).into_iter().map(f32::to_bits).collect();
-        gpu.write(lowered.pixels, Data::U32(&pixels)).unwrap();
+        let stored = lowered.source.stored().unwrap();
+        let pixels: Vec<u32> = numbers(stored.pixels).into_iter().map(f32::to_bits).collect();
+        gpu.write(stored.pixels, Data::U32(&pixels)).unwrap();
         gpu.write(lowered.labels, Data::U32(&[0, 1, 2, 3, 4, 5, 6, 7])).unwrap();
         for number in 0..2 {
             gpu.write(lowered.step, Data::U32(&step::words(1, number, 8, 0))).unwrap();

@@ -1,0 +1,68 @@
+//! Images that are the network's input already: no bytes, no crop, no mean.
+
+use super::{Session, SessionError, TRAINING};
+use crate::backend::Data;
+use crate::net::Source;
+use crate::program::Pass;
+use crate::tensor::Tensor;
+
+/// Images as floats, with their classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Floats {
+    /// `[images][3][size][size]`.
+    pub images: Tensor,
+    /// The class of each image.
+    pub labels: Vec<u32>,
+}
+
+impl Session {
+    /// Forward with dropout masks and backward on a minibatch, for step `number`, as [`Session::gradients`].
+    ///
+    /// # Errors
+    /// When images are of another size, the network was set up for stored ones, or a device fails.
+    pub fn gradients_of(&mut self, batch: &Floats, number: u64) -> Result<(), SessionError> {
+        self.run(batch.labels.len(), |session, first| session.feed_floats(batch, first, number), TRAINING)
+    }
+
+    /// Class scores of each image before softmax, `[images][classes]`, without dropout masks.
+    ///
+    /// # Errors
+    /// As [`Session::gradients_of`].
+    pub fn logits(&mut self, batch: &Floats) -> Result<Tensor, SessionError> {
+        let evaluated = self.lowered.logits.iter().find(|(pass, _)| *pass == Pass::Evaluate).map(|(_, slot)| *slot);
+        let Some(slot) = evaluated else { return Err(SessionError::Unscored) };
+        let (count, classes) = (batch.labels.len(), self.net.classes());
+        let mut all = Vec::with_capacity(count * classes);
+        for first in self.firsts(count) {
+            let real = self.feed_floats(batch, first, 0)?;
+            self.backend.run(Pass::Evaluate)?;
+            // Nothing is computed after the loss, which reads them last.
+            let values = self.backend.read(slot)?;
+            (0..real).for_each(|n| all.extend(values[n..].iter().step_by(self.lowered.images)));
+        }
+        Ok(Tensor::new([count, classes], all))
+    }
+
+    /// Uploads the images of a minibatch from number `first` on, as many as are computed at once, images innermost.
+    fn feed_floats(&mut self, batch: &Floats, first: usize, number: u64) -> Result<usize, SessionError> {
+        let Source::Floats(input) = self.lowered.source else {
+            return Err(SessionError::Source("stored images, not ones as floats"));
+        };
+        let info = self.lowered.program.slot(input);
+        let (count, images) = (batch.labels.len(), self.lowered.images);
+        let wanted = [&[count], &info.shape[..3]].concat();
+        if batch.images.shape() != wanted {
+            let found = batch.images.shape().to_vec();
+            return Err(SessionError::Shape { name: "images".into(), found, wanted });
+        }
+        let each = info.count() / images;
+        let real = (count - first).min(images);
+        let mut values = vec![0.0; info.count()];
+        for (n, image) in batch.images.values()[first * each..][..real * each].chunks_exact(each).enumerate() {
+            values[n..].iter_mut().step_by(images).zip(image).for_each(|(to, &value)| *to = value);
+        }
+        self.backend.write(input, Data::F32(&values))?;
+        self.feed_labels(&batch.labels[first..first + real], number, count, first)?;
+        Ok(real)
+    }
+}
