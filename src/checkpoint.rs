@@ -95,13 +95,9 @@ impl Checkpoint {
     /// # Errors
     /// When the disk refuses.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let content = |reason: String| CheckpointError::Content { path: path.into(), reason };
-        let state = serde_json::to_string(&self.state).map_err(|e| content(e.to_string()))?;
-        let views: Result<Vec<_>, _> = self.tensors.iter().map(|(name, tensor)| Ok((name, view(tensor)?))).collect();
-        let views = views.map_err(|e: safetensors::SafeTensorError| content(e.to_string()))?;
-        let metadata = HashMap::from([(KEY.to_owned(), state)]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| content(e.to_string()))?;
-        write_whole(path, &bytes).map_err(|reason| CheckpointError::Write { path: path.into(), reason })
+        let state = serde_json::to_string(&self.state);
+        let state = state.map_err(|e| CheckpointError::Content { path: path.into(), reason: e.to_string() })?;
+        write_tensors(path, &self.tensors, Some((KEY, state)))
     }
 
     /// Reads a checkpoint, or the best (else the last) one of a run folder.
@@ -148,6 +144,36 @@ impl Checkpoint {
 pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
     let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: path.into(), reason })?;
     tensors(&bytes).map_err(|reason| CheckpointError::Content { path: path.into(), reason })
+}
+
+/// The same with the metadata called `key`, if it has any.
+///
+/// # Errors
+/// As [`read_tensors`].
+pub fn read_with(path: &Path, key: &str) -> Result<(BTreeMap<String, Tensor>, Option<String>), CheckpointError> {
+    let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: path.into(), reason })?;
+    let content = |reason| CheckpointError::Content { path: path.into(), reason };
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| content(damaged(&e)))?;
+    let entry = header.metadata().as_ref().and_then(|entries| entries.get(key)).cloned();
+    Ok((tensors(&bytes).map_err(content)?, entry))
+}
+
+/// Writes tensors to a safetensors file, with one entry of metadata where there is one; a file that is there is
+/// replaced only by a whole one.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_tensors(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    entry: Option<(&str, String)>,
+) -> Result<(), CheckpointError> {
+    let content =
+        |e: safetensors::SafeTensorError| CheckpointError::Content { path: path.into(), reason: e.to_string() };
+    let views: Result<Vec<_>, _> = tensors.iter().map(|(name, tensor)| Ok((name, view(tensor)?))).collect();
+    let metadata = entry.map(|(key, text)| HashMap::from([(key.to_owned(), text)]));
+    let bytes = safetensors::serialize(views.map_err(content)?, metadata).map_err(content)?;
+    write_whole(path, &bytes).map_err(|reason| CheckpointError::Write { path: path.into(), reason })
 }
 
 fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {

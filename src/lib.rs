@@ -10,7 +10,7 @@
 //! ```text
 //! main → cli → train, eval, bench ─┬→ session → layout ─┬→ net → ops → program → kernel → tensor, random
 //!                                  │                    └→ backend → program         (backend/gpu also → wgsl → kernel)
-//!                                  ├→ checkpoint, interop → net, tensor
+//!                                  ├→ convert → checkpoint, interop → net, tensor
 //!                                  └→ data → tensor, random
 //! ```
 //!
@@ -34,6 +34,7 @@ pub mod layout;
 pub mod describe;
 pub mod data;
 pub mod checkpoint;
+pub mod convert;
 pub mod session;
 pub mod train;
 pub mod eval;

@@ -14,7 +14,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ),
     ("net", &["ops", "program", "kernel", "tensor", "random"], "the lowering is pure; session places it on devices"),
     ("backend", &["program", "kernel", "tensor", "random", "wgsl"], "a backend runs any program; it knows no layers"),
-    ("interop", &["net", "program", "tensor"], "it knows names and layouts; cli reads the files"),
+    ("interop", &["net", "program", "tensor"], "it knows names and layouts; convert and cli read the files"),
     ("data", &["tensor", "random"], "data ends at the batch; session feeds it"),
 ];
 

@@ -6,6 +6,8 @@ mod classify;
 mod describe;
 mod devices;
 mod eval;
+mod export;
+mod import;
 mod kernels;
 mod options;
 mod output;
@@ -34,6 +36,10 @@ enum Command {
     Eval(eval::Eval),
     /// Say what images show
     Classify(classify::Classify),
+    /// Write a checkpoint's weights as other programs have them
+    Export(export::Export),
+    /// Make a checkpoint of other programs' weights
+    Import(import::Import),
     /// List the adapters of this machine
     Devices(devices::Devices),
     /// Print a network: shapes, weights, multiply-adds, memory
@@ -57,6 +63,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Prepare(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Classify(command) => command.run(),
+        Command::Export(command) => command.run(),
+        Command::Import(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),

@@ -170,8 +170,7 @@ impl Train {
         config.keep = self.keep.unwrap_or(config.keep);
         let train = &mut config.network.train;
         if let Some(rate) = self.lr {
-            train.bias_rate = train.bias_rate.map(|bias| bias * rate / train.rate);
-            train.rate = rate;
+            train.set_rate(rate);
         }
         train.batch = self.batch.unwrap_or(train.batch);
         train.epochs = self.epochs.unwrap_or(train.epochs);
@@ -234,7 +233,8 @@ fn begin_with(session: &mut Session, spec: &str, model: &Model) -> Result<()> {
     let path = Checkpoint::locate(Path::new(file));
     let tensors = read_tensors(&path).context("--init")?;
     let net = Net::new(model.clone())?;
-    let tensors = adopt(&net, tensors, &wanted).with_context(|| format!("--init {}", path.display()))?;
+    let tensors =
+        adopt(&net, tensors, |row| wanted.contains(row)).with_context(|| format!("--init {}", path.display()))?;
     let names = session.load_rows(&tensors, &wanted).with_context(|| format!("--init {}", path.display()))?;
     say(format!("begins with {} of {}", names.join(", "), path.display()));
     Ok(())

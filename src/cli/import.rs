@@ -1,0 +1,76 @@
+//! `alexnet import`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+
+use super::options::built_in;
+use super::output::say;
+use crate::convert::Import as Request;
+use crate::net::Model;
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// A safetensors file with weights as other programs have them, under any of the names that `export` writes
+    file: PathBuf,
+    #[arg(long, help = format!("The network that they are of, whose preprocessing is theirs: a model file, or one of {}", built_in()))]
+    model: String,
+    /// The checkpoint
+    #[arg(long, value_name = "CHECKPOINT")]
+    out: PathBuf,
+    /// What becomes of tensors that are missing
+    #[arg(long, value_name = "HOW", default_value = "refuse")]
+    missing: Missing,
+    /// Seed of tensors that are drawn
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Names of the classes, one a line, in the order of the outputs [default: those in the file, or numbers]
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    /// Subtracted from pixels of 0 to 255 [default: the model's means, or the mean image in the file]
+    #[arg(long, value_name = "R,G,B", value_parser = colour)]
+    mean: Option<[f32; 3]>,
+}
+
+/// `R,G,B`.
+fn colour(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Result<Vec<f32>, _> = text.split(',').map(str::parse).collect();
+    numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| "three numbers with commas between".into())
+}
+
+/// What becomes of a tensor that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Missing {
+    /// It is named, and nothing written
+    Refuse,
+    /// It is drawn as for training
+    Random,
+}
+
+impl Import {
+    pub(super) fn run(self) -> Result<()> {
+        let classes = self.classes.map(|path| {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("--classes {}", path.display()))?;
+            Ok::<_, anyhow::Error>(text.lines().map(str::to_owned).collect())
+        });
+        let request = Request {
+            file: self.file,
+            model: Model::open(&self.model)?,
+            classes: classes.transpose()?,
+            mean: self.mean,
+            missing: (self.missing == Missing::Random).then_some(self.seed),
+        };
+        let imported = request.read()?;
+        imported.checkpoint.save(&self.out)?;
+        if !imported.drawn.is_empty() {
+            say(format!("not in the file, so drawn at random: {}", imported.drawn.join(", ")));
+        }
+        if !imported.unused.is_empty() {
+            say(format!("not of this network, so left out: {}", imported.unused.join(", ")));
+        }
+        say(format!("{} as {}", self.model, self.out.display()));
+        Ok(())
+    }
+}

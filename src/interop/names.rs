@@ -1,0 +1,143 @@
+//! What files call the layers of a network.
+
+use std::collections::BTreeMap;
+
+use crate::net::{Model, Stage};
+use crate::program::{Tower, letter};
+use crate::tensor::Tensor;
+
+/// A convention for names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Numbers, as `nn.Sequential` counts layers, neurons, pools and dropouts: `features.0.weight` is the first
+    /// convolution, `classifier.1.weight` a fully connected layer with a dropout before it.
+    Torchvision,
+    /// The rows of the model file: `conv1.weight`.
+    Caffe,
+    /// The same, each tower's filters by themselves: `conv1.a.weight`.
+    Tower,
+}
+
+/// A convention, applied to one network.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    names: Names,
+    /// By row, what stands before `.weight`.
+    prefixes: BTreeMap<String, String>,
+}
+
+const CONVOLUTIONS: &str = "features.";
+const FULL: &str = "classifier.";
+
+impl Naming {
+    /// As it is written.
+    #[must_use]
+    pub fn new(model: &Model, names: Names) -> Self {
+        let by_row = || model.layers.iter().map(|row| (row.name.clone(), row.name.clone())).collect();
+        let prefixes = if names == Names::Torchvision { counted(model) } else { by_row() };
+        Self { names, prefixes }
+    }
+
+    /// As `tensors` have it: where they number as many layers of a kind as the network has, these are its layers in
+    /// their order, whatever else was counted between them.
+    #[must_use]
+    pub fn found(model: &Model, names: Names, tensors: &BTreeMap<String, Tensor>) -> Self {
+        let mut naming = Self::new(model, names);
+        if names != Names::Torchvision {
+            return naming;
+        }
+        for (stem, conv) in [(CONVOLUTIONS, true), (FULL, false)] {
+            let rows: Vec<&str> =
+                model.layers.iter().filter(|row| row.conv.is_some() == conv).map(|row| row.name.as_str()).collect();
+            let numbers = numbers(tensors, stem);
+            if numbers.len() == rows.len() {
+                let named = rows.into_iter().zip(numbers);
+                naming.prefixes.extend(named.map(|(row, number)| (row.into(), format!("{stem}{number}"))));
+            }
+        }
+        naming
+    }
+
+    /// Whether each tower's filters are by themselves.
+    #[must_use]
+    pub fn apart(&self) -> bool {
+        self.names == Names::Tower
+    }
+
+    /// The name of a tensor of a row; `tower` is `None` in a network of one.
+    #[must_use]
+    pub fn name(&self, row: &str, tower: Option<Tower>, bias: bool) -> String {
+        let prefix = self.prefixes.get(row).map_or(row, String::as_str);
+        let tower = tower.filter(|_| self.apart()).map_or(String::new(), |tower| format!(".{}", letter(tower)));
+        format!("{prefix}{tower}.{}", if bias { "bias" } else { "weight" })
+    }
+}
+
+/// The numbers of all `STEM<number>.weight`, in their order, which is not that of the text.
+fn numbers(tensors: &BTreeMap<String, Tensor>, stem: &str) -> Vec<u32> {
+    let number = |name: &String| name.strip_prefix(stem)?.strip_suffix(".weight")?.parse().ok();
+    let mut numbers: Vec<u32> = tensors.keys().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// The rows of `model` by the places of their layers: convolutions and what follows them are `features`, the others
+/// `classifier`, which begins with a dropout that stands before its first layer.
+fn counted(model: &Model) -> BTreeMap<String, String> {
+    let (mut features, mut classifier) = (0, 0);
+    let mut prefixes = BTreeMap::new();
+    for (index, row) in model.layers.iter().enumerate() {
+        let before_full = model.layers.get(index + 1).is_some_and(|next| next.fc.is_some());
+        let (stem, count) = if row.conv.is_some() { (CONVOLUTIONS, &mut features) } else { (FULL, &mut classifier) };
+        prefixes.insert(row.name.clone(), format!("{stem}{count}"));
+        *count += 1;
+        for stage in &row.then {
+            match stage {
+                Stage::Softmax => (),
+                Stage::Dropout(_) if before_full => classifier += 1,
+                _ if row.conv.is_some() => features += 1,
+                _ => classifier += 1,
+            }
+        }
+    }
+    prefixes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(naming: &Naming, model: &Model) -> Vec<String> {
+        model.layers.iter().map(|row| naming.name(&row.name, Some(1), false)).collect()
+    }
+
+    #[test]
+    fn torchvision_counts_its_layers() {
+        let model = Model::open("torchvision").unwrap();
+        let published = ["features.0", "features.3", "features.6", "features.8", "features.10"]
+            .into_iter()
+            .chain(["classifier.1", "classifier.4", "classifier.6"])
+            .map(|prefix| format!("{prefix}.weight"));
+        assert_eq!(named(&Naming::new(&model, Names::Torchvision), &model), published.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rows_keep_their_names() {
+        let model = Model::open("mini").unwrap();
+        assert_eq!(named(&Naming::new(&model, Names::Caffe), &model)[..2], ["conv1.weight", "conv2.weight"]);
+        assert_eq!(named(&Naming::new(&model, Names::Tower), &model)[..2], ["conv1.b.weight", "conv2.b.weight"]);
+    }
+
+    /// Whoever leaves out normalisation or flattens in between counts otherwise.
+    #[test]
+    fn other_numbers_in_the_same_order_will_do() {
+        let model = Model::open("mini").unwrap();
+        let numbered = ["features.0", "features.2", "features.10", "features.4", "features.6", "classifier.6"];
+        let tensors = numbered.map(|prefix| (format!("{prefix}.weight"), Tensor::new([0], Vec::new()))).into();
+        let got = named(&Naming::found(&model, Names::Torchvision, &tensors), &model);
+        let convolutions = [0, 2, 4, 6, 10].map(|number| format!("features.{number}.weight"));
+        assert_eq!(got[..5], convolutions);
+        // One of three: it stands for the layer of this number.
+        assert_eq!(got[5..], ["classifier.0.weight", "classifier.3.weight", "classifier.6.weight"]);
+    }
+}
