@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! main → cli → train, eval, bench ─┬→ session → layout ─┬→ net → ops → program → kernel → tensor, random
-//!                                  │                    └→ backend → program         (backend/gpu also → wgsl → kernel)
+//!               step ──────────────┤                    └→ backend → program         (backend/gpu also → wgsl → kernel)
 //!                                  ├→ convert → checkpoint, interop → net, tensor
 //!                                  └→ data → tensor, random
 //! ```
@@ -36,6 +36,7 @@ pub mod data;
 pub mod checkpoint;
 pub mod convert;
 pub mod session;
+pub mod step;
 pub mod train;
 pub mod eval;
 pub mod bench;

@@ -13,6 +13,7 @@ mod options;
 mod output;
 mod prepare;
 mod progress;
+mod step;
 mod train;
 
 use anyhow::Result;
@@ -40,6 +41,8 @@ enum Command {
     Export(export::Export),
     /// Make a checkpoint of other programs' weights
     Import(import::Import),
+    /// Train a few steps on given weights, images and labels, and write every result: to compare engines
+    Step(Box<step::Step>),
     /// List the adapters of this machine
     Devices(devices::Devices),
     /// Print a network: shapes, weights, multiply-adds, memory
@@ -65,6 +68,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Classify(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Step(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),

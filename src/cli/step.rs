@@ -1,0 +1,103 @@
+//! `alexnet step`.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde::Serialize;
+
+use super::options::{Placed, Replaced, built_in, place};
+use super::output::{json, line};
+use crate::checkpoint::write_tensors;
+use crate::net::Model;
+use crate::session::Session;
+use crate::step::{Inputs, without_dropout};
+
+/// Arguments of `step`.
+#[derive(Debug, Args)]
+pub(super) struct Step {
+    #[arg(long, help = format!("A model file, or a built-in network: {}", built_in()))]
+    model: String,
+    #[command(flatten)]
+    replaced: Replaced,
+    /// A safetensors file with weights as other programs have them, under any of the names that `export` writes
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// A safetensors file with images (floats, N x 3 x H x W, as the network sees them) and labels (whole numbers)
+    #[arg(long, value_name = "FILE")]
+    batch: PathBuf,
+    /// Learning rate of weights; that of biases keeps its ratio to it [default: the model's]
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f32>,
+    /// Share of the last increment that is kept [default: the model's]
+    #[arg(long, value_name = "SHARE")]
+    momentum: Option<f32>,
+    /// Decay of weights, not of biases [default: the model's]
+    #[arg(long)]
+    decay: Option<f32>,
+    /// How many steps, all on this batch
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    steps: u64,
+    /// Leaves dropout out of the network
+    #[arg(long)]
+    no_dropout: bool,
+    /// Seed of dropout masks
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    placed: Placed,
+    /// Gets losses, logits, gradients, weights and momentum
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Told {
+    device: String,
+    losses: Vec<f64>,
+}
+
+impl Step {
+    pub(super) fn run(self) -> Result<()> {
+        let inputs = Inputs::read(self.network()?, &self.weights, &self.batch)?;
+        let (net, request) = (inputs.net()?, self.placed.request(inputs.request()));
+        let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;
+        let devices = self.placed.prepare(devices);
+        let mut session = Session::laid_out(net, &request, layout, &devices, self.seed)?;
+        let outcome = inputs.run(&mut session, self.steps)?;
+        write_tensors(&self.out, &outcome.tensors, None)?;
+        let told = Told { device: session.device(), losses: outcome.losses };
+        if self.json {
+            return json(&told);
+        }
+        line(format_args!("on {}", told.device))?;
+        for (step, loss) in (1..).zip(&told.losses) {
+            line(format_args!("step {step}: loss {loss:.6}"))?;
+        }
+        line(format_args!("{} tensors in {}", outcome.tensors.len(), self.out.display()))
+    }
+
+    /// The network with what the command line says of its training.
+    fn network(&self) -> Result<Model> {
+        let mut model = Model::open(&self.model)?;
+        self.replaced.apply(&mut model)?;
+        if self.no_dropout {
+            without_dropout(&mut model);
+        }
+        let train = &mut model.train;
+        for (option, value) in [("--lr", self.lr), ("--momentum", self.momentum), ("--decay", self.decay)] {
+            if value.is_some_and(|value| !(value.is_finite() && value >= 0.0)) {
+                bail!("{option} is a number of 0 or more");
+            }
+        }
+        if let Some(rate) = self.lr {
+            train.set_rate(rate);
+        }
+        train.momentum = self.momentum.unwrap_or(train.momentum);
+        train.decay = self.decay.unwrap_or(train.decay);
+        Ok(model)
+    }
+}
