@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::checkpoint::{Checkpoint, MEAN, State, read_with, write_tensors};
-use crate::interop::{Names, Naming, Quantity, Whole, fit_classes, wholes};
+use crate::interop::{CONVENTIONS, Names, Naming, Quantity, Whole, fit_classes, wholes};
 use crate::net::{Model, Net, Setup, lower};
 use crate::tensor::Tensor;
 
@@ -110,7 +110,7 @@ impl Weights {
     /// # Errors
     /// When none of the tensors are the network's, one has another shape, or one is missing and there is no seed.
     pub fn of(net: &Net, file: &BTreeMap<String, Tensor>, seed: Option<u64>) -> Result<Self> {
-        let Some(naming) = Naming::of(net, file)? else { bail!(strange(net, file)) };
+        let Some(naming) = Naming::of(net, file) else { bail!(strange(net, file)) };
         let wholes = wholes(net, &naming)?;
         let (mut tensors, mut missing) = (BTreeMap::new(), Vec::new());
         for whole in &wholes {
@@ -135,8 +135,7 @@ impl Weights {
 fn strange(net: &Net, file: &BTreeMap<String, Tensor>) -> String {
     let first = net.model.layers.first().map_or("", |row| &row.name);
     let tower = (net.model.towers > 1).then_some(0);
-    let names = [Names::Torchvision, Names::Caffe, Names::Tower];
-    let wanted = names.map(|names| Naming::new(&net.model, names).name(first, tower, false)).join(", ");
+    let wanted = CONVENTIONS.map(|names| Naming::new(&net.model, names).name(first, tower, false)).join(", ");
     let found: Vec<&str> = file.keys().take(3).map(String::as_str).collect();
     format!("no tensor of this network is in it; such are called {wanted}, not {}", found.join(", "))
 }

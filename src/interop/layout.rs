@@ -200,7 +200,7 @@ pub fn adopt(
     mut tensors: BTreeMap<String, Tensor>,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Tensor>, InteropError> {
-    let Some(naming) = Naming::of(net, &tensors)? else { return Ok(tensors) };
+    let Some(naming) = Naming::of(net, &tensors) else { return Ok(tensors) };
     let mut adopted = Vec::new();
     for whole in wholes(net, &naming)? {
         let Some(tensor) = tensors.get(&whole.name) else { continue };
@@ -329,5 +329,7 @@ mod tests {
         let net = Net::new(model).unwrap();
         let refused = wholes(&net, &Naming::new(&net.model, Names::Caffe)).unwrap_err().to_string();
         assert!(refused.contains("layer conv1: lrn after dropout"), "{refused}");
+        let ours = file(&[("conv1.a.weights", &[3, 5, 5, 8])]);
+        assert_eq!(adopt(&net, ours.clone(), |_| false).unwrap(), ours, "its own tensors need no factor");
     }
 }

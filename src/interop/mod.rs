@@ -9,7 +9,7 @@
 mod layout;
 mod names;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -17,6 +17,9 @@ pub use self::layout::{Part, Quantity, Whole, adopt, wholes};
 pub use self::names::{Names, Naming};
 use crate::net::{Model, Net};
 use crate::tensor::Tensor;
+
+/// All of them.
+pub const CONVENTIONS: [Names; 3] = [Names::Torchvision, Names::Caffe, Names::Tower];
 
 /// Why weights cannot go from a network to a file, or back.
 #[derive(Debug, Error)]
@@ -53,20 +56,19 @@ pub enum InteropError {
 }
 
 impl Naming {
-    /// The convention of most of the `tensors` that are `net`'s; `None` where none is.
-    ///
-    /// # Errors
-    /// When a dropout's share cannot go into the weights behind it.
-    pub fn of(net: &Net, tensors: &BTreeMap<String, Tensor>) -> Result<Option<Self>, InteropError> {
-        let mut best = (0, None);
-        for names in [Names::Torchvision, Names::Caffe, Names::Tower] {
-            let naming = Self::found(&net.model, names, tensors);
-            let found = wholes(net, &naming)?.iter().filter(|whole| tensors.contains_key(&whole.name)).count();
-            if found > best.0 {
-                best = (found, Some(naming));
-            }
-        }
-        Ok(best.1)
+    /// The convention by which most of the `tensors` are weights of `net`; `None` where none is, as in its own checkpoints.
+    #[must_use]
+    pub fn of(net: &Net, tensors: &BTreeMap<String, Tensor>) -> Option<Self> {
+        let model = &net.model;
+        let hits = |naming: &Self| {
+            let towers = (0..model.towers).map(|tower| (model.towers > 1).then_some(tower));
+            let names =
+                towers.flat_map(|tower| model.layers.iter().map(move |row| naming.name(&row.name, tower, false)));
+            names.collect::<BTreeSet<_>>().iter().filter(|name| tensors.contains_key(*name)).count()
+        };
+        let namings = CONVENTIONS.map(|names| Self::found(model, names, tensors));
+        // Of equals the first.
+        namings.into_iter().rev().max_by_key(hits).filter(|naming| hits(naming) > 0)
     }
 }
 
@@ -75,7 +77,7 @@ pub fn fit_classes(model: &mut Model, tensors: &BTreeMap<String, Tensor>) {
     let Some(row) = model.layers.last().map(|row| row.name.clone()) else { return };
     let tower = (model.towers > 1).then_some(0);
     let outputs = |names| tensors.get(&Naming::found(model, names, tensors).name(&row, tower, true));
-    let bias = [Names::Torchvision, Names::Caffe, Names::Tower].into_iter().find_map(outputs);
+    let bias = CONVENTIONS.into_iter().find_map(outputs);
     if let Some(bias) = bias {
         model.fit_classes(bias.values().len());
     }
