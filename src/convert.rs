@@ -45,7 +45,7 @@ pub fn export(checkpoint: &Checkpoint, names: Names, path: &Path) -> Result<()> 
 pub struct Import {
     /// A safetensors file.
     pub file: PathBuf,
-    /// The network whose weights it holds; its last layer gets the file's outputs.
+    /// The network whose weights it holds; its last layer gets the file's outputs, or as many as there are classes.
     pub model: Model,
     /// Names of the classes; those in the file, else their numbers, where absent.
     pub classes: Option<Vec<String>>,
@@ -76,6 +76,7 @@ impl Import {
         let path = self.file.display().to_string();
         let (file, classes) = read_with(&self.file, CLASSES)?;
         self.model.input.mean = self.mean.or(self.model.input.mean);
+        self.classes.iter().for_each(|classes| self.model.fit_classes(classes.len()));
         fit_classes(&mut self.model, &file);
         let net = Net::new(self.model)?;
         let mut weights = Weights::of(&net, &file, self.missing).with_context(|| path.clone())?;

@@ -152,6 +152,10 @@ fn what_is_missing_is_named_or_drawn() {
     place.write("classes.txt", classes.concat());
     place.ok(&[&arguments[..], &["--missing", "random", "--classes", "classes.txt"]].concat());
     assert_eq!(Checkpoint::read(&place.path("imported.safetensors")).unwrap().state.classes[9], "kind 9");
+    place.write("classes.txt", "cat\ndog\n");
+    place.ok(&[&arguments[..], &["--missing", "random", "--classes", "classes.txt"]].concat());
+    let two = Checkpoint::read(&place.path("imported.safetensors")).unwrap();
+    assert_eq!(two.tensors["fc3.a.bias"].shape(), [2], "outputs that are drawn are as many as the classes");
 }
 
 #[test]
