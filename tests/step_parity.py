@@ -7,7 +7,8 @@ Needs torch, numpy and safetensors, and the built program; not part of `cargo te
     python3 tests/step_parity.py --devices cpu
 
 A window of a pool whose two largest values, or a neuron whose sum and zero, are the same to 32 bits sends its gradient
-another way than in 64, which moves tensors by some thousandths. The images of seed 4 have none; about half of all do.
+another way than in 64, which moves tensors by some thousandths. The images of seed 4 have none in the first step; about
+half of all do. In later steps there may be some, so that the last increments are only held to a hundredth.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from pytorch import alexnet  # noqa: E402
 
 RATE, MOMENTUM, DECAY = 0.001, 0.9, 0.0005
 ROWS = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
-LOSS, GRADIENT = 1e-5, 1e-4
+LOSS, GRADIENT, INCREMENT = 1e-5, 1e-4, 1e-2
 
 
 def network():
@@ -105,7 +106,8 @@ def main():
             print(f"{name:24} {error:.1e} at most, of {want.tolist()}")
         else:
             print(f"{name:24} {error:.1e} of the norm {want.norm().item():.4g}")
-        if not error < (LOSS if name == "loss" else GRADIENT):
+        tolerance = LOSS if name == "loss" else INCREMENT if name.startswith("momentum.") else GRADIENT
+        if not error < tolerance:
             failed.append(name)
     if failed:
         sys.exit(f"PyTorch disagrees on {', '.join(failed)}")
