@@ -24,7 +24,7 @@ params! {
         accumulate: bool,
         /// Adds a bias per output (forward only).
         bias: bool,
-        /// [`Activation`] applied last (forward only).
+        /// [`crate::ops::activation::Activation`] applied last (forward only).
         activation: usize,
         /// Whether the product is the gradient by input, whose rows are inputs.
         by_input: bool,
