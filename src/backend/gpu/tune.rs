@@ -84,8 +84,8 @@ impl Gpu {
                 Err(lost) => return Err(lost),
             }
         }
-        // Where none is left, whatever is wrong is said again, by its own error.
-        let chosen = best.map_or(first, |(_, variant)| variant);
+        // Where none is left, nothing is kept, and whatever is wrong is said again.
+        let Some((_, chosen)) = best else { return pipelines.get(&self.device, kernel, first, params) };
         log::debug!("{run}: {} is the fastest", chosen.name);
         self.device.choices.set(&run, chosen.name);
         pipelines.get(&self.device, kernel, chosen, params)
@@ -256,6 +256,22 @@ mod tests {
         let run = format!("activation.test {}", case.params);
         assert_eq!(device.choices.get(&run).as_deref(), Some("plain"));
         assert!(gpu.variants()[&run].contains("plain"));
+    }
+
+    #[test]
+    fn where_none_is_right_nothing_is_kept() {
+        let Some(mut device) = testing::device() else { return };
+        device.choices = Choices::at(None, "tests".into());
+        let device = Rc::new(device);
+        let Kernel { name, doc, bindings, twin, cases, tolerance, .. } = activation::FORWARD;
+        let flops = |_: &Params| WORTH;
+        let variants: &[Variant] = &[BROKEN, WRONG];
+        let kernel = Kernel { name, doc, bindings, variants, twin, cases, tolerance, split: None, flops };
+        let kernel: &'static Kernel = Box::leak(Box::new(kernel));
+        let case = &cases()[0];
+        let refused = Gpu::new(Rc::clone(&device), program(kernel, case, 0), Choice::Fastest);
+        assert!(refused.is_err(), "the first is no WGSL");
+        assert_eq!(device.choices.get(&format!("{name} {}", case.params)), None);
     }
 
     #[test]
