@@ -28,53 +28,40 @@ pub(super) fn plain_part(params: Params, _: Part) -> Params {
     params
 }
 
-/// Four images a lane, 32 a workgroup: the fastest where a load costs as much as ten multiplications.
-pub(super) const fn wide(
+/// Weights handed around subgroups of 8 lanes, where loads are dear: `wide`, four images a lane, and `subgroup`, one, for
+/// the shapes that do not fill it.
+pub(super) const fn on_subgroups(
+    name: &'static str,
     entry: &'static str,
     sources: &'static [&'static str],
     tile: fn(&Params) -> Tile,
     grid: fn(&Params) -> Grid,
     shapes: fn(&Params) -> bool,
 ) -> Variant {
-    Variant { name: "wide", sources, entry, tile, grid, needs: Needs { subgroup_size: Some(SUBGROUP), shapes } }
+    Variant { name, sources, entry, tile, grid, needs: Needs { subgroup_size: Some(SUBGROUP), shapes } }
 }
 
-/// An image a lane, for what the wide tile does not fit; weights are handed around the subgroup.
-pub(super) const fn subgroup(
+/// Tiles in workgroup memory, for GPUs, whose memory is far away and whose threads are many: `tiled`, and `tiled_small`,
+/// so that more workgroups share work that is narrow.
+pub(super) const fn in_tiles(
+    name: &'static str,
     entry: &'static str,
     sources: &'static [&'static str],
     tile: fn(&Params) -> Tile,
     grid: fn(&Params) -> Grid,
     shapes: fn(&Params) -> bool,
 ) -> Variant {
-    Variant { name: "subgroup", sources, entry, tile, grid, needs: Needs { subgroup_size: Some(SUBGROUP), shapes } }
-}
-
-/// Tiles in workgroup memory: for GPUs, whose memory is far away and whose threads are many.
-pub(super) const fn tiled(
-    entry: &'static str,
-    sources: &'static [&'static str],
-    tile: fn(&Params) -> Tile,
-    grid: fn(&Params) -> Grid,
-    shapes: fn(&Params) -> bool,
-) -> Variant {
-    Variant { name: "tiled", sources, entry, tile, grid, needs: Needs { shapes, ..Needs::NONE } }
-}
-
-/// Smaller tiles, so that more workgroups share work that is narrow.
-pub(super) const fn tiled_small(
-    entry: &'static str,
-    sources: &'static [&'static str],
-    grid: fn(&Params) -> Grid,
-    shapes: fn(&Params) -> bool,
-) -> Variant {
-    let tile: fn(&Params) -> Tile = |p| vec![("bm", 32), ("bn", images_of(p, 64))];
-    Variant { name: "tiled_small", sources, entry, tile, grid, needs: Needs { shapes, ..Needs::NONE } }
+    Variant { name, sources, entry, tile, grid, needs: Needs { shapes, ..Needs::NONE } }
 }
 
 /// 64 rows by as many images as are there, up to 128.
 pub(super) fn large_tile(params: &Params) -> Tile {
     vec![("bm", 64), ("bn", images_of(params, 128))]
+}
+
+/// 32 rows by up to 64 images.
+pub(super) fn small_tile(params: &Params) -> Tile {
+    vec![("bm", 32), ("bn", images_of(params, 64))]
 }
 
 /// Images of a tile, as many of `most` as the batch fills.

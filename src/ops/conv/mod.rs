@@ -10,8 +10,8 @@ mod twins;
 pub use self::layer::ConvLayer;
 
 use super::contraction::{
-    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, WIDE_TILE, large_tile, plain, plain_part, subgroup, summing_part,
-    tiled, tiled_small, wide,
+    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, WIDE_TILE, in_tiles, large_tile, on_subgroups, plain, plain_part,
+    small_tile, summing_part,
 };
 use crate::kernel::{Kernel, Needs, Split, Twin, read, update};
 use crate::params;
@@ -106,22 +106,24 @@ pub static FORWARD: Kernel = Kernel {
     doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
     bindings: &[read("x"), read("w"), read("b"), update("y")],
     variants: &[
-        wide(
+        on_subgroups(
+            "wide",
             "forward",
             &[WIDE_TILE, ACTIVATION, WIDE],
             tiles::forward_wide,
             tiles::forward_wide_grid,
             tiles::wide_shapes,
         ),
-        subgroup(
+        on_subgroups(
+            "subgroup",
             "forward",
             &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
             tiles::forward_subgroup,
             tiles::forward_grid,
             |p| !tiles::wide_shapes(p),
         ),
-        tiled("forward", FORWARD_TILED, large_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
-        tiled_small("forward", FORWARD_TILED, tiles::forward_tiled_grid, tiles::wide_shapes),
+        in_tiles("tiled", "forward", FORWARD_TILED, large_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
+        in_tiles("tiled_small", "forward", FORWARD_TILED, small_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE], tiles::forward_plain, tiles::forward_grid),
     ],
     twin: Twin { f32: products::forward, f64: twins::forward },
@@ -137,30 +139,35 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
     bindings: &[read("w"), read("dy"), update("dx")],
     variants: &[
-        wide(
+        on_subgroups(
+            "wide",
             "backward_input",
             &[WIDE_TILE, BACKWARD_INPUT_WIDE],
             tiles::backward_input_wide,
             tiles::backward_input_wide_grid,
             tiles::wide_shapes,
         ),
-        subgroup(
+        on_subgroups(
+            "subgroup",
             "backward_input",
             &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
             tiles::backward_input_subgroup,
             tiles::backward_input_grid,
             |p| !tiles::wide_shapes(p),
         ),
-        tiled(
+        in_tiles(
+            "tiled",
             "backward_input",
             BACKWARD_INPUT_TILED,
             large_tile,
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,
         ),
-        tiled_small(
+        in_tiles(
+            "tiled_small",
             "backward_input",
             BACKWARD_INPUT_TILED,
+            small_tile,
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,
         ),
@@ -184,14 +191,16 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     doc: "dw[c][r][s][k] = sum over p, q, n of x[c][p·stride+r-pad][q·stride+s-pad][n] dy[k][p][q][n]",
     bindings: &[read("x"), read("dy"), update("dw")],
     variants: &[
-        wide(
+        on_subgroups(
+            "wide",
             "backward_filter",
             &[BACKWARD_FILTER_WIDE],
             tiles::backward_filter_wide,
             tiles::backward_filter_wide_grid,
             Needs::NONE.shapes,
         ),
-        tiled(
+        in_tiles(
+            "tiled",
             "backward_filter",
             &[include_str!("../../../shaders/conv_backward_filter_tiled.wgsl")],
             |_| Vec::new(),

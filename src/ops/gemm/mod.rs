@@ -6,8 +6,8 @@ mod twins;
 
 use crate::kernel::{Case, Fill, Grid, Kernel, Params, Split, Twin, read, update};
 use crate::ops::contraction::{
-    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, Tile, WIDE_TILE, fills_images, fills_wide, large_tile, plain,
-    plain_part, subgroup, summing_part, tiled, tiled_grid, tiled_small, wide, wide_rows,
+    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, Tile, WIDE_TILE, fills_images, fills_wide, in_tiles, large_tile,
+    on_subgroups, plain, plain_part, small_tile, summing_part, tiled_grid, wide_rows,
 };
 use crate::params;
 
@@ -52,10 +52,12 @@ pub static FORWARD: Kernel = Kernel {
     doc: "y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m])",
     bindings: &[read("x"), read("w"), read("b"), update("y")],
     variants: &[
-        wide("forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
-        subgroup("forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
-        tiled("forward", FORWARD_TILED, large_tile, tiles, wide_shapes),
-        tiled_small("forward", FORWARD_TILED, tiles, wide_shapes),
+        on_subgroups("wide", "forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
+        on_subgroups("subgroup", "forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| {
+            !wide_shapes(p)
+        }),
+        in_tiles("tiled", "forward", FORWARD_TILED, large_tile, tiles, wide_shapes),
+        in_tiles("tiled_small", "forward", FORWARD_TILED, small_tile, tiles, wide_shapes),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
     twin: Twin { f32: products::forward, f64: twins::forward },
@@ -71,10 +73,14 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     doc: "dx[k][n] = sum over m of w[k][m] dy[m][n]",
     bindings: &[read("w"), read("dy"), update("dx")],
     variants: &[
-        wide("backward_input", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
-        subgroup("backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
-        tiled("backward_input", BACKWARD_INPUT_TILED, large_tile, tiles, |p| fills_images(p.get("n"))),
-        tiled_small("backward_input", BACKWARD_INPUT_TILED, tiles, |p| fills_images(p.get("n"))),
+        on_subgroups("wide", "backward_input", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
+        on_subgroups("subgroup", "backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| {
+            !wide_shapes(p)
+        }),
+        in_tiles("tiled", "backward_input", BACKWARD_INPUT_TILED, large_tile, tiles, |p| fills_images(p.get("n"))),
+        in_tiles("tiled_small", "backward_input", BACKWARD_INPUT_TILED, small_tile, tiles, |p| {
+            fills_images(p.get("n"))
+        }),
         plain("backward_input", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
     twin: Twin { f32: products::backward_input, f64: twins::backward_input },
@@ -90,8 +96,9 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
     doc: "dw[k][m] = sum over n of x[k][n] dy[m][n]",
     bindings: &[read("x"), read("dy"), update("dw")],
     variants: &[
-        wide("backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
-        tiled(
+        on_subgroups("wide", "backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
+        in_tiles(
+            "tiled",
             "backward_weights",
             &[TILED, include_str!("../../../shaders/gemm_backward_weights_tiled.wgsl")],
             |_| vec![("bm", 64), ("bn", 64)],
