@@ -1,6 +1,6 @@
 // Gradient of a bias: the sum of dy [K][pixels][N] over pixels and images, in two passes of fixed order.
 
-@group(0) @binding(0) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(0) var<storage, read> dy: array<Map4>;
 @group(0) @binding(1) var<storage, read_write> partial: array<f32>;
 @group(0) @binding(2) var<storage, read> partials: array<f32>;
 @group(0) @binding(3) var<storage, read_write> db: array<f32>;
@@ -17,7 +17,7 @@ fn partial_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     let end = min((group.x + 1) * PART, VECTORS);
     var total = vec4f();
     for (var i = group.x * PART + lane; i < end; i += WORKGROUP) {
-        total += dy[group.y * VECTORS + i];
+        total += vec4f(dy[group.y * VECTORS + i]);
     }
     sums[lane] = (total.x + total.y) + (total.z + total.w);
     workgroupBarrier();

@@ -1,10 +1,10 @@
 // Convolution on [C][H][W][N] maps with weights [C][R][S][K]: images along lanes, a register tile of TM filters by
 // TQ neighbouring output pixels (by input: TM maps by TQ input pixels), each input pixel of the row loaded once.
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Map>;
+@group(0) @binding(1) var<storage, read> w: array<Map>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Map>;
 
 // Input pixels under TQ windows of one row.
 const SEGMENT = (TQ - 1) * STRIDE_X + S;
@@ -34,7 +34,7 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
                 let column = q0 * STRIDE_X + i - PAD_X;
                 pixels[i] = 0.0;
                 if column < W {
-                    pixels[i] = x[line + column * N];
+                    pixels[i] = f32(x[line + column * N]);
                 }
             }
             for (var s = 0u; s < S; s++) { // unrolled
@@ -58,9 +58,9 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
                     let at = (((k0 + j) * P + p) * Q + q0 + t) * N + n;
                     var value = sum[j][t] + bias;
                     if ACCUMULATE {
-                        value += y[at];
+                        value += f32(y[at]);
                     }
-                    y[at] = activate(value);
+                    y[at] = Map(activate(value));
                 }
             }
         }

@@ -2,8 +2,8 @@
 // Lanes are images. A workgroup holds TC maps by S window columns by TK filters of one window row in registers,
 // slides along the rows (STRIDE_X new input pixels and TK gradients a step) and sums over its lanes at the end.
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Map>;
+@group(0) @binding(1) var<storage, read> dy: array<Map>;
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 
 // Window columns that stay when the window moves on.
@@ -13,7 +13,7 @@ const FRESH = S - KEPT;
 
 fn pixel(c: u32, row: u32, column: u32, n: u32) -> f32 {
     if c < C && column < W {
-        return x[((c * H + row) * W + column) * N + n];
+        return f32(x[((c * H + row) * W + column) * N + n]);
     }
     return 0.0;
 }
@@ -82,7 +82,7 @@ fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
                 for (var j = 0u; j < TK; j++) { // unrolled
                     var gradient = 0.0;
                     if K % TK == 0 || k0 + j < K {
-                        gradient = dy[(((k0 + j) * P + p) * Q + q) * N + n];
+                        gradient = f32(dy[(((k0 + j) * P + p) * Q + q) * N + n]);
                     }
                     for (var i = 0u; i < TC; i++) { // unrolled
                         for (var s = 0u; s < S; s++) { // unrolled

@@ -3,8 +3,8 @@
 // The sum is long and the result small, so 16 slices of 16 threads share the sum of one tile, each with every
 // sixteenth group of four images; in the end they are added in their order. A thread holds 8 rows by 8 filters.
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<Map4>;
+@group(0) @binding(1) var<storage, read> dy: array<Map4>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
 
 const SLICES = 16;
@@ -27,14 +27,14 @@ fn pixels(row: u32, p: u32, q: u32, n: u32) -> vec4f {
     if row >= WINDOWS || y >= H || column >= W {
         return vec4f();
     }
-    return x[((row / (R * S) * H + y) * W + column) * (N / 4) + n];
+    return vec4f(x[((row / (R * S) * H + y) * W + column) * (N / 4) + n]);
 }
 
 fn gradients(k: u32, p: u32, q: u32, n: u32) -> vec4f {
     if k >= K {
         return vec4f();
     }
-    return dy[((k * P + p) * Q + q) * (N / 4) + n];
+    return vec4f(dy[((k * P + p) * Q + q) * (N / 4) + n]);
 }
 
 // What a thread brings in a round: four neighbouring rows, or four neighbouring filters, for four images.

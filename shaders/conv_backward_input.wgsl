@@ -3,9 +3,9 @@
 // tile of TM maps by TX neighbouring input pixels; TX is a multiple of the stride, so which window column meets
 // which pixel is known to the compiler.
 
-@group(0) @binding(0) var<storage, read> w: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(0) var<storage, read> w: array<Map>;
+@group(0) @binding(1) var<storage, read> dy: array<Map>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Map>;
 
 // Output column of the first pixel's last window column, shifted by S to stay above zero.
 const FIRST = (PAD_X + 1 + S * STRIDE_X - S) / STRIDE_X;
@@ -36,7 +36,7 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
                 let q = column0 / STRIDE_X + FIRST + i - S;
                 gradients[i] = 0.0;
                 if q < Q {
-                    gradients[i] = dy[line + q * N];
+                    gradients[i] = f32(dy[line + q * N]);
                 }
             }
             for (var s = 0u; s < S; s++) { // unrolled
@@ -58,9 +58,9 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
                 if column0 + t < W {
                     let at = (((c0 + j) * H + row) * W + column0 + t) * N + n;
                     if ACCUMULATE {
-                        sum[j][t] += dx[at];
+                        sum[j][t] += f32(dx[at]);
                     }
-                    dx[at] = sum[j][t];
+                    dx[at] = Map(sum[j][t]);
                 }
             }
         }

@@ -1,9 +1,9 @@
 // Gradient of a convolution by its input, by tiles in workgroup memory: BM maps of one input pixel for BN images. The sum
 // runs over the windows that hold the pixel, filters innermost; which those are, is the same for the whole workgroup.
 
-@group(0) @binding(0) var<storage, read> w: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> dx: array<vec4f>;
+@group(0) @binding(0) var<storage, read> w: array<Map>;
+@group(0) @binding(1) var<storage, read> dy: array<Map4>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Map4>;
 
 const STRIDE = vec2u(STRIDE_Y, STRIDE_X);
 
@@ -31,7 +31,7 @@ fn row_vector(term: u32, rows: u32) -> vec4f {
     for (var i = 0u; i < 4; i++) { // unrolled
         let c = c0 + rows * 4 + i;
         if term < size.x * size.y * K && c < C {
-            values[i] = w[((c * R + element.x) * S + element.y) * K + term % K];
+            values[i] = f32(w[((c * R + element.x) * S + element.y) * K + term % K]);
         }
     }
     return values;
@@ -42,7 +42,7 @@ fn image_vector(term: u32, images: u32) -> vec4f {
         return vec4f();
     }
     let at = window(term);
-    return dy[((term % K * P + at.x) * Q + at.y) * (N / 4) + n0 + images];
+    return vec4f(dy[((term % K * P + at.x) * Q + at.y) * (N / 4) + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -52,9 +52,9 @@ fn put(row: u32, images: u32, sum: vec4f) {
     }
     let at = ((c * H + pixel.x) * W + pixel.y) * (N / 4) + n0 + images;
     if ACCUMULATE {
-        dx[at] += sum;
+        dx[at] = Map4(vec4f(dx[at]) + sum);
     } else {
-        dx[at] = sum;
+        dx[at] = Map4(sum);
     }
 }
 

@@ -1,9 +1,9 @@
 // Gradient of a convolution by its input: dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n] where
 // p·stride + r - pad = h and q·stride + s - pad = w. Four images a lane, 32 a workgroup, TM maps of one input pixel.
 
-@group(0) @binding(0) var<storage, read> w: array<vec4f>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> dx: array<vec4f>;
+@group(0) @binding(0) var<storage, read> w: array<Map4>;
+@group(0) @binding(1) var<storage, read> dy: array<Map4>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Map4>;
 
 // From one map to the next, in vectors.
 const PLANE = P * Q * N / 4;
@@ -32,14 +32,14 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
                 if k % 4 == 0 {
                     for (var l = 0u; l < LOADS; l++) { // unrolled
                         let c = min(c0 + l * 8 + local.x, C - 1);
-                        quads[l] = w[(((c * R + r) * S + s) * K + k) / 4];
+                        quads[l] = vec4f(w[(((c * R + r) * S + s) * K + k) / 4]);
                     }
                 }
                 var weights: array<f32, LOADS>;
                 for (var l = 0u; l < LOADS; l++) { // unrolled
                     weights[l] = quads[l][k % 4];
                 }
-                add_rows(&sum, weights, dy[gradient + k * PLANE]);
+                add_rows(&sum, weights, vec4f(dy[gradient + k * PLANE]));
             }
         }
     }
@@ -50,8 +50,8 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     for (var j = 0u; j < min(TM, C - c0); j++) {
         let at = (((c0 + j) * H + row) * W + column) * (N / 4) + n;
         if ACCUMULATE {
-            values[j] += dx[at];
+            values[j] += vec4f(dx[at]);
         }
-        dx[at] = values[j];
+        dx[at] = Map4(values[j]);
     }
 }

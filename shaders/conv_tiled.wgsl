@@ -2,10 +2,10 @@
 // pixel for BN images. The sum runs over the part of the window that lies inside, maps innermost; which part that is, is
 // the same for the whole workgroup.
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> w: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<Map4>;
+@group(0) @binding(1) var<storage, read> w: array<Map4>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<Map4>;
 
 // First filter of the workgroup's tile, its first images, in vectors, and its output pixel.
 var<private> k0: u32;
@@ -31,7 +31,7 @@ fn row_vector(term: u32, rows: u32) -> vec4f {
         return vec4f();
     }
     let at = element(term);
-    return w[((term % C * R + at.x) * S + at.y) * (K / 4) + k];
+    return vec4f(w[((term % C * R + at.x) * S + at.y) * (K / 4) + k]);
 }
 
 fn image_vector(term: u32, images: u32) -> vec4f {
@@ -39,7 +39,7 @@ fn image_vector(term: u32, images: u32) -> vec4f {
         return vec4f();
     }
     let at = vec2u(corner + vec2i(element(term)));
-    return x[((term % C * H + at.x) * W + at.y) * (N / 4) + n0 + images];
+    return vec4f(x[((term % C * H + at.x) * W + at.y) * (N / 4) + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -53,9 +53,9 @@ fn put(row: u32, images: u32, sum: vec4f) {
         value += b[k];
     }
     if ACCUMULATE {
-        value += y[at];
+        value += vec4f(y[at]);
     }
-    y[at] = vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w));
+    y[at] = Map4(vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w)));
 }
 
 @compute @workgroup_size(THREADS)

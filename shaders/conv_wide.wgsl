@@ -1,10 +1,10 @@
 // Convolution on [C][H][W][N] maps with weights [C][R][S][K]: four images a lane, 32 a workgroup, TM filters of one
 // output pixel. Rows and columns of the window that lie outside are left out for all lanes at once.
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> w: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<Map4>;
+@group(0) @binding(1) var<storage, read> w: array<Map4>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<Map4>;
 
 // From one map to the next, in vectors.
 const PLANE = H * W * N / 4;
@@ -31,7 +31,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
         for (var i = low * C; i < high * C; i++) {
             let s = i / C;
             let c = i % C;
-            add_quads(&sum, w[((c * R + r) * S + s) * (K / 4) + own], x[pixel + s * (N / 4) + c * PLANE]);
+            add_quads(&sum, vec4f(w[((c * R + r) * S + s) * (K / 4) + own]), vec4f(x[pixel + s * (N / 4) + c * PLANE]));
         }
     }
     var values: Results;
@@ -45,8 +45,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
             value += b[k0 + j];
         }
         if ACCUMULATE {
-            value += y[at];
+            value += vec4f(y[at]);
         }
-        y[at] = vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w));
+        y[at] = Map4(vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w)));
     }
 }

@@ -1,12 +1,12 @@
 // The fully connected layer on [features][N] maps with weights [inputs K][outputs M]: images along lanes, a register
 // tile of TM features by TN images a lane, LANES apart.
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Map>;
+@group(0) @binding(1) var<storage, read> w: array<Map>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
-@group(0) @binding(4) var<storage, read> dy: array<f32>;
-@group(0) @binding(5) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Map>;
+@group(0) @binding(4) var<storage, read> dy: array<Map>;
+@group(0) @binding(5) var<storage, read_write> dx: array<Map>;
 
 // The tile's features fill the output exactly; known for the direction that is compiled.
 const EXACT = select(M, K, BY_INPUT) % TM == 0;
@@ -31,7 +31,7 @@ fn forward(
     for (var k = 0u; k < K; k++) {
         let weights = fetch(k * M + m0, 1u, M - m0, local.x);
         for (var t = 0u; t < TN; t++) { // unrolled
-            let value = x[k * N + n + t * LANES];
+            let value = f32(x[k * N + n + t * LANES]);
             for (var j = 0u; j < TM; j++) { // unrolled
                 sum[j][t] = fma(weights[j], value, sum[j][t]);
             }
@@ -47,9 +47,9 @@ fn forward(
                 let at = (m0 + j) * N + n + t * LANES;
                 var value = sum[j][t] + bias;
                 if ACCUMULATE {
-                    value += y[at];
+                    value += f32(y[at]);
                 }
-                y[at] = activate(value);
+                y[at] = Map(activate(value));
             }
         }
     }
@@ -70,7 +70,7 @@ fn backward_input(
     for (var m = 0u; m < M; m++) {
         let weights = fetch(k0 * M + m, M, K - k0, local.x);
         for (var t = 0u; t < TN; t++) { // unrolled
-            let gradient = dy[m * N + n + t * LANES];
+            let gradient = f32(dy[m * N + n + t * LANES]);
             for (var j = 0u; j < TM; j++) { // unrolled
                 sum[j][t] = fma(weights[j], gradient, sum[j][t]);
             }
@@ -81,9 +81,9 @@ fn backward_input(
             for (var t = 0u; t < TN; t++) { // unrolled
                 let at = (k0 + j) * N + n + t * LANES;
                 if ACCUMULATE {
-                    sum[j][t] += dx[at];
+                    sum[j][t] += f32(dx[at]);
                 }
-                dx[at] = sum[j][t];
+                dx[at] = Map(sum[j][t]);
             }
         }
     }

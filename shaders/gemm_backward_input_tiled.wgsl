@@ -1,9 +1,9 @@
 // Gradient of a fully connected layer by its input, dx[k][n] = sum over m of w[k][m] dy[m][n], by tiles in workgroup
 // memory.
 
-@group(0) @binding(0) var<storage, read> w: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> dx: array<vec4f>;
+@group(0) @binding(0) var<storage, read> w: array<Map>;
+@group(0) @binding(1) var<storage, read> dy: array<Map4>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Map4>;
 
 // First input of the workgroup's tile, and its first images, in vectors.
 var<private> k0: u32;
@@ -14,7 +14,7 @@ fn row_vector(m: u32, rows: u32) -> vec4f {
     for (var i = 0u; i < 4; i++) { // unrolled
         let k = k0 + rows * 4 + i;
         if m < M && k < K {
-            values[i] = w[k * M + m];
+            values[i] = f32(w[k * M + m]);
         }
     }
     return values;
@@ -24,7 +24,7 @@ fn image_vector(m: u32, images: u32) -> vec4f {
     if m >= M {
         return vec4f();
     }
-    return dy[m * (N / 4) + n0 + images];
+    return vec4f(dy[m * (N / 4) + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -34,9 +34,9 @@ fn put(row: u32, images: u32, sum: vec4f) {
     }
     let at = k * (N / 4) + n0 + images;
     if ACCUMULATE {
-        dx[at] += sum;
+        dx[at] = Map4(vec4f(dx[at]) + sum);
     } else {
-        dx[at] = sum;
+        dx[at] = Map4(sum);
     }
 }
 

@@ -1,15 +1,15 @@
 // Gradient of a fully connected layer by its weights: dw[k][m] = sum over n of x[k][n] dy[m][n]. Lanes are outputs,
 // so that rows of dw are written whole; an invocation holds TK inputs by TG outputs, LANES apart.
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<Map>;
+@group(0) @binding(1) var<storage, read> dy: array<Map4>;
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 
 // Eight neighbouring values of x.
 fn row(at: u32) -> array<f32, 8> {
     var values: array<f32, 8>;
     for (var i = 0u; i < 8; i++) { // unrolled
-        values[i] = x[at + i];
+        values[i] = f32(x[at + i]);
     }
     return values;
 }
@@ -27,7 +27,7 @@ fn backward_weights(
         var gradients: array<array<vec4f, 2>, TG>;
         for (var g = 0u; g < TG; g++) { // unrolled
             let at = min(m0 + g * LANES, M - 1) * N + n0;
-            gradients[g] = array(dy[at / 4], dy[at / 4 + 1]);
+            gradients[g] = array(vec4f(dy[at / 4]), vec4f(dy[at / 4 + 1]));
         }
         for (var j = 0u; j < TK; j++) { // unrolled
             let values = row(min(k0 + j, K - 1) * N + n0);

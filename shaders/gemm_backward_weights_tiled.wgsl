@@ -1,8 +1,8 @@
 // Gradient of a fully connected layer by its weights, dw[k][m] = sum over n of x[k][n] dy[m][n], by tiles in workgroup
 // memory: BM inputs by BN outputs, which stand where the tile has images.
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Map>;
+@group(0) @binding(1) var<storage, read> dy: array<Map>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
 
 // First input and output of the workgroup's tile.
@@ -14,7 +14,7 @@ fn row_vector(n: u32, rows: u32) -> vec4f {
     for (var i = 0u; i < 4; i++) { // unrolled
         let k = k0 + rows * 4 + i;
         if n < N && k < K {
-            values[i] = x[k * N + n];
+            values[i] = f32(x[k * N + n]);
         }
     }
     return values;
@@ -25,7 +25,7 @@ fn image_vector(n: u32, outputs: u32) -> vec4f {
     for (var i = 0u; i < 4; i++) { // unrolled
         let m = m0 + outputs * 4 + i;
         if n < N && m < M {
-            values[i] = dy[m * N + n];
+            values[i] = f32(dy[m * N + n]);
         }
     }
     return values;

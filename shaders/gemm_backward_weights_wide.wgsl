@@ -2,8 +2,8 @@
 // four each, so that rows of dw are written four at a time; a lane holds TM inputs by its outputs. Four images are
 // loaded at once; lane h loads the inputs h, h+8 and so on for all.
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<Map4>;
+@group(0) @binding(1) var<storage, read> dy: array<Map4>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
 
 const LOADS = TM / 8;
@@ -16,11 +16,11 @@ fn backward_weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
     for (var n = 0u; n < N / 4; n++) {
         var values: array<vec4f, LOADS>;
         for (var l = 0u; l < LOADS; l++) { // unrolled
-            values[l] = x[min(k0 + l * 8 + local.x, K - 1) * (N / 4) + n];
+            values[l] = vec4f(x[min(k0 + l * 8 + local.x, K - 1) * (N / 4) + n]);
         }
         var gradients: array<vec4f, 4>;
         for (var t = 0u; t < 4; t++) { // unrolled
-            gradients[t] = dy[(min(quad, M / 4 - 1) * 4 + t) * (N / 4) + n];
+            gradients[t] = vec4f(dy[(min(quad, M / 4 - 1) * 4 + t) * (N / 4) + n]);
         }
         for (var i = 0u; i < 4; i++) { // unrolled
             let column = vec4f(gradients[0][i], gradients[1][i], gradients[2][i], gradients[3][i]);

@@ -1,9 +1,9 @@
 // The fully connected layer on [features][N] maps with weights [inputs K][outputs M], by tiles in workgroup memory.
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> w: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<Map4>;
+@group(0) @binding(1) var<storage, read> w: array<Map4>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<Map4>;
 
 // First feature of the workgroup's tile, and its first images, in vectors.
 var<private> m0: u32;
@@ -14,14 +14,14 @@ fn row_vector(k: u32, rows: u32) -> vec4f {
     if k >= K || m >= M / 4 {
         return vec4f();
     }
-    return w[k * (M / 4) + m];
+    return vec4f(w[k * (M / 4) + m]);
 }
 
 fn image_vector(k: u32, images: u32) -> vec4f {
     if k >= K {
         return vec4f();
     }
-    return x[k * (N / 4) + n0 + images];
+    return vec4f(x[k * (N / 4) + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -35,9 +35,9 @@ fn put(row: u32, images: u32, sum: vec4f) {
         value += b[m];
     }
     if ACCUMULATE {
-        value += y[at];
+        value += vec4f(y[at]);
     }
-    y[at] = vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w));
+    y[at] = Map4(vec4f(activate(value.x), activate(value.y), activate(value.z), activate(value.w)));
 }
 
 @compute @workgroup_size(THREADS)

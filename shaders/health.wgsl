@@ -13,8 +13,8 @@ fn watch() {
     for (var i = 0u; i < IMAGES; i++) {
         largest = max(largest, bitcast<u32>(loss[i]) & EXPONENT);
     }
-    if largest == EXPONENT && health[0] == 0.0 {
-        health[0] = 1.0;
-        health[1] = f32(step[STEP_STEP]);
+    if largest == EXPONENT && health[HEALTH_ILL] == 0.0 {
+        health[HEALTH_ILL] = 1.0;
+        health[HEALTH_STEP] = f32(step[STEP_STEP]);
     }
 }

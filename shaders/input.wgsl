@@ -7,7 +7,7 @@
 // What is added to red, green and blue, and what all is multiplied with.
 @group(0) @binding(2) var<storage, read> colours: array<vec4f>;
 @group(0) @binding(3) var<storage, read> mean: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<Map>;
 
 const BORDER = (SIZE - CROP) / 2;
 const PLANE = CROP * CROP * IMAGES;
@@ -33,8 +33,8 @@ fn crop(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         let pixel = vec3f(byte(first), byte(first + 1), byte(first + 2));
         let average = vec3f(mean[mean_at], mean[mean_at + 1], mean[mean_at + 2]);
         let colour = (pixel - average + colours[n].xyz) * vec3f(SCALE_R, SCALE_G, SCALE_B) * colours[n].w;
-        y[item] = colour.x;
-        y[PLANE + item] = colour.y;
-        y[2 * PLANE + item] = colour.z;
+        y[item] = Map(colour.x);
+        y[PLANE + item] = Map(colour.y);
+        y[2 * PLANE + item] = Map(colour.z);
     }
 }

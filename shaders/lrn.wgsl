@@ -6,10 +6,10 @@
 alias Images = vec4f;
 const LANES = 4u;
 
-@group(0) @binding(0) var<storage, read> x: array<Images>;
-@group(0) @binding(1) var<storage, read_write> y: array<Images>;
-@group(0) @binding(2) var<storage, read> dy: array<Images>;
-@group(0) @binding(3) var<storage, read_write> dx: array<Images>;
+@group(0) @binding(0) var<storage, read> x: array<Map4>;
+@group(0) @binding(1) var<storage, read_write> y: array<Map4>;
+@group(0) @binding(2) var<storage, read> dy: array<Map4>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Map4>;
 
 const COLUMNS = PIXELS * IMAGES / LANES;
 const BEFORE = SIZE / 2u;
@@ -25,14 +25,14 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
             }
             window[SIZE - 1u] = Images();
             if lead < MAPS {
-                window[SIZE - 1u] = x[lead * COLUMNS + column];
+                window[SIZE - 1u] = Images(x[lead * COLUMNS + column]);
             }
             if lead >= AFTER {
                 var sum = Images();
                 for (var j = 0u; j < SIZE; j++) {
                     sum += window[j] * window[j];
                 }
-                y[(lead - AFTER) * COLUMNS + column] = window[BEFORE] * power(K + ALPHA * sum);
+                y[(lead - AFTER) * COLUMNS + column] = Map4(window[BEFORE] * power(K + ALPHA * sum));
             }
         }
     }
@@ -56,7 +56,7 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
             window[SIZE - 1u] = Images();
             pulls[SIZE - 1u] = Images();
             if lead < MAPS {
-                window[SIZE - 1u] = x[lead * COLUMNS + column];
+                window[SIZE - 1u] = Images(x[lead * COLUMNS + column]);
             }
             if lead >= AFTER && lead < MAPS + AFTER {
                 var sum = Images();
@@ -64,7 +64,7 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
                     sum += window[j] * window[j];
                 }
                 let s = K + ALPHA * sum;
-                scaled[BEFORE] = dy[(lead - AFTER) * COLUMNS + column] * power(s);
+                scaled[BEFORE] = Images(dy[(lead - AFTER) * COLUMNS + column]) * power(s);
                 pulls[SIZE - 1u] = scaled[BEFORE] * window[BEFORE] / s;
             }
             if lead >= SIZE - 1u {
@@ -72,7 +72,7 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
                 for (var j = 0u; j < SIZE; j++) {
                     sum += pulls[j];
                 }
-                dx[(lead - (SIZE - 1u)) * COLUMNS + column] = scaled[0] - 2.0 * ALPHA * BETA * window[0] * sum;
+                dx[(lead - (SIZE - 1u)) * COLUMNS + column] = Map4(scaled[0] - 2.0 * ALPHA * BETA * window[0] * sum);
             }
         }
     }

@@ -5,10 +5,10 @@
 alias Images = vec2f;
 const LANES = 2u;
 
-@group(0) @binding(0) var<storage, read> x: array<Images>;
-@group(0) @binding(1) var<storage, read_write> y: array<Images>;
-@group(0) @binding(2) var<storage, read> dy: array<Images>;
-@group(0) @binding(3) var<storage, read_write> dx: array<Images>;
+@group(0) @binding(0) var<storage, read> x: array<Map2>;
+@group(0) @binding(1) var<storage, read_write> y: array<Map2>;
+@group(0) @binding(2) var<storage, read> dy: array<Map2>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Map2>;
 
 const BATCH = IMAGES / LANES;
 const ITEMS = MAPS * WIDTH * BATCH;
@@ -48,7 +48,7 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
             if lead < HEIGHT {
                 let row = start + lead * WIDTH * BATCH;
                 for (var c = 0u; c < SIZE; c++) {
-                    let v = x[row + place(column + c, BEFORE)];
+                    let v = Images(x[row + place(column + c, BEFORE)]);
                     sum += select(Images(), v * v, inside(column + c, BEFORE));
                     if c == BEFORE {
                         own[AFTER] = v;
@@ -60,7 +60,7 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
                 for (var j = 0u; j + 1u < SIZE; j++) {
                     sum += rows[j];
                 }
-                y[start + ((lead - AFTER) * WIDTH + column) * BATCH] = own[0] * power(K + ALPHA * sum);
+                y[start + ((lead - AFTER) * WIDTH + column) * BATCH] = Map2(own[0] * power(K + ALPHA * sum));
             }
         }
     }
@@ -81,7 +81,7 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
             if lead < HEIGHT {
                 let row = start + lead * WIDTH * BATCH;
                 for (var c = 0u; c < SPAN; c++) {
-                    let v = x[row + place(column + c, SIZE - 1u)];
+                    let v = Images(x[row + place(column + c, SIZE - 1u)]);
                     squares[c] = select(Images(), v * v, inside(column + c, SIZE - 1u));
                 }
             }
@@ -111,8 +111,8 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
                     }
                     let s = K + ALPHA * sum;
                     let at = row + place(column + e, AFTER);
-                    let p = dy[at] * power(s);
-                    pull += select(Images(), p * x[at] / s, inside(column + e, AFTER));
+                    let p = Images(dy[at]) * power(s);
+                    pull += select(Images(), p * Images(x[at]) / s, inside(column + e, AFTER));
                     if e == AFTER {
                         scaled[BEFORE] = p;
                     }
@@ -124,7 +124,7 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
                     pull += pulls[j];
                 }
                 let at = start + ((lead - (SIZE - 1u)) * WIDTH + column) * BATCH;
-                dx[at] = scaled[0] - 2.0 * ALPHA * BETA * x[at] * pull;
+                dx[at] = Map2(scaled[0] - 2.0 * ALPHA * BETA * Images(x[at]) * pull);
             }
         }
     }

@@ -5,11 +5,11 @@
 alias Images = vec4f;
 const LANES = 4u;
 
-@group(0) @binding(0) var<storage, read> x: array<Images>;
-@group(0) @binding(1) var<storage, read_write> y: array<Images>;
-@group(0) @binding(2) var<storage, read> y_saved: array<Images>;
-@group(0) @binding(3) var<storage, read> dy: array<Images>;
-@group(0) @binding(4) var<storage, read_write> dx: array<Images>;
+@group(0) @binding(0) var<storage, read> x: array<Map4>;
+@group(0) @binding(1) var<storage, read_write> y: array<Map4>;
+@group(0) @binding(2) var<storage, read> y_saved: array<Map4>;
+@group(0) @binding(3) var<storage, read> dy: array<Map4>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Map4>;
 
 const BATCH = IMAGES / LANES;
 const OUTPUTS = MAPS * OUT_HEIGHT * OUT_WIDTH * BATCH;
@@ -47,13 +47,13 @@ fn max_forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups
             let row = line(at.y * STRIDE + r, at.z, item);
             for (var c = 0u; c < SIZE; c++) {
                 let column = clamp(at.x * STRIDE + c, PAD, PAD + WIDTH - 1u) - PAD;
-                let v = x[row + column * BATCH];
+                let v = Images(x[row + column * BATCH]);
                 // Takes a NaN, and keeps it.
                 let better = !(v <= best) & (best == best);
                 best = select(best, v, better | vec4<bool>(r + c == 0u));
             }
         }
-        y[item] = best;
+        y[item] = Map4(best);
     }
 }
 
@@ -68,10 +68,10 @@ fn average_forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgr
         for (var r = 0u; r < rows; r++) {
             let row = line(max(at.y * STRIDE, PAD) + r, at.z, item);
             for (var c = 0u; c < columns; c++) {
-                sum += x[row + (left + c) * BATCH];
+                sum += Images(x[row + (left + c) * BATCH]);
             }
         }
-        y[item] = sum / f32(rows * columns);
+        y[item] = Map4(sum / f32(rows * columns));
     }
 }
 
@@ -100,15 +100,15 @@ fn max_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
         var own: array<Images, AREA>;
         var sums: array<Images, AREA>;
         for (var p = 0u; p < AREA; p++) {
-            own[p] = x[input(at.y * STRIDE + p / STRIDE, at.x * STRIDE + p % STRIDE, at.z, item)];
+            own[p] = Images(x[input(at.y * STRIDE + p / STRIDE, at.x * STRIDE + p % STRIDE, at.z, item)]);
         }
         for (var w = 0u; w < REACH * REACH; w++) {
             let row = at.y - w / REACH; // wraps below 0, which is not < OUT_HEIGHT
             let column = at.x - w % REACH;
             if row < OUT_HEIGHT && column < OUT_WIDTH {
                 let i = ((at.z * OUT_HEIGHT + row) * OUT_WIDTH + column) * BATCH + item % BATCH;
-                let best = y_saved[i];
-                let gradient = dy[i];
+                let best = Images(y_saved[i]);
+                let gradient = Images(dy[i]);
                 for (var p = 0u; p < AREA; p++) {
                     if covers(w, p) {
                         sums[p] += select(Images(), gradient, own[p] == best);
@@ -120,7 +120,7 @@ fn max_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
             let row = at.y * STRIDE + p / STRIDE;
             let column = at.x * STRIDE + p % STRIDE;
             if inside(row, HEIGHT) && inside(column, WIDTH) {
-                dx[input(row, column, at.z, item)] = sums[p];
+                dx[input(row, column, at.z, item)] = Map4(sums[p]);
             }
         }
     }
@@ -136,7 +136,7 @@ fn average_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
             let column = at.x - w % REACH;
             if row < OUT_HEIGHT && column < OUT_WIDTH {
                 let i = ((at.z * OUT_HEIGHT + row) * OUT_WIDTH + column) * BATCH + item % BATCH;
-                let share = dy[i] / f32(covered(row, HEIGHT) * covered(column, WIDTH));
+                let share = Images(dy[i]) / f32(covered(row, HEIGHT) * covered(column, WIDTH));
                 for (var p = 0u; p < AREA; p++) {
                     if covers(w, p) {
                         sums[p] += share;
@@ -148,7 +148,7 @@ fn average_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
             let row = at.y * STRIDE + p / STRIDE;
             let column = at.x * STRIDE + p % STRIDE;
             if inside(row, HEIGHT) && inside(column, WIDTH) {
-                dx[input(row, column, at.z, item)] = sums[p];
+                dx[input(row, column, at.z, item)] = Map4(sums[p]);
             }
         }
     }

@@ -10,11 +10,11 @@
 @compute @workgroup_size(WORKGROUP)
 fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let rate = rule[0];
-    if rate == 0.0 || health[0] != 0.0 {
+    if rate == 0.0 || health[HEALTH_ILL] != 0.0 || health[HEALTH_SKIP] != 0.0 {
         return;
     }
     for (var i = id.x; i < COUNT; i += groups.x * WORKGROUP) {
-        let velocity = rule[1] * v[i] - rule[2] * rate * w[i] - rate * g[i];
+        let velocity = rule[1] * v[i] - rule[2] * rate * w[i] - rate * (g[i] * health[HEALTH_INVERSE]);
         v[i] = velocity;
         w[i] += velocity;
     }

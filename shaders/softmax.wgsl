@@ -3,7 +3,7 @@
 // A workgroup has IMAGE_LANES images, so that a row of lanes reads consecutive addresses, and CLASS_LANES lanes for
 // each of them: a lane strides over the classes, then a tree of fixed order runs over the lanes.
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Map>;
 @group(0) @binding(1) var<storage, read> labels: array<u32>;
 @group(0) @binding(2) var<storage, read> step: array<u32>;
 @group(0) @binding(3) var<storage, read_write> p: array<f32>;
@@ -11,7 +11,8 @@
 @group(0) @binding(5) var<storage, read_write> top1: array<f32>;
 @group(0) @binding(6) var<storage, read_write> top5: array<f32>;
 @group(0) @binding(7) var<storage, read> p_saved: array<f32>;
-@group(0) @binding(8) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(8) var<storage, read> health: array<f32>;
+@group(0) @binding(9) var<storage, read_write> dx: array<Map>;
 
 const LANES = IMAGE_LANES * CLASS_LANES;
 const INFINITY_BITS = 0x7f800000u;
@@ -29,10 +30,10 @@ struct Extent {
 }
 
 fn extent(image: u32, lane: vec3u) -> Extent {
-    var most = x[image];
+    var most = f32(x[image]);
     var size = 0u;
     for (var k = lane.y; k < CLASSES; k += CLASS_LANES) {
-        let v = x[k * IMAGES + image];
+        let v = f32(x[k * IMAGES + image]);
         most = max(most, v);
         size = max(size, bitcast<u32>(v) & 0x7fffffffu);
     }
@@ -70,11 +71,11 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
     let extent = extent(image, lane);
     var share = vec3f();
     for (var k = lane.y; k < CLASSES; k += CLASS_LANES) {
-        share.x += exp(x[k * IMAGES + image] - extent.most);
+        share.x += exp(f32(x[k * IMAGES + image]) - extent.most);
     }
     let sum = tree(share, lane).x;
     for (var k = lane.y; k < CLASSES; k += CLASS_LANES) {
-        let value = exp(x[k * IMAGES + image] - extent.most) / sum;
+        let value = exp(f32(x[k * IMAGES + image]) - extent.most) / sum;
         p[k * IMAGES + image] = select(value, bitcast<f32>(extent.size | NAN_BITS), extent.size >= INFINITY_BITS);
     }
 }
@@ -83,12 +84,12 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
 fn losses(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) lane: vec3u) {
     let image = id.x;
     let label = labels[image];
-    let score = x[min(label, CLASSES - 1) * IMAGES + image];
+    let score = f32(x[min(label, CLASSES - 1) * IMAGES + image]);
     let extent = extent(image, lane);
     // Sum of exponentials; logits above the label's and equal to it. The counts are exact.
     var share = vec3f();
     for (var k = lane.y; k < CLASSES; k += CLASS_LANES) {
-        let v = x[k * IMAGES + image];
+        let v = f32(x[k * IMAGES + image]);
         share += vec3f(exp(v - extent.most), select(0.0, 1.0, v > score), select(0.0, 1.0, v == score));
     }
     let sum = tree(share, lane);
@@ -121,9 +122,10 @@ fn credit(ranks: f32, above: f32, equal: f32) -> f32 {
 @compute @workgroup_size(WORKGROUP)
 fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     let images = f32(max(step[STEP_IMAGES], 1u));
+    let scale = health[HEALTH_SCALE];
     for (var i = id.x; i < CLASSES * IMAGES; i += groups.x * WORKGROUP) {
         let label = labels[i % IMAGES];
         let hit = select(0.0, 1.0, label == i / IMAGES);
-        dx[i] = select((p_saved[i] - hit) / images, 0.0, label == NO_LABEL);
+        dx[i] = Map(select(scale * ((p_saved[i] - hit) / images), 0.0, label == NO_LABEL));
     }
 }

@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::net::Stagnation;
+use crate::net::{LossScale, Stagnation};
 use crate::tensor::Tensor;
 
 /// The one metadata entry; a second one would be written in random order.
@@ -78,6 +78,9 @@ pub struct State {
     /// By run of a kernel, with its shapes: the variants that computed it, which round differently.
     #[serde(default)]
     pub variants: BTreeMap<String, BTreeSet<String>>,
+    /// How the loss is scaled under mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// Weights, momentum and mean by name, and the state of the run.
@@ -238,6 +241,7 @@ mod tests {
             stagnation: Stagnation::default(),
             seed: 9,
             variants: BTreeMap::from([("conv.forward n=32".into(), BTreeSet::from(["wide".into()]))]),
+            loss_scale: Some(LossScale { scale: 1024.0, good: 17.0 }),
         };
         Checkpoint { tensors, state }
     }

@@ -83,7 +83,8 @@ impl Description {
     /// # Errors
     /// When it does not fit.
     pub fn new(net: &Net, request: &Request, limits: &[Limits]) -> Result<Self, BackendError> {
-        let unbound = [Limits { device: "one device".into(), binding: u64::MAX, buffer: u64::MAX, memory: None }];
+        let unbound =
+            [Limits { device: "one device".into(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory: None }];
         let largest = if limits.is_empty() { None } else { Capacity::new(net, request, limits) };
         let layout = Layout::new(net, request, if limits.is_empty() { &unbound } else { limits })?;
         let (program, images) = (&layout.lowered.program, layout.lowered.images);

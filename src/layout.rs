@@ -9,7 +9,7 @@ use crate::backend::limits::{FEWER, mib};
 use crate::backend::plan::Plan;
 use crate::backend::schedule::Schedule;
 use crate::backend::{BackendError, Footprint, Limits, towers};
-use crate::net::{Exchange, Lowered, Net, Setup, lower};
+use crate::net::{Exchange, Lowered, Net, Precision, Setup, lower};
 use crate::program::{Pass, Program, TooLarge};
 
 /// Most images in a batch: far more than a minibatch of SGD is of use with.
@@ -33,6 +33,8 @@ pub struct Request {
     pub exchange: Exchange,
     /// Whether images come as floats of the network's own input instead of stored bytes.
     pub floats: bool,
+    /// With how many digits it is computed.
+    pub precision: Precision,
 }
 
 impl Request {
@@ -46,6 +48,7 @@ impl Request {
             recompute: false,
             exchange: Exchange::F32,
             floats: false,
+            precision: Precision::F32,
         }
     }
 
@@ -56,8 +59,8 @@ impl Request {
     }
 
     fn setup(&self, images: usize) -> Setup {
-        let Self { minibatch, training, recompute, exchange, floats, .. } = *self;
-        Setup { images, minibatch, training, recompute, exchange, floats }
+        let Self { minibatch, training, recompute, exchange, floats, precision, .. } = *self;
+        Setup { images, minibatch, training, recompute, exchange, floats, precision }
     }
 }
 
@@ -109,6 +112,9 @@ impl Layout {
     /// # Errors
     /// When it does not fit, however few images are computed at once; or as many as were asked for do not.
     pub fn new(net: &Net, request: &Request, limits: &[Limits]) -> Result<Self, BackendError> {
+        if let Some(limits) = limits.iter().find(|limits| request.precision == Precision::Mixed && !limits.halves) {
+            return Err(BackendError::NoHalves { device: limits.device.clone() });
+        }
         let wanted = request.micro_batch.unwrap_or(request.minibatch).min(request.minibatch);
         let refused = match Self::with_images(net, request, wanted, limits) {
             Ok(layout) => return Ok(layout),
@@ -279,7 +285,7 @@ mod tests {
     /// What lavapipe allows, and some memory.
     fn limits(pool: &str, mib: u64) -> Limits {
         let memory = Some(Memory { pool: pool.into(), bytes: mib << 20 });
-        Limits { device: format!("device of {pool}"), binding: 128 << 20, buffer: 2 << 30, memory }
+        Limits { device: format!("device of {pool}"), binding: 128 << 20, buffer: 2 << 30, halves: true, memory }
     }
 
     #[track_caller]
@@ -393,13 +399,13 @@ mod tests {
             update,
         };
         let (to_b, to_a) = (4 * 128 * 28_288, 4 * 128 * 30_336);
-        assert_eq!(layout.crossings, [crossing("a", "b", to_b, to_a, 8), crossing("b", "a", to_a, to_b, 0)]);
+        assert_eq!(layout.crossings, [crossing("a", "b", to_b, to_a, 24), crossing("b", "a", to_a, to_b, 0)]);
         let half =
             Layout::new(&net("alexnet"), &Request { exchange: Exchange::F16, ..Request::training(128) }, &limits)
                 .unwrap();
         assert_eq!(
             half.crossings,
-            [crossing("a", "b", to_b / 2, to_a / 2, 8), crossing("b", "a", to_a / 2, to_b / 2, 0)]
+            [crossing("a", "b", to_b / 2, to_a / 2, 24), crossing("b", "a", to_a / 2, to_b / 2, 0)]
         );
     }
 }

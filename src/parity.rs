@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::backend::compare::{Finding, GUARD, compare, program};
 use crate::backend::{BackendError, Engine};
-use crate::kernel::{Case, Kernel, Variant};
+use crate::kernel::{Case, Elem, Kernel, Variant};
 
 /// One case of one kernel, computed in one way.
 pub struct Check {
@@ -35,7 +35,8 @@ impl Check {
     }
 }
 
-/// Every kernel of `kernels` in every variant that runs on `engine`, on all of its cases.
+/// Every kernel of `kernels` in every variant that runs on `engine`, on all of its cases, and once more with maps of
+/// halves where both have them.
 #[must_use]
 pub fn checks(kernels: &[&'static Kernel], engine: &Engine) -> Vec<Check> {
     let mut checks = Vec::new();
@@ -46,14 +47,15 @@ pub fn checks(kernels: &[&'static Kernel], engine: &Engine) -> Vec<Check> {
         };
         for variant in variants {
             let runs = |case: &Case| variant.is_none_or(|variant| engine.runs(variant, &case.params));
-            let cases = (kernel.cases)().into_iter().filter(runs);
+            let stored = if engine.halves() { [Elem::F32, Elem::F16].as_slice() } else { &[Elem::F32] };
+            let cases = stored.iter().flat_map(|&maps| kernel.cases_with(maps)).filter(runs);
             checks.extend(cases.map(|case| Check { kernel, variant, case }));
         }
     }
     checks
 }
 
-/// What checks found on a device, summed up by kernel and variant.
+/// What checks found on a device, summed up by kernel, variant and what maps are stored as.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Where.
@@ -69,6 +71,8 @@ pub struct Verdict {
     pub kernel: &'static str,
     /// The variant.
     pub variant: &'static str,
+    /// What maps were stored as.
+    pub maps: &'static str,
     /// How many cases.
     pub cases: usize,
     /// Largest error allowed.
@@ -97,9 +101,19 @@ impl Report {
 
     /// Adds the outcome of a check; checks come in the order of [`checks`].
     pub fn add(&mut self, check: &Check, outcome: Result<Finding, BackendError>) {
-        let (kernel, variant, tolerance) = (check.kernel.name, check.variant_name(), check.kernel.tolerance);
-        if self.verdicts.last().is_none_or(|last| (last.kernel, last.variant) != (kernel, variant)) {
-            self.verdicts.push(Verdict { kernel, variant, cases: 0, tolerance, worst: None, failures: Vec::new() });
+        let (kernel, variant) = (check.kernel.name, check.variant_name());
+        let tolerance = check.kernel.tolerance_of(&check.case.params);
+        let maps = check.case.params.maps().name();
+        if self.verdicts.last().is_none_or(|last| (last.kernel, last.variant, last.maps) != (kernel, variant, maps)) {
+            self.verdicts.push(Verdict {
+                kernel,
+                variant,
+                maps,
+                cases: 0,
+                tolerance,
+                worst: None,
+                failures: Vec::new(),
+            });
         }
         let Some(verdict) = self.verdicts.last_mut() else { return };
         verdict.cases += 1;

@@ -5,7 +5,7 @@ mod common;
 use alexnet::backend::{Data, Engine};
 use alexnet::checkpoint::Checkpoint;
 use alexnet::data::{Colours, Dataset, Draw, Noise, View};
-use alexnet::kernel::Elem;
+use alexnet::kernel::Holds;
 use alexnet::ops::input::{CROP, Shape};
 use alexnet::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo};
 use alexnet::tensor::Tensor;
@@ -43,10 +43,16 @@ fn program() -> (Program, Vec<Slot>) {
         .zip(shapes)
         .map(|(binding, shape)| {
             let role = if binding.name == "y" { Role::Output } else { Role::Input };
-            r.slot(SlotInfo { name: binding.name.into(), shape, elem: binding.elem, home: Home::Tower(0), role })
+            r.slot(SlotInfo {
+                name: binding.name.into(),
+                shape,
+                elem: binding.elem(&SHAPE.params()),
+                home: Home::Tower(0),
+                role,
+            })
         })
         .collect();
-    assert_eq!(CROP.bindings[0].elem, Elem::U32);
+    assert_eq!(CROP.bindings[0].holds, Holds::Words);
     r.run(&CROP, SHAPE.params(), &slots);
     (r.finish(), slots)
 }

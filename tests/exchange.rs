@@ -59,7 +59,7 @@ fn session(request: &Request, placement: &Placement) -> Session {
     Session::new(Net::new(gentle()).unwrap(), request, placement, 5).unwrap()
 }
 
-/// For the update eight bytes cross in every step that are never packed: whether there was trouble.
+/// For the update 24 bytes cross in every step that are never packed: whether there was trouble.
 #[test]
 fn half_as_many_bytes_cross() {
     let bytes = [REQUEST, HALVES].map(|request| {
@@ -67,7 +67,7 @@ fn half_as_many_bytes_cross() {
         begin(&mut session, 32, 3);
         [(0, 1), (1, 0)].map(|way| session.cluster().traffic()[&way].bytes)
     });
-    let health = 3 * 8;
+    let health = 3 * 24;
     let [[to_b, to_a], halves] = bytes;
     assert_eq!(halves, [(to_b - health) / 2 + health, to_a / 2]);
     // Maps of pool2, conv3, fc6 and fc7 one way, and the gradients by those of the other tower the other way.

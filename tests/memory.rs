@@ -69,7 +69,13 @@ fn alexnet_takes_what_is_planned() {
 /// The two GTX 580 that the paper trained on had 3 GB each.
 #[test]
 fn alexnet_fits_the_devices_of_2012() {
-    let limits = |name: &str| Limits { device: name.into(), binding: 128 * MIB, buffer: 2048 * MIB, memory: None };
+    let limits = |name: &str| Limits {
+        device: name.into(),
+        binding: 128 * MIB,
+        buffer: 2048 * MIB,
+        halves: false,
+        memory: None,
+    };
     let alexnet = net(&Model::open("alexnet").unwrap());
     let layout = Layout::new(&alexnet, &Request::training(128), &[limits("left"), limits("right")]).unwrap();
     assert_eq!((layout.lowered.images, layout.micro_batches, layout.shares.len()), (128, 1, 2));

@@ -47,8 +47,8 @@ fn computed(kernel: &'static Kernel, case: &Case) -> Vec<Vec<u32>> {
     let mut cpu = Cpu::<f32>::new(compare::program(kernel, case, 0));
     compare::compare(&mut cpu, kernel, case).unwrap();
     let written = kernel.bindings.iter().enumerate().filter(|(_, binding)| binding.access != Access::Read);
-    let bits = |(slot, binding): (usize, &Binding)| match binding.elem {
-        Elem::F32 => cpu.read_exact(Slot(slot)).into_iter().map(f32::to_bits).collect(),
+    let bits = |(slot, binding): (usize, &Binding)| match binding.elem(&case.params) {
+        Elem::F32 | Elem::F16 => cpu.read_exact(Slot(slot)).into_iter().map(f32::to_bits).collect(),
         Elem::U32 => cpu.read_words(Slot(slot)).unwrap(),
     };
     written.map(bits).collect()

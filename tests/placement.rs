@@ -73,8 +73,8 @@ fn auto_begins_with_the_best_adapter() {
 #[test]
 fn limits_of_opened_adapters_are_those_listed() {
     for (engine, listed) in Engine::all().unwrap().iter().zip(summaries()) {
-        let Limits { device, binding, buffer, memory } = engine.limits();
-        assert_eq!((device, memory), (listed.name, listed.memory));
+        let Limits { device, binding, buffer, halves, memory } = engine.limits();
+        assert_eq!((device, memory, halves), (listed.name, listed.memory, listed.features.f16));
         assert_eq!((binding, buffer), (listed.limits.binding, listed.limits.max_buffer_size));
     }
 }
@@ -82,7 +82,7 @@ fn limits_of_opened_adapters_are_those_listed() {
 /// Needs no adapter.
 #[test]
 fn a_program_with_too_large_a_slot_is_refused_by_name_and_limit() {
-    let limits = Limits { device: "small".into(), binding: 128 << 20, buffer: 1 << 30, memory: None };
+    let limits = Limits { device: "small".into(), binding: 128 << 20, buffer: 1 << 30, halves: false, memory: None };
     let engine = Engine::Gpu(Rc::new(Device::noop(&limits).unwrap()));
     let set_up = |model: &str| {
         let net = Net::new(Model::open(model).unwrap()).unwrap();

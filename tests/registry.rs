@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use alexnet::backend::{compare, cpu::Cpu};
-use alexnet::kernel::{Access, Case, Elem, Fill, Grid, Kernel, Variant};
-use alexnet::ops::{KERNELS, step};
+use alexnet::kernel::{Access, Binding, Case, Elem, Fill, Grid, Holds, Kernel, Variant};
+use alexnet::ops::{KERNELS, health, step};
 use alexnet::program::{Pass, Slot};
 use alexnet::tensor::NO_LABEL;
 use alexnet::wgsl::{self, Shader};
@@ -36,12 +36,17 @@ fn words_of(text: &str) -> HashSet<String> {
     code(text).split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect()
 }
 
+/// A kernel's cases, and once more with maps of halves.
+fn cases(kernel: &Kernel) -> Vec<Case> {
+    [Elem::F32, Elem::F16].into_iter().flat_map(|maps| kernel.cases_with(maps)).collect()
+}
+
 /// Calls `check` for every variant and case; what it returns is reported together.
 fn for_each_shader(check: impl Fn(&Kernel, &Variant, &Case, Shader) -> Result<(), String>) {
     let mut failures = Vec::new();
     for kernel in KERNELS {
         for variant in kernel.variants {
-            for case in (kernel.cases)().into_iter().filter(|case| (variant.needs.shapes)(&case.params)) {
+            for case in cases(kernel).into_iter().filter(|case| (variant.needs.shapes)(&case.params)) {
                 let shader = wgsl::shader(kernel, variant, &case.params).map_err(|e| e.to_string());
                 if let Err(what) = shader.and_then(|shader| check(kernel, variant, &case, shader)) {
                     failures.push(format!("{} {} {}: {what}", kernel.name, variant.name, case.name));
@@ -114,8 +119,8 @@ fn cases_fit_their_bindings() {
                     _ => {}
                 }
                 let of_words = matches!(fill, Fill::Words(_) | Fill::Random);
-                let fits = matches!(fill, Fill::Output) || of_words == (binding.elem == Elem::U32);
-                assert!(fits, "{place} holds {:?}, filled {fill:?}", binding.elem);
+                let fits = matches!(fill, Fill::Output) || of_words == (binding.holds == Holds::Words);
+                assert!(fits, "{place} holds {:?}, filled {fill:?}", binding.holds);
                 assert!(binding.access != Access::Write || matches!(fill, Fill::Output), "{place}: fill it with NaN");
             }
         }
@@ -158,7 +163,8 @@ fn every_parameter_is_used() {
         }
     }
     let names = |declarations: String| -> Vec<String> {
-        declarations.lines().map(|line| line.split([' ', ':']).nth(1).unwrap().to_owned()).collect()
+        let constants = declarations.lines().filter_map(|line| line.strip_prefix("const "));
+        constants.map(|line| line.split(':').next().unwrap().to_owned()).collect()
     };
     let mut stale = BTreeSet::new();
     for kernel in KERNELS {
@@ -193,13 +199,13 @@ fn every_shader_translates_to_every_driver_language() {
         let (module, info, entry) = (&shader.module, &shader.info, shader.entry.to_owned());
         let stage = naga::ShaderStage::Compute;
         let options = spv::PipelineOptions { shader_stage: stage, entry_point: entry.clone() };
-        // Subgroups need SPIR-V 1.3, Metal 2.1 and shader model 6.
+        // Subgroups need SPIR-V 1.3, Metal 2.1 and shader model 6.0; maps of halves 6.2.
         let target = spv::Options { lang_version: (1, 3), ..Default::default() };
         let words = spv::write_vec(module, info, &target, Some(&options)).map_err(|e| format!("SPIR-V: {e}"))?;
         let target = msl::Options { lang_version: (2, 4), ..Default::default() };
         let options = msl::PipelineOptions { entry_point: Some((stage, entry.clone())), ..Default::default() };
         let (metal, _) = msl::write_string(module, info, &target, &options).map_err(|e| format!("MSL: {e}"))?;
-        let target = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
+        let target = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
         let options = hlsl::PipelineOptions { entry_point: Some((stage, entry)) };
         let mut direct = String::new();
         let mut writer = hlsl::Writer::new(&mut direct, &target, &options);
@@ -227,9 +233,10 @@ fn every_kernel_that_can_be_cut_gives_the_same_in_pieces() {
         let Some(split) = &kernel.split else { continue };
         assert_eq!(split.outermost.len(), kernel.bindings.len(), "{}", kernel.name);
         let mut most = 0;
-        for case in (kernel.cases)() {
+        for case in cases(kernel) {
             let (whole, _) = in_pieces(kernel, &case, u64::MAX).unwrap();
-            let largest = case.buffers.iter().map(|(count, _)| 4 * *count as u64).max().unwrap();
+            let bytes = |(binding, (count, _)): (&Binding, &(usize, Fill))| binding.elem(&case.params).bytes() * count;
+            let largest = kernel.bindings.iter().zip(&case.buffers).map(bytes).max().unwrap() as u64;
             for (parts, pieces) in [2, 3, 4, 6].into_iter().filter_map(|by| in_pieces(kernel, &case, largest / by)) {
                 let place = format!("{} {} in {pieces} pieces", kernel.name, case.name);
                 assert!(pieces > 1, "{place}");
@@ -237,8 +244,10 @@ fn every_kernel_that_can_be_cut_gives_the_same_in_pieces() {
                 let written = kernel.bindings.iter().zip(split.outermost).filter(|(b, _)| b.access != Access::Read);
                 for ((binding, outermost), (part, whole)) in written.zip(parts.iter().zip(&whole)) {
                     let rms = (whole.iter().map(|v| v * v).sum::<f64>() / whole.len() as f64).sqrt();
-                    // An output that is cut is computed as before; one that is summed, in another order.
-                    let tolerance = if *outermost { 0.0 } else { 1e-13 * rms };
+                    // An output that is cut is computed as before; one that is summed, in another order, and where it is
+                    // made of halves, with a rounding after each piece: of 2^-11 of the largest, some rms.
+                    let rounding = if binding.elem(&case.params) == Elem::F16 { pieces as f64 / 256.0 } else { 1e-13 };
+                    let tolerance = if *outermost { 0.0 } else { rounding * rms };
                     let error = part.iter().zip(whole).map(|(part, whole)| (part - whole).abs()).fold(0.0, f64::max);
                     let finite = part.iter().chain(whole).all(|v| v.is_finite());
                     assert!(finite && error <= tolerance, "{place}: {} is {error:e} off", binding.name);
@@ -273,4 +282,21 @@ fn the_step_slot_has_one_layout() {
     assert_eq!(text.matches("const STEP_").count(), rust.len(), "a constant of step.wgsl is not in ops::step");
     assert_eq!(constant(&text, "NO_LABEL"), Some(NO_LABEL));
     assert_eq!(step::words(0x0123_4567_89AB_CDEF, 3, 4, 5)[..5], [0x89AB_CDEF, 0x0123_4567, 3, 4, 5]);
+}
+
+#[test]
+fn the_health_slot_has_one_layout() {
+    let text = std::fs::read_to_string(root().join("shaders/common/health.wgsl")).unwrap();
+    let rust = [
+        ("HEALTH_ILL", health::ILL),
+        ("HEALTH_STEP", health::STEP),
+        ("HEALTH_SCALE", health::SCALE),
+        ("HEALTH_INVERSE", health::INVERSE),
+        ("HEALTH_GOOD", health::GOOD),
+        ("HEALTH_SKIP", health::SKIP),
+    ];
+    for (name, place) in rust {
+        assert_eq!(constant(&text, name), Some(place as u32), "{name}");
+    }
+    assert_eq!((text.matches("const HEALTH_").count(), health::COUNT), (rust.len(), rust.len()));
 }

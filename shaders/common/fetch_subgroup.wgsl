@@ -7,7 +7,7 @@ fn fetch(base: u32, stride: u32, limit: u32, lane: u32) -> array<f32, TM> {
     var own: array<f32, GROUPS>;
     for (var g = 0u; g < GROUPS; g++) { // unrolled
         let j = g * 8 + lane;
-        own[g] = w[base + select(min(j, limit - 1), j, EXACT) * stride];
+        own[g] = f32(w[base + select(min(j, limit - 1), j, EXACT) * stride]);
     }
     var values: array<f32, TM>;
     for (var j = 0u; j < TM; j++) { // unrolled

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::schedule::{Action, Schedule};
 use super::{Backend, BackendError, Data, Detail, Footprint, Span, Variants};
-use crate::kernel::Elem;
 use crate::program::{Home, Pass, Program, Slot, letter};
 
 /// Several devices that run one program.
@@ -240,7 +239,7 @@ impl Cluster {
         self.walk(pass, |_, member, command| {
             member.run_commands(pass, command..command + 1)?;
             for slot in member.program().commands(pass)[command].writes() {
-                let float = member.program().slot(slot).elem == Elem::F32;
+                let float = member.program().slot(slot).elem.is_float();
                 if float && stop(&member.read(slot)?) {
                     return Ok(Some(slot));
                 }

@@ -7,7 +7,7 @@ use half::f16;
 
 use super::cpu::Cpu;
 use super::{Backend, BackendError, Data};
-use crate::kernel::{Access, Case, Elem, Fill, Kernel};
+use crate::kernel::{Access, Case, Fill, Holds, Kernel};
 use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo};
 use crate::random::{Purpose, Stream, unit};
 
@@ -40,8 +40,8 @@ impl std::fmt::Display for Finding {
 /// Elements behind every written buffer of a device, which no kernel may touch.
 pub const GUARD: usize = 64;
 
-/// What guards hold, as floats or as their bits.
-const UNTOUCHED: f32 = -12_345.0;
+/// What guards hold, as floats (also a half) or as their bits.
+const UNTOUCHED: f32 = -12_344.0;
 
 /// A program of one command that runs `kernel` on the buffers of `case`, with `guard` elements behind what it writes.
 #[must_use]
@@ -56,7 +56,7 @@ pub fn program(kernel: &'static Kernel, case: &Case, guard: usize) -> Program {
             recorder.slot(SlotInfo {
                 name: binding.name.into(),
                 shape: vec![count + if binding.access == Access::Read { 0 } else { guard }],
-                elem: binding.elem,
+                elem: binding.elem(&case.params),
                 home: Home::Tower(0),
                 role: Role::Output,
             })
@@ -74,7 +74,7 @@ pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) 
     let mut oracle = Cpu::<f64>::new(program(kernel, case, 0));
     for (index, (binding, (count, fill))) in kernel.bindings.iter().zip(&case.buffers).enumerate() {
         let slot = Slot(index);
-        if binding.elem == Elem::U32 {
+        if binding.holds == Holds::Words {
             let mut words = words(fill, *count, index);
             oracle.write(slot, Data::U32(&words))?;
             words.resize(backend.program().slot(slot).count(), UNTOUCHED.to_bits());
@@ -91,7 +91,7 @@ pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) 
     let mut worst = Finding { error: 0.0, place: "nowhere".into(), values: (0.0, 0.0) };
     for (index, binding) in kernel.bindings.iter().enumerate().filter(|(_, b)| b.access != Access::Read) {
         let (slot, count) = (Slot(index), case.buffers[index].0);
-        let (got, want, guard) = if binding.elem == Elem::U32 {
+        let (got, want, guard) = if binding.holds == Holds::Words {
             let mut got = backend.read_words(slot)?;
             let guard = got.split_off(count).into_iter().map(f32::from_bits).collect();
             (halves(&got).collect(), halves(&oracle.read_words(slot)?).map(f64::from).collect(), guard)

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::plan::Plan;
+use half::f16;
+use rayon::prelude::*;
+
+use super::plan::{Place, Plan};
 use super::{Backend, BackendError, Data, Detail, Footprint, Sink, Span};
-use crate::kernel::{Access, Arg, Args, Elem, Kernel, Params, Twin};
-use crate::program::{Command, Pass, Program, Slot, View};
+use crate::kernel::{Access, Arg, Args, Elem, Holds, Kernel, Params, Twin};
+use crate::program::{Command, Pass, Program, Slot, SlotInfo, View};
 use crate::tensor::Real;
 
 /// A float type that twins exist for.
@@ -29,7 +32,8 @@ impl Precision for f64 {
 }
 
 /// Contents of one buffer of the plan. A plan hands memory on from floats to words and back; at f64 they cannot share
-/// it, so each have their own, as much as the slots of their type need.
+/// it, so each have their own, as much as the slots of their type need. Halves are floats that are rounded whenever they
+/// are written, so that what is computed is what a device of halves computes.
 #[derive(Default)]
 struct Store<T> {
     floats: Vec<T>,
@@ -84,7 +88,7 @@ impl<T: Precision> Cpu<T> {
         for (i, info) in program.slots().iter().enumerate().filter(|(i, _)| plan.has(Slot(*i))) {
             let place = plan.place(Slot(i));
             let end = &mut ends[place.buffer][usize::from(info.elem == Elem::U32)];
-            *end = (*end).max(place.offset as usize / 4 + info.count());
+            *end = (*end).max(element(info, place) + info.count());
         }
         let store = |[floats, words]: [usize; 2]| Store { floats: vec![T::zero(); floats], words: vec![0; words] };
         let stores = ends.into_iter().map(store).collect();
@@ -93,8 +97,9 @@ impl<T: Precision> Cpu<T> {
 
     fn range(&self, slot: Slot) -> (usize, Range<usize>) {
         let place = self.plan.place(slot);
-        let start = place.offset as usize / 4;
-        (place.buffer, start..start + self.program.slot(slot).count())
+        let info = self.program.slot(slot);
+        let start = element(info, place);
+        (place.buffer, start..start + info.count())
     }
 
     fn run_kernel(&mut self, kernel: &Kernel, params: &Params, views: &[View]) {
@@ -113,12 +118,12 @@ impl<T: Precision> Cpu<T> {
         let mut buffers = Vec::with_capacity(bound.len());
         for (binding, (buffer, range)) in &bound {
             let (store, range) = (&self.stores[*buffer], range.clone());
-            buffers.push(match (binding.access, binding.elem) {
-                (Access::Read, Elem::F32) => Arg::Read(&store.floats[range]),
-                (Access::Read, Elem::U32) => Arg::Words(&store.words[range]),
-                (Access::Write | Access::Update, elem) => match (outputs.next(), elem) {
-                    (Some((_, store)), Elem::F32) => Arg::Write(&mut store.floats[range]),
-                    (Some((_, store)), Elem::U32) => Arg::WriteWords(&mut store.words[range]),
+            buffers.push(match (binding.access, binding.holds) {
+                (Access::Read, Holds::Maps | Holds::Floats) => Arg::Read(&store.floats[range]),
+                (Access::Read, Holds::Words) => Arg::Words(&store.words[range]),
+                (Access::Write | Access::Update, holds) => match (outputs.next(), holds) {
+                    (Some((_, store)), Holds::Maps | Holds::Floats) => Arg::Write(&mut store.floats[range]),
+                    (Some((_, store)), Holds::Words) => Arg::WriteWords(&mut store.words[range]),
                     (None, _) => unreachable!("one output was taken out for every written binding"),
                 },
             });
@@ -126,6 +131,11 @@ impl<T: Precision> Cpu<T> {
         T::instance(&kernel.twin)(Args::new(params, buffers));
         for (buffer, store) in taken {
             self.stores[buffer] = store;
+        }
+        for (binding, (buffer, range)) in bound {
+            if binding.access != Access::Read && binding.elem(params) == Elem::F16 {
+                round(&mut self.stores[*buffer].floats[range.clone()]);
+            }
         }
     }
 
@@ -141,6 +151,17 @@ impl<T: Precision> Cpu<T> {
         let (buffer, range) = self.range(slot);
         self.stores[buffer].floats[range].to_vec()
     }
+}
+
+/// The first of a slot's elements in its buffer.
+fn element(info: &SlotInfo, place: Place) -> usize {
+    place.offset as usize / info.elem.bytes()
+}
+
+/// Rounds every value to the nearest half.
+fn round<T: Real>(values: &mut [T]) {
+    let half = |value: &mut T| *value = T::of(f16::from_f64(value.to_f64()).to_f64());
+    values.par_chunks_mut(1 << 12).for_each(|chunk| chunk.iter_mut().for_each(half));
 }
 
 /// The CPU engine, for people.
@@ -160,10 +181,18 @@ impl<T: Precision> Backend for Cpu<T> {
 
     fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError> {
         let (buffer, range) = self.range(slot);
+        let halves = self.program.slot(slot).elem == Elem::F16;
         let store = &mut self.stores[buffer];
         match data {
             Data::F32(values) => {
-                store.floats[range].iter_mut().zip(values).for_each(|(s, &v)| *s = T::of(f64::from(v)));
+                let floats = &mut store.floats[range];
+                floats.iter_mut().zip(values).for_each(|(s, &v)| *s = T::of(f64::from(v)));
+                if halves {
+                    round(floats);
+                }
+            }
+            Data::F16(values) => {
+                store.floats[range].iter_mut().zip(values).for_each(|(s, v)| *s = T::of(v.to_f64()));
             }
             Data::U32(values) => store.words[range].copy_from_slice(values),
         }
@@ -202,7 +231,7 @@ impl<T: Precision> Backend for Cpu<T> {
 
     fn fetch(&mut self, slot: Slot) -> Result<(), BackendError> {
         let contents = match self.program.slot(slot).elem {
-            Elem::F32 => Fetched::Floats(self.read(slot)?),
+            Elem::F32 | Elem::F16 => Fetched::Floats(self.read(slot)?),
             Elem::U32 => Fetched::Words(self.read_words(slot)?),
         };
         self.fetched.insert(slot, contents);

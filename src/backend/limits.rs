@@ -18,6 +18,8 @@ pub struct Limits {
     pub binding: u64,
     /// Bytes of one buffer.
     pub buffer: u64,
+    /// Whether its shaders have 16-bit floats, which mixed precision stores maps as.
+    pub halves: bool,
     /// Memory of the device, where it can be had: from Vulkan drivers and on the CPU engine, not from Metal or DX12.
     pub memory: Option<Memory>,
 }
@@ -36,7 +38,7 @@ impl Limits {
     #[must_use]
     pub fn cpu() -> Self {
         let memory = host_memory().map(|bytes| Memory { pool: HOST.into(), bytes });
-        Self { device: cpu::describe(), binding: u64::MAX, buffer: u64::MAX, memory }
+        Self { device: cpu::describe(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory }
     }
 }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use half::f16;
 use thiserror::Error;
 
 pub use self::cluster::{Cluster, Exchange, Traffic, towers};
@@ -84,6 +85,12 @@ pub enum BackendError {
         /// What to do.
         fix: String,
     },
+    /// Mixed precision on an adapter without 16-bit floats.
+    #[error("{device} has no 16-bit floats in its shaders, which --precision mixed stores maps as; leave it out")]
+    NoHalves {
+        /// The device.
+        device: String,
+    },
     /// A kernel did not compile on this adapter.
     #[error("{device}: {reason}")]
     Kernel {
@@ -134,8 +141,10 @@ impl BackendError {
 /// Contents of a slot on their way to a device.
 #[derive(Clone, Copy, Debug)]
 pub enum Data<'a> {
-    /// Floats.
+    /// Floats, to any slot of floats: one of halves rounds them.
     F32(&'a [f32]),
+    /// Halves, to a slot of halves.
+    F16(&'a [f16]),
     /// Words.
     U32(&'a [u32]),
 }
@@ -146,6 +155,7 @@ impl Data<'_> {
     pub fn count(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
+            Self::F16(values) => values.len(),
             Self::U32(values) => values.len(),
         }
     }
@@ -155,6 +165,7 @@ impl Data<'_> {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::F32(values) => bytemuck::cast_slice(values),
+            Self::F16(values) => bytemuck::cast_slice(values),
             Self::U32(values) => bytemuck::cast_slice(values),
         }
     }
@@ -208,7 +219,7 @@ pub trait Backend {
     /// When the device is gone.
     fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError>;
 
-    /// The contents of a float slot, once everything queued is done. A map holds what it says only until its
+    /// The contents of a slot of floats or halves, once everything queued is done. A map holds what it says only until its
     /// last reader has run.
     ///
     /// # Errors

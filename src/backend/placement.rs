@@ -58,6 +58,15 @@ impl Engine {
         }
     }
 
+    /// Whether maps can be stored as halves there.
+    #[must_use]
+    pub fn halves(&self) -> bool {
+        match self {
+            Self::Cpu => true,
+            Self::Gpu(device) => device.bounds().halves,
+        }
+    }
+
     /// Sets a program, or one device's part of it, up to run there.
     ///
     /// # Errors

@@ -192,7 +192,7 @@ impl Cutter {
     }
 
     fn whole(&self, slot: Slot) -> View {
-        View { slot, start: 0, count: self.program.slot(slot).count() }
+        self.program.slot(slot).whole(slot)
     }
 
     /// Queues what is left and marks contents that several members receive.

@@ -166,6 +166,7 @@ impl DeviceKernels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Elem;
     use crate::ops::sgd;
     use crate::program::{Home, Label, Slot, View};
 
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_updated_is_read_and_written() {
-        let view = |slot| View { slot: Slot(slot), start: 0, count: 10 };
+        let view = |slot| View { slot: Slot(slot), elem: Elem::F32, start: 0, count: 10 };
         let (params, label) = (sgd::Shape { count: 10 }.params(), Label::default());
         let views = (0..sgd::UPDATE.bindings.len()).map(view).collect();
         let command = Command::Run { kernel: &sgd::UPDATE, params, views, home: Home::Every, label };

@@ -66,13 +66,13 @@ fn bar(length: usize) -> ProgressBar {
 }
 
 fn print(report: &Report) -> Result<()> {
-    let mut rows = table(&["kernel", "variant", "cases", "worst error", "tolerance", ""], &[2, 3, 4]);
+    let mut rows = table(&["kernel", "variant", "maps", "cases", "worst error", "tolerance", ""], &[3, 4, 5]);
     for it in &report.verdicts {
         let worst =
             it.worst.map_or_else(|| "-".into(), |error| if error == 0.0 { "0".into() } else { format!("{error:.1e}") });
         let (cases, tolerance) = (it.cases.to_string(), tolerance(it.tolerance));
         let ok = if it.failures.is_empty() { "ok" } else { "FAILED" };
-        rows.add_row([it.kernel, it.variant, &cases, &worst, &tolerance, ok]);
+        rows.add_row([it.kernel, it.variant, it.maps, &cases, &worst, &tolerance, ok]);
     }
     line(format_args!("{}\n", rows.trim_fmt()))?;
     report.verdicts.iter().try_for_each(print_failures)?;
@@ -84,7 +84,8 @@ fn print(report: &Report) -> Result<()> {
 
 fn print_failures(verdict: &Verdict) -> Result<()> {
     for failure in &verdict.failures {
-        line(format_args!("{} {}, {}: {}", verdict.kernel, verdict.variant, failure.case, failure.what))?;
+        let Verdict { kernel, variant, maps, .. } = verdict;
+        line(format_args!("{kernel} {variant}, maps of {maps}, {}: {}", failure.case, failure.what))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{json, line, tolerance};
-use crate::kernel::{Access, Binding, Elem, Kernel, Variant};
+use crate::kernel::{Access, Binding, Holds, Kernel, Variant};
 use crate::ops::KERNELS;
 
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ struct Entry {
 struct BindingEntry {
     name: &'static str,
     access: &'static str,
-    elem: &'static str,
+    holds: &'static str,
 }
 
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ impl Kernels {
 }
 
 fn entry(kernel: &Kernel) -> Entry {
-    let binding = |b: &Binding| BindingEntry { name: b.name, access: access(b.access), elem: elem(b.elem) };
+    let binding = |b: &Binding| BindingEntry { name: b.name, access: access(b.access), holds: holds(b.holds) };
     let variant = |v: &Variant| VariantEntry { name: v.name, subgroup_size: v.needs.subgroup_size };
     Entry {
         name: kernel.name,
@@ -64,10 +64,7 @@ fn entry(kernel: &Kernel) -> Entry {
 }
 
 fn print(it: &Entry) -> Result<()> {
-    let binding = |b: &BindingEntry| {
-        let words = if b.elem == "u32" { " words" } else { "" };
-        format!("{}: {}{words}", b.name, b.access)
-    };
+    let binding = |b: &BindingEntry| format!("{}: {} {}", b.name, b.access, b.holds);
     let variant = |v: &VariantEntry| match v.subgroup_size {
         Some(lanes) => format!("{} (subgroups of {lanes})", v.name),
         None => v.name.to_owned(),
@@ -86,9 +83,10 @@ fn access(access: Access) -> &'static str {
     }
 }
 
-fn elem(elem: Elem) -> &'static str {
-    match elem {
-        Elem::F32 => "f32",
-        Elem::U32 => "u32",
+fn holds(holds: Holds) -> &'static str {
+    match holds {
+        Holds::Maps => "maps",
+        Holds::Floats => "f32",
+        Holds::Words => "u32",
     }
 }

@@ -10,7 +10,7 @@ use crate::backend::{Engine, Placement};
 use crate::eval::Viewing;
 use crate::layout::{Layout, MOST_IMAGES, Request};
 use crate::net::model::BUILT_IN;
-use crate::net::{Exchange, Model, Net, Replacement};
+use crate::net::{Exchange, Model, Net, Precision, Replacement};
 
 /// How to get an adapter where there is none.
 pub(super) const INSTALL: &str =
@@ -48,6 +48,9 @@ pub(super) struct Placed {
     /// How maps travel between devices [default: f32]
     #[arg(long, value_name = "TYPE")]
     pub(super) exchange: Option<Wire>,
+    /// With how many digits it is computed [default: f32]
+    #[arg(long, value_name = "DIGITS")]
+    pub(super) precision: Option<Digits>,
     /// Runs every kernel in its first variant that fits the device, whichever is the fastest
     #[arg(long)]
     pub(super) no_tune: bool,
@@ -74,6 +77,24 @@ impl From<Wire> for Exchange {
     }
 }
 
+/// With how many digits a network is computed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Digits {
+    /// 32-bit floats
+    F32,
+    /// 16-bit floats between kernels, 32-bit ones for sums and for what is trained: half the memory, faster on GPUs
+    Mixed,
+}
+
+impl From<Digits> for Precision {
+    fn from(digits: Digits) -> Self {
+        match digits {
+            Digits::F32 => Self::F32,
+            Digits::Mixed => Self::Mixed,
+        }
+    }
+}
+
 impl Placed {
     /// Opens the devices.
     ///
@@ -96,6 +117,7 @@ impl Placed {
             micro_batch: self.micro_batch.or(request.micro_batch),
             recompute: self.recompute || request.recompute,
             exchange: self.exchange.map_or(request.exchange, Exchange::from),
+            precision: self.precision.map_or(request.precision, Precision::from),
             ..request
         }
     }

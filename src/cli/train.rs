@@ -155,8 +155,9 @@ impl Train {
         config.data = self.data.clone().or(config.data.take());
         config.init = self.init.clone().or(config.init.take());
         config.seed = self.seed.unwrap_or(config.seed);
-        let Request { micro_batch, recompute, exchange, .. } = self.placed.request(config.request());
-        (config.micro_batch, config.recompute, config.exchange) = (micro_batch, recompute, exchange);
+        let Request { micro_batch, recompute, exchange, precision, .. } = self.placed.request(config.request());
+        (config.micro_batch, config.recompute) = (micro_batch, recompute);
+        (config.exchange, config.precision) = (exchange, precision);
         if let Some(name) = &self.schedule {
             config.network.train.schedule = Schedule::preset(name).unwrap_or_default();
         }

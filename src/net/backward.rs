@@ -64,7 +64,7 @@ impl Lowering<'_> {
         let node = &self.net.nodes[index];
         let name = self.site_name(node, tower);
         let dy = self.sum(&name, node.y, tower, parts);
-        let w = self.trained(index, tower).map(|trained| trained.value).collect();
+        let w = self.operands(index, tower);
         let dw = self.trained(index, tower).map(|trained| trained.gradient).collect();
         let x = self.kept(forward, index, tower);
         let y = if node.layer.activation() == activation::Activation::Linear {

@@ -6,14 +6,13 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::graph::{Net, Node, Spread};
 use super::model::Sees;
+use super::setup::{Exchange, Precision, Setup};
 use super::source::Source;
 use crate::kernel::Elem;
 use crate::ops::layer::{Init, Maps, Site, WeightKind};
-use crate::ops::{half, health, sgd, softmax, step};
+use crate::ops::{half, health, loss_scale, round, sgd, softmax, step};
 use crate::program::{Home, Pass, Phase, Program, Recorder, Role, Slot, SlotInfo, Tower, Wire, letter};
 use crate::random::{Purpose, Stream, tag};
 
@@ -24,6 +23,8 @@ pub struct Trained {
     pub name: String,
     /// Values.
     pub value: Slot,
+    /// What contractions of mixed precision read in their place.
+    pub rounded: Option<Slot>,
     /// The paper's v; like the gradient only where the program trains, and the layer is not frozen.
     pub momentum: Option<Slot>,
     /// d(loss)/d(value).
@@ -90,48 +91,6 @@ pub(super) fn padded(images: usize) -> usize {
     images.next_multiple_of(8).max(8)
 }
 
-/// How maps and their gradients travel between devices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Exchange {
-    /// As they are.
-    #[default]
-    F32,
-    /// As 16-bit floats, half the bytes: lossy, as the released code could do it.
-    F16,
-}
-
-/// What a network is lowered for.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    /// Images that are computed at once; rounded up to a multiple of 8.
-    pub images: usize,
-    /// Images between two updates. Where that is more, several batches add up their gradients.
-    pub minibatch: usize,
-    /// Whether to record gradients and the update.
-    pub training: bool,
-    /// Whether outputs of ReLU, normalisation and dropout are made again in the backward pass instead of kept.
-    pub recompute: bool,
-    /// What copies between devices may do to maps.
-    pub exchange: Exchange,
-    /// Whether images come as floats of the network's own input instead of stored bytes.
-    pub floats: bool,
-}
-
-impl Setup {
-    /// To be trained with minibatches of `images`, computed at once.
-    #[must_use]
-    pub const fn training(images: usize) -> Self {
-        Self { images, minibatch: images, training: true, recompute: false, exchange: Exchange::F32, floats: false }
-    }
-
-    /// To be evaluated with `images` at once.
-    #[must_use]
-    pub const fn evaluation(images: usize) -> Self {
-        Self { training: false, ..Self::training(images) }
-    }
-}
-
 /// Lowers `net`.
 #[must_use]
 pub fn lower(net: &Net, setup: &Setup) -> Lowered {
@@ -173,8 +132,8 @@ pub(super) struct Forward {
 
 impl<'a> Lowering<'a> {
     fn new(net: &'a Net, setup: Setup) -> Self {
-        let Setup { images, training, floats, .. } = setup;
-        let mut r = Recorder::new();
+        let Setup { images, training, floats, precision, .. } = setup;
+        let mut r = Recorder::storing(if precision == Precision::Mixed { Elem::F16 } else { Elem::F32 });
         let source = Source::declare(&mut r, net, images, floats);
         let classes = net.classes();
         let mut slot = |name: &str, shape: Vec<usize>, elem, home, role| {
@@ -208,7 +167,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn declare_weights(&mut self, training: bool) {
-        let net = self.net;
+        let (net, mixed) = (self.net, self.setup.precision == Precision::Mixed);
         for (index, node) in net.nodes.iter().enumerate() {
             for tower in net.towers_of(node) {
                 let sources = self.sources(node, tower);
@@ -233,12 +192,15 @@ impl<'a> Lowering<'a> {
                     let momentum = training.then(|| slot(".momentum", &spec.shape, Role::Momentum));
                     let gradient = training.then(|| slot(".gradient", &spec.shape, Role::Gradient));
                     let rule = training.then(|| slot(".rule", &[4], Role::Input));
+                    let rounded =
+                        (mixed && !bias).then(|| self.r.map(format!("{name}.rounded"), spec.shape.clone(), home));
                     let decay = if bias { 0.0 } else { node.decay };
                     self.weights.entry((index, tower)).or_default().push(self.out.trained.len());
                     let init = spec.init;
                     self.out.trained.push(Trained {
                         name,
                         value,
+                        rounded,
                         momentum,
                         gradient,
                         rule,
@@ -285,7 +247,8 @@ impl<'a> Lowering<'a> {
             let inputs: Vec<_> = towers.iter().map(|&tower| self.inputs(node, tower, &forward, image)).collect();
             let mut values = Values::new();
             for (tower, x) in towers.into_iter().zip(inputs) {
-                let w: Vec<Slot> = self.trained(index, tower).map(|trained| trained.value).collect();
+                self.round(index, tower);
+                let w = self.operands(index, tower);
                 let name = self.site_name(node, tower);
                 let site = self.site(node, &name, tower, false);
                 let y = node.layer.forward(&mut self.r, &site, &x, &w, node.y, training);
@@ -295,6 +258,20 @@ impl<'a> Lowering<'a> {
             forward.values.push(values);
         }
         forward
+    }
+
+    /// Makes the weights of a node as its contractions read them in this pass.
+    fn round(&mut self, node: usize, tower: Tower) {
+        let pairs: Vec<_> = self.trained(node, tower).filter_map(|it| Some((it.value, it.rounded?))).collect();
+        for (value, rounded) in pairs {
+            let shape = round::Shape { count: self.r.info(value).count() };
+            self.r.run(&round::WEIGHTS, shape.params(), &[value, rounded]);
+        }
+    }
+
+    /// The weights of a node as it reads them.
+    pub(super) fn operands(&self, node: usize, tower: Tower) -> Vec<Slot> {
+        self.trained(node, tower).map(|trained| trained.rounded.unwrap_or(trained.value)).collect()
     }
 
     /// What a node reads on `tower`: its own tower's slot first, then copies of the others'.
@@ -313,7 +290,8 @@ impl<'a> Lowering<'a> {
         let shape = half::Shape { count: self.r.info(slot).count(), scale };
         let label = self.r.current_label();
         let wire = || Wire { pack: &half::PACK, unpack: &half::UNPACK, params: shape.params(), label };
-        (self.setup.exchange == Exchange::F16).then(wire)
+        // Maps of mixed precision are halves already.
+        (self.setup.exchange == Exchange::F16 && self.setup.precision == Precision::F32).then(wire)
     }
 
     /// How a gradient does. That of one image is some 1e-4, and the mean over the minibatch makes it smaller still,
@@ -349,15 +327,13 @@ impl<'a> Lowering<'a> {
         self.r.begin(pass);
         let forward = self.forward(true);
         self.loss(pass, &forward);
-        let Lowered { probabilities, labels, step, loss, images, .. } = self.out;
+        let Lowered { probabilities, labels, step, loss, images, health: Some(health), .. } = self.out else { return };
         let classes = self.net.classes();
         self.r.label(self.net.nodes[self.net.nodes.len() - 1].row(), Phase::Backward);
-        if let Some(health) = self.out.health {
-            self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
-        }
+        self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
         let dy = self.r.map("dlogits", vec![classes, 1, 1, images], Home::Tower(0));
         let shape = softmax::Shape { classes, images };
-        self.r.run(&softmax::BACKWARD, shape.params(), &[probabilities, labels, step, dy]);
+        self.r.run(&softmax::BACKWARD, shape.params(), &[probabilities, labels, step, health, dy]);
         self.backward(forward, dy, pass == Pass::Accumulate);
         // Not every layer reads its input on the way back; what was made again for one that does not is left out.
         self.r.drop_unread();
@@ -366,6 +342,11 @@ impl<'a> Lowering<'a> {
     fn update(&mut self) {
         self.r.begin(Pass::Update);
         let Some(health) = self.out.health else { return };
+        if self.setup.precision == Precision::Mixed {
+            let gradients = self.out.trained.iter().filter_map(|it| Some((it.tower, it.gradient?)));
+            let gradients: Vec<_> = gradients.collect();
+            loss_scale::judge(&mut self.r, &gradients, self.out.step, health);
+        }
         let mut watched: HashMap<Tower, Slot> = HashMap::new();
         for trained in &self.out.trained {
             let Trained { momentum: Some(momentum), gradient: Some(gradient), rule: Some(rule), .. } = *trained else {

@@ -6,6 +6,7 @@ mod graph;
 mod lower;
 pub mod model;
 pub mod schedule;
+mod setup;
 mod source;
 mod stage;
 
@@ -13,9 +14,10 @@ use thiserror::Error;
 
 pub use self::augment::{Augment, PRESETS as AUGMENTS};
 pub use self::graph::{Net, Node, Spread};
-pub use self::lower::{Exchange, Lowered, Setup, Trained, lower};
+pub use self::lower::{Lowered, Trained, lower};
 pub use self::model::Model;
 pub use self::schedule::{Factors, Progress, Schedule, Stagnation};
+pub use self::setup::{Exchange, LossScale, Precision, Setup};
 pub use self::source::{Source, Stored};
 pub use self::stage::{Replacement, Stage};
 

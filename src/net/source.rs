@@ -11,7 +11,7 @@ use crate::program::{Home, Phase, Recorder, Role, Slot, SlotInfo};
 pub enum Source {
     /// Stored images, cropped and changed on the device.
     Stored(Stored),
-    /// The network's input itself: `[3][size][size][N]` floats.
+    /// The network's input itself: `[3][size][size][N]`, stored as maps are.
     Floats(Slot),
 }
 
@@ -37,12 +37,13 @@ impl Source {
 
     /// Declares the slots for so many images of `net`.
     pub(super) fn declare(r: &mut Recorder, net: &Net, images: usize, floats: bool) -> Self {
+        let maps = r.maps();
         let mut slot = |name: &str, shape: Vec<usize>, elem| {
             r.slot(SlotInfo { name: name.into(), shape, elem, home: Home::Every, role: Role::Input })
         };
         let (stored, size) = (net.model.input.stored(), net.model.input.size);
         if floats {
-            return Self::Floats(slot("input", vec![3, size, size, images], Elem::F32));
+            return Self::Floats(slot("input", vec![3, size, size, images], maps));
         }
         let words = (images * stored * stored * 3).div_ceil(4);
         Self::Stored(Stored {

@@ -2,7 +2,7 @@
 //!
 //! After a contraction it runs in that kernel's epilogue; on its own where the released code has it after pooling.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, write};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read_map, write_map};
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
 use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
@@ -77,7 +77,7 @@ const SOURCES: &[&str] =
 pub static FORWARD: Kernel = Kernel {
     name: "activation.forward",
     doc: "y = f(x), f = max(x, 0) or tanh; any shape",
-    bindings: &[read("x"), write("y")],
+    bindings: &[read_map("x"), write_map("y")],
     variants: &[Variant {
         name: "plain",
         sources: SOURCES,
@@ -97,7 +97,7 @@ pub static FORWARD: Kernel = Kernel {
 pub static BACKWARD: Kernel = Kernel {
     name: "activation.backward",
     doc: "dx = dy [y > 0] or dy (1 - y^2); any shape",
-    bindings: &[read("y_saved"), read("dy"), write("dx")],
+    bindings: &[read_map("y_saved"), read_map("dy"), write_map("dx")],
     variants: &[Variant {
         name: "plain",
         sources: SOURCES,

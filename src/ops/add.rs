@@ -1,6 +1,6 @@
 //! The sum of two maps: what a tower's own layers and the other tower's say about the gradient of the same map.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, write};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read_map, write_map};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -16,7 +16,7 @@ params! {
 pub static SUM: Kernel = Kernel {
     name: "add.sum",
     doc: "y = a + b; any shape",
-    bindings: &[read("a"), read("b"), write("y")],
+    bindings: &[read_map("a"), read_map("b"), write_map("y")],
     variants: &[Variant {
         name: "plain",
         sources: &[include_str!("../../shaders/add.wgsl")],

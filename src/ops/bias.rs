@@ -3,7 +3,7 @@
 //! where a layer has few maps. Adding the bias itself rides in the epilogue of the contraction.
 
 use crate::kernel::{
-    Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read, update, write,
+    Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read, read_map, update, write,
 };
 use crate::ops::layer::{Maps, Site};
 use crate::program::{Home, Recorder, Slot};
@@ -44,7 +44,7 @@ pub fn parts(elements: usize) -> usize {
 pub fn backward(r: &mut Recorder, site: &Site, y: Maps, dy: Slot, db: Slot) {
     let shape = Shape::new(y.maps, y.pixels(), site.images, site.accumulate);
     let home = Home::Tower(site.tower);
-    let partial = r.map(format!("{}.bias_parts", site.name), vec![shape.maps, shape.parts], home);
+    let partial = r.floats(format!("{}.bias_parts", site.name), vec![shape.maps, shape.parts], home);
     r.run(&PARTIAL, shape.params(), &[dy, partial]);
     r.run(&SUM, shape.params(), &[partial, db]);
 }
@@ -55,7 +55,7 @@ const SOURCES: &[&str] = &[include_str!("../../shaders/bias.wgsl")];
 pub static PARTIAL: Kernel = Kernel {
     name: "bias.partial",
     doc: "partial[k][part] = sum of dy[k][pixels][N] over the part; dy [K][P*Q][N], partial [K][parts]",
-    bindings: &[read("dy"), write("partial")],
+    bindings: &[read_map("dy"), write("partial")],
     variants: &[Variant {
         name: "plain",
         sources: SOURCES,

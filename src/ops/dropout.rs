@@ -5,7 +5,7 @@
 //! neither on the number of towers nor on micro-batches, is not stored, and the backward pass makes it again.
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant};
-use crate::kernel::{for_each_chunk, linear_tile, read, words, write};
+use crate::kernel::{for_each_chunk, linear_tile, read_map, words, write_map};
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
 use crate::ops::step;
 use crate::program::{Recorder, Slot};
@@ -54,7 +54,7 @@ fn elements(params: &Params) -> usize {
 pub static MASK: Kernel = Kernel {
     name: "dropout.mask",
     doc: "y = x [unit(philox(unit, image / 4, step, stream)[image % 4]) < keep], not rescaled; x, y [C*H*W][N]",
-    bindings: &[read("x"), words("step"), write("y")],
+    bindings: &[read_map("x"), words("step"), write_map("y")],
     variants: &[plain("mask")],
     twin: twin!(mask),
     cases: || {
@@ -73,7 +73,7 @@ pub static MASK: Kernel = Kernel {
 pub static SCALE: Kernel = Kernel {
     name: "dropout.scale",
     doc: "y = keep x; x, y [C*H*W][N]",
-    bindings: &[read("x"), write("y")],
+    bindings: &[read_map("x"), write_map("y")],
     variants: &[plain("scale")],
     twin: twin!(scale),
     cases: || cases(|n| vec![(n, Fill::Normal(1.0)), (n, Fill::Output)]),

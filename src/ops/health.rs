@@ -15,17 +15,39 @@ params! {
     }
 }
 
-/// Floats in the `health` slot: 0 as long as all is well, else 1; the step at which it was not.
-pub const COUNT: usize = 2;
+/// In the `health` slot: 0 as long as all is well, else 1.
+pub const ILL: usize = 0;
+/// The step at which it was not.
+pub const STEP: usize = 1;
+/// What the next loss is multiplied by before its gradients are taken, a power of two ([`super::loss_scale`]).
+pub const SCALE: usize = 2;
+/// What undoes the scale in the gradients of this step.
+pub const INVERSE: usize = 3;
+/// Steps since the scale was changed.
+pub const GOOD: usize = 4;
+/// 1 where this step is left out.
+pub const SKIP: usize = 5;
+/// Floats in the slot.
+pub const COUNT: usize = 6;
+
+/// Good health, and losses scaled by `scale`.
+#[must_use]
+pub const fn state(scale: f32) -> [f32; COUNT] {
+    [0.0, 0.0, scale, 1.0 / scale, 0.0, 0.0]
+}
 
 /// health = [1, step] at the first loss that is not finite; the step is exact up to 2^24.
 pub static WATCH: Kernel = Kernel {
     name: "health.watch",
-    doc: "health = [1, step] if health[0] = 0 and any loss is not finite; loss [N], health [2]",
+    doc: "health[0, 1] = [1, step] if health[0] = 0 and any loss is not finite; loss [N], health [6]",
     bindings: &[read("loss"), words("step"), update("health")],
     variants: &[Variant {
         name: "plain",
-        sources: &[include_str!("../../shaders/common/step.wgsl"), include_str!("../../shaders/health.wgsl")],
+        sources: &[
+            include_str!("../../shaders/common/step.wgsl"),
+            include_str!("../../shaders/common/health.wgsl"),
+            include_str!("../../shaders/health.wgsl"),
+        ],
         entry: "watch",
         tile: |_| Vec::new(),
         grid: |_| Grid::Linear(1),
@@ -39,7 +61,9 @@ pub static WATCH: Kernel = Kernel {
 };
 
 fn cases() -> Vec<Case> {
-    let case = |(name, images, bad, health): (&str, usize, Option<(usize, f32)>, [f32; COUNT])| {
+    let case = |(name, images, bad, [ill, since]): (&str, usize, Option<(usize, f32)>, [f32; 2])| {
+        let mut health = state(2.0);
+        (health[ILL], health[STEP]) = (ill, since);
         let mut loss = vec![f32::MAX; images];
         if let Some((image, value)) = bad {
             loss[image] = value;
@@ -52,10 +76,10 @@ fn cases() -> Vec<Case> {
         Case::new(name, Shape { images }.params(), buffers)
     };
     [
-        ("well", 8, None, [0.0; COUNT]),
-        ("not a number", 128, Some((127, f32::NAN)), [0.0; COUNT]),
-        ("infinite", 24, Some((0, f32::INFINITY)), [0.0; COUNT]),
-        ("minus infinity", 24, Some((9, f32::NEG_INFINITY)), [0.0; COUNT]),
+        ("well", 8, None, [0.0; 2]),
+        ("not a number", 128, Some((127, f32::NAN)), [0.0; 2]),
+        ("infinite", 24, Some((0, f32::INFINITY)), [0.0; 2]),
+        ("minus infinity", 24, Some((9, f32::NEG_INFINITY)), [0.0; 2]),
         ("ill before", 24, Some((9, f32::NAN)), [1.0, 12.0]),
         ("does not recover", 8, None, [1.0, 12.0]),
     ]
@@ -65,9 +89,9 @@ fn cases() -> Vec<Case> {
 
 fn watch<T: Real>(mut args: Args<T>) {
     let (loss, words, health) = (args.read(), args.words(), args.write());
-    if health[0] == T::zero() && loss.iter().any(|loss| !loss.is_finite()) {
-        health[0] = T::one();
-        health[1] = T::of(f64::from(words[step::STEP]));
+    if health[ILL] == T::zero() && loss.iter().any(|loss| !loss.is_finite()) {
+        health[ILL] = T::one();
+        health[STEP] = T::of(f64::from(words[step::STEP]));
     }
 }
 
@@ -79,7 +103,7 @@ mod tests {
     #[test]
     fn the_first_bad_step_is_remembered() {
         let params = Shape { images: 8 }.params();
-        let mut health = [0.0; COUNT];
+        let mut health = state(1.0);
         for (now, bad, expected) in
             [(1, 2.5, [0.0, 0.0]), (2, f32::NAN, [1.0, 2.0]), (3, f32::INFINITY, [1.0, 2.0]), (4, 1.0, [1.0, 2.0])]
         {
@@ -87,7 +111,7 @@ mod tests {
             loss[5] = bad;
             let step = step::words(0, now, 8, 0);
             watch(Args::new(&params, vec![Arg::Read(&loss), Arg::Words(&step), Arg::Write(&mut health)]));
-            assert_eq!(health, expected, "step {now}");
+            assert_eq!(health[..2], expected, "step {now}");
         }
     }
 }

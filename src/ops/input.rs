@@ -3,7 +3,9 @@
 //!
 //! Stored images are conventional, `[N][size][size][3]` bytes; the input is `[3][crop][crop][N]` as everywhere.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, words, write};
+use crate::kernel::{
+    Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, words, write_map,
+};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -42,7 +44,7 @@ pub static CROP: Kernel = Kernel {
     doc: "y[c][i][j][n] = (images[n][row + i][column + (mirror ? crop-1-j : j)][c] - mean + colours[n][c]) scale[c] \
           colours[n][3]; images [N][size][size][3] bytes, views [N][4] = row, column, mirror, 0, colours [N][4] = red, \
           green, blue, gain, mean [size][size][3], y [3][crop][crop][N]",
-    bindings: &[words("images"), words("views"), read("colours"), read("mean"), write("y")],
+    bindings: &[words("images"), words("views"), read("colours"), read("mean"), write_map("y")],
     variants: &[Variant {
         name: "plain",
         sources: &[include_str!("../../shaders/input.wgsl")],

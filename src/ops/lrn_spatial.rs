@@ -6,7 +6,7 @@
 //! size = 5, beta = 0.75 and a scale of 1e-3 that it divides by size², so that alpha, what multiplies the sum, is 4e-5.
 
 use super::lrn::{Curve, holders, window};
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, write};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read_map, write_map};
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
 use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
@@ -64,7 +64,7 @@ const fn plain(entry: &'static str) -> Variant {
 pub static FORWARD: Kernel = Kernel {
     name: "lrn_spatial.forward",
     doc: "y_i = x_i (k + alpha sum of x_j^2)^-beta, j in the window of pixels around i; [C][H][W][N]",
-    bindings: &[read("x"), write("y")],
+    bindings: &[read_map("x"), write_map("y")],
     variants: &[plain("forward")],
     twin: twin!(forward),
     cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Output)]),
@@ -77,7 +77,7 @@ pub static FORWARD: Kernel = Kernel {
 pub static BACKWARD: Kernel = Kernel {
     name: "lrn_spatial.backward",
     doc: "dx_i = dy_i s_i^-beta - 2 alpha beta x_i sum of dy_j x_j s_j^(-beta-1), i in the window of j; [C][H][W][N]",
-    bindings: &[read("x"), read("dy"), write("dx")],
+    bindings: &[read_map("x"), read_map("dy"), write_map("dx")],
     variants: &[plain("backward")],
     twin: twin!(backward),
     cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),

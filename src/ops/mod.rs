@@ -13,10 +13,12 @@ pub mod half;
 pub mod health;
 pub mod input;
 pub mod layer;
+pub mod loss_scale;
 pub mod lrn;
 pub mod lrn_spatial;
 pub mod pool;
 mod product;
+pub mod round;
 pub mod sgd;
 pub mod softmax;
 #[cfg(test)]
@@ -43,6 +45,8 @@ pub static KERNELS: &[&Kernel] = &[
     &half::UNPACK,
     &health::WATCH,
     &input::CROP,
+    &loss_scale::WATCH,
+    &loss_scale::DECIDE,
     &sgd::UPDATE,
     &softmax::FORWARD,
     &softmax::LOSS,
@@ -51,6 +55,7 @@ pub static KERNELS: &[&Kernel] = &[
     &lrn::BACKWARD,
     &lrn_spatial::FORWARD,
     &lrn_spatial::BACKWARD,
+    &round::WEIGHTS,
     &pool::MAX_FORWARD,
     &pool::MAX_BACKWARD,
     &pool::AVERAGE_FORWARD,

@@ -6,8 +6,8 @@
 //! and the prediction wrong, so that a network that diverges does not look healthy.
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant};
-use crate::kernel::{for_each_chunk, read, words, write};
-use crate::ops::step;
+use crate::kernel::{for_each_chunk, read, read_map, words, write, write_map};
+use crate::ops::{health, step};
 use crate::tensor::{NO_LABEL, Real};
 use crate::{params, twin};
 
@@ -21,7 +21,11 @@ params! {
     }
 }
 
-const SOURCES: &[&str] = &[include_str!("../../shaders/common/step.wgsl"), include_str!("../../shaders/softmax.wgsl")];
+const SOURCES: &[&str] = &[
+    include_str!("../../shaders/common/step.wgsl"),
+    include_str!("../../shaders/common/health.wgsl"),
+    include_str!("../../shaders/softmax.wgsl"),
+];
 
 const fn plain(entry: &'static str, grid: fn(&Params) -> Grid) -> Variant {
     Variant { name: "plain", sources: SOURCES, entry, tile, grid, needs: Needs::NONE }
@@ -43,7 +47,7 @@ fn elements(params: &Params) -> usize {
 pub static FORWARD: Kernel = Kernel {
     name: "softmax.forward",
     doc: "p = exp(x - max) / sum of exp(x - max) over classes; x, p [classes][N]",
-    bindings: &[read("x"), write("p")],
+    bindings: &[read_map("x"), write("p")],
     variants: &[plain("forward", lanes)],
     twin: twin!(forward),
     cases: || cases(|s| vec![logits(s), (s.classes * s.images, Fill::Output)]),
@@ -56,7 +60,7 @@ pub static FORWARD: Kernel = Kernel {
 pub static LOSS: Kernel = Kernel {
     name: "softmax.loss",
     doc: "loss = log sum exp x - x[label], top1 and top5 error, all 0 without label; x [classes][N], the rest [N]",
-    bindings: &[read("x"), words("labels"), write("loss"), write("top1"), write("top5")],
+    bindings: &[read_map("x"), words("labels"), write("loss"), write("top1"), write("top5")],
     variants: &[plain("losses", lanes)],
     twin: twin!(loss),
     cases: || {
@@ -73,8 +77,8 @@ pub static LOSS: Kernel = Kernel {
 /// dx = (p − \[label\]) / B, B the labelled images of the minibatch.
 pub static BACKWARD: Kernel = Kernel {
     name: "softmax.backward",
-    doc: "dx = (p - [class = label]) / step[IMAGES], 0 without label; p, dx [classes][N], labels [N]",
-    bindings: &[read("p_saved"), words("labels"), words("step"), write("dx")],
+    doc: "dx = scale (p - [class = label]) / step[IMAGES], 0 without label; p, dx [classes][N], labels [N]",
+    bindings: &[read("p_saved"), words("labels"), words("step"), read("health"), write_map("dx")],
     variants: &[plain("backward", |p| Grid::Linear(elements(p)))],
     twin: twin!(backward),
     cases: || {
@@ -82,7 +86,8 @@ pub static BACKWARD: Kernel = Kernel {
             let step = step::words(1, 2, s.images as u32 - 3, 0);
             let count = s.classes * s.images;
             let p = (count, Fill::Uniform(0.0, 1.0));
-            vec![p, labels(s), (step::COUNT, Fill::Words(step.into())), (count, Fill::Output)]
+            let health = (health::COUNT, Fill::Floats(health::state(256.0).into()));
+            vec![p, labels(s), (step::COUNT, Fill::Words(step.into())), health, (count, Fill::Output)]
         })
     },
     tolerance: 1e-6, // two roundings, the division to 2.5 units in the last place
@@ -208,13 +213,13 @@ pub fn credit<T: Real>(ranks: usize, above: usize, equal: usize) -> T {
 
 fn backward<T: Real>(mut args: Args<T>) {
     let shape = Shape::of(args.params);
-    let (p, labels, step, dx) = (args.read(), args.words(), args.words(), args.write());
-    let images = T::of(f64::from(step[step::IMAGES].max(1)));
+    let (p, labels, step, health, dx) = (args.read(), args.words(), args.words(), args.read(), args.write());
+    let (images, scale) = (T::of(f64::from(step[step::IMAGES].max(1))), health[health::SCALE]);
     for_each_chunk(dx, shape.images, |class, dx| {
         let row = p[class * shape.images..].iter().zip(labels);
         for (dx, (&p, &label)) in dx.iter_mut().zip(row) {
             let hit = if label as usize == class { T::one() } else { T::zero() };
-            *dx = if label == NO_LABEL { T::zero() } else { (p - hit) / images };
+            *dx = if label == NO_LABEL { T::zero() } else { scale * ((p - hit) / images) };
         }
     });
 }

@@ -10,7 +10,7 @@ mod split;
 pub use self::label::{Label, Phase};
 pub use self::split::TooLarge;
 
-use crate::kernel::{Access, Elem, Kernel, Params};
+use crate::kernel::{Access, Elem, Holds, Kernel, Params};
 
 /// A tower of the network: 0 is the paper's upper one (A), 1 the lower (B).
 pub type Tower = usize;
@@ -74,6 +74,11 @@ pub struct SlotInfo {
     pub role: Role,
 }
 
+/// What so many elements take: a multiple of 4, as bindings and copies want it.
+fn bytes(elem: Elem, count: usize) -> u64 {
+    (elem.bytes() * count).next_multiple_of(4) as u64
+}
+
 impl SlotInfo {
     /// Number of elements.
     #[must_use]
@@ -84,7 +89,13 @@ impl SlotInfo {
     /// Size in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        4 * self.count() as u64
+        bytes(self.elem, self.count())
+    }
+
+    /// All of `slot`, whose declaration this is.
+    #[must_use]
+    pub fn whole(&self, slot: Slot) -> View {
+        View { slot, elem: self.elem, start: 0, count: self.count() }
     }
 }
 
@@ -93,6 +104,8 @@ impl SlotInfo {
 pub struct View {
     /// Of this slot.
     pub slot: Slot,
+    /// Its scalar type.
+    pub elem: Elem,
     /// First element.
     pub start: usize,
     /// Number of elements.
@@ -103,7 +116,13 @@ impl View {
     /// Size in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        4 * self.count as u64
+        bytes(self.elem, self.count)
+    }
+
+    /// Bytes of the slot before it.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        (self.elem.bytes() * self.start) as u64
     }
 }
 
@@ -295,13 +314,26 @@ impl Program {
 pub struct Recorder {
     program: Program,
     label: Label,
+    maps: Elem,
 }
 
 impl Recorder {
-    /// An empty program.
+    /// An empty program, whose maps are 32-bit floats.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty program that stores maps as `maps`.
+    #[must_use]
+    pub fn storing(maps: Elem) -> Self {
+        Self { maps, ..Self::default() }
+    }
+
+    /// What maps are stored as.
+    #[must_use]
+    pub fn maps(&self) -> Elem {
+        self.maps
     }
 
     /// Further commands belong to `pass`.
@@ -325,9 +357,18 @@ impl Recorder {
         self.program.add_slot(info)
     }
 
-    /// Declares a float map on `home`.
+    /// Declares a map on `home`, stored as this program stores maps.
     pub fn map(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, home: Home) -> Slot {
-        self.slot(SlotInfo { name: name.into(), shape: shape.into(), elem: Elem::F32, home, role: Role::Map })
+        self.passing(name, shape, self.maps, home)
+    }
+
+    /// Declares floats on `home` that live as long as maps do, and stay floats.
+    pub fn floats(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, home: Home) -> Slot {
+        self.passing(name, shape, Elem::F32, home)
+    }
+
+    fn passing(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, elem: Elem, home: Home) -> Slot {
+        self.slot(SlotInfo { name: name.into(), shape: shape.into(), elem, home, role: Role::Map })
     }
 
     /// The declaration of a slot.
@@ -342,13 +383,15 @@ impl Recorder {
     /// When slots and bindings differ in number or scalar type: a slip in an op.
     pub fn run(&mut self, kernel: &'static Kernel, params: Params, slots: &[Slot]) {
         assert_eq!(kernel.bindings.len(), slots.len(), "{}: slots", kernel.name);
-        for (binding, &slot) in kernel.bindings.iter().zip(slots) {
-            assert_eq!(binding.elem, self.info(slot).elem, "{}: {}", kernel.name, binding.name);
+        let bound = || kernel.bindings.iter().zip(slots);
+        let maps = bound().find(|(binding, _)| binding.holds == Holds::Maps);
+        let params = params.with_maps(maps.map_or(Elem::F32, |(_, &slot)| self.info(slot).elem));
+        for (binding, &slot) in bound() {
+            assert_eq!(binding.elem(&params), self.info(slot).elem, "{}: {}", kernel.name, binding.name);
         }
-        let written = kernel.bindings.iter().zip(slots).find(|(b, _)| b.access != Access::Read);
+        let written = bound().find(|(b, _)| b.access != Access::Read);
         let home = written.map_or(Home::Every, |(_, &slot)| self.info(slot).home);
-        let whole = |&slot: &Slot| View { slot, start: 0, count: self.info(slot).count() };
-        let views = slots.iter().map(whole).collect();
+        let views = slots.iter().map(|&slot| self.info(slot).whole(slot)).collect();
         self.push(Command::Run { kernel, params, views, home, label: self.label.clone() });
     }
 
@@ -360,7 +403,7 @@ impl Recorder {
             return from;
         }
         let name = format!("{}@{}", info.name, letter(tower));
-        let to = self.map(name, info.shape, Home::Tower(tower));
+        let to = self.passing(name, info.shape, info.elem, Home::Tower(tower));
         self.push(Command::Copy { from, to, wire });
         to
     }

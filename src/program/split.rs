@@ -6,8 +6,8 @@
 use super::{Command, Program, Slot, View};
 use crate::kernel::Part;
 
-/// Pieces begin at multiples of this many elements: 256 bytes, WebGPU's largest `min_storage_buffer_offset_alignment`.
-const ALIGNMENT: usize = 64;
+/// Pieces begin at multiples of so many bytes, WebGPU's largest `min_storage_buffer_offset_alignment`.
+const ALIGNMENT: usize = 256;
 
 /// A run that no cut makes fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
     }
     let pieces = || views.iter().zip(split.outermost).filter(|(_, outermost)| **outermost).map(|(view, _)| view);
     // Powers of two, so the largest is a multiple of all.
-    let step = pieces().map(|view| ALIGNMENT / gcd(view.count / extent, ALIGNMENT)).max().unwrap_or(1);
+    let step = |view: &View| ALIGNMENT / gcd(view.count / extent * view.elem.bytes(), ALIGNMENT);
+    let step = pieces().map(step).max().unwrap_or(1);
     let most = |view: &View| (limit * extent as u64 / view.bytes()) as usize / step * step;
     if let Some(view) = pieces().filter(|view| most(view) == 0).max_by_key(|view| view.bytes()) {
         return Err(TooLarge { slot: view.slot, needed: view.bytes() / extent as u64 * step.min(extent) as u64 });

@@ -3,6 +3,7 @@
 //! Every command that computes goes through a [`Session`], so that none of them knows programs, slots or adapters.
 
 mod floats;
+mod health;
 mod profile;
 mod weights;
 
@@ -17,7 +18,7 @@ use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::layout::{Layout, Request};
 use crate::net::{Lowered, Net, NetError, Stored};
-use crate::ops::{health, sgd, step};
+use crate::ops::{sgd, step};
 use crate::program::{Pass, Slot};
 use crate::tensor::NO_LABEL;
 
@@ -358,42 +359,5 @@ impl Session {
             );
         }
         Ok(all)
-    }
-
-    /// The first step since weights were set whose loss was not finite. Weights are as they were before it.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn trouble(&mut self) -> Result<Option<u64>, SessionError> {
-        let Some(slot) = self.lowered.health else { return Ok(None) };
-        let health = self.backend.read(slot)?;
-        Ok((health[0] != 0.0).then_some(health[1] as u64))
-    }
-
-    fn forget_trouble(&mut self) -> Result<(), SessionError> {
-        let Some(slot) = self.lowered.health else { return Ok(()) };
-        Ok(self.backend.write(slot, Data::F32(&[0.0; health::COUNT]))?)
-    }
-
-    /// Names the first slot that is not finite: weights that already are not, or the map where it begins when `batch`
-    /// is run once more, command by command.
-    ///
-    /// # Errors
-    /// When a device fails.
-    pub fn diagnose(&mut self, batch: Option<&Batch>, number: u64) -> Result<Option<String>, SessionError> {
-        for trained in &self.lowered.trained {
-            if self.backend.read(trained.value)?.iter().any(|v| !v.is_finite()) {
-                return Ok(Some(trained.name.clone()));
-            }
-        }
-        let Some(batch) = batch else { return Ok(None) };
-        for first in self.firsts(batch.count) {
-            self.feed(batch, first, number)?;
-            let found = self.backend.trace(Pass::Gradients, |values| values.iter().any(|v| !v.is_finite()))?;
-            if let Some(slot) = found {
-                return Ok(Some(self.lowered.program.slot(slot).name.clone()));
-            }
-        }
-        Ok(None)
     }
 }

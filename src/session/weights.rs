@@ -107,14 +107,20 @@ impl Session {
         slots.into_iter().map(|(name, slot)| Ok((name, self.read(slot)?))).collect()
     }
 
-    /// The gradients of the last [`Session::gradients`], by the names of the weights.
+    /// The gradients of the last [`Session::gradients`] before [`Session::update`], by the names of the weights.
     ///
     /// # Errors
     /// When the device fails.
     pub fn gradient_tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
         let slots = self.lowered.trained.iter().filter_map(|trained| Some((trained.name.clone(), trained.gradient?)));
         let slots: Vec<_> = slots.collect();
-        slots.into_iter().map(|(name, slot)| Ok((name, self.read(slot)?))).collect()
+        let inverse = self.loss_scale()?.map_or(1.0, |it| 1.0 / it.scale);
+        let gradient = |(name, slot): (String, Slot)| {
+            let scaled = self.read(slot)?;
+            let values = scaled.values().iter().map(|value| value * inverse).collect();
+            Ok((name, Tensor::new(scaled.shape(), values)))
+        };
+        slots.into_iter().map(gradient).collect()
     }
 
     fn read(&mut self, slot: Slot) -> Result<Tensor, SessionError> {
@@ -132,7 +138,7 @@ impl Session {
         if *rows == self.frozen {
             return Ok(());
         }
-        let tensors = self.tensors()?;
+        let (tensors, loss_scale) = (self.tensors()?, self.loss_scale()?);
         let mean = self.lowered.source.stored().map(|stored| self.backend.read(stored.mean)).transpose()?;
         self.net.freeze(rows)?;
         let layout = Layout::new(&self.net, &self.request, &self.devices.limits(self.net.model.towers))?;
@@ -143,6 +149,7 @@ impl Session {
         (self.rates, self.score, self.unread) = (None, None, None);
         self.frozen.clone_from(rows);
         self.load(&tensors)?;
+        loss_scale.map_or(Ok(()), |scale| self.set_loss_scale(scale))?;
         mean.map_or(Ok(()), |mean| self.set_mean(&mean))
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Request;
-use crate::net::{Exchange, Factors, Model, Progress};
+use crate::net::{Exchange, Factors, Model, Precision, Progress};
 use crate::session::Rates;
 
 /// A resolved run, as `config.toml` in the run folder has it.
@@ -29,6 +29,9 @@ pub struct Config {
     /// How maps travel between devices.
     #[serde(default)]
     pub exchange: Exchange,
+    /// With how many digits it is computed.
+    #[serde(default)]
+    pub precision: Precision,
     /// Weights to begin with, of a checkpoint or a safetensors file, and of which rows: `FILE` or `FILE:conv1,conv2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
@@ -91,6 +94,7 @@ impl Config {
             micro_batch: None,
             recompute: false,
             exchange: Exchange::default(),
+            precision: Precision::default(),
             init: None,
             freeze: BTreeSet::new(),
             save_every: None,
@@ -110,8 +114,8 @@ impl Config {
     /// What it wants of its devices.
     #[must_use]
     pub fn request(&self) -> Request {
-        let Self { micro_batch, recompute, exchange, .. } = *self;
-        Request { micro_batch, recompute, exchange, ..Request::training(self.batch()) }
+        let Self { micro_batch, recompute, exchange, precision, .. } = *self;
+        Request { micro_batch, recompute, exchange, precision, ..Request::training(self.batch()) }
     }
 
     /// Rates at some point of the run.
@@ -189,6 +193,7 @@ mod tests {
                 freeze: ["conv1".to_owned()].into(),
                 save_every: Some(SaveEvery::Minutes(10)),
                 exchange: Exchange::F16,
+                precision: Precision::Mixed,
                 ..Config::new(name, network, 1)
             };
             let text = toml::to_string(&config).unwrap();

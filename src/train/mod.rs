@@ -3,10 +3,11 @@
 mod config;
 mod images;
 mod profile;
+mod restore;
 mod run;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ pub use self::config::{Config, SaveEvery};
 pub use self::images::statistics;
 use self::images::{draw, statistics_of, statistics_to};
 pub use self::profile::Profile;
+use self::restore::restore;
 pub use self::run::{Metric, RunFolder, free_folder};
 pub use self::watch::Movement;
 use self::watch::{Start, movements};
@@ -156,9 +158,8 @@ impl<'a> Trainer<'a> {
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
         dataset.expect_classes(&checkpoint.state.classes)?;
-        session.load(&checkpoint.tensors)?;
+        restore(&mut session, checkpoint)?;
         let statistics = statistics_of(checkpoint)?;
-        warn_of_other_variants(&checkpoint.state, &session);
         Self::open(config, session, dataset, statistics, checkpoint.state.clone(), path, stop)
     }
 
@@ -385,6 +386,7 @@ impl<'a> Trainer<'a> {
             self.saved = (Instant::now(), self.state.step);
         }
         tensors.extend(statistics_to(&self.statistics, self.config.network.input.stored()));
+        self.state.loss_scale = self.session.loss_scale()?;
         let checkpoint = Checkpoint { tensors, state: self.state.clone() };
         let path = self.folder.checkpoint(name);
         checkpoint.save(&path)?;
@@ -392,24 +394,6 @@ impl<'a> Trainer<'a> {
             self.folder.keep(&path, self.state.step, self.config.keep)?;
         }
         Ok(())
-    }
-}
-
-/// Says so where kernels run in other variants than when `state` was saved: on another device, with another driver, or
-/// with `--no-tune`.
-fn warn_of_other_variants(state: &State, session: &Session) {
-    let now = session.cluster().variants();
-    let changed =
-        state.variants.iter().filter_map(|(run, was)| now.get(run).filter(|is| *is != was).map(|is| (run, was, is)));
-    if let Some((run, was, is)) = changed.clone().next() {
-        let names = |variants: &BTreeSet<String>| variants.iter().cloned().collect::<Vec<_>>().join(", ");
-        log::warn!(
-            "{} kernels run in other variants than before ({run}: {} instead of {}): the last bits are not those of a \
-             run that was never stopped",
-            changed.count(),
-            names(is),
-            names(was)
-        );
     }
 }
 

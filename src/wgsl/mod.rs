@@ -60,8 +60,9 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
     let fail = |what: String| ShaderError { kernel: kernel.name, variant: variant.name, what };
     let source = unroll::unroll(&source(variant, params)).map_err(fail)?;
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| fail(e.emit_to_string(&source)))?;
-    // pack2x16float: on every adapter but llvmpipe on a processor that does not convert to f16.
-    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    // SHADER_FLOAT16_IN_FLOAT32 is pack2x16float: on every adapter but llvmpipe on a processor that does not convert to
+    // f16. Runs with maps of halves are asked only of adapters that have them.
+    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
     validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
@@ -80,7 +81,7 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
     if let Some((name, _)) = undeclared {
         return Err(fail(format!("{name} is used but not declared in Rust")));
     }
-    let bindings: Result<Vec<_>, String> = kernel.bindings.iter().map(|b| reflect(b, &used, &module)).collect();
+    let bindings: Result<Vec<_>, String> = kernel.bindings.iter().map(|b| reflect(b, params, &used, &module)).collect();
     let bindings = bindings.map_err(fail)?;
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| fail(e.to_string()))?;
@@ -92,6 +93,7 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
 
 fn reflect(
     binding: &Binding,
+    params: &Params,
     used: &HashMap<&str, &naga::GlobalVariable>,
     module: &naga::Module,
 ) -> Result<(u32, bool), String> {
@@ -108,17 +110,18 @@ fn reflect(
     let TypeInner::Array { base, .. } = module.types[var.ty].inner else {
         return Err(format!("{} is not an array", binding.name));
     };
-    let kind = match module.types[base].inner {
-        TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } => scalar.kind,
-        _ => return Err(format!("{} is not an array of numbers", binding.name)),
+    let (TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. }) = module.types[base].inner else {
+        return Err(format!("{} is not an array of numbers", binding.name));
     };
-    let elem = match kind {
+    let elem = match scalar.kind {
+        ScalarKind::Float if scalar.width == 2 => Elem::F16,
         ScalarKind::Float => Elem::F32,
         ScalarKind::Uint => Elem::U32,
         other => return Err(format!("{} holds {other:?}", binding.name)),
     };
-    if elem != binding.elem {
-        return Err(format!("{} holds {elem:?}, declared {:?}", binding.name, binding.elem));
+    let declared = binding.elem(params);
+    if elem != declared {
+        return Err(format!("{} holds {elem:?}, declared {declared:?}", binding.name));
     }
     Ok((place.binding, !writable))
 }

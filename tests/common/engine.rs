@@ -5,7 +5,7 @@ use alexnet::backend::cpu::{Cpu, Precision};
 use alexnet::backend::{Backend, Data};
 use alexnet::net::{Lowered, Model, Net, Setup, lower};
 use alexnet::ops::layer::Init;
-use alexnet::ops::{sgd, step};
+use alexnet::ops::{health, sgd, step};
 use alexnet::program::{Pass, Slot};
 use alexnet::random::{Purpose, Stream, tag};
 use alexnet::tensor::{NO_LABEL, Real};
@@ -37,6 +37,9 @@ impl<T: Precision> Engine<T> {
     pub(crate) fn set_up(text: &str, setup: &Setup) -> Self {
         let lowered = lower(&net(text), setup);
         let mut engine = Self { cpu: Cpu::new(lowered.program.clone()), lowered, labels: Vec::new() };
+        if let Some(health) = engine.lowered.health {
+            engine.cpu.write(health, Data::F32(&health::state(1.0))).unwrap();
+        }
         for trained in engine.lowered.trained.clone() {
             let count = engine.lowered.program.slot(trained.value).count();
             let (mean, sd) = match trained.init {

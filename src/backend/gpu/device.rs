@@ -40,7 +40,11 @@ fn rank(kind: wgpu::DeviceType) -> u8 {
 
 /// What this crate uses of what an adapter can do.
 fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE)
+    let used = wgpu::Features::SUBGROUP
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::PIPELINE_CACHE;
+    adapter.features() & used
 }
 
 /// An opened device with its one queue.
@@ -152,6 +156,7 @@ impl Device {
             device: self.info.name.clone(),
             binding: binding_limit(&self.limits),
             buffer: self.limits.max_buffer_size,
+            halves: self.features.contains(wgpu::Features::SHADER_F16),
             memory: self.memory.clone(),
         }
     }
@@ -259,7 +264,7 @@ mod tests {
     #[test]
     fn a_noop_device_has_the_limits_it_was_given_and_is_no_adapter() {
         let memory = Some(Memory { pool: "tests".into(), bytes: 1 << 30 });
-        let limits = Limits { device: "noop".into(), binding: 128 << 20, buffer: 256 << 20, memory };
+        let limits = Limits { device: "noop".into(), binding: 128 << 20, buffer: 256 << 20, halves: false, memory };
         assert_eq!(Device::noop(&limits).unwrap().bounds(), limits);
         assert!(adapters().iter().all(|adapter| adapter.get_info().backend != wgpu::Backend::Noop));
     }

@@ -17,6 +17,10 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
+use half::vec::HalfFloatVecExt as _;
+
 use self::clock::Clock;
 use self::device::Device;
 use self::pace::{LONGEST, Pace};
@@ -256,7 +260,7 @@ impl Gpu {
     fn bind(&self, pipeline: &Pipeline, views: &[View]) -> wgpu::BindGroup {
         let entry = |(&binding, view): (&u32, &View)| {
             let place = self.plan.place(view.slot);
-            let (offset, size) = (place.offset + 4 * view.start as u64, std::num::NonZeroU64::new(view.bytes()));
+            let (offset, size) = (place.offset + view.offset(), std::num::NonZeroU64::new(view.bytes()));
             let resource = wgpu::BufferBinding { buffer: &self.buffers[place.buffer], offset, size };
             wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(resource) }
         };
@@ -279,7 +283,14 @@ impl Backend for Gpu {
     }
 
     fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError> {
-        let bytes = data.bytes();
+        let mut halves: Vec<f16> = match (self.program.slot(slot).elem, data) {
+            (Elem::F16, Data::F32(values)) => Vec::from_f32_slice(values),
+            (Elem::F16, Data::F16(values)) => values.into(),
+            _ => Vec::new(),
+        };
+        // Copies are of whole words, as the slot is.
+        halves.resize(halves.len().next_multiple_of(2), f16::ZERO);
+        let bytes = if halves.is_empty() { data.bytes() } else { bytemuck::cast_slice(&halves) };
         if let Some(staging) = self.plan.incoming.of(slot) {
             self.fill(slot, staging, bytes)?;
         } else {
@@ -303,7 +314,12 @@ impl Backend for Gpu {
     }
 
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
-        self.read_as(slot)
+        let info = self.program.slot(slot);
+        let (elem, count) = (info.elem, info.count());
+        match elem {
+            Elem::F16 => Ok(self.read_as::<f16>(slot)?[..count].to_f32_vec()),
+            Elem::F32 | Elem::U32 => self.read_as(slot),
+        }
     }
 
     fn read_words(&mut self, slot: Slot) -> Result<Vec<u32>, BackendError> {
@@ -322,10 +338,11 @@ impl Backend for Gpu {
 
     fn take(&mut self, slot: Slot, keep: bool, sink: &mut Sink<'_>) -> Result<(), BackendError> {
         let (staging, info) = (self.staging_of(slot), self.program.slot(slot));
-        let (count, elem) = (info.bytes(), info.elem);
-        self.outgoing[staging].take(&self.device, count, keep, &mut |bytes| match elem {
+        let (count, size, elem) = (info.count(), info.bytes(), info.elem);
+        self.outgoing[staging].take(&self.device, size, keep, &mut |bytes| match elem {
             // Mapped memory is aligned to 8 bytes.
             Elem::F32 => sink(Data::F32(bytemuck::cast_slice(bytes))),
+            Elem::F16 => sink(Data::F16(&bytemuck::cast_slice(bytes)[..count])),
             Elem::U32 => sink(Data::U32(bytemuck::cast_slice(bytes))),
         })
     }

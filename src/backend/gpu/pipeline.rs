@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::device::Device;
 use crate::backend::BackendError;
-use crate::kernel::{Grid, Kernel, Params, Variant};
+use crate::kernel::{Elem, Grid, Kernel, Params, Variant};
 use crate::wgsl;
 
 /// A compiled variant with the workgroups it wants.
@@ -25,7 +25,9 @@ pub struct Pipeline {
 /// Whether `device` offers what `variant` needs to compute the shapes of `params`.
 #[must_use]
 pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
-    variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes)) && (variant.needs.shapes)(params)
+    let maps = params.maps() != Elem::F16 || device.features.contains(wgpu::Features::SHADER_F16);
+    let lanes = variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes));
+    maps && lanes && (variant.needs.shapes)(params)
 }
 
 /// Pipelines of a program, compiled once for each kernel and set of parameters.

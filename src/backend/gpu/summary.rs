@@ -94,6 +94,7 @@ impl Summary {
             device: self.name.clone(),
             binding: self.limits.binding,
             buffer: self.limits.max_buffer_size,
+            halves: self.features.f16,
             memory: self.memory.clone(),
         }
     }

@@ -12,7 +12,7 @@ use super::device::Device;
 use super::pipeline::{Pipeline, Pipelines, eligible};
 use crate::backend::BackendError;
 use crate::backend::compare::{GUARD, compare, program};
-use crate::kernel::{Case, Kernel, Params, Variant};
+use crate::kernel::{Case, Elem, Kernel, Params, Variant};
 use crate::program::View;
 
 /// Which variants run the kernels of a program.
@@ -42,8 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is known of variants on a device, whatever the shapes.
 #[derive(Default)]
 pub(super) struct Verdicts {
-    /// By kernel and variant: whether it agrees with its twin.
-    right: HashMap<(&'static str, &'static str), bool>,
+    /// By kernel, variant and what maps are stored as: whether it agrees with its twin.
+    right: HashMap<(&'static str, &'static str, Elem), bool>,
     /// Variants that were so slow for one kernel that they need not be looked at for another: those of one name go
     /// about it in the same way.
     hopeless: HashSet<&'static str>,
@@ -101,7 +101,9 @@ impl Gpu {
         views: &[View],
         least: Option<Duration>,
     ) -> Result<Option<Duration>, BackendError> {
-        if self.device.verdicts.borrow().hopeless.contains(variant.name) || !self.device.is_right(kernel, variant)? {
+        if self.device.verdicts.borrow().hopeless.contains(variant.name)
+            || !self.device.is_right(kernel, variant, params.maps())?
+        {
             return Ok(None);
         }
         let begin = Instant::now();
@@ -181,12 +183,17 @@ impl Gpu {
 
 impl Device {
     /// Whether `variant` agrees with its twin here, on the largest of the kernel's cases; found out once.
-    fn is_right(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant) -> Result<bool, BackendError> {
-        let key = (kernel.name, variant.name);
+    fn is_right(
+        self: &Rc<Self>,
+        kernel: &'static Kernel,
+        variant: &'static Variant,
+        maps: Elem,
+    ) -> Result<bool, BackendError> {
+        let key = (kernel.name, variant.name, maps);
         if let Some(&known) = self.verdicts.borrow().right.get(&key) {
             return Ok(known);
         }
-        let cases = (kernel.cases)().into_iter().filter(|case| eligible(self, variant, &case.params));
+        let cases = kernel.cases_with(maps).into_iter().filter(|case| eligible(self, variant, &case.params));
         let largest = cases.max_by_key(|case| (kernel.flops)(&case.params));
         let right = largest.is_none_or(|case| self.agrees(kernel, variant, &case));
         self.check()?;
@@ -200,7 +207,7 @@ impl Device {
             .and_then(|mut gpu| compare(&mut gpu, kernel, case))
             .map_err(|e| e.to_string());
         let wrong = match finding {
-            Ok(finding) if finding.within(kernel.tolerance) => return true,
+            Ok(finding) if finding.within(kernel.tolerance_of(&case.params)) => return true,
             Ok(finding) => finding.to_string(),
             Err(refused) => refused,
         };

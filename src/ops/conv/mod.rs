@@ -13,7 +13,7 @@ use super::contraction::{
     ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, WIDE_TILE, in_tiles, large_tile, on_subgroups, plain, plain_part,
     small_tile, summing_part,
 };
-use crate::kernel::{Kernel, Needs, Split, Twin, read, update};
+use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
 use crate::params;
 
 params! {
@@ -104,7 +104,7 @@ const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_
 pub static FORWARD: Kernel = Kernel {
     name: "conv.forward",
     doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
-    bindings: &[read("x"), read("w"), read("b"), update("y")],
+    bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
     variants: &[
         on_subgroups(
             "wide",
@@ -137,7 +137,7 @@ pub static FORWARD: Kernel = Kernel {
 pub static BACKWARD_INPUT: Kernel = Kernel {
     name: "conv.backward_input",
     doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
-    bindings: &[read("w"), read("dy"), update("dx")],
+    bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
     variants: &[
         on_subgroups(
             "wide",
@@ -189,7 +189,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
 pub static BACKWARD_FILTER: Kernel = Kernel {
     name: "conv.backward_filter",
     doc: "dw[c][r][s][k] = sum over p, q, n of x[c][p·stride+r-pad][q·stride+s-pad][n] dy[k][p][q][n]",
-    bindings: &[read("x"), read("dy"), update("dw")],
+    bindings: &[read_map("x"), read_map("dy"), update("dw")],
     variants: &[
         on_subgroups(
             "wide",

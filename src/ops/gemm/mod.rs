@@ -4,7 +4,7 @@
 mod products;
 mod twins;
 
-use crate::kernel::{Case, Fill, Grid, Kernel, Params, Split, Twin, read, update};
+use crate::kernel::{Case, Fill, Grid, Kernel, Params, Split, Twin, read, read_map, update, update_map};
 use crate::ops::contraction::{
     ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, Tile, WIDE_TILE, fills_images, fills_wide, in_tiles, large_tile,
     on_subgroups, plain, plain_part, small_tile, summing_part, tiled_grid, wide_rows,
@@ -50,7 +50,7 @@ const WEIGHTS_WIDE: &str = include_str!("../../../shaders/gemm_backward_weights_
 pub static FORWARD: Kernel = Kernel {
     name: "gemm.forward",
     doc: "y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m])",
-    bindings: &[read("x"), read("w"), read("b"), update("y")],
+    bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
     variants: &[
         on_subgroups("wide", "forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
         on_subgroups("subgroup", "forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| {
@@ -71,7 +71,7 @@ pub static FORWARD: Kernel = Kernel {
 pub static BACKWARD_INPUT: Kernel = Kernel {
     name: "gemm.backward_input",
     doc: "dx[k][n] = sum over m of w[k][m] dy[m][n]",
-    bindings: &[read("w"), read("dy"), update("dx")],
+    bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
     variants: &[
         on_subgroups("wide", "backward_input", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
         on_subgroups("subgroup", "backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| {
@@ -94,7 +94,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
 pub static BACKWARD_WEIGHTS: Kernel = Kernel {
     name: "gemm.backward_weights",
     doc: "dw[k][m] = sum over n of x[k][n] dy[m][n]",
-    bindings: &[read("x"), read("dy"), update("dw")],
+    bindings: &[read_map("x"), read_map("dy"), update("dw")],
     variants: &[
         on_subgroups("wide", "backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
         in_tiles(

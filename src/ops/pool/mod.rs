@@ -9,7 +9,7 @@ pub use self::layer::{PoolKind, PoolLayer};
 use std::ops::Range;
 
 use crate::kernel::{
-    Arg, Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read, write,
+    Arg, Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read_map, write_map,
 };
 use crate::tensor::Real;
 use crate::{params, twin};
@@ -97,7 +97,7 @@ fn flops(params: &Params) -> u64 {
 pub static MAX_FORWARD: Kernel = Kernel {
     name: "pool.max_forward",
     doc: "y = max of x over size x size windows, stride apart; [C][H][W][N] -> [C][P][Q][N]",
-    bindings: &[read("x"), write("y")],
+    bindings: &[read_map("x"), write_map("y")],
     variants: &[plain("max_forward", over_outputs)],
     twin: twin!(max_forward),
     cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),
@@ -110,7 +110,7 @@ pub static MAX_FORWARD: Kernel = Kernel {
 pub static MAX_BACKWARD: Kernel = Kernel {
     name: "pool.max_backward",
     doc: "dx = sum of dy over the windows with y = x; [C][P][Q][N] -> [C][H][W][N]",
-    bindings: &[read("x"), read("y_saved"), read("dy"), write("dx")],
+    bindings: &[read_map("x"), read_map("y_saved"), read_map("dy"), write_map("dx")],
     variants: &[plain("max_backward", over_blocks)],
     twin: twin!(max_backward),
     cases: max_backward_cases,
@@ -123,7 +123,7 @@ pub static MAX_BACKWARD: Kernel = Kernel {
 pub static AVERAGE_FORWARD: Kernel = Kernel {
     name: "pool.average_forward",
     doc: "y = mean of x over the pixels of size x size windows, stride apart; [C][H][W][N] -> [C][P][Q][N]",
-    bindings: &[read("x"), write("y")],
+    bindings: &[read_map("x"), write_map("y")],
     variants: &[plain("average_forward", over_outputs)],
     twin: twin!(average_forward),
     cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),
@@ -136,7 +136,7 @@ pub static AVERAGE_FORWARD: Kernel = Kernel {
 pub static AVERAGE_BACKWARD: Kernel = Kernel {
     name: "pool.average_backward",
     doc: "dx = sum of dy / count over the windows of a pixel; [C][P][Q][N] -> [C][H][W][N]",
-    bindings: &[read("dy"), write("dx")],
+    bindings: &[read_map("dy"), write_map("dx")],
     variants: &[plain("average_backward", over_blocks)],
     twin: twin!(average_backward),
     cases: || cases(|shape, dy| vec![(shape.outputs(), dy), (shape.inputs(), Fill::Output)]),

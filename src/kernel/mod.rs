@@ -5,15 +5,47 @@
 //! so shapes are known to the shader compiler and nothing is written in two places: a field `pad` of the Rust
 //! parameters is the constant `PAD` in WGSL, and a missing one is a compile error that the test suite finds.
 
-use std::fmt::Write as _;
+mod params;
 
-/// Scalar type of a binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub use self::params::{Param, Params, Value};
+
+/// Scalar type of a slot, and of the binding it is bound to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Elem {
     /// 32-bit float; WGSL may view it as `vec4f`.
+    #[default]
     F32,
+    /// 16-bit float: maps of a network of mixed precision. Kernels compute with 32 bits and round what they write.
+    F16,
     /// 32-bit word: labels, packed bytes, per-step numbers.
     U32,
+}
+
+impl Elem {
+    /// Size of one element.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// `f32`, `f16`, `u32`: its name in WGSL.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::U32 => "u32",
+        }
+    }
+
+    /// Whether it is a float, of whatever size.
+    #[must_use]
+    pub const fn is_float(self) -> bool {
+        !matches!(self, Self::U32)
+    }
 }
 
 /// How a kernel touches a binding.
@@ -27,188 +59,92 @@ pub enum Access {
     Update,
 }
 
+/// What a binding holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Maps, gradients of maps, or weights on their way into a contraction: floats as the run's parameters say,
+    /// [`Params::maps`]; `Map` in WGSL.
+    Maps,
+    /// 32-bit floats.
+    Floats,
+    /// 32-bit words.
+    Words,
+}
+
 /// A storage buffer of a kernel, by its name in WGSL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// The `var<storage>` it is bound to.
     pub name: &'static str,
-    /// Scalar type.
-    pub elem: Elem,
+    /// What is in it.
+    pub holds: Holds,
     /// Direction.
     pub access: Access,
+}
+
+impl Binding {
+    const fn new(name: &'static str, holds: Holds, access: Access) -> Self {
+        Self { name, holds, access }
+    }
+
+    /// Scalar type in a run with these parameters.
+    #[must_use]
+    pub fn elem(&self, params: &Params) -> Elem {
+        match self.holds {
+            Holds::Maps => params.maps(),
+            Holds::Floats => Elem::F32,
+            Holds::Words => Elem::U32,
+        }
+    }
+}
+
+/// A binding of maps that is only read.
+#[must_use]
+pub const fn read_map(name: &'static str) -> Binding {
+    Binding::new(name, Holds::Maps, Access::Read)
+}
+
+/// A binding of maps that is written whole.
+#[must_use]
+pub const fn write_map(name: &'static str) -> Binding {
+    Binding::new(name, Holds::Maps, Access::Write)
+}
+
+/// A binding of maps that is read and written.
+#[must_use]
+pub const fn update_map(name: &'static str) -> Binding {
+    Binding::new(name, Holds::Maps, Access::Update)
 }
 
 /// A float binding that is only read.
 #[must_use]
 pub const fn read(name: &'static str) -> Binding {
-    Binding { name, elem: Elem::F32, access: Access::Read }
-}
-
-/// A binding of words that is only read.
-#[must_use]
-pub const fn words(name: &'static str) -> Binding {
-    Binding { name, elem: Elem::U32, access: Access::Read }
+    Binding::new(name, Holds::Floats, Access::Read)
 }
 
 /// A float binding that is written whole.
 #[must_use]
 pub const fn write(name: &'static str) -> Binding {
-    Binding { name, elem: Elem::F32, access: Access::Write }
+    Binding::new(name, Holds::Floats, Access::Write)
+}
+
+/// A float binding that is read and written.
+#[must_use]
+pub const fn update(name: &'static str) -> Binding {
+    Binding::new(name, Holds::Floats, Access::Update)
+}
+
+/// A binding of words that is only read.
+#[must_use]
+pub const fn words(name: &'static str) -> Binding {
+    Binding::new(name, Holds::Words, Access::Read)
 }
 
 /// A binding of words that is written whole. Words that kernels write are pairs of f16, as `pack2x16float` makes them:
 /// parity compares the values in them.
 #[must_use]
 pub const fn write_words(name: &'static str) -> Binding {
-    Binding { name, elem: Elem::U32, access: Access::Write }
-}
-
-/// A float binding that is read and written.
-#[must_use]
-pub const fn update(name: &'static str) -> Binding {
-    Binding { name, elem: Elem::F32, access: Access::Update }
-}
-
-/// A parameter's value; floats are kept as bits so that parameters can be compared and hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Value {
-    /// A count, extent or index: WGSL `u32`.
-    U32(u32),
-    /// A real number: the bits of a WGSL `f32`.
-    F32(u32),
-    /// A switch: WGSL `bool`.
-    Bool(bool),
-}
-
-/// A Rust type that can be a kernel parameter.
-pub trait Param: Copy {
-    /// As a value.
-    fn value(self) -> Value;
-    /// Back from the value; `None` when it is of another type.
-    fn from_value(value: Value) -> Option<Self>;
-}
-
-impl Param for usize {
-    fn value(self) -> Value {
-        Value::U32(u32::try_from(self).unwrap_or(u32::MAX))
-    }
-    fn from_value(value: Value) -> Option<Self> {
-        if let Value::U32(v) = value { Some(v as usize) } else { None }
-    }
-}
-
-impl Param for f32 {
-    fn value(self) -> Value {
-        Value::F32(self.to_bits())
-    }
-    fn from_value(value: Value) -> Option<Self> {
-        if let Value::F32(bits) = value { Some(f32::from_bits(bits)) } else { None }
-    }
-}
-
-impl Param for bool {
-    fn value(self) -> Value {
-        Value::Bool(self)
-    }
-    fn from_value(value: Value) -> Option<Self> {
-        if let Value::Bool(v) = value { Some(v) } else { None }
-    }
-}
-
-/// The parameters of one run of a kernel, in declaration order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Params(Vec<(&'static str, Value)>);
-
-impl Params {
-    /// From names and values.
-    #[must_use]
-    pub fn new(entries: Vec<(&'static str, Value)>) -> Self {
-        Self(entries)
-    }
-
-    /// Names and values, in the order of their declaration.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Value)> {
-        self.0.iter().copied()
-    }
-
-    /// The parameter `name`.
-    ///
-    /// # Panics
-    /// When the kernel was not given it: a slip in an op, found by its first case.
-    #[must_use]
-    pub fn get<P: Param>(&self, name: &str) -> P {
-        let found = self.0.iter().find(|(n, _)| *n == name).and_then(|&(_, v)| P::from_value(v));
-        found.unwrap_or_else(|| panic!("kernel parameter {name} is missing or of another type"))
-    }
-
-    /// These parameters with another value of `name`.
-    #[must_use]
-    pub fn replaced<P: Param>(&self, name: &str, value: P) -> Self {
-        let replace = |&(n, old): &(&'static str, Value)| (n, if n == name { value.value() } else { old });
-        Self(self.0.iter().map(replace).collect())
-    }
-
-    /// These parameters followed by a variant's tile.
-    #[must_use]
-    pub fn with(&self, tile: &[(&'static str, usize)]) -> Self {
-        let extra = tile.iter().map(|&(name, extent)| (name, extent.value()));
-        Self(self.0.iter().copied().chain(extra).collect())
-    }
-
-    /// The declarations that precede the WGSL source: one `const` a parameter, its name in upper case.
-    #[must_use]
-    pub fn wgsl(&self) -> String {
-        let mut text = String::new();
-        for (name, value) in &self.0 {
-            let name = name.to_uppercase();
-            // Writing to a String cannot fail.
-            let _ = match value {
-                Value::U32(v) => writeln!(text, "const {name}: u32 = {v}u;"),
-                Value::F32(bits) => writeln!(text, "const {name}: f32 = {:?}f;", f32::from_bits(*bits)),
-                Value::Bool(v) => writeln!(text, "const {name}: bool = {v};"),
-            };
-        }
-        text
-    }
-}
-
-/// `c=3 h=224 stride_x=4`, and so on.
-impl std::fmt::Display for Params {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            f.write_str(if index == 0 { "" } else { " " })?;
-            match value {
-                Value::U32(v) => write!(f, "{name}={v}"),
-                Value::F32(bits) => write!(f, "{name}={}", f32::from_bits(*bits)),
-                Value::Bool(v) => write!(f, "{name}={v}"),
-            }?;
-        }
-        Ok(())
-    }
-}
-
-/// Declares the parameters of an op's kernels: a struct that turns into [`Params`] and back.
-#[macro_export]
-macro_rules! params {
-    ($(#[$meta:meta])* $vis:vis struct $Name:ident { $($(#[$doc:meta])* $field:ident: $ty:ty,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq)]
-        $vis struct $Name { $($(#[$doc])* pub $field: $ty,)* }
-
-        impl $Name {
-            /// As kernel parameters.
-            #[must_use]
-            pub fn params(&self) -> $crate::kernel::Params {
-                $crate::kernel::Params::new(vec![$((stringify!($field), $crate::kernel::Param::value(self.$field)),)*])
-            }
-
-            /// Back from kernel parameters.
-            #[must_use]
-            pub fn of(params: &$crate::kernel::Params) -> Self {
-                Self { $($field: params.get(stringify!($field)),)* }
-            }
-        }
-    };
+    Binding::new(name, Holds::Words, Access::Write)
 }
 
 /// One bound buffer, as a CPU twin sees it.
@@ -349,6 +285,31 @@ pub struct Split {
     /// What else changes in a part: one that sums over the extent accumulates from the second on, and has its
     /// epilogue in the last.
     pub part: fn(Params, Part) -> Params,
+}
+
+impl Kernel {
+    /// Whether any of its bindings holds maps.
+    #[must_use]
+    pub fn has_maps(&self) -> bool {
+        self.bindings.iter().any(|binding| binding.holds == Holds::Maps)
+    }
+
+    /// Its cases with maps stored as `maps`; no halves where there are no maps.
+    #[must_use]
+    pub fn cases_with(&self, maps: Elem) -> Vec<Case> {
+        if maps == Elem::F16 && !self.has_maps() {
+            return Vec::new();
+        }
+        let stored = |case: Case| Case { params: case.params.with_maps(maps), ..case };
+        (self.cases)().into_iter().map(stored).collect()
+    }
+
+    /// Largest error of a run with these parameters: where maps are halves, device and twin may round what they agree
+    /// on to neighbours, which lie 2^-10 of the value apart at most.
+    #[must_use]
+    pub fn tolerance_of(&self, params: &Params) -> f64 {
+        if self.has_maps() && params.maps() == Elem::F16 { self.tolerance + 1.0 / 1024.0 } else { self.tolerance }
+    }
 }
 
 /// Where a part stands among the parts of a run.

@@ -1,0 +1,53 @@
+//! Weights as contractions of mixed precision read them: stored as maps are, made anew in every pass from the 32-bit
+//! ones that are trained. A weight of 1 that learns 1e-4 a step would not move if it were a 16-bit float.
+
+use crate::kernel::{
+    Args, Case, Fill, Grid, Kernel, Needs, Split, Variant, for_each_chunk, linear_tile, read, write_map,
+};
+use crate::tensor::Real;
+use crate::{params, twin};
+
+params! {
+    /// One tensor.
+    pub struct Shape {
+        /// Weights.
+        count: usize,
+    }
+}
+
+/// y = x, stored as maps are.
+pub static WEIGHTS: Kernel = Kernel {
+    name: "round.weights",
+    doc: "y = x, stored as maps are; any shape",
+    bindings: &[read("x"), write_map("y")],
+    variants: &[Variant {
+        name: "plain",
+        sources: &[include_str!("../../shaders/round.wgsl")],
+        entry: "weights",
+        tile: linear_tile,
+        grid: |p| Grid::Linear(p.get("count")),
+        needs: Needs::NONE,
+    }],
+    twin: twin!(weights),
+    cases,
+    tolerance: 0.0, // a copy, but for halves
+    split: Some(Split { along: "count", outermost: &[true, true], part: |params, _| params }),
+    flops: |p| p.get::<usize>("count") as u64,
+};
+
+fn cases() -> Vec<Case> {
+    // The last needs more workgroups than one dispatch holds: the kernel must stride.
+    let shapes = [("one", 1), ("ragged", 1003), ("strided", 64 * 65_535 + 7)];
+    let case = |(name, count)| {
+        Case::new(name, Shape { count }.params(), vec![(count, Fill::Normal(0.1)), (count, Fill::Output)])
+    };
+    shapes.map(case).into()
+}
+
+/// Elements that one core handles at a time.
+const CHUNK: usize = 16 * 1024;
+
+fn weights<T: Real>(mut args: Args<T>) {
+    let (x, y) = (args.read(), args.write());
+    for_each_chunk(y, CHUNK, |i, y| y.copy_from_slice(&x[i * CHUNK..][..y.len()]));
+}
