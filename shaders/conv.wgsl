@@ -21,7 +21,7 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
         return;
     }
     var sum: array<array<f32, TQ>, TM>;
-    for (var c = 0u; c < C; c++) {
+    for (var c = 0u; c < MAPS; c++) {
         for (var r = 0u; r < R; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
             let row = p * STRIDE_Y + r - PAD_Y;

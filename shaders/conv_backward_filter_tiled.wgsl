@@ -8,7 +8,7 @@
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
 
 const SLICES = 16;
-const WINDOWS = C * R * S;
+const WINDOWS = MAPS * R * S;
 // Groups of four images of all pixels, and how many rounds the slices need for them.
 const GROUPS = P * Q * N / 4;
 const ROUNDS = (GROUPS + SLICES - 1) / SLICES;

@@ -31,7 +31,7 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
             for (var k = 0u; k < K; k++) {
                 if k % 4 == 0 {
                     for (var l = 0u; l < LOADS; l++) { // unrolled
-                        let c = min(c0 + l * 8 + local.x, C - 1);
+                        let c = min(c0 + l * 8 + local.x, MAPS - 1);
                         quads[l] = vec4f(w[(((c * R + r) * S + s) * K + k) / 4]);
                     }
                 }
@@ -47,7 +47,7 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     for (var j = 0u; j < TM; j++) { // unrolled
         values[j] = sum[j];
     }
-    for (var j = 0u; j < min(TM, C - c0); j++) {
+    for (var j = 0u; j < min(TM, MAPS - c0); j++) {
         let at = (((c0 + j) * H + row) * W + column) * (N / 4) + n;
         if ACCUMULATE {
             values[j] += vec4f(dx[at]);

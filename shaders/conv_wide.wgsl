@@ -28,9 +28,9 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
         }
         let pixel = (row * W + q * STRIDE_X - PAD_X) * (N / 4) + n;
         // One loop over columns and maps: the longer it is, the less its beginning and end weigh.
-        for (var i = low * C; i < high * C; i++) {
-            let s = i / C;
-            let c = i % C;
+        for (var i = low * MAPS; i < high * MAPS; i++) {
+            let s = i / MAPS;
+            let c = i % MAPS;
             add_quads(&sum, vec4f(w[((c * R + r) * S + s) * (K / 4) + own]), vec4f(x[pixel + s * (N / 4) + c * PLANE]));
         }
     }

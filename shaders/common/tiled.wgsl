@@ -8,7 +8,6 @@
 // what comes out.
 
 const BK = 8;
-const THREADS = BM * BN / 64;
 // Threads along images.
 const COLUMNS = BN / 8;
 // Vectors of a term in a tile, and how many of a tile a thread brings.

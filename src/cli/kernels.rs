@@ -35,6 +35,8 @@ struct VariantEntry {
     name: &'static str,
     /// Lanes that a subgroup must have.
     subgroup_size: Option<u32>,
+    /// Sides of the matrices that its matrix units must multiply, of 16-bit floats.
+    matrix: Option<u32>,
 }
 
 impl Kernels {
@@ -52,7 +54,8 @@ impl Kernels {
 
 fn entry(kernel: &Kernel) -> Entry {
     let binding = |b: &Binding| BindingEntry { name: b.name, access: access(b.access), holds: holds(b.holds) };
-    let variant = |v: &Variant| VariantEntry { name: v.name, subgroup_size: v.needs.subgroup_size };
+    let variant =
+        |v: &Variant| VariantEntry { name: v.name, subgroup_size: v.needs.subgroup_size, matrix: v.needs.matrix };
     Entry {
         name: kernel.name,
         doc: kernel.doc,
@@ -65,9 +68,10 @@ fn entry(kernel: &Kernel) -> Entry {
 
 fn print(it: &Entry) -> Result<()> {
     let binding = |b: &BindingEntry| format!("{}: {} {}", b.name, b.access, b.holds);
-    let variant = |v: &VariantEntry| match v.subgroup_size {
-        Some(lanes) => format!("{} (subgroups of {lanes})", v.name),
-        None => v.name.to_owned(),
+    let variant = |v: &VariantEntry| match (v.subgroup_size, v.matrix) {
+        (Some(lanes), Some(side)) => format!("{} (subgroups of {lanes}, matrices of {side}×{side})", v.name),
+        (Some(lanes), None) => format!("{} (subgroups of {lanes})", v.name),
+        _ => v.name.to_owned(),
     };
     line(format_args!("{}\n    {}", it.name, it.doc))?;
     line(format_args!("    bindings  {}", it.bindings.iter().map(binding).collect::<Vec<_>>().join(", ")))?;

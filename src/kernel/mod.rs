@@ -229,13 +229,21 @@ pub enum Grid {
 pub struct Needs {
     /// Subgroup operations, with subgroups of exactly this many lanes.
     pub subgroup_size: Option<u32>,
+    /// Matrix units that multiply squares of 16-bit floats with sides of this length and sum up in 32-bit ones.
+    pub matrix: Option<u32>,
     /// Whether it can compute these shapes.
     pub shapes: fn(&Params) -> bool,
 }
 
 impl Needs {
     /// Runs on every adapter, with every shape.
-    pub const NONE: Self = Self { subgroup_size: None, shapes: |_| true };
+    pub const NONE: Self = Self { subgroup_size: None, matrix: None, shapes: |_| true };
+
+    /// Whether a variant with these needs can compute a run with these parameters, on an adapter that has all it needs.
+    #[must_use]
+    pub fn fit(&self, params: &Params) -> bool {
+        (self.matrix.is_none() || params.maps() == Elem::F16) && (self.shapes)(params)
+    }
 }
 
 /// One way to compute a kernel.

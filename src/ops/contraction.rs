@@ -15,6 +15,9 @@ pub(super) const ACTIVATION: &str = include_str!("../../shaders/common/activatio
 pub(super) const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
 pub(super) const WIDE_TILE: &str = include_str!("../../shaders/common/wide.wgsl");
 pub(super) const TILED: &str = include_str!("../../shaders/common/tiled.wgsl");
+pub(super) const MATRIX: &str = include_str!("../../shaders/common/matrix.wgsl");
+pub(super) const MATRIX8: &str = include_str!("../../shaders/common/matrix8.wgsl");
+pub(super) const MATRIX16: &str = include_str!("../../shaders/common/matrix16.wgsl");
 pub(super) const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
 
 /// A part of a run that sums over the extent which is cut: bias and neuron come with the last.
@@ -38,7 +41,8 @@ pub(super) const fn on_subgroups(
     grid: fn(&Params) -> Grid,
     shapes: fn(&Params) -> bool,
 ) -> Variant {
-    Variant { name, sources, entry, tile, grid, needs: Needs { subgroup_size: Some(SUBGROUP), shapes } }
+    let needs = Needs { subgroup_size: Some(SUBGROUP), shapes, ..Needs::NONE };
+    Variant { name, sources, entry, tile, grid, needs }
 }
 
 /// Tiles in workgroup memory, for GPUs, whose memory is far away and whose threads are many: `tiled`, and `tiled_small`,
@@ -56,12 +60,27 @@ pub(super) const fn in_tiles(
 
 /// 64 rows by as many images as are there, up to 128.
 pub(super) fn large_tile(params: &Params) -> Tile {
-    vec![("bm", 64), ("bn", images_of(params, 128))]
+    tile_of(64, images_of(params, 128))
 }
 
 /// 32 rows by up to 64 images.
 pub(super) fn small_tile(params: &Params) -> Tile {
-    vec![("bm", 32), ("bn", images_of(params, 64))]
+    tile_of(32, images_of(params, 64))
+}
+
+/// So many rows and images, of which a thread has 8 by 8.
+pub(super) fn tile_of(rows: usize, images: usize) -> Tile {
+    vec![("bm", rows), ("bn", images), ("threads", rows * images / 64)]
+}
+
+/// As the large tile, shared by four subgroups of 32 lanes.
+pub(super) fn matrix16_tile(params: &Params) -> Tile {
+    vec![("bm", 64), ("bn", images_of(params, 128)), ("threads", 4 * 32)]
+}
+
+/// As the small tile, shared by four subgroups of 8 lanes.
+pub(super) fn matrix8_tile(params: &Params) -> Tile {
+    vec![("bm", 32), ("bn", images_of(params, 64)), ("threads", 4 * 8)]
 }
 
 /// Images of a tile, as many of `most` as the batch fills.
@@ -70,12 +89,35 @@ fn images_of(params: &Params, most: usize) -> usize {
     [128, 64].into_iter().find(|&tile| tile <= most && images.is_multiple_of(tile)).unwrap_or(WIDE)
 }
 
-/// Invocations of a tiled variant for `rows` and as many pixels: a thread has 8 rows by 8 images, one behind the other
-/// in a workgroup.
+/// Invocations of a tiled variant for `rows` and as many pixels, one behind the other in a workgroup.
 pub(super) fn tiled_grid(params: &Params, rows: usize, pixels: usize) -> Grid {
-    let [bm, bn, images] = ["bm", "bn", "n"].map(|name| params.get::<usize>(name));
-    let threads = bm * bn / 64;
+    let [bm, bn, threads, images] = ["bm", "bn", "threads", "n"].map(|name| params.get::<usize>(name));
     Grid::Tiles([images / bn * threads, rows.div_ceil(bm), pixels])
+}
+
+/// The same tiles on matrix units of 16 x 16, which subgroups of 32 lanes share: NVIDIA's, and others' that are alike.
+pub(super) const fn on_matrices16(
+    entry: &'static str,
+    sources: &'static [&'static str],
+    tile: fn(&Params) -> Tile,
+    grid: fn(&Params) -> Grid,
+    shapes: fn(&Params) -> bool,
+) -> Variant {
+    let needs = Needs { subgroup_size: Some(32), matrix: Some(16), shapes };
+    Variant { name: "matrix16", sources, entry, tile, grid, needs }
+}
+
+/// On matrix units of 8 x 8 and subgroups of 8 lanes: Mesa's software driver has them from version 25.2 on, slow ones, so
+/// that what runs on GPUs is checked where there is none.
+pub(super) const fn on_matrices8(
+    entry: &'static str,
+    sources: &'static [&'static str],
+    tile: fn(&Params) -> Tile,
+    grid: fn(&Params) -> Grid,
+    shapes: fn(&Params) -> bool,
+) -> Variant {
+    let needs = Needs { subgroup_size: Some(SUBGROUP), matrix: Some(8), shapes };
+    Variant { name: "matrix8", sources, entry, tile, grid, needs }
 }
 
 /// Every invocation for itself: runs everywhere.

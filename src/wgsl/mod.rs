@@ -44,7 +44,8 @@ pub struct Shader {
 /// The WGSL text of `variant` for `params`.
 #[must_use]
 pub fn source(variant: &Variant, params: &Params) -> String {
-    let mut text = params.with(&(variant.tile)(params)).wgsl();
+    let mut text = String::from(if variant.needs.matrix.is_some() { "enable wgpu_cooperative_matrix;\n" } else { "" });
+    text.push_str(&params.with(&(variant.tile)(params)).wgsl());
     for part in variant.sources {
         text.push('\n');
         text.push_str(part);
@@ -61,8 +62,11 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
     let source = unroll::unroll(&source(variant, params)).map_err(fail)?;
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| fail(e.emit_to_string(&source)))?;
     // SHADER_FLOAT16_IN_FLOAT32 is pack2x16float: on every adapter but llvmpipe on a processor that does not convert to
-    // f16. Runs with maps of halves are asked only of adapters that have them.
-    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    // f16. Halves and matrix units are asked only of adapters that have them.
+    let capabilities = Capabilities::SUBGROUP
+        | Capabilities::SHADER_FLOAT16
+        | Capabilities::SHADER_FLOAT16_IN_FLOAT32
+        | Capabilities::COOPERATIVE_MATRIX;
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
     validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());

@@ -41,10 +41,32 @@ fn rank(kind: wgpu::DeviceType) -> u8 {
 /// What this crate uses of what an adapter can do.
 fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
     let used = wgpu::Features::SUBGROUP
+        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
         | wgpu::Features::SHADER_F16
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::PIPELINE_CACHE;
     adapter.features() & used
+}
+
+/// The leave to use what wgpu has and does not vouch for.
+#[allow(unsafe_code, reason = "wgpu wants it said that experimental features may have undefined behaviour")]
+fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: only cooperative matrices are asked for. Shaders that use them are this crate's own, every one of their
+    // loads and stores lies in a workgroup array of its kernel, and a driver that gets them wrong is found out before
+    // they are chosen (`tune`).
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
+}
+
+/// Sides of the squares of 16-bit floats that the matrix units of an adapter multiply and sum up in 32-bit ones.
+pub(super) fn matrices(adapter: &wgpu::Adapter) -> Vec<u32> {
+    use wgpu::wgt::CooperativeScalarType::{F16, F32};
+    let fits = |it: &&wgpu::wgt::CooperativeMatrixProperties| {
+        it.m_size == it.n_size && it.n_size == it.k_size && (it.ab_type, it.cr_type) == (F16, F32)
+    };
+    let mut sides: Vec<u32> = adapter.cooperative_matrix_properties().iter().filter(fits).map(|it| it.m_size).collect();
+    sides.sort_unstable();
+    sides.dedup();
+    sides
 }
 
 /// An opened device with its one queue.
@@ -60,6 +82,8 @@ pub struct Device {
     /// What was granted.
     pub features: wgpu::Features,
     memory: Option<Memory>,
+    /// Sides of the squares that its matrix units multiply.
+    matrices: Vec<u32>,
     trouble: Arc<Mutex<Option<Trouble>>>,
     /// Which variants are the fastest here.
     pub choices: Choices,
@@ -92,6 +116,7 @@ impl Device {
             label: Some("alexnet"),
             required_features: features(adapter),
             required_limits: adapter.limits(),
+            experimental_features: experimental(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
@@ -114,6 +139,7 @@ impl Device {
             limits,
             features,
             memory: memory(adapter),
+            matrices: matrices(adapter),
             trouble,
             choices,
             verdicts: RefCell::default(),
@@ -172,6 +198,12 @@ impl Device {
     pub fn has_subgroups_of(&self, lanes: u32) -> bool {
         let (least, most) = (self.info.subgroup_min_size, self.info.subgroup_max_size);
         self.features.contains(wgpu::Features::SUBGROUP) && least == lanes && most == lanes
+    }
+
+    /// Whether there are matrix units for squares of 16-bit floats with sides of this length, and 32-bit sums.
+    #[must_use]
+    pub fn has_matrices_of(&self, side: u32) -> bool {
+        self.matrices.contains(&side)
     }
 
     /// Fails when the device reported trouble since it was opened.

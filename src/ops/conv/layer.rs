@@ -30,7 +30,7 @@ pub struct ConvLayer {
 impl ConvLayer {
     fn conv(&self, site: &Site, x: Maps, y: Maps) -> Conv {
         Conv {
-            c: x.maps,
+            maps: x.maps,
             h: x.height,
             w: x.width,
             n: site.images,

@@ -10,8 +10,9 @@ mod twins;
 pub use self::layer::ConvLayer;
 
 use super::contraction::{
-    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, TILED, WIDE_TILE, in_tiles, large_tile, on_subgroups, plain, plain_part,
-    small_tile, summing_part,
+    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, WIDE_TILE, in_tiles, large_tile,
+    matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, plain, plain_part, small_tile,
+    summing_part,
 };
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
 use crate::params;
@@ -22,8 +23,8 @@ params! {
     /// Only padding above and to the left is named; below and to the right a window may hang over as far as `p` and
     /// `q` say, and pixels outside count as 0.
     pub struct Conv {
-        /// Input maps.
-        c: usize,
+        /// C, input maps; spelt out because WGSL has a `C` of its own among matrices.
+        maps: usize,
         /// Input rows.
         h: usize,
         /// Input columns.
@@ -61,15 +62,15 @@ impl Conv {
     /// Multiply-adds of one pass, counting those that meet zeros beyond the edge as the paper does.
     #[must_use]
     pub fn macs(&self) -> u64 {
-        [self.k, self.p, self.q, self.c, self.r, self.s, self.n].iter().map(|&extent| extent as u64).product()
+        [self.k, self.p, self.q, self.maps, self.r, self.s, self.n].iter().map(|&extent| extent as u64).product()
     }
 
     const fn x_count(&self) -> usize {
-        self.c * self.h * self.w * self.n
+        self.maps * self.h * self.w * self.n
     }
 
     const fn w_count(&self) -> usize {
-        self.c * self.r * self.s * self.k
+        self.maps * self.r * self.s * self.k
     }
 
     const fn y_count(&self) -> usize {
@@ -95,9 +96,12 @@ const FORWARD_SOURCE: &str = include_str!("../../../shaders/conv.wgsl");
 const BACKWARD_INPUT_SOURCE: &str = include_str!("../../../shaders/conv_backward_input.wgsl");
 const BACKWARD_FILTER_SOURCE: &str = include_str!("../../../shaders/conv_backward_filter.wgsl");
 const WIDE: &str = include_str!("../../../shaders/conv_wide.wgsl");
-const FORWARD_TILED: &[&str] = &[TILED, ACTIVATION, include_str!("../../../shaders/conv_tiled.wgsl")];
-const BACKWARD_INPUT_TILED: &[&str] = &[TILED, include_str!("../../../shaders/conv_backward_input_tiled.wgsl")];
+const TILES: &str = include_str!("../../../shaders/conv_tiled.wgsl");
+const FORWARD_TILED: &[&str] = &[TILED, ACTIVATION, TILES];
+const BACKWARD_INPUT_TILES: &str = include_str!("../../../shaders/conv_backward_input_tiled.wgsl");
+const BACKWARD_INPUT_TILED: &[&str] = &[TILED, BACKWARD_INPUT_TILES];
 const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/conv_backward_input_wide.wgsl");
+const BACKWARD_FILTER_MATRIX: &str = include_str!("../../../shaders/conv_backward_filter_matrix.wgsl");
 const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_filter_wide.wgsl");
 
 /// y = f(w ∗ x + b), or y = f(y + w ∗ x + b) where it accumulates.
@@ -106,6 +110,13 @@ pub static FORWARD: Kernel = Kernel {
     doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
     variants: &[
+        on_matrices16(
+            "forward",
+            &[MATRIX16, MATRIX, ACTIVATION, TILES],
+            matrix16_tile,
+            tiles::forward_tiled_grid,
+            tiles::wide_shapes,
+        ),
         on_subgroups(
             "wide",
             "forward",
@@ -124,12 +135,19 @@ pub static FORWARD: Kernel = Kernel {
         ),
         in_tiles("tiled", "forward", FORWARD_TILED, large_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
         in_tiles("tiled_small", "forward", FORWARD_TILED, small_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
+        on_matrices8(
+            "forward",
+            &[MATRIX8, MATRIX, ACTIVATION, TILES],
+            matrix8_tile,
+            tiles::forward_tiled_grid,
+            tiles::wide_shapes,
+        ),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE], tiles::forward_plain, tiles::forward_grid),
     ],
     twin: Twin { f32: products::forward, f64: twins::forward },
     cases: cases::forward,
     tolerance: 3e-6, // sums of up to some thousand products in f32: a few units in the last place of the output's scale
-    split: Some(Split { along: "c", outermost: &[true, true, false, false], part: summing_part }),
+    split: Some(Split { along: "maps", outermost: &[true, true, false, false], part: summing_part }),
     flops: |p| 2 * Conv::of(p).macs(),
 };
 
@@ -139,6 +157,13 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
     variants: &[
+        on_matrices16(
+            "backward_input",
+            &[MATRIX16, MATRIX, BACKWARD_INPUT_TILES],
+            matrix16_tile,
+            tiles::backward_input_tiled_grid,
+            tiles::backward_input_tiled_shapes,
+        ),
         on_subgroups(
             "wide",
             "backward_input",
@@ -171,6 +196,13 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,
         ),
+        on_matrices8(
+            "backward_input",
+            &[MATRIX8, MATRIX, BACKWARD_INPUT_TILES],
+            matrix8_tile,
+            tiles::backward_input_tiled_grid,
+            tiles::backward_input_tiled_shapes,
+        ),
         plain(
             "backward_input",
             &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
@@ -181,7 +213,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     twin: Twin { f32: products::backward_input, f64: twins::backward_input },
     cases: cases::backward_input,
     tolerance: 3e-6, // as forward
-    split: Some(Split { along: "c", outermost: &[true, false, true], part: plain_part }),
+    split: Some(Split { along: "maps", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Conv::of(p).macs(),
 };
 
@@ -191,6 +223,13 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     doc: "dw[c][r][s][k] = sum over p, q, n of x[c][p·stride+r-pad][q·stride+s-pad][n] dy[k][p][q][n]",
     bindings: &[read_map("x"), read_map("dy"), update("dw")],
     variants: &[
+        on_matrices16(
+            "backward_filter",
+            &[MATRIX16, BACKWARD_FILTER_MATRIX],
+            |_| vec![("threads", 4 * 32), ("edge", 2 * 16)],
+            tiles::backward_filter_matrix_grid,
+            tiles::backward_filter_matrix_shapes,
+        ),
         on_subgroups(
             "wide",
             "backward_filter",
@@ -207,6 +246,13 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
             tiles::backward_filter_tiled_grid,
             |p| Conv::of(p).k.is_multiple_of(4),
         ),
+        on_matrices8(
+            "backward_filter",
+            &[MATRIX8, BACKWARD_FILTER_MATRIX],
+            |_| vec![("threads", 4 * 8), ("edge", 2 * 8)],
+            tiles::backward_filter_matrix_grid,
+            tiles::backward_filter_matrix_shapes,
+        ),
         plain(
             "backward_filter",
             &[BACKWARD_FILTER_SOURCE],
@@ -217,6 +263,6 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     twin: Twin { f32: products::backward_filter, f64: twins::backward_filter },
     cases: cases::backward_filter,
     tolerance: 1e-5, // sums over all pixels and images, one long chain a lane
-    split: Some(Split { along: "c", outermost: &[true, false, true], part: plain_part }),
+    split: Some(Split { along: "maps", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Conv::of(p).macs(),
 };

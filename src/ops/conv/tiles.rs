@@ -81,7 +81,7 @@ pub(super) fn forward_tiled_grid(params: &Params) -> Grid {
 }
 
 fn backward_input(conv: &Conv, (lanes, rows): (usize, usize), budget: Budget) -> Tile {
-    let (tm, tx) = tile(conv.c, conv.w, conv.s.div_ceil(conv.stride_x), conv.stride_x, budget);
+    let (tm, tx) = tile(conv.maps, conv.w, conv.s.div_ceil(conv.stride_x), conv.stride_x, budget);
     vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tx", tx)]
 }
 
@@ -98,21 +98,21 @@ pub(super) fn backward_input_plain(params: &Params) -> Tile {
 pub(super) fn backward_input_grid(params: &Params) -> Grid {
     let conv = Conv::of(params);
     let across = conv.w.div_ceil(params.get("tx"));
-    Grid::Tiles([conv.n, conv.c.div_ceil(params.get("tm")), conv.h * across])
+    Grid::Tiles([conv.n, conv.maps.div_ceil(params.get("tm")), conv.h * across])
 }
 
 pub(super) fn backward_input_wide(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Conv::of(params).c, 8))]
+    vec![("tm", wide_rows(Conv::of(params).maps, 8))]
 }
 
 pub(super) fn backward_input_wide_grid(params: &Params) -> Grid {
     let conv = Conv::of(params);
-    Grid::Tiles([conv.n / 4, conv.c.div_ceil(params.get("tm")), conv.h * conv.w])
+    Grid::Tiles([conv.n / 4, conv.maps.div_ceil(params.get("tm")), conv.h * conv.w])
 }
 
 pub(super) fn backward_input_tiled_grid(params: &Params) -> Grid {
     let conv = Conv::of(params);
-    tiled_grid(params, conv.c, conv.h * conv.w)
+    tiled_grid(params, conv.maps, conv.h * conv.w)
 }
 
 /// Whether the tiled variant by input can compute these shapes; forward takes what the wide one takes.
@@ -126,7 +126,7 @@ const WORKGROUP_FLOATS: usize = 4096;
 pub(super) fn backward_filter_plain(params: &Params) -> Tile {
     let conv = Conv::of(params);
     let tk = if conv.s > PLAIN.1 { 1 } else { 8 };
-    let tc = (PLAIN.1 / (tk * conv.s)).clamp(1, 4).min(conv.c);
+    let tc = (PLAIN.1 / (tk * conv.s)).clamp(1, 4).min(conv.maps);
     // Every lane's sums are in workgroup memory in the end.
     let fits = |lanes: &usize| conv.n.is_multiple_of(*lanes) && tc * conv.s * tk * lanes <= WORKGROUP_FLOATS;
     let lanes = [32, 16].into_iter().find(fits).unwrap_or(8);
@@ -136,24 +136,36 @@ pub(super) fn backward_filter_plain(params: &Params) -> Tile {
 pub(super) fn backward_filter_plain_grid(params: &Params) -> Grid {
     let conv = Conv::of(params);
     let lanes: usize = params.get("lanes");
-    Grid::Tiles([conv.c.div_ceil(params.get("tc")) * lanes, conv.r, conv.k.div_ceil(params.get("tk"))])
+    Grid::Tiles([conv.maps.div_ceil(params.get("tc")) * lanes, conv.r, conv.k.div_ceil(params.get("tk"))])
 }
 
 /// 16 rows by two filters a lane, for four images at a time: as much as compilers keep in registers.
 pub(super) fn backward_filter_wide(params: &Params) -> Tile {
     let conv = Conv::of(params);
-    let tm = if conv.c * conv.r * conv.s > 8 { 16 } else { 8 };
+    let tm = if conv.maps * conv.r * conv.s > 8 { 16 } else { 8 };
     vec![("tm", tm), ("tk", conv.k.div_ceil(8).min(2))]
 }
 
 pub(super) fn backward_filter_wide_grid(params: &Params) -> Grid {
     let conv = Conv::of(params);
     let filters = conv.k.div_ceil(8 * params.get::<usize>("tk"));
-    Grid::Tiles([8 * filters, (conv.c * conv.r * conv.s).div_ceil(params.get("tm")), 1])
+    Grid::Tiles([8 * filters, (conv.maps * conv.r * conv.s).div_ceil(params.get("tm")), 1])
 }
 
 /// 256 threads for 32 rows by 32 filters.
 pub(super) fn backward_filter_tiled_grid(params: &Params) -> Grid {
     let conv = Conv::of(params);
-    Grid::Tiles([256 * conv.k.div_ceil(32), (conv.c * conv.r * conv.s).div_ceil(32), 1])
+    Grid::Tiles([256 * conv.k.div_ceil(32), (conv.maps * conv.r * conv.s).div_ceil(32), 1])
+}
+
+/// A workgroup of subgroups that share the sum for a square of rows and filters.
+pub(super) fn backward_filter_matrix_grid(params: &Params) -> Grid {
+    let (conv, [threads, edge]) = (Conv::of(params), ["threads", "edge"].map(|name| params.get::<usize>(name)));
+    Grid::Tiles([threads * conv.k.div_ceil(edge), (conv.maps * conv.r * conv.s).div_ceil(edge), 1])
+}
+
+/// Whether images fill matrices, and vectors of four filters the rows of dw.
+pub(super) fn backward_filter_matrix_shapes(params: &Params) -> bool {
+    let conv = Conv::of(params);
+    fills_wide(conv.n, conv.k)
 }
