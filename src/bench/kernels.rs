@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::ceilings::{Ceilings, Speed};
 use super::{command_times, median, prepare, random_batch};
-use crate::backend::{BackendError, Placement};
+use crate::backend::{BackendError, Placement, Variants};
 use crate::kernel::{Access, Params, Value};
 use crate::program::{Command, Pass};
 use crate::session::{Session, SessionError};
@@ -43,6 +43,8 @@ pub struct KernelRun {
     pub pass: &'static str,
     /// The kernel.
     pub kernel: &'static str,
+    /// What computes it where there are several variants; `None` on the CPU engine.
+    pub variant: Option<String>,
     /// The row of the network.
     pub layer: String,
     /// Its parameters, shapes among them.
@@ -97,7 +99,8 @@ pub fn kernels(
             }
             let seconds = median(command_times(backend, pass, command, repeats)?);
             let DeviceKernels { ceilings, runs, .. } = &mut all[member];
-            runs.extend(kernel_run(pass, &backend.program().commands(pass)[command], seconds, ceilings));
+            let variants = backend.variants();
+            runs.extend(kernel_run(pass, &backend.program().commands(pass)[command], seconds, ceilings, &variants));
             Ok(None)
         })?;
     }
@@ -105,7 +108,13 @@ pub fn kernels(
     Ok(KernelTimes { images: session.images(), repeats, devices: all })
 }
 
-fn kernel_run(pass: Pass, command: &Command, seconds: f64, ceilings: &Ceilings) -> Option<KernelRun> {
+fn kernel_run(
+    pass: Pass,
+    command: &Command,
+    seconds: f64,
+    ceilings: &Ceilings,
+    variants: &Variants,
+) -> Option<KernelRun> {
     let Command::Run { kernel, params, views, label, .. } = command else { return None };
     let directions = |access| if access == Access::Update { 2 } else { 1 };
     let bytes =
@@ -118,6 +127,7 @@ fn kernel_run(pass: Pass, command: &Command, seconds: f64, ceilings: &Ceilings) 
             Pass::Evaluate => "evaluate",
         },
         kernel: kernel.name,
+        variant: variants.get(&format!("{} {params}", kernel.name)).and_then(|names| names.first().cloned()),
         layer: label.layer.to_string(),
         params: values(params),
         seconds,
@@ -176,7 +186,7 @@ mod tests {
         let (flops, bytes) = (30, 40);
         let speed = CEILINGS.speed(flops, bytes, seconds);
         let (layer, params) = (layer.into(), values(&sgd::Shape { count }.params()));
-        KernelRun { pass: "update", kernel, layer, params, seconds, flops, bytes, speed }
+        KernelRun { pass: "update", kernel, variant: None, layer, params, seconds, flops, bytes, speed }
     }
 
     #[test]
@@ -185,11 +195,14 @@ mod tests {
         let (params, label) = (sgd::Shape { count: 10 }.params(), Label::default());
         let views = (0..sgd::UPDATE.bindings.len()).map(view).collect();
         let command = Command::Run { kernel: &sgd::UPDATE, params, views, home: Home::Every, label };
-        let run = kernel_run(Pass::Update, &command, 2.0, &CEILINGS).unwrap();
+        let fast = ("sgd.update count=10".to_owned(), ["fast".to_owned()].into());
+        let variants = Variants::from([fast]);
+        let run = kernel_run(Pass::Update, &command, 2.0, &CEILINGS, &variants).unwrap();
         let updated = sgd::UPDATE.bindings.iter().filter(|binding| binding.access == Access::Update).count() as u64;
         assert_eq!(run.bytes, 40 * (sgd::UPDATE.bindings.len() as u64 + updated));
         assert!(updated == 2 && run.speed.bytes == run.bytes as f64 / 2.0);
-        assert!(kernel_run(Pass::Update, &Command::Send { from: Slot(0) }, 2.0, &CEILINGS).is_none());
+        assert_eq!(run.variant.as_deref(), Some("fast"));
+        assert!(kernel_run(Pass::Update, &Command::Send { from: Slot(0) }, 2.0, &CEILINGS, &variants).is_none());
     }
 
     #[test]

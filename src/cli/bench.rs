@@ -152,13 +152,22 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
     let runs: usize = rows.iter().map(|row| row.runs.len()).sum();
     line(format_args!("\n{pass}: {} ms in {runs} runs", ms(seconds)))?;
-    let header = ["kernel", "layer", "runs", "ms", "GFLOP/s", "GB/s", "of its ceiling"];
-    let mut table = table(&header, &[2, 3, 4, 5, 6]);
+    let header = ["kernel", "variant", "layer", "runs", "ms", "GFLOP/s", "GB/s", "of its ceiling"];
+    let mut table = table(&header, &[3, 4, 5, 6, 7]);
     for KernelRow { runs, seconds, layers, speed } in rows {
         let share = format!("{:.1} % {:4}", 100.0 * speed.share, speed.ceiling);
         let (count, milliseconds) = (runs.len().to_string(), format!("{:.3}", 1e3 * seconds));
-        let name = runs[0].kernel.to_owned();
-        table.add_row([name, layers.join(" "), count, milliseconds, giga(speed.flops), giga(speed.bytes), share]);
+        let (name, variant) = (runs[0].kernel.to_owned(), runs[0].variant.clone().unwrap_or_default());
+        table.add_row([
+            name,
+            variant,
+            layers.join(" "),
+            count,
+            milliseconds,
+            giga(speed.flops),
+            giga(speed.bytes),
+            share,
+        ]);
     }
     line(table.trim_fmt())
 }

@@ -72,26 +72,61 @@ impl Gpu {
         if let Some(variant) = candidates.iter().find(|variant| Some(variant.name) == known.as_deref()) {
             return pipelines.get(&self.device, kernel, variant, params);
         }
-        let mut best: Option<(Duration, &'static Variant)> = None;
-        for variant in candidates {
-            let least = best.map(|(time, _)| time);
-            match self.attempt(pipelines, kernel, variant, params, views, least) {
-                Ok(Some(time)) if least.is_none_or(|least| time < least) => best = Some((time, variant)),
-                Ok(_) => (),
-                Err(BackendError::Kernel { reason, .. }) => {
-                    log::warn!("{}: {} is not used: {reason}", self.device.info.name, variant.name);
-                }
-                Err(lost) => return Err(lost),
+        let slow = |variant: &&'static Variant| self.device.verdicts.borrow().hopeless.contains(variant.name);
+        let (hopeless, rivals): (Vec<_>, Vec<_>) = candidates.into_iter().partition(slow);
+        // The fastest come first, and the first that is right is taken: few are checked, and one without rivals is not
+        // measured.
+        let ranked = if rivals.len() > 1 { self.rank(rivals, pipelines, kernel, params, views)? } else { rivals };
+        for variant in ranked.into_iter().chain(hopeless) {
+            if !self.device.is_right(kernel, variant, params.maps())? {
+                continue;
+            }
+            if let Some(pipeline) = self.compiled(pipelines.get(&self.device, kernel, variant, params), variant)? {
+                log::debug!("{run}: {} is taken", variant.name);
+                self.device.choices.set(&run, variant.name);
+                return Ok(pipeline);
             }
         }
         // Where none is left, nothing is kept, and whatever is wrong is said again.
-        let Some((_, chosen)) = best else { return pipelines.get(&self.device, kernel, first, params) };
-        log::debug!("{run}: {} is the fastest", chosen.name);
-        self.device.choices.set(&run, chosen.name);
-        pipelines.get(&self.device, kernel, chosen, params)
+        pipelines.get(&self.device, kernel, first, params)
     }
 
-    /// Compiles, checks and measures a variant; `None` where it is slow to compile or far from `least`.
+    /// What compiled; `None`, said aloud, of a variant that this driver does not take.
+    fn compiled<T>(
+        &self,
+        outcome: Result<T, BackendError>,
+        variant: &'static Variant,
+    ) -> Result<Option<T>, BackendError> {
+        match outcome {
+            Ok(pipeline) => Ok(Some(pipeline)),
+            Err(BackendError::Kernel { reason, .. }) => {
+                log::warn!("{}: {} is not used: {reason}", self.device.info.name, variant.name);
+                Ok(None)
+            }
+            Err(lost) => Err(lost),
+        }
+    }
+
+    /// Those of `rivals` that compile in time, the fastest first.
+    fn rank(
+        &self,
+        rivals: Vec<&'static Variant>,
+        pipelines: &mut Pipelines,
+        kernel: &'static Kernel,
+        params: &Params,
+        views: &[View],
+    ) -> Result<Vec<&'static Variant>, BackendError> {
+        let mut times: Vec<(Duration, &'static Variant)> = Vec::with_capacity(rivals.len());
+        for variant in rivals {
+            let least = times.iter().map(|(time, _)| *time).min();
+            let outcome = self.attempt(pipelines, kernel, variant, params, views, least);
+            times.extend(self.compiled(outcome, variant)?.flatten().map(|time| (time, variant)));
+        }
+        times.sort_by_key(|(time, _)| *time);
+        Ok(times.into_iter().map(|(_, variant)| variant).collect())
+    }
+
+    /// Compiles and measures a variant; `None` where it is slow to compile.
     fn attempt(
         &self,
         pipelines: &mut Pipelines,
@@ -101,11 +136,6 @@ impl Gpu {
         views: &[View],
         least: Option<Duration>,
     ) -> Result<Option<Duration>, BackendError> {
-        if self.device.verdicts.borrow().hopeless.contains(variant.name)
-            || !self.device.is_right(kernel, variant, params.maps())?
-        {
-            return Ok(None);
-        }
         let begin = Instant::now();
         let pipeline = pipelines.get(&self.device, kernel, variant, params)?;
         let compiling = begin.elapsed();
