@@ -75,7 +75,8 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
     }
     let sum = tree(share, lane).x;
     for (var k = lane.y; k < CLASSES; k += CLASS_LANES) {
-        let value = exp(f32(x[k * IMAGES + image]) - extent.most) / sum;
+        let difference = f32(x[k * IMAGES + image]) - extent.most;
+        let value = select(exp(difference) / sum, difference - log(sum), LOG);
         p[k * IMAGES + image] = select(value, bitcast<f32>(extent.size | NAN_BITS), extent.size >= INFINITY_BITS);
     }
 }

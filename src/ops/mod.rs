@@ -21,6 +21,7 @@ mod product;
 pub mod round;
 pub mod sgd;
 pub mod softmax;
+pub mod strided;
 #[cfg(test)]
 mod testing;
 
@@ -33,6 +34,7 @@ pub static KERNELS: &[&Kernel] = &[
     &conv::FORWARD,
     &conv::BACKWARD_INPUT,
     &conv::BACKWARD_FILTER,
+    &conv::GROUPED,
     &gemm::FORWARD,
     &gemm::BACKWARD_INPUT,
     &gemm::BACKWARD_WEIGHTS,
@@ -60,6 +62,9 @@ pub static KERNELS: &[&Kernel] = &[
     &pool::MAX_BACKWARD,
     &pool::AVERAGE_FORWARD,
     &pool::AVERAGE_BACKWARD,
+    &pool::window::MAX,
+    &pool::window::AVERAGE,
+    &strided::COPY,
     &ceiling::FMA,
     &ceiling::COPY,
 ];

@@ -18,6 +18,8 @@ params! {
         classes: usize,
         /// Images, N: a multiple of 8.
         images: usize,
+        /// Whether logarithms are wanted instead of probabilities (forward only).
+        log: bool,
     }
 }
 
@@ -43,10 +45,10 @@ fn elements(params: &Params) -> usize {
     params.get::<usize>("classes") * params.get::<usize>("images")
 }
 
-/// p = exp(x − max) / Σ exp(x − max).
+/// p = exp(x − max) / Σ exp(x − max), or its logarithm.
 pub static FORWARD: Kernel = Kernel {
     name: "softmax.forward",
-    doc: "p = exp(x - max) / sum of exp(x - max) over classes; x, p [classes][N]",
+    doc: "p = exp(x - max) / sum of exp(x - max) over classes, or its logarithm; x, p [classes][N]",
     bindings: &[read_map("x"), write("p")],
     variants: &[plain("forward", lanes)],
     twin: twin!(forward),
@@ -125,6 +127,7 @@ fn cases(buffers: fn(Shape) -> Vec<(usize, Fill)>) -> Vec<Case> {
     let shapes = [
         ("one class", 1, 8),
         ("fewer than five classes", 3, 24),
+        ("logarithms", 21, 24),
         ("ties", TIES, 128),
         ("ten classes", 10, 24),
         ("as many classes as lanes", 32, 8),
@@ -132,7 +135,7 @@ fn cases(buffers: fn(Shape) -> Vec<(usize, Fill)>) -> Vec<Case> {
         ("the contest", 1000, 128),
     ];
     let case = |(name, classes, images)| {
-        let shape = Shape { classes, images };
+        let shape = Shape { classes, images, log: name == "logarithms" };
         Case::new(name, shape.params(), buffers(shape))
     };
     shapes.map(case).into()
@@ -174,12 +177,15 @@ fn extents<T: Real>(x: &[T], images: usize) -> Vec<Extent<T>> {
 }
 
 fn forward<T: Real>(mut args: Args<T>) {
-    let images = Shape::of(args.params).images;
+    let Shape { images, log, .. } = Shape::of(args.params);
     let (x, p) = (args.read(), args.write());
     let extents = extents(x, images);
     for_each_chunk(p, images, |class, p| {
         let row = x[class * images..].iter().zip(&extents);
-        p.iter_mut().zip(row).for_each(|(p, (&x, extent))| *p = (x - extent.most).exp() / extent.sum);
+        p.iter_mut().zip(row).for_each(|(p, (&x, extent))| {
+            let x = x - extent.most;
+            *p = if log { x - extent.sum.ln() } else { x.exp() / extent.sum };
+        });
     });
 }
 
@@ -249,7 +255,7 @@ mod tests {
     /// the orders of the tied scores in which the label comes among the first.
     #[test]
     fn ties_are_worth_their_chance() {
-        let shape = Shape { classes: 7, images: 8 };
+        let shape = Shape { classes: 7, images: 8, log: false };
         let sheets: Vec<Vec<u32>> = (0..3_u32.pow(7)).map(|i| (0..7).map(|k| i / 3_u32.pow(k) % 3).collect()).collect();
         for sheets in sheets.chunks_exact(8) {
             let x: Vec<f64> = (0..56).map(|i| f64::from(sheets[i % 8][i / 8])).collect();
@@ -269,7 +275,7 @@ mod tests {
 
     #[test]
     fn ties_by_hand() {
-        let shape = Shape { classes: 8, images: 8 };
+        let shape = Shape { classes: 8, images: 8, log: false };
         // Four above, the label ties with two others for rank 5: one place for three.
         let mut x = vec![0.0; 64];
         for (class, score) in [9.0, 8.0, 7.0, 6.0, 5.0, 5.0, 5.0, 1.0].into_iter().enumerate() {
@@ -283,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_logit_that_is_not_finite_makes_the_loss_nan_and_the_prediction_wrong() {
-        let shape = Shape { classes: 3, images: 8 };
+        let shape = Shape { classes: 3, images: 8, log: false };
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             for class in 0..3 {
                 let mut x = vec![1.0; 24];
@@ -305,7 +311,7 @@ mod tests {
         fn loss_and_probability_are_the_textbook_ones(
             classes in 1..12_usize, shift in -500.0..500.0_f64, z in prop::collection::vec(-4.0..4.0_f64, 12 * 8),
         ) {
-            let shape = Shape { classes, images: 8 };
+            let shape = Shape { classes, images: 8, log: false };
             let x: Vec<f64> = z[..classes * 8].iter().map(|z| z + shift).collect();
             let labels: Vec<u32> = (0..8).map(|n| n % classes as u32).collect();
             let (p, [loss, ..]) = (probabilities(shape, &x), losses(shape, &x, &labels));
@@ -321,7 +327,7 @@ mod tests {
         /// Central differences of the mean loss over labelled images.
         #[test]
         fn the_gradient_is_the_slope_of_the_mean_loss(z in prop::collection::vec(-3.0..3.0_f64, 6 * 8)) {
-            let shape = Shape { classes: 6, images: 8 };
+            let shape = Shape { classes: 6, images: 8, log: false };
             let labels = [0, 5, NO_LABEL, 3, 2, NO_LABEL, 1, 4];
             let mean = |x: &[f64]| losses(shape, x, &labels)[0].iter().sum::<f64>() / 6.0;
             let (p, mut dx) = (probabilities(shape, &z), vec![f64::NAN; z.len()]);

@@ -2,11 +2,13 @@
 //! weights `[C][R][S][K]`. A layer that reads both towers runs it twice, the second time accumulating.
 
 mod cases;
+mod grouped;
 mod layer;
 mod products;
 mod tiles;
 mod twins;
 
+pub use self::grouped::{GROUPED, Grouped};
 pub use self::layer::ConvLayer;
 
 use super::contraction::{

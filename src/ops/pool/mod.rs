@@ -3,6 +3,7 @@
 //! Windows hang over the right and lower edge until every pixel is covered; what lies outside does not count.
 
 mod layer;
+pub mod window;
 
 pub use self::layer::{PoolKind, PoolLayer};
 

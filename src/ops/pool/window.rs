@@ -1,0 +1,200 @@
+//! Pooling over any windows, as other programs have it: oblong, dilated, padded by any number of pixels; forward only.
+
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read, write};
+use crate::tensor::Real;
+use crate::{params, twin};
+
+params! {
+    /// Pooling of each map: x is `[maps][height][width][images]`, y `[maps][out_height][out_width][images]`.
+    pub struct Window {
+        /// Maps.
+        maps: usize,
+        /// Rows of an input map.
+        height: usize,
+        /// Columns of an input map.
+        width: usize,
+        /// Rows of an output map.
+        out_height: usize,
+        /// Columns of an output map.
+        out_width: usize,
+        /// Images, a multiple of 8.
+        images: usize,
+        /// Rows of a window.
+        rows: usize,
+        /// Columns of a window.
+        columns: usize,
+        /// Rows from one window to the next.
+        stride_y: usize,
+        /// Columns from one window to the next.
+        stride_x: usize,
+        /// Rows from one row of a window to the next.
+        dilation_y: usize,
+        /// Columns from one column of a window to the next.
+        dilation_x: usize,
+        /// Rows by which the first window begins outside.
+        pad_y: usize,
+        /// Columns by which it does.
+        pad_x: usize,
+        /// The first row that an average counts, from the edge of the padding.
+        low_y: usize,
+        /// The first column.
+        low_x: usize,
+        /// The row behind the last that it counts.
+        high_y: usize,
+        /// The column behind the last.
+        high_x: usize,
+    }
+}
+
+impl Window {
+    fn inputs(&self) -> usize {
+        self.maps * self.height * self.width * self.images
+    }
+
+    fn outputs(&self) -> usize {
+        self.maps * self.out_height * self.out_width * self.images
+    }
+}
+
+const fn plain(entry: &'static str) -> Variant {
+    Variant {
+        name: "plain",
+        sources: &[include_str!("../../../shaders/pool_window.wgsl")],
+        entry,
+        tile: linear_tile,
+        grid: |p| Grid::Linear(Window::of(p).outputs() / 4),
+        needs: Needs::NONE,
+    }
+}
+
+fn flops(params: &Params) -> u64 {
+    let shape = Window::of(params);
+    (shape.outputs() * shape.rows * shape.columns) as u64
+}
+
+/// y = the largest x of the window, NaN where it holds one, the lowest number where it holds nothing.
+pub static MAX: Kernel = Kernel {
+    name: "pool.window_max",
+    doc: "y = max of x over rows x columns windows with strides and dilations; [C][H][W][N] -> [C][P][Q][N]",
+    bindings: &[read("x"), write("y")],
+    variants: &[plain("window_max")],
+    twin: twin!(max),
+    cases,
+    tolerance: 0.0, // nothing is computed
+    split: None,
+    flops,
+};
+
+/// y = the sum of the window's pixels that lie in the map, over the number of those that count.
+pub static AVERAGE: Kernel = Kernel {
+    name: "pool.window_average",
+    doc: "y = sum of x over windows with strides and dilations / pixels that count; [C][H][W][N] -> [C][P][Q][N]",
+    bindings: &[read("x"), write("y")],
+    variants: &[plain("window_average")],
+    twin: twin!(average),
+    cases,
+    tolerance: 3e-6, // a sum of as many terms as the window has, and a division
+    split: None,
+    flops,
+};
+
+fn cases() -> Vec<Case> {
+    let square = Window {
+        maps: 3,
+        height: 7,
+        width: 7,
+        out_height: 3,
+        out_width: 3,
+        images: 8,
+        rows: 3,
+        columns: 3,
+        stride_y: 2,
+        stride_x: 2,
+        dilation_y: 1,
+        dilation_x: 1,
+        pad_y: 0,
+        pad_x: 0,
+        low_y: 0,
+        low_x: 0,
+        high_y: 7,
+        high_x: 7,
+    };
+    let oblong = Window { rows: 2, out_height: 7, stride_y: 1, pad_y: 1, low_y: 1, high_y: 8, images: 24, ..square };
+    let dilated = Window { dilation_y: 3, dilation_x: 2, out_height: 1, out_width: 2, ..square };
+    let whole = Window { rows: 7, columns: 7, out_height: 1, out_width: 1, ..square };
+    let padding_counts = Window { pad_y: 2, pad_x: 2, out_height: 5, out_width: 5, high_y: 10, high_x: 11, ..square };
+    let nothing = Window { pad_y: 4, low_y: 4, high_y: 11, out_height: 4, ..square };
+    let shapes = [
+        ("square", square),
+        ("oblong", oblong),
+        ("dilated", dilated),
+        ("the whole map", whole),
+        ("padding counts", padding_counts),
+        ("a window with nothing in it", nothing),
+    ];
+    let case = |(name, shape): (&str, Window)| {
+        Case::new(name, shape.params(), vec![(shape.inputs(), Fill::Normal(1.0)), (shape.outputs(), Fill::Output)])
+    };
+    shapes.map(case).into()
+}
+
+/// Calls `body(output, pixel)` for every pixel of every window of a map: the first elements of both.
+#[inline(always)]
+fn for_each_pixel(shape: &Window, mut body: impl FnMut(usize, usize)) {
+    let places = |at: usize, size: usize, stride: usize, dilation: usize, pad: usize, extent: usize| {
+        (0..size).filter_map(move |i| (at * stride + i * dilation).checked_sub(pad).filter(|&place| place < extent))
+    };
+    for at in 0..shape.out_height * shape.out_width {
+        let (p, q) = (at / shape.out_width, at % shape.out_width);
+        for row in places(p, shape.rows, shape.stride_y, shape.dilation_y, shape.pad_y, shape.height) {
+            for column in places(q, shape.columns, shape.stride_x, shape.dilation_x, shape.pad_x, shape.width) {
+                body(at * shape.images, (row * shape.width + column) * shape.images);
+            }
+        }
+    }
+}
+
+/// Elements of a map before and after pooling.
+fn extents(shape: &Window) -> (usize, usize) {
+    (shape.height * shape.width * shape.images, shape.out_height * shape.out_width * shape.images)
+}
+
+fn max<T: Real>(mut args: Args<T>) {
+    let shape = Window::of(args.params);
+    let (x, y) = (args.read(), args.write());
+    let (map, out) = extents(&shape);
+    for_each_chunk(y, out, |i, y| {
+        y.fill(T::of(f64::from(f32::MIN)));
+        for_each_pixel(&shape, |output, pixel| {
+            for (best, &v) in y[output..][..shape.images].iter_mut().zip(&x[i * map + pixel..]) {
+                // Takes a NaN, and keeps it.
+                let keep = v <= *best || best.is_nan();
+                *best = if keep { *best } else { v };
+            }
+        });
+    });
+}
+
+fn average<T: Real>(mut args: Args<T>) {
+    let shape = Window::of(args.params);
+    let (x, y) = (args.read(), args.write());
+    let (map, out) = extents(&shape);
+    let counted = |at: usize, size: usize, stride: usize, dilation: usize, low: usize, high: usize| {
+        (0..size).filter(|i| (low..high).contains(&(at * stride + i * dilation))).count()
+    };
+    for_each_chunk(y, out, |i, y| {
+        y.fill(T::zero());
+        for_each_pixel(&shape, |output, pixel| {
+            y[output..][..shape.images].iter_mut().zip(&x[i * map + pixel..]).for_each(|(y, &x)| *y += x);
+        });
+        for (at, y) in y.chunks_exact_mut(shape.images).enumerate() {
+            let (p, q) = (at / shape.out_width, at % shape.out_width);
+            let rows = counted(p, shape.rows, shape.stride_y, shape.dilation_y, shape.low_y, shape.high_y);
+            let columns = counted(q, shape.columns, shape.stride_x, shape.dilation_x, shape.low_x, shape.high_x);
+            let count = T::of((rows * columns).max(1) as f64);
+            for y in y {
+                *y = *y / count;
+            }
+        }
+    });
+}

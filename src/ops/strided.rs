@@ -1,0 +1,155 @@
+//! Copies between layouts: a tensor is read at any strides and written at others. Transposition, concatenation, a part
+//! of a tensor, repetition along an axis (a stride of 0) and sums of these are one kernel.
+
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, linear_tile, read, update};
+use crate::tensor::Real;
+use crate::{params, twin};
+
+/// Axes of a copy.
+pub const AXES: usize = 5;
+
+params! {
+    /// A copy of `e0 … e4` elements; what of y is not written stays as it is.
+    pub struct Shape {
+        /// Extent of the outermost axis.
+        e0: usize,
+        /// Of the next.
+        e1: usize,
+        /// Of the next.
+        e2: usize,
+        /// Of the next.
+        e3: usize,
+        /// Of the innermost.
+        e4: usize,
+        /// Elements of x from one place to the next along the outermost axis.
+        a0: usize,
+        /// Along the next.
+        a1: usize,
+        /// Along the next.
+        a2: usize,
+        /// Along the next.
+        a3: usize,
+        /// Along the innermost.
+        a4: usize,
+        /// The same for y, where no two places are one.
+        b0: usize,
+        /// Along the next.
+        b1: usize,
+        /// Along the next.
+        b2: usize,
+        /// Along the next.
+        b3: usize,
+        /// Along the innermost.
+        b4: usize,
+        /// The first element of x.
+        x_first: usize,
+        /// The first element of y.
+        y_first: usize,
+        /// What x is multiplied with.
+        factor: f32,
+        /// Adds to what is there.
+        accumulate: bool,
+    }
+}
+
+impl Shape {
+    /// A copy of `axes`, each an extent with its strides in x and y, the innermost last.
+    #[must_use]
+    pub fn new(axes: [[usize; 3]; AXES], [x_first, y_first]: [usize; 2], factor: f32, accumulate: bool) -> Self {
+        let [[e0, a0, b0], [e1, a1, b1], [e2, a2, b2], [e3, a3, b3], [e4, a4, b4]] = axes;
+        Self { e0, e1, e2, e3, e4, a0, a1, a2, a3, a4, b0, b1, b2, b3, b4, x_first, y_first, factor, accumulate }
+    }
+
+    fn axes(&self) -> [[usize; 3]; AXES] {
+        let Self { e0, e1, e2, e3, e4, a0, a1, a2, a3, a4, b0, b1, b2, b3, b4, .. } = *self;
+        [[e0, a0, b0], [e1, a1, b1], [e2, a2, b2], [e3, a3, b3], [e4, a4, b4]]
+    }
+}
+
+/// y = factor · x, or y + factor · x where it accumulates.
+pub static COPY: Kernel = Kernel {
+    name: "strided.copy",
+    doc: "y[i · b] = factor x[i · a], i over e0 × … × e4, added to y or not; any layout",
+    bindings: &[read("x"), update("y")],
+    variants: &[Variant {
+        name: "plain",
+        sources: &[include_str!("../../shaders/strided.wgsl")],
+        entry: "copy",
+        tile: linear_tile,
+        grid: |p| Grid::Linear(elements(p)),
+        needs: Needs::NONE,
+    }],
+    twin: twin!(copy),
+    cases,
+    tolerance: 1e-6, // a product and a sum
+    split: None,
+    flops: |p| elements(p) as u64,
+};
+
+fn elements(params: &Params) -> usize {
+    Shape::of(params).axes().iter().map(|[extent, ..]| extent).product()
+}
+
+fn copy<T: Real>(mut args: Args<T>) {
+    let shape = Shape::of(args.params);
+    let (x, y) = (args.read(), args.write());
+    let factor = T::of(f64::from(shape.factor));
+    let [outer @ .., [extent, a, b]] = shape.axes();
+    each(&outer, shape.x_first, shape.y_first, &mut |from, to| {
+        for i in 0..extent {
+            let value = factor * x[from + i * a];
+            let y = &mut y[to + i * b];
+            *y = if shape.accumulate { *y + value } else { value };
+        }
+    });
+}
+
+/// Calls `body` with the elements of x and y at which every innermost row begins.
+fn each(axes: &[[usize; 3]], from: usize, to: usize, body: &mut impl FnMut(usize, usize)) {
+    let Some((&[extent, a, b], inner)) = axes.split_first() else { return body(from, to) };
+    for i in 0..extent {
+        each(inner, from + i * a, to + i * b, body);
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let one = [1, 0, 0];
+    let cases = [
+        ("one number", [one; AXES], [3, 2], 1.0, false),
+        ("images innermost", [one, [3, 20, 160], [4, 5, 40], [5, 1, 8], [7, 60, 1]], [0, 0], 1.0, false),
+        ("a part, scaled", [[2, 200, 100], [2, 100, 50], [5, 10, 10], [3, 3, 3], [3, 1, 1]], [7, 11], 0.25, false),
+        ("repeated and added", [[3, 0, 60], [1, 9, 9], [4, 1, 15], [3, 0, 5], [5, 4, 1]], [1, 0], 1.0, true),
+        (
+            "more than one dispatch",
+            [[1, 0, 0], [5, 0, 840_000], [7, 0, 120_000], [300, 1, 400], [400, 0, 1]],
+            [0, 0],
+            1.0,
+            false,
+        ),
+    ];
+    let case = |(name, axes, first, factor, accumulate): (&str, [[usize; 3]; AXES], [usize; 2], f32, bool)| {
+        let end = |side: usize| first[side] + axes.iter().map(|axis| (axis[0] - 1) * axis[side + 1]).sum::<usize>() + 1;
+        let buffers = vec![(end(0), Fill::Normal(1.0)), (end(1) + 3, Fill::Normal(1.0))];
+        Case::new(name, Shape::new(axes, first, factor, accumulate).params(), buffers)
+    };
+    cases.map(case).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Arg;
+
+    #[test]
+    fn transposes_and_adds_by_hand() {
+        let shape = |accumulate| {
+            let one = [1, 0, 0];
+            Shape::new([one, one, one, [2, 3, 1], [3, 1, 2]], [1, 1], 2.0, accumulate).params()
+        };
+        let (x, mut y) = ([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [-1.0; 8]);
+        copy(Args::new(&shape(false), vec![Arg::Read(&x), Arg::Write(&mut y)]));
+        assert_eq!(y, [-1.0, 2.0, 8.0, 4.0, 10.0, 6.0, 12.0, -1.0]);
+        copy(Args::new(&shape(true), vec![Arg::Read(&x), Arg::Write(&mut y)]));
+        assert_eq!(y, [-1.0, 4.0, 16.0, 8.0, 20.0, 12.0, 24.0, -1.0]);
+    }
+}
