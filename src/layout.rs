@@ -139,18 +139,7 @@ impl Layout {
         lowered.program = split(&lowered.program, limits)?;
         let schedule = Schedule::new(&lowered.program, limits.len());
         let towers = |index| towers(&lowered.program, limits.len(), index);
-        let mut shares = Vec::with_capacity(limits.len());
-        for (index, limits) in limits.iter().enumerate() {
-            let plan = Plan::new(&schedule.part(index), limits.buffer);
-            buffers_fit(&plan, limits)?;
-            shares.push(Share {
-                towers: towers(index),
-                device: limits.device.clone(),
-                footprint: plan.footprint(),
-                memory: limits.memory.as_ref().map(|memory| memory.bytes),
-            });
-        }
-        memory_fits(&shares, limits)?;
+        let shares = shares(&schedule, limits)?;
         let (evaluate, train) = (schedule.traffic(Pass::Evaluate), schedule.traffic(Pass::Gradients));
         let update = schedule.traffic(Pass::Update);
         let mut pairs: Vec<(usize, usize)> =
@@ -174,6 +163,33 @@ impl Layout {
     pub fn total(&self) -> u64 {
         self.shares.iter().map(|share| share.footprint.total).sum()
     }
+}
+
+/// `program` with no binding larger than these devices allow.
+///
+/// # Errors
+/// When it does not fit.
+pub fn fit(program: &Program, limits: &[Limits]) -> Result<Program, BackendError> {
+    let program = split(program, limits)?;
+    shares(&Schedule::new(&program, limits.len()), limits)?;
+    Ok(program)
+}
+
+/// What every device holds of a program.
+fn shares(schedule: &Schedule, limits: &[Limits]) -> Result<Vec<Share>, BackendError> {
+    let share = |(index, of): (usize, &Limits)| {
+        let plan = Plan::new(&schedule.part(index), of.buffer);
+        buffers_fit(&plan, of)?;
+        Ok(Share {
+            towers: towers(&schedule.program, limits.len(), index),
+            device: of.device.clone(),
+            footprint: plan.footprint(),
+            memory: of.memory.as_ref().map(|memory| memory.bytes),
+        })
+    };
+    let shares = limits.iter().enumerate().map(share).collect::<Result<Vec<_>, _>>()?;
+    memory_fits(&shares, limits)?;
+    Ok(shares)
 }
 
 /// Images that fit at once.

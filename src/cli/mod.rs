@@ -13,6 +13,7 @@ mod options;
 mod output;
 mod prepare;
 mod progress;
+mod run;
 mod step;
 mod train;
 
@@ -43,6 +44,8 @@ enum Command {
     Import(import::Import),
     /// Train a few steps on given weights, images and labels, and write every result: to compare engines
     Step(Box<step::Step>),
+    /// Compute a network of an ONNX file on given arrays
+    Run(run::Run),
     /// List the adapters of this machine
     Devices(devices::Devices),
     /// Print a network: shapes, weights, multiply-adds, memory
@@ -69,6 +72,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Export(command) => command.run(),
         Command::Import(command) => command.run(),
         Command::Step(command) => command.run(),
+        Command::Run(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),

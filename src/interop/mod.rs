@@ -8,6 +8,7 @@
 
 mod layout;
 mod names;
+pub mod npy;
 pub mod onnx;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -382,16 +382,23 @@ impl Recorder {
     /// # Panics
     /// When slots and bindings differ in number or scalar type: a slip in an op.
     pub fn run(&mut self, kernel: &'static Kernel, params: Params, slots: &[Slot]) {
-        assert_eq!(kernel.bindings.len(), slots.len(), "{}: slots", kernel.name);
-        let bound = || kernel.bindings.iter().zip(slots);
+        self.run_on(kernel, params, slots.iter().map(|&slot| self.info(slot).whole(slot)).collect());
+    }
+
+    /// As [`Recorder::run`], on parts of slots, which begin at multiples of 64 elements.
+    ///
+    /// # Panics
+    /// As [`Recorder::run`].
+    pub fn run_on(&mut self, kernel: &'static Kernel, params: Params, views: Vec<View>) {
+        assert_eq!(kernel.bindings.len(), views.len(), "{}: slots", kernel.name);
+        let bound = || kernel.bindings.iter().zip(&views);
         let maps = bound().find(|(binding, _)| binding.holds == Holds::Maps);
-        let params = params.with_maps(maps.map_or(Elem::F32, |(_, &slot)| self.info(slot).elem));
-        for (binding, &slot) in bound() {
-            assert_eq!(binding.elem(&params), self.info(slot).elem, "{}: {}", kernel.name, binding.name);
+        let params = params.with_maps(maps.map_or(Elem::F32, |(_, view)| view.elem));
+        for (binding, view) in bound() {
+            assert_eq!(binding.elem(&params), view.elem, "{}: {}", kernel.name, binding.name);
         }
         let written = bound().find(|(b, _)| b.access != Access::Read);
-        let home = written.map_or(Home::Every, |(_, &slot)| self.info(slot).home);
-        let views = slots.iter().map(|&slot| self.info(slot).whole(slot)).collect();
+        let home = written.map_or(Home::Every, |(_, view)| self.info(view.slot).home);
         self.push(Command::Run { kernel, params, views, home, label: self.label.clone() });
     }
 

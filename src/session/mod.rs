@@ -3,6 +3,7 @@
 //! Every command that computes goes through a [`Session`], so that none of them knows programs, slots or adapters.
 
 mod floats;
+mod graph;
 mod health;
 mod profile;
 mod weights;
@@ -12,10 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 pub use self::floats::Floats;
+pub use self::graph::GraphSession;
 pub use self::profile::Event;
 use self::profile::Profile;
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
+use crate::graph::GraphError;
 use crate::layout::{Layout, Request};
 use crate::net::{Lowered, Net, NetError, Stored};
 use crate::ops::{sgd, step};
@@ -28,6 +31,9 @@ pub enum SessionError {
     /// The device.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A graph that cannot be computed as it is.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
     /// A layer that is to be frozen is not there.
     #[error(transparent)]
     Net(#[from] NetError),

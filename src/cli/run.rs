@@ -1,0 +1,46 @@
+//! `alexnet run`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::options::{DEVICES, open_devices};
+use super::output::line;
+use super::progress::preparing;
+use crate::run;
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// An ONNX file
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    /// An input of the network by its name, and a .npy file with it; again for more
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = named_file)]
+    inputs: Vec<(String, PathBuf)>,
+    /// Gets each output as a .npy file of its name
+    #[arg(long, value_name = "DIR")]
+    output_dir: PathBuf,
+    #[arg(long, value_name = "DEVICES", help = DEVICES)]
+    devices: Option<String>,
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    // Names of values may have a = in them, those of files seldom.
+    let (name, path) = text.rsplit_once('=').ok_or("NAME=FILE, the name of an input and a .npy file")?;
+    Ok((name.into(), path.into()))
+}
+
+impl Run {
+    pub(super) fn run(self) -> Result<()> {
+        let inputs = run::Run::read(&self.model, &self.inputs)?;
+        let devices = open_devices(self.devices.as_deref())?.watched(preparing());
+        let mut session = inputs.session(&devices)?;
+        line(format_args!("on {}", session.device()))?;
+        for (path, shape) in inputs.write(&mut session, &self.output_dir)? {
+            line(format_args!("{} {shape:?}", path.display()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! Convolutions and matrix products.
+
+use super::layers::maps;
+use super::lower::Lowering;
+use super::places::{Places, Source, Tensor};
+use super::shapes::{broadcast, padded};
+use super::window::Window;
+use super::{Node, Op};
+use crate::ops::activation::Activation;
+use crate::ops::conv::{self, Conv, GROUPED, Grouped};
+use crate::ops::gemm::{self, Gemm};
+use crate::program::{Slot, View};
+
+/// Most products of a batch: each is a run of its own.
+const BATCH: usize = 256;
+
+/// Most groups that are convolutions of their own, and the fewest filters of each that are worth it.
+const OWN_GROUPS: usize = 8;
+const OWN_FILTERS: usize = 16;
+
+/// Views of slots begin at multiples of this many elements.
+const ALIGNMENT: usize = 64;
+
+/// alpha · A · B + beta · C, then a neuron.
+struct Product {
+    a: Tensor,
+    b: Tensor,
+    c: Option<Tensor>,
+    alpha: f32,
+    beta: f32,
+    activation: Activation,
+}
+
+impl Lowering<'_> {
+    pub(super) fn conv(&mut self, node: &Node, window: &Window, groups: usize) -> Result<Tensor, String> {
+        let (x, w, b) = (self.floats(node, 0)?, self.floats(node, 1)?, self.optional(node, 2)?);
+        let ([images, maps_in, h, width], filters) = (maps("X", x.dims())?, maps("W", w.dims())?);
+        let [k, c, r, s] = filters;
+        if c.checked_mul(groups) != Some(maps_in) || !k.is_multiple_of(groups) {
+            return Err(format!("group {groups}: {k} filters of {c} maps do not fit {maps_in} maps"));
+        }
+        if let Some(b) = b.as_ref().filter(|b| b.dims() != [k]) {
+            return Err(format!("B has shape {:?}, not [{k}]", b.dims()));
+        }
+        let [rows, columns] = window.over([h, width], Some([r, s]))?;
+        let (p, q, n) = (rows.count, columns.count, padded(images));
+        let places = Places::images(&[images, k, p, q])?;
+        let x = self.place(node, &x, &Places::images(x.dims())?, 1.0);
+        let (y, out) = self.map(node, places);
+        let whole = Grouped {
+            c,
+            h,
+            w: width,
+            n,
+            k,
+            p,
+            q,
+            r,
+            s,
+            stride_y: rows.stride,
+            stride_x: columns.stride,
+            dilation_y: rows.dilation,
+            dilation_x: columns.dilation,
+            pad_y: rows.before,
+            pad_x: columns.before,
+            groups,
+            bias: b.is_some(),
+            activation: self.neuron_behind(node) as usize,
+        };
+        if runs_by_group(&whole) {
+            self.groups(node, &whole, (x, y), &w, b.as_ref())?;
+        } else {
+            let filters = self.place(node, &w, &Places::filters(&filters)?, 1.0);
+            let bias = self.bias(node, b.as_ref(), k)?;
+            self.r.run(&GROUPED, whole.params(), &[x, filters, bias, y]);
+        }
+        Ok(out)
+    }
+
+    /// A convolution for every group, on its part of the maps.
+    fn groups(
+        &mut self,
+        node: &Node,
+        whole: &Grouped,
+        (x, y): (Slot, Slot),
+        w: &Tensor,
+        b: Option<&Tensor>,
+    ) -> Result<(), String> {
+        let &Grouped { c, h, w: width, n, p, q, r, s, groups, .. } = whole;
+        let k = whole.k / groups;
+        let conv = Conv {
+            c,
+            h,
+            w: width,
+            n,
+            k,
+            p,
+            q,
+            r,
+            s,
+            stride_y: whole.stride_y,
+            stride_x: whole.stride_x,
+            pad_y: whole.pad_y,
+            pad_x: whole.pad_x,
+            accumulate: false,
+            bias: whole.bias,
+            activation: whole.activation,
+        };
+        for group in 0..groups {
+            let part = |tensor: &Tensor| tensor.with(tensor.places.part(0, group * k, k));
+            let filters = self.place(node, &part(w), &Places::filters(&[k, c, r, s])?, 1.0);
+            let bias = self.bias(node, b.map(part).as_ref(), k)?;
+            let view = |slot, count| View { slot, start: group * count, count };
+            let all = |slot| View { slot, start: 0, count: self.r.info(slot).count() };
+            let views = vec![view(x, c * h * width * n), all(filters), all(bias), view(y, k * p * q * n)];
+            self.r.run_on(&conv::FORWARD, conv.params(), views);
+        }
+        Ok(())
+    }
+
+    /// A vector of `count` numbers, one behind the other; any where there is none, which kernels are told.
+    fn bias(&mut self, node: &Node, b: Option<&Tensor>, count: usize) -> Result<Slot, String> {
+        match b {
+            Some(b) => Ok(self.place(node, b, &Places::rows(&[count])?, 1.0)),
+            None => Ok(self.place(node, &self.nothing(), &Places::rows(&[1])?, 1.0)),
+        }
+    }
+
+    pub(super) fn gemm(&mut self, node: &Node) -> Result<Tensor, String> {
+        let Op::Gemm { alpha, beta, transposed_a, transposed_b } = node.op else {
+            unreachable!("recorded for this operator")
+        };
+        let operand = |tensor: Tensor, name: &str, transposed: bool| match tensor.dims() {
+            [_, _] if transposed => Ok(tensor.with(tensor.places.permuted(&[1, 0]))),
+            [_, _] => Ok(tensor),
+            dims => Err(format!("{name} has shape {dims:?}, not that of a matrix")),
+        };
+        let a = operand(self.floats(node, 0)?, "A", transposed_a)?;
+        let b = operand(self.floats(node, 1)?, "B", transposed_b)?;
+        let c = self.optional(node, 2)?;
+        let activation = self.neuron_behind(node);
+        self.product(node, &Product { a, b, c, alpha, beta, activation })
+    }
+
+    fn product(&mut self, node: &Node, product: &Product) -> Result<Tensor, String> {
+        let Product { a, b, c, alpha, beta, activation } = product;
+        let (&[rows, k], &[inner, m]) = (a.dims(), b.dims()) else { return Err("it has no two matrices".into()) };
+        if k != inner {
+            return Err(format!("matrices of {:?} and {:?} do not fit each other", a.dims(), b.dims()));
+        }
+        let n = padded(rows);
+        let mut shape =
+            Gemm { m, k, n, accumulate: false, bias: false, activation: *activation as usize, by_input: false };
+        let x = self.place(node, a, &Places::images(a.dims())?, 1.0);
+        let w = self.place(node, b, &Places::rows(b.dims())?, *alpha);
+        let (y, out) = self.map(node, Places::images(&[rows, m])?);
+        let mut bias = self.nothing();
+        if let Some(c) = c.as_ref().filter(|_| *beta != 0.0) {
+            let matrix = Self::repeated(c, &[rows, m]).map_err(|reason| format!("C: {reason}"))?;
+            if c.dims().len() < 2 || c.dims()[0] == 1 {
+                (bias, shape.bias) = (Self::repeated(c, &[1, m])?, true);
+            } else {
+                self.copy(&matrix, y, &out.places, *beta, false);
+                shape.accumulate = true;
+            }
+        }
+        let bias = self.place(node, &bias, &Places::rows(bias.dims())?, *beta);
+        self.r.run(&gemm::FORWARD, shape.params(), &[x, w, bias, y]);
+        Ok(out)
+    }
+
+    pub(super) fn matmul(&mut self, node: &Node) -> Result<Tensor, String> {
+        let (mut a, mut b) = (self.floats(node, 0)?, self.floats(node, 1)?);
+        let vectors = (a.dims().len() == 1, b.dims().len() == 1);
+        if a.dims().is_empty() || b.dims().is_empty() {
+            return Err("a single number is no matrix".into());
+        }
+        if vectors.0 {
+            a = self.reshaped(node, &a, &[1, a.dims()[0]])?;
+        }
+        if vectors.1 {
+            b = self.reshaped(node, &b, &[b.dims()[0], 1])?;
+        }
+        let y = if b.dims().len() == 2 { self.stacked(node, &a, b)? } else { self.batched(node, &a, &b)? };
+        let mut dims = y.dims().to_vec();
+        if vectors.1 {
+            dims.pop();
+        }
+        if vectors.0 {
+            dims.remove(dims.len() - if vectors.1 { 1 } else { 2 });
+        }
+        self.reshaped(node, &y, &dims)
+    }
+
+    /// Matrices one below the other, times one matrix.
+    fn stacked(&mut self, node: &Node, a: &Tensor, b: Tensor) -> Result<Tensor, String> {
+        let mut dims = a.dims().to_vec();
+        let inner = dims.pop().unwrap_or(1);
+        let a = self.reshaped(node, a, &[dims.iter().product(), inner])?;
+        dims.push(b.dims()[1]);
+        let (alpha, beta, activation) = (1.0, 1.0, Activation::Linear);
+        let y = self.product(node, &Product { a, b, c: None, alpha, beta, activation })?;
+        self.reshaped(node, &y, &dims)
+    }
+
+    /// A product for each place of the axes before the last two.
+    fn batched(&mut self, node: &Node, a: &Tensor, b: &Tensor) -> Result<Tensor, String> {
+        let ((batch_a, size_a), (batch_b, size_b)) = (ends(a.dims()), ends(b.dims()));
+        let batch = broadcast(batch_a, batch_b)?;
+        let count: usize = batch.iter().product();
+        if count > BATCH {
+            return Err(format!("a batch of {count} products is not supported: at most {BATCH}"));
+        }
+        let a = Self::repeated(a, &[&batch[..], size_a].concat())?;
+        let b = Self::repeated(b, &[&batch[..], size_b].concat())?;
+        let (slot, y) = self.map(node, Places::images(&[&batch[..], &[size_a[0], size_b[1]]].concat())?);
+        for index in 0..count {
+            let one = |tensor: &Tensor| tensor.with(matrix(&tensor.places, &batch, index));
+            let (alpha, beta, activation) = (1.0, 1.0, Activation::Linear);
+            let product = Product { a: one(&a), b: one(&b), c: None, alpha, beta, activation };
+            let product = self.product(node, &product)?;
+            self.copy(&product, slot, &matrix(&y.places, &batch, index), 1.0, false);
+        }
+        Ok(y)
+    }
+
+    /// What is bound where a kernel has nothing to read.
+    fn nothing(&self) -> Tensor {
+        let places = Places { first: 0, dims: vec![1], strides: vec![0], size: 1 };
+        Tensor { source: Source::Host(self.zero.clone()), places }
+    }
+}
+
+/// Whether the groups of a convolution are few, large, and where views of slots may begin.
+fn runs_by_group(conv: &Grouped) -> bool {
+    let &Grouped { c, h, w, n, k, p, q, groups, dilation_y, dilation_x, .. } = conv;
+    let (filters, worth) = (k / groups, |filters: usize| groups <= OWN_GROUPS && filters >= OWN_FILTERS);
+    let aligned = (c * h * w * n).is_multiple_of(ALIGNMENT) && (filters * p * q * n).is_multiple_of(ALIGNMENT);
+    (dilation_y, dilation_x) == (1, 1) && (groups == 1 || aligned && worth(filters))
+}
+
+/// The axes of a batch, and those of a matrix.
+fn ends(dims: &[usize]) -> (&[usize], &[usize]) {
+    dims.split_at(dims.len() - 2)
+}
+
+/// Matrix number `index` of a batch.
+fn matrix(places: &Places, batch: &[usize], index: usize) -> Places {
+    let (mut places, mut rest) = (places.clone(), index);
+    for (axis, &extent) in batch.iter().enumerate().rev() {
+        places = places.part(axis, rest % extent, 1);
+        rest /= extent;
+    }
+    places.permuted(&[batch.len(), batch.len() + 1])
+}

@@ -1,0 +1,224 @@
+//! Layers without weights, and changes of shape.
+
+use super::lower::{Lowering, Value};
+use super::places::{Places, Tensor};
+use super::shapes::{axis, boundary, broadcast, reshape, volume};
+use super::window::Window;
+use super::{Node, Op};
+use crate::ops::activation::{self, Activation};
+use crate::ops::pool::window::{AVERAGE, MAX, Window as Pool};
+use crate::ops::{lrn, softmax};
+
+/// Most maps in the sum of a normalisation, which are kept in registers.
+const LRN_SIZE: usize = 63;
+
+/// The extents of maps `[N][C][H][W]`.
+pub(super) fn maps(name: &str, dims: &[usize]) -> Result<[usize; 4], String> {
+    dims.try_into()
+        .map_err(|_| format!("{name} has shape {dims:?}; only two-dimensional maps [N, C, H, W] are supported"))
+}
+
+impl Lowering<'_> {
+    pub(super) fn max_pool(&mut self, node: &Node, window: &Window) -> Result<Value, String> {
+        let x = self.floats(node, 0)?;
+        let shape = windows(x.dims(), window, false)?;
+        let y = [x.dims()[0], shape.maps, shape.out_height, shape.out_width];
+        self.maps_to_maps(node, &x, &y, |images| (&MAX, Pool { images, ..shape }.params())).map(Value::Floats)
+    }
+
+    pub(super) fn average_pool(&mut self, node: &Node, window: &Window, padding: bool) -> Result<Tensor, String> {
+        let x = self.floats(node, 0)?;
+        let shape = windows(x.dims(), window, padding)?;
+        let y = [x.dims()[0], shape.maps, shape.out_height, shape.out_width];
+        self.maps_to_maps(node, &x, &y, |images| (&AVERAGE, Pool { images, ..shape }.params()))
+    }
+
+    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<Tensor, String> {
+        let x = self.floats(node, 0)?;
+        let [images, maps, height, width] = maps("X", x.dims())?;
+        let window = Window { size: Some(vec![height, width]), ..Window::default() };
+        let shape = windows(x.dims(), &window, false)?;
+        self.maps_to_maps(node, &x, &[images, maps, 1, 1], |images| (&AVERAGE, Pool { images, ..shape }.params()))
+    }
+
+    pub(super) fn lrn(&mut self, node: &Node) -> Result<Tensor, String> {
+        let x = self.floats(node, 0)?;
+        let Op::Lrn { size, alpha, beta, k } = node.op else { unreachable!("recorded for this operator") };
+        let [_, maps, height, width] = maps("X", x.dims())?;
+        if size.is_multiple_of(2) || size > LRN_SIZE {
+            return Err(format!("size {size} is not supported: an odd number up to {LRN_SIZE}"));
+        }
+        let pixels = height * width;
+        let shape = |images| lrn::Shape { maps, pixels, images, size, k, alpha: alpha / size as f32, beta };
+        self.maps_to_maps(node, &x, x.dims(), |images| (&lrn::FORWARD, shape(images).params()))
+    }
+
+    pub(super) fn activation(&mut self, node: &Node, activation: Activation) -> Result<Tensor, String> {
+        let x = self.floats(node, 0)?;
+        if self.has_run(node) {
+            return Ok(x);
+        }
+        let count = Places::images(x.dims())?.size;
+        let shape = activation::Shape { count, activation: activation as usize };
+        self.maps_to_maps(node, &x, x.dims(), |_| (&activation::FORWARD, shape.params()))
+    }
+
+    /// Runs a kernel from maps to maps of shape `y`, given the padded number of images.
+    fn maps_to_maps(
+        &mut self,
+        node: &Node,
+        x: &Tensor,
+        y: &[usize],
+        run: impl FnOnce(usize) -> (&'static crate::kernel::Kernel, crate::kernel::Params),
+    ) -> Result<Tensor, String> {
+        let places = Places::images(y)?;
+        let x = self.place(node, x, &Places::images(x.dims())?, 1.0);
+        let (slot, out) = self.map(node, places);
+        let (kernel, params) = run(super::shapes::padded(y.first().copied().unwrap_or(1)));
+        self.r.run(kernel, params, &[x, slot]);
+        Ok(out)
+    }
+
+    pub(super) fn softmax(&mut self, node: &Node) -> Result<Tensor, String> {
+        let x = self.floats(node, 0)?;
+        let Op::Softmax { axis: at, flat, log } = node.op else { unreachable!("recorded for this operator") };
+        if !flat {
+            return self.softmax_along(node, &x, axis(at, x.dims().len())?, log);
+        }
+        let (dims, at) = (x.dims().to_vec(), boundary(at, x.dims().len())?);
+        let rows = [dims[..at].iter().product(), dims[at..].iter().product()];
+        let x = self.reshaped(node, &x, &rows)?;
+        let y = self.softmax_along(node, &x, 1, log)?;
+        self.reshaped(node, &y, &dims)
+    }
+
+    fn softmax_along(&mut self, node: &Node, x: &Tensor, axis: usize, log: bool) -> Result<Tensor, String> {
+        let places = Places::columns(x.dims(), axis)?;
+        let classes = x.dims()[axis];
+        let shape = softmax::Shape { classes, images: places.size / classes, log };
+        let x = self.place(node, x, &places, 1.0);
+        let (slot, y) = self.map(node, places);
+        self.r.run(&softmax::FORWARD, shape.params(), &[x, slot]);
+        Ok(y)
+    }
+
+    pub(super) fn add(&mut self, node: &Node, at: Option<i64>) -> Result<Tensor, String> {
+        let (a, mut b) = (self.floats(node, 0)?, self.floats(node, 1)?);
+        if let Some(at) = at {
+            let begin = boundary(at, a.dims().len())?;
+            let behind = (a.dims().len() - begin).checked_sub(b.dims().len());
+            let behind = behind.ok_or_else(|| format!("axis {at}: B has more axes than A from there on"))?;
+            b = self.reshaped(node, &b, &[b.dims(), &vec![1; behind]].concat())?;
+        }
+        let dims = broadcast(a.dims(), b.dims())?;
+        let (slot, y) = self.map(node, Places::images(&dims)?);
+        self.copy(&Self::repeated(&a, &dims)?, slot, &y.places, 1.0, false);
+        self.copy(&Self::repeated(&b, &dims)?, slot, &y.places, 1.0, true);
+        Ok(y)
+    }
+
+    pub(super) fn concat(&mut self, node: &Node, at: i64) -> Result<Tensor, String> {
+        let parts = (0..node.inputs.len()).map(|i| self.floats(node, i)).collect::<Result<Vec<_>, _>>()?;
+        let mut dims = parts.first().ok_or("it has no input")?.dims().to_vec();
+        let at = axis(at, dims.len())?;
+        dims[at] = 0;
+        for part in &parts {
+            let same = |(axis, (have, want)): (usize, (&usize, &usize))| axis == at || have == want;
+            if part.dims().len() != dims.len() || !part.dims().iter().zip(&dims).enumerate().all(same) {
+                return Err(format!("a tensor of {:?} does not fit behind one of {:?}", part.dims(), parts[0].dims()));
+            }
+            dims[at] += part.dims()[at];
+        }
+        let (slot, y) = self.map(node, Places::images(&dims)?);
+        let mut start = 0;
+        for part in &parts {
+            self.copy(part, slot, &y.places.part(at, start, part.dims()[at]), 1.0, false);
+            start += part.dims()[at];
+        }
+        Ok(y)
+    }
+
+    pub(super) fn split(&mut self, node: &Node) -> Result<Vec<Value>, String> {
+        let Op::Split { axis: at, sizes, uneven } = &node.op else { unreachable!("recorded for this operator") };
+        let x = self.floats(node, 0)?;
+        let at = axis(*at, x.dims().len())?;
+        let (extent, count) = (x.dims()[at], node.outputs.len());
+        let said = match sizes {
+            Some(sizes) => Some(sizes.clone()),
+            None => self.integers(node, 1)?.map(|sizes| sizes.to_vec()),
+        };
+        let sizes: Vec<usize> = match said {
+            Some(sizes) => sizes.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect(),
+            None if extent.is_multiple_of(count) || *uneven => {
+                let each = extent.div_ceil(count);
+                (0..count).map(|i| each.min(extent.saturating_sub(i * each))).collect()
+            }
+            None => return Err(format!("split: an extent of {extent} is not {count} equal parts")),
+        };
+        let sum = sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size));
+        if sizes.len() != count || sum != Some(extent) || sizes.contains(&0) {
+            return Err(format!("split: an extent of {extent} is not {count} parts of {sizes:?}"));
+        }
+        let mut start = 0;
+        let part = |size| {
+            start += size;
+            Value::Floats(x.with(x.places.part(at, start - size, size)))
+        };
+        Ok(sizes.into_iter().map(part).collect())
+    }
+
+    pub(super) fn reshape(&mut self, node: &Node) -> Result<Tensor, String> {
+        let Op::Reshape { dims, zero } = &node.op else { unreachable!("recorded for this operator") };
+        let x = self.floats(node, 0)?;
+        let wanted = match dims {
+            Some(dims) => dims.clone(),
+            None => self.integers(node, 1)?.ok_or("shape is missing")?.to_vec(),
+        };
+        let dims = reshape(x.dims(), &wanted, *zero)?;
+        self.reshaped(node, &x, &dims)
+    }
+
+    pub(super) fn flatten(&mut self, node: &Node, at: i64) -> Result<Tensor, String> {
+        let x = self.floats(node, 0)?;
+        let (before, behind) = x.dims().split_at(boundary(at, x.dims().len())?);
+        let dims = [volume(before)?, volume(behind)?];
+        self.reshaped(node, &x, &dims)
+    }
+
+    pub(super) fn dropout(&mut self, node: &Node) -> Result<Value, String> {
+        if self.integers(node, 2)?.is_some_and(|training| training.iter().any(|&on| on != 0)) {
+            return Err("training_mode is on; networks are only evaluated".into());
+        }
+        self.value(node, 0)
+    }
+}
+
+/// The windows of a pooling over maps of these extents, with one image.
+fn windows(dims: &[usize], window: &Window, count_padding: bool) -> Result<Pool, String> {
+    let [_, maps, height, width] = maps("X", dims)?;
+    let [y, x] = window.over([height, width], None)?;
+    let counted = |pad: usize, extent: usize, behind: usize| {
+        if count_padding { (0, pad + extent + behind) } else { (pad, pad + extent) }
+    };
+    let ((low_y, high_y), (low_x, high_x)) = (counted(y.before, height, y.behind), counted(x.before, width, x.behind));
+    Ok(Pool {
+        maps,
+        height,
+        width,
+        out_height: y.count,
+        out_width: x.count,
+        images: 1,
+        rows: y.size,
+        columns: x.size,
+        stride_y: y.stride,
+        stride_x: x.stride,
+        dilation_y: y.dilation,
+        dilation_x: x.dilation,
+        pad_y: y.before,
+        pad_x: x.before,
+        low_y,
+        low_x,
+        high_y,
+        high_x,
+    })
+}

@@ -1,0 +1,313 @@
+//! From a graph to a program. Every value is a tensor somewhere in a buffer; a kernel that wants another layout has it
+//! copied there, and what only changes shapes changes nothing but places.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::bind::{Bound, Given};
+use super::places::{Places, Source, Tensor, Upload};
+use super::shapes::AXES;
+use super::{Constant, Graph, GraphError, Node, Op, ValueId, Values};
+use crate::kernel::Elem;
+use crate::ops::activation::Activation;
+use crate::ops::strided;
+use crate::program::{Home, Pass, Phase, Program, Recorder, Role, Slot, SlotInfo};
+
+/// A graph as a program, with the slots through which the host talks to it.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// What runs: [`Pass::Evaluate`] alone.
+    pub program: Program,
+    /// By the names of inputs of floats that something reads, which are as files have them: the last axis innermost.
+    pub inputs: BTreeMap<String, Slot>,
+    /// In the order of the graph.
+    pub outputs: Vec<Output>,
+    /// What is written once, before it runs.
+    pub uploads: Vec<Upload>,
+}
+
+/// What a program gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Extents.
+    pub dims: Vec<usize>,
+    /// Where it is, the last axis innermost.
+    pub slot: Slot,
+}
+
+/// Lowers `graph` for what is `given` for its inputs.
+///
+/// # Errors
+/// When an input is missing or does not fit, or a node asks for what is not supported.
+pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<Lowered, GraphError> {
+    let mut lowering = Lowering::new(graph);
+    let mut inputs = lowering.bind(given)?;
+    for node in &graph.nodes {
+        lowering.r.label(&node.name, Phase::Forward);
+        let outputs = lowering.record(node).map_err(|reason| node.refuse(reason))?;
+        let named = node.outputs.iter().zip(outputs).filter_map(|(value, output)| Some(((*value)?, output)));
+        lowering.values.extend(named);
+    }
+    lowering.r.label("output", Phase::Forward);
+    let outputs = graph.outputs.iter().map(|&value| lowering.output(value)).collect::<Result<_, _>>()?;
+    lowering.r.drop_unread();
+    let (program, mut uploads) = (lowering.r.finish(), lowering.uploads);
+    // What nothing reads has no memory on the device.
+    let touched = program.touched();
+    inputs.retain(|_, slot| touched[slot.0]);
+    uploads.retain(|upload| touched[upload.slot.0]);
+    Ok(Lowered { program, inputs, outputs, uploads })
+}
+
+/// A value whose shape is known.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// Floats.
+    Floats(Tensor),
+    /// What is known beforehand.
+    Integers(Arc<[i64]>),
+    /// What is not computed with, by its name.
+    Other(String),
+}
+
+impl From<&Constant> for Value {
+    fn from(constant: &Constant) -> Self {
+        let dims = &constant.dims;
+        match &constant.values {
+            Values::Floats(_) if dims.len() > AXES => {
+                Self::Other(format!("of {} axes, of which at most {AXES} are supported", dims.len()))
+            }
+            Values::Floats(values) => match Places::rows(dims) {
+                Ok(places) => Self::Floats(Tensor { source: Source::Host(Arc::clone(values)), places }),
+                Err(reason) => Self::Other(reason),
+            },
+            Values::Integers(values) => Self::Integers(Arc::clone(values)),
+            Values::Other(elem) => Self::Other(elem.clone()),
+        }
+    }
+}
+
+pub(super) struct Lowering<'a> {
+    graph: &'a Graph,
+    pub(super) r: Recorder,
+    values: HashMap<ValueId, Value>,
+    uploads: Vec<Upload>,
+    /// Neurons that run in the epilogue of what comes before them, by the value in between.
+    neurons: HashMap<ValueId, Activation>,
+    pub(super) zero: Arc<[f32]>,
+}
+
+/// Neurons behind a convolution or a product whose value nobody else reads.
+fn neurons(graph: &Graph) -> HashMap<ValueId, Activation> {
+    let contraction = |node: &&Node| matches!(node.op, Op::Conv { .. } | Op::Gemm { .. });
+    let made: HashSet<ValueId> =
+        graph.nodes.iter().filter(contraction).filter_map(|node| *node.outputs.first()?).collect();
+    let mut readers: HashMap<ValueId, usize> = HashMap::new();
+    let read = graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain(&graph.outputs);
+    read.for_each(|&value| *readers.entry(value).or_default() += 1);
+    let alone = |value: &ValueId| made.contains(value) && readers.get(value) == Some(&1);
+    let neuron = |node: &Node| match node.op {
+        Op::Relu => Some(((*node.inputs.first()?)?, Activation::Relu)),
+        Op::Tanh => Some(((*node.inputs.first()?)?, Activation::Tanh)),
+        _ => None,
+    };
+    graph.nodes.iter().filter_map(neuron).filter(|(value, _)| alone(value)).collect()
+}
+
+impl<'a> Lowering<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let mut r = Recorder::new();
+        r.begin(Pass::Evaluate);
+        let values = graph.constants.iter().map(|(&value, constant)| (value, constant.into())).collect();
+        Self { graph, r, values, uploads: Vec::new(), neurons: neurons(graph), zero: Arc::new([0.0]) }
+    }
+
+    /// Declares the inputs, and gives the slots of those that are floats.
+    fn bind(&mut self, given: &BTreeMap<String, Given>) -> Result<BTreeMap<String, Slot>, GraphError> {
+        let (graph, mut extents, mut inputs) = (self.graph, BTreeMap::new(), BTreeMap::new());
+        for input in &graph.inputs {
+            let name = graph.name(input.value);
+            let refuse = |reason| GraphError::Value { what: "input", name: name.into(), reason };
+            let value = match graph.bind(input, given, &mut extents)? {
+                Bound::Constant(constant) => Value::from(&constant),
+                Bound::Floats(dims) => {
+                    let places = Places::rows(&dims).map_err(refuse)?;
+                    let slot = self.slot(name, places.size, Role::Input);
+                    inputs.insert(name.to_owned(), slot);
+                    Value::Floats(Tensor { source: Source::Slot(slot), places })
+                }
+            };
+            self.values.insert(input.value, value);
+        }
+        let known = |name: &&String| graph.inputs.iter().any(|input| graph.name(input.value) == **name);
+        match given.keys().find(|name| !known(name)) {
+            None => Ok(inputs),
+            Some(name) => {
+                let names: Vec<&str> = graph.inputs.iter().map(|input| graph.name(input.value)).collect();
+                let reason = format!("there is none of this name, but {}", names.join(", "));
+                Err(GraphError::Value { what: "input", name: name.clone(), reason })
+            }
+        }
+    }
+
+    fn slot(&mut self, name: &str, count: usize, role: Role) -> Slot {
+        let (name, shape) = (name.to_owned(), vec![count]);
+        self.r.slot(SlotInfo { name, shape, elem: Elem::F32, home: Home::Tower(0), role })
+    }
+
+    /// A slot for what a node writes in a layout of its own.
+    pub(super) fn map(&mut self, node: &Node, places: Places) -> (Slot, Tensor) {
+        let slot = self.slot(&node.name, places.size, Role::Map);
+        (slot, Tensor { source: Source::Slot(slot), places })
+    }
+
+    /// What a graph gives, one element behind the other.
+    fn output(&mut self, value: ValueId) -> Result<Output, GraphError> {
+        let name = self.graph.name(value);
+        let refuse = |reason: String| GraphError::Value { what: "output", name: name.into(), reason };
+        let tensor = self.floats_of(value).map_err(refuse)?;
+        let rows = Places::rows(tensor.dims()).map_err(refuse)?;
+        let slot = self.slot(name, rows.size, Role::Output);
+        self.copy(&tensor, slot, &rows, 1.0, false);
+        Ok(Output { name: name.into(), dims: rows.dims, slot })
+    }
+
+    fn floats_of(&self, value: ValueId) -> Result<Tensor, String> {
+        let name = self.graph.name(value);
+        match self.values.get(&value) {
+            Some(Value::Floats(tensor)) => Ok(tensor.clone()),
+            Some(Value::Integers(..)) => {
+                Err(format!("{name} holds whole numbers; only 32-bit floats are computed with"))
+            }
+            Some(Value::Other(what)) => Err(format!("{name} is {what}; only 32-bit floats are computed with")),
+            None => Err(format!("{name} is written by nothing")),
+        }
+    }
+
+    /// Input `index` of a node, which has to be there.
+    pub(super) fn floats(&self, node: &Node, index: usize) -> Result<Tensor, String> {
+        self.optional(node, index)?.ok_or_else(|| format!("input {index} is missing"))
+    }
+
+    /// Input `index` of a node, if it is there.
+    pub(super) fn optional(&self, node: &Node, index: usize) -> Result<Option<Tensor>, String> {
+        let value = node.inputs.get(index).copied().flatten();
+        value.map(|value| self.floats_of(value)).transpose()
+    }
+
+    /// Input `index` of a node as whole numbers, which have to be known beforehand; `None` where it is left out.
+    pub(super) fn integers(&self, node: &Node, index: usize) -> Result<Option<Arc<[i64]>>, String> {
+        let Some(value) = node.inputs.get(index).copied().flatten() else { return Ok(None) };
+        match self.values.get(&value) {
+            Some(Value::Integers(values)) => Ok(Some(Arc::clone(values))),
+            _ => Err(format!("{} has to be whole numbers that are known beforehand", self.graph.name(value))),
+        }
+    }
+
+    /// Input `index` of a node, whatever it is.
+    pub(super) fn value(&self, node: &Node, index: usize) -> Result<Value, String> {
+        let value = node.inputs.get(index).copied().flatten();
+        value.and_then(|value| self.values.get(&value)).cloned().ok_or_else(|| format!("input {index} is missing"))
+    }
+
+    /// The slot of `tensor` times `factor` in the layout `places`: its own where it is that already.
+    pub(super) fn place(&mut self, node: &Node, tensor: &Tensor, places: &Places, factor: f32) -> Slot {
+        match &tensor.source {
+            Source::Slot(slot) if tensor.places == *places && factor == 1.0 => *slot,
+            Source::Slot(_) => {
+                let slot = self.slot(&node.name, places.size, Role::Map);
+                self.copy(tensor, slot, places, factor, false);
+                slot
+            }
+            Source::Host(values) => self.upload(&node.name, values, &tensor.places, places, factor),
+        }
+    }
+
+    /// The slot of a constant; one that is wanted twice is there once.
+    fn upload(&mut self, name: &str, values: &Arc<[f32]>, from: &Places, to: &Places, factor: f32) -> Slot {
+        if let Some(upload) = self.uploads.iter().find(|upload| upload.is(values, from, to, factor)) {
+            return upload.slot;
+        }
+        let slot = self.slot(name, to.size, Role::Weight);
+        let (values, from, to) = (Arc::clone(values), from.clone(), to.clone());
+        self.uploads.push(Upload { slot, values, from, to, factor });
+        slot
+    }
+
+    /// Writes `tensor` times `factor` to `places` of `slot`, repeated where it has fewer axes or extents of 1, or adds it.
+    pub(super) fn copy(&mut self, tensor: &Tensor, slot: Slot, places: &Places, factor: f32, accumulate: bool) {
+        let (from, tensor) = match &tensor.source {
+            Source::Slot(from) => (*from, tensor.places.clone()),
+            Source::Host(values) => {
+                // What is repeated is so on the device.
+                let size = values.len();
+                let whole = Places { first: 0, dims: vec![size], strides: vec![1], size };
+                (self.upload("constant", values, &whole, &whole, 1.0), tensor.places.clone())
+            }
+        };
+        let axes = tensor.dims.iter().zip(tensor.strides.iter().zip(&places.strides));
+        let mut axes: Vec<[usize; 3]> = axes.map(|(&extent, (&a, &b))| [extent, a, b]).collect();
+        axes.retain(|[extent, ..]| *extent > 1);
+        axes.sort_by_key(|[.., b]| Reverse(*b));
+        let mut all = [[1, 0, 0]; AXES];
+        all[AXES - axes.len()..].copy_from_slice(&axes);
+        let shape = strided::Shape::new(all, [tensor.first, places.first], factor, accumulate);
+        self.r.run(&strided::COPY, shape.params(), &[from, slot]);
+    }
+
+    /// The neuron that runs in the epilogue of `node`.
+    pub(super) fn neuron_behind(&self, node: &Node) -> Activation {
+        let value = node.outputs.first().copied().flatten();
+        value.and_then(|value| self.neurons.get(&value)).copied().unwrap_or_default()
+    }
+
+    /// Whether the neuron `node` ran in the epilogue of what comes before it.
+    pub(super) fn has_run(&self, node: &Node) -> bool {
+        node.inputs.first().copied().flatten().is_some_and(|value| self.neurons.contains_key(&value))
+    }
+
+    /// The tensor under another shape; it moves only if it has to.
+    pub(super) fn reshaped(&mut self, node: &Node, tensor: &Tensor, dims: &[usize]) -> Result<Tensor, String> {
+        if let Some(places) = tensor.places.reshaped(dims) {
+            return Ok(tensor.with(places));
+        }
+        let (rows, places) = (Places::rows(tensor.dims())?, Places::rows(dims)?);
+        let slot = self.place(node, tensor, &rows, 1.0);
+        Ok(Tensor { source: Source::Slot(slot), places })
+    }
+
+    /// The tensor repeated to `dims`.
+    pub(super) fn repeated(tensor: &Tensor, dims: &[usize]) -> Result<Tensor, String> {
+        let places = tensor.places.repeated(dims);
+        let places = places.ok_or_else(|| format!("a tensor of {:?} does not fit one of {dims:?}", tensor.dims()))?;
+        Ok(tensor.with(places))
+    }
+
+    /// What a node makes of its inputs.
+    fn record(&mut self, node: &Node) -> Result<Vec<Value>, String> {
+        let one = |tensor: Result<Tensor, String>| Ok(vec![Value::Floats(tensor?)]);
+        let what = |what: &str| Value::Other(format!("the {what} of node {} ({})", node.name, node.operator));
+        match &node.op {
+            Op::Conv { window, groups } => one(self.conv(node, window, *groups)),
+            Op::Gemm { .. } => one(self.gemm(node)),
+            Op::MatMul => one(self.matmul(node)),
+            Op::MaxPool(window) => Ok(vec![self.max_pool(node, window)?, what("indices")]),
+            Op::AveragePool { window, count_padding } => one(self.average_pool(node, window, *count_padding)),
+            Op::GlobalAveragePool => one(self.global_average_pool(node)),
+            Op::Lrn { .. } => one(self.lrn(node)),
+            Op::Relu => one(self.activation(node, Activation::Relu)),
+            Op::Tanh => one(self.activation(node, Activation::Tanh)),
+            Op::Add { axis } => one(self.add(node, *axis)),
+            Op::Softmax { .. } => one(self.softmax(node)),
+            Op::Concat { axis } => one(self.concat(node, *axis)),
+            Op::Split { .. } => self.split(node),
+            Op::Reshape { .. } => one(self.reshape(node)),
+            Op::Flatten { axis } => one(self.flatten(node, *axis)),
+            Op::Dropout => Ok(vec![self.dropout(node)?, what("mask")]),
+            Op::Identity => Ok(vec![self.value(node, 0)?]),
+        }
+    }
+}

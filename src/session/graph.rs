@@ -1,0 +1,63 @@
+//! A graph of operators on its devices.
+
+use std::collections::BTreeMap;
+
+use super::SessionError;
+use crate::backend::{BackendError, Cluster, Data, Placement};
+use crate::graph::{Given, Graph, Lowered, lower};
+use crate::layout::fit;
+use crate::program::Pass;
+use crate::tensor::Tensor;
+
+/// A graph set up to run.
+pub struct GraphSession {
+    lowered: Lowered,
+    backend: Cluster,
+}
+
+impl GraphSession {
+    /// Sets `graph` up on `devices` for what is `given` for its inputs.
+    ///
+    /// # Errors
+    /// When an input does not fit, a node asks for what is not supported, or the whole does not fit the devices, said
+    /// before anything is allocated there; or a device fails.
+    pub fn new(graph: &Graph, given: &BTreeMap<String, Given>, devices: &Placement) -> Result<Self, SessionError> {
+        let mended = |error: BackendError| error.mended("take fewer images at once, or another device");
+        let mut lowered = lower(graph, given)?;
+        lowered.program = fit(&lowered.program, &devices.limits(1)).map_err(mended)?;
+        let mut backend = devices.set_up(&lowered.program)?;
+        for upload in &lowered.uploads {
+            backend.write(upload.slot, Data::F32(&upload.values()))?;
+        }
+        Ok(Self { lowered, backend })
+    }
+
+    /// Where it runs, for people.
+    #[must_use]
+    pub fn device(&self) -> String {
+        self.backend.devices().into_iter().map(|(_, device)| device).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The outputs, in the order of the graph, for `inputs` of the shapes that were given, by their names.
+    ///
+    /// # Errors
+    /// When an input is missing or has another shape, or a device fails.
+    pub fn run(&mut self, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<(String, Tensor)>, SessionError> {
+        for (name, &slot) in &self.lowered.inputs {
+            let tensor = inputs.get(name).ok_or_else(|| SessionError::Missing(name.clone()))?;
+            let wanted = self.lowered.program.slot(slot).count();
+            if tensor.values().len() != wanted {
+                let (name, found) = (name.clone(), tensor.shape().to_vec());
+                return Err(SessionError::Shape { name, found, wanted: vec![wanted] });
+            }
+            self.backend.write(slot, Data::F32(tensor.values()))?;
+        }
+        self.backend.run(Pass::Evaluate)?;
+        let mut outputs = Vec::with_capacity(self.lowered.outputs.len());
+        for output in &self.lowered.outputs {
+            let values = self.backend.read(output.slot)?;
+            outputs.push((output.name.clone(), Tensor::new(output.dims.clone(), values)));
+        }
+        Ok(outputs)
+    }
+}
