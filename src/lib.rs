@@ -8,9 +8,9 @@
 //! Modules are listed in the order of their dependencies, which a test keeps:
 //!
 //! ```text
-//! main → cli → train, eval, bench ─┬→ session → layout ─┬→ net → ops → program → kernel → tensor, random
-//!               step ──────────────┤                    └→ backend → program         (backend/gpu also → wgsl → kernel)
-//!                                  ├→ convert → checkpoint, interop → net, tensor
+//! main → cli → train, eval, bench ─┬→ session → layout ─┬→ net, graph → ops → program → kernel → tensor, random
+//!              run, step ──────────┤                    └→ backend → program         (backend/gpu also → wgsl → kernel)
+//!                                  ├→ convert → checkpoint, interop → net, graph, tensor
 //!                                  └→ data → tensor, random
 //! ```
 //!
@@ -37,8 +37,8 @@ pub mod data;
 pub mod checkpoint;
 pub mod convert;
 pub mod session;
-pub mod step;
 pub mod run;
+pub mod step;
 pub mod train;
 pub mod eval;
 pub mod bench;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
 
 use crate::backend::Placement;
 use crate::checkpoint::write_whole;
@@ -12,6 +13,17 @@ use crate::interop::npy::{self, Array};
 use crate::interop::onnx;
 use crate::session::GraphSession;
 use crate::tensor::Tensor;
+
+/// An output that was written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Written {
+    /// Its name in the network.
+    pub name: String,
+    /// Extents, the last one innermost.
+    pub shape: Vec<usize>,
+    /// Where it is.
+    pub file: PathBuf,
+}
 
 /// A network and its inputs.
 #[derive(Clone, Debug)]
@@ -64,11 +76,11 @@ impl Run {
     }
 
     /// Computes it once and writes each output to a `.npy` file of its name in `folder`, which gets none when something
-    /// fails before; characters that file names should not have become `_`. Gives the files with the shapes.
+    /// fails before; characters that file names should not have become `_`.
     ///
     /// # Errors
     /// When a device fails, the names of two files would be the same, or the disk refuses.
-    pub fn write(&self, session: &mut GraphSession, folder: &Path) -> Result<Vec<(PathBuf, Vec<usize>)>> {
+    pub fn write(&self, session: &mut GraphSession, folder: &Path) -> Result<Vec<Written>> {
         let outputs = session.run(&self.floats)?;
         let names: BTreeSet<String> = outputs.iter().map(|(name, _)| file_name(name)).collect();
         if names.len() < outputs.len() {
@@ -77,10 +89,10 @@ impl Run {
         std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let mut written = Vec::with_capacity(outputs.len());
         for (name, tensor) in outputs {
-            let path = folder.join(file_name(&name));
-            write_whole(&path, &npy::bytes(&tensor))
-                .with_context(|| format!("{} cannot be written", path.display()))?;
-            written.push((path, tensor.shape().to_vec()));
+            let file = folder.join(file_name(&name));
+            write_whole(&file, &npy::bytes(&tensor))
+                .with_context(|| format!("{} cannot be written", file.display()))?;
+            written.push(Written { name, shape: tensor.shape().to_vec(), file });
         }
         Ok(written)
     }

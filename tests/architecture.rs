@@ -13,8 +13,9 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         "an op records commands; it knows neither devices nor networks",
     ),
     ("net", &["ops", "program", "kernel", "tensor", "random"], "the lowering is pure; session places it on devices"),
+    ("graph", &["ops", "program", "kernel"], "the lowering is pure; interop makes graphs, session places them"),
     ("backend", &["program", "kernel", "tensor", "random", "wgsl"], "a backend runs any program; it knows no layers"),
-    ("interop", &["net", "program", "tensor"], "it knows names and layouts; convert and cli read the files"),
+    ("interop", &["net", "graph", "program", "tensor"], "it knows names and formats; convert and run read the files"),
     ("data", &["tensor", "random"], "data ends at the batch; session feeds it"),
 ];
 
@@ -26,6 +27,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ndarray", &["src/ops/product.rs", "src/ops/conv/products.rs", "src/ops/gemm/products.rs"]),
     ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
+    ("prost", &["src/interop/"]),
     ("tar", &["src/data/archive.rs", "src/data/prepare/", "src/data/shards/"]),
     ("clap", &["src/cli/", "src/main.rs"]),
 ];

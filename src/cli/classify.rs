@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 
-use super::options::{DEVICES, Views, open_devices};
+use super::options::{DEVICES, Pictured, Views, open_devices};
 use super::output::{json, line};
 use super::progress::preparing;
-use crate::checkpoint::Checkpoint;
 use crate::eval::Evaluator;
 
 /// Images in a batch: few, since people classify few.
@@ -17,8 +16,8 @@ const BATCH: usize = 8;
 /// Arguments of `classify`.
 #[derive(Debug, Args)]
 pub(super) struct Classify {
-    /// A run folder (its best checkpoint) or a checkpoint
-    #[arg(value_name = "RUN|CHECKPOINT")]
+    /// A run folder (its best checkpoint), a checkpoint or an ONNX file
+    #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx")]
     checkpoint: PathBuf,
     /// Images, JPEG or PNG
     #[arg(required = true, value_name = "IMAGE")]
@@ -26,6 +25,8 @@ pub(super) struct Classify {
     /// Views of each image, whose probabilities are averaged
     #[arg(long, value_name = "COUNT", default_value = "1")]
     views: Views,
+    #[command(flatten)]
+    pictured: Pictured,
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
     devices: Option<String>,
     /// Print JSON
@@ -35,11 +36,8 @@ pub(super) struct Classify {
 
 impl Classify {
     pub(super) fn run(self) -> Result<()> {
-        let path = Checkpoint::locate(&self.checkpoint);
-        let checkpoint = Checkpoint::read(&path)?;
         let devices = open_devices(self.devices.as_deref())?.watched(preparing());
-        let evaluator = Evaluator::new(&checkpoint, BATCH, &devices);
-        let mut evaluator = evaluator.with_context(|| path.display().to_string())?;
+        let mut evaluator = Evaluator::open(&self.checkpoint, &self.pictured.into(), BATCH, &devices)?;
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
         let results = evaluator.classify(&paths, self.views.into())?;
         if self.json {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{DEVICES, Views, open_devices};
+use super::options::{DEVICES, Pictured, Views, open_devices};
 use super::output::{json, line, table, thousands};
 use super::progress::{bars, preparing};
 use crate::eval::{Evaluation, Request, Row, Weights, evaluate};
@@ -14,8 +14,9 @@ use crate::eval::{Evaluation, Request, Row, Weights, evaluate};
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
 pub(super) struct Eval {
-    /// A run folder (its best checkpoint) or a checkpoint; several are an ensemble, whose probabilities are averaged
-    #[arg(value_name = "RUN|CHECKPOINT", required = true)]
+    /// A run folder (its best checkpoint), a checkpoint or an ONNX file; several are an ensemble, whose probabilities are
+    /// averaged
+    #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx", required = true)]
     checkpoints: Vec<PathBuf>,
     /// Data whose validation images are scored; the bundled sample where absent
     #[arg(long, value_name = "FOLDER")]
@@ -35,6 +36,8 @@ pub(super) struct Eval {
     /// Pairs of classes to tell that are taken for one another most often
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     confusions: usize,
+    #[command(flatten)]
+    pictured: Pictured,
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
     devices: Option<String>,
     /// Images in a batch
@@ -54,6 +57,7 @@ impl Eval {
         };
         let request = Request {
             checkpoints: self.checkpoints,
+            preprocessing: self.pictured.into(),
             data: self.data,
             viewing: self.views.into(),
             weights,

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::options::built_in;
 use super::output::say;
 use crate::convert::Import as Request;
+use crate::eval::colour;
 use crate::net::Model;
 
 /// Arguments of `import`.
@@ -32,12 +33,6 @@ pub(super) struct Import {
     /// Subtracted from pixels of 0 to 255 [default: the model's means, or the mean image in the file]
     #[arg(long, value_name = "R,G,B", value_parser = colour)]
     mean: Option<[f32; 3]>,
-}
-
-/// `R,G,B`.
-fn colour(text: &str) -> Result<[f32; 3], String> {
-    let numbers: Result<Vec<f32>, _> = text.split(',').map(str::parse).collect();
-    numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| "three numbers with commas between".into())
 }
 
 /// What becomes of a tensor that is not there.

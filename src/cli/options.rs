@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::progress::preparing;
 use crate::backend::{Engine, Placement};
-use crate::eval::Viewing;
+use crate::eval::{Preprocessing, Viewing, colour};
 use crate::layout::{Layout, MOST_IMAGES, Request};
 use crate::net::model::BUILT_IN;
 use crate::net::{Exchange, Model, Net, Precision, Replacement};
@@ -144,6 +144,27 @@ pub(super) fn place(net: &Net, request: &Request, spec: Option<&str>) -> Result<
         }
     }
     Err(refused.into())
+}
+
+/// How images become inputs of an ONNX file.
+#[derive(Debug, Args)]
+pub(super) struct Pictured {
+    /// Of an ONNX file: subtracted from pixels of 0 to 255 [default: what the file's metadata say]
+    #[arg(long, value_name = "R,G,B", value_parser = colour)]
+    mean: Option<[f32; 3]>,
+    /// Of an ONNX file: what pixels are multiplied with then [default: what the file's metadata say]
+    #[arg(long, value_name = "R,G,B", value_parser = colour)]
+    scale: Option<[f32; 3]>,
+    /// Of an ONNX file: side to which images are scaled before they are cropped [default: what the file's metadata say,
+    /// or that of its input]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    stored: Option<usize>,
+}
+
+impl From<Pictured> for Preprocessing {
+    fn from(Pictured { mean, scale, stored }: Pictured) -> Self {
+        Self { mean, scale, stored }
+    }
 }
 
 /// Views of an image.

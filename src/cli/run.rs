@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
 
 use super::options::{DEVICES, open_devices};
-use super::output::line;
+use super::output::{json, line};
 use super::progress::preparing;
-use crate::run;
+use crate::run::{self, Written};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -24,6 +25,15 @@ pub(super) struct Run {
     output_dir: PathBuf,
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
     devices: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Told {
+    device: String,
+    outputs: Vec<Written>,
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
@@ -37,10 +47,14 @@ impl Run {
         let inputs = run::Run::read(&self.model, &self.inputs)?;
         let devices = open_devices(self.devices.as_deref())?.watched(preparing());
         let mut session = inputs.session(&devices)?;
-        line(format_args!("on {}", session.device()))?;
-        for (path, shape) in inputs.write(&mut session, &self.output_dir)? {
-            line(format_args!("{} {shape:?}", path.display()))?;
+        let outputs = inputs.write(&mut session, &self.output_dir)?;
+        let told = Told { device: session.device(), outputs };
+        if self.json {
+            return json(&told);
         }
-        Ok(())
+        line(format_args!("on {}", told.device))?;
+        told.outputs
+            .iter()
+            .try_for_each(|Written { name, shape, file }| line(format_args!("{name} {shape:?} in {}", file.display())))
     }
 }

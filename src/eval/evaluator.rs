@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::data_name;
+use super::picture::{Picture, Preprocessing};
 use super::scores::ranking;
 use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
@@ -45,13 +46,32 @@ impl Viewing {
     }
 }
 
-/// A checkpoint's network, ready to evaluate.
+/// A network, ready to evaluate.
 pub struct Evaluator {
-    session: Session,
+    network: Network,
     classes: Vec<String>,
+    /// Whether the classes have names of their own, which those of data must be.
+    named: bool,
     batch: usize,
     stored: usize,
     border2: u32,
+}
+
+/// What gives probabilities.
+enum Network {
+    /// A checkpoint's, after so many steps.
+    Trained(Box<Session>, u64),
+    /// An ONNX file's.
+    Picture(Box<Picture>),
+}
+
+impl Network {
+    fn probabilities(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        match self {
+            Self::Trained(session, _) => Ok(session.probabilities(batch)?.concat()),
+            Self::Picture(picture) => picture.probabilities(batch),
+        }
+    }
 }
 
 /// The best classes of one image.
@@ -90,6 +110,31 @@ pub(super) struct Predictions {
 const BEST: usize = 5;
 
 impl Evaluator {
+    /// Sets the network of a checkpoint, of a run folder or of an ONNX file, whose inputs are made as `preprocessing`
+    /// says, up on `devices` for batches of `batch` images.
+    ///
+    /// # Errors
+    /// When there is none, it is damaged or not from images to classes, or it does not fit; of a checkpoint's also when
+    /// something is said of its preprocessing, which it knows itself.
+    pub fn open(path: &Path, preprocessing: &Preprocessing, batch: usize, devices: &Placement) -> Result<Self> {
+        if path.extension().is_some_and(|extension| extension == "onnx") {
+            let picture = Picture::open(path, preprocessing, batch, devices)?;
+            let (stored, border2, named) = (picture.stored, picture.border2(), picture.names.is_some());
+            let numbers = || (0..picture.classes).map(|class| class.to_string()).collect();
+            let classes = picture.names.clone().unwrap_or_else(numbers);
+            return Ok(Self { network: Network::Picture(Box::new(picture)), classes, named, batch, stored, border2 });
+        }
+        let path = Checkpoint::locate(path);
+        if *preprocessing != Preprocessing::default() {
+            bail!(
+                "{} knows how images become its input: --mean, --scale and --stored are for ONNX files",
+                path.display()
+            );
+        }
+        let checkpoint = Checkpoint::read(&path)?;
+        Self::new(&checkpoint, batch, devices).with_context(|| path.display().to_string())
+    }
+
     /// Sets the network of `checkpoint` up on `devices` for batches of `batch` images.
     ///
     /// # Errors
@@ -106,13 +151,23 @@ impl Evaluator {
         session.load(&checkpoint.tensors)?;
         let mean = checkpoint.tensors.get(MEAN).context("the checkpoint has no mean image")?;
         session.set_mean(mean.values())?;
-        Ok(Self { session, classes, batch, stored, border2 })
+        let network = Network::Trained(Box::new(session), checkpoint.state.step);
+        Ok(Self { network, classes, named: true, batch, stored, border2 })
     }
 
     /// Where it runs, for people.
     #[must_use]
     pub fn device(&self) -> String {
-        self.session.device()
+        match &self.network {
+            Network::Trained(session, _) => session.device(),
+            Network::Picture(picture) => picture.device(),
+        }
+    }
+
+    /// Steps after which it was saved, where that is known.
+    #[must_use]
+    pub fn steps(&self) -> Option<u64> {
+        if let Network::Trained(_, steps) = self.network { Some(steps) } else { None }
     }
 
     /// Class probabilities of the validation images of the data at `path` (the bundled sample where absent); `told` how
@@ -124,6 +179,9 @@ impl Evaluator {
         told: &mut dyn FnMut(usize, usize),
     ) -> Result<Predictions> {
         let dataset = Dataset::open(path, self.stored)?;
+        if !self.named && dataset.classes.len() == self.classes.len() {
+            self.classes.clone_from(&dataset.classes);
+        }
         dataset.expect_classes(&self.classes).with_context(|| data_name(path))?;
         let split = &dataset.validation;
         let order: Vec<u32> = (0..split.len() as u32).collect();
@@ -156,7 +214,7 @@ impl Evaluator {
         let mut central = Vec::new();
         for &view in views {
             batch.views.fill(view);
-            let probabilities = self.session.probabilities(batch)?.concat();
+            let probabilities = self.network.probabilities(batch)?;
             sums.iter_mut().zip(&probabilities).for_each(|(sum, &p)| *sum += f64::from(p));
             if view == centre_view(self.border2) {
                 central = probabilities;

@@ -4,6 +4,7 @@
 mod confusion;
 mod ensemble;
 mod evaluator;
+mod picture;
 mod predictions;
 mod scores;
 
@@ -13,20 +14,22 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::backend::Placement;
-use crate::checkpoint::Checkpoint;
 
 pub use self::confusion::Confusion;
 use self::confusion::confusions;
 use self::ensemble::{Mixture, searched};
 pub use self::evaluator::{Classification, Evaluator, Viewing};
+pub use self::picture::{Preprocessing, colour};
 use self::predictions::File;
 use self::scores::{Outcomes, scores};
 
 /// What is to be evaluated, and how.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Checkpoints or run folders; several are an ensemble.
+    /// Checkpoints, run folders or ONNX files; several are an ensemble.
     pub checkpoints: Vec<PathBuf>,
+    /// How images become inputs of ONNX files.
+    pub preprocessing: Preprocessing,
     /// Data whose validation images are scored; the bundled sample where absent.
     pub data: Option<PathBuf>,
     /// How each image is looked at.
@@ -118,13 +121,10 @@ pub fn evaluate(request: &Request, devices: &Placement, progress: &mut dyn FnMut
     let mut device = String::new();
     for (number, path) in request.checkpoints.iter().enumerate() {
         let name = path.display().to_string();
-        let path = Checkpoint::locate(path);
-        let checkpoint = Checkpoint::read(&path)?;
-        let evaluator = Evaluator::new(&checkpoint, request.batch, devices);
-        let mut evaluator = evaluator.with_context(|| path.display().to_string())?;
+        let mut evaluator = Evaluator::open(path, &request.preprocessing, request.batch, devices)?;
         let mut told = |done: usize, all: usize| progress(number * all + done, count * all);
         let member = evaluator.predict(request.data.as_deref(), request.viewing, &mut told)?;
-        let steps = Some(checkpoint.state.step);
+        let steps = evaluator.steps();
         if let Some(centre) = &member.centre {
             rows.push(Row { steps, ..Row::new(&name, 1, scores(centre, &member.images)) });
         }

@@ -50,12 +50,12 @@ impl Graph {
         let Some(given) = given.get(name) else {
             return match &input.elem {
                 Elem::Other(elem) => Ok(other(elem)),
-                _ => Err(refuse("is not given: say --input NAME=FILE.npy".into())),
+                _ => Err(refuse(format!("it is not given: say --input {name}=FILE.npy"))),
             };
         };
         let dims = given.dims();
         if dims.len() > AXES {
-            return Err(refuse(format!("has {} axes, of which at most {AXES} are supported", dims.len())));
+            return Err(refuse(format!("it has {} axes, of which at most {AXES} are supported", dims.len())));
         }
         if let Some(declared) = &input.dims {
             fits(declared, dims, extents).map_err(refuse)?;
@@ -69,8 +69,10 @@ impl Graph {
                 Ok(Bound::Constant(Constant { dims: dims.to_vec(), values: Values::Integers(Arc::clone(values)) }))
             }
             (_, Elem::Other(elem)) => Ok(other(elem)),
-            (Given::Floats(_), Elem::Integer) => Err(refuse("holds whole numbers, and floats were given".into())),
-            (Given::Integers { .. }, Elem::Float) => Err(refuse("holds floats, and whole numbers were given".into())),
+            (Given::Floats(_), Elem::Integer) => Err(refuse("it holds whole numbers, and floats were given".into())),
+            (Given::Integers { .. }, Elem::Float) => {
+                Err(refuse("it holds floats, and whole numbers were given".into()))
+            }
         }
     }
 }
@@ -85,7 +87,7 @@ fn fits<'a>(declared: &'a [Extent], dims: &[usize], extents: &mut BTreeMap<&'a s
         return Ok(());
     }
     let wanted: Vec<String> = declared.iter().map(ToString::to_string).collect();
-    Err(format!("has shape {dims:?}, the network needs [{}]", wanted.join(", ")))
+    Err(format!("it has shape {dims:?}, the network needs [{}]", wanted.join(", ")))
 }
 
 impl std::fmt::Display for Extent {

@@ -38,6 +38,12 @@ impl GraphSession {
         self.backend.devices().into_iter().map(|(_, device)| device).collect::<Vec<_>>().join("; ")
     }
 
+    /// Names and shapes of the outputs, in the order of the graph.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<(&str, &[usize])> {
+        self.lowered.outputs.iter().map(|output| (output.name.as_str(), &output.dims[..])).collect()
+    }
+
     /// The outputs, in the order of the graph, for `inputs` of the shapes that were given, by their names.
     ///
     /// # Errors

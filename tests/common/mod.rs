@@ -4,6 +4,7 @@
 pub(crate) mod cli;
 pub(crate) mod faults;
 pub(crate) mod lavapipe;
+pub(crate) mod onnx;
 pub(crate) mod release;
 pub(crate) mod runs;
 pub(crate) mod training;

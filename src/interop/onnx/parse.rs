@@ -24,9 +24,10 @@ pub fn parse(bytes: &[u8]) -> Result<Graph, GraphError> {
     let model = ModelProto::decode(bytes);
     let model = model.map_err(|error| GraphError::File(format!("not an ONNX file, or a damaged one ({error})")))?;
     let version = version(&model)?;
-    let graph = model.graph.as_ref().ok_or_else(|| GraphError::File("an ONNX file without a graph".into()))?;
+    let mut graph = model.graph.ok_or_else(|| GraphError::File("an ONNX file without a graph".into()))?;
     let mut parser = Parser::default();
-    parser.constants(graph)?;
+    parser.constants(&mut graph)?;
+    let graph = &graph;
     parser.inputs(graph)?;
     let written = graph.node.iter().flat_map(|node| &node.output).map(String::as_str).collect();
     graph.node.iter().try_for_each(|node| parser.node(node, version, &written))?;
@@ -54,27 +55,27 @@ fn standard(domain: &str) -> bool {
 }
 
 #[derive(Default)]
-struct Parser<'a> {
+struct Parser {
     graph: Graph,
-    values: HashMap<&'a str, ValueId>,
+    values: HashMap<String, ValueId>,
 }
 
-impl<'a> Parser<'a> {
+impl Parser {
     /// A new value.
-    fn define(&mut self, what: &'static str, name: &'a str) -> Result<ValueId, GraphError> {
+    fn define(&mut self, what: &'static str, name: &str) -> Result<ValueId, GraphError> {
         let value = ValueId(self.graph.names.len());
         let refuse = |reason: &str| Err(GraphError::Value { what, name: name.into(), reason: reason.into() });
         if name.is_empty() {
             return refuse("it has no name");
         }
-        if self.values.insert(name, value).is_some() {
+        if self.values.insert(name.into(), value).is_some() {
             return refuse("there are two values of this name");
         }
         self.graph.names.push(name.into());
         Ok(value)
     }
 
-    fn constants(&mut self, graph: &'a GraphProto) -> Result<(), GraphError> {
+    fn constants(&mut self, graph: &mut GraphProto) -> Result<(), GraphError> {
         if let Some(sparse) = graph.sparse_initializer.first() {
             let name = sparse.values.as_ref().map_or("", TensorProto::name).into();
             return Err(GraphError::Value {
@@ -83,16 +84,17 @@ impl<'a> Parser<'a> {
                 reason: "sparse ones are not supported".into(),
             });
         }
-        for tensor in &graph.initializer {
+        // Each message goes when its elements have been taken out: they are most of a file.
+        for tensor in std::mem::take(&mut graph.initializer) {
             let value = self.define("initializer", tensor.name())?;
             let refuse = |reason| GraphError::Value { what: "initializer", name: tensor.name().into(), reason };
-            self.graph.constants.insert(value, constant(tensor).map_err(refuse)?);
+            self.graph.constants.insert(value, constant(&tensor).map_err(refuse)?);
         }
         Ok(())
     }
 
     /// Inputs that are not initialisers, which are values of their own then.
-    fn inputs(&mut self, graph: &'a GraphProto) -> Result<(), GraphError> {
+    fn inputs(&mut self, graph: &GraphProto) -> Result<(), GraphError> {
         let constants = self.values.len();
         for info in &graph.input {
             if self.values.get(info.name()).is_some_and(|value| value.0 < constants) {
@@ -106,7 +108,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn node(&mut self, node: &'a NodeProto, version: i64, written: &HashSet<&str>) -> Result<(), GraphError> {
+    fn node(&mut self, node: &NodeProto, version: i64, written: &HashSet<&str>) -> Result<(), GraphError> {
         let first = node.output.iter().find(|output| !output.is_empty());
         let name = Some(node.name()).filter(|name| !name.is_empty()).or(first.map(String::as_str)).unwrap_or("?");
         let refuse = |reason| GraphError::Node { node: name.into(), operator: node.op_type().into(), reason };
@@ -149,7 +151,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn outputs(&mut self, graph: &'a GraphProto) -> Result<(), GraphError> {
+    fn outputs(&mut self, graph: &GraphProto) -> Result<(), GraphError> {
         let refuse = |name: &str, reason: &str| {
             Err(GraphError::Value { what: "output", name: name.into(), reason: reason.into() })
         };
