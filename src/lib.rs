@@ -1,7 +1,8 @@
 //! AlexNet as it was built in 2012, one network over two towers, on any GPU that wgpu reaches.
 //!
-//! A model file becomes a graph of layers ([`net`]), the graph a flat [`program`] of kernel runs and copies over named
-//! slots, and a [`backend`] replays that every step: on a GPU by WGSL, or on the processor by the kernels' CPU twins.
+//! A model file becomes a graph of layers ([`net`]), a file of another program one of operators ([`graph`]), either
+//! of them a flat [`program`] of kernel runs and copies over named slots, and a [`backend`] replays that every step: on a
+//! GPU by WGSL, or on the processor by the kernels' CPU twins.
 //! Each kernel is declared once ([`kernel`], [`ops`]); validation, parity, listings and tests are loops over the
 //! declarations. [`session`] is the one place where a network meets its devices.
 //!

@@ -3,10 +3,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
+use alexnet::backend::Engine;
+use alexnet::graph::Given;
 use alexnet::interop::npy;
 use alexnet::interop::onnx::proto::tensor_proto::{DataLocation, DataType};
 use alexnet::interop::onnx::proto::{AttributeProto, SparseTensorProto, StringStringEntryProto, TensorProto};
 use alexnet::interop::onnx::{metadata, parse};
+use alexnet::session::GraphSession;
 use alexnet::tensor::Tensor;
 use common::cli::{Place, contains, save_image};
 use common::onnx::{File, float, floats, info, int, integers, ints, random, text};
@@ -140,6 +145,34 @@ fn inputs_that_do_not_fit() {
 }
 
 #[test]
+fn what_is_given_later_has_the_same_shape() {
+    let graph = parse(&whole().bytes()).unwrap();
+    let given = BTreeMap::from([("x".to_owned(), Given::Floats(vec![2, 3, 6, 6]))]);
+    let mut session = GraphSession::new(&graph, &given, &Engine::Cpu.into()).unwrap();
+    let mut refused = |inputs| session.run(&inputs).unwrap_err().to_string();
+    let other = BTreeMap::from([("x".to_owned(), random(&[1, 3, 6, 6], 0))]);
+    contains(&refused(other), &["input x", "[1, 3, 6, 6]", "[2, 3, 6, 6]"]);
+    contains(&refused(BTreeMap::new()), &["input x: it is not given"]);
+}
+
+#[test]
+fn sizes_may_be_inputs() {
+    let mut file = File::new(13).input("x", &[2, 6]).node("Reshape", &["x", "s"], &["y"], vec![]).outputs(&["y"]);
+    file.graph().input.push(info("s", DataType::Int64, &[2]));
+    let (graph, x) = (parse(&file.bytes()).unwrap(), random(&[2, 6], 0));
+    let set_up = |sizes: Given| {
+        let given = BTreeMap::from([("x".to_owned(), Given::Floats(vec![2, 6])), ("s".to_owned(), sizes)]);
+        GraphSession::new(&graph, &given, &Engine::Cpu.into())
+    };
+    let mut session = set_up(Given::Integers { dims: vec![2], values: [3, -1].into() }).unwrap();
+    let y = session.run(&BTreeMap::from([("x".to_owned(), x.clone())])).unwrap();
+    assert_eq!(y, [("y".to_owned(), Tensor::new([3, 4], x.into_values()))]);
+    let refused = |sizes| set_up(sizes).err().unwrap().to_string();
+    contains(&refused(Given::Integers { dims: vec![2], values: [5, -1].into() }), &["(Reshape)", "[5, -1]", "[2, 6]"]);
+    contains(&refused(Given::Floats(vec![2])), &["input s", "whole numbers"]);
+}
+
+#[test]
 fn attributes_that_are_not_supported() {
     let maps: &[usize] = &[1, 4, 6, 6];
     let filters = Some(&[4, 4, 3, 3][..]);
@@ -214,7 +247,7 @@ fn the_program_runs_networks() {
     place.ok(&["run", "net.onnx", "--input", "x=x.npy", "--output-dir", "out", "--devices", "cpu"]);
     assert_eq!(place.list("out"), ["y.npy"]);
     let Ok(npy::Array::Floats(y)) = npy::parse(&place.read("out/y.npy")) else { panic!("no floats") };
-    assert_eq!(y, whole().run(&alexnet::backend::Engine::Cpu, &[("x", &x)])[0]);
+    assert_eq!(y, whole().run(&Engine::Cpu, &[("x", &x)])[0]);
     let run = |more: &[&'static str]| [&["run", "net.onnx", "--devices", "cpu", "--output-dir", "no"], more].concat();
     place.refuses(&run(&[]), &["input x", "--input x=FILE.npy"]);
     place.refuses(&run(&["--input", "x=tiny.toml"]), &["tiny.toml is not a .npy file"]);
@@ -252,7 +285,7 @@ fn the_program_classifies_with_networks() {
     let by_metadata = place.json(&classify("told.onnx", &["--json"]));
     let planes = [(200.0 - 100.0) * 0.01, (20.0 - 110.0) * 0.02, (100.0 - 120.0) * 0.03_f32];
     let x = Tensor::new([1, 3, 6, 6], planes.iter().flat_map(|&value| [value; 36]).collect());
-    let y = whole().run(&alexnet::backend::Engine::Cpu, &[("x", &x)]).remove(0);
+    let y = whole().run(&Engine::Cpu, &[("x", &x)]).remove(0);
     let (best, most) = y.values().iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
     for (found, name) in [(by_flags, best.to_string()), (by_metadata, format!("class {best}"))] {
         let label = &found[0]["labels"][0];

@@ -1,11 +1,11 @@
 //! Convolutions and matrix products.
 
+use super::Node;
 use super::layers::maps;
 use super::lower::Lowering;
 use super::places::{Places, Source, Tensor};
 use super::shapes::{broadcast, padded};
 use super::window::Window;
-use super::{Node, Op};
 use crate::ops::activation::Activation;
 use crate::ops::conv::{self, Conv, GROUPED, Grouped};
 use crate::ops::gemm::{self, Gemm};
@@ -110,8 +110,8 @@ impl Lowering<'_> {
             let part = |tensor: &Tensor| tensor.with(tensor.places.part(0, group * k, k));
             let filters = self.place(node, &part(w), &Places::filters(&[k, c, r, s])?, 1.0);
             let bias = self.bias(node, b.map(part).as_ref(), k)?;
-            let view = |slot, count| View { slot, start: group * count, count };
-            let all = |slot| View { slot, start: 0, count: self.r.info(slot).count() };
+            let all = |slot| self.r.info(slot).whole(slot);
+            let view = |slot, count| View { start: group * count, count, ..all(slot) };
             let views = vec![view(x, c * h * width * n), all(filters), all(bias), view(y, k * p * q * n)];
             self.r.run_on(&conv::FORWARD, conv.params(), views);
         }
@@ -126,10 +126,12 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn gemm(&mut self, node: &Node) -> Result<Tensor, String> {
-        let Op::Gemm { alpha, beta, transposed_a, transposed_b } = node.op else {
-            unreachable!("recorded for this operator")
-        };
+    pub(super) fn gemm(
+        &mut self,
+        node: &Node,
+        [alpha, beta]: [f32; 2],
+        [transposed_a, transposed_b]: [bool; 2],
+    ) -> Result<Tensor, String> {
         let operand = |tensor: Tensor, name: &str, transposed: bool| match tensor.dims() {
             [_, _] if transposed => Ok(tensor.with(tensor.places.permuted(&[1, 0]))),
             [_, _] => Ok(tensor),

@@ -1,10 +1,11 @@
 //! Layers without weights, and changes of shape.
 
+use super::Node;
 use super::lower::{Lowering, Value};
 use super::places::{Places, Tensor};
-use super::shapes::{axis, boundary, broadcast, reshape, volume};
+use super::shapes::{axis, boundary, broadcast, padded, reshape, volume};
 use super::window::Window;
-use super::{Node, Op};
+use crate::kernel::{Kernel, Params};
 use crate::ops::activation::{self, Activation};
 use crate::ops::pool::window::{AVERAGE, MAX, Window as Pool};
 use crate::ops::{lrn, softmax};
@@ -41,9 +42,8 @@ impl Lowering<'_> {
         self.maps_to_maps(node, &x, &[images, maps, 1, 1], |images| (&AVERAGE, Pool { images, ..shape }.params()))
     }
 
-    pub(super) fn lrn(&mut self, node: &Node) -> Result<Tensor, String> {
+    pub(super) fn lrn(&mut self, node: &Node, size: usize, alpha: f32, beta: f32, k: f32) -> Result<Tensor, String> {
         let x = self.floats(node, 0)?;
-        let Op::Lrn { size, alpha, beta, k } = node.op else { unreachable!("recorded for this operator") };
         let [_, maps, height, width] = maps("X", x.dims())?;
         if size.is_multiple_of(2) || size > LRN_SIZE {
             return Err(format!("size {size} is not supported: an odd number up to {LRN_SIZE}"));
@@ -69,19 +69,18 @@ impl Lowering<'_> {
         node: &Node,
         x: &Tensor,
         y: &[usize],
-        run: impl FnOnce(usize) -> (&'static crate::kernel::Kernel, crate::kernel::Params),
+        run: impl FnOnce(usize) -> (&'static Kernel, Params),
     ) -> Result<Tensor, String> {
         let places = Places::images(y)?;
         let x = self.place(node, x, &Places::images(x.dims())?, 1.0);
         let (slot, out) = self.map(node, places);
-        let (kernel, params) = run(super::shapes::padded(y.first().copied().unwrap_or(1)));
+        let (kernel, params) = run(padded(y.first().copied().unwrap_or(1)));
         self.r.run(kernel, params, &[x, slot]);
         Ok(out)
     }
 
-    pub(super) fn softmax(&mut self, node: &Node) -> Result<Tensor, String> {
+    pub(super) fn softmax(&mut self, node: &Node, at: i64, flat: bool, log: bool) -> Result<Tensor, String> {
         let x = self.floats(node, 0)?;
-        let Op::Softmax { axis: at, flat, log } = node.op else { unreachable!("recorded for this operator") };
         if !flat {
             return self.softmax_along(node, &x, axis(at, x.dims().len())?, log);
         }
@@ -138,18 +137,23 @@ impl Lowering<'_> {
         Ok(y)
     }
 
-    pub(super) fn split(&mut self, node: &Node) -> Result<Vec<Value>, String> {
-        let Op::Split { axis: at, sizes, uneven } = &node.op else { unreachable!("recorded for this operator") };
+    pub(super) fn split(
+        &mut self,
+        node: &Node,
+        at: i64,
+        sizes: Option<&[i64]>,
+        uneven: bool,
+    ) -> Result<Vec<Value>, String> {
         let x = self.floats(node, 0)?;
-        let at = axis(*at, x.dims().len())?;
+        let at = axis(at, x.dims().len())?;
         let (extent, count) = (x.dims()[at], node.outputs.len());
         let said = match sizes {
-            Some(sizes) => Some(sizes.clone()),
+            Some(sizes) => Some(sizes.to_vec()),
             None => self.integers(node, 1)?.map(|sizes| sizes.to_vec()),
         };
         let sizes: Vec<usize> = match said {
             Some(sizes) => sizes.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect(),
-            None if extent.is_multiple_of(count) || *uneven => {
+            None if extent.is_multiple_of(count) || uneven => {
                 let each = extent.div_ceil(count);
                 (0..count).map(|i| each.min(extent.saturating_sub(i * each))).collect()
             }
@@ -167,14 +171,13 @@ impl Lowering<'_> {
         Ok(sizes.into_iter().map(part).collect())
     }
 
-    pub(super) fn reshape(&mut self, node: &Node) -> Result<Tensor, String> {
-        let Op::Reshape { dims, zero } = &node.op else { unreachable!("recorded for this operator") };
+    pub(super) fn reshape(&mut self, node: &Node, dims: Option<&[i64]>, zero: bool) -> Result<Tensor, String> {
         let x = self.floats(node, 0)?;
         let wanted = match dims {
-            Some(dims) => dims.clone(),
+            Some(dims) => dims.to_vec(),
             None => self.integers(node, 1)?.ok_or("shape is missing")?.to_vec(),
         };
-        let dims = reshape(x.dims(), &wanted, *zero)?;
+        let dims = reshape(x.dims(), &wanted, zero)?;
         self.reshaped(node, &x, &dims)
     }
 

@@ -135,7 +135,7 @@ impl<'a> Lowering<'a> {
                 Bound::Constant(constant) => Value::from(&constant),
                 Bound::Floats(dims) => {
                     let places = Places::rows(&dims).map_err(refuse)?;
-                    let slot = self.slot(name, places.size, Role::Input);
+                    let slot = self.slot(name, &dims, Role::Input);
                     inputs.insert(name.to_owned(), slot);
                     Value::Floats(Tensor { source: Source::Slot(slot), places })
                 }
@@ -153,14 +153,14 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn slot(&mut self, name: &str, count: usize, role: Role) -> Slot {
-        let (name, shape) = (name.to_owned(), vec![count]);
+    fn slot(&mut self, name: &str, shape: &[usize], role: Role) -> Slot {
+        let (name, shape) = (name.to_owned(), shape.to_vec());
         self.r.slot(SlotInfo { name, shape, elem: Elem::F32, home: Home::Tower(0), role })
     }
 
     /// A slot for what a node writes in a layout of its own.
     pub(super) fn map(&mut self, node: &Node, places: Places) -> (Slot, Tensor) {
-        let slot = self.slot(&node.name, places.size, Role::Map);
+        let slot = self.slot(&node.name, &[places.size], Role::Map);
         (slot, Tensor { source: Source::Slot(slot), places })
     }
 
@@ -170,7 +170,7 @@ impl<'a> Lowering<'a> {
         let refuse = |reason: String| GraphError::Value { what: "output", name: name.into(), reason };
         let tensor = self.floats_of(value).map_err(refuse)?;
         let rows = Places::rows(tensor.dims()).map_err(refuse)?;
-        let slot = self.slot(name, rows.size, Role::Output);
+        let slot = self.slot(name, &rows.dims, Role::Output);
         self.copy(&tensor, slot, &rows, 1.0, false);
         Ok(Output { name: name.into(), dims: rows.dims, slot })
     }
@@ -218,7 +218,7 @@ impl<'a> Lowering<'a> {
         match &tensor.source {
             Source::Slot(slot) if tensor.places == *places && factor == 1.0 => *slot,
             Source::Slot(_) => {
-                let slot = self.slot(&node.name, places.size, Role::Map);
+                let slot = self.slot(&node.name, &[places.size], Role::Map);
                 self.copy(tensor, slot, places, factor, false);
                 slot
             }
@@ -231,7 +231,7 @@ impl<'a> Lowering<'a> {
         if let Some(upload) = self.uploads.iter().find(|upload| upload.is(values, from, to, factor)) {
             return upload.slot;
         }
-        let slot = self.slot(name, to.size, Role::Weight);
+        let slot = self.slot(name, &[to.size], Role::Weight);
         let (values, from, to) = (Arc::clone(values), from.clone(), to.clone());
         self.uploads.push(Upload { slot, values, from, to, factor });
         slot
@@ -292,19 +292,21 @@ impl<'a> Lowering<'a> {
         let what = |what: &str| Value::Other(format!("the {what} of node {} ({})", node.name, node.operator));
         match &node.op {
             Op::Conv { window, groups } => one(self.conv(node, window, *groups)),
-            Op::Gemm { .. } => one(self.gemm(node)),
+            Op::Gemm { alpha, beta, transposed_a, transposed_b } => {
+                one(self.gemm(node, [*alpha, *beta], [*transposed_a, *transposed_b]))
+            }
             Op::MatMul => one(self.matmul(node)),
             Op::MaxPool(window) => Ok(vec![self.max_pool(node, window)?, what("indices")]),
             Op::AveragePool { window, count_padding } => one(self.average_pool(node, window, *count_padding)),
             Op::GlobalAveragePool => one(self.global_average_pool(node)),
-            Op::Lrn { .. } => one(self.lrn(node)),
+            Op::Lrn { size, alpha, beta, k } => one(self.lrn(node, *size, *alpha, *beta, *k)),
             Op::Relu => one(self.activation(node, Activation::Relu)),
             Op::Tanh => one(self.activation(node, Activation::Tanh)),
             Op::Add { axis } => one(self.add(node, *axis)),
-            Op::Softmax { .. } => one(self.softmax(node)),
+            Op::Softmax { axis, flat, log } => one(self.softmax(node, *axis, *flat, *log)),
             Op::Concat { axis } => one(self.concat(node, *axis)),
-            Op::Split { .. } => self.split(node),
-            Op::Reshape { .. } => one(self.reshape(node)),
+            Op::Split { axis, sizes, uneven } => self.split(node, *axis, sizes.as_deref(), *uneven),
+            Op::Reshape { dims, zero } => one(self.reshape(node, dims.as_deref(), *zero)),
             Op::Flatten { axis } => one(self.flatten(node, *axis)),
             Op::Dropout => Ok(vec![self.dropout(node)?, what("mask")]),
             Op::Identity => Ok(vec![self.value(node, 0)?]),

@@ -2,9 +2,9 @@
 //! A file's parser makes a [`Graph`]; [`lower`] makes a program of it, over the same kernels as those of [`crate::net`].
 
 mod bind;
-mod lower;
 mod contractions;
 mod layers;
+mod lower;
 mod places;
 mod shapes;
 mod window;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::SessionError;
 use crate::backend::{BackendError, Cluster, Data, Placement};
-use crate::graph::{Given, Graph, Lowered, lower};
+use crate::graph::{Given, Graph, GraphError, Lowered, lower};
 use crate::layout::fit;
 use crate::program::Pass;
 use crate::tensor::Tensor;
@@ -50,11 +50,11 @@ impl GraphSession {
     /// When an input is missing or has another shape, or a device fails.
     pub fn run(&mut self, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<(String, Tensor)>, SessionError> {
         for (name, &slot) in &self.lowered.inputs {
-            let tensor = inputs.get(name).ok_or_else(|| SessionError::Missing(name.clone()))?;
-            let wanted = self.lowered.program.slot(slot).count();
-            if tensor.values().len() != wanted {
-                let (name, found) = (name.clone(), tensor.shape().to_vec());
-                return Err(SessionError::Shape { name, found, wanted: vec![wanted] });
+            let refuse = |reason| GraphError::Value { what: "input", name: name.clone(), reason };
+            let tensor = inputs.get(name).ok_or_else(|| refuse("it is not given".into()))?;
+            let (found, wanted) = (tensor.shape(), &self.lowered.program.slot(slot).shape);
+            if found != wanted {
+                return Err(refuse(format!("it has shape {found:?}, the network was set up for {wanted:?}")).into());
             }
             self.backend.write(slot, Data::F32(tensor.values()))?;
         }

@@ -1,7 +1,6 @@
 //! Small ONNX files, and what they compute.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use alexnet::backend::{Engine, Placement};
 use alexnet::graph::Given;
@@ -147,9 +146,4 @@ pub(crate) fn integers(name: &str, values: &[i64]) -> TensorProto {
 pub(crate) fn random(dims: &[usize], tag: u32) -> Tensor {
     let count = dims.iter().product();
     Tensor::new(dims, Stream::new(3, Purpose::Test, tag).normal_vec(count, 1.0))
-}
-
-/// Whole numbers given for an input.
-pub(crate) fn given(values: &[i64]) -> Given {
-    Given::Integers { dims: vec![values.len()], values: Arc::from(values) }
 }
