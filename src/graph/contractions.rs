@@ -89,7 +89,7 @@ impl Lowering<'_> {
         let &Grouped { c, h, w: width, n, p, q, r, s, groups, .. } = whole;
         let k = whole.k / groups;
         let conv = Conv {
-            c,
+            maps: c,
             h,
             w: width,
             n,
