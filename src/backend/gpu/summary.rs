@@ -67,12 +67,14 @@ pub struct Limits {
 }
 
 /// Optional abilities.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Features {
     /// Sizes of subgroups, where there are subgroup operations.
     pub subgroups: Option<Lanes>,
     /// 16-bit floats in shaders.
     pub f16: bool,
+    /// Sides of the squares of 16-bit floats that matrix units multiply, with 32-bit sums.
+    pub matrices: Vec<u32>,
     /// Times measured on the device.
     pub timestamps: bool,
 }
@@ -125,6 +127,7 @@ fn summary(adapter: &wgpu::Adapter) -> Summary {
         features: Features {
             subgroups: offers.contains(wgpu::Features::SUBGROUP).then_some(lanes),
             f16: offers.contains(wgpu::Features::SHADER_F16),
+            matrices: device::matrices(adapter),
             timestamps: offers.contains(wgpu::Features::TIMESTAMP_QUERY),
         },
         name: info.name,
