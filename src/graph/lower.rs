@@ -82,7 +82,7 @@ impl From<&Constant> for Value {
             }
             Values::Floats(values) => match Places::rows(dims) {
                 Ok(places) => Self::Floats(Tensor { source: Source::Host(Arc::clone(values)), places }),
-                Err(reason) => Self::Other(reason),
+                Err(reason) => Self::Other(format!("not supported ({reason})")),
             },
             Values::Integers(values) => Self::Integers(Arc::clone(values)),
             Values::Other(elem) => Self::Other(elem.clone()),
