@@ -1,5 +1,6 @@
 //! Networks as graphs of operators, as files of other programs have them: any order of layers, any inputs and outputs.
-//! A file's parser makes a [`Graph`]; [`lower`] makes a program of it, over the same kernels as those of [`crate::net`].
+//! A file's parser makes a [`Graph`]; [`lower()`] makes a program of it, over the same kernels as those of
+//! [`crate::net`].
 
 mod bind;
 mod contractions;

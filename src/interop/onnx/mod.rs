@@ -1,4 +1,4 @@
-//! ONNX: networks as graphs of standard operators. [`parse`] checks all that can be checked of a file without knowing
+//! ONNX: networks as graphs of standard operators. [`parse()`] checks all that can be checked of a file without knowing
 //! the shapes of its inputs, and touches no device.
 
 mod attributes;

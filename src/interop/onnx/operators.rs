@@ -17,7 +17,7 @@ pub(super) struct Operator {
 /// Any number.
 const MANY: usize = usize::MAX;
 
-/// The operators of [`operator`] and [`super::parse`], for messages.
+/// The operators of [`operator`], and Constant, which becomes a value; for messages.
 const KNOWN: &str = "Add, AveragePool, Concat, Constant, Conv, Dropout, Flatten, Gemm, GlobalAveragePool, Identity, LRN, \
                      LogSoftmax, MatMul, MaxPool, Relu, Reshape, Softmax, Split, Tanh";
 
