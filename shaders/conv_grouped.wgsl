@@ -1,5 +1,5 @@
-// Convolution in groups of maps and with dilated windows, on [GROUPS · C][H][W][N] maps with weights [C][R][S][K]: a
-// filter sees the C maps of its group. A thread owns TM filters of one output pixel for four images.
+// Convolution in groups of maps and with dilated windows, on [GROUPS · MAPS][H][W][N] with weights [MAPS][R][S][K]: a
+// filter sees the maps of its group. A thread owns TM filters of one output pixel for four images.
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
@@ -17,9 +17,9 @@ fn grouped(@builtin(global_invocation_id) id: vec3u) {
     if n >= BATCH || k0 >= K {
         return;
     }
-    let first = k0 / (K / GROUPS) * C;
+    let first = k0 / (K / GROUPS) * MAPS;
     var sum: array<vec4f, TM>;
-    for (var c = 0u; c < C; c++) {
+    for (var c = 0u; c < MAPS; c++) {
         for (var r = 0u; r < R; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
             let row = p * STRIDE_Y + r * DILATION_Y - PAD_Y;

@@ -48,7 +48,7 @@ impl Lowering<'_> {
         let x = self.place(node, &x, &Places::images(x.dims())?, 1.0);
         let (y, out) = self.map(node, places);
         let whole = Grouped {
-            c,
+            maps: c,
             h,
             w: width,
             n,
@@ -86,10 +86,10 @@ impl Lowering<'_> {
         w: &Tensor,
         b: Option<&Tensor>,
     ) -> Result<(), String> {
-        let &Grouped { c, h, w: width, n, p, q, r, s, groups, .. } = whole;
+        let &Grouped { maps, h, w: width, n, p, q, r, s, groups, .. } = whole;
         let k = whole.k / groups;
         let conv = Conv {
-            maps: c,
+            maps,
             h,
             w: width,
             n,
@@ -108,11 +108,11 @@ impl Lowering<'_> {
         };
         for group in 0..groups {
             let part = |tensor: &Tensor| tensor.with(tensor.places.part(0, group * k, k));
-            let filters = self.place(node, &part(w), &Places::filters(&[k, c, r, s])?, 1.0);
+            let filters = self.place(node, &part(w), &Places::filters(&[k, maps, r, s])?, 1.0);
             let bias = self.bias(node, b.map(part).as_ref(), k)?;
             let all = |slot| self.r.info(slot).whole(slot);
             let view = |slot, count| View { start: group * count, count, ..all(slot) };
-            let views = vec![view(x, c * h * width * n), all(filters), all(bias), view(y, k * p * q * n)];
+            let views = vec![view(x, maps * h * width * n), all(filters), all(bias), view(y, k * p * q * n)];
             self.r.run_on(&conv::FORWARD, conv.params(), views);
         }
         Ok(())
@@ -235,9 +235,9 @@ impl Lowering<'_> {
 
 /// Whether the groups of a convolution are few, large, and where views of slots may begin.
 fn runs_by_group(conv: &Grouped) -> bool {
-    let &Grouped { c, h, w, n, k, p, q, groups, dilation_y, dilation_x, .. } = conv;
+    let &Grouped { maps, h, w, n, k, p, q, groups, dilation_y, dilation_x, .. } = conv;
     let (filters, worth) = (k / groups, |filters: usize| groups <= OWN_GROUPS && filters >= OWN_FILTERS);
-    let aligned = (c * h * w * n).is_multiple_of(ALIGNMENT) && (filters * p * q * n).is_multiple_of(ALIGNMENT);
+    let aligned = (maps * h * w * n).is_multiple_of(ALIGNMENT) && (filters * p * q * n).is_multiple_of(ALIGNMENT);
     (dilation_y, dilation_x) == (1, 1) && (groups == 1 || aligned && worth(filters))
 }
 

@@ -12,7 +12,7 @@ params! {
     /// One convolution, in the letters of [`super::Conv`].
     pub struct Grouped {
         /// Maps that a filter sees.
-        c: usize,
+        maps: usize,
         /// Input rows.
         h: usize,
         /// Input columns.
@@ -41,7 +41,7 @@ params! {
         pad_y: usize,
         /// Columns of zeros to the left.
         pad_x: usize,
-        /// Groups, each of `c` maps and `k / groups` filters.
+        /// Groups, each of `maps` maps and `k / groups` filters.
         groups: usize,
         /// Adds a bias per filter.
         bias: bool,
@@ -52,8 +52,8 @@ params! {
 
 impl Grouped {
     fn counts(&self) -> [usize; 3] {
-        let Self { c, h, w, n, k, p, q, r, s, groups, .. } = *self;
-        [groups * c * h * w * n, c * r * s * k, k * p * q * n]
+        let Self { maps, h, w, n, k, p, q, r, s, groups, .. } = *self;
+        [groups * maps * h * w * n, maps * r * s * k, k * p * q * n]
     }
 }
 
@@ -78,8 +78,8 @@ pub static GROUPED: Kernel = Kernel {
     tolerance: 3e-6, // sums of up to some thousand products in f32
     split: None,
     flops: |p| {
-        let Grouped { c, k, r, s, p, q, n, .. } = Grouped::of(p);
-        2 * [c, k, r, s, p, q, n].iter().map(|&extent| extent as u64).product::<u64>()
+        let Grouped { maps, k, r, s, p, q, n, .. } = Grouped::of(p);
+        2 * [maps, k, r, s, p, q, n].iter().map(|&extent| extent as u64).product::<u64>()
     },
 };
 
@@ -93,7 +93,7 @@ fn tile(params: &Params) -> Tile {
 
 fn cases() -> Vec<Case> {
     let one = Grouped {
-        c: 3,
+        maps: 3,
         h: 7,
         w: 6,
         n: 8,
@@ -116,8 +116,8 @@ fn cases() -> Vec<Case> {
     let shapes = [
         ("one group", one),
         ("two groups", Grouped { groups: 2, n: 40, bias: false, ..one }),
-        ("a map for each filter", Grouped { c: 1, k: 5, groups: 5, n: 32, activation: relu, ..one }),
-        ("a map for three filters", Grouped { c: 1, k: 6, groups: 2, ..one }),
+        ("a map for each filter", Grouped { maps: 1, k: 5, groups: 5, n: 32, activation: relu, ..one }),
+        ("a map for three filters", Grouped { maps: 1, k: 6, groups: 2, ..one }),
         ("dilated, padded, strided", Grouped { dilation_y: 2, stride_x: 2, pad_y: 2, pad_x: 1, p: 7, q: 3, ..one }),
         ("dilated over the edge", Grouped { dilation_y: 4, dilation_x: 3, pad_y: 3, pad_x: 2, p: 5, q: 4, ..one }),
     ];
@@ -150,7 +150,7 @@ fn grouped<T: Real>(mut args: Args<T>) {
 /// Calls `visit(pixel of x, weight)` for every product of filter `k` at output pixel `(p, q)`.
 #[inline(always)]
 fn products(shape: &Grouped, k: usize, (p, q): (usize, usize), mut visit: impl FnMut(usize, usize)) {
-    let Grouped { c: maps, h, w, r: rows, s: columns, .. } = *shape;
+    let Grouped { maps, h, w, r: rows, s: columns, .. } = *shape;
     let first = k / (shape.k / shape.groups) * maps;
     for c in 0..maps {
         for r in 0..rows {
