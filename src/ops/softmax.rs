@@ -332,14 +332,16 @@ mod tests {
             let mean = |x: &[f64]| losses(shape, x, &labels)[0].iter().sum::<f64>() / 6.0;
             let (p, mut dx) = (probabilities(shape, &z), vec![f64::NAN; z.len()]);
             let step = step::words(0, 0, 6, 0);
-            let buffers = vec![Arg::Read(&p), Arg::Words(&labels), Arg::Words(&step), Arg::Write(&mut dx)];
+            let health = health::state(4.0).map(f64::from);
+            let buffers =
+                vec![Arg::Read(&p), Arg::Words(&labels), Arg::Words(&step), Arg::Read(&health), Arg::Write(&mut dx)];
             backward(Args::new(&shape.params(), buffers));
             for i in 0..z.len() {
                 let (mut up, mut down) = (z.clone(), z.clone());
                 up[i] += 1e-5;
                 down[i] -= 1e-5;
                 let slope = (mean(&up) - mean(&down)) / 2e-5;
-                prop_assert!((dx[i] - slope).abs() < 1e-8, "{} {slope}", dx[i]);
+                prop_assert!((dx[i] / 4.0 - slope).abs() < 1e-8, "{} {slope}", dx[i]);
             }
         }
     }

@@ -164,7 +164,7 @@ mod tests {
                 let piece = pieces[index];
                 prop_assert!(piece.bytes() <= limit && piece.count > 0 && piece.slot == view.slot);
                 if outermost {
-                    prop_assert_eq!((piece.start, piece.start % ALIGNMENT), (end, 0));
+                    prop_assert_eq!((piece.start, piece.offset() % ALIGNMENT as u64), (end, 0));
                     end += piece.count;
                 } else {
                     prop_assert_eq!(piece, *view);

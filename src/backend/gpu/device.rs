@@ -172,6 +172,7 @@ impl Device {
             adapter.map_err(|e| BackendError::Open { device: limits.device.clone(), reason: e.to_string() })?;
         let mut device = Self::open(&adapter)?;
         (device.info.name, device.memory) = (limits.device.clone(), limits.memory.clone());
+        device.features.set(wgpu::Features::SHADER_F16, limits.halves);
         Ok(device)
     }
 
