@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::net::{LossScale, Stagnation};
-use crate::tensor::Tensor;
+use crate::tensor::{Stored, Tensor};
 
 /// The one metadata entry; a second one would be written in random order.
 const KEY: &str = "alexnet";
@@ -140,25 +140,14 @@ impl Checkpoint {
     }
 }
 
-/// The float tensors of any safetensors file, a checkpoint or not.
+/// The float tensors of any safetensors file, a checkpoint or not, with the metadata called `key`, if it has any.
 ///
 /// # Errors
-/// When it cannot be read or is damaged.
-pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
-    let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: path.into(), reason })?;
-    tensors(&bytes).map_err(|reason| CheckpointError::Content { path: path.into(), reason })
-}
-
-/// The same with the metadata called `key`, if it has any.
-///
-/// # Errors
-/// As [`read_tensors`].
-pub fn read_with(path: &Path, key: &str) -> Result<(BTreeMap<String, Tensor>, Option<String>), CheckpointError> {
-    let bytes = std::fs::read(path).map_err(|reason| CheckpointError::Read { path: path.into(), reason })?;
-    let content = |reason| CheckpointError::Content { path: path.into(), reason };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| content(damaged(&e)))?;
+/// What is wrong with it.
+pub fn parse_tensors(bytes: &[u8], key: &str) -> Result<(BTreeMap<String, Tensor>, Option<String>), String> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
     let entry = header.metadata().as_ref().and_then(|entries| entries.get(key)).cloned();
-    Ok((tensors(&bytes).map_err(content)?, entry))
+    Ok((tensors(bytes)?, entry))
 }
 
 /// Writes tensors to a safetensors file, with one entry of metadata where there is one; a file that is there is
@@ -193,11 +182,17 @@ fn view(tensor: &Tensor) -> Result<TensorView<'_>, safetensors::SafeTensorError>
 }
 
 fn tensor(name: &str, view: &TensorView) -> Result<Tensor, String> {
-    if view.dtype() != Dtype::F32 {
-        return Err(format!("tensor {name} holds {:?}, not 32-bit floats", view.dtype()));
-    }
+    let stored = match view.dtype() {
+        Dtype::F16 => Stored::F16,
+        Dtype::BF16 => Stored::BF16,
+        Dtype::F32 => Stored::F32,
+        Dtype::F64 => Stored::F64,
+        other => return Err(format!("tensor {name} holds {other:?}, not floats of 16, 32 or 64 bits")),
+    };
     // The library has checked that the bytes are as many as the shape says.
-    Ok(Tensor::new(view.shape(), bytemuck::pod_collect_to_vec(view.data())))
+    let values = stored.read(view.data());
+    let values = values.ok_or_else(|| format!("tensor {name} holds a number beyond the range of 32-bit floats"))?;
+    Ok(Tensor::new(view.shape(), values))
 }
 
 /// How the names of files begin that are being written.

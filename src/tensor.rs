@@ -1,5 +1,6 @@
 //! Plain tensors on the host, and the float types that twins are generic over.
 
+use half::{bf16, f16};
 use num_traits::Float;
 
 /// Label of a place in a batch that holds no image: it contributes nothing to loss, counts or gradients.
@@ -33,6 +34,50 @@ impl Real for f64 {
     fn to_f64(self) -> f64 {
         self
     }
+}
+
+/// How files hold floats, the lowest byte first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// 16 bits.
+    F16,
+    /// 16 bits with the exponent of 32.
+    BF16,
+    /// 32 bits.
+    F32,
+    /// 64 bits.
+    F64,
+}
+
+impl Stored {
+    /// Bytes of a number.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F16 | Self::BF16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+
+    /// The numbers in `bytes`, a multiple of their size, rounded to 32 bits; `None` where one is beyond the range of these.
+    #[must_use]
+    pub fn read(self, bytes: &[u8]) -> Option<Vec<f32>> {
+        let each = bytes.chunks_exact(self.size());
+        let pair = |bytes: &[u8]| [bytes[0], bytes[1]];
+        match self {
+            Self::F16 => Some(each.map(|bytes| f16::from_le_bytes(pair(bytes)).to_f32()).collect()),
+            Self::BF16 => Some(each.map(|bytes| bf16::from_le_bytes(pair(bytes)).to_f32()).collect()),
+            Self::F32 => Some(bytemuck::pod_collect_to_vec(bytes)),
+            Self::F64 => bytemuck::pod_collect_to_vec::<u8, f64>(bytes).into_iter().map(narrow).collect(),
+        }
+    }
+}
+
+/// In 32 bits; infinities and NaN stay what they are.
+fn narrow(value: f64) -> Option<f32> {
+    let narrowed = value as f32;
+    (narrowed.is_finite() || !value.is_finite()).then_some(narrowed)
 }
 
 /// Values of a tensor with their shape, innermost dimension last; `values.len()` is the product of `shape`.
@@ -70,5 +115,20 @@ impl Tensor {
     #[must_use]
     pub fn into_values(self) -> Vec<f32> {
         self.values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_floats_are_read_as_32_bits() {
+        assert_eq!(Stored::F16.read(&[0x00, 0xc1, 0xff, 0x7b]).unwrap(), [-2.5, 65504.0]);
+        assert_eq!(Stored::BF16.read(&[0x20, 0xc0]).unwrap(), [-2.5]);
+        assert_eq!(Stored::F32.read(&(-2.5_f32).to_le_bytes()).unwrap(), [-2.5]);
+        let doubles: Vec<u8> = [0.1, f64::INFINITY].into_iter().flat_map(f64::to_le_bytes).collect();
+        assert_eq!(Stored::F64.read(&doubles).unwrap(), [0.1, f32::INFINITY]);
+        assert_eq!(Stored::F64.read(&1e39_f64.to_le_bytes()), None);
     }
 }

@@ -29,6 +29,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("image", &["src/data/"]),
     ("prost", &["src/interop/"]),
     ("tar", &["src/data/archive.rs", "src/data/prepare/", "src/data/shards/"]),
+    ("zip", &["src/interop/pth/"]),
     ("clap", &["src/cli/", "src/main.rs"]),
 ];
 

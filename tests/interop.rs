@@ -5,8 +5,8 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use alexnet::checkpoint::{Checkpoint, MEAN, State, read_tensors, write_tensors};
-use alexnet::convert::{Import, export};
+use alexnet::checkpoint::{Checkpoint, MEAN, State, write_tensors};
+use alexnet::convert::{Import, export, read_weights};
 use alexnet::interop::Names;
 use alexnet::net::{Model, Net, Setup, lower};
 use alexnet::tensor::Tensor;
@@ -78,7 +78,7 @@ fn files_have_the_names_and_shapes_of_the_field() {
     let file = place.path("file");
     let shapes = |model: &str, names| {
         export(&checkpoint(&small(model)), names, &file).unwrap();
-        let tensors = read_tensors(&file).unwrap().into_iter();
+        let tensors = read_weights(&file).unwrap().tensors.into_iter();
         tensors.map(|(name, tensor)| (name, tensor.shape().to_vec())).collect::<BTreeMap<_, _>>()
     };
     let torchvision = shapes("torchvision", Names::Torchvision);
@@ -163,7 +163,7 @@ fn files_that_do_not_fit_are_refused() {
     let place = Place::new();
     let whole = || {
         export(&checkpoint(&Model::parse("tiny", TINY).unwrap()), Names::Caffe, &place.path("w.safetensors")).unwrap();
-        read_tensors(&place.path("w.safetensors")).unwrap()
+        read_weights(&place.path("w.safetensors")).unwrap().tensors
     };
     let arguments = ["import", "w.safetensors", "--model", "tiny.toml", "--out", "imported.safetensors"];
     let refuses = |change: &dyn Fn(&mut BTreeMap<String, Tensor>), more: &[&str], parts: &[&str]| {

@@ -4,8 +4,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use alexnet::checkpoint::{read_tensors, write_tensors};
+use alexnet::checkpoint::write_tensors;
 use alexnet::convert::Weights;
+use alexnet::convert::read_weights;
 use alexnet::data::{Batch, View};
 use alexnet::interop::{Names, Naming, Quantity, wholes};
 use alexnet::layout::Request;
@@ -121,11 +122,11 @@ fn same_as_a_session(devices: &str, names: Names, dropout: bool, more: &[&str]) 
     let place = Place::new();
     let model = model(dropout);
     prepare(&place, &model, names);
-    let given = read_tensors(&place.path("weights.safetensors")).unwrap();
+    let given = read_weights(&place.path("weights.safetensors")).unwrap().tensors;
     let Steps { losses, gradients, last } = steps(&model, devices, &given);
     let rest = ["--devices", devices, "--steps", "3", "--seed", "5", "--no-tune", "--out", "out.safetensors", "--json"];
     let told = place.json(&[&FILES[..], &RATES, &rest, more].concat());
-    let out = read_tensors(&place.path("out.safetensors")).unwrap();
+    let out = read_weights(&place.path("out.safetensors")).unwrap().tensors;
     assert_eq!(out["loss"].values(), losses, "{devices}");
     assert!(losses[2] < losses[0], "it learns: {losses:?}");
     assert_eq!(told["losses"][2].as_f64().unwrap() as f32, losses[2]);
@@ -165,7 +166,7 @@ fn logits_are_those_of_the_first_step() {
     let place = Place::new();
     prepare(&place, &model(false), Names::Tower);
     place.ok(&[&FILES[..], &["--devices", "cpu", "--no-dropout", "--micro-batch", "8", "--out", "out"]].concat());
-    let out = read_tensors(&place.path("out")).unwrap();
+    let out = read_weights(&place.path("out")).unwrap().tensors;
     let loss = |(n, scores): (usize, &[f32])| {
         let sum: f64 = scores.iter().map(|&score| f64::from(score).exp()).sum();
         sum.ln() - f64::from(scores[label(n) as usize])
@@ -207,7 +208,7 @@ fn what_does_not_fit_is_refused() {
     place.write("batch.safetensors", &bytes[..bytes.len() - 1]);
     place.refuses(&arguments, &["batch.safetensors", "truncated"]);
     write(&place, "batch.safetensors", &floats());
-    let mut weights = read_tensors(&place.path("weights.safetensors")).unwrap();
+    let mut weights = read_weights(&place.path("weights.safetensors")).unwrap().tensors;
     weights.remove("fc2.weight");
     write_tensors(&place.path("weights.safetensors"), &weights, None).unwrap();
     place.refuses(&arguments, &["weights.safetensors", "no tensor fc2.weight"]);

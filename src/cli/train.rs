@@ -15,7 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::options::{Placed, Replaced, place};
 use super::output::{bytes, say};
 use super::progress::bars;
-use crate::checkpoint::{Checkpoint, read_tensors};
+use crate::checkpoint::Checkpoint;
+use crate::convert::read_weights;
 use crate::data::Dataset;
 use crate::interop::adopt;
 use crate::layout::{Layout, Request, Share};
@@ -232,7 +233,7 @@ fn begin_with(session: &mut Session, spec: &str, model: &Model) -> Result<()> {
         None => (spec, BTreeSet::new()),
     };
     let path = Checkpoint::locate(Path::new(file));
-    let tensors = read_tensors(&path).context("--init")?;
+    let tensors = read_weights(&path).context("--init")?.tensors;
     let net = Net::new(model.clone())?;
     let tensors =
         adopt(&net, tensors, |row| wanted.contains(row)).with_context(|| format!("--init {}", path.display()))?;

@@ -10,6 +10,7 @@ mod layout;
 mod names;
 pub mod npy;
 pub mod onnx;
+pub mod pth;
 
 use std::collections::{BTreeMap, BTreeSet};
 

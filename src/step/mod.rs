@@ -8,8 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::checkpoint::read_tensors;
-use crate::convert::Weights;
+use crate::convert::{Weights, read_weights};
 use crate::interop::{InteropError, Quantity, fit_classes};
 use crate::layout::Request;
 use crate::net::{Model, Net, Stage};
@@ -43,7 +42,7 @@ impl Inputs {
     /// # Errors
     /// When a file cannot be read, or does not hold what `model` needs.
     pub fn read(mut model: Model, weights: &Path, batch: &Path) -> Result<Self> {
-        let file = read_tensors(weights)?;
+        let file = read_weights(weights)?.tensors;
         fit_classes(&mut model, &file);
         let net = Net::new(model.clone())?;
         let weights = Weights::of(&net, &file, None).with_context(|| weights.display().to_string())?;

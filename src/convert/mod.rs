@@ -2,18 +2,19 @@
 //! them. Fixed means and scales belong to the model; a mean image goes along as the tensor `mean`, `[3][size][size]`,
 //! class names as metadata.
 
+mod file;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::checkpoint::{Checkpoint, MEAN, State, read_with, write_tensors};
+use self::file::CLASSES;
+pub use self::file::{WeightsFile, read_weights};
+use crate::checkpoint::{Checkpoint, MEAN, State, write_tensors};
 use crate::interop::{CONVENTIONS, Names, Naming, Quantity, Whole, fit_classes, wholes};
 use crate::net::{Model, Net, Setup, lower};
 use crate::tensor::Tensor;
-
-/// The metadata with the names of classes, a JSON list.
-const CLASSES: &str = "classes";
 
 /// Writes the weights of `checkpoint` to a safetensors file at `path`, under these names.
 ///
@@ -43,7 +44,7 @@ pub fn export(checkpoint: &Checkpoint, names: Names, path: &Path) -> Result<()> 
 /// What is to become a checkpoint.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// A safetensors file.
+    /// A file that [`read_weights`] reads.
     pub file: PathBuf,
     /// The network whose weights it holds; its last layer gets the file's outputs, or as many as there are classes.
     pub model: Model,
@@ -74,7 +75,7 @@ impl Import {
     /// missing.
     pub fn read(mut self) -> Result<Imported> {
         let path = self.file.display().to_string();
-        let (file, classes) = read_with(&self.file, CLASSES)?;
+        let WeightsFile { tensors: file, classes } = read_weights(&self.file)?;
         self.model.input.mean = self.mean.or(self.model.input.mean);
         self.classes.iter().for_each(|classes| self.model.fit_classes(classes.len()));
         fit_classes(&mut self.model, &file);
