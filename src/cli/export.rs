@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::output::say;
 use crate::checkpoint::Checkpoint;
-use crate::convert::export;
+use crate::convert::{export, export_onnx};
 use crate::interop::Names;
 
 /// Arguments of `export`.
@@ -19,9 +19,9 @@ pub(super) struct Export {
     /// What kind of file
     #[arg(long, default_value = "safetensors")]
     format: Format,
-    /// What its tensors are called
-    #[arg(long, value_name = "CONVENTION", default_value = "torchvision")]
-    names: Convention,
+    /// What tensors of a safetensors file are called [default: torchvision]
+    #[arg(long, value_name = "CONVENTION")]
+    names: Option<Convention>,
     /// The file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -32,6 +32,8 @@ pub(super) struct Export {
 enum Format {
     /// Weights alone, filters outermost
     Safetensors,
+    /// The network with its weights as a graph of standard operators; it takes images as the network sees them
+    Onnx,
 }
 
 /// A convention for names of tensors.
@@ -59,8 +61,12 @@ impl Export {
     pub(super) fn run(self) -> Result<()> {
         let path = Checkpoint::locate(&self.checkpoint);
         let checkpoint = Checkpoint::read(&path)?;
-        match self.format {
-            Format::Safetensors => export(&checkpoint, self.names.into(), &self.out),
+        match (self.format, self.names) {
+            (Format::Safetensors, names) => {
+                export(&checkpoint, names.unwrap_or(Convention::Torchvision).into(), &self.out)
+            }
+            (Format::Onnx, None) => export_onnx(&checkpoint, &self.out),
+            (Format::Onnx, Some(_)) => bail!("--names is of safetensors files; an ONNX file has the model's own names"),
         }
         .with_context(|| path.display().to_string())?;
         say(format!("{} as {}", path.display(), self.out.display()));

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use prost::Message as _;
 
 use self::file::CLASSES;
 pub use self::file::{WeightsFile, read_weights};
-use crate::checkpoint::{Checkpoint, MEAN, State, write_tensors};
+use crate::checkpoint::{Checkpoint, MEAN, State, write_tensors, write_whole};
+use crate::interop::onnx::{self, Facts};
 use crate::interop::{CONVENTIONS, Names, Naming, Quantity, Whole, fit_classes, wholes};
 use crate::net::{Model, Net, Setup, lower};
 use crate::tensor::Tensor;
@@ -39,6 +41,37 @@ pub fn export(checkpoint: &Checkpoint, names: Names, path: &Path) -> Result<()> 
     }
     let classes = serde_json::to_string(&checkpoint.state.classes)?;
     Ok(write_tensors(path, &tensors, Some((CLASSES, classes)))?)
+}
+
+/// Most bytes of a protobuf file.
+const LARGEST_MESSAGE: usize = i32::MAX as usize;
+
+/// Writes the network of `checkpoint` with its weights to an ONNX file at `path`. It takes images as the network sees
+/// them; of a mean image the file tells the means by colour.
+///
+/// # Errors
+/// As [`export`], and when the file would be larger than protobuf allows.
+pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
+    let net = Net::new(Model::parse("the checkpoint's model", &checkpoint.state.model)?)?;
+    let mean = match net.model.input.mean {
+        Some(mean) => mean,
+        None => colour_means(checkpoint.tensors.get(MEAN).context("the checkpoint has no mean image")?.values()),
+    };
+    let facts = Facts { mean, classes: serde_json::to_string(&checkpoint.state.classes)? };
+    let file = onnx::write(&net, |name| checkpoint.tensors.get(name), &facts);
+    let file = file.context("the checkpoint's tensors are not those of its model")?;
+    if file.encoded_len() > LARGEST_MESSAGE {
+        bail!("an ONNX file has at most {LARGEST_MESSAGE} bytes, this network needs {}", file.encoded_len());
+    }
+    write_whole(path, &file.encode_to_vec()).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Means of the colours of an image, colours innermost.
+fn colour_means(image: &[f32]) -> [f32; 3] {
+    [0, 1, 2].map(|colour| {
+        let values = || image.iter().skip(colour).step_by(3).map(|&value| f64::from(value));
+        (values().sum::<f64>() / values().count().max(1) as f64) as f32
+    })
 }
 
 /// What is to become a checkpoint.

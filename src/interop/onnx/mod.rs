@@ -9,8 +9,10 @@ mod parse;
 #[allow(clippy::pedantic, reason = "generated")]
 pub mod proto;
 mod tensor;
+mod write;
 
 pub use self::parse::parse;
+pub use self::write::{Facts, INPUT, OUTPUT, write};
 
 /// Metadata of a file that say how images become inputs and what outputs stand for, where this program wrote it.
 pub mod metadata {

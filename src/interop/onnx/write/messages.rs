@@ -1,0 +1,74 @@
+//! The messages of the format in a word each.
+
+use super::super::proto::attribute_proto::AttributeType;
+use super::super::proto::tensor_proto::DataType;
+use super::super::proto::tensor_shape_proto::{Dimension, dimension};
+use super::super::proto::{
+    AttributeProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+
+/// A setting of a node.
+pub(super) struct Attribute(AttributeProto);
+
+impl Attribute {
+    fn new(name: &str, kind: AttributeType) -> AttributeProto {
+        AttributeProto { name: Some(name.into()), r#type: Some(kind as i32), ..AttributeProto::default() }
+    }
+
+    pub(super) fn int(name: &str, value: i64) -> Self {
+        Self(AttributeProto { i: Some(value), ..Self::new(name, AttributeType::Int) })
+    }
+
+    pub(super) fn ints(name: &str, values: &[i64]) -> Self {
+        Self(AttributeProto { ints: values.into(), ..Self::new(name, AttributeType::Ints) })
+    }
+
+    pub(super) fn float(name: &str, value: f32) -> Self {
+        Self(AttributeProto { f: Some(value), ..Self::new(name, AttributeType::Float) })
+    }
+}
+
+/// A node, which is called what its first output is.
+pub(super) fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<Attribute>) -> NodeProto {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    NodeProto {
+        input: names(inputs),
+        output: names(outputs),
+        name: outputs.first().map(|&name| name.to_owned()),
+        op_type: Some(op.into()),
+        attribute: attributes.into_iter().map(|attribute| attribute.0).collect(),
+        domain: None,
+    }
+}
+
+/// A constant of floats.
+pub(super) fn weights(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    constant(name, DataType::Float, shape, bytes)
+}
+
+/// A list of whole numbers.
+pub(super) fn whole_numbers(name: &str, values: &[i64]) -> TensorProto {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    constant(name, DataType::Int64, &[values.len()], bytes)
+}
+
+fn constant(name: &str, kind: DataType, shape: &[usize], bytes: Vec<u8>) -> TensorProto {
+    TensorProto {
+        dims: shape.iter().map(|&extent| extent as i64).collect(),
+        data_type: Some(kind as i32),
+        name: Some(name.into()),
+        raw_data: Some(bytes),
+        ..TensorProto::default()
+    }
+}
+
+/// A value of floats for any number of images.
+pub(super) fn shaped(name: &str, shape: &[i64]) -> ValueInfoProto {
+    let images = dimension::Value::DimParam("N".into());
+    let extents = shape.iter().map(|&extent| dimension::Value::DimValue(extent));
+    let dim = std::iter::once(images).chain(extents).map(|value| Dimension { value: Some(value) }).collect();
+    let tensor = type_proto::Tensor { elem_type: Some(DataType::Float as i32), shape: Some(TensorShapeProto { dim }) };
+    let tensor_type = Some(type_proto::Value::TensorType(tensor));
+    ValueInfoProto { name: Some(name.into()), r#type: Some(TypeProto { value: tensor_type }) }
+}
