@@ -46,7 +46,7 @@ fn checkpoint(model: &Model) -> Checkpoint {
 }
 
 fn import(file: &Path, model: Model) -> Import {
-    Import { file: file.into(), model, classes: None, mean: None, missing: None }
+    Import { file: file.into(), model, classes: None, mean: None, mean_file: None, prototxt: None, missing: None }
 }
 
 #[test]

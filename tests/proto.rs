@@ -5,7 +5,10 @@ use std::path::Path;
 use prost_build::{Config, Module};
 
 /// Texts, and what is made of each.
-const MESSAGES: &[(&str, &str)] = &[("assets/proto/onnx.proto", "src/interop/onnx/proto.rs")];
+const MESSAGES: &[(&str, &str)] = &[
+    ("assets/proto/onnx.proto", "src/interop/onnx/proto.rs"),
+    ("assets/proto/caffe.proto", "src/interop/caffe/proto.rs"),
+];
 
 fn generated(text: &Path) -> String {
     let files = protox::compile([text], text.parent()).unwrap();

@@ -14,7 +14,8 @@ use crate::net::Model;
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// A safetensors file with weights as other programs have them, under any of the names that `export` writes
+    /// Weights as other programs have them: a safetensors file or a state dict of PyTorch (.pth) under any of the names
+    /// that `export` writes, or a .caffemodel
     file: PathBuf,
     #[arg(long, help = format!("The network that they are of, whose preprocessing is theirs: a model file, or one of {}", built_in()))]
     model: String,
@@ -33,6 +34,12 @@ pub(super) struct Import {
     /// Subtracted from pixels of 0 to 255 [default: the model's means, or the mean image in the file]
     #[arg(long, value_name = "R,G,B", value_parser = colour)]
     mean: Option<[f32; 3]>,
+    /// A mean image of Caffe, .binaryproto or .npy (blue, green, red), or as .npy its means by colour
+    #[arg(long, value_name = "FILE", conflicts_with = "mean")]
+    mean_file: Option<PathBuf>,
+    /// A network of Caffe as text (deploy.prototxt), which the model must agree with
+    #[arg(long, value_name = "FILE")]
+    prototxt: Option<PathBuf>,
 }
 
 /// What becomes of a tensor that is not there.
@@ -55,6 +62,8 @@ impl Import {
             model: Model::open(&self.model)?,
             classes: classes.transpose()?,
             mean: self.mean,
+            mean_file: self.mean_file,
+            prototxt: self.prototxt,
             missing: (self.missing == Missing::Random).then_some(self.seed),
         };
         let imported = request.read()?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::checkpoint::parse_tensors;
-use crate::interop::pth;
+use crate::interop::{caffe, npy, pth};
 use crate::tensor::Tensor;
 
 /// The metadata with the names of classes, a JSON list.
@@ -19,15 +19,60 @@ pub struct WeightsFile {
     pub tensors: BTreeMap<String, Tensor>,
     /// Names of classes, a JSON list.
     pub classes: Option<String>,
+    /// What its layers are, in a file of Caffe.
+    pub layers: Option<caffe::Network>,
 }
 
-/// Reads a safetensors file or a state dict as PyTorch saves it (`.pth`); numbers of 16 and 64 bits become such of 32.
+/// Reads a safetensors file, a state dict as PyTorch saves it (`.pth`), or a network of Caffe, which its extension
+/// `.caffemodel` tells; numbers of 16 and 64 bits become such of 32.
 ///
 /// # Errors
 /// When it cannot be read, is damaged, or holds something else.
 pub fn read_weights(path: &Path) -> Result<WeightsFile> {
-    let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    parse(&bytes).with_context(|| path.display().to_string())
+    let parse = if has_extension(path, "caffemodel") { parse_caffe } else { parse };
+    parse(&read(path)?).with_context(|| path.display().to_string())
+}
+
+/// Reads a mean image `[3][height][width]`, or means by colour `[3]`, in red, green, blue, from a file with those in the
+/// order of Caffe: `.npy`, else a `.binaryproto`.
+///
+/// # Errors
+/// When it cannot be read, is damaged, or holds something else.
+pub(super) fn read_mean(path: &Path) -> Result<Tensor> {
+    let bytes = read(path)?;
+    let mean = if has_extension(path, "npy") {
+        match npy::parse(&bytes) {
+            Ok(npy::Array::Floats(mean)) => caffe::mean_of(&mean),
+            Ok(npy::Array::Integers { .. }) => Err("holds whole numbers, not a mean image".into()),
+            Err(reason) => Err(reason),
+        }
+    } else {
+        caffe::parse_mean(&bytes)
+    };
+    mean.map_err(anyhow::Error::msg).with_context(|| path.display().to_string())
+}
+
+/// Reads the layers of a `.prototxt`.
+///
+/// # Errors
+/// When it cannot be read, or is none of a network like ours.
+pub(super) fn read_layers(path: &Path) -> Result<caffe::Network> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    caffe::parse_text(&text).map_err(anyhow::Error::msg).with_context(|| path.display().to_string())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|other| other == extension)
+}
+
+fn parse_caffe(bytes: &[u8]) -> Result<WeightsFile> {
+    let layers = caffe::parse(bytes).map_err(anyhow::Error::msg)?;
+    let tensors = layers.tensors().map_err(anyhow::Error::msg)?;
+    Ok(WeightsFile { tensors, classes: None, layers: Some(layers) })
 }
 
 fn parse(bytes: &[u8]) -> Result<WeightsFile> {
@@ -39,5 +84,5 @@ fn parse(bytes: &[u8]) -> Result<WeightsFile> {
         parse_tensors(bytes, CLASSES)
     };
     let (tensors, classes) = parsed.map_err(anyhow::Error::msg)?;
-    Ok(WeightsFile { tensors, classes })
+    Ok(WeightsFile { tensors, classes, layers: None })
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use prost::Message as _;
 
-use self::file::CLASSES;
+use self::file::{CLASSES, read_layers, read_mean};
 pub use self::file::{WeightsFile, read_weights};
 use crate::checkpoint::{Checkpoint, MEAN, State, write_tensors, write_whole};
 use crate::interop::onnx::{self, Facts};
@@ -85,6 +85,10 @@ pub struct Import {
     pub classes: Option<Vec<String>>,
     /// Means of red, green and blue instead of the model's or the file's.
     pub mean: Option<[f32; 3]>,
+    /// A file of Caffe with a mean image or means by colour, instead of the model's or the file's.
+    pub mean_file: Option<PathBuf>,
+    /// A network of Caffe as text, which the model must agree with.
+    pub prototxt: Option<PathBuf>,
     /// Tensors that are missing are drawn, as for training, from this seed.
     pub missing: Option<u64>,
 }
@@ -108,11 +112,27 @@ impl Import {
     /// missing.
     pub fn read(mut self) -> Result<Imported> {
         let path = self.file.display().to_string();
-        let WeightsFile { tensors: file, classes } = read_weights(&self.file)?;
-        self.model.input.mean = self.mean.or(self.model.input.mean);
+        let WeightsFile { tensors: mut file, classes, layers } = read_weights(&self.file)?;
+        let mean = self.mean_file.as_deref().map(read_mean).transpose()?;
+        match mean {
+            Some(mean) if mean.shape() == [3] => self.model.input.mean = <[f32; 3]>::try_from(mean.values()).ok(),
+            Some(mean) => {
+                self.model.input.mean = None;
+                file.insert(MEAN.into(), mean);
+            }
+            None => self.model.input.mean = self.mean.or(self.model.input.mean),
+        }
         self.classes.iter().for_each(|classes| self.model.fit_classes(classes.len()));
         fit_classes(&mut self.model, &file);
         let net = Net::new(self.model)?;
+        if let Some(layers) = &layers {
+            layers.agrees_with(&net.model).map_err(anyhow::Error::msg).with_context(|| path.clone())?;
+            layers.spread(&net, &mut file)?;
+        }
+        if let Some(path) = &self.prototxt {
+            let told = read_layers(path)?.agrees_with(&net.model);
+            told.map_err(anyhow::Error::msg).with_context(|| path.display().to_string())?;
+        }
         let mut weights = Weights::of(&net, &file, self.missing).with_context(|| path.clone())?;
         let mean = mean_image(&net.model, &file).with_context(|| path.clone())?;
         weights.tensors.insert(MEAN.into(), mean);
@@ -193,7 +213,9 @@ fn mean_image(model: &Model, file: &BTreeMap<String, Tensor>) -> Result<Tensor> 
         return Ok(Tensor::new([size, size, 3], mean.repeat(size * size)));
     }
     let Some(mean) = file.get(MEAN) else {
-        bail!("there is no mean image (a tensor {MEAN} of [3, {size}, {size}]): say --mean R,G,B, or 0,0,0 for none");
+        bail!(
+            "there is no mean image (a tensor {MEAN} of [3, {size}, {size}]): say --mean-file FILE or --mean R,G,B, 0,0,0 for none"
+        );
     };
     if mean.shape() != [3, size, size] {
         bail!("tensor {MEAN} has shape {:?}, this network needs {:?}", mean.shape(), [3, size, size]);

@@ -6,6 +6,7 @@
 //! are red, green, blue. Dropout does nothing in evaluation, where that of 2012 multiplies with the share that is kept:
 //! the weights behind it have it as a factor. One description, [`wholes`], serves both ways.
 
+pub mod caffe;
 mod layout;
 mod names;
 pub mod npy;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::tensor::Tensor;
+use crate::tensor::{Stored, Tensor};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -30,7 +30,7 @@ struct Header<'a> {
     dims: Vec<usize>,
 }
 
-/// The array in the bytes of a file: of type `<f4`, `<i8`, `<i4` or `|b1`. Takes memory in proportion to the file.
+/// The array in the bytes of a file: of type `<f4`, `<f8` (which become 32 bits), `<i8`, `<i4` or `|b1`. Takes memory in proportion to the file.
 ///
 /// # Errors
 /// When it is damaged, not such a file, or of another type.
@@ -39,17 +39,22 @@ pub fn parse(bytes: &[u8]) -> Result<Array, String> {
     let Header { kind, columns_first, dims } = parse_header(header)?;
     let size = match kind {
         "<f4" | "<i4" => 4,
-        "<i8" => 8,
+        "<f8" | "<i8" => 8,
         "|b1" => 1,
-        other => return Err(format!("holds numbers of type {other}; supported are <f4, <i8, <i4 and |b1")),
+        other => return Err(format!("holds numbers of type {other}; supported are <f4, <f8, <i8, <i4 and |b1")),
     };
     let bytes = dims.iter().try_fold(size, |product: usize, &extent| product.checked_mul(extent));
     if bytes != Some(data.len()) {
         return Err(format!("holds {} bytes of numbers, which is not what its shape {dims:?} wants", data.len()));
     }
     let order = |count: usize| (0..count).map(|index| if columns_first { turned(index, &dims) } else { index });
-    if kind == "<f4" {
-        let numbers: Vec<f32> = elements(data).map(f32::from_le_bytes).collect();
+    let floats = match kind {
+        "<f4" => Some(Stored::F32),
+        "<f8" => Some(Stored::F64),
+        _ => None,
+    };
+    if let Some(stored) = floats {
+        let numbers = stored.read(data).ok_or("holds a number beyond the range of 32-bit floats")?;
         return Ok(Array::Floats(Tensor::new(dims.clone(), order(numbers.len()).map(|at| numbers[at]).collect())));
     }
     let numbers: Vec<i64> = match size {

@@ -21,6 +21,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("alexnet-four-towers", include_str!("../../assets/models/alexnet-four-towers.toml")),
     ("alexnet-one-tower", include_str!("../../assets/models/alexnet-one-tower.toml")),
     ("caffenet", include_str!("../../assets/models/caffenet.toml")),
+    ("bvlc-alexnet", include_str!("../../assets/models/bvlc-alexnet.toml")),
     ("torchvision", include_str!("../../assets/models/torchvision.toml")),
     ("cifar-quick", include_str!("../../assets/models/cifar-quick.toml")),
     ("cifar-18pct", include_str!("../../assets/models/cifar-18pct.toml")),

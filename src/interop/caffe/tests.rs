@@ -1,0 +1,240 @@
+//! Networks are written here with the messages of the format.
+
+use super::proto::v1_layer_parameter::LayerType;
+use super::proto::{BlobShape, ConvolutionParameter, InnerProductParameter, LayerParameter, V1LayerParameter};
+use super::*;
+use crate::net::Model;
+
+/// A chain as Caffe's authors write it, in small.
+const TEXT: &str = r#"
+name: "Small" # in the style of deploy.prototxt
+layer { name: "data" type: "Input" top: "data" input_param { shape: { dim: 10 dim: 3 dim: 8 dim: 8 } } }
+layer {
+  name: "conv1"
+  type: "Convolution"
+  bottom: "data"
+  top: "conv1"
+  param { lr_mult: 1 }
+  convolution_param { num_output: 4 kernel_size: 3 pad: 1 stride: 1 weight_filler { type: 'gaussian' std: 0.01 } }
+}
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
+layer { name: "norm1" type: "LRN" bottom: "conv1" top: "norm1" lrn_param { local_size: 5 alpha: 0.0001 beta: 0.75 } }
+layer { name: "pool1" type: "Pooling" bottom: "norm1" top: "pool1" pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
+layer {
+  name: "conv2" type: "Convolution" bottom: "pool1" top: "conv2"
+  convolution_param { num_output: 4 kernel_size: 1 group: 2 }
+}
+layer { name: "fc3" type: "InnerProduct" bottom: "conv2" top: "fc3" inner_product_param { num_output: 10 } }
+layer { name: "drop3" type: "Dropout" bottom: "fc3" top: "fc3" dropout_param { dropout_ratio: 0.5 } }
+layer { name: "prob" type: "Softmax" bottom: "fc3" top: "prob" }
+"#;
+
+const MODEL: &str = r#"
+about = "the same"
+input = { channels = 3, size = 8 }
+lrn = { size = 5, k = 1.0, alpha = 2e-5, beta = 0.75 }
+pool = { size = 3, stride = 2 }
+layers = [
+  { name = "conv1", conv = { filters = 4, size = 3, pad = 1 }, then = ["relu", "lrn", "pool"] },
+  { name = "conv2", conv = { filters = 4, size = 1 } },
+  { name = "fc3", fc = 10, then = ["dropout", "softmax"] },
+]
+[train]
+batch = 8
+epochs = 1
+rate = 0.01
+"#;
+
+fn model() -> Model {
+    Model::parse("model", MODEL).unwrap()
+}
+
+/// Numbers that count up from `first`, in a blob of today or of 2014.
+fn blob(shape: &[i64], first: usize, old: bool) -> BlobProto {
+    let count = shape.iter().product::<i64>() as usize;
+    let data = (first..first + count).map(|value| value as f32).collect();
+    if !old {
+        return BlobProto { shape: Some(BlobShape { dim: shape.into() }), data, ..BlobProto::default() };
+    }
+    let extent = |at: usize| (at + shape.len()).checked_sub(4).map_or(1, |at| shape[at] as i32);
+    let [num, channels, height, width] = [0, 1, 2, 3].map(extent).map(Some);
+    BlobProto { num, channels, height, width, data, ..BlobProto::default() }
+}
+
+/// The network with its weights: today's form.
+fn weighted() -> NetParameter {
+    let mut net = prototxt::parse(TEXT).unwrap();
+    for layer in &mut net.layer {
+        layer.blobs = match layer.name() {
+            "conv1" => vec![blob(&[4, 3, 3, 3], 0, false), blob(&[4], 7, false)],
+            "conv2" => vec![blob(&[4, 2, 1, 1], 1, false), blob(&[4], 0, false)],
+            "fc3" => vec![blob(&[10, 64], 0, false), blob(&[10], 0, false)],
+            _ => Vec::new(),
+        };
+    }
+    net
+}
+
+/// The same as it was written in 2014, with the layers that training had.
+fn old() -> NetParameter {
+    let word = |kind: &str| match kind {
+        "Convolution" => LayerType::Convolution,
+        "ReLU" => LayerType::Relu,
+        "LRN" => LayerType::Lrn,
+        "Pooling" => LayerType::Pooling,
+        "InnerProduct" => LayerType::InnerProduct,
+        "Dropout" => LayerType::Dropout,
+        "Softmax" => LayerType::SoftmaxLoss,
+        _ => LayerType::Data,
+    };
+    let old_blob =
+        |blob: &BlobProto| super::tests::blob(&blob.shape.as_ref().unwrap().dim, blob.data[0] as usize, true);
+    let layer = |layer: LayerParameter| V1LayerParameter {
+        r#type: Some(word(layer.r#type()) as i32),
+        blobs: layer.blobs.iter().map(old_blob).collect(),
+        name: layer.name,
+        bottom: layer.bottom,
+        top: layer.top,
+        include: layer.include,
+        convolution_param: layer.convolution_param,
+        inner_product_param: layer.inner_product_param,
+        lrn_param: layer.lrn_param,
+        pooling_param: layer.pooling_param,
+        relu_param: layer.relu_param,
+    };
+    let mut layers: Vec<_> = weighted().layer.into_iter().map(layer).collect();
+    // Copies that Caffe put in, read under another name.
+    let split = V1LayerParameter {
+        r#type: Some(LayerType::Split as i32),
+        bottom: vec!["pool1".into()],
+        top: vec!["pool1_split_0".into(), "pool1_split_1".into()],
+        ..V1LayerParameter::default()
+    };
+    let conv2 = layers.iter().position(|layer| layer.name() == "conv2").unwrap();
+    layers[conv2].bottom = vec!["pool1_split_0".into()];
+    layers.insert(conv2, split);
+    NetParameter { layers, ..NetParameter::default() }
+}
+
+#[test]
+fn weights_are_those_of_the_model_in_red_green_blue() {
+    let net = Net::new(model()).unwrap();
+    for file in [weighted(), old()] {
+        let network = parse(&file.encode_to_vec()).unwrap();
+        network.agrees_with(&net.model).unwrap();
+        let mut tensors = network.tensors().unwrap();
+        network.spread(&net, &mut tensors).unwrap();
+        let first = &tensors["conv1.weight"];
+        assert_eq!(first.shape(), [4, 3, 3, 3]);
+        // Filter 1, red: the last of the file's three.
+        assert_eq!(first.values()[27..36], [45.0, 46.0, 47.0, 48.0, 49.0, 50.0, 51.0, 52.0, 53.0]);
+        assert_eq!(tensors["conv1.bias"].values(), [7.0, 8.0, 9.0, 10.0]);
+        let grouped = &tensors["conv2.weight"];
+        assert_eq!(grouped.shape(), [4, 4, 1, 1]);
+        let rows = [[1.0, 2.0, 0.0, 0.0], [3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 5.0, 6.0], [0.0, 0.0, 7.0, 8.0]];
+        assert_eq!(grouped.values(), rows.concat());
+        assert_eq!(tensors["fc3.weight"].shape(), [10, 64]);
+    }
+}
+
+#[test]
+fn a_model_that_computes_something_else_is_refused() {
+    let network = parse_text(TEXT).unwrap();
+    network.agrees_with(&model()).unwrap();
+    let refuses = |from: &str, to: &str, parts: &[&str]| {
+        assert!(MODEL.contains(from));
+        let model = Model::parse("model", &MODEL.replace(from, to)).unwrap();
+        let error = network.agrees_with(&model).unwrap_err();
+        parts.iter().for_each(|part| assert!(error.contains(part), "{error}"));
+    };
+    refuses("size = 8", "size = 9", &["images of 8 pixels, the model of 9"]);
+    refuses("\"lrn\", \"pool\"", "\"pool\", \"lrn\"", &["its layer 3 is normalisation", "the model has max pool"]);
+    refuses("alpha = 2e-5", "alpha = 1e-4", &["alpha 2.0000e-5", "alpha 1.0000e-4"]);
+    refuses("filters = 4, size = 1", "filters = 8, size = 1", &["conv2", "4 filters", "8 filters"]);
+    refuses("\"dropout\", ", "\"relu\", ", &["is softmax, where the model has relu"]);
+    // Caffe's normalisation goes across groups.
+    refuses("lrn = {", "towers = 2\nlrn = {", &["over 5 maps, k", "over 5 maps inside each of 2 towers"]);
+}
+
+#[test]
+fn what_is_not_read_is_named() {
+    let refuses = |from: &str, to: &str, part: &str| {
+        assert!(TEXT.contains(from));
+        let error = parse_text(&TEXT.replace(from, to)).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    };
+    refuses("type: \"LRN\"", "type: \"Eltwise\"", "layer norm1: layers of type Eltwise are not read");
+    refuses("pool: MAX", "pool: STOCHASTIC", "layer pool1: its pooling is at random");
+    refuses("pool: MAX", "pool: MEDIAN", "line 15: pool MEDIAN is not read");
+    refuses(
+        "kernel_size: 3 pad: 1",
+        "kernel_h: 3 kernel_w: 5",
+        "layer conv1: its kernel_size is 3 along one axis and 5",
+    );
+    refuses("bottom: \"pool1\"", "bottom: \"conv1\"", "layer conv2: it reads conv1");
+    refuses("num_output: 10", "num_output: ten", "line 20: num_output cannot be ten");
+    refuses("num_output: 10 }", "num_output: 10", "braces do not match");
+    refuses("'gaussian'", "'gaussian", "line 11: a text does not end in its line");
+    refuses("param { lr_mult: 1 }", "param 1", "line 10: param has no value");
+    assert!(parse_text(&"a{".repeat(1000)).unwrap_err().contains("too deep"));
+    assert!(parse_text("# nothing").unwrap_err().contains("no network"));
+}
+
+#[test]
+fn weights_that_do_not_fit_their_layer_are_refused() {
+    let refuses = |change: &dyn Fn(&mut NetParameter), part: &str| {
+        let mut net = weighted();
+        change(&mut net);
+        let error = parse(&net.encode_to_vec()).and_then(|network| network.tensors()).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    };
+    let at = |net: &NetParameter, name: &str| net.layer.iter().position(|layer| layer.name() == name).unwrap();
+    let set = |name: &'static str, blobs: Vec<BlobProto>| {
+        move |net: &mut NetParameter| {
+            let at = at(net, name);
+            net.layer[at].blobs.clone_from(&blobs);
+        }
+    };
+    refuses(&set("conv1", Vec::new()), "layer conv1: it has no weights");
+    refuses(&set("conv1", vec![blob(&[4, 1, 3, 3], 0, false)]), "layer conv1: it reads images of 1 colours");
+    refuses(&set("conv2", vec![blob(&[4, 2, 3, 1], 0, false)]), "layer conv2: its weights have shape [4, 2, 3, 1]");
+    refuses(&set("fc3", vec![blob(&[9, 64], 0, false)]), "layer fc3: its weights have shape [9, 64]");
+    refuses(&set("fc3", vec![blob(&[10, 64], 0, false), blob(&[9], 0, false)]), "9 biases for 10 outputs");
+    let mut lying = blob(&[10, 64], 0, false);
+    lying.shape = Some(BlobShape { dim: vec![1 << 40, 1 << 40] });
+    refuses(&set("fc3", vec![lying]), "layer fc3: it has 640 numbers of shape");
+    let groups = |net: &mut NetParameter| {
+        let at = at(net, "conv2");
+        let conv =
+            ConvolutionParameter { num_output: Some(4), kernel_size: vec![1], group: Some(3), ..Default::default() };
+        net.layer[at].convolution_param = Some(conv);
+    };
+    refuses(&groups, "with 3 groups");
+    let transposed = |net: &mut NetParameter| {
+        let at = at(net, "fc3");
+        net.layer[at].inner_product_param = Some(InnerProductParameter { transpose: Some(true), ..Default::default() });
+    };
+    refuses(&transposed, "layer fc3: its weights are transposed");
+}
+
+#[test]
+fn a_mean_image_is_turned_to_red_green_blue() {
+    let mean = parse_mean(&blob(&[3, 1, 2], 0, true).encode_to_vec()).unwrap();
+    assert_eq!(mean, Tensor::new([3, 1, 2], vec![4.0, 5.0, 2.0, 3.0, 0.0, 1.0]));
+    let doubles = BlobProto { double_data: vec![0.5, 1.0, 1.5], ..blob(&[3, 1, 1], 0, false) };
+    let mean = parse_mean(&BlobProto { data: Vec::new(), ..doubles }.encode_to_vec()).unwrap();
+    assert_eq!(mean.values(), [1.5, 1.0, 0.5]);
+    assert!(parse_mean(&blob(&[1, 1, 2], 0, false).encode_to_vec()).unwrap_err().contains("colours instead of 3"));
+    assert!(parse_mean(&blob(&[6], 0, false).encode_to_vec()).unwrap_err().contains("has shape [6]"));
+    assert_eq!(mean_of(&Tensor::new([3], vec![1.0, 2.0, 3.0])).unwrap().values(), [3.0, 2.0, 1.0]);
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused_or_lacks_weights() {
+    let bytes = weighted().encode_to_vec();
+    let whole = parse(&bytes).unwrap().tensors().unwrap();
+    for length in 0..bytes.len() {
+        let cut = parse(&bytes[..length]).and_then(|network| network.tensors());
+        assert!(cut.is_err() || cut.is_ok_and(|tensors| tensors != whole || length + 80 > bytes.len()), "{length}");
+    }
+}
