@@ -20,6 +20,7 @@ const GROUP: usize = 8;
 
 /// What a network is wanted for.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct Request {
     /// Images between two updates, or to be evaluated together.
     pub minibatch: usize,
@@ -35,6 +36,8 @@ pub struct Request {
     pub floats: bool,
     /// With how many digits it is computed.
     pub precision: Precision,
+    /// Whether every layer's output can be read after an evaluation.
+    pub features: bool,
 }
 
 impl Request {
@@ -49,6 +52,7 @@ impl Request {
             exchange: Exchange::F32,
             floats: false,
             precision: Precision::F32,
+            features: false,
         }
     }
 
@@ -59,8 +63,8 @@ impl Request {
     }
 
     fn setup(&self, images: usize) -> Setup {
-        let Self { minibatch, training, recompute, exchange, floats, precision, .. } = *self;
-        Setup { images, minibatch, training, recompute, exchange, floats, precision }
+        let Self { minibatch, training, recompute, exchange, floats, precision, features, .. } = *self;
+        Setup { images, minibatch, training, recompute, exchange, floats, precision, features }
     }
 }
 

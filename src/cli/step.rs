@@ -41,6 +41,9 @@ pub(super) struct Step {
     /// Leaves dropout out of the network
     #[arg(long)]
     no_dropout: bool,
+    /// Writes what every layer makes of the images, too
+    #[arg(long)]
+    features: bool,
     /// Seed of dropout masks
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -62,7 +65,8 @@ struct Told {
 
 impl Step {
     pub(super) fn run(self) -> Result<()> {
-        let inputs = Inputs::read(self.network()?, &self.weights, &self.batch)?;
+        let mut inputs = Inputs::read(self.network()?, &self.weights, &self.batch)?;
+        inputs.features = self.features;
         let (net, request) = (inputs.net()?, self.placed.request(inputs.request()));
         let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;
         let devices = self.placed.prepare(devices);

@@ -83,6 +83,17 @@ pub struct Lowered {
     pub health: Option<Slot>,
     /// Trained tensors, in the order of the network.
     pub trained: Vec<Trained>,
+    /// What layers give in the evaluating pass, where that was wanted.
+    pub features: Vec<Feature>,
+}
+
+/// What a node gives.
+#[derive(Clone, Debug)]
+pub struct Feature {
+    /// Its name.
+    pub name: String,
+    /// `[maps][height][width][N]` on each of its towers.
+    pub parts: Vec<Slot>,
 }
 
 /// The batch that holds `images` images: WGSL wants multiples of 8.
@@ -160,6 +171,7 @@ impl<'a> Lowering<'a> {
             top5,
             health,
             trained: Vec::new(),
+            features: Vec::new(),
         };
         let mut lowering = Self { net, setup, r, out, weights: HashMap::new() };
         lowering.declare_weights(training);
@@ -319,7 +331,21 @@ impl<'a> Lowering<'a> {
     fn evaluate(&mut self) {
         self.r.begin(Pass::Evaluate);
         let forward = self.forward(false);
+        if self.setup.features {
+            self.keep(&forward);
+        }
         self.loss(Pass::Evaluate, &forward);
+    }
+
+    /// Has the outputs of all nodes outlive the pass.
+    fn keep(&mut self, forward: &Forward) {
+        for (node, values) in self.net.nodes.iter().zip(&forward.values) {
+            let parts: Vec<Slot> = self.net.towers_of(node).iter().map(|tower| values[tower]).collect();
+            for &part in &parts {
+                self.r.keep(part);
+            }
+            self.out.features.push(Feature { name: node.name.clone(), parts });
+        }
     }
 
     /// `pass` is [`Pass::Gradients`] or, adding to its gradients, [`Pass::Accumulate`].

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub use self::augment::{Augment, PRESETS as AUGMENTS};
 pub use self::graph::{Net, Node, Spread};
-pub use self::lower::{Lowered, Trained, lower};
+pub use self::lower::{Feature, Lowered, Trained, lower};
 pub use self::model::Model;
 pub use self::schedule::{Factors, Progress, Schedule, Stagnation};
 pub use self::setup::{Exchange, LossScale, Precision, Setup};

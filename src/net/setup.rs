@@ -44,6 +44,7 @@ pub struct LossScale {
 
 /// What a network is lowered for.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct Setup {
     /// Images that are computed at once; rounded up to a multiple of 8.
     pub images: usize,
@@ -59,6 +60,8 @@ pub struct Setup {
     pub floats: bool,
     /// How maps are stored, and what contractions read.
     pub precision: Precision,
+    /// Whether every layer's output can be read after an evaluation.
+    pub features: bool,
 }
 
 impl Setup {
@@ -73,6 +76,7 @@ impl Setup {
             exchange: Exchange::F32,
             floats: false,
             precision: Precision::F32,
+            features: false,
         }
     }
 

@@ -357,6 +357,11 @@ impl Recorder {
         self.program.add_slot(info)
     }
 
+    /// Has a map outlive its pass, for the host to read.
+    pub fn keep(&mut self, map: Slot) {
+        self.program.slots[map.0].role = Role::Output;
+    }
+
     /// Declares a map on `home`, stored as this program stores maps.
     pub fn map(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, home: Home) -> Slot {
         self.passing(name, shape, self.maps, home)
@@ -409,8 +414,7 @@ impl Recorder {
         if info.home == Home::Every || info.home == Home::Tower(tower) {
             return from;
         }
-        let name = format!("{}@{}", info.name, letter(tower));
-        let to = self.passing(name, info.shape, info.elem, Home::Tower(tower));
+        let to = self.passing(format!("{}@{}", info.name, letter(tower)), info.shape, info.elem, Home::Tower(tower));
         self.push(Command::Copy { from, to, wire });
         to
     }

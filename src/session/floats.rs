@@ -1,8 +1,10 @@
 //! Images that are the network's input already: no bytes, no crop, no mean.
 
+use std::collections::BTreeMap;
+
 use super::{Session, SessionError, TRAINING};
 use crate::backend::Data;
-use crate::net::Source;
+use crate::net::{Feature, Source};
 use crate::program::Pass;
 use crate::tensor::Tensor;
 
@@ -41,6 +43,35 @@ impl Session {
             (0..real).for_each(|n| all.extend(values[n..].iter().step_by(self.lowered.images)));
         }
         Ok(Tensor::new([count, classes], all))
+    }
+
+    /// What every layer makes of each image, without dropout masks: by the names of nodes, `[images][maps][height][width]`
+    /// of all towers behind each other. There is something where the network was set up for it.
+    ///
+    /// # Errors
+    /// As [`Session::gradients_of`].
+    pub fn features(&mut self, batch: &Floats) -> Result<BTreeMap<String, Tensor>, SessionError> {
+        let (count, images) = (batch.labels.len(), self.lowered.images);
+        let mut all = vec![Vec::new(); self.lowered.features.len()];
+        for first in self.firsts(count) {
+            let real = self.feed_floats(batch, first, 0)?;
+            self.backend.run(Pass::Evaluate)?;
+            for (feature, all) in self.lowered.features.iter().zip(&mut all) {
+                let parts: Result<Vec<_>, _> = feature.parts.iter().map(|&part| self.backend.read(part)).collect();
+                let parts = parts?;
+                for n in 0..real {
+                    for part in &parts {
+                        all.extend(part[n..].iter().step_by(images));
+                    }
+                }
+            }
+        }
+        let tensor = |(feature, values): (&Feature, Vec<f32>)| {
+            let maps = &self.lowered.program.slot(feature.parts[0]).shape[..3];
+            let shape = [count, feature.parts.len() * maps[0], maps[1], maps[2]];
+            (feature.name.clone(), Tensor::new(shape, values))
+        };
+        Ok(self.lowered.features.iter().zip(all).map(tensor).collect())
     }
 
     /// Uploads the images of a minibatch from number `first` on, as many as are computed at once, images innermost.

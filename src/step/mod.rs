@@ -22,6 +22,8 @@ pub struct Inputs {
     model: Model,
     weights: Weights,
     batch: Floats,
+    /// Whether to tell what every layer makes of the images.
+    pub features: bool,
 }
 
 /// What came of them.
@@ -29,7 +31,8 @@ pub struct Inputs {
 pub struct Outcome {
     /// Mean loss of each step, in nats.
     pub losses: Vec<f64>,
-    /// `loss` `[steps]`, `logits` `[images][classes]` before the first step and without dropout masks; under the names
+    /// Where wanted, as `feature.NODE` what each layer gives, as [`Session::features`] before the first step; `loss`
+    /// `[steps]`, `logits` `[images][classes]` before the first step and without dropout masks; under the names
     /// of the given weights, in their layout, the weights after the last step, as `momentum.NAME` their last increments,
     /// and as `grad.NAME` the derivatives of the mean loss of the first step, without decay.
     pub tensors: BTreeMap<String, Tensor>,
@@ -47,7 +50,7 @@ impl Inputs {
         let net = Net::new(model.clone())?;
         let weights = Weights::of(&net, &file, None).with_context(|| weights.display().to_string())?;
         let batch = batch::read(batch, model.input.size, net.classes())?;
-        Ok(Self { model, weights, batch })
+        Ok(Self { model, weights, batch, features: false })
     }
 
     /// The network.
@@ -61,7 +64,7 @@ impl Inputs {
     /// What it is wanted for.
     #[must_use]
     pub fn request(&self) -> Request {
-        Request { floats: true, ..Request::training(self.batch.labels.len()) }
+        Request { floats: true, features: self.features, ..Request::training(self.batch.labels.len()) }
     }
 
     /// Makes so many steps in a session that was set up for [`Inputs::request`].
@@ -78,6 +81,8 @@ impl Inputs {
             layers: train.layers.clone(),
         })?;
         let mut tensors = BTreeMap::from([("logits".to_owned(), session.logits(&self.batch)?)]);
+        let features = session.features(&self.batch)?;
+        tensors.extend(features.into_iter().map(|(name, feature)| (format!("feature.{name}"), feature)));
         let mut losses = Vec::new();
         for step in 0..steps {
             session.gradients_of(&self.batch, step)?;
