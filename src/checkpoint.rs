@@ -131,7 +131,11 @@ impl Checkpoint {
         Self::parse(&bytes).map_err(|reason| CheckpointError::Content { path: path.into(), reason })
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// The checkpoint in the bytes of a file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
         let state = header.metadata().as_ref().and_then(|entries| entries.get(KEY));
         let state = state.ok_or("is a safetensors file, but not a checkpoint of this program (no alexnet metadata)")?;

@@ -7,6 +7,7 @@
 mod pickle;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{Cursor, Read as _};
 
 use zip::{CompressionMethod, ZipArchive};
@@ -33,14 +34,26 @@ pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     if archive.has("byteorder") && archive.entry("byteorder")? != b"little" {
         return Err("was saved on a machine whose bytes are the other way round (big-endian)".into());
     }
+    unpickle(&pickle, bytes.len(), |key| archive.entry(&format!("data/{key}")))
+}
+
+/// The same from the pickle alone, of a file of `length` bytes, where `storage` gives a storage by its name.
+///
+/// # Errors
+/// As [`parse`].
+pub fn unpickle(
+    pickle: &[u8],
+    length: usize,
+    mut storage: impl FnMut(&str) -> Result<Vec<u8>, String>,
+) -> Result<BTreeMap<String, Tensor>, String> {
     let (mut storages, mut tensors) = (BTreeMap::new(), BTreeMap::new());
-    let mut left = bytes.len() * MOST_SHARED;
-    for (name, place) in pickle::state_dict(&pickle)? {
-        let key = &place.storage.key;
-        if !storages.contains_key(key) {
-            storages.insert(key.clone(), archive.entry(&format!("data/{key}"))?);
-        }
-        let tensor = cut(&place, &storages[key], &mut left).map_err(|reason| format!("tensor {name} {reason}"))?;
+    let mut left = length.saturating_mul(MOST_SHARED);
+    for (name, place) in pickle::state_dict(pickle)? {
+        let bytes = match storages.entry(place.storage.key.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(storage(&place.storage.key)?),
+        };
+        let tensor = cut(&place, bytes, &mut left).map_err(|reason| format!("tensor {name} {reason}"))?;
         tensors.insert(name, tensor);
     }
     Ok(tensors)
@@ -59,8 +72,9 @@ fn cut(place: &Place, storage: &[u8], left: &mut usize) -> Result<Tensor, String
     *left = (count.checked_mul(size).and_then(|taken| left.checked_sub(taken)))
         .ok_or("is larger, with those before it, than the file could hold")?;
     if count > 0 {
-        let steps = place.shape.iter().zip(&place.strides).map(|(&extent, &stride)| (extent - 1).checked_mul(stride));
-        let last = steps.fold(Some(place.offset), |at, step| at?.checked_add(step?)).ok_or_else(beyond)?;
+        let mut steps =
+            place.shape.iter().zip(&place.strides).map(|(&extent, &stride)| (extent - 1).checked_mul(stride));
+        let last = steps.try_fold(place.offset, |at, step| at.checked_add(step?)).ok_or_else(beyond)?;
         if last >= *numbers {
             return Err(beyond());
         }

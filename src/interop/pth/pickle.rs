@@ -159,27 +159,26 @@ impl Machine<'_> {
             b']' => self.push(Object::List),
             b'}' => self.push(Object::Dict(Vec::new())),
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.above_mark()?;
                 self.push(Object::Tuple(items));
             }
             0x85..=0x87 => {
                 let items = self.last(usize::from(word - 0x84))?; // TUPLE1 to TUPLE3
                 self.push(Object::Tuple(items));
             }
-            b'a' => drop(self.pop()?),     // APPEND
-            b'e' => drop(self.to_mark()?), // APPENDS
+            // To a list; attributes of an object, such as a state dict's _metadata.
+            b'a' | b'b' => drop(self.pop()?),
+            b'e' => drop(self.above_mark()?), // APPENDS
             b's' => {
                 let entry = self.last(2)?;
                 self.set(&entry)?;
             }
             b'u' => {
-                let entries = self.to_mark()?;
+                let entries = self.above_mark()?;
                 self.set(&entries)?;
             }
             b'Q' => self.storage()?,
             b'R' => self.reduce()?,
-            // BUILD: attributes of an object, such as a state dict's _metadata.
-            b'b' => drop(self.pop()?),
             other => return Err(format!("has a pickle with the word {other:#04x}, which state dicts do without")),
         }
         Ok(())
@@ -289,7 +288,7 @@ impl Machine<'_> {
     /// Sets entries, keys and values in turn, in the dict that lies under them.
     fn set(&mut self, entries: &[Value]) -> Result<(), String> {
         let Some(&Value::Object(number)) = self.stack.last() else { return Err(STRAY.into()) };
-        let (Some(Object::Dict(dict)), true) = (self.objects.get_mut(number), entries.len() % 2 == 0) else {
+        let (Some(Object::Dict(dict)), true) = (self.objects.get_mut(number), entries.len().is_multiple_of(2)) else {
             return Err(STRAY.into());
         };
         dict.extend(entries.chunks_exact(2).map(|entry| (entry[0], entry[1])));
@@ -312,7 +311,7 @@ impl Machine<'_> {
         Ok(self.stack.split_off(at))
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value>, String> {
+    fn above_mark(&mut self) -> Result<Vec<Value>, String> {
         let mark = self.marks.pop().ok_or(STRAY)?;
         Ok(self.stack.split_off(mark))
     }

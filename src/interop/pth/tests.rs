@@ -17,7 +17,7 @@ fn tensor(storage: &str, key: &str, numbers: u8, offset: u8, shape: &[u8], strid
     pickle.extend([b'K', numbers, b't', b'Q', b'K', offset]);
     for extents in [shape, strides] {
         pickle.push(b'(');
-        extents.iter().for_each(|&extent| pickle.extend([b'K', extent]));
+        pickle.extend(extents.iter().flat_map(|&extent| [b'K', extent]));
         pickle.push(b't');
     }
     pickle.extend(b"\x89ccollections\nOrderedDict\n)RtR");
