@@ -100,6 +100,7 @@ fn the_other_models_have_their_published_counts() {
         ("cifar-18pct", 89_578),
         // The ungrouped network.
         ("caffenet", 62_378_344),
+        ("bvlc-alexnet", 62_378_344),
         ("torchvision", 61_100_840),
         // With 3·3·256·256 weights and 256 biases between conv5 and fc6.
         ("alexnet-conv6", 60_965_224 + 589_824 + 256),

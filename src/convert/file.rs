@@ -76,7 +76,11 @@ fn parse_caffe(bytes: &[u8]) -> Result<WeightsFile> {
 }
 
 fn parse(bytes: &[u8]) -> Result<WeightsFile> {
-    let parsed = if bytes.starts_with(pth::MAGIC) {
+    // The length of its header, which comes first, can look like the others' beginnings.
+    let safetensors = bytes.get(8) == Some(&b'{');
+    let parsed = if safetensors {
+        parse_tensors(bytes, CLASSES)
+    } else if bytes.starts_with(pth::MAGIC) {
         pth::parse(bytes).map(|tensors| (tensors, None))
     } else if bytes.starts_with(pth::OLD_MAGIC) {
         bail!("was saved by PyTorch before 1.6, or by pickle: load it in PyTorch and torch.save it again");

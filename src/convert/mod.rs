@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use prost::Message as _;
 
 use self::file::{CLASSES, read_layers, read_mean};
 pub use self::file::{WeightsFile, read_weights};
@@ -43,9 +42,6 @@ pub fn export(checkpoint: &Checkpoint, names: Names, path: &Path) -> Result<()> 
     Ok(write_tensors(path, &tensors, Some((CLASSES, classes)))?)
 }
 
-/// Most bytes of a protobuf file.
-const LARGEST_MESSAGE: usize = i32::MAX as usize;
-
 /// Writes the network of `checkpoint` with its weights to an ONNX file at `path`. It takes images as the network sees
 /// them; of a mean image the file tells the means by colour.
 ///
@@ -60,10 +56,7 @@ pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
     let facts = Facts { mean, classes: serde_json::to_string(&checkpoint.state.classes)? };
     let file = onnx::write(&net, |name| checkpoint.tensors.get(name), &facts);
     let file = file.context("the checkpoint's tensors are not those of its model")?;
-    if file.encoded_len() > LARGEST_MESSAGE {
-        bail!("an ONNX file has at most {LARGEST_MESSAGE} bytes, this network needs {}", file.encoded_len());
-    }
-    write_whole(path, &file.encode_to_vec()).with_context(|| format!("{} cannot be written", path.display()))
+    write_whole(path, &file).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Means of the colours of an image, colours innermost.

@@ -46,6 +46,14 @@ pub enum InteropError {
         /// Their names.
         names: String,
     },
+    /// A file that cannot be.
+    #[error("an ONNX file has at most {most} bytes, this network needs {bytes}")]
+    Large {
+        /// What it would have.
+        bytes: usize,
+        /// What it can have.
+        most: usize,
+    },
     /// A dropout whose share cannot be a factor of weights.
     #[error(
         "layer {row}: {stage} after dropout. Other programs' dropout does nothing in evaluation, so that its share \

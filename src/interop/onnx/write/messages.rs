@@ -11,20 +11,20 @@ use super::super::proto::{
 pub(super) struct Attribute(AttributeProto);
 
 impl Attribute {
-    fn new(name: &str, kind: AttributeType) -> AttributeProto {
+    fn named(name: &str, kind: AttributeType) -> AttributeProto {
         AttributeProto { name: Some(name.into()), r#type: Some(kind as i32), ..AttributeProto::default() }
     }
 
     pub(super) fn int(name: &str, value: i64) -> Self {
-        Self(AttributeProto { i: Some(value), ..Self::new(name, AttributeType::Int) })
+        Self(AttributeProto { i: Some(value), ..Self::named(name, AttributeType::Int) })
     }
 
     pub(super) fn ints(name: &str, values: &[i64]) -> Self {
-        Self(AttributeProto { ints: values.into(), ..Self::new(name, AttributeType::Ints) })
+        Self(AttributeProto { ints: values.into(), ..Self::named(name, AttributeType::Ints) })
     }
 
     pub(super) fn float(name: &str, value: f32) -> Self {
-        Self(AttributeProto { f: Some(value), ..Self::new(name, AttributeType::Float) })
+        Self(AttributeProto { f: Some(value), ..Self::named(name, AttributeType::Float) })
     }
 }
 

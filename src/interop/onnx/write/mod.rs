@@ -8,13 +8,14 @@ mod messages;
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
+
 use self::messages::{Attribute, node, shaped, weights};
 use super::metadata;
 use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use crate::interop::{InteropError, Names, Naming, wholes};
 use crate::net::model::{Conv, Lrn, Pool, Row};
 use crate::net::{Net, Node, Spread, Stage};
-use crate::ops::layer::Maps;
 use crate::tensor::Tensor;
 
 /// Version of the operators, and of the format that came with it.
@@ -35,15 +36,15 @@ pub struct Facts {
     pub classes: String,
 }
 
-/// The network with weights that `part` finds by their names in `net`.
+/// Most bytes of a protobuf file.
+const LARGEST: usize = i32::MAX as usize;
+
+/// The bytes of a file with the network and weights that `part` finds by their names in `net`.
 ///
 /// # Errors
-/// When a weight is missing or has another shape, or a dropout's share cannot go into the weights behind it.
-pub fn write<'t>(
-    net: &Net,
-    part: impl Fn(&str) -> Option<&'t Tensor>,
-    facts: &Facts,
-) -> Result<ModelProto, InteropError> {
+/// When a weight is missing or has another shape, a dropout's share cannot go into the weights behind it, or the file
+/// would be larger than protobuf allows.
+pub fn write<'t>(net: &Net, part: impl Fn(&str) -> Option<&'t Tensor>, facts: &Facts) -> Result<Vec<u8>, InteropError> {
     let mut writer = Writer { net, graph: GraphProto::default(), value: INPUT.into(), flat: false };
     for whole in wholes(net, &Naming::new(&net.model, Names::Caffe))? {
         let tensor = whole.join(&part, crate::interop::Quantity::Weights)?;
@@ -54,14 +55,18 @@ pub fn write<'t>(
     writer.graph.name = Some(net.model.about.clone());
     writer.graph.input = vec![shaped(INPUT, &[3, size, size])];
     writer.graph.output = vec![shaped(OUTPUT, &[classes])];
-    Ok(ModelProto {
+    let model = ModelProto {
         ir_version: Some(FORMAT),
         producer_name: Some(env!("CARGO_PKG_NAME").into()),
         producer_version: Some(env!("CARGO_PKG_VERSION").into()),
         graph: Some(writer.graph),
         opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPERATORS) }],
         metadata_props: properties(net, facts),
-    })
+    };
+    match model.encoded_len() {
+        bytes if bytes > LARGEST => Err(InteropError::Large { bytes, most: LARGEST }),
+        _ => Ok(model.encode_to_vec()),
+    }
 }
 
 fn properties(net: &Net, facts: &Facts) -> Vec<StringStringEntryProto> {
@@ -96,8 +101,9 @@ struct Windows {
 }
 
 impl Windows {
-    /// Those that make `y` of `x`: as much padding behind as the last window needs.
-    fn new(x: Maps, y: Maps, [size, stride, before]: [usize; 3]) -> Self {
+    /// Those of `node`: as much padding behind as the last window needs.
+    fn new(node: &Node, [size, stride, before]: [usize; 3]) -> Self {
+        let (x, y) = (node.x[0], node.y);
         let behind = |x: usize, y: usize| ((y - 1) * stride + size).saturating_sub(x + before);
         Self { size, stride, before, behind: [behind(x.height, y.height), behind(x.width, y.width)] }
     }
@@ -150,7 +156,7 @@ impl Writer<'_> {
         match row.conv {
             Some(Conv { size, stride, pad, .. }) => {
                 self.maps(&node.name);
-                let mut attributes = Windows::new(x, node.y, [size, stride, pad]).attributes();
+                let mut attributes = Windows::new(node, [size, stride, pad]).attributes();
                 attributes.push(Attribute::int("group", groups as i64));
                 self.push("Conv", &node.name, &[&weights, &bias], attributes);
             }
@@ -189,7 +195,7 @@ impl Writer<'_> {
     fn pool(&mut self, op: &str, node: &Node, own: Option<Pool>) {
         let Some(Pool { size, stride, pad }) = own.or(self.net.model.pool) else { return };
         self.maps(&node.name);
-        self.push(op, &node.name, &[], Windows::new(node.x[0], node.y, [size, stride, pad]).attributes());
+        self.push(op, &node.name, &[], Windows::new(node, [size, stride, pad]).attributes());
     }
 
     /// Normalisation across maps. ONNX divides alpha by the size of the window, and knows odd ones only.
@@ -203,7 +209,7 @@ impl Writer<'_> {
                 |(i, j): (usize, usize)| (i.saturating_sub(lrn.size / 2)..i + lrn.size - lrn.size / 2).contains(&j);
             let filter = |i: usize| (0..maps).map(move |j| (i % maps, j));
             let filters = (0..towers * maps).flat_map(filter).map(|at| if sums(at) { lrn.alpha } else { 0.0 });
-            return self.divide(name, lrn, [towers * maps, maps, 1, 1], filters.collect(), towers, [0, 0]);
+            return self.divide(name, lrn, [towers * maps, maps, 1, 1], &filters.collect::<Vec<_>>(), towers, [0, 0]);
         }
         let attributes = || {
             vec![
@@ -234,7 +240,7 @@ impl Writer<'_> {
         self.maps(&node.name);
         let (size, before) = (lrn.size, lrn.size / 2);
         let filters = vec![lrn.alpha; maps * size * size];
-        self.divide(&node.name, lrn, [maps, 1, size, size], filters, maps, [before, size - 1 - before]);
+        self.divide(&node.name, lrn, [maps, 1, size, size], &filters, maps, [before, size - 1 - before]);
     }
 
     /// x s^-beta, where s is k and a convolution of x²: how a sum over any neighbours is written exactly.
@@ -243,13 +249,13 @@ impl Writer<'_> {
         name: &str,
         lrn: Lrn,
         shape: [usize; 4],
-        filters: Vec<f32>,
+        filters: &[f32],
         groups: usize,
         [before, behind]: [usize; 2],
     ) {
         let x = self.value.clone();
         let [sum, bias, exponent] = ["alpha", "k", "exponent"].map(|suffix| format!("{name}.{suffix}"));
-        self.graph.initializer.push(weights(&sum, &shape, &filters));
+        self.graph.initializer.push(weights(&sum, &shape, filters));
         self.graph.initializer.push(weights(&bias, &[shape[0]], &vec![lrn.k; shape[0]]));
         self.graph.initializer.push(weights(&exponent, &[], &[-lrn.beta]));
         let [before, behind] = [before, behind].map(|pixels| pixels as i64);
