@@ -59,6 +59,8 @@ fn files_that_only_look_like_pytorch_s_are_refused() {
     refuses(b"PK\x03\x04", "is truncated or not a zip archive");
     refuses(b"\x80\x02}q\x00.", "torch.save it again");
     refuses(b"", "is truncated or not a safetensors file");
+    // Nor are all that begin as they do: this is the length of a safetensors file's header.
+    refuses(&[&0x280_u64.to_le_bytes()[..], b"{}", &[b' '; 0x27e]].concat(), "no tensor of this network");
 }
 
 /// A checkpoint of `model` as it is before training.
