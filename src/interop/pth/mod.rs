@@ -1,7 +1,7 @@
 //! State dicts as `torch.save` writes them since PyTorch 1.6: a zip archive with a pickle, which says which tensor lies
 //! where in which storage, and the storages.
 //!
-//! Nothing in the file is executed: [`pickle`] knows the few words that a state dict is written with, and no others.
+//! Nothing in the file is executed: `pickle` knows the few words that a state dict is written with, and no others.
 //! Nothing is uncompressed either, as `torch.save` never compresses, so that what is read is no more than the file.
 
 mod pickle;

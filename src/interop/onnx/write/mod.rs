@@ -1,6 +1,6 @@
 //! A network as an ONNX graph of standard operators: whole layers over all towers, maps `[N][C][H][W]`, the towers' behind
 //! each other. A layer whose towers see only their own maps is a grouped convolution; normalisation inside a tower
-//! stands between a split and a concatenation. Dropout is a factor of the weights behind it, as in [`super::super::wholes`].
+//! stands between a split and a concatenation. Dropout is a factor of the weights behind it, as in [`crate::interop::wholes`].
 //!
 //! Windows that hang over the edge are written as padding behind the maps, which leaves nothing to how a reader rounds.
 
