@@ -29,7 +29,7 @@ rate = 0.001
 "#;
 
 /// How the run of its second convolution forward begins.
-const CONV2: &str = "conv.forward c=64 ";
+const CONV2: &str = "conv.forward maps=64 ";
 
 /// A place with a cache folder of its own.
 struct Tuned {
@@ -97,8 +97,8 @@ fn choices_are_measured_once_and_kept() {
     contains(&adapter, &["alexnet ", env!("CARGO_PKG_VERSION")]);
     let of = |prefix: &str| runs.as_object().unwrap().iter().find(|(run, _)| run.starts_with(prefix)).map(|(_, v)| v);
     let forward = of(CONV2).and_then(Value::as_str).expect("the convolution was measured").to_owned();
-    assert!(of("conv.backward_input c=64 ").is_some() && of("conv.backward_filter c=64 ").is_some(), "{runs}");
-    assert!(of("conv.forward c=3 ").is_none(), "what is not worth it is not measured");
+    assert!(of("conv.backward_input maps=64 ").is_some() && of("conv.backward_filter maps=64 ").is_some(), "{runs}");
+    assert!(of("conv.forward maps=3 ").is_none(), "what is not worth it is not measured");
     assert_eq!(tuned.recorded(), [forward]);
 
     tuned.keep("plain");
