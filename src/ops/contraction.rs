@@ -14,6 +14,7 @@ pub(super) const SUBGROUP: u32 = 8;
 pub(super) const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
 pub(super) const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
 pub(super) const WIDE_TILE: &str = include_str!("../../shaders/common/wide.wgsl");
+pub(super) const CONTRACT: &str = include_str!("../../shaders/common/contract.wgsl");
 pub(super) const TILED: &str = include_str!("../../shaders/common/tiled.wgsl");
 pub(super) const MATRIX: &str = include_str!("../../shaders/common/matrix.wgsl");
 pub(super) const MATRIX8: &str = include_str!("../../shaders/common/matrix8.wgsl");

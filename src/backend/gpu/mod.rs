@@ -283,14 +283,17 @@ impl Backend for Gpu {
     }
 
     fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError> {
-        let mut halves: Vec<f16> = match (self.program.slot(slot).elem, data) {
-            (Elem::F16, Data::F32(values)) => Vec::from_f32_slice(values),
-            (Elem::F16, Data::F16(values)) => values.into(),
-            _ => Vec::new(),
+        let mut halves: Vec<f16>;
+        let bytes = match (self.program.slot(slot).elem, data) {
+            (Elem::F16, Data::F32(values)) => {
+                halves = Vec::from_f32_slice(values);
+                // Copies are of whole words, as the slot is.
+                halves.resize(values.len().next_multiple_of(2), f16::ZERO);
+                bytemuck::cast_slice(&halves)
+            }
+            // Halves come from other devices' maps, whose images are a multiple of 8.
+            _ => data.bytes(),
         };
-        // Copies are of whole words, as the slot is.
-        halves.resize(halves.len().next_multiple_of(2), f16::ZERO);
-        let bytes = if halves.is_empty() { data.bytes() } else { bytemuck::cast_slice(&halves) };
         if let Some(staging) = self.plan.incoming.of(slot) {
             self.fill(slot, staging, bytes)?;
         } else {

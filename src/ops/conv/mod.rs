@@ -12,8 +12,8 @@ pub use self::grouped::{GROUPED, Grouped};
 pub use self::layer::ConvLayer;
 
 use super::contraction::{
-    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, WIDE_TILE, in_tiles, large_tile,
-    matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, plain, plain_part, small_tile,
+    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, WIDE_TILE, in_tiles,
+    large_tile, matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, plain, plain_part, small_tile,
     summing_part,
 };
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
@@ -99,9 +99,9 @@ const BACKWARD_INPUT_SOURCE: &str = include_str!("../../../shaders/conv_backward
 const BACKWARD_FILTER_SOURCE: &str = include_str!("../../../shaders/conv_backward_filter.wgsl");
 const WIDE: &str = include_str!("../../../shaders/conv_wide.wgsl");
 const TILES: &str = include_str!("../../../shaders/conv_tiled.wgsl");
-const FORWARD_TILED: &[&str] = &[TILED, ACTIVATION, TILES];
+const FORWARD_TILED: &[&str] = &[CONTRACT, TILED, ACTIVATION, TILES];
 const BACKWARD_INPUT_TILES: &str = include_str!("../../../shaders/conv_backward_input_tiled.wgsl");
-const BACKWARD_INPUT_TILED: &[&str] = &[TILED, BACKWARD_INPUT_TILES];
+const BACKWARD_INPUT_TILED: &[&str] = &[CONTRACT, TILED, BACKWARD_INPUT_TILES];
 const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/conv_backward_input_wide.wgsl");
 const BACKWARD_FILTER_MATRIX: &str = include_str!("../../../shaders/conv_backward_filter_matrix.wgsl");
 const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_filter_wide.wgsl");
@@ -114,7 +114,7 @@ pub static FORWARD: Kernel = Kernel {
     variants: &[
         on_matrices16(
             "forward",
-            &[MATRIX16, MATRIX, ACTIVATION, TILES],
+            &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES],
             matrix16_tile,
             tiles::forward_tiled_grid,
             tiles::wide_shapes,
@@ -139,7 +139,7 @@ pub static FORWARD: Kernel = Kernel {
         in_tiles("tiled_small", "forward", FORWARD_TILED, small_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
         on_matrices8(
             "forward",
-            &[MATRIX8, MATRIX, ACTIVATION, TILES],
+            &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES],
             matrix8_tile,
             tiles::forward_tiled_grid,
             tiles::wide_shapes,
@@ -161,7 +161,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     variants: &[
         on_matrices16(
             "backward_input",
-            &[MATRIX16, MATRIX, BACKWARD_INPUT_TILES],
+            &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
             matrix16_tile,
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,
@@ -200,7 +200,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
         ),
         on_matrices8(
             "backward_input",
-            &[MATRIX8, MATRIX, BACKWARD_INPUT_TILES],
+            &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
             matrix8_tile,
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,

@@ -6,7 +6,7 @@ mod twins;
 
 use crate::kernel::{Case, Fill, Grid, Kernel, Params, Split, Twin, read, read_map, update, update_map};
 use crate::ops::contraction::{
-    ACTIVATION, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, Tile, WIDE_TILE, fills_images,
+    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, Tile, WIDE_TILE, fills_images,
     fills_wide, in_tiles, large_tile, matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, plain,
     plain_part, small_tile, summing_part, tile_of, tiled_grid, wide_rows,
 };
@@ -44,9 +44,9 @@ const SOURCE: &str = include_str!("../../../shaders/gemm.wgsl");
 const WEIGHTS_SOURCE: &str = include_str!("../../../shaders/gemm_backward_weights.wgsl");
 const WIDE: &str = include_str!("../../../shaders/gemm_wide.wgsl");
 const TILES: &str = include_str!("../../../shaders/gemm_tiled.wgsl");
-const FORWARD_TILED: &[&str] = &[TILED, ACTIVATION, TILES];
+const FORWARD_TILED: &[&str] = &[CONTRACT, TILED, ACTIVATION, TILES];
 const BACKWARD_INPUT_TILES: &str = include_str!("../../../shaders/gemm_backward_input_tiled.wgsl");
-const BACKWARD_INPUT_TILED: &[&str] = &[TILED, BACKWARD_INPUT_TILES];
+const BACKWARD_INPUT_TILED: &[&str] = &[CONTRACT, TILED, BACKWARD_INPUT_TILES];
 const WEIGHTS_TILES: &str = include_str!("../../../shaders/gemm_backward_weights_tiled.wgsl");
 const WEIGHTS_WIDE: &str = include_str!("../../../shaders/gemm_backward_weights_wide.wgsl");
 
@@ -56,14 +56,14 @@ pub static FORWARD: Kernel = Kernel {
     doc: "y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m])",
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
     variants: &[
-        on_matrices16("forward", &[MATRIX16, MATRIX, ACTIVATION, TILES], matrix16_tile, tiles, wide_shapes),
+        on_matrices16("forward", &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES], matrix16_tile, tiles, wide_shapes),
         on_subgroups("wide", "forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
         on_subgroups("subgroup", "forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| {
             !wide_shapes(p)
         }),
         in_tiles("tiled", "forward", FORWARD_TILED, large_tile, tiles, wide_shapes),
         in_tiles("tiled_small", "forward", FORWARD_TILED, small_tile, tiles, wide_shapes),
-        on_matrices8("forward", &[MATRIX8, MATRIX, ACTIVATION, TILES], matrix8_tile, tiles, wide_shapes),
+        on_matrices8("forward", &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES], matrix8_tile, tiles, wide_shapes),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
     twin: Twin { f32: products::forward, f64: twins::forward },
@@ -79,9 +79,13 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     doc: "dx[k][n] = sum over m of w[k][m] dy[m][n]",
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
     variants: &[
-        on_matrices16("backward_input", &[MATRIX16, MATRIX, BACKWARD_INPUT_TILES], matrix16_tile, tiles, |p| {
-            fills_images(p.get("n"))
-        }),
+        on_matrices16(
+            "backward_input",
+            &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
+            matrix16_tile,
+            tiles,
+            |p| fills_images(p.get("n")),
+        ),
         on_subgroups("wide", "backward_input", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
         on_subgroups("subgroup", "backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| {
             !wide_shapes(p)
@@ -90,7 +94,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
         in_tiles("tiled_small", "backward_input", BACKWARD_INPUT_TILED, small_tile, tiles, |p| {
             fills_images(p.get("n"))
         }),
-        on_matrices8("backward_input", &[MATRIX8, MATRIX, BACKWARD_INPUT_TILES], matrix8_tile, tiles, |p| {
+        on_matrices8("backward_input", &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES], matrix8_tile, tiles, |p| {
             fills_images(p.get("n"))
         }),
         plain("backward_input", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
@@ -110,16 +114,23 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
     variants: &[
         on_matrices16(
             "backward_weights",
-            &[MATRIX16, MATRIX, WEIGHTS_TILES],
+            &[MATRIX16, CONTRACT, MATRIX, WEIGHTS_TILES],
             |_| vec![("bm", 64), ("bn", 128), ("threads", 4 * 32)],
             weights_tiled_grid,
             quads,
         ),
         on_subgroups("wide", "backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
-        in_tiles("tiled", "backward_weights", &[TILED, WEIGHTS_TILES], |_| tile_of(64, 64), weights_tiled_grid, quads),
+        in_tiles(
+            "tiled",
+            "backward_weights",
+            &[CONTRACT, TILED, WEIGHTS_TILES],
+            |_| tile_of(64, 64),
+            weights_tiled_grid,
+            quads,
+        ),
         on_matrices8(
             "backward_weights",
-            &[MATRIX8, MATRIX, WEIGHTS_TILES],
+            &[MATRIX8, CONTRACT, MATRIX, WEIGHTS_TILES],
             |_| vec![("bm", 32), ("bn", 64), ("threads", 4 * 8)],
             weights_tiled_grid,
             quads,
