@@ -32,6 +32,21 @@ fn partial_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     }
 }
 
+// One invocation a part: where barriers are dear, and for maps that are too small for a workgroup.
+@compute @workgroup_size(WORKGROUP)
+fn partial_chains(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var item = id.x; item < MAPS * PARTS; item += groups.x * WORKGROUP) {
+        let begin = item % PARTS * PART;
+        let end = min(begin + PART, VECTORS);
+        let map = item / PARTS * VECTORS;
+        var total = vec4f();
+        for (var i = begin; i < end; i++) {
+            total += vec4f(dy[map + i]);
+        }
+        partial[item] = (total.x + total.y) + (total.z + total.w);
+    }
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn sum(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var map = id.x; map < MAPS; map += groups.x * WORKGROUP) {

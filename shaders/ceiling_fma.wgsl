@@ -6,32 +6,30 @@
 
 const FACTOR = 1.0 / f32(ROUNDS) - 1.0;
 
-fn four(v: vec4f, addend: vec4f) -> vec4f {
-    let factor = vec4f(FACTOR);
-    return fma(fma(fma(fma(v, factor, addend), factor, addend), factor, addend), factor, addend);
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn multiply_add(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let factor = vec4f(FACTOR);
     for (var i = id.x; i < COUNT / 4; i += groups.x * WORKGROUP) {
         let addend = x[i];
         var a = 0.25 * addend;
         var b = 0.5 * addend;
         var c = 2.0 * addend;
-        for (var round = 0u; round < ROUNDS; round += 16u) {
-            // Written out, so that the work of the loop itself weighs little: not every driver unrolls one in it.
-            a = four(a, addend);
-            b = four(b, addend);
-            c = four(c, addend);
-            a = four(a, addend);
-            b = four(b, addend);
-            c = four(c, addend);
-            a = four(a, addend);
-            b = four(b, addend);
-            c = four(c, addend);
-            a = four(a, addend);
-            b = four(b, addend);
-            c = four(c, addend);
+        for (var round = 0u; round < ROUNDS; round += 4u) {
+            // Written out, so that the work of the loop itself weighs little: not every driver unrolls one in it. No more
+            // links than these, because software drivers put each chain's behind one another, and a processor looks
+            // ahead over few of them.
+            a = fma(a, factor, addend);
+            b = fma(b, factor, addend);
+            c = fma(c, factor, addend);
+            a = fma(a, factor, addend);
+            b = fma(b, factor, addend);
+            c = fma(c, factor, addend);
+            a = fma(a, factor, addend);
+            b = fma(b, factor, addend);
+            c = fma(c, factor, addend);
+            a = fma(a, factor, addend);
+            b = fma(b, factor, addend);
+            c = fma(c, factor, addend);
         }
         y[i] = a + b + c;
     }

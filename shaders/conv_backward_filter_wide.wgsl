@@ -2,8 +2,8 @@
 // product of a matrix of C·R·S rows and one of K columns: lanes are filters, a lane holds TM rows by TK filters, 8
 // apart. Four images are loaded at once; lane h loads the rows h, h+8 and so on for all.
 
-@group(0) @binding(0) var<storage, read> x: array<Map4>;
-@group(0) @binding(1) var<storage, read> dy: array<Map4>;
+@group(0) @binding(0) var<storage, read> x: array<Quad>;
+@group(0) @binding(1) var<storage, read> dy: array<Quad>;
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 
 const LOADS = TM / 8;
@@ -41,18 +41,20 @@ fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
             for (var n = 0u; n < N / 4; n++) {
                 var values: array<vec4f, LOADS>;
                 for (var l = 0u; l < LOADS; l++) { // unrolled
-                    values[l] = select(vec4f(), vec4f(x[pixel[l] + n]), inside[l]);
+                    values[l] = select(vec4f(), quad(x[pixel[l] + n]), inside[l]);
                 }
                 var gradients: array<vec4f, TK>;
                 for (var t = 0u; t < TK; t++) { // unrolled
-                    gradients[t] = vec4f(dy[gradient[t] + n]);
+                    gradients[t] = quad(dy[gradient[t] + n]);
                 }
-                for (var i = 0u; i < 4; i++) { // unrolled
-                    for (var j = 0u; j < TM; j++) { // unrolled
-                        let value = subgroupShuffle(values[j / 8][i], j % 8);
-                        for (var t = 0u; t < TK; t++) { // unrolled
-                            sum[j][t] = fma(value, gradients[t][i], sum[j][t]);
+                for (var j = 0u; j < TM; j++) { // unrolled
+                    let own = subgroupShuffle(values[j / 8], j % 8);
+                    for (var t = 0u; t < TK; t++) { // unrolled
+                        var total = sum[j][t];
+                        for (var i = 0u; i < 4; i++) { // unrolled
+                            total = fma(own[i], gradients[t][i], total);
                         }
+                        sum[j][t] = total;
                     }
                 }
             }

@@ -1,8 +1,8 @@
 // Gradient of a convolution by its input: dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n] where
 // p·stride + r - pad = h and q·stride + s - pad = w. Four images a lane, 32 a workgroup, TM maps of one input pixel.
 
-@group(0) @binding(0) var<storage, read> w: array<Map4>;
-@group(0) @binding(1) var<storage, read> dy: array<Map4>;
+@group(0) @binding(0) var<storage, read> w: array<Pair>;
+@group(0) @binding(1) var<storage, read> dy: array<Quad>;
 @group(0) @binding(2) var<storage, read_write> dx: array<Map4>;
 
 // From one map to the next, in vectors.
@@ -27,19 +27,14 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
                 continue;
             }
             let gradient = (p * Q + q) * (N / 4) + n;
-            var quads: array<vec4f, LOADS>;
-            for (var k = 0u; k < K; k++) {
-                if k % 4 == 0 {
-                    for (var l = 0u; l < LOADS; l++) { // unrolled
-                        let c = min(c0 + l * 8 + local.x, MAPS - 1);
-                        quads[l] = vec4f(w[(((c * R + r) * S + s) * K + k) / 4]);
-                    }
-                }
-                var weights: array<f32, LOADS>;
+            for (var k = 0u; k < K; k += 2u) {
+                var weights: array<vec2f, LOADS>;
                 for (var l = 0u; l < LOADS; l++) { // unrolled
-                    weights[l] = quads[l][k % 4];
+                    let c = min(c0 + l * 8 + local.x, MAPS - 1);
+                    weights[l] = pair(w[(((c * R + r) * S + s) * K + k) / 2]);
                 }
-                add_rows(&sum, weights, vec4f(dy[gradient + k * PLANE]));
+                let at = gradient + k * PLANE;
+                add_rows(&sum, weights, array<vec4f, 2>(quad(dy[at]), quad(dy[at + PLANE])));
             }
         }
     }

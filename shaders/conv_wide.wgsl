@@ -1,8 +1,8 @@
 // Convolution on [C][H][W][N] maps with weights [C][R][S][K]: four images a lane, 32 a workgroup, TM filters of one
 // output pixel. Rows and columns of the window that lie outside are left out for all lanes at once.
 
-@group(0) @binding(0) var<storage, read> x: array<Map4>;
-@group(0) @binding(1) var<storage, read> w: array<Map4>;
+@group(0) @binding(0) var<storage, read> x: array<Quad>;
+@group(0) @binding(1) var<storage, read> w: array<Quad>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<Map4>;
 
@@ -28,10 +28,16 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
         }
         let pixel = (row * W + q * STRIDE_X - PAD_X) * (N / 4) + n;
         // One loop over columns and maps: the longer it is, the less its beginning and end weigh.
-        for (var i = low * MAPS; i < high * MAPS; i++) {
+        for (var i = low * MAPS; i < high * MAPS; i += STEPS) {
             let s = i / MAPS;
             let c = i % MAPS;
-            add_quads(&sum, vec4f(w[((c * R + r) * S + s) * (K / 4) + own]), vec4f(x[pixel + s * (N / 4) + c * PLANE]));
+            var weights: array<vec4f, STEPS>;
+            var pixels: array<vec4f, STEPS>;
+            for (var t = 0u; t < STEPS; t++) { // unrolled
+                weights[t] = quad(w[(((c + t) * R + r) * S + s) * (K / 4) + own]);
+                pixels[t] = quad(x[pixel + s * (N / 4) + (c + t) * PLANE]);
+            }
+            add_quads(&sum, weights, pixels);
         }
     }
     var values: Results;

@@ -2,34 +2,41 @@
 // four each, so that rows of dw are written four at a time; a lane holds TM inputs by its outputs. Four images are
 // loaded at once; lane h loads the inputs h, h+8 and so on for all.
 
-@group(0) @binding(0) var<storage, read> x: array<Map4>;
-@group(0) @binding(1) var<storage, read> dy: array<Map4>;
+@group(0) @binding(0) var<storage, read> x: array<Quad>;
+@group(0) @binding(1) var<storage, read> dy: array<Quad>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
 
 const LOADS = TM / 8;
 
 @compute @workgroup_size(8)
 fn backward_weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let quad = group.x * 8 + local.x;
+    let column = group.x * 8 + local.x;
     let k0 = group.y * TM;
     var sum: array<vec4f, TM>;
     for (var n = 0u; n < N / 4; n++) {
         var values: array<vec4f, LOADS>;
         for (var l = 0u; l < LOADS; l++) { // unrolled
-            values[l] = vec4f(x[min(k0 + l * 8 + local.x, K - 1) * (N / 4) + n]);
+            values[l] = quad(x[min(k0 + l * 8 + local.x, K - 1) * (N / 4) + n]);
         }
         var gradients: array<vec4f, 4>;
         for (var t = 0u; t < 4; t++) { // unrolled
-            gradients[t] = vec4f(dy[(min(quad, M / 4 - 1) * 4 + t) * (N / 4) + n]);
+            gradients[t] = quad(dy[(min(column, M / 4 - 1) * 4 + t) * (N / 4) + n]);
         }
+        // By images: what four outputs have of each.
+        var images: array<vec4f, 4>;
         for (var i = 0u; i < 4; i++) { // unrolled
-            let column = vec4f(gradients[0][i], gradients[1][i], gradients[2][i], gradients[3][i]);
-            for (var j = 0u; j < TM; j++) { // unrolled
-                sum[j] = fma(vec4f(subgroupShuffle(values[j / 8][i], j % 8)), column, sum[j]);
+            images[i] = vec4f(gradients[0][i], gradients[1][i], gradients[2][i], gradients[3][i]);
+        }
+        for (var j = 0u; j < TM; j++) { // unrolled
+            let own = subgroupShuffle(values[j / 8], j % 8);
+            var total = sum[j];
+            for (var i = 0u; i < 4; i++) { // unrolled
+                total = fma(vec4f(own[i]), images[i], total);
             }
+            sum[j] = total;
         }
     }
-    if quad >= M / 4 {
+    if column >= M / 4 {
         return;
     }
     // For a loop that is not written out, as in the wide tile.
@@ -38,7 +45,7 @@ fn backward_weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
         values[j] = sum[j];
     }
     for (var j = 0u; j < min(TM, K - k0); j++) {
-        let at = (k0 + j) * (M / 4) + quad;
+        let at = (k0 + j) * (M / 4) + column;
         if ACCUMULATE {
             values[j] += dw[at];
         }

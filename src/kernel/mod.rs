@@ -231,13 +231,15 @@ pub struct Needs {
     pub subgroup_size: Option<u32>,
     /// Matrix units that multiply squares of 16-bit floats with sides of this length and sum up in 32-bit ones.
     pub matrix: Option<u32>,
+    /// Words of 64 bits: what `common/words_*.wgsl` loads maps with.
+    pub words: bool,
     /// Whether it can compute these shapes.
     pub shapes: fn(&Params) -> bool,
 }
 
 impl Needs {
     /// Runs on every adapter, with every shape.
-    pub const NONE: Self = Self { subgroup_size: None, matrix: None, shapes: |_| true };
+    pub const NONE: Self = Self { subgroup_size: None, matrix: None, words: false, shapes: |_| true };
 
     /// Whether a variant with these needs can compute a run with these parameters, on an adapter that has all it needs.
     #[must_use]

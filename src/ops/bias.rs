@@ -56,14 +56,24 @@ pub static PARTIAL: Kernel = Kernel {
     name: "bias.partial",
     doc: "partial[k][part] = sum of dy[k][pixels][N] over the part; dy [K][P*Q][N], partial [K][parts]",
     bindings: &[read_map("dy"), write("partial")],
-    variants: &[Variant {
-        name: "plain",
-        sources: SOURCES,
-        entry: "partial_sums",
-        tile: linear_tile,
-        grid: |p| Grid::Tiles([p.get::<usize>("parts") * p.get::<usize>("workgroup"), p.get("maps"), 1]),
-        needs: Needs::NONE,
-    }],
+    variants: &[
+        Variant {
+            name: "chains",
+            sources: SOURCES,
+            entry: "partial_chains",
+            tile: linear_tile,
+            grid: |p| Grid::Linear(p.get::<usize>("maps") * p.get::<usize>("parts")),
+            needs: Needs::NONE,
+        },
+        Variant {
+            name: "plain",
+            sources: SOURCES,
+            entry: "partial_sums",
+            tile: linear_tile,
+            grid: |p| Grid::Tiles([p.get::<usize>("parts") * p.get::<usize>("workgroup"), p.get("maps"), 1]),
+            needs: Needs::NONE,
+        },
+    ],
     twin: twin!(partial),
     cases: partial_cases,
     tolerance: 1e-5, // sums of up to 6000 numbers round like a random walk, some 1e-6 of their root mean square

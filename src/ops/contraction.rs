@@ -32,10 +32,20 @@ pub(super) fn plain_part(params: Params, _: Part) -> Params {
     params
 }
 
-/// Weights handed around subgroups of 8 lanes, where loads are dear: `wide`, four images a lane, and `subgroup`, one, for
-/// the shapes that do not fill it.
+/// Weights handed around subgroups of 8 lanes, where loads are dear: `wide`, four images a lane, in words of 64 bits.
+pub(super) const fn on_words(
+    entry: &'static str,
+    sources: &'static [&'static str],
+    tile: fn(&Params) -> Tile,
+    grid: fn(&Params) -> Grid,
+    shapes: fn(&Params) -> bool,
+) -> Variant {
+    let needs = Needs { subgroup_size: Some(SUBGROUP), words: true, shapes, ..Needs::NONE };
+    Variant { name: "wide", sources, entry, tile, grid, needs }
+}
+
+/// The same with one image a lane, `subgroup`, for the shapes that do not fill it.
 pub(super) const fn on_subgroups(
-    name: &'static str,
     entry: &'static str,
     sources: &'static [&'static str],
     tile: fn(&Params) -> Tile,
@@ -43,7 +53,7 @@ pub(super) const fn on_subgroups(
     shapes: fn(&Params) -> bool,
 ) -> Variant {
     let needs = Needs { subgroup_size: Some(SUBGROUP), shapes, ..Needs::NONE };
-    Variant { name, sources, entry, tile, grid, needs }
+    Variant { name: "subgroup", sources, entry, tile, grid, needs }
 }
 
 /// Tiles in workgroup memory, for GPUs, whose memory is far away and whose threads are many: `tiled`, and `tiled_small`,
@@ -104,7 +114,7 @@ pub(super) const fn on_matrices16(
     grid: fn(&Params) -> Grid,
     shapes: fn(&Params) -> bool,
 ) -> Variant {
-    let needs = Needs { subgroup_size: Some(32), matrix: Some(16), shapes };
+    let needs = Needs { subgroup_size: Some(32), matrix: Some(16), shapes, ..Needs::NONE };
     Variant { name: "matrix16", sources, entry, tile, grid, needs }
 }
 
@@ -117,7 +127,7 @@ pub(super) const fn on_matrices8(
     grid: fn(&Params) -> Grid,
     shapes: fn(&Params) -> bool,
 ) -> Variant {
-    let needs = Needs { subgroup_size: Some(SUBGROUP), matrix: Some(8), shapes };
+    let needs = Needs { subgroup_size: Some(SUBGROUP), matrix: Some(8), shapes, ..Needs::NONE };
     Variant { name: "matrix8", sources, entry, tile, grid, needs }
 }
 
@@ -153,4 +163,9 @@ pub(super) fn wide_rows(extent: usize, step: usize) -> usize {
     // The last of equals is the largest.
     let best = (WIDE_ROWS / 2..=WIDE_ROWS).step_by(step).max_by_key(|rows| Reverse(extent.next_multiple_of(*rows)));
     best.unwrap_or(WIDE_ROWS).min(extent.next_multiple_of(step))
+}
+
+/// Steps of a contraction over `extent` that a wide tile takes in one trip of its loop.
+pub(super) fn wide_steps(extent: usize) -> usize {
+    [2, 3].into_iter().find(|&steps| extent.is_multiple_of(steps)).unwrap_or(1)
 }

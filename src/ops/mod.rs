@@ -7,6 +7,7 @@ pub mod ceiling;
 mod contraction;
 pub mod conv;
 pub mod dropout;
+mod elementwise;
 pub mod fc;
 pub mod gemm;
 pub mod half;

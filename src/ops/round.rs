@@ -1,9 +1,8 @@
 //! Weights as contractions of mixed precision read them: stored as maps are, made anew in every pass from the 32-bit
 //! ones that are trained. A weight of 1 that learns 1e-4 a step would not move if it were a 16-bit float.
 
-use crate::kernel::{
-    Args, Case, Fill, Grid, Kernel, Needs, Split, Variant, for_each_chunk, linear_tile, read, write_map,
-};
+use crate::kernel::{Args, Case, Fill, Kernel, Split, for_each_chunk, read, write_map};
+use crate::ops::elementwise::{QUADS, SINGLES, quads, singles};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -15,19 +14,14 @@ params! {
     }
 }
 
+const SOURCE: &str = include_str!("../../shaders/round.wgsl");
+
 /// y = x, stored as maps are.
 pub static WEIGHTS: Kernel = Kernel {
     name: "round.weights",
     doc: "y = x, stored as maps are; any shape",
     bindings: &[read("x"), write_map("y")],
-    variants: &[Variant {
-        name: "plain",
-        sources: &[include_str!("../../shaders/round.wgsl")],
-        entry: "weights",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get("count")),
-        needs: Needs::NONE,
-    }],
+    variants: &[quads("weights", &[QUADS, SOURCE]), singles("weights", &[SINGLES, SOURCE])],
     twin: twin!(weights),
     cases,
     tolerance: 0.0, // a copy, but for halves
@@ -37,7 +31,7 @@ pub static WEIGHTS: Kernel = Kernel {
 
 fn cases() -> Vec<Case> {
     // The last needs more workgroups than one dispatch holds: the kernel must stride.
-    let shapes = [("one", 1), ("ragged", 1003), ("strided", 64 * 65_535 + 7)];
+    let shapes = [("one", 1), ("ragged", 1003), ("whole vectors", 1004), ("strided", 64 * 65_535 + 7)];
     let case = |(name, count)| {
         Case::new(name, Shape { count }.params(), vec![(count, Fill::Normal(0.1)), (count, Fill::Output)])
     };

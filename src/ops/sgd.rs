@@ -7,7 +7,8 @@
 
 use rayon::prelude::*;
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Split, Variant, linear_tile, read, update};
+use crate::kernel::{Args, Case, Fill, Kernel, Split, read, update};
+use crate::ops::elementwise::{QUADS, SINGLES, quads, singles};
 use crate::ops::health;
 use crate::tensor::Real;
 use crate::{params, twin};
@@ -32,19 +33,15 @@ pub mod rule {
     pub const COUNT: usize = 4;
 }
 
+const HEALTH: &str = include_str!("../../shaders/common/health.wgsl");
+const SOURCE: &str = include_str!("../../shaders/sgd.wgsl");
+
 /// One step of one tensor.
 pub static UPDATE: Kernel = Kernel {
     name: "sgd.update",
     doc: "v = momentum v - decay rate w - rate g / scale; w += v; nothing if rate = 0 or health is against it; any shape",
     bindings: &[read("g"), read("rule"), read("health"), update("w"), update("v")],
-    variants: &[Variant {
-        name: "plain",
-        sources: &[include_str!("../../shaders/common/health.wgsl"), include_str!("../../shaders/sgd.wgsl")],
-        entry: "update",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get("count")),
-        needs: Needs::NONE,
-    }],
+    variants: &[quads("update", &[HEALTH, QUADS, SOURCE]), singles("update", &[HEALTH, SINGLES, SOURCE])],
     twin: twin!(step),
     cases,
     tolerance: 1e-6, // six roundings, or fewer where a device fuses products and sums
@@ -69,6 +66,7 @@ fn cases() -> Vec<Case> {
         ("one bias", 1, [0.02, 0.9, 0.0, 0.0], WELL),
         ("ragged", 1003, [0.01, 0.9, 0.0005, 0.0], WELL),
         ("scaled", 1003, [0.01, 0.9, 0.0005, 0.0], health::state(1024.0)),
+        ("whole vectors", 1004, [0.01, 0.9, 0.0005, 0.0], health::state(64.0)),
         ("many", 150_000, [0.1, 0.5, 0.1, 0.0], WELL),
         ("frozen", 77, [0.0, 0.9, 0.0005, 0.0], WELL),
         ("unhealthy", 77, [0.01, 0.9, 0.0005, 0.0], [1.0, 7.0, 1.0, 1.0, 0.0, 0.0]),

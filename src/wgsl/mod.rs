@@ -11,7 +11,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 use thiserror::Error;
 
-use crate::kernel::{Access, Binding, Elem, Kernel, Params, Variant};
+use crate::kernel::{Access, Binding, Elem, Holds, Kernel, Params, Variant};
 
 /// A slip in a shader or its declaration, with the place.
 #[derive(Debug, Error)]
@@ -46,11 +46,20 @@ pub struct Shader {
 pub fn source(variant: &Variant, params: &Params) -> String {
     let mut text = String::from(if variant.needs.matrix.is_some() { "enable wgpu_cooperative_matrix;\n" } else { "" });
     text.push_str(&params.with(&(variant.tile)(params)).wgsl());
-    for part in variant.sources {
+    let words = variant.needs.words.then(|| words(params.maps()));
+    for part in words.iter().chain(variant.sources) {
         text.push('\n');
         text.push_str(part);
     }
     text
+}
+
+/// How maps are loaded in words of 64 bits.
+const fn words(maps: Elem) -> &'static str {
+    match maps {
+        Elem::F16 => include_str!("../../shaders/common/words_f16.wgsl"),
+        Elem::F32 | Elem::U32 => include_str!("../../shaders/common/words_f32.wgsl"),
+    }
 }
 
 /// Parses, validates and reflects `variant` of `kernel` for `params`.
@@ -64,6 +73,7 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
     // SHADER_FLOAT16_IN_FLOAT32 is pack2x16float: on every adapter but llvmpipe on a processor that does not convert to
     // f16. Halves and matrix units are asked only of adapters that have them.
     let capabilities = Capabilities::SUBGROUP
+        | Capabilities::SHADER_INT64
         | Capabilities::SHADER_FLOAT16
         | Capabilities::SHADER_FLOAT16_IN_FLOAT32
         | Capabilities::COOPERATIVE_MATRIX;
@@ -85,7 +95,8 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
     if let Some((name, _)) = undeclared {
         return Err(fail(format!("{name} is used but not declared in Rust")));
     }
-    let bindings: Result<Vec<_>, String> = kernel.bindings.iter().map(|b| reflect(b, params, &used, &module)).collect();
+    let bindings: Result<Vec<_>, String> =
+        kernel.bindings.iter().map(|b| reflect(b, variant, params, &used, &module)).collect();
     let bindings = bindings.map_err(fail)?;
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| fail(e.to_string()))?;
@@ -97,6 +108,7 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
 
 fn reflect(
     binding: &Binding,
+    variant: &Variant,
     params: &Params,
     used: &HashMap<&str, &naga::GlobalVariable>,
     module: &naga::Module,
@@ -117,6 +129,9 @@ fn reflect(
     let (TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. }) = module.types[base].inner else {
         return Err(format!("{} is not an array of numbers", binding.name));
     };
+    if variant.needs.words && scalar.kind == ScalarKind::Uint && !writable && binding.holds != Holds::Words {
+        return Ok((place.binding, true));
+    }
     let elem = match scalar.kind {
         ScalarKind::Float if scalar.width == 2 => Elem::F16,
         ScalarKind::Float => Elem::F32,

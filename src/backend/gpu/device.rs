@@ -43,6 +43,7 @@ fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
     let used = wgpu::Features::SUBGROUP
         | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
         | wgpu::Features::SHADER_F16
+        | wgpu::Features::SHADER_INT64
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::PIPELINE_CACHE;
     adapter.features() & used

@@ -28,7 +28,8 @@ pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
     let maps = params.maps() != Elem::F16 || device.features.contains(wgpu::Features::SHADER_F16);
     let lanes = variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes));
     let matrix = variant.needs.matrix.is_none_or(|side| device.has_matrices_of(side));
-    maps && lanes && matrix && variant.needs.fit(params)
+    let words = !variant.needs.words || device.features.contains(wgpu::Features::SHADER_INT64);
+    maps && lanes && matrix && words && variant.needs.fit(params)
 }
 
 /// Pipelines of a program, compiled once for each kernel and set of parameters.

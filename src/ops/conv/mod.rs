@@ -13,8 +13,8 @@ pub use self::layer::ConvLayer;
 
 use super::contraction::{
     ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, WIDE_TILE, in_tiles,
-    large_tile, matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, plain, plain_part, small_tile,
-    summing_part,
+    large_tile, matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, on_words, plain, plain_part,
+    small_tile, summing_part,
 };
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
 use crate::params;
@@ -119,8 +119,7 @@ pub static FORWARD: Kernel = Kernel {
             tiles::forward_tiled_grid,
             tiles::wide_shapes,
         ),
-        on_subgroups(
-            "wide",
+        on_words(
             "forward",
             &[WIDE_TILE, ACTIVATION, WIDE],
             tiles::forward_wide,
@@ -128,7 +127,6 @@ pub static FORWARD: Kernel = Kernel {
             tiles::wide_shapes,
         ),
         on_subgroups(
-            "subgroup",
             "forward",
             &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
             tiles::forward_subgroup,
@@ -166,8 +164,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,
         ),
-        on_subgroups(
-            "wide",
+        on_words(
             "backward_input",
             &[WIDE_TILE, BACKWARD_INPUT_WIDE],
             tiles::backward_input_wide,
@@ -175,7 +172,6 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
             tiles::wide_shapes,
         ),
         on_subgroups(
-            "subgroup",
             "backward_input",
             &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
             tiles::backward_input_subgroup,
@@ -232,8 +228,7 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
             tiles::backward_filter_matrix_grid,
             tiles::backward_filter_matrix_shapes,
         ),
-        on_subgroups(
-            "wide",
+        on_words(
             "backward_filter",
             &[BACKWARD_FILTER_WIDE],
             tiles::backward_filter_wide,

@@ -3,9 +3,11 @@
 //! Larger register tiles load less a multiplication and compile longer: what is unrolled (tile × window columns) stays
 //! under a budget that keeps the slowest driver's compiler under three seconds; small work gets a smaller one.
 
+use std::cmp::Reverse;
+
 use super::Conv;
 use crate::kernel::{Grid, Params};
-use crate::ops::contraction::{Tile, fills_images, fills_wide, tiled_grid, wide_rows};
+use crate::ops::contraction::{Tile, fills_images, fills_wide, tiled_grid, wide_rows, wide_steps};
 
 /// Invocations of a plain workgroup.
 const WORKGROUP: usize = 64;
@@ -61,7 +63,8 @@ pub(super) fn forward_grid(params: &Params) -> Grid {
 }
 
 pub(super) fn forward_wide(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Conv::of(params).k, 4))]
+    let conv = Conv::of(params);
+    vec![("tm", wide_rows(conv.k, 4)), ("steps", wide_steps(conv.maps))]
 }
 
 pub(super) fn forward_wide_grid(params: &Params) -> Grid {
@@ -102,7 +105,7 @@ pub(super) fn backward_input_grid(params: &Params) -> Grid {
 }
 
 pub(super) fn backward_input_wide(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Conv::of(params).maps, 8))]
+    vec![("tm", wide_rows(Conv::of(params).maps, 8)), ("steps", 2)]
 }
 
 pub(super) fn backward_input_wide_grid(params: &Params) -> Grid {
@@ -139,11 +142,17 @@ pub(super) fn backward_filter_plain_grid(params: &Params) -> Grid {
     Grid::Tiles([conv.maps.div_ceil(params.get("tc")) * lanes, conv.r, conv.k.div_ceil(params.get("tk"))])
 }
 
-/// 16 rows by two filters a lane, for four images at a time: as much as compilers keep in registers.
+/// 16 rows by four filters a lane, for four images at a time: more sums than registers, and as much code as a processor
+/// keeps decoded.
 pub(super) fn backward_filter_wide(params: &Params) -> Tile {
     let conv = Conv::of(params);
     let tm = if conv.maps * conv.r * conv.s > 8 { 16 } else { 8 };
-    vec![("tm", tm), ("tk", conv.k.div_ceil(8).min(2))]
+    vec![("tm", tm), ("tk", wide_filters(conv.k))]
+}
+
+/// Filters of a lane: the most of four that leave the fewest lanes without.
+fn wide_filters(filters: usize) -> usize {
+    (1..=4).min_by_key(|tk| (filters.next_multiple_of(8 * tk), Reverse(*tk))).unwrap_or(1)
 }
 
 pub(super) fn backward_filter_wide_grid(params: &Params) -> Grid {

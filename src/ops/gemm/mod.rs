@@ -7,8 +7,8 @@ mod twins;
 use crate::kernel::{Case, Fill, Grid, Kernel, Params, Split, Twin, read, read_map, update, update_map};
 use crate::ops::contraction::{
     ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, Tile, WIDE_TILE, fills_images,
-    fills_wide, in_tiles, large_tile, matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, plain,
-    plain_part, small_tile, summing_part, tile_of, tiled_grid, wide_rows,
+    fills_wide, in_tiles, large_tile, matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, on_words,
+    plain, plain_part, small_tile, summing_part, tile_of, tiled_grid, wide_rows, wide_steps,
 };
 use crate::params;
 
@@ -43,6 +43,7 @@ impl Gemm {
 const SOURCE: &str = include_str!("../../../shaders/gemm.wgsl");
 const WEIGHTS_SOURCE: &str = include_str!("../../../shaders/gemm_backward_weights.wgsl");
 const WIDE: &str = include_str!("../../../shaders/gemm_wide.wgsl");
+const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/gemm_backward_input_wide.wgsl");
 const TILES: &str = include_str!("../../../shaders/gemm_tiled.wgsl");
 const FORWARD_TILED: &[&str] = &[CONTRACT, TILED, ACTIVATION, TILES];
 const BACKWARD_INPUT_TILES: &str = include_str!("../../../shaders/gemm_backward_input_tiled.wgsl");
@@ -57,10 +58,8 @@ pub static FORWARD: Kernel = Kernel {
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
     variants: &[
         on_matrices16("forward", &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES], matrix16_tile, tiles, wide_shapes),
-        on_subgroups("wide", "forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
-        on_subgroups("subgroup", "forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| {
-            !wide_shapes(p)
-        }),
+        on_words("forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
+        on_subgroups("forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
         in_tiles("tiled", "forward", FORWARD_TILED, large_tile, tiles, wide_shapes),
         in_tiles("tiled_small", "forward", FORWARD_TILED, small_tile, tiles, wide_shapes),
         on_matrices8("forward", &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES], matrix8_tile, tiles, wide_shapes),
@@ -86,10 +85,8 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
             tiles,
             |p| fills_images(p.get("n")),
         ),
-        on_subgroups("wide", "backward_input", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
-        on_subgroups("subgroup", "backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| {
-            !wide_shapes(p)
-        }),
+        on_words("backward_input", &[WIDE_TILE, BACKWARD_INPUT_WIDE], wide_tile, wide_grid, wide_shapes),
+        on_subgroups("backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
         in_tiles("tiled", "backward_input", BACKWARD_INPUT_TILED, large_tile, tiles, |p| fills_images(p.get("n"))),
         in_tiles("tiled_small", "backward_input", BACKWARD_INPUT_TILED, small_tile, tiles, |p| {
             fills_images(p.get("n"))
@@ -119,7 +116,7 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
             weights_tiled_grid,
             quads,
         ),
-        on_subgroups("wide", "backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
+        on_words("backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
         in_tiles(
             "tiled",
             "backward_weights",
@@ -157,7 +154,8 @@ impl Gemm {
 }
 
 fn wide_tile(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Gemm::of(params).features(), 8))]
+    let gemm = Gemm::of(params);
+    vec![("tm", wide_rows(gemm.features(), 8)), ("steps", wide_steps(gemm.k))]
 }
 
 fn wide_grid(params: &Params) -> Grid {
