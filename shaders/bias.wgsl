@@ -32,7 +32,7 @@ fn partial_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     }
 }
 
-// One invocation a part: where barriers are dear, and for maps that are too small for a workgroup.
+// One invocation a part: where barriers are dear.
 @compute @workgroup_size(WORKGROUP)
 fn partial_chains(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var item = id.x; item < MAPS * PARTS; item += groups.x * WORKGROUP) {

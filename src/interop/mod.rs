@@ -12,6 +12,7 @@ mod names;
 pub mod npy;
 pub mod onnx;
 pub mod pth;
+pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,6 +5,7 @@
 use crate::kernel::{
     Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read, read_map, update, write,
 };
+use crate::ops::contraction::SUBGROUP;
 use crate::ops::layer::{Maps, Site};
 use crate::program::{Home, Recorder, Slot};
 use crate::tensor::Real;
@@ -63,7 +64,8 @@ pub static PARTIAL: Kernel = Kernel {
             entry: "partial_chains",
             tile: linear_tile,
             grid: |p| Grid::Linear(p.get::<usize>("maps") * p.get::<usize>("parts")),
-            needs: Needs::NONE,
+            // Of software drivers: their barriers are dear, and lanes that read far apart cost no more than neighbours.
+            needs: Needs { subgroup_size: Some(SUBGROUP), ..Needs::NONE },
         },
         Variant {
             name: "plain",

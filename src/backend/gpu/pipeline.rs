@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::device::Device;
 use crate::backend::BackendError;
@@ -54,7 +55,9 @@ impl Pipelines {
         if let Some(found) = self.compiled.get(&key) {
             return Ok(Rc::clone(found));
         }
+        let begin = Instant::now();
         let pipeline = Rc::new(compile(device, kernel, variant, params)?);
+        log::debug!("{} {} {params}: compiled in {:.2?}", kernel.name, variant.name, begin.elapsed());
         self.compiled.insert(key, Rc::clone(&pipeline));
         Ok(pipeline)
     }

@@ -14,10 +14,9 @@ mod prototxt;
 
 use std::collections::BTreeMap;
 
-use prost::Message as _;
-
 use self::layers::{Kind, Layer, chain};
 use self::proto::{BlobProto, NetParameter};
+use crate::interop::wire::{BLOB, CAFFE, decode};
 use crate::interop::{Names, Naming, wholes};
 use crate::net::Net;
 use crate::tensor::{Stored, Tensor};
@@ -35,8 +34,8 @@ pub struct Network {
 /// # Errors
 /// When it is damaged, is no chain of the layers of AlexNet's family, or a setting is none of ours.
 pub fn parse(bytes: &[u8]) -> Result<Network, String> {
-    let net = NetParameter::decode(bytes).map_err(|e| format!("is damaged or not a .caffemodel ({e})"))?;
-    network(net)
+    let net = decode::<NetParameter>(bytes, &CAFFE);
+    network(net.map_err(|e| format!("is damaged or not a .caffemodel ({e})"))?)
 }
 
 /// The network in a `.prototxt`, which has no weights.
@@ -128,7 +127,7 @@ fn spread(grouped: &Tensor, groups: usize) -> Tensor {
 /// # Errors
 /// When it is damaged or has other extents.
 pub fn parse_mean(bytes: &[u8]) -> Result<Tensor, String> {
-    let blob = BlobProto::decode(bytes).map_err(|e| format!("is damaged or not a .binaryproto ({e})"))?;
+    let blob = decode::<BlobProto>(bytes, &BLOB).map_err(|e| format!("is damaged or not a .binaryproto ({e})"))?;
     let tensor = tensor(&blob)?;
     let shape = match tensor.shape() {
         &[1, colours, height, width] | &[colours, height, width] => [colours, height, width],

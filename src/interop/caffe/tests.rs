@@ -1,5 +1,7 @@
 //! Networks are written here with the messages of the format.
 
+use prost::Message as _;
+
 use super::proto::v1_layer_parameter::LayerType;
 use super::proto::{BlobShape, ConvolutionParameter, InnerProductParameter, LayerParameter, V1LayerParameter};
 use super::*;

@@ -3,14 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use prost::Message as _;
-
 use super::attributes::Attributes;
 use super::operators::{Operator, operator};
 use super::proto::tensor_proto::DataType;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use super::tensor::{constant, elem, extents};
 use crate::graph::{Constant, Elem, Extent, Graph, GraphError, Input, Node, ValueId, Values};
+use crate::interop::wire::{ONNX, decode};
 
 /// Versions of the operators that are known.
 const VERSIONS: std::ops::RangeInclusive<i64> = 1..=23;
@@ -21,7 +20,7 @@ const VERSIONS: std::ops::RangeInclusive<i64> = 1..=23;
 /// When it is damaged or not an ONNX file, a value is missing or there twice, nodes are in a circle, or one asks for
 /// what is not supported; names of the node, the operator and the attribute are said.
 pub fn parse(bytes: &[u8]) -> Result<Graph, GraphError> {
-    let model = ModelProto::decode(bytes);
+    let model: Result<ModelProto, _> = decode(bytes, &ONNX);
     let model = model.map_err(|error| GraphError::File(format!("not an ONNX file, or a damaged one ({error})")))?;
     let version = version(&model)?;
     let mut graph = model.graph.ok_or_else(|| GraphError::File("an ONNX file without a graph".into()))?;
