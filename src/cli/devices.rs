@@ -84,8 +84,9 @@ fn features(summary: &Summary) -> String {
         if min == max { format!("subgroups of {min}") } else { format!("subgroups of {min} to {max}") }
     });
     let f16 = summary.features.f16.then(|| "f16".to_owned());
+    let words = summary.features.words.then(|| "64-bit words".to_owned());
     let matrices = summary.features.matrices.iter().map(|side| format!("matrices of {side}×{side}"));
     let timestamps = summary.features.timestamps.then(|| "timestamps".to_owned());
-    let all: Vec<_> = subgroups.into_iter().chain(f16).chain(matrices).chain(timestamps).collect();
+    let all: Vec<_> = subgroups.into_iter().chain(f16).chain(words).chain(matrices).chain(timestamps).collect();
     if all.is_empty() { "none".into() } else { all.join(", ") }
 }

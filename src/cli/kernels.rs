@@ -37,6 +37,8 @@ struct VariantEntry {
     subgroup_size: Option<u32>,
     /// Sides of the matrices that its matrix units must multiply, of 16-bit floats.
     matrix: Option<u32>,
+    /// Whether it loads words of 64 bits.
+    words: bool,
 }
 
 impl Kernels {
@@ -54,8 +56,12 @@ impl Kernels {
 
 fn entry(kernel: &Kernel) -> Entry {
     let binding = |b: &Binding| BindingEntry { name: b.name, access: access(b.access), holds: holds(b.holds) };
-    let variant =
-        |v: &Variant| VariantEntry { name: v.name, subgroup_size: v.needs.subgroup_size, matrix: v.needs.matrix };
+    let variant = |v: &Variant| VariantEntry {
+        name: v.name,
+        subgroup_size: v.needs.subgroup_size,
+        matrix: v.needs.matrix,
+        words: v.needs.words,
+    };
     Entry {
         name: kernel.name,
         doc: kernel.doc,
@@ -68,10 +74,12 @@ fn entry(kernel: &Kernel) -> Entry {
 
 fn print(it: &Entry) -> Result<()> {
     let binding = |b: &BindingEntry| format!("{}: {} {}", b.name, b.access, b.holds);
-    let variant = |v: &VariantEntry| match (v.subgroup_size, v.matrix) {
-        (Some(lanes), Some(side)) => format!("{} (subgroups of {lanes}, matrices of {side}×{side})", v.name),
-        (Some(lanes), None) => format!("{} (subgroups of {lanes})", v.name),
-        _ => v.name.to_owned(),
+    let variant = |v: &VariantEntry| {
+        let lanes = v.subgroup_size.map(|lanes| format!("subgroups of {lanes}"));
+        let matrices = v.matrix.map(|side| format!("matrices of {side}×{side}"));
+        let words = v.words.then(|| "64-bit words".to_owned());
+        let needs: Vec<_> = lanes.into_iter().chain(matrices).chain(words).collect();
+        if needs.is_empty() { v.name.to_owned() } else { format!("{} ({})", v.name, needs.join(", ")) }
     };
     line(format_args!("{}\n    {}", it.name, it.doc))?;
     line(format_args!("    bindings  {}", it.bindings.iter().map(binding).collect::<Vec<_>>().join(", ")))?;

@@ -144,8 +144,7 @@ pub(super) const fn plain(
 /// Images of a workgroup of the wide variants, and the least of the tiled ones.
 const WIDE: usize = 32;
 
-/// Most rows of a wide tile: with four sums each they fill the body of the innermost loop as far as compilers keep what
-/// they load in registers.
+/// Most rows of a wide tile: with four sums each, and two steps a trip, its loop is as long as a processor keeps decoded.
 const WIDE_ROWS: usize = 32;
 
 /// Whether the batch can be computed 32 images at a time.

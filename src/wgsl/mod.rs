@@ -54,8 +54,9 @@ pub fn source(variant: &Variant, params: &Params) -> String {
     text
 }
 
-/// How maps are loaded in words of 64 bits.
-const fn words(maps: Elem) -> &'static str {
+/// How maps are loaded in words of 64 bits: what stands in front of a variant that needs them.
+#[must_use]
+pub const fn words(maps: Elem) -> &'static str {
     match maps {
         Elem::F16 => include_str!("../../shaders/common/words_f16.wgsl"),
         Elem::F32 | Elem::U32 => include_str!("../../shaders/common/words_f32.wgsl"),

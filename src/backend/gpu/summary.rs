@@ -73,6 +73,8 @@ pub struct Features {
     pub subgroups: Option<Lanes>,
     /// 16-bit floats in shaders.
     pub f16: bool,
+    /// 64-bit words in shaders.
+    pub words: bool,
     /// Sides of the squares of 16-bit floats that matrix units multiply, with 32-bit sums.
     pub matrices: Vec<u32>,
     /// Times measured on the device.
@@ -127,6 +129,7 @@ fn summary(adapter: &wgpu::Adapter) -> Summary {
         features: Features {
             subgroups: offers.contains(wgpu::Features::SUBGROUP).then_some(lanes),
             f16: offers.contains(wgpu::Features::SHADER_F16),
+            words: offers.contains(wgpu::Features::SHADER_INT64),
             matrices: device::matrices(adapter),
             timestamps: offers.contains(wgpu::Features::TIMESTAMP_QUERY),
         },

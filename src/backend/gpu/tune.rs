@@ -34,7 +34,7 @@ const FIRST: u64 = 30_000_000;
 const LONG_ENOUGH: Duration = Duration::from_millis(3);
 
 /// How much slower than the best a variant may be and still be measured with care, and for other runs.
-const HOPELESS: u32 = 4;
+const HOPELESS: u32 = 3;
 
 /// Time a compiler may take for a variant that has rivals.
 const PATIENCE: Duration = Duration::from_secs(10);
