@@ -1,7 +1,7 @@
 // The wide tile of a contraction: one subgroup of 8 lanes, four images a lane (one vector), TM rows of the other
 // operand. Where a load costs as much as twenty multiplications (software drivers), four numbers at once cost little
 // more than one; and whatever a loop keeps from trip to trip is loaded, masked and stored in each, so that a trip takes
-// STEPS steps of the contraction, as many as the processor's cache of decoded instructions holds.
+// STEPS steps of the contraction: two are faster than one, and four were slower than two.
 
 alias Sums = array<vec4f, TM>;
 

@@ -144,7 +144,7 @@ pub(super) const fn plain(
 /// Images of a workgroup of the wide variants, and the least of the tiled ones.
 const WIDE: usize = 32;
 
-/// Most rows of a wide tile: with four sums each, and two steps a trip, its loop is as long as a processor keeps decoded.
+/// Most rows of a wide tile: with four sums each and two steps a trip, longer loops were slower.
 const WIDE_ROWS: usize = 32;
 
 /// Whether the batch can be computed 32 images at a time.

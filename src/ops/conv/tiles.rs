@@ -142,8 +142,8 @@ pub(super) fn backward_filter_plain_grid(params: &Params) -> Grid {
     Grid::Tiles([conv.maps.div_ceil(params.get("tc")) * lanes, conv.r, conv.k.div_ceil(params.get("tk"))])
 }
 
-/// 16 rows by four filters a lane, for four images at a time: more sums than registers, and as much code as a processor
-/// keeps decoded.
+/// 16 rows by four filters a lane, for four images at a time: more sums than registers; larger tiles
+/// were slower.
 pub(super) fn backward_filter_wide(params: &Params) -> Tile {
     let conv = Conv::of(params);
     let tm = if conv.maps * conv.r * conv.s > 8 { 16 } else { 8 };
