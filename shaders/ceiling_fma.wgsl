@@ -15,21 +15,13 @@ fn multiply_add(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
         var b = 0.5 * addend;
         var c = 2.0 * addend;
         for (var round = 0u; round < ROUNDS; round += 4u) {
-            // Written out, so that the work of the loop itself weighs little: not every driver unrolls one in it. No more
-            // links than these, because software drivers put each chain's behind one another, and a processor looks
-            // ahead over few of them.
-            a = fma(a, factor, addend);
-            b = fma(b, factor, addend);
-            c = fma(c, factor, addend);
-            a = fma(a, factor, addend);
-            b = fma(b, factor, addend);
-            c = fma(c, factor, addend);
-            a = fma(a, factor, addend);
-            b = fma(b, factor, addend);
-            c = fma(c, factor, addend);
-            a = fma(a, factor, addend);
-            b = fma(b, factor, addend);
-            c = fma(c, factor, addend);
+            // No more links than these, because software drivers put each chain's behind one another, and a processor
+            // looks ahead over few of them.
+            for (var link = 0u; link < 4; link++) { // unrolled
+                a = fma(a, factor, addend);
+                b = fma(b, factor, addend);
+                c = fma(c, factor, addend);
+            }
         }
         y[i] = a + b + c;
     }

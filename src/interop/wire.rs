@@ -19,22 +19,22 @@ impl Shape {
     }
 }
 
+/// Of a message that does not grow.
+static FLAT: Shape = Shape::new(&[], &[]);
+
 /// Of an ONNX file, `ModelProto`.
 pub static ONNX: Shape = {
-    static ENTRY: Shape = Shape::new(&[], &[]);
-    static TENSOR: Shape = Shape::new(&[(13, &ENTRY)], &[1, 5, 7]);
+    static TENSOR: Shape = Shape::new(&[(13, &FLAT)], &[1, 5, 7]);
     static SPARSE: Shape = Shape::new(&[(1, &TENSOR)], &[]);
     static ATTRIBUTE: Shape = Shape::new(&[(5, &TENSOR)], &[8]);
     static NODE: Shape = Shape::new(&[(5, &ATTRIBUTE)], &[]);
-    static DIMENSION: Shape = Shape::new(&[], &[]);
-    static EXTENTS: Shape = Shape::new(&[(1, &DIMENSION)], &[]);
+    static EXTENTS: Shape = Shape::new(&[(1, &FLAT)], &[]);
     static DENSE: Shape = Shape::new(&[(2, &EXTENTS)], &[]);
     static TYPE: Shape = Shape::new(&[(1, &DENSE)], &[]);
     static VALUE: Shape = Shape::new(&[(2, &TYPE)], &[]);
     static GRAPH: Shape =
         Shape::new(&[(1, &NODE), (5, &TENSOR), (11, &VALUE), (12, &VALUE), (13, &VALUE), (15, &SPARSE)], &[]);
-    static OPERATORS: Shape = Shape::new(&[], &[]);
-    Shape::new(&[(7, &GRAPH), (8, &OPERATORS), (14, &ENTRY)], &[])
+    Shape::new(&[(7, &GRAPH), (8, &FLAT), (14, &FLAT)], &[])
 };
 
 static BLOB_SHAPE: Shape = Shape::new(&[], &[1]);
@@ -44,7 +44,6 @@ pub static BLOB: Shape = Shape::new(&[(7, &BLOB_SHAPE)], &[]);
 
 /// Of a network of Caffe, `NetParameter`.
 pub static CAFFE: Shape = {
-    static FLAT: Shape = Shape::new(&[], &[]);
     static CONVOLUTION: Shape = Shape::new(&[], &[3, 4, 6, 18]);
     static INPUT: Shape = Shape::new(&[(1, &BLOB_SHAPE)], &[]);
     static LAYER: Shape = Shape::new(

@@ -14,6 +14,8 @@ pub(super) const SUBGROUP: u32 = 8;
 pub(super) const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
 pub(super) const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
 pub(super) const WIDE_TILE: &str = include_str!("../../shaders/common/wide.wgsl");
+pub(super) const WIDE_FORWARD: &str = include_str!("../../shaders/common/wide_forward.wgsl");
+pub(super) const WIDE_BACKWARD: &str = include_str!("../../shaders/common/wide_backward.wgsl");
 pub(super) const CONTRACT: &str = include_str!("../../shaders/common/contract.wgsl");
 pub(super) const TILED: &str = include_str!("../../shaders/common/tiled.wgsl");
 pub(super) const MATRIX: &str = include_str!("../../shaders/common/matrix.wgsl");
@@ -30,43 +32,6 @@ pub(super) fn summing_part(params: Params, part: Part) -> Params {
 /// A part of a run whose outputs are cut: nothing else changes.
 pub(super) fn plain_part(params: Params, _: Part) -> Params {
     params
-}
-
-/// Weights handed around subgroups of 8 lanes, where loads are dear: `wide`, four images a lane, in words of 64 bits.
-pub(super) const fn on_words(
-    entry: &'static str,
-    sources: &'static [&'static str],
-    tile: fn(&Params) -> Tile,
-    grid: fn(&Params) -> Grid,
-    shapes: fn(&Params) -> bool,
-) -> Variant {
-    let needs = Needs { subgroup_size: Some(SUBGROUP), words: true, shapes, ..Needs::NONE };
-    Variant { name: "wide", sources, entry, tile, grid, needs }
-}
-
-/// The same with one image a lane, `subgroup`, for the shapes that do not fill it.
-pub(super) const fn on_subgroups(
-    entry: &'static str,
-    sources: &'static [&'static str],
-    tile: fn(&Params) -> Tile,
-    grid: fn(&Params) -> Grid,
-    shapes: fn(&Params) -> bool,
-) -> Variant {
-    let needs = Needs { subgroup_size: Some(SUBGROUP), shapes, ..Needs::NONE };
-    Variant { name: "subgroup", sources, entry, tile, grid, needs }
-}
-
-/// Tiles in workgroup memory, for GPUs, whose memory is far away and whose threads are many: `tiled`, and `tiled_small`,
-/// so that more workgroups share work that is narrow.
-pub(super) const fn in_tiles(
-    name: &'static str,
-    entry: &'static str,
-    sources: &'static [&'static str],
-    tile: fn(&Params) -> Tile,
-    grid: fn(&Params) -> Grid,
-    shapes: fn(&Params) -> bool,
-) -> Variant {
-    Variant { name, sources, entry, tile, grid, needs: Needs { shapes, ..Needs::NONE } }
 }
 
 /// 64 rows by as many images as are there, up to 128.
@@ -106,39 +71,57 @@ pub(super) fn tiled_grid(params: &Params, rows: usize, pixels: usize) -> Grid {
     Grid::Tiles([images / bn * threads, rows.div_ceil(bm), pixels])
 }
 
-/// The same tiles on matrix units of 16 x 16, which subgroups of 32 lanes share: NVIDIA's, and others' that are alike.
-pub(super) const fn on_matrices16(
-    entry: &'static str,
-    sources: &'static [&'static str],
-    tile: fn(&Params) -> Tile,
-    grid: fn(&Params) -> Grid,
-    shapes: fn(&Params) -> bool,
-) -> Variant {
-    let needs = Needs { subgroup_size: Some(32), matrix: Some(16), shapes, ..Needs::NONE };
-    Variant { name: "matrix16", sources, entry, tile, grid, needs }
+/// How variants of one name go about a contraction, with what that asks of an adapter.
+pub(super) struct Way {
+    name: &'static str,
+    needs: Needs,
 }
 
-/// On matrix units of 8 x 8 and subgroups of 8 lanes: Mesa's software driver has them from version 25.2 on, slow ones, so
-/// that what runs on GPUs is checked where there is none.
-pub(super) const fn on_matrices8(
-    entry: &'static str,
-    sources: &'static [&'static str],
-    tile: fn(&Params) -> Tile,
-    grid: fn(&Params) -> Grid,
-    shapes: fn(&Params) -> bool,
-) -> Variant {
-    let needs = Needs { subgroup_size: Some(SUBGROUP), matrix: Some(8), shapes, ..Needs::NONE };
-    Variant { name: "matrix8", sources, entry, tile, grid, needs }
+impl Way {
+    const fn new(name: &'static str, needs: Needs) -> Self {
+        Self { name, needs }
+    }
+
+    /// Tiles on matrix units of 16 x 16, which subgroups of 32 lanes share: NVIDIA's, and others' that are alike.
+    pub(super) const MATRIX16: Self =
+        Self::new("matrix16", Needs { subgroup_size: Some(32), matrix: Some(16), ..Needs::NONE });
+    /// Weights handed around subgroups of 8 lanes, where loads are dear: four images a lane, in words of 64 bits.
+    pub(super) const WIDE: Self =
+        Self::new("wide", Needs { subgroup_size: Some(SUBGROUP), words: true, ..Needs::NONE });
+    /// The same with one image a lane, for the shapes that do not fill it.
+    pub(super) const SUBGROUP: Self = Self::new("subgroup", Needs { subgroup_size: Some(SUBGROUP), ..Needs::NONE });
+    /// Tiles in workgroup memory, for GPUs, whose memory is far away and whose threads are many.
+    pub(super) const TILED: Self = Self::new("tiled", Needs::NONE);
+    /// Smaller ones, so that more workgroups share work that is narrow.
+    pub(super) const TILED_SMALL: Self = Self::new("tiled_small", Needs::NONE);
+    /// On matrix units of 8 x 8 and subgroups of 8 lanes: Mesa's software driver has them from version 25.2 on, slow
+    /// ones, so that what runs on GPUs is checked where there is none.
+    pub(super) const MATRIX8: Self =
+        Self::new("matrix8", Needs { subgroup_size: Some(SUBGROUP), matrix: Some(8), ..Needs::NONE });
+    /// Every invocation for itself: runs everywhere.
+    pub(super) const PLAIN: Self = Self::new("plain", Needs::NONE);
+
+    /// The variant that goes this way, for some shapes.
+    pub(super) const fn variant(
+        self,
+        entry: &'static str,
+        sources: &'static [&'static str],
+        tile: fn(&Params) -> Tile,
+        grid: fn(&Params) -> Grid,
+        shapes: fn(&Params) -> bool,
+    ) -> Variant {
+        Variant { name: self.name, sources, entry, tile, grid, needs: Needs { shapes, ..self.needs } }
+    }
 }
 
-/// Every invocation for itself: runs everywhere.
+/// The variant that every adapter runs, with every shape.
 pub(super) const fn plain(
     entry: &'static str,
     sources: &'static [&'static str],
     tile: fn(&Params) -> Tile,
     grid: fn(&Params) -> Grid,
 ) -> Variant {
-    Variant { name: "plain", sources, entry, tile, grid, needs: Needs::NONE }
+    Way::PLAIN.variant(entry, sources, tile, grid, Needs::NONE.shapes)
 }
 
 /// Images of a workgroup of the wide variants, and the least of the tiled ones.

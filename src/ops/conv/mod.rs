@@ -12,9 +12,8 @@ pub use self::grouped::{GROUPED, Grouped};
 pub use self::layer::ConvLayer;
 
 use super::contraction::{
-    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, WIDE_TILE, in_tiles,
-    large_tile, matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, on_words, plain, plain_part,
-    small_tile, summing_part,
+    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, WIDE_BACKWARD, WIDE_FORWARD,
+    WIDE_TILE, Way, large_tile, matrix8_tile, matrix16_tile, plain, plain_part, small_tile, summing_part,
 };
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
 use crate::params;
@@ -112,30 +111,30 @@ pub static FORWARD: Kernel = Kernel {
     doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
     variants: &[
-        on_matrices16(
+        Way::MATRIX16.variant(
             "forward",
             &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES],
             matrix16_tile,
             tiles::forward_tiled_grid,
             tiles::wide_shapes,
         ),
-        on_words(
+        Way::WIDE.variant(
             "forward",
-            &[WIDE_TILE, ACTIVATION, WIDE],
+            &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE],
             tiles::forward_wide,
             tiles::forward_wide_grid,
             tiles::wide_shapes,
         ),
-        on_subgroups(
+        Way::SUBGROUP.variant(
             "forward",
             &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
             tiles::forward_subgroup,
             tiles::forward_grid,
             |p| !tiles::wide_shapes(p),
         ),
-        in_tiles("tiled", "forward", FORWARD_TILED, large_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
-        in_tiles("tiled_small", "forward", FORWARD_TILED, small_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
-        on_matrices8(
+        Way::TILED.variant("forward", FORWARD_TILED, large_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
+        Way::TILED_SMALL.variant("forward", FORWARD_TILED, small_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
+        Way::MATRIX8.variant(
             "forward",
             &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES],
             matrix8_tile,
@@ -157,44 +156,42 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
     variants: &[
-        on_matrices16(
+        Way::MATRIX16.variant(
             "backward_input",
             &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
             matrix16_tile,
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,
         ),
-        on_words(
+        Way::WIDE.variant(
             "backward_input",
-            &[WIDE_TILE, BACKWARD_INPUT_WIDE],
+            &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
             tiles::backward_input_wide,
             tiles::backward_input_wide_grid,
             tiles::wide_shapes,
         ),
-        on_subgroups(
+        Way::SUBGROUP.variant(
             "backward_input",
             &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
             tiles::backward_input_subgroup,
             tiles::backward_input_grid,
             |p| !tiles::wide_shapes(p),
         ),
-        in_tiles(
-            "tiled",
+        Way::TILED.variant(
             "backward_input",
             BACKWARD_INPUT_TILED,
             large_tile,
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,
         ),
-        in_tiles(
-            "tiled_small",
+        Way::TILED_SMALL.variant(
             "backward_input",
             BACKWARD_INPUT_TILED,
             small_tile,
             tiles::backward_input_tiled_grid,
             tiles::backward_input_tiled_shapes,
         ),
-        on_matrices8(
+        Way::MATRIX8.variant(
             "backward_input",
             &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
             matrix8_tile,
@@ -221,29 +218,28 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     doc: "dw[c][r][s][k] = sum over p, q, n of x[c][p·stride+r-pad][q·stride+s-pad][n] dy[k][p][q][n]",
     bindings: &[read_map("x"), read_map("dy"), update("dw")],
     variants: &[
-        on_matrices16(
+        Way::MATRIX16.variant(
             "backward_filter",
             &[MATRIX16, BACKWARD_FILTER_MATRIX],
             |_| vec![("threads", 4 * 32), ("edge", 2 * 16)],
             tiles::backward_filter_matrix_grid,
             tiles::backward_filter_matrix_shapes,
         ),
-        on_words(
+        Way::WIDE.variant(
             "backward_filter",
             &[BACKWARD_FILTER_WIDE],
             tiles::backward_filter_wide,
             tiles::backward_filter_wide_grid,
             Needs::NONE.shapes,
         ),
-        in_tiles(
-            "tiled",
+        Way::TILED.variant(
             "backward_filter",
             &[include_str!("../../../shaders/conv_backward_filter_tiled.wgsl")],
             |_| Vec::new(),
             tiles::backward_filter_tiled_grid,
             |p| Conv::of(p).k.is_multiple_of(4),
         ),
-        on_matrices8(
+        Way::MATRIX8.variant(
             "backward_filter",
             &[MATRIX8, BACKWARD_FILTER_MATRIX],
             |_| vec![("threads", 4 * 8), ("edge", 2 * 8)],

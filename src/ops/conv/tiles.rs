@@ -105,7 +105,7 @@ pub(super) fn backward_input_grid(params: &Params) -> Grid {
 }
 
 pub(super) fn backward_input_wide(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Conv::of(params).maps, 8)), ("steps", 2)]
+    vec![("tm", wide_rows(Conv::of(params).maps, 8))]
 }
 
 pub(super) fn backward_input_wide_grid(params: &Params) -> Grid {

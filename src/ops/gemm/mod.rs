@@ -6,9 +6,9 @@ mod twins;
 
 use crate::kernel::{Case, Fill, Grid, Kernel, Params, Split, Twin, read, read_map, update, update_map};
 use crate::ops::contraction::{
-    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, Tile, WIDE_TILE, fills_images,
-    fills_wide, in_tiles, large_tile, matrix8_tile, matrix16_tile, on_matrices8, on_matrices16, on_subgroups, on_words,
-    plain, plain_part, small_tile, summing_part, tile_of, tiled_grid, wide_rows, wide_steps,
+    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, Tile, WIDE_BACKWARD,
+    WIDE_FORWARD, WIDE_TILE, Way, fills_images, fills_wide, large_tile, matrix8_tile, matrix16_tile, plain, plain_part,
+    small_tile, summing_part, tile_of, tiled_grid, wide_rows, wide_steps,
 };
 use crate::params;
 
@@ -57,12 +57,25 @@ pub static FORWARD: Kernel = Kernel {
     doc: "y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m])",
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
     variants: &[
-        on_matrices16("forward", &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES], matrix16_tile, tiles, wide_shapes),
-        on_words("forward", &[WIDE_TILE, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
-        on_subgroups("forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
-        in_tiles("tiled", "forward", FORWARD_TILED, large_tile, tiles, wide_shapes),
-        in_tiles("tiled_small", "forward", FORWARD_TILED, small_tile, tiles, wide_shapes),
-        on_matrices8("forward", &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES], matrix8_tile, tiles, wide_shapes),
+        Way::MATRIX16.variant(
+            "forward",
+            &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES],
+            matrix16_tile,
+            tiles,
+            wide_shapes,
+        ),
+        Way::WIDE.variant("forward", &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
+        Way::SUBGROUP
+            .variant("forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
+        Way::TILED.variant("forward", FORWARD_TILED, large_tile, tiles, wide_shapes),
+        Way::TILED_SMALL.variant("forward", FORWARD_TILED, small_tile, tiles, wide_shapes),
+        Way::MATRIX8.variant(
+            "forward",
+            &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES],
+            matrix8_tile,
+            tiles,
+            wide_shapes,
+        ),
         plain("forward", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
     twin: Twin { f32: products::forward, f64: twins::forward },
@@ -78,22 +91,32 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     doc: "dx[k][n] = sum over m of w[k][m] dy[m][n]",
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
     variants: &[
-        on_matrices16(
+        Way::MATRIX16.variant(
             "backward_input",
             &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
             matrix16_tile,
             tiles,
             |p| fills_images(p.get("n")),
         ),
-        on_words("backward_input", &[WIDE_TILE, BACKWARD_INPUT_WIDE], wide_tile, wide_grid, wide_shapes),
-        on_subgroups("backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
-        in_tiles("tiled", "backward_input", BACKWARD_INPUT_TILED, large_tile, tiles, |p| fills_images(p.get("n"))),
-        in_tiles("tiled_small", "backward_input", BACKWARD_INPUT_TILED, small_tile, tiles, |p| {
-            fills_images(p.get("n"))
-        }),
-        on_matrices8("backward_input", &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES], matrix8_tile, tiles, |p| {
-            fills_images(p.get("n"))
-        }),
+        Way::WIDE.variant(
+            "backward_input",
+            &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
+            backward_input_wide_tile,
+            wide_grid,
+            wide_shapes,
+        ),
+        Way::SUBGROUP
+            .variant("backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
+        Way::TILED.variant("backward_input", BACKWARD_INPUT_TILED, large_tile, tiles, |p| fills_images(p.get("n"))),
+        Way::TILED_SMALL
+            .variant("backward_input", BACKWARD_INPUT_TILED, small_tile, tiles, |p| fills_images(p.get("n"))),
+        Way::MATRIX8.variant(
+            "backward_input",
+            &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
+            matrix8_tile,
+            tiles,
+            |p| fills_images(p.get("n")),
+        ),
         plain("backward_input", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
     ],
     twin: Twin { f32: products::backward_input, f64: twins::backward_input },
@@ -109,23 +132,22 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
     doc: "dw[k][m] = sum over n of x[k][n] dy[m][n]",
     bindings: &[read_map("x"), read_map("dy"), update("dw")],
     variants: &[
-        on_matrices16(
+        Way::MATRIX16.variant(
             "backward_weights",
             &[MATRIX16, CONTRACT, MATRIX, WEIGHTS_TILES],
             |_| vec![("bm", 64), ("bn", 128), ("threads", 4 * 32)],
             weights_tiled_grid,
             quads,
         ),
-        on_words("backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
-        in_tiles(
-            "tiled",
+        Way::WIDE.variant("backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
+        Way::TILED.variant(
             "backward_weights",
             &[CONTRACT, TILED, WEIGHTS_TILES],
             |_| tile_of(64, 64),
             weights_tiled_grid,
             quads,
         ),
-        on_matrices8(
+        Way::MATRIX8.variant(
             "backward_weights",
             &[MATRIX8, CONTRACT, MATRIX, WEIGHTS_TILES],
             |_| vec![("bm", 32), ("bn", 64), ("threads", 4 * 8)],
@@ -155,7 +177,11 @@ impl Gemm {
 
 fn wide_tile(params: &Params) -> Tile {
     let gemm = Gemm::of(params);
-    vec![("tm", wide_rows(gemm.features(), 8)), ("steps", wide_steps(gemm.k))]
+    vec![("tm", wide_rows(gemm.m, 8)), ("steps", wide_steps(gemm.k))]
+}
+
+fn backward_input_wide_tile(params: &Params) -> Tile {
+    vec![("tm", wide_rows(Gemm::of(params).k, 8))]
 }
 
 fn wide_grid(params: &Params) -> Grid {
