@@ -65,10 +65,11 @@ fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
     for (var j = 0u; j < TM; j++) { // unrolled
         values[j] = sum[j];
     }
-    for (var j = 0u; j < min(TM, WINDOWS - row0); j++) {
+    for (var row = row0; row < min(row0 + TM, WINDOWS); row++) {
+        let j = row - row0;
         for (var t = 0u; t < TK; t++) { // unrolled
             if k0 + t * 8 < K {
-                let at = (row0 + j) * K + k0 + t * 8;
+                let at = row * K + k0 + t * 8;
                 if ACCUMULATE {
                     values[j][t] += dw[at];
                 }

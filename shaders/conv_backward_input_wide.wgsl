@@ -42,11 +42,12 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     for (var j = 0u; j < TM; j++) { // unrolled
         values[j] = sum[j];
     }
-    for (var j = 0u; j < min(TM, MAPS - c0); j++) {
-        let at = (((c0 + j) * H + row) * W + column) * (N / 4) + n;
+    for (var c = c0; c < min(c0 + TM, MAPS); c++) {
+        let at = ((c * H + row) * W + column) * (N / 4) + n;
+        var value = values[c - c0];
         if ACCUMULATE {
-            values[j] += vec4f(dx[at]);
+            value += vec4f(dx[at]);
         }
-        dx[at] = Map4(values[j]);
+        dx[at] = Map4(value);
     }
 }

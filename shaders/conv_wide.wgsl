@@ -44,11 +44,11 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     for (var j = 0u; j < TM; j++) { // unrolled
         values[j] = sum[j];
     }
-    for (var j = 0u; j < min(TM, K - k0); j++) {
-        let at = (((k0 + j) * P + p) * Q + q) * (N / 4) + n;
-        var value = values[j];
+    for (var k = k0; k < min(k0 + TM, K); k++) {
+        let at = ((k * P + p) * Q + q) * (N / 4) + n;
+        var value = values[k - k0];
         if BIAS {
-            value += b[k0 + j];
+            value += b[k];
         }
         if ACCUMULATE {
             value += vec4f(y[at]);

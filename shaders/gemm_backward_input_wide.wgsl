@@ -22,11 +22,12 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     for (var j = 0u; j < TM; j++) { // unrolled
         values[j] = sum[j];
     }
-    for (var j = 0u; j < min(TM, K - k0); j++) {
-        let at = (k0 + j) * (N / 4) + n;
+    for (var k = k0; k < min(k0 + TM, K); k++) {
+        let at = k * (N / 4) + n;
+        var value = values[k - k0];
         if ACCUMULATE {
-            values[j] += vec4f(dx[at]);
+            value += vec4f(dx[at]);
         }
-        dx[at] = Map4(values[j]);
+        dx[at] = Map4(value);
     }
 }

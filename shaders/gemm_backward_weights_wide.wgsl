@@ -44,11 +44,12 @@ fn backward_weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
     for (var j = 0u; j < TM; j++) { // unrolled
         values[j] = sum[j];
     }
-    for (var j = 0u; j < min(TM, K - k0); j++) {
-        let at = (k0 + j) * (M / 4) + column;
+    for (var k = k0; k < min(k0 + TM, K); k++) {
+        let at = k * (M / 4) + column;
+        var value = values[k - k0];
         if ACCUMULATE {
-            values[j] += dw[at];
+            value += dw[at];
         }
-        dw[at] = values[j];
+        dw[at] = value;
     }
 }

@@ -25,11 +25,11 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     for (var j = 0u; j < TM; j++) { // unrolled
         values[j] = sum[j];
     }
-    for (var j = 0u; j < min(TM, M - m0); j++) {
-        let at = (m0 + j) * (N / 4) + n;
-        var value = values[j];
+    for (var m = m0; m < min(m0 + TM, M); m++) {
+        let at = m * (N / 4) + n;
+        var value = values[m - m0];
         if BIAS {
-            value += b[m0 + j];
+            value += b[m];
         }
         if ACCUMULATE {
             value += vec4f(y[at]);
