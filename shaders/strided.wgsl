@@ -1,4 +1,4 @@
-// y[i · (B0 … B4)] = FACTOR · x[i · (A0 … A4)], or added to what is there, for all five indices i below E0 … E4.
+// y[i · (B0 … B4)] = FACTOR · x[i · (A0 … A4)] for all five indices i below E0 … E4.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
@@ -14,10 +14,6 @@ fn copy(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         let i1 = item / (E4 * E3 * E2) % E1;
         let i0 = item / (E4 * E3 * E2 * E1);
         let to = Y_FIRST + i0 * B0 + i1 * B1 + i2 * B2 + i3 * B3 + i4 * B4;
-        var value = FACTOR * x[X_FIRST + i0 * A0 + i1 * A1 + i2 * A2 + i3 * A3 + i4 * A4];
-        if ACCUMULATE {
-            value += y[to];
-        }
-        y[to] = value;
+        y[to] = FACTOR * x[X_FIRST + i0 * A0 + i1 * A1 + i2 * A2 + i3 * A3 + i4 * A4];
     }
 }

@@ -135,21 +135,24 @@ fn scores(place: &Place, network: &str) -> Vec<f64> {
 
 #[test]
 fn an_onnx_file_evaluates_as_its_checkpoint_does() {
-    let place = Place::new();
-    place.blobs();
-    // With normalisation over an odd window, which has an operator in ONNX.
-    let text = TINY
-        .replace("stored = 10,", "stored = 10, mean = [120.0, 110.0, 100.0],")
-        .replace("towers = 2", "towers = 2\nlrn = { size = 3, k = 1.0, alpha = 0.1, beta = 0.75 }")
-        .replace("\"relu\", \"pool\"", "\"relu\", \"lrn\", \"pool\"");
-    place.write("tiny.toml", text);
-    place.train("run", &["--data", "blobs"]);
-    place.ok(&["export", "run", "--format", "onnx", "--out", "run.onnx"]);
-    let (ours, theirs) = (scores(&place, "run"), scores(&place, "run.onnx"));
-    // Sums in another order.
-    assert!((ours[0] - theirs[0]).abs() < 1e-5 * ours[0], "{ours:?} {theirs:?}");
-    assert_eq!(ours[1..], theirs[1..]);
-    place.refuses(&["export", "run", "--format", "onnx", "--names", "caffe", "--out", "x"], &["--names"]);
+    // An odd window has an operator in ONNX; an even one, and windows within maps, are written with others.
+    for (kind, size) in [("lrn", 3), ("lrn", 4), ("lrn_spatial", 3)] {
+        let place = Place::new();
+        place.blobs();
+        let lrn = format!("lrn = {{ size = {size}, k = 1.0, alpha = 0.1, beta = 0.75 }}");
+        let text = TINY
+            .replace("stored = 10,", "stored = 10, mean = [120.0, 110.0, 100.0],")
+            .replace("towers = 2", &format!("towers = 2\n{lrn}"))
+            .replace("\"relu\", \"pool\"", &format!("\"relu\", \"{kind}\", \"pool\""));
+        place.write("tiny.toml", text);
+        place.train("run", &["--data", "blobs"]);
+        place.ok(&["export", "run", "--format", "onnx", "--out", "run.onnx"]);
+        let (ours, theirs) = (scores(&place, "run"), scores(&place, "run.onnx"));
+        // Sums in another order.
+        assert!((ours[0] - theirs[0]).abs() < 1e-5 * ours[0], "{kind} over {size}: {ours:?} {theirs:?}");
+        assert_eq!(ours[1..], theirs[1..], "{kind} over {size}");
+        place.refuses(&["export", "run", "--format", "onnx", "--names", "caffe", "--out", "x"], &["--names"]);
+    }
 }
 
 const CAFFE: &str = r#"

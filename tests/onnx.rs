@@ -361,9 +361,24 @@ fn softmax_along_any_axis() {
     gives(&single(13, "LogSoftmax", &[("x", &far)], &[], vec![]), &[("x", &far)], &[(vec![2, 3], wanted)]);
 }
 
+/// What an operator of two numbers gives for them.
+type Arithmetic = (&'static str, fn(f64, f64) -> f64);
+
 #[test]
-fn sums_with_repetition() {
-    let whole = random(&[2, 3, 4, 5], 0);
+fn arithmetic_with_repetition() {
+    // Powers of negative numbers are cases of the kernel.
+    let positive = |dims: &[usize], tag| {
+        let normal = random(dims, tag);
+        Tensor::new(dims, normal.values().iter().map(|value| value.abs() + 0.5).collect::<Vec<_>>())
+    };
+    let operators: [Arithmetic; 5] = [
+        ("Add", |a, b| a + b),
+        ("Sub", |a, b| a - b),
+        ("Mul", |a, b| a * b),
+        ("Div", |a, b| a / b),
+        ("Pow", |a, b| a.powf(b)),
+    ];
+    let whole = positive(&[2, 3, 4, 5], 0);
     for (opset, dims, axis, places) in [
         (14, &[5][..], None, [0, 0, 0, 1]),
         (14, &[2, 3, 4, 5], None, [60, 20, 5, 1]),
@@ -372,19 +387,23 @@ fn sums_with_repetition() {
         (6, &[3, 4], Some(1), [0, 4, 1, 0]),
         (6, &[4, 5], None, [0, 0, 5, 1]),
     ] {
-        let part = random(dims, 1);
+        let part = positive(dims, 1);
         let at =
             |i: usize| places[0] * (i / 60) + places[1] * (i / 20 % 3) + places[2] * (i / 5 % 4) + places[3] * (i % 5);
-        let sum = (0..120).map(|i| f64::from(whole.values()[i]) + f64::from(part.values()[at(i)])).collect();
         let mut settings = if opset < 7 { vec![int("broadcast", 1)] } else { vec![] };
         settings.extend(axis.map(|axis| int("axis", axis)));
-        let tensors = [("a", &whole), ("b", &part)];
-        let wanted = [(vec![2, 3, 4, 5], sum)];
-        gives(&single(opset, "Add", &tensors, &[], settings.clone()), &tensors, &wanted);
-        gives(&single(opset, "Add", &tensors, &["b"], settings.clone()), &tensors[..1], &wanted);
-        if opset > 6 {
-            let turned = [("b", &part), ("a", &whole)];
-            gives(&single(opset, "Add", &turned, &["b"], settings), &tensors[..1], &wanted);
+        for (operator, apply) in operators {
+            let pairs = (0..120).map(|i| (f64::from(whole.values()[i]), f64::from(part.values()[at(i)])));
+            let [wanted, other] =
+                [pairs.clone().map(|(a, b)| apply(a, b)).collect(), pairs.map(|(a, b)| apply(b, a)).collect()]
+                    .map(|values| [(vec![2, 3, 4, 5], values)]);
+            let tensors = [("a", &whole), ("b", &part)];
+            gives(&single(opset, operator, &tensors, &[], settings.clone()), &tensors, &wanted);
+            gives(&single(opset, operator, &tensors, &["b"], settings.clone()), &tensors[..1], &wanted);
+            if opset > 6 {
+                let turned = [("b", &part), ("a", &whole)];
+                gives(&single(opset, operator, &turned, &["b"], settings.clone()), &tensors[..1], &other);
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ from onnx import TensorProto, numpy_helper
 
 OPERATORS = set(
     "Conv Relu Tanh LRN MaxPool AveragePool GlobalAveragePool Gemm MatMul Flatten Reshape Dropout Softmax LogSoftmax "
-    "Concat Split Add Identity Constant".split()
+    "Concat Split Add Sub Mul Div Pow Identity Constant".split()
 )
 KINDS = ["node", "pytorch-operator", "pytorch-converted"]
 # Those of onnx.backend.test.runner.

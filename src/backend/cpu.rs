@@ -285,7 +285,7 @@ impl<T: Precision> Backend for Cpu<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{add, half};
+    use crate::ops::{binary, half};
     use crate::program::{Home, Recorder, Role, SlotInfo};
 
     #[test]
@@ -297,12 +297,12 @@ mod tests {
         let (x, packed) = (slot("x", 8, Elem::F32, Role::Input), slot("packed", 4, Elem::U32, Role::Map));
         let (y, twice) = (slot("y", 8, Elem::F32, Role::Map), slot("twice", 8, Elem::F32, Role::Map));
         let out = slot("out", 8, Elem::F32, Role::Output);
-        let (sum, halved) = (add::Shape { count: 8 }.params(), half::Shape { count: 8, scale: 1.0 }.params());
+        let (sum, halved) = (binary::Shape::sum(8), half::Shape { count: 8, scale: 1.0 }.params());
         recorder.begin(Pass::Evaluate);
         recorder.run(&half::PACK, halved.clone(), &[x, packed]);
         recorder.run(&half::UNPACK, halved, &[packed, y]);
-        recorder.run(&add::SUM, sum.clone(), &[y, y, twice]);
-        recorder.run(&add::SUM, sum, &[y, twice, out]);
+        recorder.run(&binary::FORWARD, sum.clone(), &[y, y, twice]);
+        recorder.run(&binary::FORWARD, sum, &[y, twice, out]);
         let mut cpu = Cpu::<f64>::new(recorder.finish());
         assert_eq!(cpu.plan.place(packed), cpu.plan.place(twice));
         for step in 0..2 {

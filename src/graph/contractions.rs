@@ -162,7 +162,7 @@ impl Lowering<'_> {
             if c.dims().len() < 2 || c.dims()[0] == 1 {
                 (bias, shape.bias) = (Self::repeated(c, &[1, m])?, true);
             } else {
-                self.copy(&matrix, y, &out.places, *beta, false);
+                self.copy(&matrix, y, &out.places, *beta);
                 shape.accumulate = true;
             }
         }
@@ -221,7 +221,7 @@ impl Lowering<'_> {
             let (alpha, beta, activation) = (1.0, 1.0, Activation::Linear);
             let product = Product { a: one(&a), b: one(&b), c: None, alpha, beta, activation };
             let product = self.product(node, &product)?;
-            self.copy(&product, slot, &matrix(&y.places, &batch, index), 1.0, false);
+            self.copy(&product, slot, &matrix(&y.places, &batch, index), 1.0);
         }
         Ok(y)
     }

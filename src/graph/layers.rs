@@ -7,8 +7,9 @@ use super::shapes::{axis, boundary, broadcast, padded, reshape, volume};
 use super::window::Window;
 use crate::kernel::{Kernel, Params};
 use crate::ops::activation::{self, Activation};
+use crate::ops::binary::Operation;
 use crate::ops::pool::window::{AVERAGE, MAX, Window as Pool};
-use crate::ops::{lrn, softmax};
+use crate::ops::{binary, lrn, softmax};
 
 /// Most maps in the sum of a normalisation, which are kept in registers.
 const LRN_SIZE: usize = 63;
@@ -101,7 +102,7 @@ impl Lowering<'_> {
         Ok(y)
     }
 
-    pub(super) fn add(&mut self, node: &Node, at: Option<i64>) -> Result<Tensor, String> {
+    pub(super) fn binary(&mut self, node: &Node, operation: Operation, at: Option<i64>) -> Result<Tensor, String> {
         let (a, mut b) = (self.floats(node, 0)?, self.floats(node, 1)?);
         if let Some(at) = at {
             let begin = boundary(at, a.dims().len())?;
@@ -110,9 +111,12 @@ impl Lowering<'_> {
             b = self.reshaped(node, &b, &[b.dims(), &vec![1; behind]].concat())?;
         }
         let dims = broadcast(a.dims(), b.dims())?;
-        let (slot, y) = self.map(node, Places::images(&dims)?);
-        self.copy(&Self::repeated(&a, &dims)?, slot, &y.places, 1.0, false);
-        self.copy(&Self::repeated(&b, &dims)?, slot, &y.places, 1.0, true);
+        let places = Places::images(&dims)?;
+        let shape = binary::Shape { count: places.size, operation: operation as usize };
+        let (a, b) = (Self::repeated(&a, &dims)?, Self::repeated(&b, &dims)?);
+        let [a, b] = [a, b].map(|operand| self.place(node, &operand, &places, 1.0));
+        let (slot, y) = self.map(node, places);
+        self.r.run(&binary::FORWARD, shape.params(), &[a, b, slot]);
         Ok(y)
     }
 
@@ -131,7 +135,7 @@ impl Lowering<'_> {
         let (slot, y) = self.map(node, Places::images(&dims)?);
         let mut start = 0;
         for part in &parts {
-            self.copy(part, slot, &y.places.part(at, start, part.dims()[at]), 1.0, false);
+            self.copy(part, slot, &y.places.part(at, start, part.dims()[at]), 1.0);
             start += part.dims()[at];
         }
         Ok(y)

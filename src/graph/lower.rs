@@ -171,7 +171,7 @@ impl<'a> Lowering<'a> {
         let tensor = self.floats_of(value).map_err(refuse)?;
         let rows = Places::rows(tensor.dims()).map_err(refuse)?;
         let slot = self.slot(name, &rows.dims, Role::Output);
-        self.copy(&tensor, slot, &rows, 1.0, false);
+        self.copy(&tensor, slot, &rows, 1.0);
         Ok(Output { name: name.into(), dims: rows.dims, slot })
     }
 
@@ -217,12 +217,14 @@ impl<'a> Lowering<'a> {
     pub(super) fn place(&mut self, node: &Node, tensor: &Tensor, places: &Places, factor: f32) -> Slot {
         match &tensor.source {
             Source::Slot(slot) if tensor.places == *places && factor == 1.0 => *slot,
-            Source::Slot(_) => {
+            Source::Host(values) if !tensor.places.repeats() => {
+                self.upload(&node.name, values, &tensor.places, places, factor)
+            }
+            _ => {
                 let slot = self.slot(&node.name, &[places.size], Role::Map);
-                self.copy(tensor, slot, places, factor, false);
+                self.copy(tensor, slot, places, factor);
                 slot
             }
-            Source::Host(values) => self.upload(&node.name, values, &tensor.places, places, factor),
         }
     }
 
@@ -237,8 +239,8 @@ impl<'a> Lowering<'a> {
         slot
     }
 
-    /// Writes `tensor` times `factor` to `places` of `slot`, repeated where it has fewer axes or extents of 1, or adds it.
-    pub(super) fn copy(&mut self, tensor: &Tensor, slot: Slot, places: &Places, factor: f32, accumulate: bool) {
+    /// Writes `tensor` times `factor` to `places` of `slot`, repeated where it has fewer axes or extents of 1.
+    pub(super) fn copy(&mut self, tensor: &Tensor, slot: Slot, places: &Places, factor: f32) {
         let (from, tensor) = match &tensor.source {
             Source::Slot(from) => (*from, tensor.places.clone()),
             Source::Host(values) => {
@@ -254,7 +256,7 @@ impl<'a> Lowering<'a> {
         axes.sort_by_key(|[.., b]| Reverse(*b));
         let mut all = [[1, 0, 0]; AXES];
         all[AXES - axes.len()..].copy_from_slice(&axes);
-        let shape = strided::Shape::new(all, [tensor.first, places.first], factor, accumulate);
+        let shape = strided::Shape::new(all, [tensor.first, places.first], factor);
         self.r.run(&strided::COPY, shape.params(), &[from, slot]);
     }
 
@@ -302,7 +304,7 @@ impl<'a> Lowering<'a> {
             Op::Lrn { size, alpha, beta, k } => one(self.lrn(node, *size, *alpha, *beta, *k)),
             Op::Relu => one(self.activation(node, Activation::Relu)),
             Op::Tanh => one(self.activation(node, Activation::Tanh)),
-            Op::Add { axis } => one(self.add(node, *axis)),
+            Op::Binary { operation, axis } => one(self.binary(node, *operation, *axis)),
             Op::Softmax { axis, flat, log } => one(self.softmax(node, *axis, *flat, *log)),
             Op::Concat { axis } => one(self.concat(node, *axis)),
             Op::Split { axis, sizes, uneven } => self.split(node, *axis, sizes.as_deref(), *uneven),

@@ -19,6 +19,7 @@ pub use self::bind::Given;
 pub use self::lower::{Lowered, Output, lower};
 pub use self::places::Upload;
 pub use self::window::{Pads, Window};
+use crate::ops::binary::Operation;
 
 /// A network.
 #[derive(Clone, Debug, Default)]
@@ -174,9 +175,12 @@ pub enum Op {
     },
     /// A · B; more than two axes are a batch of products.
     MatMul,
-    /// The sum of two tensors; the second begins at this axis of the first where it has fewer, at the end if not said.
-    Add {
-        /// Where it begins.
+    /// Two tensors, number by number; the second begins at this axis of the first where it has fewer, at the end if not
+    /// said.
+    Binary {
+        /// What becomes of two numbers.
+        operation: Operation,
+        /// Where the second begins.
         axis: Option<i64>,
     },
     /// Probabilities along an axis.

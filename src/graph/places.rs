@@ -128,6 +128,11 @@ impl Places {
         Some(Self { dims: dims.to_vec(), strides, ..*self })
     }
 
+    /// Whether elements along some axis are one and the same.
+    pub(super) fn repeats(&self) -> bool {
+        self.strides.iter().zip(&self.dims).any(|(&stride, &extent)| stride == 0 && extent > 1)
+    }
+
     /// Calls `body` with the place of each element and its place in `to`, whose shape is the same.
     fn each(&self, to: &Self, body: &mut impl FnMut(usize, usize)) {
         fn walk(axes: &[[usize; 3]], from: usize, to: usize, body: &mut impl FnMut(usize, usize)) {

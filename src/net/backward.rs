@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::graph::Node;
 use super::lower::{Forward, Lowering};
 use crate::ops::layer::{Maps, Saved};
-use crate::ops::{activation, add};
+use crate::ops::{activation, binary};
 use crate::program::{Home, Phase, Slot, Tower};
 
 /// What a node's backward pass needs on one tower.
@@ -126,7 +126,7 @@ impl Lowering<'_> {
         let mut total = slots[0];
         for (i, &part) in slots.iter().enumerate().skip(1) {
             let sum = self.r.map(format!("{name}.dy{i}"), shape.clone(), Home::Tower(tower));
-            self.r.run(&add::SUM, add::Shape { count: maps.count() * images }.params(), &[total, part, sum]);
+            self.r.run(&binary::FORWARD, binary::Shape::sum(maps.count() * images), &[total, part, sum]);
             total = sum;
         }
         total

@@ -6,7 +6,7 @@
 
 use super::health::{COUNT, state};
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Split, Variant, read, update, words};
-use crate::ops::{add, step};
+use crate::ops::{binary, step};
 use crate::program::{Home, Recorder, Slot, Tower};
 use crate::tensor::Real;
 use crate::{params, twin};
@@ -114,7 +114,7 @@ pub fn judge(r: &mut Recorder, gradients: &[(Tower, Slot)], step: Slot, health: 
     let mut all = first;
     for (index, &found) in others.iter().enumerate() {
         let sum = r.floats(format!("found.all{index}"), vec![PARTS], Home::Tower(0));
-        r.run(&add::SUM, add::Shape { count: PARTS }.params(), &[all, found, sum]);
+        r.run(&binary::FORWARD, binary::Shape::sum(PARTS), &[all, found, sum]);
         all = sum;
     }
     let verdict = Verdict { parts: PARTS, interval: INTERVAL, largest: LARGEST };

@@ -1,8 +1,8 @@
 //! The operations of the network, one file each: parameters, kernels, CPU twins, cases, unit tests.
 
 pub mod activation;
-pub mod add;
 pub mod bias;
+pub mod binary;
 pub mod ceiling;
 mod contraction;
 pub mod conv;
@@ -39,7 +39,7 @@ pub static KERNELS: &[&Kernel] = &[
     &gemm::FORWARD,
     &gemm::BACKWARD_INPUT,
     &gemm::BACKWARD_WEIGHTS,
-    &add::SUM,
+    &binary::FORWARD,
     &bias::PARTIAL,
     &bias::SUM,
     &dropout::MASK,

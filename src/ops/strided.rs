@@ -1,5 +1,5 @@
 //! Copies between layouts: a tensor is read at any strides and written at others. Transposition, concatenation, a part
-//! of a tensor, repetition along an axis (a stride of 0) and sums of these are one kernel.
+//! of a tensor and repetition along an axis (a stride of 0) are one kernel.
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, linear_tile, read, update};
 use crate::tensor::Real;
@@ -47,17 +47,15 @@ params! {
         y_first: usize,
         /// What x is multiplied with.
         factor: f32,
-        /// Adds to what is there.
-        accumulate: bool,
     }
 }
 
 impl Shape {
     /// A copy of `axes`, each an extent with its strides in x and y, the innermost last.
     #[must_use]
-    pub fn new(axes: [[usize; 3]; AXES], [x_first, y_first]: [usize; 2], factor: f32, accumulate: bool) -> Self {
+    pub fn new(axes: [[usize; 3]; AXES], [x_first, y_first]: [usize; 2], factor: f32) -> Self {
         let [[e0, a0, b0], [e1, a1, b1], [e2, a2, b2], [e3, a3, b3], [e4, a4, b4]] = axes;
-        Self { e0, e1, e2, e3, e4, a0, a1, a2, a3, a4, b0, b1, b2, b3, b4, x_first, y_first, factor, accumulate }
+        Self { e0, e1, e2, e3, e4, a0, a1, a2, a3, a4, b0, b1, b2, b3, b4, x_first, y_first, factor }
     }
 
     fn axes(&self) -> [[usize; 3]; AXES] {
@@ -66,10 +64,10 @@ impl Shape {
     }
 }
 
-/// y = factor · x, or y + factor · x where it accumulates.
+/// y = factor · x.
 pub static COPY: Kernel = Kernel {
     name: "strided.copy",
-    doc: "y[i · b] = factor x[i · a], i over e0 × … × e4, added to y or not; any layout",
+    doc: "y[i · b] = factor x[i · a], i over e0 × … × e4; any layout",
     bindings: &[read("x"), update("y")],
     variants: &[Variant {
         name: "plain",
@@ -81,7 +79,7 @@ pub static COPY: Kernel = Kernel {
     }],
     twin: twin!(copy),
     cases,
-    tolerance: 1e-6, // a product and a sum
+    tolerance: 1e-6, // a product
     split: None,
     flops: |p| elements(p) as u64,
 };
@@ -97,9 +95,7 @@ fn copy<T: Real>(mut args: Args<T>) {
     let [outer @ .., [extent, a, b]] = shape.axes();
     each(&outer, shape.x_first, shape.y_first, &mut |from, to| {
         for i in 0..extent {
-            let value = factor * x[from + i * a];
-            let y = &mut y[to + i * b];
-            *y = if shape.accumulate { *y + value } else { value };
+            y[to + i * b] = factor * x[from + i * a];
         }
     });
 }
@@ -115,22 +111,21 @@ fn each(axes: &[[usize; 3]], from: usize, to: usize, body: &mut impl FnMut(usize
 fn cases() -> Vec<Case> {
     let one = [1, 0, 0];
     let cases = [
-        ("one number", [one; AXES], [3, 2], 1.0, false),
-        ("images innermost", [one, [3, 20, 160], [4, 5, 40], [5, 1, 8], [7, 60, 1]], [0, 0], 1.0, false),
-        ("a part, scaled", [[2, 200, 100], [2, 100, 50], [5, 10, 10], [3, 3, 3], [3, 1, 1]], [7, 11], 0.25, false),
-        ("repeated and added", [[3, 0, 60], [1, 9, 9], [4, 1, 15], [3, 0, 5], [5, 4, 1]], [1, 0], 1.0, true),
+        ("one number", [one; AXES], [3, 2], 1.0),
+        ("images innermost", [one, [3, 20, 160], [4, 5, 40], [5, 1, 8], [7, 60, 1]], [0, 0], 1.0),
+        ("a part, scaled", [[2, 200, 100], [2, 100, 50], [5, 10, 10], [3, 3, 3], [3, 1, 1]], [7, 11], 0.25),
+        ("repeated", [[3, 0, 60], [1, 9, 9], [4, 1, 15], [3, 0, 5], [5, 4, 1]], [1, 0], 1.0),
         (
             "more than one dispatch",
             [[1, 0, 0], [5, 0, 840_000], [7, 0, 120_000], [300, 1, 400], [400, 0, 1]],
             [0, 0],
             1.0,
-            false,
         ),
     ];
-    let case = |(name, axes, first, factor, accumulate): (&str, [[usize; 3]; AXES], [usize; 2], f32, bool)| {
+    let case = |(name, axes, first, factor): (&str, [[usize; 3]; AXES], [usize; 2], f32)| {
         let end = |side: usize| first[side] + axes.iter().map(|axis| (axis[0] - 1) * axis[side + 1]).sum::<usize>() + 1;
         let buffers = vec![(end(0), Fill::Normal(1.0)), (end(1) + 3, Fill::Normal(1.0))];
-        Case::new(name, Shape::new(axes, first, factor, accumulate).params(), buffers)
+        Case::new(name, Shape::new(axes, first, factor).params(), buffers)
     };
     cases.map(case).into()
 }
@@ -141,15 +136,11 @@ mod tests {
     use crate::kernel::Arg;
 
     #[test]
-    fn transposes_and_adds_by_hand() {
-        let shape = |accumulate| {
-            let one = [1, 0, 0];
-            Shape::new([one, one, one, [2, 3, 1], [3, 1, 2]], [1, 1], 2.0, accumulate).params()
-        };
+    fn transposes_by_hand() {
+        let one = [1, 0, 0];
+        let shape = Shape::new([one, one, one, [2, 3, 1], [3, 1, 2]], [1, 1], 2.0).params();
         let (x, mut y) = ([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [-1.0; 8]);
-        copy(Args::new(&shape(false), vec![Arg::Read(&x), Arg::Write(&mut y)]));
+        copy(Args::new(&shape, vec![Arg::Read(&x), Arg::Write(&mut y)]));
         assert_eq!(y, [-1.0, 2.0, 8.0, 4.0, 10.0, 6.0, 12.0, -1.0]);
-        copy(Args::new(&shape(true), vec![Arg::Read(&x), Arg::Write(&mut y)]));
-        assert_eq!(y, [-1.0, 4.0, 16.0, 8.0, 20.0, 12.0, 24.0, -1.0]);
     }
 }

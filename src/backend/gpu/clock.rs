@@ -137,7 +137,7 @@ mod tests {
     use crate::backend::gpu::{Gpu, tune::Choice};
     use crate::backend::{Backend, Data};
     use crate::kernel::Elem;
-    use crate::ops::add;
+    use crate::ops::binary;
     use crate::program::{Home, Recorder, Role, Slot, SlotInfo};
 
     const COUNT: usize = 1 << 20;
@@ -151,9 +151,9 @@ mod tests {
         };
         let (x, y, z) = (slot("x", Role::Weight), slot("y", Role::Map), slot("z", Role::Output));
         recorder.begin(Pass::Evaluate);
-        let params = add::Shape { count: COUNT }.params();
-        recorder.run(&add::SUM, params.clone(), &[x, x, y]);
-        recorder.run(&add::SUM, params, &[y, y, z]);
+        let params = binary::Shape::sum(COUNT);
+        recorder.run(&binary::FORWARD, params.clone(), &[x, x, y]);
+        recorder.run(&binary::FORWARD, params, &[y, y, z]);
         recorder.finish()
     }
 

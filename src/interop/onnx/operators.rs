@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use super::attributes::Attributes;
 use super::proto::NodeProto;
 use crate::graph::{Op, Pads, Window};
+use crate::ops::binary::Operation;
 
 /// What a node does, and how many inputs it may have.
 pub(super) struct Operator {
@@ -18,8 +19,8 @@ pub(super) struct Operator {
 const MANY: usize = usize::MAX;
 
 /// The operators of [`operator`], and Constant, which becomes a value; for messages.
-const KNOWN: &str = "Add, AveragePool, Concat, Constant, Conv, Dropout, Flatten, Gemm, GlobalAveragePool, Identity, LRN, \
-                     LogSoftmax, MatMul, MaxPool, Relu, Reshape, Softmax, Split, Tanh";
+const KNOWN: &str = "Add, AveragePool, Concat, Constant, Conv, Div, Dropout, Flatten, Gemm, GlobalAveragePool, Identity, \
+                     LRN, LogSoftmax, MatMul, MaxPool, Mul, Pow, Relu, Reshape, Softmax, Split, Sub, Tanh";
 
 /// What `node` does in version `version` of the operators.
 pub(super) fn operator(node: &NodeProto, version: i64) -> Result<Operator, String> {
@@ -35,7 +36,11 @@ pub(super) fn operator(node: &NodeProto, version: i64) -> Result<Operator, Strin
         "Tanh" => (ignoring(a, &["consumed_inputs"], Op::Tanh), 1..=1, 1),
         "Gemm" => (gemm(a)?, 2..=3, 1),
         "MatMul" => (Op::MatMul, 2..=2, 1),
-        "Add" => (add(a, version)?, 2..=2, 1),
+        "Add" => (binary(a, version, Operation::Add)?, 2..=2, 1),
+        "Sub" => (binary(a, version, Operation::Subtract)?, 2..=2, 1),
+        "Mul" => (binary(a, version, Operation::Multiply)?, 2..=2, 1),
+        "Div" => (binary(a, version, Operation::Divide)?, 2..=2, 1),
+        "Pow" => (binary(a, version, Operation::Power)?, 2..=2, 1),
         "Softmax" => (softmax(a, version, false)?, 1..=1, 1),
         "LogSoftmax" => (softmax(a, version, true)?, 1..=1, 1),
         "Concat" => (concat(a, version)?, 1..=MANY, 1),
@@ -110,13 +115,13 @@ fn gemm(a: &mut Attributes) -> Result<Op, String> {
     Ok(Op::Gemm { alpha, beta, transposed_a: a.switch("transA")?, transposed_b: a.switch("transB")? })
 }
 
-fn add(a: &mut Attributes, version: i64) -> Result<Op, String> {
+fn binary(a: &mut Attributes, version: i64, operation: Operation) -> Result<Op, String> {
     if version >= 7 {
-        return Ok(Op::Add { axis: None });
+        return Ok(Op::Binary { operation, axis: None });
     }
     a.ignore(&["consumed_inputs"]);
     let (axis, broadcast) = (a.int("axis")?, a.switch("broadcast")?);
-    Ok(Op::Add { axis: axis.filter(|_| broadcast) })
+    Ok(Op::Binary { operation, axis: axis.filter(|_| broadcast) })
 }
 
 fn softmax(a: &mut Attributes, version: i64, log: bool) -> Result<Op, String> {

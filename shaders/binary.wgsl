@@ -1,0 +1,47 @@
+// Two maps, number by number: sums of the towers' gradients, and the arithmetic of other programs' networks.
+
+@group(0) @binding(0) var<storage, read> a: array<Map4>;
+@group(0) @binding(1) var<storage, read> b: array<Map4>;
+@group(0) @binding(2) var<storage, read_write> y: array<Map4>;
+
+const ADD = 0u;
+const SUBTRACT = 1u;
+const MULTIPLY = 2u;
+const DIVIDE = 3u;
+const POWER = 4u;
+
+// x^e as C has it; WGSL leaves open what becomes of zeros and of negative numbers.
+fn power(x: vec4f, e: vec4f) -> vec4f {
+    let size = abs(x);
+    // Infinity and NaN by their bits, which no compiler may take for an error or for impossible; compared with itself a
+    // NaN may be equal or not.
+    let infinity = bitcast<vec4f>(bitcast<vec4u>(size) | vec4u(0x7f800000u));
+    let nan = bitcast<vec4f>(bitcast<vec4u>(size) | vec4u(0x7fc00000u));
+    let unknown = (bitcast<vec4u>(size) > vec4u(0x7f800000u)) | (bitcast<vec4u>(abs(e)) > vec4u(0x7f800000u));
+    let zero = size == vec4f();
+    let negative = bitcast<vec4u>(x) > vec4u(0x7fffffffu);
+    let whole = e == trunc(e);
+    let odd = whole & (trunc(e * 0.5) * 2.0 != e);
+    var y = pow(size, e);
+    y = select(y, select(infinity, vec4f(), e > vec4f()), zero);
+    y = select(y, select(select(nan, y, whole | zero), -y, odd), negative);
+    y = select(y, x + e, unknown);
+    return select(y, vec4f(1.0), (x == vec4f(1.0)) | (e == vec4f()));
+}
+
+fn pair(a: vec4f, b: vec4f) -> vec4f {
+    switch OPERATION {
+        case ADD: { return a + b; }
+        case SUBTRACT: { return a - b; }
+        case MULTIPLY: { return a * b; }
+        case DIVIDE: { return a / b; }
+        default: { return power(a, b); }
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    for (var i = id.x; i < COUNT / 4; i += groups.x * WORKGROUP) {
+        y[i] = Map4(pair(vec4f(a[i]), vec4f(b[i])));
+    }
+}

@@ -1,0 +1,125 @@
+//! Two maps, number by number: what a tower's own layers and the other tower's say about the gradient of the same map,
+//! and the arithmetic of other programs' networks.
+
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read_map, write_map};
+use crate::tensor::Real;
+use crate::{params, twin};
+
+/// What becomes of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// a + b.
+    Add = 0,
+    /// a - b.
+    Subtract = 1,
+    /// a · b.
+    Multiply = 2,
+    /// a / b.
+    Divide = 3,
+    /// a to the power of b, as C has it: of a negative number for whole b alone.
+    Power = 4,
+}
+
+impl Operation {
+    const ALL: [Self; 5] = [Self::Add, Self::Subtract, Self::Multiply, Self::Divide, Self::Power];
+
+    #[inline(always)]
+    fn apply<T: Real>(self, a: T, b: T) -> T {
+        match self {
+            Self::Add => a + b,
+            Self::Subtract => a - b,
+            Self::Multiply => a * b,
+            Self::Divide => a / b,
+            Self::Power => a.powf(b),
+        }
+    }
+}
+
+params! {
+    /// An operation on whole maps.
+    pub struct Shape {
+        /// Elements, a multiple of 4.
+        count: usize,
+        /// [`Operation`] as a number.
+        operation: usize,
+    }
+}
+
+impl Shape {
+    /// The parameters of a sum of two maps.
+    #[must_use]
+    pub fn sum(count: usize) -> crate::kernel::Params {
+        Self { count, operation: Operation::Add as usize }.params()
+    }
+}
+
+/// y = a ∘ b.
+pub static FORWARD: Kernel = Kernel {
+    name: "binary.forward",
+    doc: "y = a + b, a - b, a b, a / b or a^b, number by number; any shape",
+    bindings: &[read_map("a"), read_map("b"), write_map("y")],
+    variants: &[Variant {
+        name: "plain",
+        sources: &[include_str!("../../shaders/binary.wgsl")],
+        entry: "forward",
+        tile: linear_tile,
+        grid: |p| Grid::Linear(p.get::<usize>("count") / 4),
+        needs: Needs::NONE,
+    }],
+    twin: twin!(forward),
+    cases,
+    tolerance: 1e-5, // the driver's logarithm, times an exponent of up to 3; the others round once or twice
+    split: None,
+    flops: |p| p.get::<usize>("count") as u64,
+};
+
+fn cases() -> Vec<Case> {
+    let case = |name: &str, operation, a: Fill, b: Fill, count| {
+        let params = Shape { count, operation: operation as usize }.params();
+        Case::new(name, params, vec![(count, a), (count, b), (count, Fill::Output)])
+    };
+    let normal = Fill::Normal;
+    // Every pair of numbers that are special to powers: 0^0, and a negative number to half a power, among them.
+    let edges = [-2.0, -1.0, -0.0, 0.0, 0.5, 1.0, 3.0, f32::NAN, -1.5];
+    let (bases, exponents) = edges.iter().flat_map(|&a| edges.map(|b| (a, b))).chain([(2.0, 2.0); 3]).unzip();
+    let mut cases: Vec<Case> = [("one vector", 4), ("ragged", 1036), ("many", 100_000)]
+        .map(|(name, count)| case(name, Operation::Add, normal(1.0), normal(2.0), count))
+        .into();
+    cases.push(case("difference", Operation::Subtract, normal(1.0), normal(2.0), 1036));
+    cases.push(case("product", Operation::Multiply, normal(1.0), normal(2.0), 1036));
+    cases.push(case("quotient", Operation::Divide, normal(1.0), Fill::Uniform(0.5, 8.0), 1036));
+    cases.push(case("power", Operation::Power, Fill::Uniform(0.25, 4.0), Fill::Uniform(-3.0, 3.0), 1036));
+    cases.push(case("special powers", Operation::Power, Fill::Floats(bases), Fill::Floats(exponents), 84));
+    cases
+}
+
+/// Elements that one core handles at a time.
+const CHUNK: usize = 16 * 1024;
+
+fn forward<T: Real>(mut args: Args<T>) {
+    let operation = Operation::ALL[Shape::of(args.params).operation];
+    let (a, b, y) = (args.read(), args.read(), args.write());
+    for_each_chunk(y, CHUNK, |i, y| {
+        let terms = a[i * CHUNK..].iter().zip(&b[i * CHUNK..]);
+        y.iter_mut().zip(terms).for_each(|(y, (&a, &b))| *y = operation.apply(a, b));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Arg;
+
+    #[test]
+    fn every_operation_by_hand() {
+        // More than one core takes at a time.
+        let count = 2 * CHUNK + 4;
+        let (a, b) = (vec![-2.0_f32; count], vec![3.0; count]);
+        for (operation, wanted) in Operation::ALL.into_iter().zip([1.0, -5.0, -6.0, -2.0 / 3.0, -8.0]) {
+            let mut y = vec![f32::NAN; count];
+            let params = Shape { count, operation: operation as usize }.params();
+            forward(Args::new(&params, vec![Arg::Read(&a), Arg::Read(&b), Arg::Write(&mut y)]));
+            assert!(y.iter().all(|&y| y == wanted), "{operation:?}");
+        }
+    }
+}
