@@ -82,3 +82,4 @@ cat "$out/summary.md"
         echo '```'
     done
 } >> "$out/README.md"
+tidy "$out"

@@ -59,3 +59,9 @@ record() {
         echo '```'
     } > "$1/README.md"
 }
+
+# tidy FOLDER: leaves its README, the JSON, and the logs that say something.
+tidy() {
+    rm -f "$1"/*.txt "$1/summary.md" "$1/growth.md" "$1/steps.md"
+    find "$1" -name '*.log' -size 0 -exec rm -f {} +
+}

@@ -62,3 +62,4 @@ sed -n '/^  "times": \[/,/^  \]/p' "$out/mini.json" | sed -n 's/^    \([0-9.eE+-
     }' > "$out/steps.md"
 cat "$out/steps.md"
 cat "$out/growth.md" "$out/steps.md" >> "$out/README.md"
+tidy "$out"

@@ -19,7 +19,7 @@ pub use self::bind::Given;
 pub use self::lower::{Lowered, Output, lower};
 pub use self::places::Upload;
 pub use self::window::{Pads, Window};
-use crate::ops::binary::Operation;
+pub use crate::ops::binary::Operation;
 
 /// A network.
 #[derive(Clone, Debug, Default)]

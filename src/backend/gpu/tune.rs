@@ -44,8 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Verdicts {
     /// By kernel, variant and what maps are stored as: whether it agrees with its twin.
     right: HashMap<(&'static str, &'static str, Elem), bool>,
-    /// Variants that were so slow for one kernel that they need not be looked at for another: those of one name go
-    /// about it in the same way.
+    /// Variants that were so slow for one kernel that they need not be looked at for another: those of one name, and
+    /// other tiles of the same sources, go about it in the same way.
     hopeless: HashSet<&'static str>,
 }
 
@@ -72,8 +72,8 @@ impl Gpu {
         if let Some(variant) = candidates.iter().find(|variant| Some(variant.name) == known.as_deref()) {
             return pipelines.get(&self.device, kernel, variant, params);
         }
-        let slow = |variant: &&'static Variant| self.device.verdicts.borrow().hopeless.contains(variant.name);
-        let (hopeless, rivals): (Vec<_>, Vec<_>) = candidates.into_iter().partition(slow);
+        let (hopeless, rivals): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|variant| self.is_hopeless(variant));
         // The fastest come first, and the first that is right is taken: few are checked, and one without rivals is not
         // measured.
         let ranked = if rivals.len() > 1 { self.rank(rivals, pipelines, kernel, params, views)? } else { rivals };
@@ -89,6 +89,11 @@ impl Gpu {
         }
         // Where none is left, nothing is kept, and whatever is wrong is said again.
         pipelines.get(&self.device, kernel, first, params)
+    }
+
+    /// Whether it was so slow for another run that it is not measured for this one.
+    fn is_hopeless(&self, variant: &Variant) -> bool {
+        self.device.verdicts.borrow().hopeless.contains(variant.name)
     }
 
     /// What compiled; `None`, said aloud, of a variant that this driver does not take.
@@ -118,6 +123,11 @@ impl Gpu {
     ) -> Result<Vec<&'static Variant>, BackendError> {
         let mut times: Vec<(Duration, &'static Variant)> = Vec::with_capacity(rivals.len());
         for variant in rivals {
+            // One that another tile of the same has shown to be slow comes last, unmeasured.
+            if self.is_hopeless(variant) {
+                times.push((Duration::MAX, variant));
+                continue;
+            }
             let least = times.iter().map(|(time, _)| *time).min();
             let outcome = self.attempt(pipelines, kernel, variant, params, views, least);
             times.extend(self.compiled(outcome, variant)?.flatten().map(|time| (time, variant)));
@@ -147,7 +157,8 @@ impl Gpu {
         let time = self.measure(&pipeline, views, (kernel.flops)(params), least)?;
         log::debug!("{} {}: {:.2} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
         if least.is_some_and(|least| time > HOPELESS * least) {
-            self.device.verdicts.borrow_mut().hopeless.insert(variant.name);
+            let alike = kernel.variants.iter().filter(|other| other.sources == variant.sources);
+            self.device.verdicts.borrow_mut().hopeless.extend(alike.map(|variant| variant.name));
         }
         Ok(Some(time))
     }

@@ -4,8 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::attributes::Attributes;
 use super::proto::NodeProto;
-use crate::graph::{Op, Pads, Window};
-use crate::ops::binary::Operation;
+use crate::graph::{Op, Operation, Pads, Window};
 
 /// What a node does, and how many inputs it may have.
 pub(super) struct Operator {

@@ -199,7 +199,9 @@ fn tiles(params: &Params) -> Grid {
 }
 
 fn subgroup_tile(params: &Params) -> Tile {
-    vec![("lanes", 8), ("rows", 1), ("tm", 16), ("tn", per_lane(params.get("n"), 8))]
+    // A large tile compiles twice as long, which few features are not worth.
+    let tm = if Gemm::of(params).features() < 64 { 8 } else { 16 };
+    vec![("lanes", 8), ("rows", 1), ("tm", tm), ("tn", per_lane(params.get("n"), 8))]
 }
 
 fn plain_tile(params: &Params) -> Tile {
@@ -234,8 +236,9 @@ fn quads(params: &Params) -> bool {
     Gemm::of(params).m.is_multiple_of(4)
 }
 
-fn weights_tile(_: &Params) -> Tile {
-    vec![("lanes", 32), ("rows", 2), ("tk", 8), ("tg", 4)]
+fn weights_tile(params: &Params) -> Tile {
+    let lanes = 32;
+    vec![("lanes", lanes), ("rows", 2), ("tk", 8), ("tg", Gemm::of(params).m.div_ceil(lanes).min(4))]
 }
 
 fn weights_grid(params: &Params) -> Grid {

@@ -1,8 +1,6 @@
 //! ONNX files that are damaged, or ask for what is not supported: each is refused with a message that names the node,
 //! the operator and the attribute, before anything is allocated, without a panic. And the program with such files.
 
-mod common;
-
 use std::collections::BTreeMap;
 
 use alexnet::backend::Engine;
@@ -13,9 +11,10 @@ use alexnet::interop::onnx::proto::{AttributeProto, SparseTensorProto, StringStr
 use alexnet::interop::onnx::{metadata, parse};
 use alexnet::session::GraphSession;
 use alexnet::tensor::Tensor;
-use common::cli::{Place, contains, save_image};
-use common::onnx::{File, float, floats, info, int, integers, ints, random, text};
 use prost::Message as _;
+
+use super::common::cli::{Place, contains, save_image};
+use super::common::onnx::{File, float, floats, info, int, integers, ints, random, text};
 
 /// A network that is whole: a convolution and what classifies.
 fn whole() -> File {

@@ -1,0 +1,144 @@
+//! Writes programs.
+
+use super::{Command, Home, Label, Pass, Phase, Program, Role, Slot, SlotInfo, Tower, View, Wire, letter};
+use crate::kernel::{Access, Elem, Holds, Kernel, Params};
+
+/// Writes programs: every op records through it, and only through it.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    program: Program,
+    label: Label,
+    maps: Elem,
+}
+
+impl Recorder {
+    /// An empty program, whose maps are 32-bit floats.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty program that stores maps as `maps`.
+    #[must_use]
+    pub fn storing(maps: Elem) -> Self {
+        Self { maps, ..Self::default() }
+    }
+
+    /// What maps are stored as.
+    #[must_use]
+    pub fn maps(&self) -> Elem {
+        self.maps
+    }
+
+    /// Further commands belong to `pass`.
+    pub fn begin(&mut self, pass: Pass) {
+        self.program.passes.push((pass, Vec::new()));
+    }
+
+    /// Further runs belong to this row of the network.
+    pub fn label(&mut self, layer: &str, phase: Phase) {
+        self.label = Label { layer: layer.into(), phase };
+    }
+
+    /// What runs belong to that are recorded now.
+    #[must_use]
+    pub fn current_label(&self) -> Label {
+        self.label.clone()
+    }
+
+    /// Declares a slot.
+    pub fn slot(&mut self, info: SlotInfo) -> Slot {
+        self.program.add_slot(info)
+    }
+
+    /// Has a map outlive its pass, for the host to read.
+    pub fn keep(&mut self, map: Slot) {
+        self.program.slots[map.0].role = Role::Output;
+    }
+
+    /// Declares a map on `home`, stored as this program stores maps.
+    pub fn map(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, home: Home) -> Slot {
+        self.passing(name, shape, self.maps, home)
+    }
+
+    /// Declares floats on `home` that live as long as maps do, and stay floats.
+    pub fn floats(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, home: Home) -> Slot {
+        self.passing(name, shape, Elem::F32, home)
+    }
+
+    fn passing(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, elem: Elem, home: Home) -> Slot {
+        self.slot(SlotInfo { name: name.into(), shape: shape.into(), elem, home, role: Role::Map })
+    }
+
+    /// The declaration of a slot.
+    #[must_use]
+    pub fn info(&self, slot: Slot) -> &SlotInfo {
+        self.program.slot(slot)
+    }
+
+    /// Records a run of `kernel` on the device of the first slot it writes.
+    ///
+    /// # Panics
+    /// When slots and bindings differ in number or scalar type: a slip in an op.
+    pub fn run(&mut self, kernel: &'static Kernel, params: Params, slots: &[Slot]) {
+        self.run_on(kernel, params, slots.iter().map(|&slot| self.info(slot).whole(slot)).collect());
+    }
+
+    /// As [`Recorder::run`], on parts of slots, which begin at multiples of 64 elements.
+    ///
+    /// # Panics
+    /// As [`Recorder::run`].
+    pub fn run_on(&mut self, kernel: &'static Kernel, params: Params, views: Vec<View>) {
+        assert_eq!(kernel.bindings.len(), views.len(), "{}: slots", kernel.name);
+        let bound = || kernel.bindings.iter().zip(&views);
+        let maps = bound().find(|(binding, _)| binding.holds == Holds::Maps);
+        let params = params.with_maps(maps.map_or(Elem::F32, |(_, view)| view.elem));
+        for (binding, view) in bound() {
+            assert_eq!(binding.elem(&params), view.elem, "{}: {}", kernel.name, binding.name);
+        }
+        let written = bound().find(|(b, _)| b.access != Access::Read);
+        let home = written.map_or(Home::Every, |(_, view)| self.info(view.slot).home);
+        self.push(Command::Run { kernel, params, views, home, label: self.label.clone() });
+    }
+
+    /// Records a copy of `from` to tower `tower` and gives the slot there; `from` itself when it is there already.
+    /// Between devices it goes through `wire`.
+    pub fn copy(&mut self, from: Slot, tower: Tower, wire: Option<Wire>) -> Slot {
+        let info = self.info(from).clone();
+        if info.home == Home::Every || info.home == Home::Tower(tower) {
+            return from;
+        }
+        let to = self.passing(format!("{}@{}", info.name, letter(tower)), info.shape, info.elem, Home::Tower(tower));
+        self.push(Command::Copy { from, to, wire });
+        to
+    }
+
+    fn push(&mut self, command: Command) {
+        // `begin` comes first in the lowering; without it commands would belong to nothing.
+        if let Some((_, commands)) = self.program.passes.last_mut() {
+            commands.push(command);
+        }
+    }
+
+    /// Leaves out of the last pass what only fills maps that nobody reads.
+    pub fn drop_unread(&mut self) {
+        let Some((_, commands)) = self.program.passes.last_mut() else { return };
+        let mut read = vec![false; self.program.slots.len()];
+        let mut wanted = Vec::with_capacity(commands.len());
+        for command in commands.drain(..).rev() {
+            let of_use = |slot: &Slot| read[slot.0] || self.program.slots[slot.0].role.persistent();
+            if command.writes().iter().any(of_use) {
+                command.reads().into_iter().for_each(|slot| read[slot.0] = true);
+                wanted.push(command);
+            }
+        }
+        wanted.reverse();
+        *commands = wanted;
+    }
+
+    /// The finished program.
+    #[must_use]
+    pub fn finish(self) -> Program {
+        self.program
+    }
+}
