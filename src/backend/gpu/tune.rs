@@ -306,6 +306,37 @@ mod tests {
         assert!(gpu.variants()[&run].contains("plain"));
     }
 
+    const SLOW: Variant = Variant {
+        name: "slow",
+        sources: &["@group(0) @binding(0) var<storage, read> x: array<f32>;
+            @group(0) @binding(1) var<storage, read_write> y: array<f32>;
+            @compute @workgroup_size(1)
+            fn main(@builtin(global_invocation_id) id: vec3u) {
+                var sum = f32(ACTIVATION) + f32(COUNT);
+                for (var i = 0u; i < 100000; i++) {
+                    sum = sum * 0.5 + x[id.x];
+                }
+                y[id.x] = sum;
+            }"],
+        ..WRONG
+    };
+
+    #[test]
+    fn one_tile_that_is_slow_speaks_for_all_of_its_sources() {
+        let Some(mut device) = testing::device() else { return };
+        device.choices = Choices::at(None, "tests".into());
+        let device = Rc::new(device);
+        let Kernel { name, doc, bindings, twin, cases, tolerance, .. } = activation::FORWARD;
+        let plain = Variant { ..activation::FORWARD.variants[0] };
+        let variants = Box::leak(Box::new([plain, SLOW, Variant { name: "small", ..SLOW }]));
+        let kernel = Kernel { name, doc, bindings, variants, twin, cases, tolerance, split: None, flops: |_| WORTH };
+        let kernel: &'static Kernel = Box::leak(Box::new(kernel));
+        let case = &cases()[0];
+        Gpu::new(Rc::clone(&device), program(kernel, case, 0), Choice::Fastest).unwrap();
+        let hopeless = device.verdicts.borrow().hopeless.clone();
+        assert_eq!(hopeless, HashSet::from(["slow", "small"]));
+    }
+
     #[test]
     fn where_none_is_right_nothing_is_kept() {
         let Some(mut device) = testing::device() else { return };
