@@ -18,8 +18,8 @@ const LARGE: u64 = 300_000_000;
 /// Multiply-adds that one trip of the innermost loop may be unrolled to, and the most accumulators.
 type Budget = (usize, usize);
 
-/// What a GPU keeps in registers, of wide windows what compiles in a second.
-const PLAIN: Budget = (200, 64);
+/// What a GPU keeps in registers.
+const PLAIN: Budget = (400, 64);
 
 /// What is worth compiling where loads cost more than sums that do not fit the registers.
 fn subgroup_budget(conv: &Conv) -> Budget {
