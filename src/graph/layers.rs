@@ -7,9 +7,9 @@ use super::shapes::{axis, boundary, broadcast, padded, reshape, volume};
 use super::window::Window;
 use crate::kernel::{Kernel, Params};
 use crate::ops::activation::{self, Activation};
-use crate::ops::binary::Operation;
+use crate::ops::binary::{self, Operation};
 use crate::ops::pool::window::{AVERAGE, MAX, Window as Pool};
-use crate::ops::{binary, lrn, softmax};
+use crate::ops::{lrn, softmax};
 
 /// Most maps in the sum of a normalisation, which are kept in registers.
 const LRN_SIZE: usize = 63;

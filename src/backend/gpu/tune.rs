@@ -284,24 +284,35 @@ mod tests {
 
     const BROKEN: Variant = Variant { name: "broken", sources: &["no WGSL"], ..WRONG };
 
+    /// A device that has chosen nothing yet and keeps nothing.
+    fn device() -> Option<Device> {
+        let mut device = testing::device()?;
+        device.choices = Choices::at(None, "tests".into());
+        Some(device)
+    }
+
+    /// The variant of [`activation::FORWARD`], which is right.
+    fn plain() -> Variant {
+        Variant { ..activation::FORWARD.variants[0] }
+    }
+
+    /// [`activation::FORWARD`] in these variants, worth measuring.
+    fn kernel<const COUNT: usize>(variants: [Variant; COUNT]) -> &'static Kernel {
+        let Kernel { name, doc, bindings, twin, cases, tolerance, .. } = activation::FORWARD;
+        let variants = Box::leak(Box::new(variants));
+        let flops = |_: &Params| WORTH;
+        Box::leak(Box::new(Kernel { name, doc, bindings, variants, twin, cases, tolerance, split: None, flops }))
+    }
+
     /// Both come first, so only a check keeps them from being chosen.
     #[test]
     fn variants_that_are_wrong_or_do_not_compile_are_not_chosen() {
-        let Some(mut device) = testing::device() else { return };
-        device.choices = Choices::at(None, "tests".into());
-        let device = Rc::new(device);
-        let Kernel { doc, bindings, twin, cases, tolerance, .. } = activation::FORWARD;
-        let [plain] = activation::FORWARD.variants else { unreachable!("there is one") };
-        let plain = Variant { ..*plain };
-        let variants = Box::leak(Box::new([BROKEN, WRONG, plain]));
-        let flops = |_: &Params| WORTH;
-        let kernel =
-            Kernel { name: "activation.test", doc, bindings, variants, twin, cases, tolerance, split: None, flops };
-        let kernel: &'static Kernel = Box::leak(Box::new(kernel));
-        let case = &cases()[0];
+        let Some(device) = device().map(Rc::new) else { return };
+        let kernel = kernel([BROKEN, WRONG, plain()]);
+        let case = &(kernel.cases)()[0];
         let mut gpu = Gpu::new(Rc::clone(&device), program(kernel, case, 0), Choice::Fastest).unwrap();
-        assert!(compare(&mut gpu, kernel, case).unwrap().within(tolerance));
-        let run = format!("activation.test {}", case.params);
+        assert!(compare(&mut gpu, kernel, case).unwrap().within(kernel.tolerance));
+        let run = format!("{} {}", kernel.name, case.params);
         assert_eq!(device.choices.get(&run).as_deref(), Some("plain"));
         assert!(gpu.variants()[&run].contains("plain"));
     }
@@ -323,15 +334,9 @@ mod tests {
 
     #[test]
     fn one_tile_that_is_slow_speaks_for_all_of_its_sources() {
-        let Some(mut device) = testing::device() else { return };
-        device.choices = Choices::at(None, "tests".into());
-        let device = Rc::new(device);
-        let Kernel { name, doc, bindings, twin, cases, tolerance, .. } = activation::FORWARD;
-        let plain = Variant { ..activation::FORWARD.variants[0] };
-        let variants = Box::leak(Box::new([plain, SLOW, Variant { name: "small", ..SLOW }]));
-        let kernel = Kernel { name, doc, bindings, variants, twin, cases, tolerance, split: None, flops: |_| WORTH };
-        let kernel: &'static Kernel = Box::leak(Box::new(kernel));
-        let case = &cases()[0];
+        let Some(device) = device().map(Rc::new) else { return };
+        let kernel = kernel([plain(), SLOW, Variant { name: "small", ..SLOW }]);
+        let case = &(kernel.cases)()[0];
         Gpu::new(Rc::clone(&device), program(kernel, case, 0), Choice::Fastest).unwrap();
         let hopeless = device.verdicts.borrow().hopeless.clone();
         assert_eq!(hopeless, HashSet::from(["slow", "small"]));
@@ -339,30 +344,20 @@ mod tests {
 
     #[test]
     fn where_none_is_right_nothing_is_kept() {
-        let Some(mut device) = testing::device() else { return };
-        device.choices = Choices::at(None, "tests".into());
-        let device = Rc::new(device);
-        let Kernel { name, doc, bindings, twin, cases, tolerance, .. } = activation::FORWARD;
-        let flops = |_: &Params| WORTH;
-        let variants: &[Variant] = &[BROKEN, WRONG];
-        let kernel = Kernel { name, doc, bindings, variants, twin, cases, tolerance, split: None, flops };
-        let kernel: &'static Kernel = Box::leak(Box::new(kernel));
-        let case = &cases()[0];
+        let Some(device) = device().map(Rc::new) else { return };
+        let kernel = kernel([BROKEN, WRONG]);
+        let case = &(kernel.cases)()[0];
         let refused = Gpu::new(Rc::clone(&device), program(kernel, case, 0), Choice::Fastest);
         assert!(refused.is_err(), "the first is no WGSL");
-        assert_eq!(device.choices.get(&format!("{name} {}", case.params)), None);
+        assert_eq!(device.choices.get(&format!("{} {}", kernel.name, case.params)), None);
     }
 
     #[test]
     fn without_measuring_the_first_variant_runs() {
-        let Some(mut device) = testing::device() else { return };
-        device.choices = Choices::at(None, "tests".into());
+        let Some(device) = device() else { return };
         device.choices.do_not_measure();
-        let Kernel { name, doc, bindings, twin, cases, tolerance, .. } = activation::FORWARD;
-        let variants = Box::leak(Box::new([WRONG, Variant { ..activation::FORWARD.variants[0] }]));
-        let kernel = Kernel { name, doc, bindings, variants, twin, cases, tolerance, split: None, flops: |_| WORTH };
-        let kernel: &'static Kernel = Box::leak(Box::new(kernel));
-        let case = &cases()[0];
+        let kernel = kernel([WRONG, plain()]);
+        let case = &(kernel.cases)()[0];
         let mut gpu = Gpu::new(Rc::new(device), program(kernel, case, 0), Choice::Fastest).unwrap();
         gpu.write(Slot(0), Data::F32(&vec![0.5; case.buffers[0].0])).unwrap();
         Backend::run(&mut gpu, Pass::Evaluate).unwrap();
