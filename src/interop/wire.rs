@@ -1,6 +1,6 @@
 //! What a protobuf file becomes in memory, estimated before it is decoded: two bytes of a file can say a message that takes
 //! hundreds, and a list of them all there is. A field's wire type does not tell a message from bytes, so that the
-//! [`Shape`]s of messages stand here; `tests/proto.rs` compares them with the files they come from.
+//! [`Shape`]s of messages stand here; `tests/interop/proto.rs` compares them with the files they come from.
 
 use prost::Message;
 

@@ -1,0 +1,14 @@
+//! Commands that do not train to an end: what they print, and what they refuse.
+
+#[path = "../common/cli.rs"]
+mod cli;
+#[path = "../common/devices.rs"]
+mod devices;
+#[path = "../common/tiny.rs"]
+mod tiny;
+
+mod bad_input;
+mod bench;
+mod layout;
+mod listings;
+mod step;

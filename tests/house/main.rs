@@ -1,0 +1,3 @@
+//! The source text itself: rules that no compiler checks.
+
+mod architecture;

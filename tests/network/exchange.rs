@@ -1,0 +1,97 @@
+//! Maps that travel between devices as 16-bit floats: half the bytes, nearly the same losses, and nothing hidden.
+
+use crate::devices;
+use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, open, train_as};
+use alexnet::backend::Placement;
+use alexnet::layout::Request;
+use alexnet::net::{Exchange, Net};
+use alexnet::session::Session;
+
+const STEPS: usize = 20;
+
+/// An f16 has 11 bits, so that every value that crosses is off by up to 2^-12 of itself: at a gentle rate, where steps do
+/// not amplify it, a loss is off by about as much, and here may be by four times that.
+const TOLERANCE: f64 = 1.0 / 1024.0;
+
+const REQUEST: Request = Request::training(32);
+const HALVES: Request = Request { exchange: Exchange::F16, ..REQUEST };
+
+/// The largest relative difference of two runs' losses.
+fn difference(got: &Run, want: &Run) -> f64 {
+    assert_eq!(got.losses.len(), STEPS);
+    got.losses.iter().zip(&want.losses).map(|(got, want)| (got - want).abs() / want).fold(0.0, f64::max)
+}
+
+#[track_caller]
+fn nearly_as_good(two: &str) {
+    let halves = train_as(&HALVES, &open(two), &gentle(), STEPS);
+    assert_trained(two, &halves);
+    let difference = difference(&halves, &train_as(&REQUEST, &open(two), &gentle(), STEPS));
+    println!("{two}: {difference:.1e}");
+    assert!(difference < TOLERANCE, "{two}: losses differ by {difference:.1e}");
+    assert!(difference > 1e-9, "{two}: nothing was packed");
+    assert_same("once more", &train_as(&HALVES, &open(two), &gentle(), STEPS), &halves);
+}
+
+#[test]
+fn halves_are_nearly_as_good_between_engines_of_the_processor() {
+    nearly_as_good("cpu,cpu");
+}
+
+#[test]
+fn halves_are_nearly_as_good_between_devices_of_an_adapter() {
+    if devices::gpu().is_some() {
+        nearly_as_good("0,0");
+    }
+}
+
+#[test]
+fn nothing_is_packed_that_does_not_cross() {
+    let adapter = devices::gpu().map(|_| "0");
+    for alone in ["cpu"].into_iter().chain(adapter) {
+        let [whole, halves] = [REQUEST, HALVES].map(|request| train_as(&request, &open(alone), &gentle(), 3));
+        assert_same(alone, &halves, &whole);
+    }
+}
+
+fn session(request: &Request, placement: &Placement) -> Session {
+    Session::new(Net::new(gentle()).unwrap(), request, placement, 5).unwrap()
+}
+
+/// For the update 24 bytes cross in every step that are never packed: whether there was trouble.
+#[test]
+fn half_as_many_bytes_cross() {
+    let bytes = [REQUEST, HALVES].map(|request| {
+        let mut session = session(&request, &open("cpu,cpu"));
+        begin(&mut session, 32, 3);
+        [(0, 1), (1, 0)].map(|way| session.cluster().traffic()[&way].bytes)
+    });
+    let health = 3 * 24;
+    let [[to_b, to_a], halves] = bytes;
+    assert_eq!(halves, [(to_b - health) / 2 + health, to_a / 2]);
+    // Maps of pool2, conv3, fc6 and fc7 one way, and the gradients by those of the other tower the other way.
+    assert!(to_a > 3 * 4 * 32 * 2 * 16 * 7 * 7, "{to_a}");
+}
+
+#[test]
+fn what_is_no_number_stays_none_on_its_way() {
+    let adapter = devices::gpu().map(|_| "0,0");
+    for two in ["cpu,cpu"].into_iter().chain(adapter) {
+        let mut session = session(&HALVES, &open(two));
+        begin(&mut session, 32, 1);
+        let batch = batches(session.net(), 32).next().unwrap();
+        session.gradients(&batch, 1).unwrap();
+        assert!(session.score().unwrap().loss.is_finite());
+        let mut tensors = session.tensors().unwrap();
+        for ill in [f32::NAN, f32::INFINITY] {
+            let bias = tensors.get_mut("fc7.b.bias").unwrap();
+            let values = vec![ill; bias.values().len()];
+            *bias = alexnet::tensor::Tensor::new(bias.shape().to_vec(), values);
+            session.load(&tensors).unwrap();
+            session.gradients(&batch, 1).unwrap();
+            assert!(session.score().unwrap().loss.is_nan(), "{two}: {ill} of tower b was made good on its way to a");
+            session.update().unwrap();
+            assert_eq!(session.trouble().unwrap(), Some(1));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Sessions and the training loop where no command line reaches: a device that disappears, a stop before the start.
+
+use crate::devices;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use crate::runs::{At, BATCH, STEPS, batch, device, session, tiny, train};
+use alexnet::backend::{BackendError, Engine};
+use alexnet::checkpoint::Checkpoint;
+use alexnet::session::SessionError;
+use alexnet::train::TrainError;
+
+#[track_caller]
+fn is_lost<T>(result: Result<T, SessionError>) {
+    let Err(SessionError::Backend(error @ BackendError::Lost { .. })) = result else {
+        panic!("not lost, but {:?}", result.err());
+    };
+    let message = error.to_string();
+    assert!(message.contains("was lost") && message.contains("intact"), "{message}");
+}
+
+#[test]
+fn every_use_of_a_lost_device_is_an_error() {
+    let Some(engine) = devices::gpu() else { return };
+    let placement = engine.clone().into();
+    let mut session = session(&placement).unwrap();
+    session.initialise().unwrap();
+    let begin = Instant::now();
+    device(&engine).device.destroy();
+    // What is only queued may go unnoticed until something is read.
+    let batch = batch(&tiny(), BATCH);
+    for queued in [session.set_mean(&[0.0; 300]), session.gradients(&batch, 0), session.update()] {
+        if queued.is_err() {
+            is_lost(queued);
+        }
+    }
+    assert!(session.score().is_err());
+    is_lost(session.evaluate(&batch));
+    is_lost(session.tensors());
+    is_lost(crate::runs::session(&placement));
+    assert!(begin.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_run_whose_device_is_lost_says_when_and_keeps_its_checkpoint() {
+    let Some(engine) = devices::gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let device = device(&engine);
+    let mut thief = At { step: STEPS + 3, act: || device.device.destroy() };
+    let error = train(&engine.into(), folder.path(), &AtomicBool::new(false), &mut thief).unwrap_err();
+    let message = error.to_string();
+    let TrainError::Stopped { step, error, .. } = error else { panic!("{message}") };
+    assert_eq!(step, STEPS + 3);
+    is_lost::<()>(Err(*error));
+    assert!(message.contains(&format!("after step {step}")), "{message}");
+    let kept = Checkpoint::read(&folder.path().join("last.safetensors")).unwrap();
+    assert_eq!((kept.state.step, kept.state.epoch), (STEPS, 1));
+}
+
+#[test]
+fn a_run_that_is_stopped_before_its_first_step_can_be_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = &mut At { step: 0, act: || () };
+    let outcome = train(&Engine::Cpu.into(), folder.path(), &AtomicBool::new(true), nobody).unwrap();
+    assert!(outcome.interrupted && outcome.steps == 0 && outcome.validation.is_none());
+    let saved = Checkpoint::read(&folder.path().join("last.safetensors")).unwrap();
+    assert_eq!((saved.state.step, saved.state.position), (0, 0));
+}

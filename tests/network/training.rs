@@ -1,0 +1,138 @@
+//! The first steps of a network on a placement, and how two such runs compare.
+
+use std::collections::BTreeMap;
+
+use alexnet::backend::Placement;
+use alexnet::data::{Dataset, Draw, Loader, Plan, Views, training_order};
+use alexnet::layout::Request;
+use alexnet::net::{Model, Net};
+use alexnet::session::{Rates, Score, Session};
+use alexnet::tensor::Tensor;
+
+use crate::devices::gpu_spec;
+
+const SEED: u64 = 5;
+
+/// How far losses of unlike engines may be apart, relative: they differ in rounding only, which the steps amplify.
+const TOLERANCE: f64 = 1e-4;
+
+/// What came of some steps.
+pub(crate) struct Run {
+    /// Where they ran.
+    pub(crate) device: String,
+    /// Of every step.
+    pub(crate) losses: Vec<f64>,
+    /// Of every step.
+    pub(crate) scores: Vec<Score>,
+    /// Weights and momentum after the last.
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+}
+
+/// `mini` on some number of towers, at the rate that it is trained with.
+pub(crate) fn mini(towers: usize) -> Model {
+    let mut model = Model::open("mini").unwrap();
+    model.towers = towers;
+    model
+}
+
+/// `mini` at a tenth of its rate, for unlike engines: at the full rate a difference in rounding grows threefold a step.
+pub(crate) fn gentle() -> Model {
+    let mut model = mini(2);
+    model.train.rate /= 10.0;
+    model
+}
+
+/// The placement that `spec` names.
+#[track_caller]
+pub(crate) fn open(spec: &str) -> Placement {
+    Placement::open(Some(spec)).unwrap().unwrap()
+}
+
+/// The best adapter twice: two devices of one adapter.
+pub(crate) fn twice_spec() -> Option<String> {
+    gpu_spec().map(|spec| format!("{spec},{spec}"))
+}
+
+/// Does the first `steps` of `model` on the bundled sample.
+pub(crate) fn train(placement: &Placement, model: &Model, steps: usize) -> Run {
+    train_as(&Request::training(model.train.batch), placement, model, steps)
+}
+
+/// The same with minibatches computed as `request` wants it.
+pub(crate) fn train_as(request: &Request, placement: &Placement, model: &Model, steps: usize) -> Run {
+    let mut session = Session::new(Net::new(model.clone()).unwrap(), request, placement, SEED).unwrap();
+    begin(&mut session, request.minibatch, steps)
+}
+
+/// Has a session draw its weights and do its first `steps` on minibatches of `batch` images of the bundled sample.
+pub(crate) fn begin(session: &mut Session, batch: usize, steps: usize) -> Run {
+    let (input, defaults) = (session.net().model.input, session.net().model.train.clone());
+    session.initialise().unwrap();
+    session.set_mean(&vec![120.0; input.stored() * input.stored() * 3]).unwrap();
+    let rates =
+        Rates { weights: defaults.rate, biases: defaults.rate, momentum: defaults.momentum, ..Rates::default() };
+    session.set_rates(rates).unwrap();
+    let mut scores = Vec::new();
+    for (number, batch) in batches(session.net(), batch).take(steps).enumerate() {
+        session.gradients(&batch, number as u64).unwrap();
+        session.update().unwrap();
+        scores.push(session.score().unwrap());
+    }
+    let losses = scores.iter().map(|score| score.means().0).collect();
+    Run { device: session.device(), losses, scores, tensors: session.tensors().unwrap() }
+}
+
+/// The training images of the bundled sample in minibatches of `capacity`.
+pub(crate) fn batches(net: &Net, capacity: usize) -> Loader {
+    let input = net.model.input;
+    let dataset = Dataset::open(None, input.stored()).unwrap();
+    let border2 = (input.stored() - input.size) as u32;
+    let draw = Draw { seed: SEED, epoch: 0, border2, crop: true, mirror: true, together: 1, noise: None };
+    let views = Views::Random(draw);
+    let order = training_order(SEED, 0, dataset.train.len());
+    Loader::new(&dataset.train, Plan { order, start: 0, capacity, views, threads: 1 }).unwrap()
+}
+
+/// Checks that a run did something: losses are finite, and every weight has a momentum that is not all zeros.
+#[track_caller]
+pub(crate) fn assert_trained(name: &str, run: &Run) {
+    assert!(!run.losses.is_empty() && run.losses.iter().all(|loss| loss.is_finite()), "{name}: {:?}", run.losses);
+    let momenta = run.tensors.iter().filter(|(tensor, _)| tensor.ends_with(".momentum"));
+    assert_eq!(momenta.clone().count() * 2, run.tensors.len(), "{name}: {:?}", run.tensors.keys());
+    for (tensor, momentum) in momenta {
+        assert!(momentum.values().iter().any(|&v| v != 0.0), "{name}: {tensor} is 0, nothing was learnt");
+    }
+}
+
+/// Checks that two runs gave the same losses, weights and momenta to the last bit.
+#[track_caller]
+pub(crate) fn assert_same(name: &str, got: &Run, want: &Run) {
+    assert_eq!(got.losses.len(), want.losses.len(), "{name}: steps");
+    for (step, (got, want)) in got.losses.iter().zip(&want.losses).enumerate() {
+        assert!(got.to_bits() == want.to_bits(), "{name}, step {step}: loss {got}, elsewhere {want}");
+    }
+    assert!(got.tensors.keys().eq(want.tensors.keys()), "{name}: {:?}", got.tensors.keys());
+    for (tensor, want) in &want.tensors {
+        let got = &got.tensors[tensor];
+        assert_eq!(got.shape(), want.shape(), "{name}: shape of {tensor}");
+        let pairs = || got.values().iter().zip(want.values()).enumerate();
+        let mut unlike = pairs().filter(|(_, (got, want))| got.to_bits() != want.to_bits()).peekable();
+        if let Some(&(at, (got, want))) = unlike.peek() {
+            let (count, all) = (unlike.count(), pairs().len());
+            panic!("{name}: {count} of {all} values of {tensor} differ, first at {at}: {got:e}, elsewhere {want:e}");
+        }
+    }
+}
+
+/// Checks that losses agree as those of unlike engines do, and gives the largest relative difference.
+#[track_caller]
+pub(crate) fn assert_close(name: &str, got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len(), "{name}: steps");
+    let mut largest: f64 = 0.0;
+    for (step, (got, want)) in got.iter().zip(want).enumerate() {
+        let difference = (got - want).abs() / want;
+        assert!(difference < TOLERANCE, "{name}, step {step}: loss {got}, elsewhere {want}");
+        largest = largest.max(difference);
+    }
+    largest
+}

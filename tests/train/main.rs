@@ -1,0 +1,17 @@
+//! The program as a user trains with it: data sets, recipes, checkpoints and what becomes of them.
+
+#[path = "../common/cli.rs"]
+mod cli;
+#[path = "../common/devices.rs"]
+mod devices;
+#[path = "../common/tiny.rs"]
+mod tiny;
+
+mod augment;
+mod end_to_end;
+mod eval;
+mod formats;
+mod prepare;
+mod recipe;
+mod release;
+mod tune;
