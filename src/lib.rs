@@ -9,10 +9,10 @@
 //! Modules are listed in the order of their dependencies, which a test keeps:
 //!
 //! ```text
-//! main → cli → train, eval, bench ─┬→ session → layout ─┬→ net, graph → ops → program → kernel → tensor, random
-//!              run, step ──────────┤                    └→ backend → program         (backend/gpu also → wgsl → kernel)
-//!                                  ├→ convert → checkpoint, interop → net, graph, tensor
-//!                                  └→ data → tensor, random
+//! main → cli → train, eval → commands ─┬→ session ─┬→ net, graph → ops → program → kernel → tensor, random
+//!                                       │           ├→ backend → program           (backend/gpu also → wgsl → kernel)
+//!                                       │           └→ data → tensor, random
+//!                                       └→ checkpoint, interop → net, graph, tensor
 //! ```
 //!
 //! Vocabulary: a *tower* (A, B, …) is a part of the network that works mostly on its own maps; a *device* is an opened
@@ -31,16 +31,10 @@ pub mod net;
 pub mod graph;
 pub mod interop;
 pub mod backend;
-pub mod parity;
-pub mod layout;
-pub mod describe;
 pub mod data;
 pub mod checkpoint;
-pub mod convert;
 pub mod session;
-pub mod run;
-pub mod step;
+pub mod commands;
 pub mod train;
 pub mod eval;
-pub mod bench;
 pub mod cli;

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod cpu;
 pub mod gpu;
 pub mod limits;
+pub mod parity;
 mod placement;
 pub mod plan;
 pub mod schedule;

@@ -10,10 +10,10 @@ use serde::Serialize;
 use super::options::{Placed, Replaced, built_in, open_net, place};
 use super::output::{json, line, table, thousands};
 use crate::backend::Placement;
-use crate::bench::{self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, StepTimes, Way};
+use crate::commands::bench::{self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, StepTimes, Way};
 use crate::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
-use crate::layout::{MOST_IMAGES, Request};
 use crate::session::Session;
+use crate::session::layout::{MOST_IMAGES, Request};
 
 #[derive(Debug, Args)]
 pub(super) struct Bench {

@@ -6,8 +6,8 @@ use super::options::{DEVICES, open_devices};
 use super::output::{json, line, table, tolerance};
 use super::progress::bars;
 use crate::backend::Engine;
+use crate::backend::parity::{self, Report, Verdict};
 use crate::ops::KERNELS;
-use crate::parity::{self, Report, Verdict};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::options::{Placed, Replaced, built_in, open_net};
 use super::output::{bytes, json, line, table, thousands};
 use crate::backend::Footprint;
-use crate::describe::{Description, LayerInfo, TrainingPlan};
-use crate::layout::{MOST_IMAGES, Request};
+use crate::commands::describe::{Description, LayerInfo, TrainingPlan};
+use crate::session::layout::{MOST_IMAGES, Request};
 
 #[derive(Debug, Args)]
 pub(super) struct Describe {

@@ -6,7 +6,7 @@ use super::options::{INSTALL, Replaced, open_net};
 use super::output::{bytes, json, line, thousands};
 use crate::backend::cpu;
 use crate::backend::gpu::summary::{Lanes, Summary, summaries};
-use crate::layout::{Capacity, Request};
+use crate::session::layout::{Capacity, Request};
 
 /// The network whose largest batch is listed.
 const MODEL: &str = "alexnet";

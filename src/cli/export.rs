@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::output::say;
 use crate::checkpoint::Checkpoint;
-use crate::convert::{export, export_onnx};
+use crate::commands::convert::{export, export_onnx};
 use crate::interop::Names;
 
 /// Arguments of `export`.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::options::built_in;
 use super::output::say;
-use crate::convert::Import as Request;
+use crate::commands::convert::Import as Request;
 use crate::eval::colour;
 use crate::net::Model;
 

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use super::progress::preparing;
 use crate::backend::{Engine, Placement};
 use crate::eval::{Preprocessing, Viewing, colour};
-use crate::layout::{Layout, MOST_IMAGES, Request};
 use crate::net::model::BUILT_IN;
 use crate::net::{Exchange, Model, Net, Precision, Replacement};
+use crate::session::layout::{Layout, MOST_IMAGES, Request};
 
 /// How to get an adapter where there is none.
 pub(super) const INSTALL: &str =

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::options::{DEVICES, open_devices};
 use super::output::{json, line};
 use super::progress::preparing;
-use crate::run::{self, Written};
+use crate::commands::run::{self, Written};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::options::{Placed, Replaced, built_in, place};
 use super::output::{json, line};
 use crate::checkpoint::write_tensors;
+use crate::commands::step::{Inputs, without_dropout};
 use crate::net::Model;
 use crate::session::Session;
-use crate::step::{Inputs, without_dropout};
 
 /// Arguments of `step`.
 #[derive(Debug, Args)]

@@ -16,13 +16,13 @@ use super::options::{Placed, Replaced, place};
 use super::output::{bytes, say};
 use super::progress::bars;
 use crate::checkpoint::Checkpoint;
-use crate::convert::read_weights;
+use crate::commands::convert::read_weights;
 use crate::data::Dataset;
 use crate::interop::adopt;
-use crate::layout::{Layout, Request, Share};
 use crate::net::schedule::PRESETS;
 use crate::net::{AUGMENTS, Augment, Model, Net, Schedule};
 use crate::session::Session;
+use crate::session::layout::{Layout, Request, Share};
 use crate::train::{
     Config, Metric, Observer, Outcome, Profile, RunFolder, SaveEvery, Trainer, free_folder, statistics,
 };

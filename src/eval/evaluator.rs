@@ -14,9 +14,9 @@ use crate::data::{
     Batch, DataError, Dataset, Loader, NO_LABEL, Plan, View, Views, centre_view, decode_file, decoding_threads,
     ten_views,
 };
-use crate::layout::Request;
 use crate::net::{Model, Net};
 use crate::session::Session;
+use crate::session::layout::Request;
 
 /// How an image is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::backend::Placement;
+use crate::commands::run::read_graph;
 use crate::data::{Batch, View};
 use crate::graph::{Extent, Given, Graph, Op, ValueId};
 use crate::interop::onnx::metadata;
-use crate::run::read_graph;
 use crate::session::GraphSession;
 use crate::tensor::Tensor;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::SessionError;
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::graph::{Given, Graph, GraphError, Lowered, lower};
-use crate::layout::fit;
 use crate::program::Pass;
+use crate::session::layout::fit;
 use crate::tensor::Tensor;
 
 /// A graph set up to run.

@@ -5,6 +5,7 @@
 mod floats;
 mod graph;
 mod health;
+pub mod layout;
 mod profile;
 mod weights;
 
@@ -19,10 +20,10 @@ use self::profile::Profile;
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::graph::GraphError;
-use crate::layout::{Layout, Request};
 use crate::net::{Lowered, Net, NetError, Stored};
 use crate::ops::{sgd, step};
 use crate::program::{Pass, Slot};
+use crate::session::layout::{Layout, Request};
 use crate::tensor::NO_LABEL;
 
 /// Why weights do not fit a network, or a device fails.

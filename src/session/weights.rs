@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Session, SessionError};
 use crate::backend::Data;
-use crate::layout::Layout;
 use crate::net::Trained;
 use crate::program::{Program, Slot};
+use crate::session::layout::Layout;
 use crate::tensor::Tensor;
 
 impl Session {

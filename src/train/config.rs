@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::layout::Request;
 use crate::net::{Exchange, Factors, Model, Precision, Progress};
 use crate::session::Rates;
+use crate::session::layout::Request;
 
 /// A resolved run, as `config.toml` in the run folder has it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cli::{Place, contains, save_image};
 use crate::tiny::TINY;
 use alexnet::checkpoint::{Checkpoint, MEAN, State, write_tensors};
-use alexnet::convert::{Import, export, read_weights};
+use alexnet::commands::convert::{Import, export, read_weights};
 use alexnet::interop::Names;
 use alexnet::net::{Model, Net, Setup, lower};
 use alexnet::tensor::Tensor;

@@ -2,10 +2,11 @@
 
 use crate::devices;
 use alexnet::backend::cpu::Cpu;
+use alexnet::backend::parity;
 use alexnet::backend::{Backend, Engine, compare};
 use alexnet::kernel::{Access, Binding, Case, Elem, Kernel};
+use alexnet::ops;
 use alexnet::program::Slot;
-use alexnet::{ops, parity};
 
 #[test]
 fn every_kernel_agrees_with_its_twin_on_the_gpu() {

@@ -3,10 +3,10 @@
 use crate::devices;
 use alexnet::backend::Engine;
 use alexnet::data::{Batch, centre_view};
-use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
 use alexnet::random::{Purpose, Stream};
 use alexnet::session::Session;
+use alexnet::session::layout::Request;
 use alexnet::tensor::Tensor;
 use std::collections::BTreeMap;
 

@@ -8,10 +8,10 @@ use crate::engine::Engine;
 use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, mini, open, train, train_as};
 use alexnet::backend::{Limits, Placement};
 use alexnet::data::{Batch, NO_LABEL};
-use alexnet::layout::{Layout, Request};
 use alexnet::net::{Lowered, Model, Net, Setup, lower, model};
 use alexnet::program::{Command, Pass, Program, Role};
 use alexnet::session::Session;
+use alexnet::session::layout::{Layout, Request};
 
 const STEPS: usize = 5;
 

@@ -3,9 +3,9 @@
 use crate::devices;
 use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, open, train_as};
 use alexnet::backend::Placement;
-use alexnet::layout::Request;
 use alexnet::net::{Exchange, Net};
 use alexnet::session::Session;
+use alexnet::session::layout::Request;
 
 const STEPS: usize = 20;
 

@@ -12,8 +12,8 @@ use crate::trap::{Fault, OPERATIONS, Operation, Trap, within};
 use alexnet::backend::{BackendError, Placement};
 use alexnet::checkpoint::Checkpoint;
 use alexnet::data::Batch;
-use alexnet::layout::Request;
 use alexnet::net::Net;
+use alexnet::session::layout::Request;
 use alexnet::session::{Rates, Session, SessionError};
 use alexnet::train::TrainError;
 

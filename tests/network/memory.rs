@@ -6,8 +6,8 @@ use crate::runs::{batch, tiny};
 use crate::training::{mini, open, twice_spec};
 use alexnet::backend::{Limits, Placement};
 use alexnet::data::{Dataset, Loader, Plan, Views, training_order};
-use alexnet::layout::{Layout, Request};
 use alexnet::net::{Model, Net};
+use alexnet::session::layout::{Layout, Request};
 use alexnet::session::{Rates, Session};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 

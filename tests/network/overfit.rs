@@ -4,9 +4,9 @@
 use crate::devices;
 use alexnet::backend::{Engine, Placement};
 use alexnet::data::{Batch, View};
-use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
 use alexnet::random::{Purpose, Stream};
+use alexnet::session::layout::Request;
 use alexnet::session::{Rates, Session};
 
 const IMAGES: usize = 16;

@@ -1,11 +1,11 @@
 //! The paper's numbers as assertions on the built-in models.
 
 use alexnet::backend::Engine;
-use alexnet::layout::Request;
 use alexnet::net::{Model, Net, Node, Progress, Replacement, Setup, lower};
 use alexnet::ops::layer::{Init, WeightKind};
 use alexnet::program::{Command, Home, Pass, Program};
 use alexnet::session::Session;
+use alexnet::session::layout::Request;
 
 fn net(name: &str) -> Net {
     Net::new(Model::open(name).unwrap()).unwrap()

@@ -4,9 +4,9 @@
 use crate::devices;
 use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, mini, open, train_as};
 use alexnet::backend::{Limits, Placement};
-use alexnet::layout::{Layout, Request};
 use alexnet::net::{LossScale, Net, Precision};
 use alexnet::session::Session;
+use alexnet::session::layout::{Layout, Request};
 
 const STEPS: usize = 20;
 

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use alexnet::backend::gpu::device::Device;
 use alexnet::backend::{Engine, Placement};
 use alexnet::data::{Batch, Dataset, View};
-use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
+use alexnet::session::layout::Request;
 use alexnet::session::{Session, SessionError};
 use alexnet::train::{Config, Metric, Observer, Outcome, TrainError, Trainer};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use alexnet::backend::Placement;
 use alexnet::data::{Dataset, Draw, Loader, Plan, Views, training_order};
-use alexnet::layout::Request;
 use alexnet::net::{Model, Net};
+use alexnet::session::layout::Request;
 use alexnet::session::{Rates, Score, Session};
 use alexnet::tensor::Tensor;
 

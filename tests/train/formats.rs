@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::cli::{Place, contains};
 use crate::tiny::TINY;
 use alexnet::checkpoint::{Checkpoint, MEAN, State};
-use alexnet::convert::export_onnx;
+use alexnet::commands::convert::export_onnx;
 use alexnet::interop::caffe::proto::{BlobProto, BlobShape, ConvolutionParameter, InnerProductParameter};
 use alexnet::interop::caffe::proto::{LayerParameter, LrnParameter, NetParameter, PoolingParameter};
 use alexnet::interop::onnx::proto::{ModelProto, NodeProto};

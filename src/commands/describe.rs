@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use crate::backend::{BackendError, Limits};
-use crate::layout::{Capacity, Crossing, Layout, Request, Share};
 use crate::net::model::Row;
 use crate::net::{Net, Node};
 use crate::ops::layer::WeightKind;
 use crate::program::Pass;
+use crate::session::layout::{Capacity, Crossing, Layout, Request, Share};
 
 /// A network and what it costs.
 #[derive(Clone, Debug, Serialize)]

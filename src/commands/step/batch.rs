@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::layout::MOST_IMAGES;
 use crate::session::Floats;
+use crate::session::layout::MOST_IMAGES;
 use crate::tensor::Tensor;
 
 /// Reads `images`, floats `[images][3][size][size]`, and `labels`, whole numbers below `classes`, from a safetensors file.

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::backend::compare::{Finding, GUARD, compare, program};
-use crate::backend::{BackendError, Engine};
+use super::compare::{Finding, GUARD, compare, program};
+use super::{BackendError, Engine};
 use crate::kernel::{Case, Elem, Kernel, Variant};
 
 /// One case of one kernel, computed in one way.

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::convert::{Weights, read_weights};
+use crate::commands::convert::{Weights, read_weights};
 use crate::interop::{InteropError, Quantity, fit_classes};
-use crate::layout::Request;
 use crate::net::{Model, Net, Stage};
+use crate::session::layout::Request;
 use crate::session::{Floats, Rates, Session};
 use crate::tensor::Tensor;
 
