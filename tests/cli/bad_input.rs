@@ -1,7 +1,5 @@
 //! Bad input: each is refused with a message that names it and says what to do, exit code 1 (2 for wrong usage), no
 //! panic, and nothing half-written.
-
-use crate::devices;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -10,6 +8,7 @@ use alexnet::checkpoint::{Checkpoint, MEAN};
 use alexnet::tensor::Tensor;
 
 use crate::cli::{BLOB_STEPS, Place, contains, refused, save_image, tiny};
+use crate::devices;
 use crate::tiny::TINY;
 
 /// A place with a folder of blobs.
@@ -181,7 +180,7 @@ fn an_unknown_device_is_named_with_those_there_are() {
 #[test]
 fn a_network_that_does_not_fit_the_device_is_refused_before_anything_is_made() {
     const MIB: u64 = 1 << 20;
-    let Some(device) = devices::gpu_spec() else { return };
+    let Some(device) = devices::spec("gpu") else { return };
     let Some(Engine::Gpu(opened)) = devices::gpu() else { return };
     // 512 images of 3 x 224 x 224 floats, asked for at once; left to itself, train takes fewer.
     if opened.limits.max_storage_buffer_binding_size.min(opened.limits.max_buffer_size) >= 294 * MIB {

@@ -1,12 +1,12 @@
 //! `bench` and `train --profile`, as a user runs them.
+use serde_json::Value;
 
 use crate::cli::{Place, contains, tiny};
-use crate::devices::gpu_spec;
-use serde_json::Value;
+use crate::devices::spec;
 
 /// The CPU engine, and an adapter where there is one.
 fn devices() -> Vec<String> {
-    std::iter::once("cpu".into()).chain(gpu_spec()).collect()
+    ["cpu", "gpu"].into_iter().filter_map(spec).collect()
 }
 
 /// `bench WHAT` of the tiny network, as often as it takes to find a median.

@@ -1,9 +1,9 @@
 //! How a network is laid out and what that costs, as the command line says it: `train`, `bench`, `describe`.
-
-use crate::cli::{Place, contains, refused, tiny};
 use alexnet::net::Exchange;
 use alexnet::train::Config;
 use serde_json::Value;
+
+use crate::cli::{Place, contains, refused, tiny};
 
 fn config(place: &Place, run: &str) -> Config {
     toml::from_str(&String::from_utf8(place.read(&format!("{run}/config.toml"))).unwrap()).unwrap()

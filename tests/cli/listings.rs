@@ -1,5 +1,4 @@
 //! The commands that list and check, as a user runs them.
-
 use std::io::Write as _;
 
 use assert_cmd::Command;

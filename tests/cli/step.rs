@@ -1,10 +1,6 @@
 //! `alexnet step` against the same steps of a session on stored images, and what it refuses.
-
-use crate::devices;
 use std::collections::BTreeMap;
 
-use crate::cli::Place;
-use crate::tiny::TINY;
 use alexnet::backend::{Engine, Placement};
 use alexnet::checkpoint::write_tensors;
 use alexnet::commands::convert::Weights;
@@ -17,6 +13,10 @@ use alexnet::session::{Rates, Session};
 use alexnet::tensor::Tensor;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+
+use crate::cli::Place;
+use crate::devices;
+use crate::tiny::TINY;
 
 /// Not a multiple of 8.
 const IMAGES: usize = 13;
@@ -79,7 +79,7 @@ struct Steps {
 
 /// Steps of a session from the weights of a file.
 fn steps(model: &Model, devices: &str, weights: &BTreeMap<String, Tensor>) -> Steps {
-    let placement = Placement::open(Some(devices)).unwrap().unwrap();
+    let placement = devices::open(devices);
     let net = Net::new(model.clone()).unwrap();
     let weights = Weights::of(&net, weights, None).unwrap();
     let mut session = Session::new(net, &Request::training(IMAGES), &placement, 5).unwrap();
@@ -156,7 +156,7 @@ fn steps_are_those_of_a_session() {
 
 #[test]
 fn steps_are_those_of_a_session_on_an_adapter() {
-    if let Some(spec) = devices::gpu_spec() {
+    if let Some(spec) = devices::spec("gpu") {
         same_as_a_session(&spec, Names::Caffe, false, &["--no-dropout"]);
     }
 }

@@ -1,15 +1,15 @@
 //! Weights to files of other programs and back: `export`, `import`.
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::cli::{Place, contains, save_image};
-use crate::tiny::TINY;
 use alexnet::checkpoint::{Checkpoint, MEAN, State, write_tensors};
 use alexnet::commands::convert::{Import, export, read_weights};
 use alexnet::interop::Names;
 use alexnet::net::{Model, Net, Setup, lower};
 use alexnet::tensor::Tensor;
+
+use crate::cli::{Place, contains, save_image};
+use crate::tiny::TINY;
 
 /// A built-in network with fewer filters and neurons, which changes no rule of its layout.
 fn small(name: &str) -> Model {

@@ -1,12 +1,12 @@
 //! Every kernel, variant and case on the GPU and on the CPU engine against the f64 twin.
-
-use crate::devices;
 use alexnet::backend::cpu::Cpu;
 use alexnet::backend::parity;
 use alexnet::backend::{Backend, Engine, compare};
 use alexnet::kernel::{Access, Binding, Case, Elem, Kernel};
 use alexnet::ops;
 use alexnet::program::Slot;
+
+use crate::devices;
 
 #[test]
 fn every_kernel_agrees_with_its_twin_on_the_gpu() {

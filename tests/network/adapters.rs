@@ -1,14 +1,15 @@
 //! A network over two adapters of two drivers. Where the machine has one adapter only, a copy of Mesa's software driver
 //! is the second; see `lavapipe`.
-
 use std::path::Path;
 
-use crate::child::report;
-use crate::lavapipe::{Lavapipe, run_with};
-use crate::training::{assert_close, assert_same, assert_trained, gentle, mini, open, train};
 use alexnet::backend::gpu::summary::summaries;
 use alexnet::net::Model;
 use serde_json::Value;
+
+use crate::child::report;
+use crate::devices::open;
+use crate::lavapipe::{Lavapipe, run_with};
+use crate::training::{assert_close, assert_same, assert_trained, gentle, mini, train};
 
 /// Of `mini`.
 const STEPS: usize = 20;

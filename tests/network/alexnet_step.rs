@@ -1,6 +1,6 @@
 //! One training step of the paper's whole network, batch 16, on the GPU against the CPU engine.
+use std::collections::BTreeMap;
 
-use crate::devices;
 use alexnet::backend::Engine;
 use alexnet::data::{Batch, centre_view};
 use alexnet::net::{Model, Net};
@@ -8,7 +8,8 @@ use alexnet::random::{Purpose, Stream};
 use alexnet::session::Session;
 use alexnet::session::layout::Request;
 use alexnet::tensor::Tensor;
-use std::collections::BTreeMap;
+
+use crate::devices;
 
 const IMAGES: usize = 16;
 

@@ -1,11 +1,7 @@
 //! In how many batches a minibatch is computed, in how many pieces a kernel runs, and what is made again instead of
 //! kept: nothing of it is part of the network, so nothing of it may change what comes out.
-
-use crate::devices;
 use std::collections::HashMap;
 
-use crate::engine::Engine;
-use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, mini, open, train, train_as};
 use alexnet::backend::{Limits, Placement};
 use alexnet::data::{Batch, NO_LABEL};
 use alexnet::net::{Lowered, Model, Net, Setup, lower, model};
@@ -13,12 +9,15 @@ use alexnet::program::{Command, Pass, Program, Role};
 use alexnet::session::Session;
 use alexnet::session::layout::{Layout, Request};
 
+use crate::devices::{open, spec};
+use crate::engine::Engine;
+use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, mini, train, train_as};
+
 const STEPS: usize = 5;
 
 /// The processor, and the best adapter where there is one.
 fn everywhere() -> Vec<Placement> {
-    let adapter = devices::gpu().map(|_| open("0"));
-    [open("cpu")].into_iter().chain(adapter).collect()
+    ["cpu", "gpu"].into_iter().filter_map(spec).map(|spec| open(&spec)).collect()
 }
 
 /// `got` is within 1e-5 of `want`: rounding alone, which a few steps at a gentle rate do not amplify beyond.
@@ -93,12 +92,11 @@ fn mini_trains_alike_in_micro_batches() {
         assert_same("once more", &train_as(&in_eights(32), &place, &gentle(), STEPS), &parts);
     }
     // The last batch of every minibatch holds 6 of its 8 images, on two devices as on one.
-    for (alone, two) in [("cpu", "cpu,cpu"), ("0", "0,0")] {
-        if alone == "cpu" || devices::gpu().is_some() {
-            let [alone, two] = [alone, two].map(|spec| train_as(&in_eights(30), &open(spec), &mini(2), STEPS));
-            assert!(alone.scores.iter().all(|score| score.images == 30));
-            assert_same(&two.device, &two, &alone);
-        }
+    for (alone, two) in [("cpu", "cpu,cpu"), ("gpu", "gpu,gpu")] {
+        let (Some(alone), Some(two)) = (spec(alone), spec(two)) else { continue };
+        let [alone, two] = [alone, two].map(|spec| train_as(&in_eights(30), &open(&spec), &mini(2), STEPS));
+        assert!(alone.scores.iter().all(|score| score.images == 30));
+        assert_same(&two.device, &two, &alone);
     }
 }
 
@@ -175,14 +173,12 @@ fn networks_train_alike_in_pieces() {
             assert!(binding == u64::MAX || weights > (pieces - 1) * binding, "{weights} bytes of weights");
             begin(&mut session, model.train.batch, STEPS)
         };
-        for (alone, two) in [("cpu", "cpu,cpu"), ("0", "0,0")] {
-            if alone == "0" && devices::gpu().is_none() {
-                continue;
-            }
-            let cut = run(alone, binding);
+        for (alone, two) in [("cpu", "cpu,cpu"), ("gpu", "gpu,gpu")] {
+            let (Some(alone), Some(two)) = (spec(alone), spec(two)) else { continue };
+            let cut = run(&alone, binding);
             assert_trained(&cut.device, &cut);
-            assert_near(&cut.device, &cut, &run(alone, u64::MAX));
-            assert_same(two, &run(two, binding), &cut);
+            assert_near(&cut.device, &cut, &run(&alone, u64::MAX));
+            assert_same(&two, &run(&two, binding), &cut);
         }
     }
 }

@@ -1,5 +1,4 @@
 //! Tests in processes of their own: an ignored test reports a value to the test that runs it.
-
 use std::env;
 use std::ffi::OsStr;
 use std::fs;

@@ -1,6 +1,5 @@
 //! A lowered network on the CPU engine at any precision, with weights and a batch of its own.
 #![allow(dead_code, reason = "every test program takes what it needs")]
-
 use alexnet::backend::cpu::{Cpu, Precision};
 use alexnet::backend::{Backend, Data};
 use alexnet::net::{Lowered, Model, Net, Setup, lower};

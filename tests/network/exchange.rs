@@ -1,11 +1,11 @@
 //! Maps that travel between devices as 16-bit floats: half the bytes, nearly the same losses, and nothing hidden.
-
-use crate::devices;
-use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, open, train_as};
 use alexnet::backend::Placement;
 use alexnet::net::{Exchange, Net};
 use alexnet::session::Session;
 use alexnet::session::layout::Request;
+
+use crate::devices::{open, spec};
+use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, train_as};
 
 const STEPS: usize = 20;
 
@@ -40,17 +40,16 @@ fn halves_are_nearly_as_good_between_engines_of_the_processor() {
 
 #[test]
 fn halves_are_nearly_as_good_between_devices_of_an_adapter() {
-    if devices::gpu().is_some() {
-        nearly_as_good("0,0");
+    if let Some(two) = spec("gpu,gpu") {
+        nearly_as_good(&two);
     }
 }
 
 #[test]
 fn nothing_is_packed_that_does_not_cross() {
-    let adapter = devices::gpu().map(|_| "0");
-    for alone in ["cpu"].into_iter().chain(adapter) {
-        let [whole, halves] = [REQUEST, HALVES].map(|request| train_as(&request, &open(alone), &gentle(), 3));
-        assert_same(alone, &halves, &whole);
+    for alone in ["cpu", "gpu"].into_iter().filter_map(spec) {
+        let [whole, halves] = [REQUEST, HALVES].map(|request| train_as(&request, &open(&alone), &gentle(), 3));
+        assert_same(&alone, &halves, &whole);
     }
 }
 
@@ -75,9 +74,8 @@ fn half_as_many_bytes_cross() {
 
 #[test]
 fn what_is_no_number_stays_none_on_its_way() {
-    let adapter = devices::gpu().map(|_| "0,0");
-    for two in ["cpu,cpu"].into_iter().chain(adapter) {
-        let mut session = session(&HALVES, &open(two));
+    for two in ["cpu,cpu", "gpu,gpu"].into_iter().filter_map(spec) {
+        let mut session = session(&HALVES, &open(&two));
         begin(&mut session, 32, 1);
         let batch = batches(session.net(), 32).next().unwrap();
         session.gradients(&batch, 1).unwrap();

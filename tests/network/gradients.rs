@@ -3,11 +3,11 @@
 //! Dropout masks are a function of the step, so the loss is one function of the weights. Where a neuron or a maximum
 //! switches within the difference the loss has a kink, which shows as one-sided differences that disagree; such a
 //! coordinate says nothing and is skipped. Few may be.
-
-use crate::engine::Engine;
 use alexnet::program::Pass;
 use alexnet::random::{Purpose, Stream, tag};
 use alexnet::tensor::NO_LABEL;
+
+use crate::engine::Engine;
 
 const H: f64 = 1e-6;
 

@@ -1,15 +1,15 @@
 //! Memory: what the plan says against what drivers give, and that training takes no more of it as it goes on.
-
-use crate::child::{self, report};
-use crate::devices;
-use crate::runs::{batch, tiny};
-use crate::training::{mini, open, twice_spec};
 use alexnet::backend::{Limits, Placement};
 use alexnet::data::{Dataset, Loader, Plan, Views, training_order};
 use alexnet::net::{Model, Net};
 use alexnet::session::layout::{Layout, Request};
 use alexnet::session::{Rates, Session};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
+
+use crate::child::{self, report};
+use crate::devices::{open, spec};
+use crate::runs::{batch, tiny};
+use crate::training::mini;
 
 const MIB: u64 = 1 << 20;
 
@@ -29,8 +29,7 @@ fn session(model: &Model, images: usize, placement: &Placement) -> Session {
 /// Checks that every device gives what the plan says and at most 2 % and `more` bytes above, after a step.
 #[track_caller]
 fn agrees(model: &Model, images: usize, more: u64) {
-    let (Some(one), Some(two)) = (devices::gpu_spec(), twice_spec()) else { return };
-    for spec in [one, two] {
+    for spec in ["gpu", "gpu,gpu"].into_iter().filter_map(spec) {
         let placement = open(&spec);
         let mut session = session(model, images, &placement);
         session.gradients(&batch(model, images), 0).unwrap();
@@ -135,7 +134,7 @@ fn takes_no_more() {
     let asked = std::env::var("ALEXNET_SOAK_STEPS").ok().map(|steps| steps.parse().expect("a number of steps"));
     let (model, steps) = asked.map_or((tiny(), 300), |steps| (mini(2), steps));
     assert!(steps > WARM, "{steps} steps are no more than the warm-up");
-    for spec in twice_spec().into_iter().chain(["cpu,cpu".into()]) {
+    for spec in ["gpu,gpu", "cpu,cpu"].into_iter().filter_map(spec) {
         let mut warm = None;
         soak(&spec, &model, steps, |step, Taken { devices, resident }| {
             println!("{spec}, step {step}: devices {devices:?}, resident {resident}");

@@ -1,13 +1,13 @@
 //! Can it learn at all? A small network of two towers learns one batch of random images by heart, on the processor and
 //! on the GPU alike.
-
-use crate::devices;
 use alexnet::backend::{Engine, Placement};
 use alexnet::data::{Batch, View};
 use alexnet::net::{Model, Net};
 use alexnet::random::{Purpose, Stream};
 use alexnet::session::layout::Request;
 use alexnet::session::{Rates, Session};
+
+use crate::devices;
 
 const IMAGES: usize = 16;
 const SIZE: usize = 16;

@@ -1,5 +1,4 @@
 //! The paper's numbers as assertions on the built-in models.
-
 use alexnet::backend::Engine;
 use alexnet::net::{Model, Net, Node, Progress, Replacement, Setup, lower};
 use alexnet::ops::layer::{Init, WeightKind};

@@ -1,39 +1,35 @@
 //! The same program on one device, on two of one adapter, and beside the CPU engine; which devices are opened, and what
 //! does not fit them.
-
-use crate::devices;
 use std::rc::Rc;
 
-use crate::training::{assert_close, assert_same, assert_trained, gentle, mini, open, train};
 use alexnet::backend::gpu::device::Device;
 use alexnet::backend::gpu::summary::summaries;
 use alexnet::backend::{Engine, Limits, Placement};
 use alexnet::net::{Model, Net, Setup, lower};
 
+use crate::devices::{gpus, open, spec};
+use crate::training::{assert_close, assert_same, assert_trained, gentle, mini, train};
+
 const STEPS: usize = 20;
 
 #[test]
 fn two_devices_of_one_adapter_give_the_bits_of_one() {
-    if devices::gpu().is_none() {
-        return;
-    }
+    let (Some(one), Some(two)) = (spec("gpu"), spec("gpu,gpu")) else { return };
     for towers in [1, 2, 4] {
-        let name = format!("{towers} towers on 0,0");
-        let alone = train(&open("0"), &mini(towers), STEPS);
+        let name = format!("{towers} towers on {two}");
+        let alone = train(&open(&one), &mini(towers), STEPS);
         assert_trained(&name, &alone);
         assert!(alone.losses.last() < alone.losses.first(), "nothing was learnt: {:?}", alone.losses);
-        assert_same(&name, &train(&open("0,0"), &mini(towers), STEPS), &alone);
+        assert_same(&name, &train(&open(&two), &mini(towers), STEPS), &alone);
     }
 }
 
 #[test]
 fn a_gpu_beside_the_processor_agrees_with_the_gpu_alone() {
-    if devices::gpu().is_none() {
-        return;
-    }
-    let alone = train(&open("0"), &gentle(), STEPS);
-    for spec in ["cpu", "0,cpu", "cpu,0"] {
-        assert_close(spec, &train(&open(spec), &gentle(), STEPS).losses, &alone.losses);
+    let Some(alone) = spec("gpu") else { return };
+    let alone = train(&open(&alone), &gentle(), STEPS);
+    for spec in ["cpu", "gpu,cpu", "cpu,gpu"].into_iter().filter_map(spec) {
+        assert_close(&spec, &train(&open(&spec), &gentle(), STEPS).losses, &alone.losses);
     }
 }
 
@@ -46,12 +42,10 @@ fn two_engines_of_the_processor_give_the_bits_of_one() {
 
 #[test]
 fn an_adapter_answers_to_its_ids() {
-    if devices::gpu().is_none() {
-        return;
-    }
+    let opened: Vec<_> = gpus().iter().map(Engine::describe).collect();
     let adapters = summaries();
     let named = |id: &str| adapters.iter().filter(|it| it.ids.vendor_device.as_deref() == Some(id)).count();
-    for adapter in &adapters {
+    for adapter in adapters.iter().filter(|it| opened.iter().any(|name| name.starts_with(&it.name))) {
         let ids = [&adapter.ids.pci_bus, &adapter.ids.vendor_device].into_iter().flatten();
         for id in ids.filter(|id| named(id) <= 1) {
             assert!(open(id).engines()[0].describe().starts_with(&adapter.name), "{id}: {}", adapter.name);
@@ -61,6 +55,12 @@ fn an_adapter_answers_to_its_ids() {
 
 #[test]
 fn auto_begins_with_the_best_adapter() {
+    if std::env::var_os("ALEXNET_DEVICES").is_some() {
+        return println!("NOT RUN: ALEXNET_DEVICES names the adapters to open, which auto does not obey");
+    }
+    if gpus().is_empty() {
+        return;
+    }
     let best = Placement::open(None).unwrap();
     let auto = Placement::open(Some("auto")).unwrap();
     let names = |placement: &Placement| placement.engines().iter().map(Engine::describe).collect::<Vec<_>>();
@@ -71,10 +71,14 @@ fn auto_begins_with_the_best_adapter() {
 
 #[test]
 fn limits_of_opened_adapters_are_those_listed() {
-    for (engine, listed) in Engine::all().unwrap().iter().zip(summaries()) {
+    let listed = summaries();
+    for engine in gpus() {
         let Limits { device, binding, buffer, halves, memory } = engine.limits();
-        assert_eq!((device, memory, halves), (listed.name, listed.memory, listed.features.f16));
-        assert_eq!((binding, buffer), (listed.limits.binding, listed.limits.max_buffer_size));
+        let said = (device, memory, halves, binding, buffer);
+        let mut found = listed.iter().map(|it| {
+            (it.name.clone(), it.memory.clone(), it.features.f16, it.limits.binding, it.limits.max_buffer_size)
+        });
+        assert!(found.any(|listed| listed == said), "{said:?}");
     }
 }
 

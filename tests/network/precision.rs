@@ -1,12 +1,12 @@
 //! Mixed precision: nearly the same losses from half the memory, the same bits on one device and on two, and a loss whose
 //! scale follows what its gradients bear.
-
-use crate::devices;
-use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, mini, open, train_as};
 use alexnet::backend::{Limits, Placement};
 use alexnet::net::{LossScale, Net, Precision};
 use alexnet::session::Session;
 use alexnet::session::layout::{Layout, Request};
+
+use crate::devices::{open, spec};
+use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, mini, train_as};
 
 const STEPS: usize = 20;
 
@@ -41,17 +41,17 @@ fn mixed_precision_is_nearly_as_good_on_the_processor() {
 
 #[test]
 fn mixed_precision_is_nearly_as_good_on_an_adapter() {
-    if devices::gpu().is_some() {
-        nearly_as_good("0");
+    if let Some(alone) = spec("gpu") {
+        nearly_as_good(&alone);
     }
 }
 
 /// Halves cross as they are, so nothing is lost on the way.
 #[test]
 fn two_devices_compute_the_bits_of_one() {
-    let adapter = devices::gpu().map(|_| ["0", "0,0"]);
-    for [one, two] in [["cpu", "cpu,cpu"]].into_iter().chain(adapter) {
-        let [one, two] = [one, two].map(|spec| train_as(&MIXED, &open(spec), &mini(2), 5));
+    for (one, two) in [("cpu", "cpu,cpu"), ("gpu", "gpu,gpu")] {
+        let (Some(one), Some(two)) = (spec(one), spec(two)) else { continue };
+        let [one, two] = [one, two].map(|spec| train_as(&MIXED, &open(&spec), &mini(2), 5));
         assert_same("two devices", &two, &one);
     }
 }
@@ -59,11 +59,8 @@ fn two_devices_compute_the_bits_of_one() {
 /// Of unlike engines the losses differ by what is rounded to the one or the other of two neighbours.
 #[test]
 fn an_adapter_and_the_processor_agree() {
-    if devices::gpu().is_none() {
-        return;
-    }
-    for spec in ["0", "0,cpu"] {
-        let [gpu, cpu] = [spec, "cpu"].map(|spec| train_as(&MIXED, &open(spec), &gentle(), STEPS));
+    for spec in ["gpu", "gpu,cpu"].into_iter().filter_map(spec) {
+        let [gpu, cpu] = [&spec, "cpu"].map(|spec| train_as(&MIXED, &open(spec), &gentle(), STEPS));
         let difference = difference(&gpu, &cpu);
         println!("{spec}: {difference:.1e}");
         assert!(difference < TOLERANCE, "{spec}: losses differ by {difference:.1e}");
@@ -78,8 +75,8 @@ fn session(placement: &Placement) -> Session {
 /// fits.
 #[test]
 fn a_step_whose_gradients_overflow_is_left_out_everywhere() {
-    for spec in devices::gpu().map_or(vec!["cpu,cpu"], |_| vec!["cpu,cpu", "0,cpu"]) {
-        let mut session = session(&open(spec));
+    for spec in ["cpu,cpu", "gpu,cpu"].into_iter().filter_map(spec) {
+        let mut session = session(&open(&spec));
         begin(&mut session, 32, 1);
         let before = session.tensors().unwrap();
         let batch = batches(session.net(), 32).next().unwrap();

@@ -1,5 +1,4 @@
 //! Runs of a network that is quick everywhere, and something that happens in the midst of them.
-
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;

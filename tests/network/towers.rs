@@ -1,13 +1,13 @@
 //! Towers are mathematics: how many there are changes the function only through who sees whom. And memory: what two
 //! towers and two directions share must never be overwritten while somebody still reads it.
-
 use std::collections::HashMap;
 
-use crate::engine::{self, Engine};
 use alexnet::backend::cpu::Precision;
 use alexnet::backend::plan::Plan;
 use alexnet::net::{Model, Net, Setup, Trained, lower, model};
 use alexnet::program::{Command, Pass, Program, Role, Slot, letter};
+
+use crate::engine::{self, Engine};
 
 /// A network in which every row sees all towers; no normalisation, whose window ends at the tower's edge.
 fn all_see_both(towers: usize) -> String {

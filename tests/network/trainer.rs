@@ -1,14 +1,14 @@
 //! Sessions and the training loop where no command line reaches: a device that disappears, a stop before the start.
-
-use crate::devices;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::runs::{At, BATCH, STEPS, batch, device, session, tiny, train};
 use alexnet::backend::{BackendError, Engine};
 use alexnet::checkpoint::Checkpoint;
 use alexnet::session::SessionError;
 use alexnet::train::TrainError;
+
+use crate::devices;
+use crate::runs::{At, BATCH, STEPS, batch, device, session, tiny, train};
 
 #[track_caller]
 fn is_lost<T>(result: Result<T, SessionError>) {

@@ -1,5 +1,4 @@
 //! The first steps of a network on a placement, and how two such runs compare.
-
 use std::collections::BTreeMap;
 
 use alexnet::backend::Placement;
@@ -8,8 +7,6 @@ use alexnet::net::{Model, Net};
 use alexnet::session::layout::Request;
 use alexnet::session::{Rates, Score, Session};
 use alexnet::tensor::Tensor;
-
-use crate::devices::gpu_spec;
 
 const SEED: u64 = 5;
 
@@ -40,17 +37,6 @@ pub(crate) fn gentle() -> Model {
     let mut model = mini(2);
     model.train.rate /= 10.0;
     model
-}
-
-/// The placement that `spec` names.
-#[track_caller]
-pub(crate) fn open(spec: &str) -> Placement {
-    Placement::open(Some(spec)).unwrap().unwrap()
-}
-
-/// The best adapter twice: two devices of one adapter.
-pub(crate) fn twice_spec() -> Option<String> {
-    gpu_spec().map(|spec| format!("{spec},{spec}"))
 }
 
 /// Does the first `steps` of `model` on the bundled sample.

@@ -1,5 +1,4 @@
 //! Faults of a device on demand, and a bound for how long a test may take to meet them.
-
 use std::cell::Cell;
 use std::ops::Range;
 use std::panic::resume_unwind;

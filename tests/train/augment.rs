@@ -1,8 +1,4 @@
 //! What training changes at random in an image, from the draw on the host to the numbers that the network sees.
-
-use crate::cli::{Place, tiny};
-use crate::devices;
-use crate::tiny::TINY;
 use alexnet::backend::{Data, Engine};
 use alexnet::checkpoint::Checkpoint;
 use alexnet::data::{Colours, Dataset, Draw, Noise, View};
@@ -10,6 +6,10 @@ use alexnet::kernel::Holds;
 use alexnet::ops::input::{CROP, Shape};
 use alexnet::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo};
 use alexnet::tensor::Tensor;
+
+use crate::cli::{Place, tiny};
+use crate::devices;
+use crate::tiny::TINY;
 
 /// Images of a measurement.
 const IMAGES: usize = 8192;
@@ -151,7 +151,7 @@ fn trains_as_told(device: &str) {
 #[test]
 fn training_images_are_changed_as_the_command_line_says() {
     trains_as_told("cpu");
-    if let Some(gpu) = devices::gpu_spec() {
+    if let Some(gpu) = devices::spec("gpu") {
         trains_as_told(&gpu);
     }
 }

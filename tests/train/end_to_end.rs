@@ -1,5 +1,4 @@
 //! Training, evaluation and classification from end to end, as a user runs them.
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -8,7 +7,7 @@ use alexnet::train::Config;
 use serde_json::Value;
 
 use crate::cli::{BLOB_STEPS, Place, contains, save_image, tiny};
-use crate::devices::gpu_spec;
+use crate::devices::spec;
 
 fn checkpoint(place: &Place, name: &str) -> Checkpoint {
     Checkpoint::read(&place.path(name)).unwrap()
@@ -99,7 +98,7 @@ fn a_run_on_the_cpu_engine_is_complete() {
 
 #[test]
 fn a_run_on_an_adapter_is_complete() {
-    if let Some(device) = gpu_spec() {
+    if let Some(device) = spec("gpu") {
         a_run_folder_is_complete(&device);
     }
 }
@@ -153,7 +152,7 @@ fn a_seed_decides_on_the_cpu_engine() {
 
 #[test]
 fn a_seed_decides_on_an_adapter() {
-    if let Some(device) = gpu_spec() {
+    if let Some(device) = spec("gpu") {
         a_seed_decides(&device);
     }
 }

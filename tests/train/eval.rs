@@ -1,10 +1,10 @@
 //! Evaluation from the command line: views, ensembles, predictions, confusions; and what is wrong with a request.
-
-use crate::cli::{Place, contains, refused, tiny};
-use crate::devices;
 use alexnet::checkpoint::Checkpoint;
 use safetensors::SafeTensors;
 use serde_json::Value;
+
+use crate::cli::{Place, contains, refused, tiny};
+use crate::devices;
 
 /// Three short runs on the spots, with seeds of their own.
 fn runs() -> Place {
@@ -48,7 +48,7 @@ fn ten_views_are_averaged_on_any_engine() {
     // What is written is what was scored.
     let loss = ten.chunks(10).zip(&labels).map(|(p, &label)| -f64::from(p[label as usize]).ln()).sum::<f64>() / 50.0;
     assert!((loss - number(&rows[1]["loss"])).abs() < 1e-9, "{loss}");
-    if let Some(gpu) = devices::gpu_spec() {
+    if let Some(gpu) = devices::spec("gpu") {
         let more =
             ["eval", "a", "--data", "blobs", "--views", "10", "--devices", &gpu, "--predictions", "gpu.safetensors"];
         place.ok(&more);

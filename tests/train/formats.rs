@@ -1,9 +1,6 @@
 //! Files of other programs besides plain safetensors: numbers of other lengths, ONNX, Caffe.
-
 use std::collections::BTreeMap;
 
-use crate::cli::{Place, contains};
-use crate::tiny::TINY;
 use alexnet::checkpoint::{Checkpoint, MEAN, State};
 use alexnet::commands::convert::export_onnx;
 use alexnet::interop::caffe::proto::{BlobProto, BlobShape, ConvolutionParameter, InnerProductParameter};
@@ -15,6 +12,9 @@ use half::{bf16, f16};
 use prost::Message as _;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+
+use crate::cli::{Place, contains};
+use crate::tiny::TINY;
 
 /// A safetensors file with the first layer of the tiny network.
 fn first_layer(place: &Place, dtype: Dtype, number: impl Fn(f32) -> Vec<u8>) {

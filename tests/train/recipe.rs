@@ -1,17 +1,17 @@
 //! The recipe from the command line: schedules, frozen layers, weights to begin with, checkpoints in the midst of an
 //! epoch, and a run that is killed.
-
-use crate::devices;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::cli::{BLOB_STEPS, Place, contains, tiny};
-use crate::release::release;
-use crate::tiny::TINY;
 use alexnet::checkpoint::Checkpoint;
 use alexnet::train::Config;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+
+use crate::cli::{BLOB_STEPS, Place, contains, tiny};
+use crate::devices;
+use crate::release::release;
+use crate::tiny::TINY;
 
 fn checkpoint(place: &Place, name: &str) -> Checkpoint {
     Checkpoint::read(&place.path(name)).unwrap()
@@ -61,7 +61,7 @@ fn frozen_layers_stay_as_they_are_and_the_others_learn() {
 #[test]
 fn a_schedule_may_freeze_a_layer_in_the_midst_of_a_run() {
     freezes_in_the_midst("cpu,cpu");
-    if let Some(gpu) = devices::gpu_spec() {
+    if let Some(gpu) = devices::spec("gpu") {
         freezes_in_the_midst(&gpu);
     }
 }

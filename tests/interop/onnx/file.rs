@@ -1,5 +1,4 @@
 //! Small ONNX files, and what they compute.
-
 use std::collections::BTreeMap;
 
 use alexnet::backend::{Engine, Placement};

@@ -6,12 +6,12 @@ mod file;
 mod products;
 mod refused;
 mod windows;
-
-use crate::devices;
 use alexnet::backend::Engine;
 use alexnet::interop::onnx::proto::AttributeProto;
 use alexnet::tensor::Tensor;
 use file::{File, floats};
+
+use crate::devices;
 
 /// The CPU engine and all adapters.
 fn engines() -> Vec<Engine> {

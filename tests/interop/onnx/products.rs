@@ -1,5 +1,4 @@
 //! Products of matrices.
-
 use alexnet::tensor::Tensor;
 
 use super::{gives, single, wide};

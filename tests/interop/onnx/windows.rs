@@ -1,5 +1,4 @@
 //! Operators that look through windows, and what runs in their epilogues.
-
 use alexnet::interop::onnx::proto::AttributeProto;
 use alexnet::tensor::Tensor;
 
