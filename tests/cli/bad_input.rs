@@ -1,5 +1,6 @@
 //! Bad input: each is refused with a message that names it and says what to do, exit code 1 (2 for wrong usage), no
 //! panic, and nothing half-written.
+
 use std::collections::BTreeMap;
 use std::fs;
 

@@ -1,4 +1,5 @@
 //! `bench` and `train --profile`, as a user runs them.
+
 use serde_json::Value;
 
 use crate::cli::{Place, contains, tiny};

@@ -1,4 +1,5 @@
 //! How a network is laid out and what that costs, as the command line says it: `train`, `bench`, `describe`.
+
 use alexnet::net::Exchange;
 use alexnet::train::Config;
 use serde_json::Value;

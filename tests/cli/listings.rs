@@ -1,4 +1,5 @@
 //! The commands that list and check, as a user runs them.
+
 use std::io::Write as _;
 
 use assert_cmd::Command;

@@ -1,4 +1,5 @@
 //! `alexnet step` against the same steps of a session on stored images, and what it refuses.
+
 use std::collections::BTreeMap;
 
 use alexnet::backend::{Engine, Placement};

@@ -1,4 +1,5 @@
 //! The program run as a user runs it, in a temporary folder, on small data.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

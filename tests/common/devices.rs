@@ -1,4 +1,5 @@
 //! The adapters to test on.
+
 use std::sync::{Mutex, PoisonError};
 
 use alexnet::backend::{Engine, Placement};

@@ -1,5 +1,6 @@
 //! The arrows between modules, and a few habits, checked on the text of the sources. Every failure says where and how
 //! to mend it.
+
 use std::path::{Path, PathBuf};
 
 /// Every module, the modules that it may use, and why no others. The order is that of lib.rs.

@@ -1,4 +1,5 @@
 //! The messages of protobuf formats in Rust are what prost-build makes of their text: no build needs protoc.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

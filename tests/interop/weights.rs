@@ -1,4 +1,5 @@
 //! Weights to files of other programs and back: `export`, `import`.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

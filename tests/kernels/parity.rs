@@ -1,4 +1,5 @@
 //! Every kernel, variant and case on the GPU and on the CPU engine against the f64 twin.
+
 use alexnet::backend::cpu::Cpu;
 use alexnet::backend::parity;
 use alexnet::backend::{Backend, Engine, compare};

@@ -1,4 +1,5 @@
 //! The rules of the house, as loops over the kernels: what a kernel must be so that everything else can be derived.
+
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 

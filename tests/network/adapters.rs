@@ -1,5 +1,6 @@
 //! A network over two adapters of two drivers. Where the machine has one adapter only, a copy of Mesa's software driver
 //! is the second; see `lavapipe`.
+
 use std::path::Path;
 
 use alexnet::backend::gpu::summary::summaries;

@@ -1,4 +1,5 @@
 //! One training step of the paper's whole network, batch 16, on the GPU against the CPU engine.
+
 use std::collections::BTreeMap;
 
 use alexnet::backend::Engine;

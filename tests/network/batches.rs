@@ -1,5 +1,6 @@
 //! In how many batches a minibatch is computed, in how many pieces a kernel runs, and what is made again instead of
 //! kept: nothing of it is part of the network, so nothing of it may change what comes out.
+
 use std::collections::HashMap;
 
 use alexnet::backend::{Limits, Placement};

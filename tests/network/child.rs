@@ -1,4 +1,5 @@
 //! Tests in processes of their own: an ignored test reports a value to the test that runs it.
+
 use std::env;
 use std::ffi::OsStr;
 use std::fs;

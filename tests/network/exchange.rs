@@ -1,4 +1,5 @@
 //! Maps that travel between devices as 16-bit floats: half the bytes, nearly the same losses, and nothing hidden.
+
 use alexnet::backend::Placement;
 use alexnet::net::{Exchange, Net};
 use alexnet::session::Session;

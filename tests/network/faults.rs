@@ -1,5 +1,6 @@
 //! Devices that fail while several run one network: the run ends with an error that says where and when and what to
 //! try, nothing hangs, what was saved is intact, and what did not fail can be used again.
+
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;

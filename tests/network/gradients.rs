@@ -3,6 +3,7 @@
 //! Dropout masks are a function of the step, so the loss is one function of the weights. Where a neuron or a maximum
 //! switches within the difference the loss has a kink, which shows as one-sided differences that disagree; such a
 //! coordinate says nothing and is skipped. Few may be.
+
 use alexnet::program::Pass;
 use alexnet::random::{Purpose, Stream, tag};
 use alexnet::tensor::NO_LABEL;

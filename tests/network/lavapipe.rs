@@ -1,5 +1,6 @@
 //! More than one adapter on any Linux machine: to the Vulkan loader a copy of Mesa's software driver, lavapipe, is
 //! another driver. Drivers are named in the environment, so what uses them runs in a process of its own.
+
 use std::env;
 use std::fs::{self, File};
 use std::io::Read as _;

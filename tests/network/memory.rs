@@ -1,4 +1,5 @@
 //! Memory: what the plan says against what drivers give, and that training takes no more of it as it goes on.
+
 use alexnet::backend::{Limits, Placement};
 use alexnet::data::{Dataset, Loader, Plan, Views, training_order};
 use alexnet::net::{Model, Net};

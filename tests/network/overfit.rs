@@ -1,5 +1,6 @@
 //! Can it learn at all? A small network of two towers learns one batch of random images by heart, on the processor and
 //! on the GPU alike.
+
 use alexnet::backend::{Engine, Placement};
 use alexnet::data::{Batch, View};
 use alexnet::net::{Model, Net};

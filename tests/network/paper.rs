@@ -1,4 +1,5 @@
 //! The paper's numbers as assertions on the built-in models.
+
 use alexnet::backend::Engine;
 use alexnet::net::{Model, Net, Node, Progress, Replacement, Setup, lower};
 use alexnet::ops::layer::{Init, WeightKind};

@@ -1,5 +1,6 @@
 //! The same program on one device, on two of one adapter, and beside the CPU engine; which devices are opened, and what
 //! does not fit them.
+
 use std::rc::Rc;
 
 use alexnet::backend::gpu::device::Device;

@@ -1,4 +1,5 @@
 //! Runs of a network that is quick everywhere, and something that happens in the midst of them.
+
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;

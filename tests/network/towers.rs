@@ -1,5 +1,6 @@
 //! Towers are mathematics: how many there are changes the function only through who sees whom. And memory: what two
 //! towers and two directions share must never be overwritten while somebody still reads it.
+
 use std::collections::HashMap;
 
 use alexnet::backend::cpu::Precision;

@@ -1,4 +1,5 @@
 //! Sessions and the training loop where no command line reaches: a device that disappears, a stop before the start.
+
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 

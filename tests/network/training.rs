@@ -1,4 +1,5 @@
 //! The first steps of a network on a placement, and how two such runs compare.
+
 use std::collections::BTreeMap;
 
 use alexnet::backend::Placement;

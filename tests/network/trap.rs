@@ -1,4 +1,5 @@
 //! Faults of a device on demand, and a bound for how long a test may take to meet them.
+
 use std::cell::Cell;
 use std::ops::Range;
 use std::panic::resume_unwind;

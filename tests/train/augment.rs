@@ -1,4 +1,5 @@
 //! What training changes at random in an image, from the draw on the host to the numbers that the network sees.
+
 use alexnet::backend::{Data, Engine};
 use alexnet::checkpoint::Checkpoint;
 use alexnet::data::{Colours, Dataset, Draw, Noise, View};

@@ -1,4 +1,5 @@
 //! Training, evaluation and classification from end to end, as a user runs them.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Evaluation from the command line: views, ensembles, predictions, confusions; and what is wrong with a request.
+
 use alexnet::checkpoint::Checkpoint;
 use safetensors::SafeTensors;
 use serde_json::Value;

@@ -1,4 +1,5 @@
 //! Files of other programs besides plain safetensors: numbers of other lengths, ONNX, Caffe.
+
 use std::collections::BTreeMap;
 
 use alexnet::checkpoint::{Checkpoint, MEAN, State};

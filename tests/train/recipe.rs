@@ -1,5 +1,6 @@
 //! The recipe from the command line: schedules, frozen layers, weights to begin with, checkpoints in the midst of an
 //! epoch, and a run that is killed.
+
 use std::process::Stdio;
 use std::time::Duration;
 

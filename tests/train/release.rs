@@ -1,4 +1,5 @@
 //! A release of ILSVRC2012 in the small, with the odd files that the real one has.
+
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! The fastest variant of a kernel: measured once, kept, and told of when it changes.
+
 use std::process::{Command, Output};
 
 use alexnet::checkpoint::Checkpoint;

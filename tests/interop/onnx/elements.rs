@@ -1,4 +1,5 @@
 //! What is done number by number or along an axis, and what only moves numbers.
+
 use alexnet::tensor::Tensor;
 
 use super::{exact, gives, single, wide};

@@ -1,4 +1,5 @@
 //! Small ONNX files, and what they compute.
+
 use std::collections::BTreeMap;
 
 use alexnet::backend::{Engine, Placement};

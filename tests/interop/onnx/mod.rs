@@ -6,6 +6,7 @@ mod file;
 mod products;
 mod refused;
 mod windows;
+
 use alexnet::backend::Engine;
 use alexnet::interop::onnx::proto::AttributeProto;
 use alexnet::tensor::Tensor;

@@ -1,4 +1,5 @@
 //! Products of matrices.
+
 use alexnet::tensor::Tensor;
 
 use super::{gives, single, wide};

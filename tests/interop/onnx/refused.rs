@@ -1,5 +1,6 @@
 //! ONNX files that are damaged, or ask for what is not supported: each is refused with a message that names the node,
 //! the operator and the attribute, before anything is allocated, without a panic. And the program with such files.
+
 use std::collections::BTreeMap;
 
 use alexnet::backend::Engine;

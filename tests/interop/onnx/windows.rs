@@ -1,4 +1,5 @@
 //! Operators that look through windows, and what runs in their epilogues.
+
 use alexnet::interop::onnx::proto::AttributeProto;
 use alexnet::tensor::Tensor;
 
