@@ -342,3 +342,84 @@ fn whose(program: &Program, count: usize, index: usize, error: BackendError) -> 
         error => BackendError::Member { towers: towers(program, count, index), error: Box::new(error) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Engine;
+    use crate::backend::testing::{COUNT, Meeting, meeting};
+
+    const PASS: Pass = Pass::Evaluate;
+
+    fn cluster(program: &Program, count: usize) -> Cluster {
+        Cluster::new(program, count, |_, part| Engine::Cpu.set_up(part)).unwrap()
+    }
+
+    /// The cluster of a meeting whose tower t has the numbers t + 1, t + 2 and so on.
+    fn filled(meeting: &Meeting, count: usize) -> Cluster {
+        let mut cluster = cluster(&meeting.program, count);
+        for (tower, &slot) in meeting.inputs.iter().enumerate() {
+            cluster.write(slot, Data::F32(&numbers(tower))).unwrap();
+        }
+        cluster
+    }
+
+    fn numbers(tower: usize) -> Vec<f32> {
+        (0..COUNT).map(|i| (tower + i + 1) as f32).collect()
+    }
+
+    #[test]
+    fn any_number_of_devices_computes_the_same() {
+        let meeting = meeting(false);
+        for count in 1..=4 {
+            let mut cluster = filled(&meeting, count);
+            let per_run = Schedule::new(&meeting.program, count).traffic(PASS);
+            for runs in 1..3 {
+                cluster.run(PASS).unwrap();
+                for (tower, &slot) in meeting.outputs.iter().enumerate() {
+                    let sum =
+                        |(x, other): (f32, f32)| if tower == 0 { 2.0 * (x + other) } else { 4.0 * x + 2.0 * other };
+                    let other = if tower == 0 { 3 } else { 0 };
+                    let want: Vec<_> = numbers(tower).into_iter().zip(numbers(other)).map(sum).collect();
+                    assert_eq!(cluster.read(slot).unwrap(), want, "tower {tower} on {count} devices");
+                }
+                let bytes: BTreeMap<_, _> = per_run.iter().map(|(&pair, &bytes)| (pair, runs * bytes)).collect();
+                let found = cluster.traffic().iter().map(|(&pair, traffic)| (pair, traffic.bytes)).collect();
+                assert_eq!(bytes, found, "{runs} runs on {count} devices");
+                assert!(cluster.traffic().values().all(|traffic| traffic.exchanges == runs));
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_towers_of_its_device() {
+        let lost = || BackendError::Lost { device: "second".into(), reason: "a test".into() };
+        let set_up = |index, part| if index == 1 { Err(lost()) } else { Engine::Cpu.set_up(part) };
+        let error = |count| Cluster::new(&meeting(false).program, count, set_up).err().unwrap().to_string();
+        assert_eq!(error(2), format!("tower b, d: {}", lost()));
+        assert_eq!(error(4), format!("tower b: {}", lost()));
+    }
+
+    /// It hands over what the last run left.
+    #[test]
+    fn exchanging_all_computes_nothing() {
+        let meeting = meeting(false);
+        let mut cluster = filled(&meeting, 2);
+        cluster.run(PASS).unwrap();
+        let (before, traffic) = (cluster.read(meeting.outputs[0]).unwrap(), cluster.traffic()[&(0, 1)]);
+        cluster.write(meeting.inputs[0], Data::F32(&[100.0; COUNT])).unwrap();
+        cluster.exchange_all(PASS).unwrap();
+        assert_eq!(cluster.read(meeting.outputs[0]).unwrap(), before);
+        assert_eq!(cluster.traffic()[&(0, 1)].bytes, 2 * traffic.bytes);
+    }
+
+    #[test]
+    fn a_trace_ends_with_the_first_slot_that_is_asked_for() {
+        let meeting = meeting(false);
+        let mut cluster = filled(&meeting, 2);
+        // The first number of tower d's input is 4.
+        let found = cluster.trace(PASS, |values| values[0] > 7.0).unwrap().unwrap();
+        assert_eq!(meeting.program.slot(found).name, "double.d");
+        assert_eq!(cluster.trace(PASS, |_| false).unwrap(), None);
+    }
+}

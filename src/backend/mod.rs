@@ -10,6 +10,8 @@ mod placement;
 pub mod plan;
 pub mod schedule;
 mod select;
+#[cfg(test)]
+mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -240,3 +240,147 @@ impl Cutter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::testing::{COUNT, meeting};
+
+    const PASS: Pass = Pass::Evaluate;
+
+    fn schedule(count: usize) -> Schedule {
+        Schedule::new(&meeting(false).program, count)
+    }
+
+    /// A line for every action of the pass.
+    fn actions(schedule: &Schedule) -> Vec<String> {
+        let name = |slot: &Slot| &schedule.program.slot(*slot).name;
+        let line = |action: &Action| match action {
+            Action::Run(runs) => {
+                let runs = runs.iter().map(|(member, range)| format!(" {member}: {range:?}"));
+                format!("run{}", runs.collect::<String>())
+            }
+            Action::Send { member, from } => format!("send {} of {member}", name(from)),
+            Action::Receive { source, from, member, to, again } => {
+                let more = if *again { ", more to come" } else { "" };
+                format!("receive {} of {source} as {} on {member}{more}", name(from), name(to))
+            }
+        };
+        schedule.actions[0].1.iter().map(line).collect()
+    }
+
+    /// A word for every command of a member's part, and the slot that it writes or sends.
+    fn commands(schedule: &Schedule, member: usize) -> Vec<String> {
+        let part = schedule.part(member);
+        let name = |slot: Slot| part.slot(slot).name.clone();
+        let line = |command: &Command| match command {
+            Command::Run { kernel, .. } => format!("{} {}", kernel.name, name(command.writes()[0])),
+            Command::Copy { from, to, .. } => format!("copy {} as {}", name(*from), name(*to)),
+            Command::Send { from } => format!("send {}", name(*from)),
+            Command::Receive { to } => format!("receive {}", name(*to)),
+        };
+        part.commands(PASS).iter().map(line).collect()
+    }
+
+    #[test]
+    fn one_device_runs_the_program_as_it_is() {
+        let (program, schedule) = (meeting(true).program, schedule(1));
+        assert_eq!(actions(&schedule), ["run 0: 0..15"]);
+        assert_eq!(program.commands(PASS).len(), 15);
+        for (part, whole) in schedule.part(0).commands(PASS).iter().zip(program.commands(PASS)) {
+            assert_eq!((part.reads(), part.writes()), (whole.reads(), whole.writes()));
+        }
+        assert!(schedule.traffic(PASS).is_empty());
+    }
+
+    /// Towers a and c are on device 0, b and d on 1: of the three copies of a's map one is sent, one stays on its
+    /// device, and one is made of what has arrived.
+    #[test]
+    fn two_devices_send_each_content_once() {
+        let schedule = schedule(2);
+        let on_first = [
+            "binary.forward double.a",
+            "binary.forward double.c",
+            "send double.a",
+            "copy double.a as double.a@c",
+            "binary.forward again.c",
+            "binary.forward output.c",
+            "receive double.d@a",
+            "binary.forward output.a",
+        ];
+        let on_second = [
+            "binary.forward double.b",
+            "binary.forward double.d",
+            "receive double.a@b",
+            "copy double.a@b as double.a@d",
+            "binary.forward again.b",
+            "binary.forward again.d",
+            "binary.forward output.b",
+            "binary.forward output.d",
+            "send double.d",
+        ];
+        assert_eq!(commands(&schedule, 0), on_first);
+        assert_eq!(commands(&schedule, 1), on_second);
+        let want = [
+            "run 0: 0..3 1: 0..2",
+            "send double.a of 0",
+            "run 0: 3..4",
+            "receive double.a of 0 as double.a@b on 1",
+            "run 0: 4..6 1: 2..9",
+            "send double.d of 1",
+            "receive double.d of 1 as double.d@a on 0",
+            "run 0: 6..8",
+        ];
+        assert_eq!(actions(&schedule), want);
+    }
+
+    /// What the receivers do without it lies between a content's departure and its arrival; the last receiver is told
+    /// from those before.
+    #[test]
+    fn work_hides_what_is_on_its_way() {
+        let want = [
+            "run 0: 0..2 1: 0..1 2: 0..1 3: 0..1",
+            "send double.a of 0",
+            "run 1: 1..2 2: 1..2 3: 1..2",
+            "receive double.a of 0 as double.a@b on 1, more to come",
+            "run 1: 2..4",
+            "receive double.a of 0 as double.a@c on 2, more to come",
+            "run 2: 2..4",
+            "receive double.a of 0 as double.a@d on 3",
+            "run 3: 2..5",
+            "send double.d of 3",
+            "receive double.d of 3 as double.d@a on 0",
+            "run 0: 2..4",
+        ];
+        assert_eq!(actions(&schedule(4)), want);
+    }
+
+    #[test]
+    fn packed_contents_are_half_as_many_bytes() {
+        let bytes = 4 * COUNT as u64;
+        for (count, pairs) in
+            [(2, &[(0, 1), (1, 0)][..]), (3, &[(0, 1), (0, 2)]), (4, &[(0, 1), (0, 2), (0, 3), (3, 0)])]
+        {
+            for (packed, bytes) in [(false, bytes), (true, bytes / 2)] {
+                let schedule = Schedule::new(&meeting(packed).program, count);
+                let want: BTreeMap<_, _> = pairs.iter().map(|&pair| (pair, bytes)).collect();
+                assert_eq!(schedule.traffic(PASS), want, "{count} devices");
+            }
+        }
+    }
+
+    /// However many receive it.
+    #[test]
+    fn a_content_is_packed_once_and_unpacked_by_each_receiver() {
+        let schedule = Schedule::new(&meeting(true).program, 4);
+        let packing = |member| {
+            let mut commands = commands(&schedule, member);
+            commands.retain(|command| command.starts_with("half."));
+            commands
+        };
+        assert_eq!(packing(0), ["half.pack double.a packed", "half.unpack double.d@a"]);
+        assert_eq!(packing(1), ["half.unpack double.a@b"]);
+        assert_eq!(packing(2), ["half.unpack double.a@c"]);
+        assert_eq!(packing(3), ["half.unpack double.a@d", "half.pack double.d packed"]);
+    }
+}

@@ -35,10 +35,14 @@ fn a_gpu_beside_the_processor_agrees_with_the_gpu_alone() {
 }
 
 #[test]
-fn two_engines_of_the_processor_give_the_bits_of_one() {
-    let alone = train(&Engine::Cpu.into(), &mini(2), STEPS);
-    assert_trained("cpu", &alone);
-    assert_same("cpu,cpu", &train(&open("cpu,cpu"), &mini(2), STEPS), &alone);
+fn engines_of_the_processor_give_the_bits_of_one() {
+    for (towers, specs) in [(2, &["cpu,cpu"][..]), (4, &["cpu,cpu", "cpu,cpu,cpu", "cpu,cpu,cpu,cpu"])] {
+        let alone = train(&Engine::Cpu.into(), &mini(towers), STEPS);
+        assert_trained("cpu", &alone);
+        for spec in specs {
+            assert_same(spec, &train(&open(spec), &mini(towers), STEPS), &alone);
+        }
+    }
 }
 
 #[test]
