@@ -11,8 +11,8 @@
 //! ```text
 //! main → cli → train, eval → commands ─┬→ session ─┬→ net, graph → ops → program → kernel → tensor, random
 //!                                       │           ├→ backend → program           (backend/gpu also → wgsl → kernel)
-//!                                       │           └→ data → tensor, random
-//!                                       └→ checkpoint, interop → net, graph, tensor
+//!                                       │           └→ data → files → tensor, random         (backend/gpu also → files)
+//!                                       └→ checkpoint, interop → net, graph, files, tensor
 //! ```
 //!
 //! Vocabulary: a *tower* (A, B, …) is a part of the network that works mostly on its own maps; a *device* is an opened
@@ -23,6 +23,7 @@
 
 pub mod random;
 pub mod tensor;
+pub mod files;
 pub mod kernel;
 pub mod program;
 pub mod wgsl;

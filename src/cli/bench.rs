@@ -12,6 +12,7 @@ use super::output::{json, line, table, thousands};
 use crate::backend::Placement;
 use crate::commands::bench::{self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, StepTimes, Way};
 use crate::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
+use crate::files::write_file;
 use crate::session::Session;
 use crate::session::layout::{MOST_IMAGES, Request};
 
@@ -117,7 +118,7 @@ impl Measured {
     fn tell<T: Serialize>(&self, times: &T, print: fn(&T) -> Result<()>) -> Result<()> {
         if let Some(path) = &self.save {
             let text = serde_json::to_string_pretty(times)?;
-            std::fs::write(path, text + "\n").with_context(|| format!("--save {}", path.display()))?;
+            write_file(path, (text + "\n").as_bytes()).context("--save")?;
         }
         if self.json { json(times) } else { print(times) }
     }

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::options::{Placed, Replaced, built_in, place};
 use super::output::{json, line};
-use crate::checkpoint::write_tensors;
 use crate::commands::step::{Inputs, without_dropout};
+use crate::files::write_tensors;
 use crate::net::Model;
 use crate::session::Session;
 

@@ -18,6 +18,7 @@ use super::progress::bars;
 use crate::checkpoint::Checkpoint;
 use crate::commands::convert::read_weights;
 use crate::data::Dataset;
+use crate::files::FolderLock;
 use crate::interop::adopt;
 use crate::net::schedule::PRESETS;
 use crate::net::{AUGMENTS, Augment, Model, Net, Schedule};
@@ -99,10 +100,11 @@ impl Train {
         let mut session = Session::laid_out(net, &config.request(), layout, &devices, config.seed)?;
         let (steps, images) = (self.profile_steps, config.batch());
         let profile = self.profile.map(|path| Profile::create(&path, steps, &session, images)).transpose()?;
-        let path = self.resume.or(self.out).unwrap_or_else(|| free_folder(&config.model));
-        if resumed.is_none() {
-            RunFolder::reserve(&path)?;
-        }
+        let (folder, resumed) = match resumed {
+            Some((folder, checkpoint)) => (folder, Some(checkpoint)),
+            None => (RunFolder::reserve(&self.out.unwrap_or_else(|| free_folder(&config.model)))?, None),
+        };
+        let path = folder.folder().to_owned();
         say(format!(
             "{}: {} training and {} validation images of {} classes",
             config.model,
@@ -115,7 +117,7 @@ impl Train {
         let stop = stop_on_signal()?;
         let last = path.join("last.safetensors");
         let trainer = if let Some(checkpoint) = &resumed {
-            let trainer = Trainer::resume(config, session, dataset, checkpoint, &path, &stop);
+            let trainer = Trainer::resume(config, session, dataset, checkpoint, folder, &stop);
             trainer.with_context(|| last.display().to_string())?
         } else {
             session.initialise()?;
@@ -123,7 +125,7 @@ impl Train {
                 begin_with(&mut session, spec, &config.network)?;
             }
             let statistics = statistics(&config, &dataset)?;
-            Trainer::new(config, session, dataset, statistics, &path, &stop)?
+            Trainer::new(config, session, dataset, statistics, folder, &stop)?
         };
         let mut progress = Progress::new();
         let go_on = format!("go on with: alexnet train --resume {}", path.display());
@@ -137,17 +139,17 @@ impl Train {
         Ok(())
     }
 
-    /// The configuration of a new run, or that of an old one with its last checkpoint.
-    fn begin(&self) -> Result<(Config, Option<Checkpoint>)> {
+    /// The configuration of a new run, or that of an old one with its folder and last checkpoint.
+    fn begin(&self) -> Result<(Config, Option<(FolderLock, Checkpoint)>)> {
         let Some(folder) = &self.resume else {
             let model = self.model.clone().unwrap_or_else(|| "mini".into());
             return Ok((Config::new(&model, Model::open(&model)?, 0), None));
         };
-        let (mut config, checkpoint) = resumed(folder)?;
+        let (mut config, run) = resumed(folder)?;
         if let Some(model) = &self.model {
             (config.network, config.model) = (Model::open(model)?, model.clone());
         }
-        Ok((config, Some(checkpoint)))
+        Ok((config, Some(run)))
     }
 
     /// What the command line says over the model file, and over a run that is resumed.
@@ -262,14 +264,19 @@ fn report(outcome: &Outcome, go_on: &str) {
     }
 }
 
-/// Configuration and last checkpoint of a run folder.
-fn resumed(folder: &Path) -> Result<(Config, Checkpoint)> {
+/// The configuration of a run, its folder, whose lock is taken before anything is read, and its last checkpoint.
+fn resumed(folder: &Path) -> Result<(Config, (FolderLock, Checkpoint))> {
+    if !folder.is_dir() {
+        bail!("{}: is no folder; give --resume the folder of a run", folder.display());
+    }
+    let lock = FolderLock::acquire(folder)?;
     let path = folder.join("config.toml");
     let text = std::fs::read_to_string(&path);
     let text =
         text.with_context(|| format!("{} cannot be read: is {} a run folder?", path.display(), folder.display()))?;
     let config: Config = toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    Ok((config, Checkpoint::read(&folder.join("last.safetensors"))?))
+    let checkpoint = Checkpoint::read(&folder.join("last.safetensors"))?;
+    Ok((config, (lock, checkpoint)))
 }
 
 /// A flag that Ctrl-C (or SIGTERM) raises; a second one ends the program at once.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::backend::Placement;
-use crate::checkpoint::write_whole;
+use crate::files::{read_file, write_file};
 use crate::graph::{Given, Graph};
 use crate::interop::npy::{self, Array};
 use crate::interop::onnx;
@@ -38,7 +38,7 @@ pub struct Run {
 /// # Errors
 /// When it cannot be read, or asks for what is not supported.
 pub fn read_graph(path: &Path) -> Result<Graph> {
-    let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let bytes = read_file(path)?;
     onnx::parse(&bytes).with_context(|| path.display().to_string())
 }
 
@@ -50,7 +50,7 @@ impl Run {
     pub fn read(model: &Path, inputs: &[(String, PathBuf)]) -> Result<Self> {
         let mut run = Self { graph: read_graph(model)?, given: BTreeMap::new(), floats: BTreeMap::new() };
         for (name, path) in inputs {
-            let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            let bytes = read_file(path)?;
             let array = npy::parse(&bytes).map_err(|reason| anyhow::anyhow!("{} {reason}", path.display()))?;
             let given = match array {
                 Array::Integers { dims, values } => Given::Integers { dims, values },
@@ -90,8 +90,7 @@ impl Run {
         let mut written = Vec::with_capacity(outputs.len());
         for (name, tensor) in outputs {
             let file = folder.join(file_name(&name));
-            write_whole(&file, &npy::bytes(&tensor))
-                .with_context(|| format!("{} cannot be written", file.display()))?;
+            write_file(&file, &npy::bytes(&tensor))?;
             written.push(Written { name, shape: tensor.shape().to_vec(), file });
         }
         Ok(written)

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::files::FileError;
+
 /// Why a data set cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -22,6 +24,9 @@ pub enum DataError {
         /// What the operating system said.
         error: io::Error,
     },
+    /// A file is not what it is taken for.
+    #[error(transparent)]
+    File(FileError),
     /// The path holds none of the accepted layouts.
     #[error(
         "{}: no data set here: {found}. Accepted are a CIFAR-10 binary folder (data_batch_1.bin, data_batch_2.bin, \
@@ -66,6 +71,16 @@ pub enum DataError {
     /// The bundled sample cannot be decoded, which is a fault of this program.
     #[error("the bundled sample is damaged: {0}; rebuild the program from a clean checkout")]
     Sample(String),
+}
+
+impl From<FileError> for DataError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Read { path, reason } => Self::Read { path, error: reason },
+            FileError::Write { path, reason } => Self::Write { path, error: reason },
+            other => Self::File(other),
+        }
+    }
 }
 
 impl DataError {

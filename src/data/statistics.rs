@@ -1,21 +1,17 @@
 //! What is known of the training images as a whole: their mean image and how their colours vary.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::DataError;
+use crate::files::{Elements, METADATA, TensorError, TensorFile, serialize};
 
 /// Its name in a folder of shards.
 pub(super) const FILE: &str = "statistics.safetensors";
-
-/// The one metadata entry; a second one would be written in random order.
-const KEY: &str = "alexnet";
 
 /// The most bytes a file of statistics may have: those of images of 4096 x 4096 pixels.
 const MAX_FILE: u64 = 256 << 20;
@@ -79,17 +75,14 @@ impl Colours {
 
 impl Measured {
     /// The content of a safetensors file: `mean`, `eigenvectors`, `deviations`, and as metadata [`About`].
-    pub(super) fn serialize(&self) -> Result<Vec<u8>, String> {
+    pub(super) fn serialize(&self) -> Result<Vec<u8>, StatisticsError> {
         let (size, Statistics { mean, colours }) = (self.about.size, &self.statistics);
-        let view = |shape: &[usize], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes);
-        let text = |error: safetensors::SafeTensorError| error.to_string();
         let tensors = [
-            ("mean", view(&[size, size, 3], bytemuck::cast_slice(mean)).map_err(text)?),
-            ("eigenvectors", view(&[3, 3], bytemuck::cast_slice(&colours.eigenvectors)).map_err(text)?),
-            ("deviations", view(&[3], bytemuck::cast_slice(&colours.deviations)).map_err(text)?),
+            ("mean", &[size, size, 3][..], Elements::F32(mean)),
+            ("eigenvectors", &[3, 3][..], Elements::F32(colours.eigenvectors.as_flattened())),
+            ("deviations", &[3][..], Elements::F32(&colours.deviations)),
         ];
-        let about = serde_json::to_string(&self.about).map_err(|error| error.to_string())?;
-        safetensors::serialize(tensors, Some(HashMap::from([(KEY.to_owned(), about)]))).map_err(text)
+        Ok(serialize(tensors, Some((METADATA, serde_json::to_string(&self.about)?)))?)
     }
 
     /// Reads a file that [`Measured::serialize`] made.
@@ -97,29 +90,39 @@ impl Measured {
         let mut bytes = Vec::new();
         let file = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
         file.map_err(DataError::read(path))?;
-        let damaged = |reason: String| DataError::content(path, format!("{reason}; prepare the folder anew"));
-        Self::parse(&bytes).map_err(damaged)
+        Self::parse(&bytes).map_err(|error| DataError::content(path, format!("{error}; prepare the folder anew")))
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let damaged = |error: safetensors::SafeTensorError| format!("is truncated or not a safetensors file ({error})");
-        let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-        let about = header.metadata().as_ref().and_then(|entries| entries.get(KEY));
-        let about = about.ok_or("holds no statistics of this program (no alexnet metadata)")?;
-        let about: About = serde_json::from_str(about).map_err(|error| format!("has damaged metadata ({error})"))?;
-        let values = |name: &str, shape: &[usize]| -> Result<Vec<f32>, String> {
-            let tensor = file.tensor(name).map_err(|error| format!("has no tensor {name} ({error})"))?;
-            if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-                return Err(format!("has a tensor {name} of {:?} {:?}, not {shape:?}", tensor.dtype(), tensor.shape()));
+    fn parse(bytes: &[u8]) -> Result<Self, StatisticsError> {
+        let file = TensorFile::parse(bytes)?;
+        let about: About = serde_json::from_str(file.metadata(METADATA).ok_or(StatisticsError::Foreign)?)?;
+        let values = |name: &'static str, shape: &[usize]| {
+            let tensor = file.float32(name)?;
+            if tensor.shape() != shape {
+                let (found, wanted) = (tensor.shape().to_vec(), shape.to_vec());
+                return Err(StatisticsError::Shape { name, found, wanted });
             }
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
-            let finite = values.iter().all(|value| value.is_finite());
-            if finite { Ok(values) } else { Err(format!("has a tensor {name} that is not finite")) }
+            let finite = tensor.values().iter().all(|value| value.is_finite());
+            if finite { Ok(tensor.into_values()) } else { Err(StatisticsError::NotFinite(name)) }
         };
         let mean = values("mean", &[about.size, about.size, 3])?;
-        let colours = Colours::new(&values("eigenvectors", &[3, 3])?, &values("deviations", &[3])?);
-        let colours = colours.ok_or("has colours of another shape")?;
+        let (eigenvectors, deviations) = (values("eigenvectors", &[3, 3])?, values("deviations", &[3])?);
+        let colours = Colours::new(&eigenvectors, &deviations).unwrap_or_default(); // the shapes are right
         Ok(Self { statistics: Statistics { mean, colours }, about })
     }
+}
+
+/// What is wrong with a file of statistics.
+#[derive(Debug, Error)]
+pub(super) enum StatisticsError {
+    #[error(transparent)]
+    Tensors(#[from] TensorError),
+    #[error("holds no statistics of this program (no alexnet metadata)")]
+    Foreign,
+    #[error("has damaged metadata ({0})")]
+    About(#[from] serde_json::Error),
+    #[error("has a tensor {name} of shape {found:?}, not {wanted:?}")]
+    Shape { name: &'static str, found: Vec<usize>, wanted: Vec<usize> },
+    #[error("has a tensor {0} that is not finite")]
+    NotFinite(&'static str),
 }

@@ -1,15 +1,12 @@
 //! Files of predictions: the best labels of every image for people and contests, or all probabilities for programs.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use anyhow::{Result, bail};
 
 use super::evaluator::Images;
 use super::scores::ranking;
-use crate::checkpoint::write_whole;
+use crate::files::{Elements, METADATA, serialize, write_file};
 
 /// Labels of an image in a table.
 const BEST: usize = 5;
@@ -43,7 +40,7 @@ impl<'p> File<'p> {
     /// When the disk refuses.
     pub(super) fn write(&self, probabilities: &[f32], images: &Images) -> Result<()> {
         let bytes = (self.make)(probabilities, images)?;
-        write_whole(self.path, &bytes).with_context(|| format!("{} cannot be written", self.path.display()))
+        Ok(write_file(self.path, &bytes)?)
     }
 }
 
@@ -65,19 +62,19 @@ fn table(probabilities: &[f32], images: &Images) -> Result<Vec<u8>> {
 /// `probabilities` `[images][classes]` of f32 and `labels` `[images]` of u32; names of images and classes as metadata.
 fn tensors(probabilities: &[f32], images: &Images) -> Result<Vec<u8>> {
     let (count, classes) = (images.labels.len(), images.classes.len());
-    let views = [
-        ("labels", TensorView::new(Dtype::U32, vec![count], bytemuck::cast_slice(&images.labels))?),
-        ("probabilities", TensorView::new(Dtype::F32, vec![count, classes], bytemuck::cast_slice(probabilities))?),
+    let tensors = [
+        ("labels", &[count][..], Elements::U32(&images.labels)),
+        ("probabilities", &[count, classes][..], Elements::F32(probabilities)),
     ];
-    // One entry: several would be written in random order.
     let about = serde_json::json!({ "classes": images.classes, "images": images.names }).to_string();
-    Ok(safetensors::serialize(views, Some(HashMap::from([("alexnet".to_owned(), about)])))?)
+    Ok(serialize(tensors, Some((METADATA, about)))?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use safetensors::SafeTensors;
+    use crate::files::TensorFile;
+    use crate::tensor::Tensor;
 
     const P: [f32; 6] = [0.25, 0.5, 0.25, 0.125, 0.125, 0.75];
 
@@ -95,10 +92,9 @@ mod tests {
     #[test]
     fn tensors_hold_all_of_it() {
         let bytes = tensors(&P, &Images::example(&[1, 0], 3)).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let probabilities = file.tensor("probabilities").unwrap();
-        assert_eq!((probabilities.shape(), probabilities.data()), (&[2, 3][..], bytemuck::cast_slice(&P)));
-        assert_eq!(file.tensor("labels").unwrap().data(), [1, 0, 0, 0, 0, 0, 0, 0]);
+        let file = TensorFile::parse(&bytes).unwrap();
+        assert_eq!(file.float32("probabilities").unwrap(), Tensor::new([2, 3], P.to_vec()));
+        assert_eq!(file.integers("labels").unwrap(), (vec![2], vec![1, 0]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod run;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ pub use self::watch::Movement;
 use self::watch::{Start, movements};
 use crate::checkpoint::{Checkpoint, CheckpointError, State};
 use crate::data::{self, Batch, DataError, Dataset, Loader, Plan, Split, Statistics, Views};
+use crate::files::{FileError, FolderLock};
 use crate::net::{Progress, Schedule};
 use crate::session::{Score, Session, SessionError};
 use crate::tensor::Tensor;
@@ -41,6 +42,9 @@ pub enum TrainError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A file of the run folder, or its lock.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The run folder.
     #[error("{path}: {reason}")]
     Folder {
@@ -129,7 +133,7 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from the beginning, with the weights that its session has, in the folder at `path`; `stop` ends it after
+    /// A run from the beginning, with the weights that its session has, in `folder`; `stop` ends it after
     /// the step in progress.
     ///
     /// # Errors
@@ -139,10 +143,10 @@ impl<'a> Trainer<'a> {
         session: Session,
         dataset: Dataset,
         statistics: Statistics,
-        path: &Path,
+        folder: FolderLock,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
-        Self::open(config, session, dataset, statistics, State::default(), path, stop)
+        Self::open(config, session, dataset, statistics, State::default(), folder, stop)
     }
 
     /// Goes on from a checkpoint of the same network and classes.
@@ -154,13 +158,13 @@ impl<'a> Trainer<'a> {
         mut session: Session,
         dataset: Dataset,
         checkpoint: &Checkpoint,
-        path: &Path,
+        folder: FolderLock,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
         dataset.expect_classes(&checkpoint.state.classes)?;
         restore(&mut session, checkpoint)?;
         let statistics = statistics_of(checkpoint)?;
-        Self::open(config, session, dataset, statistics, checkpoint.state.clone(), path, stop)
+        Self::open(config, session, dataset, statistics, checkpoint.state.clone(), folder, stop)
     }
 
     /// A run that has come as far as `state`. The last to be done is what writes.
@@ -170,17 +174,17 @@ impl<'a> Trainer<'a> {
         dataset: Dataset,
         statistics: Statistics,
         mut state: State,
-        path: &Path,
+        folder: FolderLock,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
         session.set_mean(&statistics.mean)?;
         let model = toml::to_string(&config.network);
-        state.model = model.map_err(|e| TrainError::Folder { path: path.into(), reason: e.to_string() })?;
+        state.model = model.map_err(|e| TrainError::Folder { path: folder.folder().into(), reason: e.to_string() })?;
         (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
         state.variants = session.cluster().variants();
         let (saved, skipped) = ((Instant::now(), state.step), Vec::new());
         let start = Start::new(state.classes.len(), state.step);
-        let folder = RunFolder::open(path, &config)?;
+        let folder = RunFolder::open(folder, &config)?;
         Ok(Self { config, session, dataset, statistics, folder, stop, state, saved, start, skipped, profile: None })
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::config::Config;
 use super::{Movement, TrainError};
-use crate::checkpoint::{UNFINISHED, write_whole};
+use crate::files::{FolderLock, sweep, write_file};
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -40,42 +40,43 @@ struct Changed {
     after: String,
 }
 
-/// An open run folder.
+/// The folder of a run in progress, which no other process can train in meanwhile.
 #[derive(Debug)]
 pub struct RunFolder {
-    path: PathBuf,
+    lock: FolderLock,
     metrics: File,
 }
 
 impl RunFolder {
-    /// Makes a new folder, which must not exist or be empty. It stays empty until the run begins.
+    /// Makes a new folder, which must not exist or be empty, and takes its lock. It stays empty until the run begins.
     ///
     /// # Errors
-    /// When there is something in it already, or the disk refuses.
-    pub fn reserve(path: &Path) -> Result<(), TrainError> {
+    /// When there is something in it already, another process trains in it, or the disk refuses.
+    pub fn reserve(path: &Path) -> Result<FolderLock, TrainError> {
         let refuse = |reason: String| TrainError::Folder { path: path.into(), reason };
-        let taken = path.exists() && std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_some());
-        if taken {
+        if path.exists() && !FolderLock::is_free(path).unwrap_or(false) {
             let fix = "choose another --out, or go on with this one by --resume";
             return Err(refuse(format!("exists and is not an empty folder; {fix}")));
         }
-        std::fs::create_dir_all(path).map_err(|e| refuse(format!("cannot be made ({e}); choose another --out")))
+        std::fs::create_dir_all(path).map_err(|e| refuse(format!("cannot be made ({e}); choose another --out")))?;
+        Ok(FolderLock::acquire(path)?)
     }
 
-    /// Opens a folder to begin or to go on with the run that `config` describes, and writes it there.
+    /// Begins or goes on with the run that `config` describes in the folder of `lock`, and writes it there.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn open(path: &Path, config: &Config) -> Result<Self, TrainError> {
+    /// When the folder cannot be written in.
+    pub fn open(lock: FolderLock, config: &Config) -> Result<Self, TrainError> {
+        let path = lock.folder();
         let refuse = |reason: String| TrainError::Folder { path: path.into(), reason };
         let text = toml::to_string(config).map_err(|e| refuse(e.to_string()))?;
-        sweep(path).map_err(|e| refuse(format!("cannot be tidied up ({e})")))?;
+        sweep(path)?;
         let file = path.join("config.toml");
         let before = std::fs::read_to_string(&file).ok().filter(|before| *before != text);
-        write_whole(&file, text.as_bytes()).map_err(|e| refuse(format!("config.toml cannot be written ({e})")))?;
+        write_file(&file, text.as_bytes())?;
         let metrics = metrics(&path.join("metrics.jsonl"));
         let metrics = metrics.map_err(|e| refuse(format!("metrics.jsonl cannot be written ({e})")))?;
-        let mut folder = Self { path: path.into(), metrics };
+        let mut folder = Self { lock, metrics };
         if let Some(before) = before {
             folder.append(&Changed { kind: "config", before, after: text })?;
         }
@@ -85,13 +86,13 @@ impl RunFolder {
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.lock.folder()
     }
 
     /// A checkpoint in the folder.
     #[must_use]
     pub fn checkpoint(&self, name: &str) -> PathBuf {
-        self.path.join(format!("{name}.safetensors"))
+        self.path().join(format!("{name}.safetensors"))
     }
 
     /// Keeps a copy of the checkpoint at `last` by its step, and so many of those in all.
@@ -101,9 +102,9 @@ impl RunFolder {
     pub fn keep(&self, last: &Path, step: u64, count: usize) -> Result<(), TrainError> {
         let refuse = |e: io::Error| {
             let reason = format!("checkpoints cannot be kept ({e}); the last one is intact");
-            TrainError::Folder { path: self.path.clone(), reason }
+            TrainError::Folder { path: self.path().into(), reason }
         };
-        let kept = self.path.join(format!("step-{step:08}.safetensors"));
+        let kept = self.path().join(format!("step-{step:08}.safetensors"));
         // One of the same step is from within the epoch that has ended since.
         if kept.exists() {
             std::fs::remove_file(&kept).map_err(refuse)?;
@@ -120,7 +121,7 @@ impl RunFolder {
 
     /// Checkpoints kept by their steps.
     fn kept(&self) -> io::Result<Vec<PathBuf>> {
-        let paths = std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        let paths = std::fs::read_dir(self.path())?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
         let named = |path: &PathBuf| {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             name.strip_prefix("step-")
@@ -165,21 +166,9 @@ impl RunFolder {
             // Should this fail as well, the next run on this folder does it.
             let _ = end_at_a_line(&mut self.metrics);
             let reason = format!("metrics.jsonl cannot be written ({e}); the last checkpoint is intact");
-            TrainError::Folder { path: self.path.clone(), reason }
+            TrainError::Folder { path: self.path().into(), reason }
         })
     }
-}
-
-/// Removes what a run that was killed was about to write.
-fn sweep(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with(UNFINISHED) {
-            std::fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 /// The file of metrics, ready to be gone on with.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use alexnet::backend::{Engine, Placement};
-use alexnet::checkpoint::write_tensors;
 use alexnet::commands::convert::Weights;
 use alexnet::commands::convert::read_weights;
 use alexnet::data::{Batch, View};
+use alexnet::files::write_tensors;
 use alexnet::interop::{Names, Naming, Quantity, wholes};
 use alexnet::net::{Model, Net};
 use alexnet::session::layout::Request;

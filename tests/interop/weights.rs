@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use alexnet::checkpoint::{Checkpoint, MEAN, State, write_tensors};
+use alexnet::checkpoint::{Checkpoint, MEAN, State};
 use alexnet::commands::convert::{Import, export, read_weights};
+use alexnet::files::write_tensors;
 use alexnet::interop::Names;
 use alexnet::net::{Model, Net, Setup, lower};
 use alexnet::tensor::Tensor;

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use alexnet::backend::gpu::device::Device;
 use alexnet::backend::{Engine, Placement};
 use alexnet::data::{Batch, Dataset, View};
+use alexnet::files::FolderLock;
 use alexnet::net::{Model, Net};
 use alexnet::session::layout::Request;
 use alexnet::session::{Session, SessionError};
@@ -82,5 +83,5 @@ pub(crate) fn train(
     let statistics = dataset.statistics()?;
     let mut session = session(placement)?;
     session.initialise()?;
-    Trainer::new(config, session, dataset, statistics, folder, stop)?.run(observer)
+    Trainer::new(config, session, dataset, statistics, FolderLock::acquire(folder)?, stop)?.run(observer)
 }

@@ -239,6 +239,31 @@ fn an_interrupted_run_saves_and_goes_on_to_the_same_end() {
     assert!(place.read("whole/best.safetensors") == place.read("parts/best.safetensors"), "best differs");
 }
 
+/// Two processes that train in one folder would write each other's checkpoints.
+#[test]
+fn one_process_at_a_time_trains_in_a_folder() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+
+    let place = Place::new();
+    let long = ["--epochs", "1000", "--batch", "4", "--save-every", "5"];
+    let mut child = place.command(&tiny("run", "cpu", &long)).stdout(Stdio::null()).spawn().unwrap();
+    let begin = Instant::now();
+    while !place.path("run/last.safetensors").exists() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "no checkpoint in a minute");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    place.refuses(&["train", "--resume", "run"], &["run: another process", "wait until it ends, stop it", "folder"]);
+    place.refuses(&tiny("run", "cpu", &[]), &["not an empty folder", "--out"]);
+    assert!(child.try_wait().unwrap().is_none(), "the first goes on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let steps = checkpoint(&place, "run/last.safetensors").state.step + 1;
+    place.ok(&["train", "--resume", "run", "--steps", &steps.to_string()]);
+    assert_eq!(checkpoint(&place, "run/last.safetensors").state.step, steps);
+    assert!(place.list("run").iter().all(|name| name != "lock" && !name.ends_with("partial")), "nothing is left");
+}
+
 /// `| head -1` has had enough; the run has not.
 #[test]
 fn a_run_outlives_its_reader() {

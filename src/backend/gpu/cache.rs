@@ -1,22 +1,20 @@
 //! What is kept on disk from one run to the next: the driver's compiled pipelines and the tuner's choices, in the
 //! platform's cache folder. Without such a folder nothing is kept, and everything works as on the first day.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
+
+use crate::files::{FileError, write_file};
 
 /// Where this program keeps what it can make again.
 pub(super) fn folder() -> Option<PathBuf> {
     dirs::cache_dir().map(|base| base.join("alexnet"))
 }
 
-/// Writes `bytes` in place of what `path` held; a reader sees either all of the old or all of the new.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Replaces what the file at `path` holds; its folder is made where there is none.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
+    std::fs::create_dir_all(folder).map_err(FileError::write(folder))?;
+    write_file(path, bytes)
 }
 
 /// The driver's own cache of compiled pipelines, where it has one that can be kept.
@@ -51,7 +49,7 @@ impl Compiled {
         let Some(data) = self.cache.get_data().filter(|data| data.len() != self.kept.get()) else { return };
         match replace(&self.path, &data) {
             Ok(()) => self.kept.set(data.len()),
-            Err(e) => log::warn!("{}: compiled kernels are not kept: {e}", self.path.display()),
+            Err(e) => log::warn!("compiled kernels are not kept: {e}"),
         }
     }
 }

@@ -57,9 +57,10 @@ impl Choices {
         let Some(path) = &self.path else { return };
         let mut book = self.read();
         book.entry(self.adapter.clone()).or_default().insert(run.to_owned(), variant.to_owned());
-        let kept = serde_json::to_vec_pretty(&book).map_err(Into::into).and_then(|text| cache::replace(path, &text));
-        if let Err(e) = kept {
-            log::warn!("{}: the fastest variants are not kept and measured again next time: {e}", path.display());
+        // Maps of text to text are always JSON.
+        let text = serde_json::to_vec_pretty(&book).unwrap_or_default();
+        if let Err(e) = cache::replace(path, &text) {
+            log::warn!("the fastest variants are not kept and measured again next time: {e}");
         }
     }
 

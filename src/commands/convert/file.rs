@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::checkpoint::parse_tensors;
+use crate::files::{TensorFile, read_file};
 use crate::interop::{caffe, npy, pth};
 use crate::tensor::Tensor;
 
@@ -30,7 +30,7 @@ pub struct WeightsFile {
 /// When it cannot be read, is damaged, or holds something else.
 pub fn read_weights(path: &Path) -> Result<WeightsFile> {
     let parse = if has_extension(path, "caffemodel") { parse_caffe } else { parse };
-    parse(&read(path)?).with_context(|| path.display().to_string())
+    parse(&read_file(path)?).with_context(|| path.display().to_string())
 }
 
 /// Reads a mean image `[3][height][width]`, or means by colour `[3]`, in red, green, blue, from a file with those in the
@@ -39,7 +39,7 @@ pub fn read_weights(path: &Path) -> Result<WeightsFile> {
 /// # Errors
 /// When it cannot be read, is damaged, or holds something else.
 pub(super) fn read_mean(path: &Path) -> Result<Tensor> {
-    let bytes = read(path)?;
+    let bytes = read_file(path)?;
     let mean = if has_extension(path, "npy") {
         match npy::parse(&bytes) {
             Ok(npy::Array::Floats(mean)) => caffe::mean_of(&mean),
@@ -61,10 +61,6 @@ pub(super) fn read_layers(path: &Path) -> Result<caffe::Network> {
     caffe::parse_text(&text).map_err(anyhow::Error::msg).with_context(|| path.display().to_string())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
-}
-
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|other| other == extension)
 }
@@ -76,17 +72,16 @@ fn parse_caffe(bytes: &[u8]) -> Result<WeightsFile> {
 }
 
 fn parse(bytes: &[u8]) -> Result<WeightsFile> {
-    // The length of its header, which comes first, can look like the others' beginnings.
-    let safetensors = bytes.get(8) == Some(&b'{');
-    let parsed = if safetensors {
-        parse_tensors(bytes, CLASSES)
-    } else if bytes.starts_with(pth::MAGIC) {
-        pth::parse(bytes).map(|tensors| (tensors, None))
-    } else if bytes.starts_with(pth::OLD_MAGIC) {
-        bail!("was saved by PyTorch before 1.6, or by pickle: load it in PyTorch and torch.save it again");
-    } else {
-        parse_tensors(bytes, CLASSES)
-    };
-    let (tensors, classes) = parsed.map_err(anyhow::Error::msg)?;
-    Ok(WeightsFile { tensors, classes, layers: None })
+    // The length of a safetensors header, which comes first, can look like the others' beginnings.
+    if bytes.get(8) != Some(&b'{') {
+        if bytes.starts_with(pth::MAGIC) {
+            let tensors = pth::parse(bytes).map_err(anyhow::Error::msg)?;
+            return Ok(WeightsFile { tensors, classes: None, layers: None });
+        }
+        if bytes.starts_with(pth::OLD_MAGIC) {
+            bail!("was saved by PyTorch before 1.6, or by pickle: load it in PyTorch and torch.save it again");
+        }
+    }
+    let file = TensorFile::parse(bytes)?;
+    Ok(WeightsFile { tensors: file.floats()?, classes: file.metadata(CLASSES).map(str::to_owned), layers: None })
 }

@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, bail};
 
 use self::file::{CLASSES, read_layers, read_mean};
 pub use self::file::{WeightsFile, read_weights};
-use crate::checkpoint::{Checkpoint, MEAN, State, write_tensors, write_whole};
+use crate::checkpoint::{Checkpoint, MEAN, State};
+use crate::files::{write_file, write_tensors};
 use crate::interop::onnx::{self, Facts};
 use crate::interop::{CONVENTIONS, Names, Naming, Quantity, Whole, fit_classes, wholes};
 use crate::net::{Model, Net, Setup, lower};
@@ -56,7 +57,7 @@ pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
     let facts = Facts { mean, classes: serde_json::to_string(&checkpoint.state.classes)? };
     let file = onnx::write(&net, |name| checkpoint.tensors.get(name), &facts);
     let file = file.context("the checkpoint's tensors are not those of its model")?;
-    write_whole(path, &file).with_context(|| format!("{} cannot be written", path.display()))
+    Ok(write_file(path, &file)?)
 }
 
 /// Means of the colours of an image, colours innermost.

@@ -7,7 +7,6 @@
 mod ilsvrc;
 mod shard;
 mod source;
-mod whole;
 
 use std::fs;
 use std::path::Path;
@@ -22,6 +21,7 @@ use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
 use super::statistics::{self, About, Measured};
 use super::sums::TotalSums;
 use super::{DataError, folder};
+use crate::files::{is_partial, sweep, write_file};
 use crate::random::{Purpose, Stream};
 
 /// The stream of the order of the images; epochs use the first tags.
@@ -88,7 +88,7 @@ pub struct Prepared {
 /// [`DataError`] naming the file at fault; shards finished before it stay.
 pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observer) -> Result<Prepared, DataError> {
     let Source { classes, training, validation } = claim(source, out, recipe)?;
-    whole::write(&out.join(CLASSES), (classes.join("\n") + "\n").as_bytes())?;
+    write_file(&out.join(CLASSES), (classes.join("\n") + "\n").as_bytes())?;
     let shuffled = Stream::new(recipe.seed, Purpose::Shuffle, ORDER_TAG).permutation(0, training.len());
     let in_order: Vec<u32> = (0..validation.len() as u32).collect();
     let jobs = |images, order, split| jobs(out, recipe, images, order, split);
@@ -137,8 +137,8 @@ pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observ
             skipped_first: skipped[..skipped.len().min(REASONS)].to_vec(),
         };
         let measured = Measured { statistics: sums.statistics(), about };
-        let bytes = measured.serialize().map_err(|reason| DataError::content(&statistics_path, reason))?;
-        whole::write(&statistics_path, &bytes)?;
+        let bytes = measured.serialize().map_err(|error| DataError::content(&statistics_path, error.to_string()))?;
+        write_file(&statistics_path, &bytes)?;
         measured.statistics
     };
     for job in &jobs[..training_shards] {
@@ -156,7 +156,7 @@ fn program() -> String {
 /// Opens the source, and makes sure that `out` is new, empty, or was begun with the same source and recipe.
 fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Source, DataError> {
     let path = out.join(RECIPE);
-    if !path.exists() && out.exists() && folder::entries(out)?.iter().any(|path| !whole::is_partial(path)) {
+    if !path.exists() && out.exists() && folder::entries(out)?.iter().any(|path| !is_partial(path)) {
         let problem = "is not empty and was not made by `alexnet prepare`; choose another --out";
         return Err(DataError::content(out, problem));
     }
@@ -170,7 +170,7 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Source, DataError
         recipe: recipe.clone(),
     };
     fs::create_dir_all(out).map_err(DataError::write(out))?;
-    whole::sweep(out)?;
+    sweep(out)?;
     if path.exists() {
         let text = fs::read(&path).map_err(DataError::read(&path))?;
         let before: Claim = serde_json::from_slice(&text)
@@ -181,7 +181,7 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Source, DataError
     } else {
         let text =
             serde_json::to_string_pretty(&claim).map_err(|error| DataError::content(&path, error.to_string()))?;
-        whole::write(&path, text.as_bytes())?;
+        write_file(&path, text.as_bytes())?;
     }
     Ok(opened)
 }

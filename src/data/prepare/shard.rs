@@ -8,11 +8,11 @@ use image::codecs::jpeg::JpegEncoder;
 use tar::{Builder, EntryType, Header};
 
 use super::source::Images;
-use super::whole::{self, Whole};
 use super::{Observer, Recipe};
 use crate::data::shards::Index;
 use crate::data::sums::ShardSums;
 use crate::data::{DataError, ImageError};
+use crate::files::{AtomicFile, write_file};
 
 /// The most bytes of a key that come from the name of the image.
 const LONGEST_STEM: usize = 60;
@@ -48,7 +48,7 @@ impl Job<'_> {
     pub(super) fn write(&self, recipe: &Recipe, observer: &dyn Observer) -> Result<Index, DataError> {
         let mut sums = ShardSums::new(if self.training { recipe.size } else { 0 });
         let (mut entries, mut skipped, mut at) = (Vec::with_capacity(self.numbers.len()), Vec::new(), 0);
-        let mut tar = Builder::new(Whole::create(&self.path)?);
+        let mut tar = Builder::new(AtomicFile::create(&self.path)?);
         for (place, &number) in (self.first..).zip(self.numbers) {
             let i = number as usize;
             match self.images.decode(i, recipe.size)? {
@@ -80,10 +80,10 @@ impl Job<'_> {
         // After the entries two empty blocks.
         let index = Index::new(at + 1024, recipe.raw, skipped, entries);
         if self.training {
-            whole::write(&sums_path(&self.path), &sums.to_bytes())?;
+            write_file(&sums_path(&self.path), &sums.to_bytes())?;
         }
         let path = Index::path(&self.path);
-        let mut beside = Whole::create(&path)?;
+        let mut beside = AtomicFile::create(&path)?;
         let written = serde_json::to_writer(&mut beside, &index).map_err(Into::into);
         written.and_then(|()| beside.write_all(b"\n")).map_err(DataError::write(&path))?;
         beside.finish()?;

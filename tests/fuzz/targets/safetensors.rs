@@ -2,10 +2,11 @@
 
 #![no_main]
 
-use alexnet::checkpoint::{Checkpoint, parse_tensors};
+use alexnet::checkpoint::Checkpoint;
+use alexnet::files::TensorFile;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = parse_tensors(bytes, "classes");
+    let _ = TensorFile::parse(bytes).map(|file| (file.metadata("classes").map(str::to_owned), file.floats()));
     let _ = Checkpoint::parse(bytes);
 });

@@ -1,0 +1,155 @@
+//! The one way in which files are replaced: a temporary file beside the target, synced, then renamed.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::FileError;
+
+/// The extension of a file that is not finished.
+const PARTIAL: &str = "partial";
+
+/// Bytes that are gathered before the operating system sees them.
+const BUFFER: usize = 1 << 18;
+
+/// A file being written as `NAME.xxxxxx.partial` beside its target. Dropped before [`AtomicFile::finish`] it disappears
+/// and the target stays as it was; what a killed process leaves is removed by [`sweep`].
+#[derive(Debug)]
+pub struct AtomicFile {
+    target: PathBuf,
+    file: BufWriter<NamedTempFile>,
+}
+
+impl AtomicFile {
+    /// Begins a file that is to replace `target`, in a folder that exists.
+    ///
+    /// # Errors
+    /// [`FileError::Write`] when the operating system refuses.
+    pub fn create(target: &Path) -> Result<Self, FileError> {
+        let mut prefix = target.file_name().unwrap_or_default().to_owned();
+        prefix.push(".");
+        let suffix = format!(".{PARTIAL}");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(&suffix);
+        #[cfg(unix)]
+        {
+            // The umask decides, as for any other file; a temporary one would be readable by its owner alone.
+            use std::os::unix::fs::PermissionsExt as _;
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(folder(target)).map_err(FileError::write(target))?;
+        Ok(Self { target: target.into(), file: BufWriter::with_capacity(BUFFER, file) })
+    }
+
+    /// Gives the file its name, once the disk has its content.
+    ///
+    /// # Errors
+    /// [`FileError::Write`] when the operating system refuses; then the target is as it was.
+    pub fn finish(self) -> Result<(), FileError> {
+        let Self { target, file } = self;
+        let persist = || -> io::Result<()> {
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.as_file().sync_all()?;
+            file.persist(&target)?;
+            // Else a crash of the machine could undo the renaming of one file and not of the next. Where folders cannot
+            // be synced there is nothing to be done.
+            #[cfg(unix)]
+            let _ = fs::File::open(folder(&target)).and_then(|folder| folder.sync_all());
+            Ok(())
+        };
+        persist().map_err(FileError::write(&target))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The folder that a file lies in.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Replaces the content of the file at `path`, in a folder that exists, by `bytes`.
+///
+/// # Errors
+/// [`FileError::Write`] when the operating system refuses; then the file is as it was.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(FileError::write(path))?;
+    file.finish()
+}
+
+/// Whether a file is named like one that is not finished.
+#[must_use]
+pub fn is_partial(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == PARTIAL)
+}
+
+/// Removes the unfinished files that killed processes left in `folder`; nobody may be writing there.
+///
+/// # Errors
+/// [`FileError`] when the folder cannot be listed or a file not removed.
+pub fn sweep(folder: &Path) -> Result<(), FileError> {
+    for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
+        let path = entry.map_err(FileError::read(folder))?.path();
+        if is_partial(&path) {
+            fs::remove_file(&path).map_err(FileError::write(&path))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_is_replaced_when_it_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_file(&path, b"old").unwrap();
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"new").unwrap();
+        file.flush().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert!(names(folder.path()).iter().any(|name| name.starts_with("a.json.") && name.ends_with(".partial")));
+        file.finish().unwrap();
+        assert_eq!((fs::read(&path).unwrap(), names(folder.path())), (b"new".to_vec(), vec!["a.json".to_owned()]));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("taken");
+        fs::create_dir(&target).unwrap(); // a folder cannot be replaced by a file
+        let message = write_file(&target, b"new").unwrap_err().to_string();
+        assert!(message.contains("taken: cannot be written") && target.is_dir(), "{message}");
+        assert!(write_file(&folder.path().join("nowhere/x"), b"new").is_err());
+        drop(AtomicFile::create(&folder.path().join("given up")).unwrap());
+        assert_eq!(names(folder.path()), ["taken"], "no temporary file is left");
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_process_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        write_file(&path, b"whole").unwrap();
+        std::mem::forget(AtomicFile::create(&path).unwrap()); // killed, it removes nothing
+        assert_eq!(names(folder.path()).len(), 2);
+        sweep(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), ["last.safetensors"]);
+    }
+}

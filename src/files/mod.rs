@@ -1,0 +1,77 @@
+//! Files as this program keeps them: written whole or not at all, tensors as safetensors, one writer to a folder.
+//!
+//! Whatever is written in one piece goes through [`AtomicFile`] or [`write_file`], so a reader sees all of the old content
+//! or all of the new one, even after a crash of the machine. Files from strangers are only ever parsed as tensors and
+//! text; every length is checked before it is used.
+
+mod atomic;
+mod lock;
+mod tensors;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub use self::atomic::{AtomicFile, is_partial, sweep, write_file};
+pub use self::lock::FolderLock;
+pub use self::tensors::{Elements, METADATA, TensorError, TensorFile, serialize, write_tensors};
+
+/// Why a file cannot be read or written.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read ({reason})", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: io::Error,
+    },
+    /// The file cannot be written; its content is as it was.
+    #[error("{}: cannot be written ({reason}); what was saved there before is intact", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: io::Error,
+    },
+    /// The tensors of a safetensors file are not what is wanted.
+    #[error("{}: {error}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        error: TensorError,
+    },
+    /// Another process holds the lock of the folder.
+    #[error(
+        "{}: another process is working in this folder and holds its lock; wait until it ends, stop it, or choose \
+         another folder",
+        folder.display()
+    )]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+impl FileError {
+    /// Wraps what the operating system said about reading `path`.
+    pub fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |reason| Self::Read { path: path.into(), reason }
+    }
+
+    /// Wraps what the operating system said about writing `path`.
+    pub fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |reason| Self::Write { path: path.into(), reason }
+    }
+}
+
+/// Reads all of a file.
+///
+/// # Errors
+/// [`FileError::Read`] when the operating system refuses.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
+    std::fs::read(path).map_err(FileError::read(path))
+}

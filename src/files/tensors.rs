@@ -1,0 +1,193 @@
+//! Tensors in safetensors files: checkpoints, statistics of data sets, predictions, and what other programs exchange.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use safetensors::tensor::{Metadata, TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use thiserror::Error;
+
+use super::{FileError, write_file};
+use crate::tensor::{Stored, Tensor};
+
+/// The key of the one metadata entry that this program writes; a second one would be written in random order.
+pub const METADATA: &str = "alexnet";
+
+/// What is wrong with the content of a safetensors file.
+#[derive(Debug, Error)]
+pub enum TensorError {
+    /// The bytes are no safetensors file, or not all of one.
+    #[error("is truncated or not a safetensors file ({0})")]
+    Damaged(SafeTensorError),
+    /// A tensor is not there.
+    #[error("there is no tensor {0}")]
+    Missing(String),
+    /// A tensor has elements of another type.
+    #[error("tensor {name} holds {found:?}, not {wanted}")]
+    Elements {
+        /// The tensor.
+        name: String,
+        /// The type of its elements.
+        found: Dtype,
+        /// The types that would do.
+        wanted: &'static str,
+    },
+    /// A number does not fit.
+    #[error("tensor {0} holds a number beyond the range of 32-bit floats")]
+    Range(String),
+    /// A tensor cannot be written.
+    #[error("cannot be made a safetensors file ({0})")]
+    Unwritable(SafeTensorError),
+}
+
+/// A safetensors file in memory.
+pub struct TensorFile<'b> {
+    tensors: SafeTensors<'b>,
+    header: Metadata,
+}
+
+impl<'b> TensorFile<'b> {
+    /// Reads the header of `bytes`, a whole file.
+    ///
+    /// # Errors
+    /// [`TensorError::Damaged`] when it is none.
+    pub fn parse(bytes: &'b [u8]) -> Result<Self, TensorError> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(TensorError::Damaged)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(TensorError::Damaged)?;
+        Ok(Self { tensors, header })
+    }
+
+    /// The metadata entry called `key`.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        Some(self.header.metadata().as_ref()?.get(key)?.as_str())
+    }
+
+    /// All tensors by name, which have to hold floats of 16, 32 or 64 bits.
+    ///
+    /// # Errors
+    /// [`TensorError`] naming a tensor that holds something else, or a number beyond 32 bits.
+    pub fn floats(&self) -> Result<BTreeMap<String, Tensor>, TensorError> {
+        let tensors = self.tensors.tensors().into_iter();
+        tensors.map(|(name, view)| floats(&name, &view).map(|tensor| (name, tensor))).collect()
+    }
+
+    /// A tensor of 32-bit floats.
+    ///
+    /// # Errors
+    /// [`TensorError`] when there is none of that name, or it holds something else.
+    pub fn float32(&self, name: &str) -> Result<Tensor, TensorError> {
+        let view = self.view(name)?;
+        match view.dtype() {
+            Dtype::F32 => floats(name, &view),
+            found => Err(TensorError::Elements { name: name.into(), found, wanted: "32-bit floats" }),
+        }
+    }
+
+    /// The shape and the values of a tensor of whole numbers.
+    ///
+    /// # Errors
+    /// [`TensorError`] when there is none of that name, or it holds something else.
+    pub fn integers(&self, name: &str) -> Result<(Vec<usize>, Vec<i64>), TensorError> {
+        let view = self.view(name)?;
+        let data = view.data();
+        let values = match view.dtype() {
+            Dtype::I64 => bytemuck::pod_collect_to_vec(data),
+            Dtype::I32 => bytemuck::pod_collect_to_vec::<u8, i32>(data).into_iter().map(i64::from).collect(),
+            Dtype::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(data).into_iter().map(i64::from).collect(),
+            found => {
+                let wanted = "whole numbers (I64, I32 or U32)";
+                return Err(TensorError::Elements { name: name.into(), found, wanted });
+            }
+        };
+        Ok((view.shape().to_vec(), values))
+    }
+
+    fn view(&self, name: &str) -> Result<TensorView<'b>, TensorError> {
+        self.tensors.tensor(name).map_err(|_| TensorError::Missing(name.into()))
+    }
+}
+
+fn floats(name: &str, view: &TensorView) -> Result<Tensor, TensorError> {
+    let stored = match view.dtype() {
+        Dtype::F16 => Stored::F16,
+        Dtype::BF16 => Stored::BF16,
+        Dtype::F32 => Stored::F32,
+        Dtype::F64 => Stored::F64,
+        found => {
+            return Err(TensorError::Elements { name: name.into(), found, wanted: "floats of 16, 32 or 64 bits" });
+        }
+    };
+    // The library has checked that the bytes are as many as the shape says.
+    let values = stored.read(view.data()).ok_or_else(|| TensorError::Range(name.into()))?;
+    Ok(Tensor::new(view.shape(), values))
+}
+
+/// The values of a tensor to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum Elements<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// Whole numbers of 32 bits.
+    U32(&'a [u32]),
+}
+
+/// The bytes of a safetensors file of some tensors (name, shape, values), with one metadata entry (key, text) or none.
+/// They depend on the content alone, not on the order of the tensors.
+///
+/// # Errors
+/// [`TensorError::Unwritable`] when values are not as many as their shape says.
+pub fn serialize<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], Elements<'a>)>,
+    metadata: Option<(&str, String)>,
+) -> Result<Vec<u8>, TensorError> {
+    let view = |(name, shape, elements): (&'a str, &[usize], Elements<'a>)| {
+        let (dtype, bytes) = match elements {
+            Elements::F32(values) => (Dtype::F32, bytemuck::cast_slice(values)),
+            Elements::U32(values) => (Dtype::U32, bytemuck::cast_slice(values)),
+        };
+        Ok((name, TensorView::new(dtype, shape.to_vec(), bytes).map_err(TensorError::Unwritable)?))
+    };
+    let views = tensors.into_iter().map(view).collect::<Result<Vec<_>, _>>()?;
+    let metadata = metadata.map(|(key, text)| HashMap::from([(key.to_owned(), text)]));
+    safetensors::serialize(views, metadata).map_err(TensorError::Unwritable)
+}
+
+/// Writes a safetensors file of tensors of 32-bit floats by name, with one metadata entry (key, text) or none.
+///
+/// # Errors
+/// [`FileError`] when the disk refuses; then the file is as it was.
+pub fn write_tensors(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: Option<(&str, String)>,
+) -> Result<(), FileError> {
+    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape(), Elements::F32(tensor.values())));
+    let bytes = serialize(views, metadata).map_err(|error| FileError::Tensors { path: path.into(), error })?;
+    write_file(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_are_read_as_they_were_written() {
+        let (shape, floats, numbers) = ([2_usize, 1], [0.5_f32, -1.0], [7_u32, 9]);
+        let tensors = [("x", &shape[..], Elements::F32(&floats)), ("n", &shape[..1], Elements::U32(&numbers))];
+        let bytes = serialize(tensors, Some((METADATA, "text".into()))).unwrap();
+        let [x, n] = tensors;
+        assert_eq!(serialize([n, x], Some((METADATA, "text".into()))).unwrap(), bytes, "in whatever order");
+        let file = TensorFile::parse(&bytes).unwrap();
+        assert_eq!((file.metadata(METADATA), file.metadata("other")), (Some("text"), None));
+        assert_eq!(file.float32("x").unwrap(), Tensor::new(shape, floats.to_vec()));
+        assert_eq!(file.integers("n").unwrap(), (vec![2], vec![7, 9]));
+        let message = |error: TensorError| error.to_string();
+        assert_eq!(message(file.float32("n").unwrap_err()), "tensor n holds U32, not 32-bit floats");
+        assert!(message(file.integers("x").unwrap_err()).starts_with("tensor x holds F32, not whole numbers"));
+        assert_eq!(message(file.float32("y").unwrap_err()), "there is no tensor y");
+        assert!(message(file.floats().unwrap_err()).contains("tensor n holds U32"));
+        assert!(serialize([("x", &[3][..], Elements::F32(&floats))], None).is_err());
+        assert!(TensorFile::parse(&bytes[..bytes.len() - 1]).is_err());
+    }
+}
