@@ -1,4 +1,4 @@
-//! Checkpoints: a safetensors file with weights, momentum and the mean image by name, everything else as metadata.
+//! Checkpoints: a safetensors file with weights, states of the optimiser and the mean image by name, everything else as metadata.
 //!
 //! Whatever happens, a file is either the checkpoint before or the whole new one ([`crate::files`]).
 
@@ -79,7 +79,7 @@ pub struct State {
     pub loss_scale: Option<LossScale>,
 }
 
-/// Weights, momentum and mean by name, and the state of the run.
+/// Weights, states of the optimiser and mean by name, and the state of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// By the names of the program's slots, and [`MEAN`].

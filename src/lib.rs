@@ -19,7 +19,7 @@
 //! adapter with its queue; a *kernel* is a GPU entry point with its *twin* on the CPU, a *variant* a way to compute it,
 //! a *case* a set of shapes to compare them on; a *filter* is what the paper calls a kernel; a *slot* is a named buffer
 //! of a program. Letters are cuDNN's: C·H·W maps, K filters, P·Q outputs, R×S windows, N images, innermost everywhere;
-//! x, w, b, y are inputs, weights, bias and outputs, dx, dw, db, dy their gradients, v the momentum.
+//! x, w, b, y are inputs, weights, bias and outputs, dx, dw, db, dy their gradients, v the last increment.
 
 pub mod random;
 pub mod tensor;

@@ -9,7 +9,7 @@
 //! What the host writes or reads in every pass has staging memory of its own, allocated once: inputs, outputs, and what
 //! is sent to other devices or received. The n-th exchange of one pass shares it with the n-th of another.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -70,12 +70,13 @@ impl Staging {
 }
 
 /// Bytes that a program takes on one device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Footprint {
     /// Trained values.
     pub weights: u64,
-    /// One for each trained value.
-    pub momentum: u64,
+    /// States of the optimiser, by name: one number for each trained value.
+    #[serde(flatten)]
+    pub states: BTreeMap<&'static str, u64>,
     /// One for each trained value.
     pub gradients: u64,
     /// Activations and their gradients, memory shared among those that are not alive together.
@@ -88,6 +89,18 @@ pub struct Footprint {
     pub total: u64,
 }
 
+impl Footprint {
+    /// Bytes by what they are for, in words, without the total.
+    #[must_use]
+    pub fn parts(&self) -> Vec<(&'static str, u64)> {
+        let mut parts = vec![("weights", self.weights)];
+        parts.extend(self.states.iter().map(|(name, bytes)| (*name, *bytes)));
+        parts.extend([("gradients", self.gradients), ("maps", self.maps)]);
+        parts.extend([("input, output", self.input_output), ("staging", self.staging)]);
+        parts
+    }
+}
+
 impl Plan {
     /// Plans `program`, whatever it touches on one device, no buffer larger than `largest` bytes unless a single
     /// slot is. Of a part of a program, slots that other devices have take nothing.
@@ -97,7 +110,7 @@ impl Plan {
         let (incoming, outgoing) = (Staging::default(), Staging::default());
         let mut plan = Self { buffers: Vec::new(), incoming, outgoing, places: vec![None; root.len()] };
         let touched = program.touched();
-        for role in [Role::Weight, Role::Momentum, Role::Gradient] {
+        for role in [Role::Weight].into_iter().chain(program.states()).chain([Role::Gradient]) {
             plan.pack(program, role, largest, &touched);
         }
         for role in [Role::Input, Role::Output] {
@@ -146,9 +159,15 @@ impl Plan {
     pub fn footprint(&self) -> Footprint {
         let buffers: u64 = self.buffers.iter().map(|(bytes, _)| bytes).sum();
         let staging = self.incoming.bytes() + self.outgoing.bytes();
+        let mut states = BTreeMap::new();
+        for (bytes, role) in &self.buffers {
+            if let Role::State(name) = role {
+                *states.entry(*name).or_default() += bytes;
+            }
+        }
         Footprint {
             weights: self.bytes_of(Role::Weight),
-            momentum: self.bytes_of(Role::Momentum),
+            states,
             gradients: self.bytes_of(Role::Gradient),
             maps: self.bytes_of(Role::Map),
             input_output: self.bytes_of(Role::Input) + self.bytes_of(Role::Output),

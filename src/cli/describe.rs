@@ -78,17 +78,14 @@ fn print_plan(plan: &TrainingPlan) -> Result<()> {
     header.extend(plan.devices.iter().map(|share| share.towers.as_str()));
     let columns: Vec<usize> = (1..header.len()).collect();
     let mut rows = table(&header, &columns);
-    let mut row = |name: &str, part: fn(&Footprint) -> u64| {
+    let mut row = |name: &str, part: &dyn Fn(&Footprint) -> u64| {
         let sizes = plan.devices.iter().map(|share| bytes(part(&share.footprint)));
         rows.add_row(std::iter::once(name.to_owned()).chain(sizes));
     };
-    row("weights", |it| it.weights);
-    row("momentum", |it| it.momentum);
-    row("gradients", |it| it.gradients);
-    row("maps", |it| it.maps);
-    row("input, output", |it| it.input_output);
-    row("staging", |it| it.staging);
-    row("total", |it| it.total);
+    for (name, _) in plan.devices.first().map(|share| share.footprint.parts()).unwrap_or_default() {
+        row(name, &|footprint| footprint.parts().into_iter().filter(|part| part.0 == name).map(|part| part.1).sum());
+    }
+    row("total", &|footprint| footprint.total);
     line(format_args!("{}\n", rows.trim_fmt()))?;
     for share in &plan.devices {
         let memory = share.memory.map_or(String::new(), |all| format!(", which has {}", bytes(all)));

@@ -49,7 +49,7 @@ pub(super) struct Step {
     seed: u64,
     #[command(flatten)]
     placed: Placed,
-    /// Gets losses, logits, gradients, weights and momentum
+    /// Gets losses, logits, gradients, weights and the optimiser's states
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Print JSON
@@ -100,7 +100,9 @@ impl Step {
         if let Some(rate) = self.lr {
             train.set_rate(rate);
         }
-        train.momentum = self.momentum.unwrap_or(train.momentum);
+        if let Some(momentum) = self.momentum {
+            train.optimizer.set("momentum", momentum)?;
+        }
         train.decay = self.decay.unwrap_or(train.decay);
         Ok(model)
     }

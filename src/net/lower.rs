@@ -1,4 +1,4 @@
-//! From a graph to a program: forward, loss and backward over any number of towers, and the SGD update.
+//! From a graph to a program: forward, loss and backward over any number of towers, and the optimiser's update.
 //!
 //! A node that sees its own tower reads one slot; one that sees both reads its own first and then copies of the
 //! others', so that work on local data can hide the transfer (the original's order). Backward, the gradient for a
@@ -12,7 +12,7 @@ use super::setup::{Exchange, Precision, Setup};
 use super::source::Source;
 use crate::kernel::Elem;
 use crate::ops::layer::{Init, Maps, Site, WeightKind};
-use crate::ops::{half, health, loss_scale, round, sgd, softmax, step};
+use crate::ops::{half, health, loss_scale, optimizer, round, softmax, step};
 use crate::program::{Home, Pass, Phase, Program, Recorder, Role, Slot, SlotInfo, Tower, Wire, letter};
 use crate::random::{Purpose, Stream, tag};
 
@@ -25,11 +25,11 @@ pub struct Trained {
     pub value: Slot,
     /// What contractions of mixed precision read in their place.
     pub rounded: Option<Slot>,
-    /// The paper's v; like the gradient only where the program trains, and the layer is not frozen.
-    pub momentum: Option<Slot>,
+    /// What the optimiser keeps beside it; like the gradient only where the program trains, and the layer is not frozen.
+    pub states: Vec<Slot>,
     /// d(loss)/d(value).
     pub gradient: Option<Slot>,
-    /// Rate, momentum and decay, four floats.
+    /// Learning rate, decay and the optimiser's hyper-parameters, as [`optimizer::Optimizer::rule`] gives them.
     pub rule: Option<Slot>,
     /// Initial values.
     pub init: Init,
@@ -180,6 +180,7 @@ impl<'a> Lowering<'a> {
 
     fn declare_weights(&mut self, training: bool) {
         let (net, mixed) = (self.net, self.setup.precision == Precision::Mixed);
+        let optimizer = net.model.train.optimizer.kind;
         for (index, node) in net.nodes.iter().enumerate() {
             for tower in net.towers_of(node) {
                 let sources = self.sources(node, tower);
@@ -201,9 +202,11 @@ impl<'a> Lowering<'a> {
                         self.r.slot(SlotInfo { name, shape: shape.to_vec(), elem: Elem::F32, home, role })
                     };
                     let value = slot("", &spec.shape, Role::Weight);
-                    let momentum = training.then(|| slot(".momentum", &spec.shape, Role::Momentum));
+                    let kept = if training { optimizer.states } else { &[] };
+                    let state = |name: &&'static str| slot(&format!(".{name}"), &spec.shape, Role::State(name));
+                    let states = kept.iter().map(state).collect();
                     let gradient = training.then(|| slot(".gradient", &spec.shape, Role::Gradient));
-                    let rule = training.then(|| slot(".rule", &[4], Role::Input));
+                    let rule = training.then(|| slot(".rule", &[optimizer.rule_len()], Role::Input));
                     let rounded =
                         (mixed && !bias).then(|| self.r.map(format!("{name}.rounded"), spec.shape.clone(), home));
                     let decay = if bias { 0.0 } else { node.decay };
@@ -213,7 +216,7 @@ impl<'a> Lowering<'a> {
                         name,
                         value,
                         rounded,
-                        momentum,
+                        states,
                         gradient,
                         rule,
                         init,
@@ -373,18 +376,17 @@ impl<'a> Lowering<'a> {
             let gradients: Vec<_> = gradients.collect();
             loss_scale::judge(&mut self.r, &gradients, self.out.step, health);
         }
+        let optimizer = self.net.model.train.optimizer.kind;
         let mut watched: HashMap<Tower, Slot> = HashMap::new();
         for trained in &self.out.trained {
-            let Trained { momentum: Some(momentum), gradient: Some(gradient), rule: Some(rule), .. } = *trained else {
-                continue;
-            };
+            let Trained { gradient: Some(gradient), rule: Some(rule), .. } = *trained else { continue };
             let info = self.r.info(trained.value);
             let (count, home) = (info.count(), info.home);
             let Home::Tower(tower) = home else { continue };
             self.r.label(self.net.nodes[trained.node].row(), Phase::Update);
             let health = *watched.entry(tower).or_insert_with(|| self.r.copy(health, tower, None));
-            let slots = [gradient, rule, health, trained.value, momentum];
-            self.r.run(&sgd::UPDATE, sgd::Shape { count }.params(), &slots);
+            let slots = [&[gradient, rule, health, trained.value], &trained.states[..]].concat();
+            self.r.run(&optimizer.kernel, optimizer::Shape { count }.params(), &slots);
         }
     }
 

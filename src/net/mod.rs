@@ -5,6 +5,7 @@ mod backward;
 mod graph;
 mod lower;
 pub mod model;
+mod optimizer;
 pub mod schedule;
 mod setup;
 mod source;
@@ -16,6 +17,7 @@ pub use self::augment::{Augment, PRESETS as AUGMENTS};
 pub use self::graph::{Net, Node, Spread};
 pub use self::lower::{Feature, Lowered, Trained, lower};
 pub use self::model::Model;
+pub use self::optimizer::OptimizerConfig;
 pub use self::schedule::{Factors, Progress, Schedule, Stagnation};
 pub use self::setup::{Exchange, LossScale, Precision, Setup};
 pub use self::source::{Source, Stored};
@@ -48,6 +50,9 @@ pub enum NetError {
         /// Line, column and what was expected there.
         reason: String,
     },
+    /// An optimiser, or a number of one, that is not there.
+    #[error("{0}")]
+    Optimizer(String),
     /// A row does not fit the network.
     #[error("layer {layer}: {reason}")]
     Layer {

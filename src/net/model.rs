@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NetError;
 use super::augment::Augment;
+use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use super::stage::Stage;
 
@@ -200,9 +201,9 @@ pub struct TrainDefaults {
     /// Learning rate of biases; that of weights where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias_rate: Option<f32>,
-    /// Share of the last increment that is kept.
-    #[serde(default = "paper_momentum")]
-    pub momentum: f32,
+    /// The optimiser, by `optimizer`, and its hyper-parameters, each by its name.
+    #[serde(flatten)]
+    pub optimizer: OptimizerConfig,
     /// Weight decay where a row has none of its own.
     #[serde(default)]
     pub decay: f32,
@@ -223,10 +224,6 @@ impl TrainDefaults {
         self.bias_rate = self.bias_rate.map(|bias| bias * rate / self.rate);
         self.rate = rate;
     }
-}
-
-fn paper_momentum() -> f32 {
-    0.9
 }
 
 impl Model {

@@ -15,7 +15,7 @@ pub(super) const fn quads(entry: &'static str, sources: &'static [&'static str])
 }
 
 /// As many invocations as every adapter allows: each workgroup costs a software driver as much as some loads.
-fn quads_tile(_: &Params) -> Vec<(&'static str, usize)> {
+pub(super) fn quads_tile(_: &Params) -> Vec<(&'static str, usize)> {
     vec![("workgroup", 256)]
 }
 

@@ -17,19 +17,31 @@ pub mod layer;
 pub mod loss_scale;
 pub mod lrn;
 pub mod lrn_spatial;
+pub mod optimizer;
 pub mod pool;
 mod product;
 pub mod round;
-pub mod sgd;
 pub mod softmax;
 pub mod strided;
 #[cfg(test)]
 mod testing;
 
+use self::optimizer::OPTIMIZERS;
 use crate::kernel::Kernel;
 
-/// Every kernel. Validation, parity, benches and listings are loops over this.
-pub static KERNELS: &[&Kernel] = &[
+/// Every kernel: those of the layers and what is between them, then those of [`OPTIMIZERS`]. Validation, parity, benches
+/// and listings are loops over this.
+pub static KERNELS: &[&Kernel] = &{
+    let mut all = [OTHERS[0]; OTHERS.len() + OPTIMIZERS.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < OTHERS.len() { OTHERS[i] } else { &OPTIMIZERS[i - OTHERS.len()].kernel };
+        i += 1;
+    }
+    all
+};
+
+const OTHERS: &[&Kernel] = &[
     &activation::FORWARD,
     &activation::BACKWARD,
     &conv::FORWARD,
@@ -50,7 +62,6 @@ pub static KERNELS: &[&Kernel] = &[
     &input::CROP,
     &loss_scale::WATCH,
     &loss_scale::DECIDE,
-    &sgd::UPDATE,
     &softmax::FORWARD,
     &softmax::LOSS,
     &softmax::BACKWARD,

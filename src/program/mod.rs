@@ -1,7 +1,7 @@
 //! A network on paper: named slots and the flat list of commands over them. No device is in scope here.
 //!
-//! A [`Program`] is recorded once and replayed every step. Slots are written once per pass (weights and momentum,
-//! which [`Role`] marks as persistent, are updated), so a copy between towers of one device is an alias and a
+//! A [`Program`] is recorded once and replayed every step. Slots are written once per pass (weights and states of
+//! the optimiser, which [`Role`] marks as persistent, are updated), so a copy between towers of one device is an alias and a
 //! slot's memory can be reused from its last reader on.
 
 mod label;
@@ -108,7 +108,7 @@ pub enum Pass {
     Gradients,
     /// The same for a further batch of the same minibatch: adds to the gradients.
     Accumulate,
-    /// SGD on every weight, from the gradients.
+    /// The optimiser's step on every weight, from the gradients.
     Update,
     /// Forward without dropout masks, loss.
     Evaluate,
@@ -148,6 +148,18 @@ impl Program {
     /// Slots of one role, in order of declaration.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = (Slot, &SlotInfo)> {
         self.slots.iter().enumerate().filter(move |(_, info)| info.role == role).map(|(i, info)| (Slot(i), info))
+    }
+
+    /// The roles of the optimiser's states, in order of declaration.
+    #[must_use]
+    pub fn states(&self) -> Vec<Role> {
+        let mut roles: Vec<Role> = Vec::new();
+        for info in &self.slots {
+            if matches!(info.role, Role::State(_)) && !roles.contains(&info.role) {
+                roles.push(info.role);
+            }
+        }
+        roles
     }
 
     /// The slot called `name`.

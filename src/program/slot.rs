@@ -23,8 +23,8 @@ pub enum Role {
     Input,
     /// Trained values.
     Weight,
-    /// The paper's v, one for each trained value.
-    Momentum,
+    /// What an optimiser keeps beside each trained value, by its name.
+    State(&'static str),
     /// d(loss)/d(weight), read by the update.
     Gradient,
     /// Activations and their gradients, alive from writer to last reader.

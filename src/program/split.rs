@@ -94,7 +94,7 @@ mod tests {
     use crate::kernel::{Elem, Kernel, Params};
     use crate::ops::activation::Activation;
     use crate::ops::gemm::{BACKWARD_INPUT, BACKWARD_WEIGHTS, FORWARD, Gemm};
-    use crate::ops::{activation, sgd};
+    use crate::ops::{activation, optimizer};
     use crate::program::{Home, Pass, Recorder, Role, SlotInfo};
     use proptest::prelude::*;
 
@@ -188,7 +188,7 @@ mod tests {
             check(&forward(gemm), limit)?;
             check(&program(&BACKWARD_INPUT, Gemm { by_input: true, ..gemm }.params(), &[w, y, x]), limit)?;
             check(&program(&BACKWARD_WEIGHTS, gemm.params(), &[x, y, w]), limit)?;
-            check(&program(&sgd::UPDATE, sgd::Shape { count: w }.params(), &[w, 4, 2, w, w]), limit)?;
+            check(&program(&optimizer::sgd::SGD.kernel, optimizer::Shape { count: w }.params(), &[w, 4, 2, w, w]), limit)?;
         }
     }
 

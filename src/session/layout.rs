@@ -243,10 +243,10 @@ fn memory_fits(shares: &[Share], limits: &[Limits]) -> Result<(), BackendError> 
         let used = pools.entry(&memory.pool).or_default();
         *used += share.footprint.total;
         if *used > memory.bytes {
-            let Footprint { weights, momentum, gradients, maps, .. } = share.footprint;
-            let [weights, momentum, gradients, maps] = [weights, momentum, gradients, maps].map(mib);
+            let parts = share.footprint.parts().into_iter().filter(|(_, bytes)| *bytes > 0);
+            let parts: Vec<_> = parts.map(|(name, bytes)| format!("{name} {}", mib(bytes))).collect();
             return Err(BackendError::TooLarge {
-                what: format!("the plan (weights {weights}, momentum {momentum}, gradients {gradients}, maps {maps})"),
+                what: format!("the plan ({})", parts.join("; ")),
                 needed: mib(*used),
                 device: share.device.clone(),
                 allowed: format!("{} of memory", mib(memory.bytes)),
@@ -358,7 +358,7 @@ mod tests {
                 for (_, views) in touching {
                     let view = views
                         .iter()
-                        .find(|v| fc6(program.slot(v.slot)) && program.slot(v.slot).role != Role::Momentum)
+                        .find(|v| fc6(program.slot(v.slot)) && !matches!(program.slot(v.slot).role, Role::State(_)))
                         .unwrap();
                     assert_eq!((view.start, view.start % 64), (end, 0), "{kernel}: a gap, an overlap or no alignment");
                     end += view.count;

@@ -21,7 +21,7 @@ use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::graph::GraphError;
 use crate::net::{Lowered, Net, NetError, Stored};
-use crate::ops::{sgd, step};
+use crate::ops::step;
 use crate::program::{Pass, Slot};
 use crate::session::layout::{Layout, Request};
 use crate::tensor::NO_LABEL;
@@ -66,8 +66,8 @@ pub struct Rates {
     pub weights: f32,
     /// Of biases.
     pub biases: f32,
-    /// Share of the last increment that is kept.
-    pub momentum: f32,
+    /// Hyper-parameters of the optimiser, by name; its defaults where absent.
+    pub hyper: BTreeMap<&'static str, f32>,
     /// What those of single layers are multiplied with besides, by the names of rows.
     pub layers: BTreeMap<String, f32>,
 }
@@ -304,11 +304,9 @@ impl Session {
         }
         for trained in &self.lowered.trained {
             let Some(slot) = trained.rule else { continue };
-            let mut rule = [0.0; sgd::rule::COUNT];
             let factor = rates.layers.get(self.net.nodes[trained.node].row()).copied().unwrap_or(1.0);
-            rule[sgd::rule::RATE] = factor * if trained.bias { rates.biases } else { rates.weights };
-            rule[sgd::rule::MOMENTUM] = rates.momentum;
-            rule[sgd::rule::DECAY] = trained.decay;
+            let rate = factor * if trained.bias { rates.biases } else { rates.weights };
+            let rule = self.net.model.train.optimizer.kind.rule(rate, trained.decay, &rates.hyper);
             self.backend.write(slot, Data::F32(&rule))?;
         }
         self.rates = Some(rates);
@@ -323,7 +321,7 @@ impl Session {
         self.run(batch.count, |session, first| session.feed(batch, first, number), TRAINING)
     }
 
-    /// SGD from the gradients. After a loss that was not finite it changes nothing.
+    /// The optimiser's step from the gradients. After a loss that was not finite it changes nothing.
     ///
     /// # Errors
     /// When a device fails.

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Session, SessionError};
 use crate::backend::Data;
-use crate::net::Trained;
 use crate::program::{Program, Slot};
 use crate::session::layout::Layout;
 use crate::tensor::Tensor;
 
 impl Session {
-    /// Draws initial weights; momentum becomes 0.
+    /// Draws initial weights; the optimiser's states become 0.
     ///
     /// # Errors
     /// When the device fails.
@@ -18,14 +17,14 @@ impl Session {
         for trained in &self.lowered.trained {
             let count = self.lowered.program.slot(trained.value).count();
             self.backend.write(trained.value, Data::F32(&trained.draw(count, self.seed)))?;
-            if let Some(momentum) = trained.momentum {
-                self.backend.write(momentum, Data::F32(&vec![0.0; count]))?;
+            for &state in &trained.states {
+                self.backend.write(state, Data::F32(&vec![0.0; count]))?;
             }
         }
         self.forget_trouble()
     }
 
-    /// Loads the weights of some rows by name, without their momentum; of all rows whose tensors are there and have the
+    /// Loads the weights of some rows by name, without the optimiser's states; of all rows whose tensors are there and have the
     /// network's shapes where `rows` is empty. Gives the names of what was loaded; nothing is written unless all of
     /// the rows asked for fit.
     ///
@@ -60,8 +59,8 @@ impl Session {
         Ok(names)
     }
 
-    /// Loads weights, and momentum where there is any and the session trains, by name. Nothing is written unless
-    /// all of it fits.
+    /// Loads weights, and the optimiser's states where there are any and the session trains, by name. Nothing is
+    /// written unless all of it fits.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape, or the device fails.
@@ -70,8 +69,9 @@ impl Session {
         for trained in &self.lowered.trained {
             let value = self.tensor(tensors, &trained.name, trained.value)?;
             found.push((trained.value, value.ok_or_else(|| SessionError::Missing(trained.name.clone()))?));
-            if let Some(slot) = trained.momentum {
-                found.extend(self.tensor(tensors, &momentum_name(trained), slot)?.map(|tensor| (slot, tensor)));
+            for &slot in &trained.states {
+                let name = &self.lowered.program.slot(slot).name;
+                found.extend(self.tensor(tensors, name, slot)?.map(|tensor| (slot, tensor)));
             }
         }
         for (slot, tensor) in found {
@@ -94,17 +94,15 @@ impl Session {
         Err(SessionError::Shape { name: name.into(), found: tensor.shape().to_vec(), wanted: wanted.clone() })
     }
 
-    /// Weights, and momentum where the session trains, by name.
+    /// Weights, and the optimiser's states where the session trains, by name.
     ///
     /// # Errors
     /// When the device fails.
     pub fn tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
-        let slots = self.lowered.trained.iter().flat_map(|trained| {
-            let momentum = trained.momentum.map(|slot| (momentum_name(trained), slot));
-            std::iter::once((trained.name.clone(), trained.value)).chain(momentum)
-        });
-        let slots: Vec<_> = slots.collect();
-        slots.into_iter().map(|(name, slot)| Ok((name, self.read(slot)?))).collect()
+        let trained = self.lowered.trained.iter();
+        let slots: Vec<Slot> = trained.flat_map(|trained| [&[trained.value], &trained.states[..]].concat()).collect();
+        let named = |slot| Ok((self.lowered.program.slot(slot).name.clone(), self.read(slot)?));
+        slots.into_iter().map(named).collect()
     }
 
     /// The gradients of the last [`Session::gradients`] before [`Session::update`], by the names of the weights.
@@ -129,7 +127,7 @@ impl Session {
     }
 
     /// Leaves the weights of these rows as they are from now on, and trains those of all others. The network is set up
-    /// anew, without what they and the layers below them no longer need; weights stay, and so does the momentum of
+    /// anew, without what they and the layers below them no longer need; weights stay, and so do the optimiser's states of
     /// what is trained before and after.
     ///
     /// # Errors
@@ -152,8 +150,4 @@ impl Session {
         loss_scale.map_or(Ok(()), |scale| self.set_loss_scale(scale))?;
         mean.map_or(Ok(()), |mean| self.set_mean(&mean))
     }
-}
-
-fn momentum_name(trained: &Trained) -> String {
-    format!("{}.momentum", trained.name)
 }

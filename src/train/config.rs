@@ -130,7 +130,7 @@ impl Config {
         Rates {
             weights: rate(train.rate, weights),
             biases: rate(train.bias_rate.unwrap_or(train.rate), biases),
-            momentum: train.momentum,
+            hyper: train.optimizer.hyper.clone(),
             layers,
         }
     }
@@ -155,7 +155,7 @@ mod tests {
         let mut config = Config::new("cifar-quick", network, 0);
         let at = |epoch| Progress { epoch, ..Progress::default() };
         let rates = config.rates(&at(0));
-        assert_eq!((rates.weights, rates.biases, rates.momentum), (0.001, 0.002, 0.9));
+        assert_eq!((rates.weights, rates.biases, rates.hyper["momentum"]), (0.001, 0.002, 0.9));
         assert_eq!((rates.layers["conv1"], rates.layers["conv2"]), (0.5, 0.0));
         // Divided in f64, so one rounding away from the decimal fraction.
         let later = config.rates(&at(11));

@@ -386,7 +386,8 @@ impl<'a> Trainer<'a> {
             return Err(self.diverged(format!("after step {}", self.state.step), None)?);
         }
         if name == "last" {
-            self.folder.log_movements(self.state.step, self.state.epoch, &movements(&tensors))?;
+            let increment = self.config.network.train.optimizer.kind.increment;
+            self.folder.log_movements(self.state.step, self.state.epoch, &movements(&tensors, increment))?;
             self.saved = (Instant::now(), self.state.step);
         }
         tensors.extend(statistics_to(&self.statistics, self.config.network.input.stored()));

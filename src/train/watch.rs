@@ -64,15 +64,15 @@ pub struct Movement {
     pub ratio: f64,
 }
 
-/// Of every tensor that has a momentum, which is its last increment.
-pub(super) fn movements(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Movement> {
+/// The movement of every tensor beside which the optimiser's state `increment` tells how far it moved.
+pub(super) fn movements(tensors: &BTreeMap<String, Tensor>, increment: Option<&str>) -> BTreeMap<String, Movement> {
     let mean = |tensor: &Tensor| {
         let values = tensor.values();
         values.iter().map(|&v| f64::from(v.abs())).sum::<f64>() / values.len().max(1) as f64
     };
     let of = |(name, tensor): (&String, &Tensor)| {
-        let momentum = tensors.get(&format!("{name}.momentum"))?;
-        let (weight, increment) = (mean(tensor), mean(momentum));
+        let moved = tensors.get(&format!("{name}.{}", increment?))?;
+        let (weight, increment) = (mean(tensor), mean(moved));
         let ratio = if weight > 0.0 { increment / weight } else { 0.0 };
         Some((name.clone(), Movement { weight, increment, ratio }))
     };
@@ -103,14 +103,15 @@ mod tests {
     }
 
     #[test]
-    fn movements_are_means_of_what_has_momentum() {
+    fn movements_are_means_of_what_has_an_increment() {
         let tensor = |values: &[f32]| Tensor::new([values.len()], values.to_vec());
         let tensors = BTreeMap::from([
             ("a.weights".to_owned(), tensor(&[1.0, -3.0])),
-            ("a.weights.momentum".to_owned(), tensor(&[-0.1, 0.3])),
+            ("a.weights.v".to_owned(), tensor(&[-0.1, 0.3])),
             ("mean".to_owned(), tensor(&[5.0])),
         ]);
-        let movements = movements(&tensors);
+        assert!(movements(&tensors, None).is_empty());
+        let movements = movements(&tensors, Some("v"));
         assert_eq!(movements.keys().collect::<Vec<_>>(), ["a.weights"]);
         let it = &movements["a.weights"];
         assert!(it.weight == 2.0 && (it.increment - 0.2).abs() < 1e-6 && (it.ratio - 0.1).abs() < 1e-6, "{it:?}");

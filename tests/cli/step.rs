@@ -86,7 +86,9 @@ fn steps(model: &Model, devices: &str, weights: &BTreeMap<String, Tensor>) -> St
     let mut session = Session::new(net, &Request::training(IMAGES), &placement, 5).unwrap();
     session.load(&weights.tensors).unwrap();
     session.set_mean(&[0.0; 300]).unwrap();
-    session.set_rates(Rates { weights: 0.02, biases: 0.02, momentum: 0.8, layers: BTreeMap::new() }).unwrap();
+    session
+        .set_rates(Rates { weights: 0.02, biases: 0.02, hyper: [("momentum", 0.8)].into(), layers: BTreeMap::new() })
+        .unwrap();
     let (mut losses, mut gradients) = (Vec::new(), BTreeMap::new());
     for step in 0..STEPS {
         session.gradients(&stored(), step).unwrap();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use alexnet::backend::{compare, cpu::Cpu};
 use alexnet::kernel::{Access, Binding, Case, Elem, Fill, Grid, Holds, Kernel, Variant};
+use alexnet::ops::optimizer::OPTIMIZERS;
 use alexnet::ops::{KERNELS, health, step};
 use alexnet::program::{Pass, Slot};
 use alexnet::tensor::NO_LABEL;
@@ -67,9 +68,13 @@ fn names_are_unique_and_lead_to_their_files() {
         assert!(parts.len() == 2 && parts.iter().all(plain), "{}: a kernel is called op.direction", kernel.name);
         assert!(!kernel.doc.trim().is_empty(), "{} has no doc", kernel.name);
         let op = stem(kernel);
+        // Optimisers share a shader, and each has its own part of it in its own file.
+        let optimizer = OPTIMIZERS.iter().any(|optimizer| optimizer.kernel == **kernel);
+        let op = if optimizer { format!("optimizer/{op}") } else { op.to_owned() };
         let rust = [format!("src/ops/{op}.rs"), format!("src/ops/{op}/mod.rs")];
         assert!(rust.iter().any(|file| root().join(file).is_file()), "{}: no {}", kernel.name, rust.join(" or "));
         let files = shader_files();
+        let op = op.split('/').next().unwrap();
         let own = files.iter().filter(|(path, _)| path.file_name().unwrap().to_string_lossy().starts_with(op));
         let own: Vec<_> = own.map(|(_, text)| text.as_str()).collect();
         for variant in kernel.variants {
@@ -306,4 +311,24 @@ fn the_health_slot_has_one_layout() {
         assert_eq!(constant(&text, name), Some(place as u32), "{name}");
     }
     assert_eq!((text.matches("const HEALTH_").count(), health::COUNT), (rust.len(), rust.len()));
+}
+
+#[test]
+fn an_optimiser_binds_its_states_and_reads_every_number_of_its_rule() {
+    for optimizer in OPTIMIZERS {
+        let bound: Vec<_> = optimizer.kernel.bindings.iter().map(|binding| binding.name).collect();
+        assert_eq!((&bound[..4], &bound[4..]), (&["g", "rule", "health", "w"][..], optimizer.states));
+        for variant in optimizer.kernel.variants {
+            let case = &(optimizer.kernel.cases)()[0];
+            let constants = case.params.with(&(variant.tile)(&case.params)).wgsl();
+            let names = ["rate", "decay"].into_iter().chain(optimizer.hyper.iter().map(|(name, _)| *name));
+            for (place, name) in names.enumerate() {
+                let name = name.to_uppercase();
+                assert!(constants.contains(&format!("const {name}: u32 = {place}u;")), "{}: {name}", optimizer.name);
+                let read = variant.sources.iter().any(|source| source.contains(&format!("rule[{name}]")));
+                assert!(read, "{} {}: no source reads rule[{name}]", optimizer.name, variant.name);
+            }
+            assert_eq!(optimizer.rule(1.0, 2.0, &[].into()).len(), optimizer.rule_len());
+        }
+    }
 }

@@ -4,7 +4,8 @@ use alexnet::backend::cpu::{Cpu, Precision};
 use alexnet::backend::{Backend, Data};
 use alexnet::net::{Lowered, Model, Net, Setup, lower};
 use alexnet::ops::layer::Init;
-use alexnet::ops::{health, sgd, step};
+use alexnet::ops::optimizer::sgd::SGD;
+use alexnet::ops::{health, step};
 use alexnet::program::{Pass, Slot};
 use alexnet::random::{Purpose, Stream, tag};
 use alexnet::tensor::{NO_LABEL, Real};
@@ -108,8 +109,7 @@ impl<T: Precision> Engine<T> {
 
     /// One rate for everything, no decay.
     pub(crate) fn set_rate(&mut self, rate: f32) {
-        let mut rule = [0.0; sgd::rule::COUNT];
-        (rule[sgd::rule::RATE], rule[sgd::rule::MOMENTUM]) = (rate, 0.9);
+        let rule = SGD.rule(rate, 0.0, &[("momentum", 0.9)].into());
         for slot in self.lowered.trained.clone().into_iter().filter_map(|trained| trained.rule) {
             self.cpu.write(slot, Data::F32(&rule)).unwrap();
         }

@@ -119,7 +119,9 @@ const SMALL: Request = Request { micro_batch: Some(8), ..Request::training(16) }
 fn prepared(placement: &Placement) -> Session {
     let mut session = Session::new(Net::new(tiny()).unwrap(), &SMALL, placement, 0).unwrap();
     session.set_mean(&[100.0; 300]).unwrap();
-    session.set_rates(Rates { weights: 0.01, biases: 0.02, momentum: 0.9, ..Rates::default() }).unwrap();
+    session
+        .set_rates(Rates { weights: 0.01, biases: 0.02, hyper: [("momentum", 0.9)].into(), ..Rates::default() })
+        .unwrap();
     session
 }
 

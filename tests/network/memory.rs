@@ -23,7 +23,9 @@ fn session(model: &Model, images: usize, placement: &Placement) -> Session {
     let mut session = Session::new(net(model), &Request::training(images), placement, 1).unwrap();
     session.initialise().unwrap();
     session.set_mean(&vec![120.0; model.input.stored().pow(2) * 3]).unwrap();
-    session.set_rates(Rates { weights: 0.001, biases: 0.001, momentum: 0.9, ..Rates::default() }).unwrap();
+    session
+        .set_rates(Rates { weights: 0.001, biases: 0.001, hyper: [("momentum", 0.9)].into(), ..Rates::default() })
+        .unwrap();
     session
 }
 

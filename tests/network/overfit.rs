@@ -53,7 +53,9 @@ fn losses(placement: &Placement) -> Vec<f64> {
     let mut session = Session::new(net, &Request::training(IMAGES), placement, 4).unwrap();
     session.initialise().unwrap();
     session.set_mean(&vec![127.5; SIZE * SIZE * 3]).unwrap();
-    session.set_rates(Rates { weights: 0.003, biases: 0.006, momentum: 0.9, ..Rates::default() }).unwrap();
+    session
+        .set_rates(Rates { weights: 0.003, biases: 0.006, hyper: [("momentum", 0.9)].into(), ..Rates::default() })
+        .unwrap();
     let batch = batch();
     let mut losses = Vec::new();
     for step in 0..STEPS {

@@ -281,7 +281,7 @@ fn the_paper_and_the_released_code_differ_where_they_should() {
     assert_eq!((paper.train.bias_rate, code.train.bias_rate), (None, Some(0.02)));
     assert_eq!((paper.input.mean_centred, code.input.mean_centred), (false, true));
     for train in [paper.train, code.train] {
-        let numbers = (train.batch, train.rate, train.momentum, train.decay, train.augment.mirror);
+        let numbers = (train.batch, train.rate, train.optimizer.hyper["momentum"], train.decay, train.augment.mirror);
         assert_eq!(numbers, (128, 0.01, 0.9, 0.0005, true));
         let end = Progress { epoch: train.epochs, ..Progress::default() };
         let last = train.schedule.factors(&end).weights;

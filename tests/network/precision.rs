@@ -133,7 +133,7 @@ fn maps_take_half_the_memory() {
     let of = |request: Request, halves| Layout::new(&net, &request, &[Limits { halves, ..limits.clone() }]);
     let request = Request::training(128);
     let mixed = Request { precision: Precision::Mixed, ..request };
-    let [whole, half] = [request, mixed].map(|request| of(request, true).unwrap().shares[0].footprint);
+    let [whole, half] = [request, mixed].map(|request| of(request, true).unwrap().shares[0].footprint.clone());
     assert_eq!(half.weights, whole.weights);
     // Besides, weights as contractions read them: half of 244 MB.
     let most = whole.maps / 2 + whole.weights / 2;

@@ -283,7 +283,7 @@ fn arenas_are_packed_in_program_order() {
     for (name, program) in programs() {
         for largest in [u64::MAX, 64 << 20] {
             let plan = Plan::new(&program, largest);
-            for role in [Role::Weight, Role::Momentum, Role::Gradient] {
+            for role in [Role::Weight, Role::State("momentum"), Role::Gradient] {
                 let mut end: HashMap<usize, u64> = HashMap::new();
                 let mut before = 0;
                 for (slot, info) in program.with_role(role) {

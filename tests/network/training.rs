@@ -56,8 +56,8 @@ pub(crate) fn begin(session: &mut Session, batch: usize, steps: usize) -> Run {
     let (input, defaults) = (session.net().model.input, session.net().model.train.clone());
     session.initialise().unwrap();
     session.set_mean(&vec![120.0; input.stored() * input.stored() * 3]).unwrap();
-    let rates =
-        Rates { weights: defaults.rate, biases: defaults.rate, momentum: defaults.momentum, ..Rates::default() };
+    let hyper = defaults.optimizer.hyper;
+    let rates = Rates { weights: defaults.rate, biases: defaults.rate, hyper, ..Rates::default() };
     session.set_rates(rates).unwrap();
     let mut scores = Vec::new();
     for (number, batch) in batches(session.net(), batch).take(steps).enumerate() {

@@ -5,6 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use alexnet::checkpoint::Checkpoint;
+use alexnet::ops::optimizer::OPTIMIZERS;
+use alexnet::tensor::Tensor;
 use alexnet::train::Config;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -32,6 +34,35 @@ fn same_row(a: &Checkpoint, b: &Checkpoint, row: &str) -> bool {
     };
     assert!(!values(a).is_empty(), "{row} has no tensors");
     values(a) == values(b)
+}
+
+/// `mini` with every optimiser in its model file: two steps and two more are four, and no two optimisers do the same.
+#[test]
+fn a_run_with_any_optimiser_goes_on_to_the_same_bits() {
+    let place = Place::new();
+    let (_, mini) = alexnet::net::model::BUILT_IN.iter().find(|(name, _)| *name == "mini").unwrap();
+    let mut ends = std::collections::HashSet::new();
+    for optimizer in OPTIMIZERS {
+        let name = optimizer.name;
+        let (model, whole, parts) = (format!("{name}.toml"), format!("{name}-whole"), format!("{name}-parts"));
+        place.write(&model, mini.replace("[train]\n", &format!("[train]\noptimizer = \"{name}\"\n")));
+        let common = ["train", "--model", &model, "--devices", "cpu", "--batch", "16", "--seed", "3"];
+        place.ok(&[&common[..], &["--out", &whole, "--steps", "4"]].concat());
+        place.ok(&[&common[..], &["--out", &parts, "--steps", "2"]].concat());
+        place.ok(&["train", "--resume", &parts, "--steps", "4"]);
+        let [whole, parts] = [whole, parts].map(|run| checkpoint(&place, &format!("{run}/last.safetensors")));
+        assert!(whole == parts, "{name}");
+        let values = whole.tensors.keys().filter(|tensor| tensor.rsplit('.').next() == Some("bias"));
+        for (value, state) in values.flat_map(|value| optimizer.states.iter().map(move |state| (value, state))) {
+            let kept = &whole.tensors[&format!("{value}.{state}")];
+            assert!(kept.shape() == whole.tensors[value].shape(), "{name}: {state} of {value}");
+            assert!(kept.values().iter().any(|v| *v != 0.0), "{name}: {state} of {value} never moved");
+        }
+        let bits: Vec<u32> = whole.tensors.values().flat_map(Tensor::values).map(|v| v.to_bits()).collect();
+        assert!(ends.insert(bits), "{name} ends where another optimiser does");
+        let config = String::from_utf8(place.read(&format!("{name}-whole/config.toml"))).unwrap();
+        assert_eq!(config.contains("optimizer = "), *optimizer != OPTIMIZERS[0], "the default is not written down");
+    }
 }
 
 #[test]

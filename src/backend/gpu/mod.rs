@@ -300,7 +300,7 @@ impl Backend for Gpu {
             let place = self.plan.place(slot);
             self.device.queue.write_buffer(&self.buffers[place.buffer], place.offset, bytes);
             if bytes.len() >= LARGE {
-                // Until then wgpu keeps a copy, and weights and momenta follow one another.
+                // Until then wgpu keeps a copy, and one large tensor follows another.
                 let written = self.submit(|_, _| ());
                 self.device.wait(Some(written))?;
             }
@@ -430,7 +430,7 @@ fn allocate(device: &Device, plan: &Plan) -> Result<Memory, BackendError> {
     match pollster::block_on(scope.pop()) {
         None => Ok(memory),
         Some(_) => Err(BackendError::TooLarge {
-            what: "the plan (weights, momentum, gradients, maps, staging)".into(),
+            what: "the plan (weights, states of the optimiser, gradients, maps, staging)".into(),
             needed: mib(plan.bytes()),
             device: device.info.name.clone(),
             allowed: "less memory than that".into(),

@@ -145,7 +145,7 @@ mod tests {
             |slot: Slot| Stream::new(1, Purpose::Test, slot.0 as u32).normal_vec(program.slot(slot).count(), 0.1);
         for trained in &lowered.trained {
             gpu.write(trained.value, Data::F32(&numbers(trained.value))).unwrap();
-            gpu.write(trained.rule.unwrap(), Data::F32(&[0.01, 0.9, 0.0, 0.0])).unwrap();
+            gpu.write(trained.rule.unwrap(), Data::F32(&[0.01, 0.0, 0.9])).unwrap();
         }
         let stored = lowered.source.stored().unwrap();
         let pixels: Vec<u32> = numbers(stored.pixels).into_iter().map(f32::to_bits).collect();

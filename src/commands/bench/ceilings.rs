@@ -99,7 +99,7 @@ fn program(kernel: &'static Kernel, params: &Params, count: usize) -> Program {
         let (name, home) = (name.into(), Home::Tower(0));
         recorder.slot(SlotInfo { name, shape: vec![count], elem: Elem::F32, home, role })
     };
-    let slots = [slot("x", Role::Weight), slot("y", Role::Momentum)];
+    let slots = [slot("x", Role::Weight), slot("y", Role::Gradient)];
     recorder.begin(Pass::Evaluate);
     recorder.run(kernel, params.clone(), &slots);
     recorder.finish()

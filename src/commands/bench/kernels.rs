@@ -177,7 +177,8 @@ impl DeviceKernels {
 mod tests {
     use super::*;
     use crate::kernel::Elem;
-    use crate::ops::sgd;
+    use crate::ops::optimizer::Shape;
+    use crate::ops::optimizer::sgd::SGD;
     use crate::program::{Home, Label, Slot, View};
 
     const CEILINGS: Ceilings = Ceilings { flops: 100.0, bytes: 1000.0 };
@@ -185,21 +186,21 @@ mod tests {
     fn run(kernel: &'static str, layer: &str, count: usize, seconds: f64) -> KernelRun {
         let (flops, bytes) = (30, 40);
         let speed = CEILINGS.speed(flops, bytes, seconds);
-        let (layer, params) = (layer.into(), values(&sgd::Shape { count }.params()));
+        let (layer, params) = (layer.into(), values(&Shape { count }.params()));
         KernelRun { pass: "update", kernel, variant: None, layer, params, seconds, flops, bytes, speed }
     }
 
     #[test]
     fn what_is_updated_is_read_and_written() {
         let view = |slot| View { slot: Slot(slot), elem: Elem::F32, start: 0, count: 10 };
-        let (params, label) = (sgd::Shape { count: 10 }.params(), Label::default());
-        let views = (0..sgd::UPDATE.bindings.len()).map(view).collect();
-        let command = Command::Run { kernel: &sgd::UPDATE, params, views, home: Home::Every, label };
+        let (params, label) = (Shape { count: 10 }.params(), Label::default());
+        let views = (0..SGD.kernel.bindings.len()).map(view).collect();
+        let command = Command::Run { kernel: &SGD.kernel, params, views, home: Home::Every, label };
         let fast = ("sgd.update count=10".to_owned(), ["fast".to_owned()].into());
         let variants = Variants::from([fast]);
         let run = kernel_run(Pass::Update, &command, 2.0, &CEILINGS, &variants).unwrap();
-        let updated = sgd::UPDATE.bindings.iter().filter(|binding| binding.access == Access::Update).count() as u64;
-        assert_eq!(run.bytes, 40 * (sgd::UPDATE.bindings.len() as u64 + updated));
+        let updated = SGD.kernel.bindings.iter().filter(|binding| binding.access == Access::Update).count() as u64;
+        assert_eq!(run.bytes, 40 * (SGD.kernel.bindings.len() as u64 + updated));
         assert!(updated == 2 && run.speed.bytes == run.bytes as f64 / 2.0);
         assert_eq!(run.variant.as_deref(), Some("fast"));
         assert!(kernel_run(Pass::Update, &Command::Send { from: Slot(0) }, 2.0, &CEILINGS, &variants).is_none());

@@ -41,7 +41,7 @@ fn prepare(session: &mut Session) -> Result<(), SessionError> {
     let stored = session.net().model.input.stored();
     session.set_mean(&vec![120.0; stored * stored * 3])?;
     // So small that nothing diverges however long it runs; it costs what any other does.
-    session.set_rates(Rates { weights: 1e-6, biases: 1e-6, momentum: 0.9, ..Rates::default() })
+    session.set_rates(Rates { weights: 1e-6, biases: 1e-6, ..Rates::default() })
 }
 
 /// Random bytes: zeros would be faster than the real thing.

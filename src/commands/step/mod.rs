@@ -33,8 +33,8 @@ pub struct Outcome {
     pub losses: Vec<f64>,
     /// Where wanted, as `feature.NODE` what each layer gives, as [`Session::features`] before the first step; `loss`
     /// `[steps]`, `logits` `[images][classes]` before the first step and without dropout masks; under the names
-    /// of the given weights, in their layout, the weights after the last step, as `momentum.NAME` their last increments,
-    /// and as `grad.NAME` the derivatives of the mean loss of the first step, without decay.
+    /// of the given weights, in their layout, the weights after the last step, as `STATE.NAME` the
+    /// optimiser's states, and as `grad.NAME` the derivatives of the mean loss of the first step, without decay.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
@@ -77,7 +77,7 @@ impl Inputs {
         session.set_rates(Rates {
             weights: train.rate,
             biases: train.bias_rate.unwrap_or(train.rate),
-            momentum: train.momentum,
+            hyper: train.optimizer.hyper.clone(),
             layers: train.layers.clone(),
         })?;
         let mut tensors = BTreeMap::from([("logits".to_owned(), session.logits(&self.batch)?)]);
@@ -98,7 +98,10 @@ impl Inputs {
         }
         let last = session.tensors()?;
         self.tell(&mut tensors, "", Quantity::Weights, |name| last.get(name))?;
-        self.tell(&mut tensors, "momentum.", Quantity::Weights, |name| last.get(&format!("{name}.momentum")))?;
+        for state in train.optimizer.kind.states {
+            let part = |name: &str| last.get(&format!("{name}.{state}"));
+            self.tell(&mut tensors, &format!("{state}."), Quantity::Weights, part)?;
+        }
         let loss = losses.iter().map(|&loss| loss as f32).collect();
         tensors.insert("loss".into(), Tensor::new([losses.len()], loss));
         Ok(Outcome { losses, tensors })
