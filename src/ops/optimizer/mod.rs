@@ -6,6 +6,7 @@
 //! loss was not finite ([`crate::ops::health`]) nothing changes any more, nor in a step that mixed precision leaves out
 //! ([`crate::ops::loss_scale`]).
 
+pub mod nesterov;
 pub mod sgd;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use crate::params;
 use crate::tensor::Real;
 
 /// Every optimiser; the first is that of model files which name none.
-pub const OPTIMIZERS: &[&Optimizer] = &[&sgd::SGD];
+pub const OPTIMIZERS: &[&Optimizer] = &[&sgd::SGD, &nesterov::NESTEROV];
 
 params! {
     /// The update of one tensor.
