@@ -86,10 +86,14 @@ impl<'de> Deserialize<'de> for OptimizerConfig {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OptimizerConfig, A::Error> {
                 let (mut config, mut numbers) = (OptimizerConfig::from(OPTIMIZERS[0]), Vec::new());
                 while let Some(key) = map.next_key::<String>()? {
+                    // Where keys are flattened, what reads their values no longer knows them.
+                    let of_key = |error: A::Error| A::Error::custom(format!("{key}: {error}"));
                     if key == KEY {
-                        config = OptimizerConfig::named(&map.next_value::<String>()?).map_err(A::Error::custom)?;
+                        let name = map.next_value::<String>().map_err(of_key)?;
+                        config = OptimizerConfig::named(&name).map_err(A::Error::custom)?;
                     } else {
-                        numbers.push((key, map.next_value::<f32>()?));
+                        let value = map.next_value::<f32>().map_err(of_key)?;
+                        numbers.push((key, value));
                     }
                 }
                 // The optimiser first: a number before its name is one of it, too.
