@@ -32,8 +32,8 @@ use crate::program::{Pass, Program, Slot};
 pub struct Progress {
     /// Runs of kernels that are ready.
     pub done: usize,
-    /// Of so many.
-    pub of: usize,
+    /// Runs of kernels in all.
+    pub total: usize,
     /// The kernel that comes next.
     pub kernel: &'static str,
 }

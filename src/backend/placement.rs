@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::cpu::{self, Cpu};
-use super::gpu::device::{Device, adapters};
-use super::gpu::summary::identity;
+use super::gpu::adapter::{adapters, identity};
+use super::gpu::device::Device;
 use super::gpu::tune::Choice;
 use super::gpu::{Gpu, pipeline};
 use super::limits::Limits;
@@ -74,7 +74,7 @@ impl Engine {
     pub fn set_up(&self, program: Program) -> Result<Box<dyn Backend>, BackendError> {
         Ok(match self {
             Self::Cpu => Box::new(Cpu::<f32>::new(program)),
-            Self::Gpu(device) => Box::new(Gpu::new(Rc::clone(device), program, Choice::Fastest)?),
+            Self::Gpu(device) => Box::new(Gpu::new(device, program, Choice::Fastest)?),
         })
     }
 
@@ -88,9 +88,7 @@ impl Engine {
         variant: Option<&'static Variant>,
     ) -> Result<Box<dyn Backend>, BackendError> {
         match (self, variant) {
-            (Self::Gpu(device), Some(variant)) => {
-                Ok(Box::new(Gpu::new(Rc::clone(device), program, Choice::Fixed(variant))?))
-            }
+            (Self::Gpu(device), Some(variant)) => Ok(Box::new(Gpu::new(device, program, Choice::Fixed(variant))?)),
             _ => self.set_up(program),
         }
     }

@@ -1,7 +1,7 @@
 //! Which adapters a user means: decided on what drivers say of them, in the order of their numbers, best first.
 
 use super::BackendError;
-use super::gpu::summary::Identity;
+use super::gpu::adapter::Identity;
 
 /// What chooses adapters by itself.
 pub(super) const AUTO: &str = "auto";
@@ -61,7 +61,7 @@ fn matching(adapters: &[Identity], holds: impl Fn(&Identity) -> bool) -> Vec<usi
 
 #[cfg(test)]
 mod tests {
-    use super::super::gpu::summary::Ids;
+    use super::super::gpu::adapter::Ids;
     use super::*;
 
     /// A hardware adapter of NVIDIA's with this bus id, where it is not empty.

@@ -17,16 +17,18 @@ pub(super) fn bars() -> &'static MultiProgress {
 /// A bar that shows how far a network is set up on a device: kernels are compiled and, the first time, measured.
 pub(super) fn preparing() -> impl Fn(Progress) + 'static {
     let shown: RefCell<Option<ProgressBar>> = RefCell::default();
-    move |Progress { done, of, kernel }| {
+    move |Progress { done, total, kernel }| {
         let mut shown = shown.borrow_mut();
-        if done == of {
+        if done == total {
             shown.take().inspect(ProgressBar::finish_and_clear);
             return;
         }
         let bar = shown.get_or_insert_with(|| {
             // The template is a constant; a slip in it falls back to the default style.
             let style = ProgressStyle::with_template("setting up {bar:30} {pos}/{len} {msg}");
-            bars().add(ProgressBar::new(of as u64)).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            bars()
+                .add(ProgressBar::new(total as u64))
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         bar.set_position(done as u64);
         bar.set_message(kernel);

@@ -1,41 +1,43 @@
-//! Which variants were the fastest on an adapter, remembered from run to run.
+//! Memory of the tuner: the fastest variant of each run, kept from process to process, and verdicts on variants.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::cache;
+use crate::kernel::Elem;
 
-/// By adapter, by run: the name of a variant.
+/// Names of the fastest variants, by adapter and run.
 type Book = BTreeMap<String, BTreeMap<String, String>>;
 
-/// What is known of one adapter with one driver and one version of this program.
+/// The fastest variants on one adapter with one driver and one version of this program.
 pub struct Choices {
     adapter: String,
     path: Option<PathBuf>,
-    /// What was read or found in this process.
+    /// Name of the variant by run, as read from the file or found by this process.
     known: RefCell<BTreeMap<String, String>>,
-    /// Whether what is not known is measured.
+    /// Whether runs without an entry are measured.
     measures: Cell<bool>,
 }
 
 impl Choices {
-    pub(super) fn of(info: &wgpu::AdapterInfo) -> Self {
+    /// The choices for the adapter of this description, kept in the cache folder.
+    pub(super) fn of(adapter: &str) -> Self {
         let path = cache::folder().map(|folder| folder.join("variants.json"));
-        Self::at(path, format!("{}, alexnet {}", super::device::describe(info), env!("CARGO_PKG_VERSION")))
+        Self::at(path, format!("{adapter}, alexnet {}", env!("CARGO_PKG_VERSION")))
     }
 
-    /// Kept in the file at `path`, or for this process.
+    /// Choices kept in the file at `path`, or for this process alone.
     pub(super) fn at(path: Option<PathBuf>, adapter: String) -> Self {
         Self { adapter, path, known: RefCell::default(), measures: Cell::new(true) }
     }
 
-    /// Has every kernel run in its first variant that fits, whatever is faster.
+    /// Turns measuring off: every kernel runs in its first variant that fits.
     pub fn do_not_measure(&self) {
         self.measures.set(false);
     }
 
-    /// Whether the fastest variant is looked for.
+    /// Whether runs without an entry are measured.
     #[must_use]
     pub fn measures(&self) -> bool {
         self.measures.get()
@@ -45,7 +47,7 @@ impl Choices {
     #[must_use]
     pub fn get(&self, run: &str) -> Option<String> {
         if !self.known.borrow().contains_key(run) {
-            // Perhaps another device of this adapter has found it meanwhile: two that differ would round differently.
+            // Another device of this adapter may have chosen meanwhile: different variants would round differently.
             self.known.borrow_mut().extend(self.read().remove(&self.adapter).unwrap_or_default());
         }
         self.known.borrow().get(run).cloned()
@@ -60,15 +62,25 @@ impl Choices {
         // Maps of text to text are always JSON.
         let text = serde_json::to_vec_pretty(&book).unwrap_or_default();
         if let Err(e) = cache::replace(path, &text) {
-            log::warn!("the fastest variants are not kept and measured again next time: {e}");
+            log::warn!("the fastest variants cannot be saved and are measured again next time: {e}");
         }
     }
 
-    /// What is on disk; nothing where it is damaged, since it can be measured again.
+    /// The contents of the file; empty where it is damaged, since everything can be measured again.
     fn read(&self) -> Book {
         let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
         text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
+}
+
+/// Results of checks and measurements that hold for a variant whatever the shapes; kept for this process.
+#[derive(Default)]
+pub(super) struct Verdicts {
+    /// Whether a variant agrees with its twin, by kernel, variant and element type of maps.
+    pub(super) right: HashMap<(&'static str, &'static str, Elem), bool>,
+    /// Names of variants so slow for one kernel that they are not measured for another: variants of one name, and other
+    /// tiles of the same sources, compute in the same way.
+    pub(super) hopeless: HashSet<&'static str>,
 }
 
 #[cfg(test)]

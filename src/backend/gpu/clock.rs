@@ -73,7 +73,7 @@ impl Clock {
     }
 
     /// The host saw the last compute pass begin and end.
-    pub(super) fn seen(&mut self, begin: Instant, end: Instant) {
+    pub(super) fn observed(&mut self, begin: Instant, end: Instant) {
         let seconds = |at: Instant| at.duration_since(self.origin).as_secs_f64();
         if let Some(span) = self.spans.last_mut() {
             (span.begin, span.end) = (seconds(begin), seconds(end));
@@ -161,7 +161,7 @@ mod tests {
     fn host_and_device_tell_one_kernel_from_the_next() {
         let Some(device) = device().map(Rc::new) else { return };
         for by_host in [false, true] {
-            let mut gpu = Gpu::new(Rc::clone(&device), program(), Choice::Fastest).unwrap();
+            let mut gpu = Gpu::new(&device, program(), Choice::Fastest).unwrap();
             gpu.write(Slot(0), Data::F32(&vec![1.5; COUNT])).unwrap();
             let origin = Instant::now();
             gpu.start_clock(Detail::Commands, origin);

@@ -1,4 +1,4 @@
-//! Adapters and opened devices.
+//! An opened device: the limits it grants, the errors it reports, the time it is waited for.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,39 +6,18 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::binding_limit;
+use thiserror::Error;
+
+use super::adapter::{binding_limit, describe, matrices};
 use super::cache::Compiled;
-use super::choices::Choices;
+use super::choices::{Choices, Verdicts};
 use super::memory::memory;
-use super::tune::Verdicts;
 use crate::backend::{BackendError, Limits, Memory, Watch};
 
-/// How long a device may take for what was submitted before it counts as lost.
+/// Time without an answer after which a device counts as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Every adapter of this machine, best first: discrete, integrated, virtual, other, software.
-#[must_use]
-pub fn adapters() -> Vec<wgpu::Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    let instance = wgpu::Instance::new(descriptor);
-    let mut found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    // Stable: adapters of one kind keep the driver's order, so their numbers do not change from run to run.
-    found.sort_by_key(|adapter| rank(adapter.get_info().device_type));
-    found
-}
-
-fn rank(kind: wgpu::DeviceType) -> u8 {
-    match kind {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    }
-}
-
-/// What this crate uses of what an adapter can do.
+/// The features of `adapter` that this crate uses.
 fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
     let used = wgpu::Features::SUBGROUP
         | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
@@ -49,57 +28,47 @@ fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
     adapter.features() & used
 }
 
-/// The leave to use what wgpu has and does not vouch for.
-#[allow(unsafe_code, reason = "wgpu wants it said that experimental features may have undefined behaviour")]
+/// Consent to experimental features of wgpu, here cooperative matrices.
+#[allow(unsafe_code, reason = "wgpu asks for consent: experimental features may have undefined behaviour")]
 fn experimental() -> wgpu::ExperimentalFeatures {
     // SAFETY: only cooperative matrices are asked for. Shaders that use them are this crate's own, every one of their
-    // loads and stores lies in a workgroup array of its kernel, and a driver that gets them wrong is found out before
-    // they are chosen (`tune`).
+    // loads and stores lies in a workgroup array of its kernel, and a driver that computes
+    // them wrong is caught before they are chosen (`tune`).
     unsafe { wgpu::ExperimentalFeatures::enabled() }
-}
-
-/// Sides of the squares of 16-bit floats that the matrix units of an adapter multiply and sum up in 32-bit ones.
-pub(super) fn matrices(adapter: &wgpu::Adapter) -> Vec<u32> {
-    use wgpu::wgt::CooperativeScalarType::{F16, F32};
-    let fits = |it: &&wgpu::wgt::CooperativeMatrixProperties| {
-        it.m_size == it.n_size && it.n_size == it.k_size && (it.ab_type, it.cr_type) == (F16, F32)
-    };
-    let mut sides: Vec<u32> = adapter.cooperative_matrix_properties().iter().filter(fits).map(|it| it.m_size).collect();
-    sides.sort_unstable();
-    sides.dedup();
-    sides
 }
 
 /// An opened device with its one queue.
 pub struct Device {
-    /// The device.
+    /// The logical device of wgpu.
     pub device: wgpu::Device,
-    /// Its queue.
+    /// The queue that takes all submissions.
     pub queue: wgpu::Queue,
-    /// Who it is.
+    /// Name, kind and driver of the adapter.
     pub info: wgpu::AdapterInfo,
-    /// What was granted.
+    /// The limits granted: all of the adapter's.
     pub limits: wgpu::Limits,
-    /// What was granted.
+    /// The features granted: those of the adapter that this crate uses.
     pub features: wgpu::Features,
     memory: Option<Memory>,
-    /// Sides of the squares that its matrix units multiply.
+    /// Sides of the square tiles that its matrix units multiply.
     matrices: Vec<u32>,
+    /// The first error that the driver reported.
     trouble: Arc<Mutex<Option<Trouble>>>,
-    /// Which variants are the fastest here.
+    /// The fastest variant of each run, measured or remembered.
     pub choices: Choices,
-    /// What is known of variants here.
+    /// Results of checks and measurements of variants, whatever the shapes.
     pub(super) verdicts: RefCell<Verdicts>,
     /// Whether shaders are compiled with checks of every index and loop.
     pub(in crate::backend) checked: Cell<bool>,
-    /// Told how far a program is set up.
+    /// Callback for the progress of setting a program up.
     pub(in crate::backend) watch: RefCell<Option<Rc<Watch>>>,
-    /// What the driver compiled in earlier runs.
+    /// The driver's cache of pipelines compiled in earlier runs.
     pub(super) compiled: Option<Compiled>,
+    /// Time spent in [`Device::wait`].
     waited: Cell<Duration>,
 }
 
-/// What a device reported.
+/// An error that a driver reported outside of any call.
 #[derive(Clone)]
 struct Trouble {
     out_of_memory: bool,
@@ -129,10 +98,10 @@ impl Device {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             note(&on_error, matches!(error, wgpu::Error::OutOfMemory { .. }), error.to_string());
         }));
-        // Whatever the reason: our own drop of the device is heard by nobody.
+        // Every reason counts: when the device is dropped by us, nobody reads the note.
         device.set_device_lost_callback(move |reason, message| note(&on_loss, false, format!("{reason:?}: {message}")));
         let (limits, features) = (device.limits(), device.features());
-        let (choices, compiled) = (Choices::of(&info), Compiled::open(&device, &info));
+        let (choices, compiled) = (Choices::of(&describe(&info)), Compiled::open(&device, &info));
         Ok(Self {
             device,
             queue,
@@ -151,8 +120,8 @@ impl Device {
         })
     }
 
-    /// A device of wgpu's noop backend with `limits`, and no others: it computes nothing, but takes programs, for tests
-    /// of what happens before a kernel runs. Its buffers are host memory.
+    /// Opens a device of wgpu's noop backend with exactly `limits`. It takes programs and computes nothing: for tests of
+    /// what happens before a kernel runs. Its buffers are host memory.
     ///
     /// # Errors
     /// When wgpu refuses the limits.
@@ -177,7 +146,7 @@ impl Device {
         Ok(device)
     }
 
-    /// What bounds a program on this device.
+    /// The limits that bound a program on this device.
     #[must_use]
     pub fn bounds(&self) -> Limits {
         Limits {
@@ -189,7 +158,7 @@ impl Device {
         }
     }
 
-    /// Name and driver, for people.
+    /// Name, API and driver on one line.
     #[must_use]
     pub fn describe(&self) -> String {
         describe(&self.info)
@@ -202,16 +171,16 @@ impl Device {
         self.features.contains(wgpu::Features::SUBGROUP) && least == lanes && most == lanes
     }
 
-    /// Whether there are matrix units for squares of 16-bit floats with sides of this length, and 32-bit sums.
+    /// Whether matrix units multiply tiles of `side` × `side` 16-bit floats into 32-bit sums.
     #[must_use]
     pub fn has_matrices_of(&self, side: u32) -> bool {
         self.matrices.contains(&side)
     }
 
-    /// Fails when the device reported trouble since it was opened.
+    /// Passes on the first error that the driver reported since the device was opened.
     ///
     /// # Errors
-    /// What the driver said.
+    /// [`BackendError::OutOfMemory`] or [`BackendError::Lost`], with the driver's message.
     pub fn check(&self) -> Result<(), BackendError> {
         let device = self.info.name.clone();
         match self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone() {
@@ -221,59 +190,68 @@ impl Device {
         }
     }
 
-    /// Waits for a submission, or for all there are.
+    /// Waits for a submission; `None` waits for all.
     ///
     /// # Errors
-    /// When the device was lost or does not answer.
+    /// When the device was lost, or gives no answer for 300 s.
     pub fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), BackendError> {
         let begin = Instant::now();
         let poll = |kind| answer(|| self.device.poll(kind));
         let outcome = poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) });
         if outcome.is_err() {
-            // A wait that fails leaves it to the next poll to tell of a loss, which says more.
+            // After a failed wait the next poll reports the loss itself, whose message says more.
             let _ = poll(wgpu::PollType::Poll);
         }
         self.waited.set(self.waited.get() + begin.elapsed());
         self.check()?;
-        outcome.map_err(|reason| self.lost(reason))
+        outcome.map_err(|failure| self.lost(failure.to_string()))
     }
 
-    /// What all waits took so far.
+    /// Time that the host spent in [`Device::wait`] so far.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.waited.get()
     }
 
-    /// Bytes that the driver's allocator has given to this device; `None` where it does not say.
+    /// Bytes that the driver's allocator has given to this device; `None` where it keeps no count.
     #[must_use]
     pub fn allocated(&self) -> Option<u64> {
         self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
 
-    /// The error of a device that does not do what it should.
+    /// The error of a device that stopped working for `reason`.
     #[must_use]
     pub fn lost(&self, reason: String) -> BackendError {
         BackendError::Lost { device: self.info.name.clone(), reason }
     }
 }
 
-/// What is wrong where a poll fails. wgpu panics where the driver reports a loss in the midst of it.
-fn answer(poll: impl FnOnce() -> Result<wgpu::PollStatus, wgpu::PollError>) -> Result<(), String> {
-    match catch_unwind(AssertUnwindSafe(poll)) {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(wgpu::PollError::Timeout)) => Err(format!("no answer for {} s", PATIENCE.as_secs())),
-        Ok(Err(refused)) => Err(refused.to_string()),
-        Err(panic) => {
-            let fixed = panic.downcast_ref::<&str>().map(|&reason| reason.to_owned());
-            Err(fixed.or(panic.downcast_ref().cloned()).unwrap_or_else(|| "no reason given".into()))
-        }
-    }
+/// A poll of a device that failed.
+#[derive(Debug, Error, PartialEq)]
+enum PollFailure {
+    /// The device took longer than [`PATIENCE`].
+    #[error("no answer for {} s", PATIENCE.as_secs())]
+    Timeout,
+    /// wgpu refused to poll.
+    #[error("{0}")]
+    Refused(String),
+    /// wgpu panicked, which it does when the driver reports a loss in the middle of a poll.
+    #[error("{0}")]
+    Panicked(String),
 }
 
-/// Name, kind and driver of an adapter on one line.
-#[must_use]
-pub fn describe(info: &wgpu::AdapterInfo) -> String {
-    format!("{} ({:?}, {} {})", info.name, info.backend, info.driver, info.driver_info)
+/// Runs `poll` and turns refusals and panics into failures.
+fn answer(poll: impl FnOnce() -> Result<wgpu::PollStatus, wgpu::PollError>) -> Result<(), PollFailure> {
+    match catch_unwind(AssertUnwindSafe(poll)) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(wgpu::PollError::Timeout)) => Err(PollFailure::Timeout),
+        Ok(Err(refused)) => Err(PollFailure::Refused(refused.to_string())),
+        Err(panic) => {
+            let fixed = panic.downcast_ref::<&str>().map(|&reason| reason.to_owned());
+            let reason = fixed.or(panic.downcast_ref().cloned()).unwrap_or_else(|| "no reason given".into());
+            Err(PollFailure::Panicked(reason))
+        }
+    }
 }
 
 /// Keeps the first trouble: what follows is its consequence.
@@ -284,15 +262,18 @@ fn note(slot: &Mutex<Option<Trouble>>, out_of_memory: bool, message: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::gpu::adapter::adapters;
 
     #[test]
     fn a_wait_that_fails_is_told_apart_from_one_that_takes_too_long() {
         use wgpu::{PollError, PollStatus};
         assert_eq!(answer(|| Ok(PollStatus::QueueEmpty)), Ok(()));
-        assert_eq!(answer(|| Err(PollError::Timeout)), Err("no answer for 300 s".into()));
-        assert!(answer(|| Err(PollError::WrongSubmissionIndex(7, 5))).unwrap_err().contains("submission index (7)"));
+        let timeout = answer(|| Err(PollError::Timeout)).unwrap_err();
+        assert_eq!((&timeout, timeout.to_string().as_str()), (&PollFailure::Timeout, "no answer for 300 s"));
+        let refused = answer(|| Err(PollError::WrongSubmissionIndex(7, 5))).unwrap_err();
+        assert!(refused.to_string().contains("submission index (7)"), "{refused}");
         let panic = || std::panic::panic_any(String::from("Error in Device::poll"));
-        assert_eq!(answer(panic), Err("Error in Device::poll".into()));
+        assert_eq!(answer(panic), Err(PollFailure::Panicked("Error in Device::poll".into())));
     }
 
     #[test]

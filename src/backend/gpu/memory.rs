@@ -1,6 +1,6 @@
-//! How much memory an adapter has, which WebGPU keeps to itself.
+//! Memory of an adapter, which WebGPU does not report: asked of Vulkan or the operating system.
 
-use super::summary::{Ids, ids};
+use super::adapter::{Ids, ids};
 use crate::backend::limits::{HOST, Memory, host_memory};
 
 /// The memory of `adapter`, from Vulkan alone: Metal's `recommendedMaxWorkingSetSize` and DX12's
@@ -8,14 +8,14 @@ use crate::backend::limits::{HOST, Memory, host_memory};
 pub(super) fn memory(adapter: &wgpu::Adapter) -> Option<Memory> {
     let info = adapter.get_info();
     let pool = pool(info.device_type, &ids(&info), &info.name);
-    // A software driver names some number (lavapipe 2 GiB), but allocates as long as the machine does.
+    // A software driver reports some number (lavapipe 2 GiB), but allocates as long as the machine does.
     let software = info.device_type == wgpu::DeviceType::Cpu;
     let bytes = if software { host_memory() } else { device_local(adapter) }?;
     Some(Memory { pool, bytes })
 }
 
-/// Whose memory an adapter has: the machine's, its own, or that of all adapters of its name, which without a bus id
-/// cannot be told apart.
+/// Name of the pool of memory that an adapter computes in: the machine's, its own, or, without a bus id, that of all
+/// adapters of its name, since those cannot be told apart.
 fn pool(kind: wgpu::DeviceType, ids: &Ids, name: &str) -> String {
     match kind {
         wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu => HOST.into(),
@@ -23,7 +23,7 @@ fn pool(kind: wgpu::DeviceType, ids: &Ids, name: &str) -> String {
     }
 }
 
-/// Bytes of all heaps next to the device.
+/// Bytes of all heaps local to the device.
 #[cfg(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd"))]
 fn device_local(adapter: &wgpu::Adapter) -> Option<u64> {
     /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`.
@@ -39,7 +39,7 @@ fn device_local(adapter: &wgpu::Adapter) -> Option<u64> {
     Some(local.map(|heap| heap.size).sum())
 }
 
-/// Nothing, where wgpu is without Vulkan.
+/// `None`, on platforms where wgpu has no Vulkan.
 #[cfg(not(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd")))]
 fn device_local(_: &wgpu::Adapter) -> Option<u64> {
     None

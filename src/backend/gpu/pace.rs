@@ -134,7 +134,7 @@ mod tests {
         let net = Net::new(Model::open("mini").unwrap()).unwrap();
         let lowered = lower(&net, &Setup::training(8));
         let program = &lowered.program;
-        let mut gpu = Gpu::new(Rc::clone(device), program.clone(), Choice::Fastest).unwrap();
+        let mut gpu = Gpu::new(device, program.clone(), Choice::Fastest).unwrap();
         for recording in &mut gpu.recordings {
             let work = (0..recording.dispatches.len()).filter(|&command| recording.dispatches[command].is_some());
             for (command, time) in work.filter_map(|command| time.map(|time| (command, time))) {

@@ -7,9 +7,33 @@ use std::time::Instant;
 use super::device::Device;
 use crate::backend::BackendError;
 use crate::kernel::{Elem, Grid, Kernel, Params, Variant};
+use crate::program::{Command, View};
 use crate::wgsl;
 
-/// A compiled variant with the workgroups it wants.
+/// A run of a kernel, as a program records it.
+pub(super) struct Run<'a> {
+    pub(super) kernel: &'static Kernel,
+    pub(super) params: &'a Params,
+    /// One view for each binding of the kernel.
+    pub(super) views: &'a [View],
+}
+
+impl<'a> Run<'a> {
+    /// The run that `command` is; `None` for copies.
+    pub(super) fn of(command: &'a Command) -> Option<Self> {
+        match command {
+            Command::Run { kernel, params, views, .. } => Some(Self { kernel, params, views }),
+            Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => None,
+        }
+    }
+
+    /// Kernel and parameters: what choices of variants are remembered by.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.kernel.name, self.params)
+    }
+}
+
+/// A compiled variant with the workgroups it is dispatched in.
 pub struct Pipeline {
     /// The variant's name.
     pub variant: &'static str,

@@ -1,55 +1,35 @@
-//! What an adapter is and can do, without wgpu's types: for listings.
+//! Adapters as listings show them: names, limits and features without wgpu's types.
 
 use serde::Serialize;
 
+use super::adapter::{Ids, adapters, binding_limit, ids, matrices};
 use super::memory::memory;
-use super::{binding_limit, device};
 use crate::backend::Memory;
 
 /// An adapter of this machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    /// What the driver calls it.
+    /// The name that the driver reports.
     pub name: String,
-    /// Discrete GPU, integrated GPU, virtual GPU, software or other.
+    /// `discrete GPU`, `integrated GPU`, `virtual GPU`, `software` or `other`.
     pub kind: &'static str,
-    /// Vulkan, Metal or Dx12.
+    /// The API: `Vulkan`, `Metal` or `Dx12`.
     pub backend: String,
     /// Name of the driver.
     pub driver: String,
-    /// Its version.
+    /// Version of the driver.
     pub version: String,
-    /// What else it is known by.
+    /// Bus id and model.
     pub ids: Ids,
-    /// Its memory, where the driver tells.
+    /// The memory it computes in, where the driver tells.
     pub memory: Option<Memory>,
-    /// What bounds a network on it.
+    /// Limits on buffers, workgroups and dispatches.
     pub limits: Limits,
-    /// What it offers beyond the least.
+    /// Optional features.
     pub features: Features,
 }
 
-/// Ids of an adapter, where the driver tells them; hexadecimal digits in lower case.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Ids {
-    /// PCI bus id, domain:bus:device.function: `0000:01:00.0`. DX12 gives GPUs of one model the same.
-    pub pci_bus: Option<String>,
-    /// Vendor and model: `10de:2330`.
-    pub vendor_device: Option<String>,
-}
-
-/// What tells an adapter from others.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Name, API and driver, on one line.
-    pub description: String,
-    /// Its ids.
-    pub ids: Ids,
-    /// Whether it computes on the processor.
-    pub software: bool,
-}
-
-/// Limits that matter here, by their names in WebGPU; bytes and counts.
+/// Limits on buffers, workgroups and dispatches, by their names in WebGPU; bytes and counts.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Limits {
     /// Bytes of one binding.
@@ -62,11 +42,11 @@ pub struct Limits {
     pub max_compute_invocations_per_workgroup: u32,
     /// Workgroups along one dimension of a dispatch.
     pub max_compute_workgroups_per_dimension: u32,
-    /// The smaller of the first two: what the largest slot of a program is measured against.
+    /// Bytes that the largest slot of a program may have: the smaller of the first two.
     pub binding: u64,
 }
 
-/// Optional abilities.
+/// Optional features of an adapter.
 #[derive(Clone, Debug, Serialize)]
 pub struct Features {
     /// Sizes of subgroups, where there are subgroup operations.
@@ -75,23 +55,23 @@ pub struct Features {
     pub f16: bool,
     /// 64-bit words in shaders.
     pub words: bool,
-    /// Sides of the squares of 16-bit floats that matrix units multiply, with 32-bit sums.
+    /// Sides of the square tiles that matrix units multiply, from 16-bit floats into 32-bit sums.
     pub matrices: Vec<u32>,
-    /// Times measured on the device.
+    /// Timestamps written by the device.
     pub timestamps: bool,
 }
 
-/// Sizes that a subgroup may have.
+/// Range of the sizes of subgroups, in invocations.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Lanes {
-    /// Least.
+    /// The smallest size.
     pub min: u32,
-    /// Most.
+    /// The largest size.
     pub max: u32,
 }
 
 impl Summary {
-    /// What bounds a program on it.
+    /// The limits that bound a program on it.
     #[must_use]
     pub fn bounds(&self) -> crate::backend::Limits {
         crate::backend::Limits {
@@ -104,10 +84,10 @@ impl Summary {
     }
 }
 
-/// Every adapter, in the order of their numbers.
+/// Every adapter of this machine, in the order of its number.
 #[must_use]
 pub fn summaries() -> Vec<Summary> {
-    device::adapters().iter().map(summary).collect()
+    adapters().iter().map(summary).collect()
 }
 
 fn summary(adapter: &wgpu::Adapter) -> Summary {
@@ -130,27 +110,13 @@ fn summary(adapter: &wgpu::Adapter) -> Summary {
             subgroups: offers.contains(wgpu::Features::SUBGROUP).then_some(lanes),
             f16: offers.contains(wgpu::Features::SHADER_F16),
             words: offers.contains(wgpu::Features::SHADER_INT64),
-            matrices: device::matrices(adapter),
+            matrices: matrices(adapter),
             timestamps: offers.contains(wgpu::Features::TIMESTAMP_QUERY),
         },
         name: info.name,
         driver: info.driver,
         version: info.driver_info,
     }
-}
-
-/// What tells `adapter` from others.
-#[must_use]
-pub fn identity(adapter: &wgpu::Adapter) -> Identity {
-    let info = adapter.get_info();
-    let software = info.device_type == wgpu::DeviceType::Cpu;
-    Identity { description: device::describe(&info), ids: ids(&info), software }
-}
-
-pub(super) fn ids(info: &wgpu::AdapterInfo) -> Ids {
-    let pci_bus = Some(info.device_pci_bus_id.to_lowercase()).filter(|id| !id.is_empty());
-    let vendor_device = (info.vendor != 0).then(|| format!("{:04x}:{:04x}", info.vendor, info.device));
-    Ids { pci_bus, vendor_device }
 }
 
 fn kind(kind: wgpu::DeviceType) -> &'static str {

@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::device::{Device, adapters};
-use super::summary::identity;
+use super::adapter::{adapters, identity};
+use super::device::Device;
 use crate::backend::select::choose;
 
 /// Held while a device is opened, because some drivers crash when two are at once.
@@ -22,7 +22,7 @@ pub(super) fn device() -> Option<Device> {
     };
     let Some(number) = number else {
         let missing = "no graphics adapter to test on; ./setup installs one";
-        assert!(variable("ALEXNET_REQUIRE_GPU").is_none_or(|it| it != "1"), "ALEXNET_REQUIRE_GPU=1, but {missing}");
+        assert!(variable("ALEXNET_REQUIRE_GPU").is_none_or(|value| value != "1"), "ALEXNET_REQUIRE_GPU=1, but {missing}");
         println!("NOT RUN: {missing}");
         return None;
     };

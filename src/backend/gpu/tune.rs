@@ -1,109 +1,122 @@
-//! Which variant of a kernel is the fastest on a device, found out by measuring, on the shapes that a program has.
+//! Chooses the fastest variant of each run of a program, by measuring it on the device with the run's own shapes.
 //!
 //! Variants add up in different orders, so the choice shows in the last bits of what is computed: it is made once for an
 //! adapter and its driver, and kept ([`super::choices`]).
 
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::Gpu;
+use super::buffers::Buffers;
 use super::device::Device;
-use super::pipeline::{Pipeline, Pipelines, eligible};
+use super::measure::Sample;
+use super::pipeline::{Pipeline, Pipelines, Run, eligible};
+use super::replay::Gpu;
 use crate::backend::BackendError;
 use crate::backend::compare::{GUARD, compare, program};
-use crate::kernel::{Case, Elem, Kernel, Params, Variant};
-use crate::program::View;
+use crate::kernel::{Case, Elem, Kernel, Variant};
+use crate::program::Program;
 
 /// Which variants run the kernels of a program.
 #[derive(Clone, Copy)]
 pub enum Choice {
-    /// The fastest that are right, where the device measures; else the first that the device can run.
+    /// The fastest that agree with their twins, where the device measures; else the first that the device can run.
     Fastest,
-    /// This one; the program has one kernel.
+    /// This variant, for a program of one kernel.
     Fixed(&'static Variant),
 }
 
-/// Operations of a run that are worth the time to measure it: less is done before its variant matters.
+/// Floating-point operations of a run from which on its variants are measured: below, the choice hardly matters.
 const WORTH: u64 = 200_000_000;
 
-/// Operations after which a measurement is long enough to begin with; a device that is faster gets more.
-const FIRST: u64 = 30_000_000;
-
-/// Time of a measurement that is not disturbed by the way to the device and back.
-const LONG_ENOUGH: Duration = Duration::from_millis(3);
-
-/// How much slower than the best a variant may be and still be measured with care, and for other runs.
+/// Factor over the fastest variant beyond which another is hopeless: measured no further, and not for other runs.
 const HOPELESS: u32 = 3;
 
-/// Time a compiler may take for a variant that has rivals.
+/// Time that compiling a variant may take where there are others.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is known of variants on a device, whatever the shapes.
-#[derive(Default)]
-pub(super) struct Verdicts {
-    /// By kernel, variant and what maps are stored as: whether it agrees with its twin.
-    right: HashMap<(&'static str, &'static str, Elem), bool>,
-    /// Variants that were so slow for one kernel that they need not be looked at for another: those of one name, and
-    /// other tiles of the same sources, go about it in the same way.
-    hopeless: HashSet<&'static str>,
+impl Gpu {
+    /// Plans, allocates and compiles `program` for `device`, with the variants of `choice`.
+    ///
+    /// # Errors
+    /// When the program does not fit (found before anything is allocated) or a kernel does not compile.
+    pub fn new(device: &Rc<Device>, program: Program, choice: Choice) -> Result<Self, BackendError> {
+        let mut pipelines = Pipelines::default();
+        let mut select = |buffers: &Buffers, run: &Run<'_>| match choice {
+            Choice::Fixed(variant) => pipelines.get(device, run.kernel, variant, run.params),
+            Choice::Fastest => Tuner { device, buffers, run, pipelines: &mut pipelines }.fastest(),
+        };
+        // The progress of a single kernel, checked amid other work, is of no interest.
+        let watch = device.watch.borrow().clone().filter(|_| matches!(choice, Choice::Fastest));
+        Self::set_up(device, program, watch.as_deref(), &mut select)
+    }
 }
 
-impl Gpu {
-    /// The pipeline of a run: of the variant that was asked for, or of the fastest.
-    pub(super) fn choose(
-        &self,
-        choice: Choice,
-        pipelines: &mut Pipelines,
-        kernel: &'static Kernel,
-        params: &Params,
-        views: &[View],
-    ) -> Result<Rc<Pipeline>, BackendError> {
-        let candidates: Vec<&'static Variant> = match choice {
-            Choice::Fixed(variant) => vec![variant],
-            Choice::Fastest => kernel.variants.iter().filter(|v| eligible(&self.device, v, params)).collect(),
-        };
+/// The choice of a variant for one run.
+struct Tuner<'a> {
+    device: &'a Rc<Device>,
+    buffers: &'a Buffers,
+    run: &'a Run<'a>,
+    pipelines: &'a mut Pipelines,
+}
+
+impl Tuner<'_> {
+    /// The pipeline of the fastest variant that agrees with its twin.
+    fn fastest(&mut self) -> Result<Rc<Pipeline>, BackendError> {
+        let Run { kernel, params, .. } = *self.run;
+        let fits = |variant: &&Variant| eligible(self.device, variant, params);
+        let candidates: Vec<&'static Variant> = kernel.variants.iter().filter(fits).collect();
         let first = candidates.first().copied().unwrap_or(&kernel.variants[kernel.variants.len() - 1]);
-        if candidates.len() < 2 || (kernel.flops)(params) < WORTH || !self.device.choices.measures() {
-            return pipelines.get(&self.device, kernel, first, params);
+        if candidates.len() < 2 || self.flops() < WORTH || !self.device.choices.measures() {
+            return self.compile(first);
         }
-        let run = format!("{} {params}", kernel.name);
-        let known = self.device.choices.get(&run);
+        let name = self.run.name();
+        let known = self.device.choices.get(&name);
         if let Some(variant) = candidates.iter().find(|variant| Some(variant.name) == known.as_deref()) {
-            return pipelines.get(&self.device, kernel, variant, params);
+            return self.compile(variant);
         }
         let (hopeless, rivals): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|variant| self.is_hopeless(variant));
-        // The fastest come first, and the first that is right is taken: few are checked, and one without rivals is not
+        // The fastest come first and the first that agrees is taken, so few are checked; one without rivals is not
         // measured.
-        let ranked = if rivals.len() > 1 { self.rank(rivals, pipelines, kernel, params, views)? } else { rivals };
+        let ranked = if rivals.len() > 1 { self.rank(rivals)? } else { rivals };
         for variant in ranked.into_iter().chain(hopeless) {
             if !self.device.is_right(kernel, variant, params.maps())? {
                 continue;
             }
-            if let Some(pipeline) = self.compiled(pipelines.get(&self.device, kernel, variant, params), variant)? {
-                log::debug!("{run}: {} is taken", variant.name);
-                self.device.choices.set(&run, variant.name);
+            let compiled = self.compile(variant);
+            if let Some(pipeline) = self.unless_refused(compiled, variant)? {
+                log::debug!("{name}: {} is taken", variant.name);
+                self.device.choices.set(&name, variant.name);
                 return Ok(pipeline);
             }
         }
-        // Where none is left, nothing is kept, and whatever is wrong is said again.
-        pipelines.get(&self.device, kernel, first, params)
+        // No variant agrees: none is remembered, and compiling the first reports what is wrong with it.
+        self.compile(first)
     }
 
-    /// Whether it was so slow for another run that it is not measured for this one.
+    /// Floating-point operations of the run.
+    fn flops(&self) -> u64 {
+        (self.run.kernel.flops)(self.run.params)
+    }
+
+    /// The pipeline of `variant` for the run.
+    fn compile(&mut self, variant: &'static Variant) -> Result<Rc<Pipeline>, BackendError> {
+        self.pipelines.get(self.device, self.run.kernel, variant, self.run.params)
+    }
+
+    /// Whether `variant` was so slow for another run that it is not measured for this one.
     fn is_hopeless(&self, variant: &Variant) -> bool {
         self.device.verdicts.borrow().hopeless.contains(variant.name)
     }
 
-    /// What compiled; `None`, said aloud, of a variant that this driver does not take.
-    fn compiled<T>(
+    /// The outcome of compiling `variant`; `None`, with a warning, where the driver refuses it.
+    fn unless_refused<T>(
         &self,
         outcome: Result<T, BackendError>,
-        variant: &'static Variant,
+        variant: &Variant,
     ) -> Result<Option<T>, BackendError> {
         match outcome {
-            Ok(pipeline) => Ok(Some(pipeline)),
+            Ok(compiled) => Ok(Some(compiled)),
             Err(BackendError::Kernel { reason, .. }) => {
                 log::warn!("{}: {} is not used: {reason}", self.device.info.name, variant.name);
                 Ok(None)
@@ -112,118 +125,51 @@ impl Gpu {
         }
     }
 
-    /// Those of `rivals` that compile in time, the fastest first.
-    fn rank(
-        &self,
-        rivals: Vec<&'static Variant>,
-        pipelines: &mut Pipelines,
-        kernel: &'static Kernel,
-        params: &Params,
-        views: &[View],
-    ) -> Result<Vec<&'static Variant>, BackendError> {
+    /// The variants of `rivals` that compile in time, the fastest first.
+    fn rank(&mut self, rivals: Vec<&'static Variant>) -> Result<Vec<&'static Variant>, BackendError> {
         let mut times: Vec<(Duration, &'static Variant)> = Vec::with_capacity(rivals.len());
         for variant in rivals {
-            // One that another tile of the same has shown to be slow comes last, unmeasured.
+            // A variant whose sources another tile has shown to be slow comes last, unmeasured.
             if self.is_hopeless(variant) {
                 times.push((Duration::MAX, variant));
                 continue;
             }
             let least = times.iter().map(|(time, _)| *time).min();
-            let outcome = self.attempt(pipelines, kernel, variant, params, views, least);
-            times.extend(self.compiled(outcome, variant)?.flatten().map(|time| (time, variant)));
+            let outcome = self.measure(variant, least);
+            times.extend(self.unless_refused(outcome, variant)?.flatten().map(|time| (time, variant)));
         }
         times.sort_by_key(|(time, _)| *time);
         Ok(times.into_iter().map(|(_, variant)| variant).collect())
     }
 
-    /// Compiles and measures a variant; `None` where it is slow to compile.
-    fn attempt(
-        &self,
-        pipelines: &mut Pipelines,
-        kernel: &'static Kernel,
+    /// The time of a run of `variant`, where `least` is that of the fastest so far; `None` where it compiles too slowly.
+    fn measure(
+        &mut self,
         variant: &'static Variant,
-        params: &Params,
-        views: &[View],
         least: Option<Duration>,
     ) -> Result<Option<Duration>, BackendError> {
+        let kernel = self.run.kernel;
         let begin = Instant::now();
-        let pipeline = pipelines.get(&self.device, kernel, variant, params)?;
+        let pipeline = self.compile(variant)?;
         let compiling = begin.elapsed();
         if compiling > PATIENCE && least.is_some() {
-            let (name, seconds) = (kernel.name, compiling.as_secs());
-            log::warn!("{}: {name}, {} is not used: it compiles for {seconds} s", self.device.info.name, variant.name);
+            let (device, name, seconds) = (&self.device.info.name, kernel.name, compiling.as_secs());
+            log::warn!("{device}: {name}, {} is not used: it takes {seconds} s to compile", variant.name);
             return Ok(None);
         }
-        let time = self.measure(&pipeline, views, (kernel.flops)(params), least)?;
+        let limit = least.map(|least| HOPELESS * least);
+        let time = Sample::new(self.device, self.buffers, &pipeline, self.run.views).time(self.flops(), limit)?;
         log::debug!("{} {}: {:.2} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
-        if least.is_some_and(|least| time > HOPELESS * least) {
+        if limit.is_some_and(|limit| time > limit) {
             let alike = kernel.variants.iter().filter(|other| other.sources == variant.sources);
             self.device.verdicts.borrow_mut().hopeless.extend(alike.map(|variant| variant.name));
         }
         Ok(Some(time))
     }
-
-    /// About how long a run takes, from a part of its workgroups or from several runs. What it reads and writes is
-    /// there, and not yet of use.
-    fn measure(
-        &self,
-        pipeline: &Pipeline,
-        views: &[View],
-        flops: u64,
-        least: Option<Duration>,
-    ) -> Result<Duration, BackendError> {
-        let [x, y, z] = pipeline.workgroups;
-        // Along the larger of the two; x may be the images, all of which go together.
-        let whole = y.max(z);
-        let groups = |part| if y > z { [x, part, z] } else { [x, y, part] };
-        let bound = self.bind(pipeline, views);
-        let share = u64::from(whole) * FIRST / flops.max(1);
-        let mut part = u32::try_from(share).unwrap_or(whole).clamp(1, whole);
-        let mut runs = 1;
-        // The first of all wakes the device and fills its caches.
-        self.time(pipeline, &bound, groups(part), 1)?;
-        loop {
-            let time = self.time(pipeline, &bound, groups(part), runs)?;
-            let one = time.mul_f64(f64::from(whole) / (f64::from(part) * f64::from(runs)));
-            let hopeless = least.is_some_and(|least| one > HOPELESS * least);
-            if time >= LONG_ENOUGH || hopeless {
-                let again = if hopeless { time } else { self.time(pipeline, &bound, groups(part), runs)? };
-                return Ok(one.mul_f64(time.min(again).as_secs_f64() / time.as_secs_f64()));
-            }
-            if part < whole {
-                part = part.saturating_mul(4).min(whole);
-            } else {
-                runs *= 2;
-            }
-        }
-    }
-
-    /// How long it takes until `runs` dispatches of `groups` workgroups are done.
-    fn time(
-        &self,
-        pipeline: &Pipeline,
-        bound: &wgpu::BindGroup,
-        groups: [u32; 3],
-        runs: u32,
-    ) -> Result<Duration, BackendError> {
-        let mut encoder = self.encoder();
-        {
-            let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            compute.set_pipeline(&pipeline.pipeline);
-            compute.set_bind_group(0, bound, &[]);
-            for _ in 0..runs {
-                compute.dispatch_workgroups(groups[0], groups[1], groups[2]);
-            }
-        }
-        let begin = Instant::now();
-        let done = self.device.queue.submit([encoder.finish()]);
-        self.device.wait(Some(done))?;
-        Ok(begin.elapsed())
-    }
 }
 
 impl Device {
-    /// Whether `variant` agrees with its twin here, on the largest of the kernel's cases; found out once.
+    /// Whether `variant` agrees with its twin on this device, on the largest of the kernel's cases; checked once.
     fn is_right(
         self: &Rc<Self>,
         kernel: &'static Kernel,
@@ -242,15 +188,15 @@ impl Device {
         Ok(right)
     }
 
+    /// Whether `variant` computes `case` as its twin does, within the kernel's tolerance; warns where not.
     fn agrees(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant, case: &Case) -> bool {
         let choice = Choice::Fixed(variant);
-        let finding = Gpu::new(Rc::clone(self), program(kernel, case, GUARD), choice)
-            .and_then(|mut gpu| compare(&mut gpu, kernel, case))
-            .map_err(|e| e.to_string());
+        let finding =
+            Gpu::new(self, program(kernel, case, GUARD), choice).and_then(|mut gpu| compare(&mut gpu, kernel, case));
         let wrong = match finding {
             Ok(finding) if finding.within(kernel.tolerance_of(&case.params)) => return true,
             Ok(finding) => finding.to_string(),
-            Err(refused) => refused,
+            Err(refused) => refused.to_string(),
         };
         let (device, name) = (&self.info.name, variant.name);
         log::warn!("{device}: {}, {name} is not used: on the case {}: {wrong}", kernel.name, case.name);
@@ -260,11 +206,13 @@ impl Device {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::backend::gpu::choices::Choices;
     use crate::backend::gpu::testing;
     use crate::backend::{Backend, Data};
-    use crate::kernel::Needs;
+    use crate::kernel::{Needs, Params};
     use crate::ops::activation;
     use crate::program::{Pass, Slot};
 
@@ -310,7 +258,7 @@ mod tests {
         let Some(device) = device().map(Rc::new) else { return };
         let kernel = kernel([BROKEN, WRONG, plain()]);
         let case = &(kernel.cases)()[0];
-        let mut gpu = Gpu::new(Rc::clone(&device), program(kernel, case, 0), Choice::Fastest).unwrap();
+        let mut gpu = Gpu::new(&device, program(kernel, case, 0), Choice::Fastest).unwrap();
         assert!(compare(&mut gpu, kernel, case).unwrap().within(kernel.tolerance));
         let run = format!("{} {}", kernel.name, case.params);
         assert_eq!(device.choices.get(&run).as_deref(), Some("plain"));
@@ -337,7 +285,7 @@ mod tests {
         let Some(device) = device().map(Rc::new) else { return };
         let kernel = kernel([plain(), SLOW, Variant { name: "small", ..SLOW }]);
         let case = &(kernel.cases)()[0];
-        Gpu::new(Rc::clone(&device), program(kernel, case, 0), Choice::Fastest).unwrap();
+        Gpu::new(&device, program(kernel, case, 0), Choice::Fastest).unwrap();
         let hopeless = device.verdicts.borrow().hopeless.clone();
         assert_eq!(hopeless, HashSet::from(["slow", "small"]));
     }
@@ -347,7 +295,7 @@ mod tests {
         let Some(device) = device().map(Rc::new) else { return };
         let kernel = kernel([BROKEN, WRONG]);
         let case = &(kernel.cases)()[0];
-        let refused = Gpu::new(Rc::clone(&device), program(kernel, case, 0), Choice::Fastest);
+        let refused = Gpu::new(&device, program(kernel, case, 0), Choice::Fastest);
         assert!(refused.is_err(), "the first is no WGSL");
         assert_eq!(device.choices.get(&format!("{} {}", kernel.name, case.params)), None);
     }
@@ -358,7 +306,7 @@ mod tests {
         device.choices.do_not_measure();
         let kernel = kernel([WRONG, plain()]);
         let case = &(kernel.cases)()[0];
-        let mut gpu = Gpu::new(Rc::new(device), program(kernel, case, 0), Choice::Fastest).unwrap();
+        let mut gpu = Gpu::new(&Rc::new(device), program(kernel, case, 0), Choice::Fastest).unwrap();
         gpu.write(Slot(0), Data::F32(&vec![0.5; case.buffers[0].0])).unwrap();
         Backend::run(&mut gpu, Pass::Evaluate).unwrap();
         assert!(gpu.read(Slot(1)).unwrap()[0] >= 1.0, "what is wrong in it shows");
