@@ -170,16 +170,23 @@ fn names_crate(text: &str, name: &str) -> bool {
 
 /// Modules of this crate that a file names, with the line.
 fn uses(source: &Source) -> Vec<(usize, String)> {
+    // The macros of `kernel` are exported at the crate's root.
+    let macros = |name: String| if name == "params" || name == "twin" { "kernel".into() } else { name };
+    names_after(source, "crate::").into_iter().map(|(line, name)| (line, macros(name))).collect()
+}
+
+/// The names that follow `prefix` in paths of a file, with the line.
+fn names_after(source: &Source, prefix: &str) -> Vec<(usize, String)> {
     let code: Vec<(usize, &str)> = source.shipped().collect();
     let mut found = Vec::new();
     for (index, (number, line)) in code.iter().enumerate() {
-        for (at, _) in line.match_indices("crate::") {
-            let rest = &line[at + "crate::".len()..];
+        for (at, _) in line.match_indices(prefix) {
+            let rest = &line[at + prefix.len()..];
             let Some(list) = rest.strip_prefix('{') else {
                 found.push((*number, identifier(rest)));
                 continue;
             };
-            // `use crate::{a, b::{c, d}}`, perhaps over several lines.
+            // `use prefix::{a, b::{c, d}}`, perhaps over several lines.
             let further = code[index + 1..].iter().map(|(_, line)| *line);
             let text: String = std::iter::once(list).chain(further).collect::<Vec<_>>().join(" ");
             let (mut depth, mut start) = (0, true);
@@ -198,9 +205,7 @@ fn uses(source: &Source) -> Vec<(usize, String)> {
             }
         }
     }
-    // The macros of `kernel` are exported at the crate's root.
-    let macros = |name: String| if name == "params" || name == "twin" { "kernel".into() } else { name };
-    found.into_iter().map(|(line, name)| (line, macros(name))).collect()
+    found
 }
 
 fn identifier(text: &str) -> String {
@@ -248,6 +253,48 @@ fn modules_use_only_what_is_listed_before_them() {
         }
     }
     assert!(arrows > 50, "only {arrows} arrows found: the search is broken");
+    refuse(&failures);
+}
+
+/// Folders whose files use each other in one direction.
+const ACYCLIC: &[&str] = &["src/backend/gpu/"];
+
+#[test]
+fn files_of_a_room_do_not_run_in_circles() {
+    let mut failures = Vec::new();
+    for room in ACYCLIC {
+        let all = sources(room, "rs");
+        let file = |source: &Source| source.path.trim_start_matches(room).trim_end_matches(".rs").to_owned();
+        let names: Vec<String> = all.iter().map(file).collect();
+        let mut arrows: Vec<(String, String)> = Vec::new();
+        for (source, from) in all.iter().zip(&names).filter(|(_, from)| *from != "mod") {
+            for (line, to) in names_after(source, "super::") {
+                if names.contains(&to) {
+                    arrows.push((from.clone(), to));
+                } else {
+                    failures.push(format!(
+                        "{}:{line}: {to} of {room}mod.rs, which uses its files, is used by one of them: name the file \
+                         that defines it",
+                        source.path
+                    ));
+                }
+            }
+        }
+        assert!(arrows.len() > 10, "{room}: only {} arrows found: the search is broken", arrows.len());
+        // Files without arrows left are taken away until none is: what remains lies on a circle or leads to one.
+        let mut left = names;
+        while let Some(index) = left.iter().position(|name| !arrows.iter().any(|(from, _)| from == name)) {
+            let done = left.remove(index);
+            arrows.retain(|(_, to)| *to != done);
+        }
+        if !left.is_empty() {
+            let arrows: Vec<String> = arrows.iter().map(|(from, to)| format!("{from} → {to}")).collect();
+            failures.push(format!(
+                "{room}: files use each other in a circle among {}: move what both need into a file of its own",
+                arrows.join(", ")
+            ));
+        }
+    }
     refuse(&failures);
 }
 
