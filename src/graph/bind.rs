@@ -1,21 +1,22 @@
-//! What a caller gives for the inputs of a graph.
+//! Values that a caller gives for the inputs of a graph.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::refusal::Refusal;
 use super::shapes::{AXES, volume};
 use super::{Constant, Elem, Extent, Graph, GraphError, Input, Values};
 
-/// What is given for an input when a network is set up.
+/// The value given for an input when a network is set up.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Given {
-    /// The extents of floats, which come later.
+    /// Extents of floats whose values come with every run.
     Floats(Vec<usize>),
-    /// Whole numbers, from now on constant.
+    /// Whole numbers, constant from now on.
     Integers {
-        /// Extents.
+        /// Extents, the last axis innermost.
         dims: Vec<usize>,
-        /// As many as these come to.
+        /// Values, as many as the product of `dims`.
         values: Arc<[i64]>,
     },
 }
@@ -28,16 +29,16 @@ impl Given {
     }
 }
 
-/// What an input becomes.
+/// An input of a graph, bound to what is given for it.
 pub(super) enum Bound {
-    /// Floats, in a slot.
+    /// Floats of these extents, in a slot.
     Floats(Vec<usize>),
-    /// Known beforehand.
+    /// A constant, known before the network runs.
     Constant(Constant),
 }
 
 impl Graph {
-    /// What input `input` becomes with what is `given`; `extents` are those of names, which it adds to.
+    /// Binds `input` to what is `given`; adds to `extents`, those of names so far.
     pub(super) fn bind<'a>(
         &'a self,
         input: &'a Input,
@@ -45,17 +46,18 @@ impl Graph {
         extents: &mut BTreeMap<&'a str, usize>,
     ) -> Result<Bound, GraphError> {
         let name = self.name(input.value);
-        let refuse = |reason: String| GraphError::Value { what: "input", name: name.into(), reason };
+        let refuse =
+            |reason: Refusal| GraphError::Value { what: "input", name: name.into(), reason: reason.to_string() };
         let other = |elem: &str| Bound::Constant(Constant { dims: Vec::new(), values: Values::Other(elem.into()) });
         let Some(given) = given.get(name) else {
             return match &input.elem {
                 Elem::Other(elem) => Ok(other(elem)),
-                _ => Err(refuse(format!("it is not given: say --input {name}=FILE.npy"))),
+                _ => Err(refuse(Refusal::NotGiven(name.into()))),
             };
         };
         let dims = given.dims();
         if dims.len() > AXES {
-            return Err(refuse(format!("it has {} axes, of which at most {AXES} are supported", dims.len())));
+            return Err(refuse(Refusal::Axes(dims.len())));
         }
         if let Some(declared) = &input.dims {
             fits(declared, dims, extents).map_err(refuse)?;
@@ -69,15 +71,14 @@ impl Graph {
                 Ok(Bound::Constant(Constant { dims: dims.to_vec(), values: Values::Integers(Arc::clone(values)) }))
             }
             (_, Elem::Other(elem)) => Ok(other(elem)),
-            (Given::Floats(_), Elem::Integer) => Err(refuse("it holds whole numbers, and floats were given".into())),
-            (Given::Integers { .. }, Elem::Float) => {
-                Err(refuse("it holds floats, and whole numbers were given".into()))
-            }
+            (Given::Floats(_), Elem::Integer) => Err(refuse(Refusal::FloatsGiven)),
+            (Given::Integers { .. }, Elem::Float) => Err(refuse(Refusal::IntegersGiven)),
         }
     }
 }
 
-fn fits<'a>(declared: &'a [Extent], dims: &[usize], extents: &mut BTreeMap<&'a str, usize>) -> Result<(), String> {
+/// Checks `dims` against the `declared` extents; a name stands for the same extent everywhere.
+fn fits<'a>(declared: &'a [Extent], dims: &[usize], extents: &mut BTreeMap<&'a str, usize>) -> Result<(), Refusal> {
     let fit = |(declared, &found): (&'a Extent, &usize)| match declared {
         Extent::Known(extent) => *extent == found,
         Extent::Named(name) => *extents.entry(name).or_insert(found) == found,
@@ -87,7 +88,7 @@ fn fits<'a>(declared: &'a [Extent], dims: &[usize], extents: &mut BTreeMap<&'a s
         return Ok(());
     }
     let wanted: Vec<String> = declared.iter().map(ToString::to_string).collect();
-    Err(format!("it has shape {dims:?}, the network needs [{}]", wanted.join(", ")))
+    Err(Refusal::InputShape { found: dims.to_vec(), declared: wanted.join(", ") })
 }
 
 impl std::fmt::Display for Extent {

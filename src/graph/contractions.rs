@@ -4,6 +4,7 @@ use super::Node;
 use super::layers::maps;
 use super::lower::Lowering;
 use super::places::{Places, Source, Tensor};
+use super::refusal::Refusal;
 use super::shapes::{broadcast, padded};
 use super::window::Window;
 use crate::ops::activation::Activation;
@@ -11,17 +12,18 @@ use crate::ops::conv::{self, Conv, GROUPED, Grouped};
 use crate::ops::gemm::{self, Gemm};
 use crate::program::{Slot, View};
 
-/// Most products of a batch: each is a run of its own.
-const BATCH: usize = 256;
+/// The most products of a batch: each is a run of its own.
+pub(super) const BATCH: usize = 256;
 
-/// Most groups that are convolutions of their own, and the fewest filters of each that are worth it.
+/// The most groups that run as convolutions of their own.
 const OWN_GROUPS: usize = 8;
+/// The fewest filters of a group that is worth a convolution of its own.
 const OWN_FILTERS: usize = 16;
 
 /// Views of slots begin at multiples of this many elements.
 const ALIGNMENT: usize = 64;
 
-/// alpha · A · B + beta · C, then a neuron.
+/// A matrix product: alpha · A · B + beta · C, then an activation.
 struct Product {
     a: Tensor,
     b: Tensor,
@@ -32,15 +34,16 @@ struct Product {
 }
 
 impl Lowering<'_> {
-    pub(super) fn conv(&mut self, node: &Node, window: &Window, groups: usize) -> Result<Tensor, String> {
+    /// Convolves maps `[N][C][H][W]` with filters `[K][C / groups][R][S]`.
+    pub(super) fn conv(&mut self, node: &Node, window: &Window, groups: usize) -> Result<Tensor, Refusal> {
         let (x, w, b) = (self.floats(node, 0)?, self.floats(node, 1)?, self.optional(node, 2)?);
         let ([images, maps_in, h, width], filters) = (maps("X", x.dims())?, maps("W", w.dims())?);
         let [k, c, r, s] = filters;
         if c.checked_mul(groups) != Some(maps_in) || !k.is_multiple_of(groups) {
-            return Err(format!("group {groups}: {k} filters of {c} maps do not fit {maps_in} maps"));
+            return Err(Refusal::Groups { groups, filters: k, depth: c, maps: maps_in });
         }
         if let Some(b) = b.as_ref().filter(|b| b.dims() != [k]) {
-            return Err(format!("B has shape {:?}, not [{k}]", b.dims()));
+            return Err(Refusal::ConvBias { found: b.dims().to_vec(), filters: k });
         }
         let [rows, columns] = window.over([h, width], Some([r, s]))?;
         let (p, q, n) = (rows.count, columns.count, padded(images));
@@ -65,7 +68,7 @@ impl Lowering<'_> {
             pad_x: columns.before,
             groups,
             bias: b.is_some(),
-            activation: self.neuron_behind(node) as usize,
+            activation: self.epilogue_of(node) as usize,
         };
         if runs_by_group(&whole) {
             self.groups(node, &whole, (x, y), &w, b.as_ref())?;
@@ -77,7 +80,7 @@ impl Lowering<'_> {
         Ok(out)
     }
 
-    /// A convolution for every group, on its part of the maps.
+    /// Runs a convolution for every group, on its part of the maps.
     fn groups(
         &mut self,
         node: &Node,
@@ -85,7 +88,7 @@ impl Lowering<'_> {
         (x, y): (Slot, Slot),
         w: &Tensor,
         b: Option<&Tensor>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         let &Grouped { maps, h, w: width, n, p, q, r, s, groups, .. } = whole;
         let k = whole.k / groups;
         let conv = Conv {
@@ -118,37 +121,39 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// A vector of `count` numbers, one behind the other; any where there is none, which kernels are told.
-    fn bias(&mut self, node: &Node, b: Option<&Tensor>, count: usize) -> Result<Slot, String> {
+    /// The slot of a bias of `count` numbers; without a bias, a slot that kernels bind and do not read.
+    fn bias(&mut self, node: &Node, b: Option<&Tensor>, count: usize) -> Result<Slot, Refusal> {
         match b {
             Some(b) => Ok(self.place(node, b, &Places::rows(&[count])?, 1.0)),
             None => Ok(self.place(node, &self.nothing(), &Places::rows(&[1])?, 1.0)),
         }
     }
 
+    /// Multiplies two matrices, each transposed or not, and adds a third.
     pub(super) fn gemm(
         &mut self,
         node: &Node,
         [alpha, beta]: [f32; 2],
         [transposed_a, transposed_b]: [bool; 2],
-    ) -> Result<Tensor, String> {
-        let operand = |tensor: Tensor, name: &str, transposed: bool| match tensor.dims() {
+    ) -> Result<Tensor, Refusal> {
+        let operand = |tensor: Tensor, name: &'static str, transposed: bool| match tensor.dims() {
             [_, _] if transposed => Ok(tensor.with(tensor.places.permuted(&[1, 0]))),
             [_, _] => Ok(tensor),
-            dims => Err(format!("{name} has shape {dims:?}, not that of a matrix")),
+            dims => Err(Refusal::NotMatrix { name, dims: dims.to_vec() }),
         };
         let a = operand(self.floats(node, 0)?, "A", transposed_a)?;
         let b = operand(self.floats(node, 1)?, "B", transposed_b)?;
         let c = self.optional(node, 2)?;
-        let activation = self.neuron_behind(node);
+        let activation = self.epilogue_of(node);
         self.product(node, &Product { a, b, c, alpha, beta, activation })
     }
 
-    fn product(&mut self, node: &Node, product: &Product) -> Result<Tensor, String> {
+    /// Runs one matrix product of A `[rows][k]` and B `[k][m]`.
+    fn product(&mut self, node: &Node, product: &Product) -> Result<Tensor, Refusal> {
         let Product { a, b, c, alpha, beta, activation } = product;
-        let (&[rows, k], &[inner, m]) = (a.dims(), b.dims()) else { return Err("it has no two matrices".into()) };
+        let (&[rows, k], &[inner, m]) = (a.dims(), b.dims()) else { return Err(Refusal::Scalar) };
         if k != inner {
-            return Err(format!("matrices of {:?} and {:?} do not fit each other", a.dims(), b.dims()));
+            return Err(Refusal::Inner(a.dims().to_vec(), b.dims().to_vec()));
         }
         let n = padded(rows);
         let mut shape =
@@ -158,7 +163,8 @@ impl Lowering<'_> {
         let (y, out) = self.map(node, Places::images(&[rows, m])?);
         let mut bias = self.nothing();
         if let Some(c) = c.as_ref().filter(|_| *beta != 0.0) {
-            let matrix = Self::repeated(c, &[rows, m]).map_err(|reason| format!("C: {reason}"))?;
+            let matrix = Self::repeated(c, &[rows, m])
+                .map_err(|reason| Refusal::Operand { operand: "C", reason: Box::new(reason) })?;
             if c.dims().len() < 2 || c.dims()[0] == 1 {
                 (bias, shape.bias) = (Self::repeated(c, &[1, m])?, true);
             } else {
@@ -171,11 +177,12 @@ impl Lowering<'_> {
         Ok(out)
     }
 
-    pub(super) fn matmul(&mut self, node: &Node) -> Result<Tensor, String> {
+    /// Multiplies matrices, batches of matrices, or vectors, as numpy's `matmul` does.
+    pub(super) fn matmul(&mut self, node: &Node) -> Result<Tensor, Refusal> {
         let (mut a, mut b) = (self.floats(node, 0)?, self.floats(node, 1)?);
         let vectors = (a.dims().len() == 1, b.dims().len() == 1);
         if a.dims().is_empty() || b.dims().is_empty() {
-            return Err("a single number is no matrix".into());
+            return Err(Refusal::Scalar);
         }
         if vectors.0 {
             a = self.reshaped(node, &a, &[1, a.dims()[0]])?;
@@ -194,8 +201,8 @@ impl Lowering<'_> {
         self.reshaped(node, &y, &dims)
     }
 
-    /// Matrices one below the other, times one matrix.
-    fn stacked(&mut self, node: &Node, a: &Tensor, b: Tensor) -> Result<Tensor, String> {
+    /// Multiplies a stack of matrices, taken as one tall matrix, by one matrix.
+    fn stacked(&mut self, node: &Node, a: &Tensor, b: Tensor) -> Result<Tensor, Refusal> {
         let mut dims = a.dims().to_vec();
         let inner = dims.pop().unwrap_or(1);
         let a = self.reshaped(node, a, &[dims.iter().product(), inner])?;
@@ -205,13 +212,13 @@ impl Lowering<'_> {
         self.reshaped(node, &y, &dims)
     }
 
-    /// A product for each place of the axes before the last two.
-    fn batched(&mut self, node: &Node, a: &Tensor, b: &Tensor) -> Result<Tensor, String> {
+    /// Runs a product for each index of the axes before the last two.
+    fn batched(&mut self, node: &Node, a: &Tensor, b: &Tensor) -> Result<Tensor, Refusal> {
         let ((batch_a, size_a), (batch_b, size_b)) = (ends(a.dims()), ends(b.dims()));
         let batch = broadcast(batch_a, batch_b)?;
         let count: usize = batch.iter().product();
         if count > BATCH {
-            return Err(format!("a batch of {count} products is not supported: at most {BATCH}"));
+            return Err(Refusal::Batch(count));
         }
         let a = Self::repeated(a, &[&batch[..], size_a].concat())?;
         let b = Self::repeated(b, &[&batch[..], size_b].concat())?;
@@ -226,14 +233,14 @@ impl Lowering<'_> {
         Ok(y)
     }
 
-    /// What is bound where a kernel has nothing to read.
+    /// A single zero, bound where a kernel has nothing to read.
     fn nothing(&self) -> Tensor {
         let places = Places { first: 0, dims: vec![1], strides: vec![0], size: 1 };
         Tensor { source: Source::Host(self.zero.clone()), places }
     }
 }
 
-/// Whether the groups of a convolution are few, large, and where views of slots may begin.
+/// Whether the groups of a convolution run one by one: they are few and large, and begin where views of slots may.
 fn runs_by_group(conv: &Grouped) -> bool {
     let &Grouped { maps, h, w, n, k, p, q, groups, dilation_y, dilation_x, .. } = conv;
     let (filters, worth) = (k / groups, |filters: usize| groups <= OWN_GROUPS && filters >= OWN_FILTERS);
@@ -241,12 +248,12 @@ fn runs_by_group(conv: &Grouped) -> bool {
     (dilation_y, dilation_x) == (1, 1) && (groups == 1 || aligned && worth(filters))
 }
 
-/// The axes of a batch, and those of a matrix.
+/// The extents of a batch, and those of its matrices: all axes but the last two, and these.
 fn ends(dims: &[usize]) -> (&[usize], &[usize]) {
     dims.split_at(dims.len() - 2)
 }
 
-/// Matrix number `index` of a batch.
+/// The places of matrix number `index` of a batch.
 fn matrix(places: &Places, batch: &[usize], index: usize) -> Places {
     let (mut places, mut rest) = (places.clone(), index);
     for (axis, &extent) in batch.iter().enumerate().rev() {

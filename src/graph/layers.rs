@@ -1,8 +1,9 @@
-//! Layers without weights, and changes of shape.
+//! Operators without weights, and changes of shape.
 
 use super::Node;
 use super::lower::{Lowering, Value};
 use super::places::{Places, Tensor};
+use super::refusal::Refusal;
 use super::shapes::{axis, boundary, broadcast, padded, reshape, volume};
 use super::window::Window;
 use crate::kernel::{Kernel, Params};
@@ -11,31 +12,33 @@ use crate::ops::binary::{self, Operation};
 use crate::ops::pool::window::{AVERAGE, MAX, Window as Pool};
 use crate::ops::{lrn, softmax};
 
-/// Most maps in the sum of a normalisation, which are kept in registers.
-const LRN_SIZE: usize = 63;
+/// The most maps in the sum of a normalisation, which kernels keep in registers.
+pub(super) const LRN_SIZE: usize = 63;
 
-/// The extents of maps `[N][C][H][W]`.
-pub(super) fn maps(name: &str, dims: &[usize]) -> Result<[usize; 4], String> {
-    dims.try_into()
-        .map_err(|_| format!("{name} has shape {dims:?}; only two-dimensional maps [N, C, H, W] are supported"))
+/// The extents of input `name`, which must be maps `[N][C][H][W]`.
+pub(super) fn maps(name: &'static str, dims: &[usize]) -> Result<[usize; 4], Refusal> {
+    dims.try_into().map_err(|_| Refusal::NotMaps { name, dims: dims.to_vec() })
 }
 
 impl Lowering<'_> {
-    pub(super) fn max_pool(&mut self, node: &Node, window: &Window) -> Result<Value, String> {
+    /// Takes the largest element of every window.
+    pub(super) fn max_pool(&mut self, node: &Node, window: &Window) -> Result<Value, Refusal> {
         let x = self.floats(node, 0)?;
         let shape = windows(x.dims(), window, false)?;
         let y = [x.dims()[0], shape.maps, shape.out_height, shape.out_width];
         self.maps_to_maps(node, &x, &y, |images| (&MAX, Pool { images, ..shape }.params())).map(Value::Floats)
     }
 
-    pub(super) fn average_pool(&mut self, node: &Node, window: &Window, padding: bool) -> Result<Tensor, String> {
+    /// Takes the mean of every window.
+    pub(super) fn average_pool(&mut self, node: &Node, window: &Window, padding: bool) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let shape = windows(x.dims(), window, padding)?;
         let y = [x.dims()[0], shape.maps, shape.out_height, shape.out_width];
         self.maps_to_maps(node, &x, &y, |images| (&AVERAGE, Pool { images, ..shape }.params()))
     }
 
-    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<Tensor, String> {
+    /// Takes the mean of every map.
+    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let [images, maps, height, width] = maps("X", x.dims())?;
         let window = Window { size: Some(vec![height, width]), ..Window::default() };
@@ -43,20 +46,22 @@ impl Lowering<'_> {
         self.maps_to_maps(node, &x, &[images, maps, 1, 1], |images| (&AVERAGE, Pool { images, ..shape }.params()))
     }
 
-    pub(super) fn lrn(&mut self, node: &Node, size: usize, alpha: f32, beta: f32, k: f32) -> Result<Tensor, String> {
+    /// Normalises over `size` neighbouring maps.
+    pub(super) fn lrn(&mut self, node: &Node, size: usize, alpha: f32, beta: f32, k: f32) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let [_, maps, height, width] = maps("X", x.dims())?;
         if size.is_multiple_of(2) || size > LRN_SIZE {
-            return Err(format!("size {size} is not supported: an odd number up to {LRN_SIZE}"));
+            return Err(Refusal::LrnSize(size));
         }
         let pixels = height * width;
         let shape = |images| lrn::Shape { maps, pixels, images, size, k, alpha: alpha / size as f32, beta };
         self.maps_to_maps(node, &x, x.dims(), |images| (&lrn::FORWARD, shape(images).params()))
     }
 
-    pub(super) fn activation(&mut self, node: &Node, activation: Activation) -> Result<Tensor, String> {
+    /// Applies an activation, unless it ran in the epilogue of the node before.
+    pub(super) fn activation(&mut self, node: &Node, activation: Activation) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
-        if self.has_run(node) {
+        if self.ran_in_epilogue(node) {
             return Ok(x);
         }
         let count = Places::images(x.dims())?.size;
@@ -64,14 +69,14 @@ impl Lowering<'_> {
         self.maps_to_maps(node, &x, x.dims(), |_| (&activation::FORWARD, shape.params()))
     }
 
-    /// Runs a kernel from maps to maps of shape `y`, given the padded number of images.
+    /// Runs the kernel that `run` names for a padded number of images, from maps `x` to maps of shape `y`.
     fn maps_to_maps(
         &mut self,
         node: &Node,
         x: &Tensor,
         y: &[usize],
         run: impl FnOnce(usize) -> (&'static Kernel, Params),
-    ) -> Result<Tensor, String> {
+    ) -> Result<Tensor, Refusal> {
         let places = Places::images(y)?;
         let x = self.place(node, x, &Places::images(x.dims())?, 1.0);
         let (slot, out) = self.map(node, places);
@@ -80,7 +85,8 @@ impl Lowering<'_> {
         Ok(out)
     }
 
-    pub(super) fn softmax(&mut self, node: &Node, at: i64, flat: bool, log: bool) -> Result<Tensor, String> {
+    /// Computes probabilities, or their logarithms, along an axis or over all axes from it on.
+    pub(super) fn softmax(&mut self, node: &Node, at: i64, flat: bool, log: bool) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         if !flat {
             return self.softmax_along(node, &x, axis(at, x.dims().len())?, log);
@@ -92,7 +98,7 @@ impl Lowering<'_> {
         self.reshaped(node, &y, &dims)
     }
 
-    fn softmax_along(&mut self, node: &Node, x: &Tensor, axis: usize, log: bool) -> Result<Tensor, String> {
+    fn softmax_along(&mut self, node: &Node, x: &Tensor, axis: usize, log: bool) -> Result<Tensor, Refusal> {
         let places = Places::columns(x.dims(), axis)?;
         let classes = x.dims()[axis];
         let shape = softmax::Shape { classes, images: places.size / classes, log };
@@ -102,12 +108,13 @@ impl Lowering<'_> {
         Ok(y)
     }
 
-    pub(super) fn binary(&mut self, node: &Node, operation: Operation, at: Option<i64>) -> Result<Tensor, String> {
+    /// Applies an operation to two tensors, number by number.
+    pub(super) fn binary(&mut self, node: &Node, operation: Operation, at: Option<i64>) -> Result<Tensor, Refusal> {
         let (a, mut b) = (self.floats(node, 0)?, self.floats(node, 1)?);
         if let Some(at) = at {
             let begin = boundary(at, a.dims().len())?;
             let behind = (a.dims().len() - begin).checked_sub(b.dims().len());
-            let behind = behind.ok_or_else(|| format!("axis {at}: B has more axes than A from there on"))?;
+            let behind = behind.ok_or(Refusal::BinaryAxis(at))?;
             b = self.reshaped(node, &b, &[b.dims(), &vec![1; behind]].concat())?;
         }
         let dims = broadcast(a.dims(), b.dims())?;
@@ -120,15 +127,16 @@ impl Lowering<'_> {
         Ok(y)
     }
 
-    pub(super) fn concat(&mut self, node: &Node, at: i64) -> Result<Tensor, String> {
+    /// Joins tensors along an axis.
+    pub(super) fn concat(&mut self, node: &Node, at: i64) -> Result<Tensor, Refusal> {
         let parts = (0..node.inputs.len()).map(|i| self.floats(node, i)).collect::<Result<Vec<_>, _>>()?;
-        let mut dims = parts.first().ok_or("it has no input")?.dims().to_vec();
+        let mut dims = parts.first().ok_or(Refusal::NoInput)?.dims().to_vec();
         let at = axis(at, dims.len())?;
         dims[at] = 0;
         for part in &parts {
             let same = |(axis, (have, want)): (usize, (&usize, &usize))| axis == at || have == want;
             if part.dims().len() != dims.len() || !part.dims().iter().zip(&dims).enumerate().all(same) {
-                return Err(format!("a tensor of {:?} does not fit behind one of {:?}", part.dims(), parts[0].dims()));
+                return Err(Refusal::Concat { first: parts[0].dims().to_vec(), part: part.dims().to_vec() });
             }
             dims[at] += part.dims()[at];
         }
@@ -141,31 +149,32 @@ impl Lowering<'_> {
         Ok(y)
     }
 
+    /// Splits a tensor along an axis; nothing is copied.
     pub(super) fn split(
         &mut self,
         node: &Node,
         at: i64,
         sizes: Option<&[i64]>,
         uneven: bool,
-    ) -> Result<Vec<Value>, String> {
+    ) -> Result<Vec<Value>, Refusal> {
         let x = self.floats(node, 0)?;
         let at = axis(at, x.dims().len())?;
         let (extent, count) = (x.dims()[at], node.outputs.len());
-        let said = match sizes {
+        let given = match sizes {
             Some(sizes) => Some(sizes.to_vec()),
             None => self.integers(node, 1)?.map(|sizes| sizes.to_vec()),
         };
-        let sizes: Vec<usize> = match said {
+        let sizes: Vec<usize> = match given {
             Some(sizes) => sizes.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect(),
             None if extent.is_multiple_of(count) || uneven => {
                 let each = extent.div_ceil(count);
                 (0..count).map(|i| each.min(extent.saturating_sub(i * each))).collect()
             }
-            None => return Err(format!("split: an extent of {extent} is not {count} equal parts")),
+            None => return Err(Refusal::SplitUneven { extent, count }),
         };
         let sum = sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size));
         if sizes.len() != count || sum != Some(extent) || sizes.contains(&0) {
-            return Err(format!("split: an extent of {extent} is not {count} parts of {sizes:?}"));
+            return Err(Refusal::Split { extent, count, sizes });
         }
         let mut start = 0;
         let part = |size| {
@@ -175,33 +184,36 @@ impl Lowering<'_> {
         Ok(sizes.into_iter().map(part).collect())
     }
 
-    pub(super) fn reshape(&mut self, node: &Node, dims: Option<&[i64]>, zero: bool) -> Result<Tensor, String> {
+    /// Changes the shape to `dims`, or to the second input.
+    pub(super) fn reshape(&mut self, node: &Node, dims: Option<&[i64]>, zero: bool) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let wanted = match dims {
             Some(dims) => dims.to_vec(),
-            None => self.integers(node, 1)?.ok_or("shape is missing")?.to_vec(),
+            None => self.integers(node, 1)?.ok_or(Refusal::MissingSetting("shape"))?.to_vec(),
         };
         let dims = reshape(x.dims(), &wanted, zero)?;
         self.reshaped(node, &x, &dims)
     }
 
-    pub(super) fn flatten(&mut self, node: &Node, at: i64) -> Result<Tensor, String> {
+    /// Joins the axes before an axis, and those from it on.
+    pub(super) fn flatten(&mut self, node: &Node, at: i64) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let (before, behind) = x.dims().split_at(boundary(at, x.dims().len())?);
         let dims = [volume(before)?, volume(behind)?];
         self.reshaped(node, &x, &dims)
     }
 
-    pub(super) fn dropout(&mut self, node: &Node) -> Result<Value, String> {
+    /// Passes its input on, as dropout does when a network is evaluated.
+    pub(super) fn dropout(&mut self, node: &Node) -> Result<Value, Refusal> {
         if self.integers(node, 2)?.is_some_and(|training| training.iter().any(|&on| on != 0)) {
-            return Err("training_mode is on; networks are only evaluated".into());
+            return Err(Refusal::Training);
         }
         self.value(node, 0)
     }
 }
 
-/// The windows of a pooling over maps of these extents, with one image.
-fn windows(dims: &[usize], window: &Window, count_padding: bool) -> Result<Pool, String> {
+/// The shape of a pooling over maps of extents `dims`, with one image; `count_padding` lets means count it.
+fn windows(dims: &[usize], window: &Window, count_padding: bool) -> Result<Pool, Refusal> {
     let [_, maps, height, width] = maps("X", dims)?;
     let [y, x] = window.over([height, width], None)?;
     let counted = |pad: usize, extent: usize, behind: usize| {

@@ -1,5 +1,5 @@
-//! From a graph to a program. Every value is a tensor somewhere in a buffer; a kernel that wants another layout has it
-//! copied there, and what only changes shapes changes nothing but places.
+//! Lowers a graph to a program. Every value is a tensor with a layout in some buffer; it is copied only where a kernel
+//! wants another layout, and a change of shape alone copies nothing.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::bind::{Bound, Given};
 use super::places::{Places, Source, Tensor, Upload};
+use super::refusal::Refusal;
 use super::shapes::AXES;
 use super::{Constant, Graph, GraphError, Node, Op, ValueId, Values};
 use crate::kernel::Elem;
@@ -17,37 +18,37 @@ use crate::program::{Home, Pass, Phase, Program, Recorder, Role, Slot, SlotInfo}
 /// A graph as a program, with the slots through which the host talks to it.
 #[derive(Clone, Debug)]
 pub struct Lowered {
-    /// What runs: [`Pass::Evaluate`] alone.
+    /// The program, of one pass: [`Pass::Evaluate`].
     pub program: Program,
-    /// By the names of inputs of floats that something reads, which are as files have them: the last axis innermost.
+    /// Slots of the float inputs that a node reads, by name; the last axis innermost, as in files.
     pub inputs: BTreeMap<String, Slot>,
-    /// In the order of the graph.
+    /// Outputs in the order of the graph.
     pub outputs: Vec<Output>,
-    /// What is written once, before it runs.
+    /// Constants to write once, before the program runs.
     pub uploads: Vec<Upload>,
 }
 
-/// What a program gives.
+/// An output of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
-    /// Its name.
+    /// Name of the value.
     pub name: String,
-    /// Extents.
+    /// Extents, the last axis innermost.
     pub dims: Vec<usize>,
-    /// Where it is, the last axis innermost.
+    /// The slot that holds it.
     pub slot: Slot,
 }
 
 /// Lowers `graph` for what is `given` for its inputs.
 ///
 /// # Errors
-/// When an input is missing or does not fit, or a node asks for what is not supported.
+/// When an input is missing or has another shape, or a node has settings that are not supported.
 pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<Lowered, GraphError> {
     let mut lowering = Lowering::new(graph);
     let mut inputs = lowering.bind(given)?;
     for node in &graph.nodes {
         lowering.r.label(&node.name, Phase::Forward);
-        let outputs = lowering.record(node).map_err(|reason| node.refuse(reason))?;
+        let outputs = lowering.record(node).map_err(|refusal| node.refuse(refusal.to_string()))?;
         let named = node.outputs.iter().zip(outputs).filter_map(|(value, output)| Some(((*value)?, output)));
         lowering.values.extend(named);
     }
@@ -55,7 +56,7 @@ pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<Lowered, 
     let outputs = graph.outputs.iter().map(|&value| lowering.output(value)).collect::<Result<_, _>>()?;
     lowering.r.drop_unread();
     let (program, mut uploads) = (lowering.r.finish(), lowering.uploads);
-    // What nothing reads has no memory on the device.
+    // Slots that no command reads have no memory on the device.
     let touched = program.touched();
     inputs.retain(|_, slot| touched[slot.0]);
     uploads.retain(|upload| touched[upload.slot.0]);
@@ -65,11 +66,11 @@ pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<Lowered, 
 /// A value whose shape is known.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
-    /// Floats.
+    /// Floats in a buffer.
     Floats(Tensor),
-    /// What is known beforehand.
+    /// Whole numbers, known before the network runs.
     Integers(Arc<[i64]>),
-    /// What is not computed with, by its name.
+    /// A value that nothing is computed with, described for messages.
     Other(String),
 }
 
@@ -90,18 +91,20 @@ impl From<&Constant> for Value {
     }
 }
 
+/// A program under construction, and the values that nodes have written so far.
 pub(super) struct Lowering<'a> {
     graph: &'a Graph,
     pub(super) r: Recorder,
     values: HashMap<ValueId, Value>,
     uploads: Vec<Upload>,
-    /// Neurons that run in the epilogue of what comes before them, by the value in between.
-    neurons: HashMap<ValueId, Activation>,
+    /// Activations that run in the epilogue of the kernel before them, by the value in between.
+    epilogues: HashMap<ValueId, Activation>,
+    /// A single zero, bound where a kernel has nothing to read.
     pub(super) zero: Arc<[f32]>,
 }
 
-/// Neurons behind a convolution or a product whose value nobody else reads.
-fn neurons(graph: &Graph) -> HashMap<ValueId, Activation> {
+/// Activations of the outputs of convolutions and products that no other node reads, by that output.
+fn epilogues(graph: &Graph) -> HashMap<ValueId, Activation> {
     let contraction = |node: &&Node| matches!(node.op, Op::Conv { .. } | Op::Gemm { .. });
     let made: HashSet<ValueId> =
         graph.nodes.iter().filter(contraction).filter_map(|node| *node.outputs.first()?).collect();
@@ -109,12 +112,12 @@ fn neurons(graph: &Graph) -> HashMap<ValueId, Activation> {
     let read = graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain(&graph.outputs);
     read.for_each(|&value| *readers.entry(value).or_default() += 1);
     let alone = |value: &ValueId| made.contains(value) && readers.get(value) == Some(&1);
-    let neuron = |node: &Node| match node.op {
+    let activation = |node: &Node| match node.op {
         Op::Relu => Some(((*node.inputs.first()?)?, Activation::Relu)),
         Op::Tanh => Some(((*node.inputs.first()?)?, Activation::Tanh)),
         _ => None,
     };
-    graph.nodes.iter().filter_map(neuron).filter(|(value, _)| alone(value)).collect()
+    graph.nodes.iter().filter_map(activation).filter(|(value, _)| alone(value)).collect()
 }
 
 impl<'a> Lowering<'a> {
@@ -122,15 +125,16 @@ impl<'a> Lowering<'a> {
         let mut r = Recorder::new();
         r.begin(Pass::Evaluate);
         let values = graph.constants.iter().map(|(&value, constant)| (value, constant.into())).collect();
-        Self { graph, r, values, uploads: Vec::new(), neurons: neurons(graph), zero: Arc::new([0.0]) }
+        Self { graph, r, values, uploads: Vec::new(), epilogues: epilogues(graph), zero: Arc::new([0.0]) }
     }
 
-    /// Declares the inputs, and gives the slots of those that are floats.
+    /// Binds the inputs to what is `given`; the slots of those that are floats, by name.
     fn bind(&mut self, given: &BTreeMap<String, Given>) -> Result<BTreeMap<String, Slot>, GraphError> {
         let (graph, mut extents, mut inputs) = (self.graph, BTreeMap::new(), BTreeMap::new());
         for input in &graph.inputs {
             let name = graph.name(input.value);
-            let refuse = |reason| GraphError::Value { what: "input", name: name.into(), reason };
+            let refuse =
+                |reason: Refusal| GraphError::Value { what: "input", name: name.into(), reason: reason.to_string() };
             let value = match graph.bind(input, given, &mut extents)? {
                 Bound::Constant(constant) => Value::from(&constant),
                 Bound::Floats(dims) => {
@@ -147,27 +151,29 @@ impl<'a> Lowering<'a> {
             None => Ok(inputs),
             Some(name) => {
                 let names: Vec<&str> = graph.inputs.iter().map(|input| graph.name(input.value)).collect();
-                let reason = format!("there is none of this name, but {}", names.join(", "));
+                let reason = Refusal::UnknownInput(names.join(", ")).to_string();
                 Err(GraphError::Value { what: "input", name: name.clone(), reason })
             }
         }
     }
 
+    /// Declares a slot of 32-bit floats.
     fn slot(&mut self, name: &str, shape: &[usize], role: Role) -> Slot {
         let (name, shape) = (name.to_owned(), shape.to_vec());
         self.r.slot(SlotInfo { name, shape, elem: Elem::F32, home: Home::Tower(0), role })
     }
 
-    /// A slot for what a node writes in a layout of its own.
+    /// Declares the slot of a node's output, laid out as `places`; the slot, and the output as a tensor.
     pub(super) fn map(&mut self, node: &Node, places: Places) -> (Slot, Tensor) {
         let slot = self.slot(&node.name, &[places.size], Role::Map);
         (slot, Tensor { source: Source::Slot(slot), places })
     }
 
-    /// What a graph gives, one element behind the other.
+    /// Copies an output of the graph to a slot of its own, the last axis innermost.
     fn output(&mut self, value: ValueId) -> Result<Output, GraphError> {
         let name = self.graph.name(value);
-        let refuse = |reason: String| GraphError::Value { what: "output", name: name.into(), reason };
+        let refuse =
+            |reason: Refusal| GraphError::Value { what: "output", name: name.into(), reason: reason.to_string() };
         let tensor = self.floats_of(value).map_err(refuse)?;
         let rows = Places::rows(tensor.dims()).map_err(refuse)?;
         let slot = self.slot(name, &rows.dims, Role::Output);
@@ -175,45 +181,44 @@ impl<'a> Lowering<'a> {
         Ok(Output { name: name.into(), dims: rows.dims, slot })
     }
 
-    fn floats_of(&self, value: ValueId) -> Result<Tensor, String> {
-        let name = self.graph.name(value);
+    /// The floats of a value.
+    fn floats_of(&self, value: ValueId) -> Result<Tensor, Refusal> {
+        let name = self.graph.name(value).to_owned();
         match self.values.get(&value) {
             Some(Value::Floats(tensor)) => Ok(tensor.clone()),
-            Some(Value::Integers(..)) => {
-                Err(format!("{name} holds whole numbers; only 32-bit floats are computed with"))
-            }
-            Some(Value::Other(what)) => Err(format!("{name} is {what}; only 32-bit floats are computed with")),
-            None => Err(format!("{name} is written by nothing")),
+            Some(Value::Integers(..)) => Err(Refusal::WholeNumbers(name)),
+            Some(Value::Other(found)) => Err(Refusal::NotFloats { name, found: found.clone() }),
+            None => Err(Refusal::Unwritten(name)),
         }
     }
 
-    /// Input `index` of a node, which has to be there.
-    pub(super) fn floats(&self, node: &Node, index: usize) -> Result<Tensor, String> {
-        self.optional(node, index)?.ok_or_else(|| format!("input {index} is missing"))
+    /// Input `index` of a node as floats.
+    pub(super) fn floats(&self, node: &Node, index: usize) -> Result<Tensor, Refusal> {
+        self.optional(node, index)?.ok_or(Refusal::MissingInput(index))
     }
 
-    /// Input `index` of a node, if it is there.
-    pub(super) fn optional(&self, node: &Node, index: usize) -> Result<Option<Tensor>, String> {
+    /// Input `index` of a node as floats; `None` where it is left out.
+    pub(super) fn optional(&self, node: &Node, index: usize) -> Result<Option<Tensor>, Refusal> {
         let value = node.inputs.get(index).copied().flatten();
         value.map(|value| self.floats_of(value)).transpose()
     }
 
-    /// Input `index` of a node as whole numbers, which have to be known beforehand; `None` where it is left out.
-    pub(super) fn integers(&self, node: &Node, index: usize) -> Result<Option<Arc<[i64]>>, String> {
+    /// Input `index` of a node as whole numbers, known before the network runs; `None` where it is left out.
+    pub(super) fn integers(&self, node: &Node, index: usize) -> Result<Option<Arc<[i64]>>, Refusal> {
         let Some(value) = node.inputs.get(index).copied().flatten() else { return Ok(None) };
         match self.values.get(&value) {
             Some(Value::Integers(values)) => Ok(Some(Arc::clone(values))),
-            _ => Err(format!("{} has to be whole numbers that are known beforehand", self.graph.name(value))),
+            _ => Err(Refusal::NotConstant(self.graph.name(value).into())),
         }
     }
 
-    /// Input `index` of a node, whatever it is.
-    pub(super) fn value(&self, node: &Node, index: usize) -> Result<Value, String> {
+    /// Input `index` of a node, of any type.
+    pub(super) fn value(&self, node: &Node, index: usize) -> Result<Value, Refusal> {
         let value = node.inputs.get(index).copied().flatten();
-        value.and_then(|value| self.values.get(&value)).cloned().ok_or_else(|| format!("input {index} is missing"))
+        value.and_then(|value| self.values.get(&value)).cloned().ok_or(Refusal::MissingInput(index))
     }
 
-    /// The slot of `tensor` times `factor` in the layout `places`: its own where it is that already.
+    /// The slot that holds `tensor` times `factor` in the layout `places`: its own slot where that is its layout.
     pub(super) fn place(&mut self, node: &Node, tensor: &Tensor, places: &Places, factor: f32) -> Slot {
         match &tensor.source {
             Source::Slot(slot) if tensor.places == *places && factor == 1.0 => *slot,
@@ -228,7 +233,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The slot of a constant; one that is wanted twice is there once.
+    /// The slot of a constant; equal uploads share one.
     fn upload(&mut self, name: &str, values: &Arc<[f32]>, from: &Places, to: &Places, factor: f32) -> Slot {
         if let Some(upload) = self.uploads.iter().find(|upload| upload.is(values, from, to, factor)) {
             return upload.slot;
@@ -244,7 +249,7 @@ impl<'a> Lowering<'a> {
         let (from, tensor) = match &tensor.source {
             Source::Slot(from) => (*from, tensor.places.clone()),
             Source::Host(values) => {
-                // What is repeated is so on the device.
+                // Repeated elements are uploaded once and repeated on the device.
                 let size = values.len();
                 let whole = Places { first: 0, dims: vec![size], strides: vec![1], size };
                 (self.upload("constant", values, &whole, &whole, 1.0), tensor.places.clone())
@@ -254,25 +259,25 @@ impl<'a> Lowering<'a> {
         let mut axes: Vec<[usize; 3]> = axes.map(|(&extent, (&a, &b))| [extent, a, b]).collect();
         axes.retain(|[extent, ..]| *extent > 1);
         axes.sort_by_key(|[.., b]| Reverse(*b));
-        let mut all = [[1, 0, 0]; AXES];
-        all[AXES - axes.len()..].copy_from_slice(&axes);
-        let shape = strided::Shape::new(all, [tensor.first, places.first], factor);
+        let mut padded = [[1, 0, 0]; AXES];
+        padded[AXES - axes.len()..].copy_from_slice(&axes);
+        let shape = strided::Shape::new(padded, [tensor.first, places.first], factor);
         self.r.run(&strided::COPY, shape.params(), &[from, slot]);
     }
 
-    /// The neuron that runs in the epilogue of `node`.
-    pub(super) fn neuron_behind(&self, node: &Node) -> Activation {
+    /// The activation that runs in the epilogue of `node`.
+    pub(super) fn epilogue_of(&self, node: &Node) -> Activation {
         let value = node.outputs.first().copied().flatten();
-        value.and_then(|value| self.neurons.get(&value)).copied().unwrap_or_default()
+        value.and_then(|value| self.epilogues.get(&value)).copied().unwrap_or_default()
     }
 
-    /// Whether the neuron `node` ran in the epilogue of what comes before it.
-    pub(super) fn has_run(&self, node: &Node) -> bool {
-        node.inputs.first().copied().flatten().is_some_and(|value| self.neurons.contains_key(&value))
+    /// Whether the activation `node` ran in the epilogue of the kernel before it.
+    pub(super) fn ran_in_epilogue(&self, node: &Node) -> bool {
+        node.inputs.first().copied().flatten().is_some_and(|value| self.epilogues.contains_key(&value))
     }
 
-    /// The tensor under another shape; it moves only if it has to.
-    pub(super) fn reshaped(&mut self, node: &Node, tensor: &Tensor, dims: &[usize]) -> Result<Tensor, String> {
+    /// The tensor under another shape, copied only where its layout forces it.
+    pub(super) fn reshaped(&mut self, node: &Node, tensor: &Tensor, dims: &[usize]) -> Result<Tensor, Refusal> {
         if let Some(places) = tensor.places.reshaped(dims) {
             return Ok(tensor.with(places));
         }
@@ -281,24 +286,24 @@ impl<'a> Lowering<'a> {
         Ok(Tensor { source: Source::Slot(slot), places })
     }
 
-    /// The tensor repeated to `dims`.
-    pub(super) fn repeated(tensor: &Tensor, dims: &[usize]) -> Result<Tensor, String> {
+    /// The tensor repeated to `dims`, aligned at its last axes.
+    pub(super) fn repeated(tensor: &Tensor, dims: &[usize]) -> Result<Tensor, Refusal> {
         let places = tensor.places.repeated(dims);
-        let places = places.ok_or_else(|| format!("a tensor of {:?} does not fit one of {dims:?}", tensor.dims()))?;
+        let places = places.ok_or_else(|| Refusal::Repeat { from: tensor.dims().to_vec(), to: dims.to_vec() })?;
         Ok(tensor.with(places))
     }
 
-    /// What a node makes of its inputs.
-    fn record(&mut self, node: &Node) -> Result<Vec<Value>, String> {
-        let one = |tensor: Result<Tensor, String>| Ok(vec![Value::Floats(tensor?)]);
-        let what = |what: &str| Value::Other(format!("the {what} of node {} ({})", node.name, node.operator));
+    /// Records the commands of a node; its outputs in order.
+    fn record(&mut self, node: &Node) -> Result<Vec<Value>, Refusal> {
+        let one = |tensor: Result<Tensor, Refusal>| Ok(vec![Value::Floats(tensor?)]);
+        let unused = |output: &str| Value::Other(format!("the {output} of node {} ({})", node.name, node.operator));
         match &node.op {
             Op::Conv { window, groups } => one(self.conv(node, window, *groups)),
             Op::Gemm { alpha, beta, transposed_a, transposed_b } => {
                 one(self.gemm(node, [*alpha, *beta], [*transposed_a, *transposed_b]))
             }
             Op::MatMul => one(self.matmul(node)),
-            Op::MaxPool(window) => Ok(vec![self.max_pool(node, window)?, what("indices")]),
+            Op::MaxPool(window) => Ok(vec![self.max_pool(node, window)?, unused("indices")]),
             Op::AveragePool { window, count_padding } => one(self.average_pool(node, window, *count_padding)),
             Op::GlobalAveragePool => one(self.global_average_pool(node)),
             Op::Lrn { size, alpha, beta, k } => one(self.lrn(node, *size, *alpha, *beta, *k)),
@@ -310,7 +315,7 @@ impl<'a> Lowering<'a> {
             Op::Split { axis, sizes, uneven } => self.split(node, *axis, sizes.as_deref(), *uneven),
             Op::Reshape { dims, zero } => one(self.reshape(node, dims.as_deref(), *zero)),
             Op::Flatten { axis } => one(self.flatten(node, *axis)),
-            Op::Dropout => Ok(vec![self.dropout(node)?, what("mask")]),
+            Op::Dropout => Ok(vec![self.dropout(node)?, unused("mask")]),
             Op::Identity => Ok(vec![self.value(node, 0)?]),
         }
     }

@@ -1,12 +1,13 @@
-//! Networks as graphs of operators, as files of other programs have them: any order of layers, any inputs and outputs.
-//! A file's parser makes a [`Graph`]; [`lower()`] makes a program of it, over the same kernels as those of
-//! [`crate::net`].
+//! Networks as graphs of operators, the form in which files of other programs hold them: any order of layers, any inputs
+//! and outputs. The parser of a file makes a [`Graph`]; [`lower()`] makes a program of it, over the kernels that
+//! [`crate::net`] uses too.
 
 mod bind;
 mod contractions;
 mod layers;
 mod lower;
 mod places;
+mod refusal;
 mod shapes;
 mod window;
 
@@ -21,18 +22,18 @@ pub use self::places::Upload;
 pub use self::window::{Pads, Window};
 pub use crate::ops::binary::Operation;
 
-/// A network.
+/// A network as a graph of operators.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     /// Names of all values, by [`ValueId`].
     pub names: Vec<String>,
-    /// What is asked of the caller.
+    /// Inputs that the caller gives.
     pub inputs: Vec<Input>,
-    /// What is given to the caller.
+    /// Values that the caller gets.
     pub outputs: Vec<ValueId>,
-    /// In an order in which each reads only what was there before it.
+    /// Nodes, each behind those that write what it reads.
     pub nodes: Vec<Node>,
-    /// Values that are known beforehand.
+    /// Values known before the network runs.
     pub constants: BTreeMap<ValueId, Constant>,
     /// Further facts of the file, by name.
     pub metadata: BTreeMap<String, String>,
@@ -50,112 +51,112 @@ impl Graph {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub usize);
 
-/// What is asked of the caller.
+/// An input that the caller gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
-    /// Which value it becomes.
+    /// The value it becomes.
     pub value: ValueId,
-    /// Its elements.
+    /// Type of its elements.
     pub elem: Elem,
-    /// Its extents; `None` where not even their number is said.
+    /// Extents, the last axis innermost; `None` where the file does not say how many.
     pub dims: Option<Vec<Extent>>,
 }
 
-/// Elements of an input.
+/// Type of the elements of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Elem {
     /// 32-bit floats.
     Float,
-    /// Whole numbers or truths, which are known when the network is set up: sizes, for one.
+    /// Whole numbers or truth values that are known when the network is set up, for example sizes.
     Integer,
-    /// What is not computed with, by its name.
+    /// A type that is not computed with, by its name.
     Other(String),
 }
 
 /// An extent of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// This one.
+    /// A fixed extent.
     Known(usize),
-    /// Any, but the same wherever this name stands.
+    /// Any extent, the same wherever this name stands.
     Named(String),
-    /// Any.
+    /// Any extent.
     Unknown,
 }
 
-/// A value that is known beforehand; `values` are as many as the product of `dims`.
+/// A value known before the network runs; `values` are as many as the product of `dims`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
-    /// Extents, the last one innermost.
+    /// Extents, the last axis innermost.
     pub dims: Vec<usize>,
-    /// Elements.
+    /// Elements in row-major order.
     pub values: Values,
 }
 
 /// Elements of a constant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// To compute with.
+    /// 32-bit floats.
     Floats(Arc<[f32]>),
     /// Whole numbers: sizes, axes.
     Integers(Arc<[i64]>),
-    /// What is not computed with, by its name; refused where it is read.
+    /// A type that is not computed with, by its name; nodes that read it are refused.
     Other(String),
 }
 
 /// One application of an operator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// For people.
+    /// The node's name, for messages.
     pub name: String,
     /// The operator's name in the file.
     pub operator: String,
-    /// What it does.
+    /// The operation with its settings.
     pub op: Op,
-    /// What it reads; `None` where an optional one is left out.
+    /// Values it reads; `None` where an optional one is left out.
     pub inputs: Vec<Option<ValueId>>,
-    /// What it writes; `None` where nobody wants it.
+    /// Values it writes; `None` where no node reads them.
     pub outputs: Vec<Option<ValueId>>,
 }
 
 impl Node {
-    /// A complaint about this node.
+    /// The error of this node for `reason`.
     #[must_use]
     pub fn refuse(&self, reason: impl Into<String>) -> GraphError {
         GraphError::Node { node: self.name.clone(), operator: self.operator.clone(), reason: reason.into() }
     }
 }
 
-/// What a node does, with its settings. Axes may be counted from the end, as negative numbers.
+/// The operation of a node with its settings. Negative axes count from the end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// Convolution of `[N][C][H][W]` with filters `[K][C / groups][R][S]`, and a bias `[K]` or none.
     Conv {
-        /// Windows.
+        /// Size, strides, dilations and padding of the windows.
         window: Window,
-        /// Groups of maps and of filters.
+        /// Number of groups that maps and filters are divided into.
         groups: usize,
     },
     /// The largest of every window.
     MaxPool(Window),
     /// The mean of every window.
     AveragePool {
-        /// Windows.
+        /// Size, strides and padding of the windows.
         window: Window,
-        /// Whether padding counts.
+        /// Whether padding counts as elements of value 0.
         count_padding: bool,
     },
     /// The mean of every map.
     GlobalAveragePool,
     /// x (k + alpha Σ x²)^-beta over neighbouring maps.
     Lrn {
-        /// Maps in the sum.
+        /// Number of maps in the sum.
         size: usize,
-        /// What multiplies it.
+        /// Factor of the sum.
         alpha: f32,
-        /// Exponent.
+        /// Negated exponent.
         beta: f32,
-        /// What it starts from.
+        /// Constant that the sum is added to.
         k: f32,
     },
     /// max(x, 0).
@@ -164,90 +165,90 @@ pub enum Op {
     Tanh,
     /// alpha · A · B + beta · C, any of A and B transposed.
     Gemm {
-        /// Of the product.
+        /// Factor of the product.
         alpha: f32,
-        /// Of the third input.
+        /// Factor of the third input.
         beta: f32,
         /// Whether the first input is transposed.
         transposed_a: bool,
-        /// Whether the second is.
+        /// Whether the second input is transposed.
         transposed_b: bool,
     },
-    /// A · B; more than two axes are a batch of products.
+    /// A · B over the last two axes; axes before them are a batch of products.
     MatMul,
-    /// Two tensors, number by number; the second begins at this axis of the first where it has fewer, at the end if not
-    /// said.
+    /// An operation on two tensors, number by number. Where the second has fewer axes, it is aligned at `axis` of the first,
+    /// without one at the last axes.
     Binary {
-        /// What becomes of two numbers.
+        /// Sum, product or another operation on two numbers.
         operation: Operation,
-        /// Where the second begins.
+        /// Axis of the first tensor at which the second begins.
         axis: Option<i64>,
     },
     /// Probabilities along an axis.
     Softmax {
-        /// Which axis.
+        /// Axis that sums to 1.
         axis: i64,
-        /// Whether this axis and all behind it are taken as one, as up to version 12.
+        /// Whether this axis and all behind it are taken as one, as in opsets up to 12.
         flat: bool,
         /// Whether logarithms are wanted.
         log: bool,
     },
-    /// Several tensors one behind the other.
+    /// Several tensors joined along an axis.
     Concat {
-        /// Along this axis.
+        /// Axis along which they are joined.
         axis: i64,
     },
-    /// A tensor in parts.
+    /// A tensor cut into parts along an axis.
     Split {
-        /// Along this axis.
+        /// Axis along which it is cut.
         axis: i64,
-        /// Extents of the parts, where they are not a second input; equal ones where neither is there.
+        /// Extents of the parts, unless a second input holds them; equal parts without either.
         sizes: Option<Vec<i64>>,
         /// Whether equal parts may leave a smaller one for the last.
         uneven: bool,
     },
-    /// Another shape: the second input, where it is not a setting.
+    /// A tensor under another shape: that of the setting, or else of the second input.
     Reshape {
-        /// Extents; -1 for what is left.
+        /// Extents; -1 stands for what is left.
         dims: Option<Vec<i64>>,
-        /// Whether an extent of 0 is one, instead of what the input has.
+        /// Whether 0 means an extent of 0; otherwise it stands for the input's extent.
         zero: bool,
     },
-    /// Two axes of all: those before this one and the others.
+    /// A tensor as a matrix: the axes before `axis` are its rows, the others its columns.
     Flatten {
-        /// Which axis.
+        /// First axis of the columns.
         axis: i64,
     },
-    /// Nothing, as it is when a network is evaluated; a third input may ask for training.
+    /// The input unchanged, as when a network is evaluated; a third input may ask for training.
     Dropout,
-    /// Nothing.
+    /// The input unchanged.
     Identity,
 }
 
 /// Why a graph cannot be computed.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum GraphError {
-    /// The file.
+    /// The file as a whole.
     #[error("{0}")]
     File(String),
     /// A tensor, an input or an output.
     #[error("{what} {name}: {reason}")]
     Value {
-        /// What it is.
+        /// `tensor`, `input`, `output` and the like.
         what: &'static str,
-        /// Its name.
+        /// Name of the value.
         name: String,
-        /// What is wrong.
+        /// What was found, and what is supported.
         reason: String,
     },
-    /// A node.
+    /// A node that cannot be computed.
     #[error("node {node} ({operator}): {reason}")]
     Node {
-        /// Its name.
+        /// Name of the node.
         node: String,
-        /// Its operator.
+        /// Name of its operator in the file.
         operator: String,
-        /// What is wrong, with the name of the setting.
+        /// What was found and what is supported, with the name of the setting.
         reason: String,
     },
 }

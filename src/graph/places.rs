@@ -1,15 +1,19 @@
-//! Tensors in buffers: a layout is where the elements lie, and most changes of shape change nothing but that.
+//! Tensors in buffers: where their elements lie. Most changes of shape change that alone and copy nothing.
 
 use std::sync::Arc;
 
+use super::refusal::Refusal;
 use super::shapes::{padded, volume};
 use crate::program::Slot;
 
 /// Where the elements of a tensor lie in a buffer: element i at `first` + Σ i · `strides`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Places {
+    /// Place of the first element.
     pub(super) first: usize,
+    /// Extents.
     pub(super) dims: Vec<usize>,
+    /// Elements between neighbours along each axis.
     pub(super) strides: Vec<usize>,
     /// Elements of the whole buffer.
     pub(super) size: usize,
@@ -25,20 +29,20 @@ fn strides(dims: &[usize], unit: usize) -> Vec<usize> {
 }
 
 impl Places {
-    /// Where there is but one place along an axis, its stride is 0: equal layouts are equal.
+    /// The same places with stride 0 along axes of extent 1, so that equal places compare as equal.
     fn normal(mut self) -> Self {
         self.strides.iter_mut().zip(&self.dims).filter(|(_, extent)| **extent == 1).for_each(|(stride, _)| *stride = 0);
         self
     }
 
-    /// One behind the other, the last axis innermost, as files have it.
-    pub(super) fn rows(dims: &[usize]) -> Result<Self, String> {
+    /// The places of a tensor in row-major order, as in files.
+    pub(super) fn rows(dims: &[usize]) -> Result<Self, Refusal> {
         let size = volume(dims)?;
         Ok(Self { first: 0, dims: dims.to_vec(), strides: strides(dims, 1), size }.normal())
     }
 
-    /// As maps: the first axis is that of the images and lies innermost, padded to a multiple of 8.
-    pub(super) fn images(dims: &[usize]) -> Result<Self, String> {
+    /// The places of maps: the first axis, that of the images, lies innermost, padded to a multiple of 8.
+    pub(super) fn images(dims: &[usize]) -> Result<Self, Refusal> {
         let Some((&images, rest)) = dims.split_first() else {
             return Ok(Self { first: 0, dims: Vec::new(), strides: Vec::new(), size: padded(1) });
         };
@@ -47,16 +51,16 @@ impl Places {
         Ok(Self { first: 0, dims: dims.to_vec(), strides, size }.normal())
     }
 
-    /// As weights of a convolution `[K][C][R][S]` are read: filters innermost.
-    pub(super) fn filters(dims: &[usize; 4]) -> Result<Self, String> {
+    /// The places of filters `[K][C][R][S]` as convolutions read them, K innermost.
+    pub(super) fn filters(dims: &[usize; 4]) -> Result<Self, Refusal> {
         let [filters, rest @ ..] = dims;
         let strides = [vec![1], strides(rest, *filters)].concat();
         Ok(Self { first: 0, dims: dims.to_vec(), strides, size: volume(dims)? }.normal())
     }
 
-    /// As a softmax reads `dims`: its axis outermost, all others together as the images of a batch. Maps stay as they
-    /// are where the axis is theirs.
-    pub(super) fn columns(dims: &[usize], axis: usize) -> Result<Self, String> {
+    /// The places of `dims` as a softmax over `axis` reads them: that axis outermost, all others together as the images of
+    /// a batch. Maps keep their places where `axis` is that of the channels.
+    pub(super) fn columns(dims: &[usize], axis: usize) -> Result<Self, Refusal> {
         let others: Vec<usize> = (1..dims.len()).filter(|&a| a != axis).collect();
         let batch = if axis == 0 { None } else { dims.first().copied() };
         let unit = batch.map_or(1, padded);
@@ -100,7 +104,7 @@ impl Places {
         Some(Self { first: self.first, dims: dims.to_vec(), strides, size: self.size }.normal())
     }
 
-    /// `count` of its places along an axis, from `start` on.
+    /// The places of `count` elements along an axis, from `start` on.
     pub(super) fn part(&self, axis: usize, start: usize, count: usize) -> Self {
         let mut part = self.clone();
         part.first += start * part.strides[axis];
@@ -108,13 +112,13 @@ impl Places {
         part.normal()
     }
 
-    /// Its axes in another order.
+    /// The same places with the axes in another order.
     pub(super) fn permuted(&self, order: &[usize]) -> Self {
-        let pick = |of: &[usize]| order.iter().map(|&axis| of[axis]).collect();
+        let pick = |values: &[usize]| order.iter().map(|&axis| values[axis]).collect();
         Self { dims: pick(&self.dims), strides: pick(&self.strides), ..*self }
     }
 
-    /// Repeated to `dims`, the last axes of both being the same ones.
+    /// The places repeated to `dims`, aligned at the last axes; `None` where extents differ and are not 1.
     pub(super) fn repeated(&self, dims: &[usize]) -> Option<Self> {
         let missing = dims.len().checked_sub(self.dims.len())?;
         let mut strides = vec![0; missing];
@@ -128,12 +132,12 @@ impl Places {
         Some(Self { dims: dims.to_vec(), strides, ..*self })
     }
 
-    /// Whether elements along some axis are one and the same.
+    /// Whether one place stands for several elements.
     pub(super) fn repeats(&self) -> bool {
         self.strides.iter().zip(&self.dims).any(|(&stride, &extent)| stride == 0 && extent > 1)
     }
 
-    /// Calls `body` with the place of each element and its place in `to`, whose shape is the same.
+    /// Calls `body` with the place of each element here and in `to`, which has the same shape.
     fn each(&self, to: &Self, body: &mut impl FnMut(usize, usize)) {
         fn walk(axes: &[[usize; 3]], from: usize, to: usize, body: &mut impl FnMut(usize, usize)) {
             let Some((&[extent, a, b], inner)) = axes.split_first() else { return body(from, to) };
@@ -144,37 +148,38 @@ impl Places {
     }
 }
 
-/// A tensor and where it is.
+/// A tensor of floats: a buffer, and the places of its elements there.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
     pub(super) source: Source,
     pub(super) places: Places,
 }
 
-/// A buffer.
+/// The buffer that holds a tensor.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// On the device.
+    /// A slot on the device.
     Slot(Slot),
-    /// On the host: a constant.
+    /// A constant on the host.
     Host(Arc<[f32]>),
 }
 
 impl Tensor {
+    /// Extents, the last axis innermost.
     pub(super) fn dims(&self) -> &[usize] {
         &self.places.dims
     }
 
-    /// The same buffer, seen otherwise.
+    /// The tensor of other places in the same buffer.
     pub(super) fn with(&self, places: Places) -> Self {
         Self { source: self.source.clone(), places }
     }
 }
 
-/// A constant that a program reads from a slot in a layout of its kernel.
+/// A constant to write to a slot, in the layout that its kernel reads.
 #[derive(Clone, Debug)]
 pub struct Upload {
-    /// Where it goes.
+    /// The slot to write.
     pub slot: Slot,
     pub(super) values: Arc<[f32]>,
     pub(super) from: Places,
@@ -183,7 +188,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// What goes there.
+    /// The values to write, as many as the slot has elements.
     #[must_use]
     pub fn values(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.to.size];
@@ -191,6 +196,7 @@ impl Upload {
         out
     }
 
+    /// Whether this is the upload of the same values from and to the same places.
     pub(super) fn is(&self, values: &Arc<[f32]>, from: &Places, to: &Places, factor: f32) -> bool {
         Arc::ptr_eq(&self.values, values) && self.from == *from && self.to == *to && self.factor == factor
     }

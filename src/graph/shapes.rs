@@ -1,40 +1,42 @@
-//! Shapes: what is too large, which axis is meant, what a new shape comes to.
+//! Arithmetic of shapes: sizes, axes, reshapes, repetition.
 
-/// Elements of the largest buffer: kernels count in 32 bits, and so that sums of places stay within.
-const LARGEST: usize = 1 << 30;
+use super::refusal::Refusal;
 
-/// Most axes of a tensor.
+/// Elements of the largest buffer: kernels count in 32 bits, and sums of offsets must stay within.
+pub(super) const LARGEST: usize = 1 << 30;
+
+/// The most axes that a tensor may have.
 pub(super) const AXES: usize = crate::ops::strided::AXES;
 
-/// Images in multiples of 8.
+/// `images` rounded up to a multiple of 8.
 pub(super) fn padded(images: usize) -> usize {
     images.next_multiple_of(8)
 }
 
-/// The product of `dims`.
-pub(super) fn volume(dims: &[usize]) -> Result<usize, String> {
+/// The product of `dims`, from 1 to [`LARGEST`].
+pub(super) fn volume(dims: &[usize]) -> Result<usize, Refusal> {
     let product = dims.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
     match product {
-        Some(0) => Err(format!("a tensor of {dims:?} is empty, which is not supported")),
+        Some(0) => Err(Refusal::Empty(dims.to_vec())),
         Some(product) if product <= LARGEST => Ok(product),
-        _ => Err(format!("a tensor of {dims:?} is too large: at most {LARGEST} elements")),
+        _ => Err(Refusal::TooLarge(dims.to_vec())),
     }
 }
 
-/// The axis that is meant, counted from the end if it is negative.
-pub(super) fn axis(axis: i64, axes: usize) -> Result<usize, String> {
+/// The index of `axis`, counted from the end if it is negative.
+pub(super) fn axis(axis: i64, axes: usize) -> Result<usize, Refusal> {
     let from_the_end = usize::try_from(axis).or_else(|_| usize::try_from(axis.saturating_add(axes as i64)));
-    from_the_end.ok().filter(|&axis| axis < axes).ok_or_else(|| format!("axis {axis} of {axes}"))
+    from_the_end.ok().filter(|&axis| axis < axes).ok_or(Refusal::Axis { axis, axes })
 }
 
-/// As [`axis`], where the end counts as one: places between axes.
-pub(super) fn boundary(at: i64, axes: usize) -> Result<usize, String> {
+/// The index of the boundary before axis `at`, as [`axis`]; the end is a boundary too.
+pub(super) fn boundary(at: i64, axes: usize) -> Result<usize, Refusal> {
     if at == axes as i64 { Ok(axes) } else { axis(at, axes) }
 }
 
-/// What the wanted extents of a reshape come to.
-pub(super) fn reshape(have: &[usize], want: &[i64], zero: bool) -> Result<Vec<usize>, String> {
-    let refuse = || format!("shape {want:?} does not fit a tensor of {have:?}");
+/// The extents of a reshape: -1 stands for what is left, 0 for the extent of the input unless `zero`.
+pub(super) fn reshape(have: &[usize], want: &[i64], zero: bool) -> Result<Vec<usize>, Refusal> {
+    let refuse = || Refusal::Reshape { have: have.to_vec(), want: want.to_vec() };
     let total = volume(have)?;
     let extent = |(axis, &extent): (usize, &i64)| match extent {
         -1 => Ok(1),
@@ -43,7 +45,7 @@ pub(super) fn reshape(have: &[usize], want: &[i64], zero: bool) -> Result<Vec<us
     };
     let mut dims: Vec<usize> = want.iter().enumerate().map(extent).collect::<Result<_, _>>()?;
     if dims.len() > AXES {
-        return Err(format!("shape {want:?} has more than {AXES} axes"));
+        return Err(Refusal::ReshapeAxes { want: want.to_vec() });
     }
     let known = volume(&dims)?;
     let mut open = want.iter().enumerate().filter(|(_, extent)| **extent == -1).map(|(axis, _)| axis);
@@ -53,14 +55,14 @@ pub(super) fn reshape(have: &[usize], want: &[i64], zero: bool) -> Result<Vec<us
     if open.next().is_some() || volume(&dims)? != total { Err(refuse()) } else { Ok(dims) }
 }
 
-/// The shape of two tensors that are repeated to fit each other, the last axes of both being the same ones.
-pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
+/// The shape to which tensors of shapes `a` and `b` are repeated, aligned at their last axes.
+pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Refusal> {
     let axes = a.len().max(b.len());
     let extent = |dims: &[usize], axis: usize| (axis + dims.len()).checked_sub(axes).map_or(1, |axis| dims[axis]);
     let both = |axis| match (extent(a, axis), extent(b, axis)) {
         (a, b) if a == b || b == 1 => Ok(a),
         (1, b) => Ok(b),
-        _ => Err(format!("tensors of {a:?} and {b:?} do not fit each other")),
+        _ => Err(Refusal::Broadcast(a.to_vec(), b.to_vec())),
     };
     (0..axes).map(both).collect()
 }

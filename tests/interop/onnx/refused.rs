@@ -201,10 +201,10 @@ fn attributes_that_are_not_supported() {
     node("Gemm", &[2, 3, 1], Some(&[3, 5]), vec![], &["A has shape [2, 3, 1]"]);
     node("MatMul", &[2, 3, 4], Some(&[3, 4, 5]), vec![], &["[2]", "[3]"]);
     node("MatMul", &[300, 1, 4], Some(&[300, 4, 1]), vec![], &["batch of 300"]);
-    node("Softmax", maps, None, vec![int("axis", 4)], &["axis 4 of 4"]);
+    node("Softmax", maps, None, vec![int("axis", 4)], &["axis 4 is out of range for 4 axes"]);
     node("Concat", maps, Some(&[1, 4, 6, 5]), vec![int("axis", 1)], &["does not fit behind"]);
     node("Concat", maps, None, vec![], &["attribute axis is missing"]);
-    node("Flatten", maps, None, vec![int("axis", 5)], &["axis 5"]);
+    node("Flatten", maps, None, vec![int("axis", 5)], &["axis 5 is out of range"]);
     node("Reshape", maps, Some(&[2]), vec![], &["w has to be whole numbers"]);
     node("Split", maps, None, vec![int("axis", 1), ints("split", &[1, 3])], &["attribute split is not supported"]);
 }

@@ -1,0 +1,95 @@
+//! Reasons why a node, an input or an output of a graph cannot be computed.
+
+use thiserror::Error;
+
+use super::contractions::BATCH;
+use super::layers::LRN_SIZE;
+use super::shapes::{AXES, LARGEST};
+use super::window;
+
+/// The reason of a [`super::GraphError`]: what was found, and what is supported.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub(super) enum Refusal {
+    #[error("a tensor of {0:?} is empty, which is not supported")]
+    Empty(Vec<usize>),
+    #[error("a tensor of {0:?} is too large: at most {LARGEST} elements")]
+    TooLarge(Vec<usize>),
+    #[error("it has {0} axes, of which at most {AXES} are supported")]
+    Axes(usize),
+    #[error("axis {axis} is out of range for {axes} axes")]
+    Axis { axis: i64, axes: usize },
+    #[error("shape {want:?} has more than {AXES} axes")]
+    ReshapeAxes { want: Vec<i64> },
+    #[error("shape {want:?} does not fit a tensor of {have:?}")]
+    Reshape { have: Vec<usize>, want: Vec<i64> },
+    #[error("tensors of {0:?} and {1:?} do not fit each other")]
+    Broadcast(Vec<usize>, Vec<usize>),
+    #[error("a tensor of {from:?} cannot be repeated to {to:?}")]
+    Repeat { from: Vec<usize>, to: Vec<usize> },
+    #[error("{operand}: {reason}")]
+    Operand { operand: &'static str, reason: Box<Refusal> },
+
+    #[error("it is not given: say --input {0}=FILE.npy")]
+    NotGiven(String),
+    #[error("there is none of this name, but {0}")]
+    UnknownInput(String),
+    #[error("it has shape {found:?}, the network needs [{declared}]")]
+    InputShape { found: Vec<usize>, declared: String },
+    #[error("floats were given, but it holds whole numbers")]
+    FloatsGiven,
+    #[error("whole numbers were given, but it holds floats")]
+    IntegersGiven,
+
+    #[error("input {0} is missing")]
+    MissingInput(usize),
+    #[error("it has no input")]
+    NoInput,
+    #[error("{0} is missing")]
+    MissingSetting(&'static str),
+    #[error("{0} holds whole numbers; only 32-bit floats are computed with")]
+    WholeNumbers(String),
+    #[error("{name} is {found}; only 32-bit floats are computed with")]
+    NotFloats { name: String, found: String },
+    #[error("{0} is written by no node")]
+    Unwritten(String),
+    #[error("{0} has to be whole numbers that are known before the network runs")]
+    NotConstant(String),
+
+    #[error("{name} has shape {dims:?}; only two-dimensional maps [N, C, H, W] are supported")]
+    NotMaps { name: &'static str, dims: Vec<usize> },
+    #[error("{name} has shape {dims:?}, not that of a matrix")]
+    NotMatrix { name: &'static str, dims: Vec<usize> },
+    #[error("matrices of {0:?} and {1:?} cannot be multiplied: the columns of the first are the rows of the second")]
+    Inner(Vec<usize>, Vec<usize>),
+    #[error("a single number is no matrix")]
+    Scalar,
+    #[error("a batch of {0} products is not supported: at most {BATCH}")]
+    Batch(usize),
+    #[error("group {groups}: {filters} filters of {depth} channels do not fit {maps} maps")]
+    Groups { groups: usize, filters: usize, depth: usize, maps: usize },
+    #[error("B has shape {found:?}, not [{filters}]")]
+    ConvBias { found: Vec<usize>, filters: usize },
+    #[error("size {0} is not supported: an odd number up to {LRN_SIZE}")]
+    LrnSize(usize),
+    #[error("axis {0}: B has more axes than A from there on")]
+    BinaryAxis(i64),
+    #[error("a tensor of {part:?} does not fit behind one of {first:?}")]
+    Concat { first: Vec<usize>, part: Vec<usize> },
+    #[error("split: an extent of {extent} is not {count} equal parts")]
+    SplitUneven { extent: usize, count: usize },
+    #[error("split: an extent of {extent} is not {count} parts of {sizes:?}")]
+    Split { extent: usize, count: usize, sizes: Vec<usize> },
+    #[error("training_mode is on; networks are only evaluated")]
+    Training,
+
+    #[error("{name} {found:?} are not two numbers from 1 to {}", window::LARGEST)]
+    Pair { name: &'static str, found: Vec<usize> },
+    #[error("kernel_shape {size:?} is not that of the filters, {filters:?}")]
+    KernelShape { size: Vec<usize>, filters: [usize; 2] },
+    #[error("pads {pads:?} are not four numbers up to {}", window::LARGEST)]
+    Pads { pads: Vec<usize> },
+    #[error("kernel_shape {size} with dilations {dilation} is too large: at most {} places", window::LARGEST)]
+    WindowTooLarge { size: usize, dilation: usize },
+    #[error("a window of {reach} (kernel_shape, dilations) is larger than the map of {extent}")]
+    WindowBeyondMap { reach: usize, extent: usize },
+}
