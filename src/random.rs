@@ -22,10 +22,12 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     c
 }
 
+/// The upper 32 bits of `product`.
 fn high(product: u64) -> u32 {
     (product >> 32) as u32
 }
 
+/// The lower 32 bits of `product`.
 fn low(product: u64) -> u32 {
     product as u32
 }
@@ -36,12 +38,12 @@ pub fn unit(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
-/// What a random number is for. Streams never share counters.
+/// The purpose of a random number. Streams of different purposes never share counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Initial weights; the low bits say which tensor.
+    /// Initial weights; the tag is that of the tensor.
     Weights,
-    /// Dropout masks; the low bits say which layer.
+    /// Dropout masks; the tag is that of the layer.
     Dropout,
     /// The order of images in an epoch.
     Shuffle,
@@ -61,7 +63,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The stream for `purpose`, told apart from others of the same purpose by `tag`.
+    /// The stream for `purpose`; `tag` distinguishes streams of one purpose.
     #[must_use]
     pub fn new(seed: u64, purpose: Purpose, tag: u32) -> Self {
         Self { key: key(seed), id: stream_id(purpose, tag) }

@@ -3,14 +3,14 @@
 use half::{bf16, f16};
 use num_traits::Float;
 
-/// Label of a place in a batch that holds no image: it contributes nothing to loss, counts or gradients.
+/// Label of an empty place in a batch, which adds nothing to loss, counts or gradients.
 pub const NO_LABEL: u32 = u32::MAX;
 
-/// f32 (the CPU engine) or f64 (the oracle of the tests).
+/// A float type of twins: f32 for the CPU engine, f64 for the oracle of the tests.
 pub trait Real: Float + std::ops::AddAssign + Default + Send + Sync + std::fmt::Debug + 'static {
-    /// From a parameter or a constant.
+    /// The nearest number to `value`, a parameter or a constant.
     fn of(value: f64) -> Self;
-    /// For comparison and reports.
+    /// The value as f64, exact.
     fn to_f64(self) -> f64;
 }
 
@@ -36,21 +36,21 @@ impl Real for f64 {
     }
 }
 
-/// How files hold floats, the lowest byte first.
+/// Float formats of files, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// 16 bits.
+    /// IEEE half: 16 bits, 5 of exponent.
     F16,
-    /// 16 bits with the exponent of 32.
+    /// bfloat16: 16 bits, 8 of exponent.
     BF16,
-    /// 32 bits.
+    /// IEEE single: 32 bits.
     F32,
-    /// 64 bits.
+    /// IEEE double: 64 bits.
     F64,
 }
 
 impl Stored {
-    /// Bytes of a number.
+    /// Size of a number in bytes.
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
@@ -60,7 +60,8 @@ impl Stored {
         }
     }
 
-    /// The numbers in `bytes`, a multiple of their size, rounded to 32 bits; `None` where one is beyond the range of these.
+    /// The numbers in `bytes`, whose length is a multiple of their size, rounded to 32 bits; `None` where one is out of the
+    /// range of f32.
     #[must_use]
     pub fn read(self, bytes: &[u8]) -> Option<Vec<f32>> {
         let each = bytes.chunks_exact(self.size());
@@ -74,13 +75,13 @@ impl Stored {
     }
 }
 
-/// In 32 bits; infinities and NaN stay what they are.
+/// The nearest f32 to `value`; infinities and NaN are kept, `None` where a finite number overflows.
 fn narrow(value: f64) -> Option<f32> {
     let narrowed = value as f32;
     (narrowed.is_finite() || !value.is_finite()).then_some(narrowed)
 }
 
-/// Values of a tensor with their shape, innermost dimension last; `values.len()` is the product of `shape`.
+/// A tensor on the host: values in row-major order, as many as the product of the shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -111,7 +112,7 @@ impl Tensor {
         &self.values
     }
 
-    /// Takes the values out.
+    /// Converts the tensor to its values in row-major order.
     #[must_use]
     pub fn into_values(self) -> Vec<f32> {
         self.values

@@ -1,8 +1,8 @@
-//! Runs one program on several devices, each with its towers: the only place that knows that there are several.
+//! Runs one program on several devices, each with its towers; no other file deals with more than one device.
 //!
-//! Contents travel by way of the host, which any two devices share, of one vendor or of two: from a device to its
-//! staging buffer, from there straight into the other's. No thread waits: one that queues for all devices keeps them
-//! all busy, because a device is waited for only when another has been given all it can do without.
+//! Contents travel through the host, which any two devices share, of one vendor or of two: from a device to its staging
+//! buffer, and from there straight into the other's. One thread queues the work of all devices and keeps them busy: it
+//! waits for a device only after queueing for the others all that does not depend on it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,47 +11,47 @@ use super::schedule::{Action, Schedule};
 use super::{Backend, BackendError, Data, Detail, Footprint, Span, Variants};
 use crate::program::{Home, Pass, Program, Slot, letter};
 
-/// Several devices that run one program.
+/// Several devices, the members, that run one program.
 pub struct Cluster {
     program: Program,
     members: Vec<Box<dyn Backend>>,
     actions: Vec<(Pass, Vec<Action>)>,
     traffic: BTreeMap<(usize, usize), Traffic>,
-    /// What the clock counts from, where it runs.
+    /// Origin of the clock, while it runs.
     origin: Option<Instant>,
-    /// Of every exchange since then.
+    /// Every exchange since the clock was started.
     exchanges: Vec<Exchange>,
 }
 
-/// Something that was handed from one member to another.
+/// A transfer of a slot from one member to another, with its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exchange {
-    /// The member that had it.
+    /// Index of the sending member.
     pub from: usize,
-    /// The member that got it.
+    /// Index of the receiving member.
     pub to: usize,
     /// Bytes on the wire.
     pub bytes: u64,
-    /// When the host began to wait for it, in seconds since the origin of the clock.
+    /// Time at which the host began to wait for it, in seconds since the origin of the clock.
     pub begin: f64,
-    /// When it was copied.
+    /// Time at which it had arrived, in seconds since the origin of the clock.
     pub end: f64,
 }
 
-/// What went from one member to another.
+/// Sum of the transfers from one member to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Traffic {
     /// Bytes on the wire.
     pub bytes: u64,
-    /// Times that something was handed over.
+    /// Number of transfers.
     pub exchanges: u64,
-    /// What the host spent on it: waiting until it was there, and copying.
+    /// Time that the host spent on them, waiting and copying.
     pub time: Duration,
 }
 
 impl Cluster {
-    /// Cuts `program` into one part for each of `count` members, tower t on member t % `count`, and has `set_up` place
-    /// each.
+    /// Cuts `program` into one part for each of `count` members, tower t on member t % `count`, and sets each up with
+    /// `set_up`, which gets the member's index and its part.
     ///
     /// # Errors
     /// When a part does not fit its device.
@@ -88,20 +88,20 @@ impl Cluster {
         &self.program
     }
 
-    /// Where it runs, for people: every member's towers and device.
+    /// Letters of the towers and name of the device of every member, for messages.
     #[must_use]
     pub fn devices(&self) -> Vec<(String, String)> {
         let towers = |index| towers(&self.program, self.members.len(), index);
         self.members.iter().enumerate().map(|(index, member)| (towers(index), member.device())).collect()
     }
 
-    /// What the program takes on every member.
+    /// Memory that the program takes on every member, in bytes.
     #[must_use]
     pub fn footprints(&self) -> Vec<Footprint> {
         self.members.iter().map(|member| member.footprint()).collect()
     }
 
-    /// Which variants compute the runs of which there are several, over all members.
+    /// The chosen variants of all runs whose kernel has several, over all members.
     #[must_use]
     pub fn variants(&self) -> Variants {
         let mut variants = Variants::new();
@@ -111,13 +111,13 @@ impl Cluster {
         variants
     }
 
-    /// Bytes that the driver's allocator has given to every member.
+    /// Bytes that the driver's allocator has given to every member; `None` where it keeps no count.
     #[must_use]
     pub fn allocated(&self) -> Vec<Option<u64>> {
         self.members.iter().map(|member| member.allocated()).collect()
     }
 
-    /// What went from member to member since the cluster was set up, or the clock was started.
+    /// Sums of the transfers by (sender, receiver), since the cluster was set up or the clock was started.
     #[must_use]
     pub fn traffic(&self) -> &BTreeMap<(usize, usize), Traffic> {
         &self.traffic
@@ -129,13 +129,13 @@ impl Cluster {
         self.members[index].program()
     }
 
-    /// What the host has spent so far on waiting for members, or on computing in their place.
+    /// Time that the host has spent waiting for members, or computing in their place.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.members.iter().map(|member| member.waited()).sum()
     }
 
-    /// Measures from now on, in seconds since `origin`.
+    /// Starts to measure work and transfers, in seconds since `origin`.
     pub fn start_clock(&mut self, detail: Detail, origin: Instant) {
         self.traffic.clear();
         self.exchanges.clear();
@@ -143,20 +143,20 @@ impl Cluster {
         self.members.iter_mut().for_each(|member| member.start_clock(detail, origin));
     }
 
-    /// Measures no longer.
+    /// Stops measuring.
     pub fn stop_clock(&mut self) {
         self.origin = None;
         self.exchanges.clear();
         self.members.iter_mut().for_each(|member| member.stop_clock());
     }
 
-    /// What was handed over since [`Cluster::start_clock`], in order.
+    /// The transfers since [`Cluster::start_clock`], in order.
     #[must_use]
     pub fn exchanges(&self) -> &[Exchange] {
         &self.exchanges
     }
 
-    /// When every member worked since [`Cluster::start_clock`]; each has a clock of its own.
+    /// The work of every member since [`Cluster::start_clock`], by its own clock; `None` where it has none.
     ///
     /// # Errors
     /// When a device is gone.
@@ -188,7 +188,7 @@ impl Cluster {
         self.at(self.members_of(slot)[0], |member| member.fetch(slot))
     }
 
-    /// What [`Cluster::fetch`] has fetched, waiting for it if need be.
+    /// The contents that [`Cluster::fetch`] fetched, waiting for them if need be.
     ///
     /// # Errors
     /// When a device is gone.
@@ -204,7 +204,7 @@ impl Cluster {
         Ok(taken)
     }
 
-    /// Runs a whole pass. Returns when it is queued, not when it is done.
+    /// Queues a whole pass; returns before it is done.
     ///
     /// # Errors
     /// When a device is gone.
@@ -222,7 +222,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Hands everything over that a pass does, and computes nothing.
+    /// Makes all transfers of a pass, and computes nothing.
     ///
     /// # Errors
     /// When a device is gone.
@@ -230,8 +230,8 @@ impl Cluster {
         self.actions_of(pass).iter().try_for_each(|action| self.exchange(action))
     }
 
-    /// Runs a pass command by command, gives `stop` each float slot that was written, and ends with the first one for
-    /// which it says so.
+    /// Runs a pass command by command, passes each float slot that was written to `stop`, and ends with the first slot for
+    /// which that returns true.
     ///
     /// # Errors
     /// When a device is gone.
@@ -248,8 +248,8 @@ impl Cluster {
         })
     }
 
-    /// Goes through a pass command by command and exchange by exchange, has `run` run each command on its member, and
-    /// ends with the first for which it gives something.
+    /// Goes through a pass command by command and transfer by transfer. `run` runs each command, given the member's index,
+    /// the member and the command's index; the walk ends with the first result that is not `None`.
     ///
     /// # Errors
     /// When a device is gone.
@@ -273,11 +273,12 @@ impl Cluster {
         Ok(None)
     }
 
-    /// Cloned because running needs the members; some dozen small values beside a pass.
+    /// The actions of a pass, cloned because running borrows the members; a few dozen small values.
     fn actions_of(&self, pass: Pass) -> Vec<Action> {
         self.actions.iter().find(|(p, _)| *p == pass).map_or_else(Vec::new, |(_, actions)| actions.clone())
     }
 
+    /// Sends or receives what `action` says; nothing for a run.
     fn exchange(&mut self, action: &Action) -> Result<(), BackendError> {
         let count = self.members.len();
         match *action {
@@ -289,7 +290,7 @@ impl Cluster {
                     unreachable!("a slot is sent to another member, never to its own")
                 };
                 let mut bytes = 0;
-                // The sink fails with the receiver's error, everything else is the sender's.
+                // An error of the sink is the receiver's, any other the sender's.
                 let mut refused = false;
                 let sent = there.take(from, again, &mut |data| {
                     bytes = 4 * data.count() as u64;
@@ -309,7 +310,7 @@ impl Cluster {
         }
     }
 
-    /// Has a member do something, and says which one it was when that fails.
+    /// Calls `act` on member `index`; its errors name the member.
     fn at<R>(
         &mut self,
         index: usize,
@@ -319,7 +320,7 @@ impl Cluster {
         act(self.members[index].as_mut()).map_err(|e| whose(&self.program, count, index, e))
     }
 
-    /// Members on which `slot` lies; the first is the one to read from.
+    /// Indices of the members that have `slot`; the first is read from.
     fn members_of(&self, slot: Slot) -> Vec<usize> {
         match self.program.slot(slot).home {
             Home::Every => (0..self.members.len()).collect(),
@@ -335,7 +336,7 @@ pub fn towers(program: &Program, count: usize, index: usize) -> String {
     letters.collect::<Vec<_>>().join(", ")
 }
 
-/// Names the member, where there are several.
+/// The error with the towers of member `index`, where there are several members.
 fn whose(program: &Program, count: usize, index: usize, error: BackendError) -> BackendError {
     match error {
         error if count == 1 => error,

@@ -1,7 +1,7 @@
-//! Whether a backend computes what a kernel's f64 twin does, on one of the kernel's cases.
+//! Comparison of a backend with a kernel's f64 twin, on one of the kernel's cases.
 //!
-//! Outputs start as NaN, so an element that a kernel forgets is found. On a device every written buffer has guard words
-//! behind it, so one that a kernel writes beyond its share is found too.
+//! Outputs start as NaN, which shows elements that a kernel does not write. On a device every written buffer has guard
+//! words behind it, which show elements that a kernel writes past its end.
 
 use half::f16;
 
@@ -11,19 +11,19 @@ use crate::kernel::{Access, Case, Fill, Holds, Kernel};
 use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo};
 use crate::random::{Purpose, Stream, unit};
 
-/// The outcome of one case.
+/// The largest error of one case.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// Largest error, relative to the value plus the output's root mean square.
     pub error: f64,
-    /// The binding and element where it is.
+    /// Binding and element where it is, for example `y[3]`.
     pub place: String,
-    /// What the device gave there, and the twin.
+    /// Values of the device and of the twin there.
     pub values: (f64, f64),
 }
 
 impl Finding {
-    /// Whether the error is within the kernel's tolerance; NaN is not.
+    /// Whether the error is at most `tolerance`; NaN is not.
     #[must_use]
     pub fn within(&self, tolerance: f64) -> bool {
         self.error <= tolerance
@@ -37,10 +37,10 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// Elements behind every written buffer of a device, which no kernel may touch.
+/// Elements behind every written buffer of a device, which no kernel may write.
 pub const GUARD: usize = 64;
 
-/// What guards hold, as floats (also a half) or as their bits.
+/// Contents of guards as a float, exact as a half too, or as its bits.
 const UNTOUCHED: f32 = -12_344.0;
 
 /// A program of one command that runs `kernel` on the buffers of `case`, with `guard` elements behind what it writes.
@@ -66,7 +66,7 @@ pub fn program(kernel: &'static Kernel, case: &Case, guard: usize) -> Program {
     recorder.finish()
 }
 
-/// Compares what `backend`, set up with [`program`], makes of `case` with the f64 twin.
+/// Compares the outputs of `case` on `backend`, set up with [`program`], with those of the f64 twin.
 ///
 /// # Errors
 /// When the device fails.
@@ -104,12 +104,12 @@ pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) 
             let place = format!("{}, {} elements past its end", binding.name, i + 1);
             return Ok(Finding { error: f64::NAN, place, values: (f64::from(guard[i]), 0.0) });
         }
-        // Without what a twin wants not to be finite.
+        // Infinities and NaN, which some twins give on purpose, do not count.
         let squares = want.iter().filter(|w| w.is_finite()).map(|w| w * w);
         let rms = (squares.sum::<f64>() / want.len().max(1) as f64).sqrt();
         for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
             let error = relative(f64::from(got), want, rms);
-            // The first NaN becomes the worst and stays it.
+            // The first NaN is the worst error from then on.
             if !worst.error.is_nan() && (error.is_nan() || error > worst.error) {
                 let place = format!("{}[{i}]", binding.name);
                 worst = Finding { error, place, values: (f64::from(got), want) };
@@ -119,10 +119,12 @@ pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) 
     Ok(worst)
 }
 
+/// Error of `got` relative to `want` plus the output's root mean square.
 fn relative(got: f64, want: f64, rms: f64) -> f64 {
     if got == want || (got.is_nan() && want.is_nan()) { 0.0 } else { (got - want).abs() / (want.abs() + rms) }
 }
 
+/// `count` floats that `fill` describes, the same for every device; `tag` is the index of the binding.
 fn floats(fill: &Fill, count: usize, tag: usize) -> Vec<f32> {
     let stream = Stream::new(2012, Purpose::Test, tag as u32);
     let uniform = || (0..count).map(|i| unit(stream.words(i as u64, 0)[0]));
@@ -135,11 +137,12 @@ fn floats(fill: &Fill, count: usize, tag: usize) -> Vec<f32> {
     }
 }
 
-/// The values of pairs of f16, which is what kernels write as words.
+/// The values of words as pairs of f16, the only words that kernels write.
 fn halves(words: &[u32]) -> impl Iterator<Item = f32> {
     words.iter().flat_map(|&word| [word as u16, (word >> 16) as u16]).map(|bits| f16::from_bits(bits).to_f32())
 }
 
+/// `count` words that `fill` describes, the same for every device; `tag` is the index of the binding.
 fn words(fill: &Fill, count: usize, tag: usize) -> Vec<u32> {
     let stream = Stream::new(2012, Purpose::Test, tag as u32);
     match fill {

@@ -1,4 +1,4 @@
-//! Runs the CPU twins: at f32 the engine of a machine without an adapter, at f64 the oracle of the tests.
+//! The CPU engine, which runs the kernels' twins: at f32 for machines without an adapter, at f64 as the tests' oracle.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::kernel::{Access, Arg, Args, Elem, Holds, Kernel, Params, Twin};
 use crate::program::{Command, Pass, Program, Slot, SlotInfo, View};
 use crate::tensor::Real;
 
-/// A float type that twins exist for.
+/// A float type for which twins exist.
 pub trait Precision: Real {
     /// The instance of `twin` at this precision.
     fn instance(twin: &Twin) -> fn(Args<Self>);
@@ -31,9 +31,9 @@ impl Precision for f64 {
     }
 }
 
-/// Contents of one buffer of the plan. A plan hands memory on from floats to words and back; at f64 they cannot share
-/// it, so each have their own, as much as the slots of their type need. Halves are floats that are rounded whenever they
-/// are written, so that what is computed is what a device of halves computes.
+/// Contents of one buffer of the plan. In a plan floats and words may follow each other in the same memory; at f64 they
+/// cannot, so each type has memory of its own, as much as its slots need. Halves are floats, rounded whenever they are
+/// written, so that results are those of a device that stores halves.
 #[derive(Default)]
 struct Store<T> {
     floats: Vec<T>,
@@ -51,13 +51,13 @@ pub struct Cpu<T> {
     busy: Duration,
 }
 
-/// Contents of a slot on their way elsewhere.
+/// Contents of a slot, copied when it was fetched.
 enum Fetched {
     Floats(Vec<f32>),
     Words(Vec<u32>),
 }
 
-/// When the engine worked.
+/// Clock of the engine: the times at which it worked.
 struct Clock {
     detail: Detail,
     origin: Instant,
@@ -65,7 +65,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// Takes in runs of a pass that followed one another.
+    /// Adds runs of a pass, each as command, begin and end, that followed one another.
     fn add(&mut self, pass: Pass, received: bool, runs: &[(usize, Instant, Instant)]) {
         let seconds = |at: Instant| at.duration_since(self.origin).as_secs_f64();
         let stretches = runs.chunks(if self.detail == Detail::Commands { 1 } else { runs.len().max(1) });
@@ -95,6 +95,7 @@ impl<T: Precision> Cpu<T> {
         Self { program, plan, stores, fetched: HashMap::new(), clock: None, busy: Duration::ZERO }
     }
 
+    /// The buffer of a slot, and its elements there.
     fn range(&self, slot: Slot) -> (usize, Range<usize>) {
         let place = self.plan.place(slot);
         let info = self.program.slot(slot);
@@ -102,6 +103,7 @@ impl<T: Precision> Cpu<T> {
         (place.buffer, start..start + info.count())
     }
 
+    /// Runs the kernel's twin on `views`, one for each of its bindings.
     fn run_kernel(&mut self, kernel: &Kernel, params: &Params, views: &[View]) {
         let range = |view: &View| {
             let (buffer, slot) = self.range(view.slot);
@@ -109,8 +111,8 @@ impl<T: Precision> Cpu<T> {
         };
         let ranges: Vec<_> = views.iter().map(range).collect();
         let bound: Vec<_> = kernel.bindings.iter().zip(&ranges).collect();
-        // Written buffers are taken out of the store while the others are borrowed; a kernel never reads and
-        // writes the same buffer (the plan gives every role its own, and live maps theirs).
+        // Written stores are taken out while the others are borrowed; a kernel never reads and writes the same
+        // buffer, because the plan gives every role, and every live map, a buffer of its own.
         let written = bound.iter().filter(|(binding, _)| binding.access != Access::Read);
         let mut taken: Vec<_> =
             written.map(|(_, (buffer, _))| (*buffer, std::mem::take(&mut self.stores[*buffer]))).collect();
@@ -153,7 +155,7 @@ impl<T: Precision> Cpu<T> {
     }
 }
 
-/// The first of a slot's elements in its buffer.
+/// Index of a slot's first element in its buffer.
 fn element(info: &SlotInfo, place: Place) -> usize {
     place.offset as usize / info.elem.bytes()
 }
@@ -164,7 +166,7 @@ fn round<T: Real>(values: &mut [T]) {
     values.par_chunks_mut(1 << 12).for_each(|chunk| chunk.iter_mut().for_each(half));
 }
 
-/// The CPU engine, for people.
+/// Name of the CPU engine with its number of threads, for messages.
 #[must_use]
 pub fn describe() -> String {
     format!("cpu ({} threads)", rayon::current_num_threads())

@@ -1,40 +1,39 @@
-//! What bounds a program on an engine, asked before anything is allocated there.
+//! Limits of an engine, checked before anything is allocated there.
 
 use serde::Serialize;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use super::{BackendError, cpu};
 
-/// The pool of everything that computes in the machine's own memory: the CPU engine, software adapters and integrated
-/// GPUs.
+/// Name of the pool of the machine's own memory, shared by the CPU engine, software adapters and integrated GPUs.
 pub const HOST: &str = "host";
 
-/// What bounds a program on an engine.
+/// Limits of an engine on the programs that it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Name of the device, for messages.
     pub device: String,
-    /// Bytes of one binding.
+    /// The most bytes of one binding.
     pub binding: u64,
-    /// Bytes of one buffer.
+    /// The most bytes of one buffer.
     pub buffer: u64,
-    /// Whether its shaders have 16-bit floats, which mixed precision stores maps as.
+    /// Whether its shaders have 16-bit floats, in which mixed precision stores maps.
     pub halves: bool,
-    /// Memory of the device, where it can be had: from Vulkan drivers and on the CPU engine, not from Metal or DX12.
+    /// Memory of the device; `None` with Metal and DX12, which are not asked.
     pub memory: Option<Memory>,
 }
 
-/// Memory that a device computes in. How much of it is free, nobody tells.
+/// Memory that a device computes in. No driver reports how much of it is free.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Devices with the same pool share it: a PCI bus id, the name of an adapter without one, or [`HOST`].
+    /// Name of the pool, shared by devices of the same name: a PCI bus id, the name of an adapter without one, or [`HOST`].
     pub pool: String,
-    /// Bytes, as drivers tell: Mesa 22's software driver tells 2 GiB, and gives more.
+    /// Size in bytes, as the driver reports it.
     pub bytes: u64,
 }
 
 impl Limits {
-    /// Those of the CPU engine: memory alone.
+    /// The limits of the CPU engine: its memory alone.
     #[must_use]
     pub fn cpu() -> Self {
         let memory = host_memory().map(|bytes| Memory { pool: HOST.into(), bytes });
@@ -42,11 +41,11 @@ impl Limits {
     }
 }
 
-/// What makes maps and weights smaller.
+/// Advice for a network whose maps or weights are too large for a binding.
 pub const FEWER: &str = "take a smaller --micro-batch, or a network with more towers";
 
 impl Limits {
-    /// The refusal of a slot of which `needed` bytes would have to be bound at once.
+    /// The error for a slot of which `needed` bytes would have to be bound at once.
     #[must_use]
     pub fn refuse_binding(&self, slot: &str, needed: u64) -> BackendError {
         BackendError::TooLarge {
@@ -59,19 +58,19 @@ impl Limits {
     }
 }
 
-/// A size in messages.
+/// A size in MiB, for messages.
 #[must_use]
 pub fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// Bytes of physical memory, or what this process's control group may have of it.
+/// Bytes of physical memory, or those that this process's control group may use; `None` where unknown.
 #[must_use]
 pub fn host_memory() -> Option<u64> {
     let ram = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(ram);
     let group = system.cgroup_limits().map_or(u64::MAX, |group| group.total_memory);
-    // Zero where the system is none that sysinfo knows.
+    // sysinfo reports 0 on systems that it does not know.
     Some(system.total_memory().min(group)).filter(|&bytes| bytes > 0)
 }
 

@@ -1,4 +1,4 @@
-//! What runs programs: a wgpu device, or the CPU twins.
+//! Backends, which run programs: wgpu devices, and the CPU engine made of the kernels' twins.
 
 mod cluster;
 pub mod compare;
@@ -27,51 +27,53 @@ pub use self::plan::Footprint;
 
 use crate::program::{Pass, Program, Slot};
 
-/// How far a program is set up on a device.
+/// Progress of setting a program up on a device.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// Runs of kernels that are ready.
     pub done: usize,
     /// Runs of kernels in all.
     pub total: usize,
-    /// The kernel that comes next.
+    /// Name of the kernel that comes next; empty at the end.
     pub kernel: &'static str,
 }
 
-/// What is told how far it is.
+/// Callback for the progress of setting a program up.
 pub type Watch = dyn Fn(Progress);
 
-/// By run of a kernel, with its shapes: the variants that compute it.
+/// Names of the variants that compute each run of a kernel, by kernel and parameters.
 pub type Variants = BTreeMap<String, BTreeSet<String>>;
 
 /// Why a program could not be set up or run.
 #[derive(Debug, Error)]
 pub enum BackendError {
-    /// Nothing answers to this name.
+    /// No adapter has this name.
     #[error("no device {wanted}; this machine has {found}")]
     UnknownDevice {
-        /// What was asked for.
+        /// The name given.
         wanted: String,
-        /// What there is.
+        /// The devices of this machine.
         found: String,
     },
-    /// More than one adapter answers to this name.
+    /// More than one adapter has this name.
     #[error("device {wanted} is ambiguous: {found} match; use the number that `alexnet devices` prints")]
     AmbiguousDevice {
-        /// What was asked for.
+        /// The name given.
         wanted: String,
         /// The adapters that match.
         found: String,
     },
     /// `auto` among other entries.
-    #[error("auto stands alone: it chooses the devices of all towers; leave the other entries out")]
+    #[error(
+        "auto stands alone and cannot be combined with other devices: it chooses for every tower; leave the others out"
+    )]
     AutoNotAlone,
     /// The adapter refused to open.
     #[error("{device} could not be opened: {reason}")]
     Open {
         /// Name of the adapter.
         device: String,
-        /// What wgpu said.
+        /// The message of wgpu.
         reason: String,
     },
     /// The program needs more than the adapter has.
@@ -79,17 +81,19 @@ pub enum BackendError {
     TooLarge {
         /// Slot, kernel or plan.
         what: String,
-        /// Its size.
+        /// Size needed.
         needed: String,
-        /// The device.
+        /// Name of the device.
         device: String,
         /// The limit and its name.
         allowed: String,
-        /// What to do.
+        /// Advice to the user.
         fix: String,
     },
     /// Mixed precision on an adapter without 16-bit floats.
-    #[error("{device} has no 16-bit floats in its shaders, which --precision mixed stores maps as; leave it out")]
+    #[error(
+        "{device} has no 16-bit floats in its shaders, in which --precision mixed stores maps; leave that option out"
+    )]
     NoHalves {
         /// The device.
         device: String,
@@ -118,20 +122,20 @@ pub enum BackendError {
         /// What the driver said.
         reason: String,
     },
-    /// One of several devices.
+    /// An error of one of several devices.
     #[error("tower {towers}: {error}")]
     Member {
-        /// The letters of its towers.
+        /// Letters of the device's towers.
         towers: String,
-        /// What happened there.
+        /// The error itself.
         error: Box<BackendError>,
     },
 }
 
 impl BackendError {
-    /// The same with another fix, where it has one.
+    /// The same error with other advice, where it has any.
     #[must_use]
-    pub fn mended(self, better: &str) -> Self {
+    pub fn with_fix(self, better: &str) -> Self {
         match self {
             Self::TooLarge { what, needed, device, allowed, .. } => {
                 Self::TooLarge { what, needed, device, allowed, fix: better.into() }
@@ -144,11 +148,11 @@ impl BackendError {
 /// Contents of a slot on their way to a device.
 #[derive(Clone, Copy, Debug)]
 pub enum Data<'a> {
-    /// Floats, to any slot of floats: one of halves rounds them.
+    /// 32-bit floats for a slot of floats; a slot of halves rounds them.
     F32(&'a [f32]),
-    /// Halves, to a slot of halves.
+    /// 16-bit floats for a slot of halves.
     F16(&'a [f16]),
-    /// Words.
+    /// 32-bit words for a slot of words.
     U32(&'a [u32]),
 }
 
@@ -163,7 +167,7 @@ impl Data<'_> {
         }
     }
 
-    /// As they lie in memory.
+    /// The elements as bytes, in the machine's order.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -174,10 +178,10 @@ impl Data<'_> {
     }
 }
 
-/// Takes in the contents of a slot.
+/// Callback that receives the contents of a slot.
 pub type Sink<'a> = dyn FnMut(Data<'_>) -> Result<(), BackendError> + 'a;
 
-/// What a clock tells apart.
+/// The unit of work that a clock measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// Stretches of work without a break.
@@ -186,28 +190,28 @@ pub enum Detail {
     Commands,
 }
 
-/// Work of a device without a break, in seconds since the origin of its clock. A device counts time by itself from the
-/// moment on that it was given its first work.
+/// Work of a device without a break, in seconds since the origin of its clock. The device's own clock is aligned with
+/// the host's when the device gets its first work.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
-    /// When it began.
+    /// Time of the beginning.
     pub begin: f64,
-    /// When it ended.
+    /// Time of the end.
     pub end: f64,
-    /// Whether it could not begin before something from another device had arrived.
+    /// Whether it had to wait for data from another device.
     pub received: bool,
-    /// The pass that it is part of.
+    /// The pass it is part of.
     pub pass: Pass,
-    /// What was done, as commands of the pass.
+    /// The commands of the pass that ran.
     pub commands: Range<usize>,
 }
 
-/// A program, or one device's part of it, set up to run: its slots have memory somewhere.
+/// A program, or one device's part of it, set up to run, with memory for its slots.
 pub trait Backend {
     /// The program that runs.
     fn program(&self) -> &Program;
 
-    /// Where it runs, for people.
+    /// Name of the device, for messages.
     fn device(&self) -> String;
 
     /// Sets the contents of `slot`, whose element count `data` must have.
@@ -216,13 +220,13 @@ pub trait Backend {
     /// When the device is gone.
     fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError>;
 
-    /// Runs some commands of a pass, in order. Returns when they are queued, not when they are done.
+    /// Queues some commands of a pass, in order; returns before they are done.
     ///
     /// # Errors
     /// When the device is gone.
     fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError>;
 
-    /// The contents of a slot of floats or halves, once everything queued is done. A map holds what it says only until its
+    /// The contents of a slot of floats or halves, once everything queued is done. A map keeps its contents only until its
     /// last reader has run.
     ///
     /// # Errors
@@ -241,7 +245,7 @@ pub trait Backend {
     /// When the device is gone.
     fn fetch(&mut self, slot: Slot) -> Result<(), BackendError>;
 
-    /// Gives `sink` what [`Backend::fetch`] of this slot has fetched, waiting for it if need be; with `keep` it can be
+    /// Passes the contents that [`Backend::fetch`] fetched to `sink`, waiting for them if need be; with `keep` they can be
     /// taken once more.
     ///
     /// # Errors
@@ -251,28 +255,27 @@ pub trait Backend {
     /// Whether [`Backend::run_commands`] returns only when all is done.
     fn blocks(&self) -> bool;
 
-    /// What the program takes there.
+    /// Memory that the program takes on the device, in bytes.
     fn footprint(&self) -> Footprint;
 
-    /// Bytes that the driver's allocator has given to this device, whatever they are for; `None` where it does not say.
+    /// Bytes that the driver's allocator has given to this device; `None` where it keeps no count.
     fn allocated(&self) -> Option<u64>;
 
-    /// Which variants compute the runs of which there are several.
+    /// The chosen variants of all runs whose kernel has several.
     fn variants(&self) -> Variants {
         Variants::new()
     }
 
-    /// What the host has spent so far on waiting for the device, or on computing in its place.
+    /// Time that the host has spent waiting for the device, or computing in its place.
     fn waited(&self) -> Duration;
 
-    /// Measures from now on when the device works, in seconds since `origin`, and forgets what was measured before.
+    /// Starts to measure when the device works, in seconds since `origin`; earlier measurements are dropped.
     fn start_clock(&mut self, detail: Detail, origin: Instant);
 
-    /// Measures no longer.
+    /// Stops measuring.
     fn stop_clock(&mut self);
 
-    /// When it worked since [`Backend::start_clock`], once everything queued is done; `None` where that cannot be
-    /// measured.
+    /// The work since [`Backend::start_clock`], once everything queued is done; `None` where the device has no clock.
     ///
     /// # Errors
     /// When the device is gone.

@@ -1,4 +1,4 @@
-//! Is a device to be trusted? Every kernel's cases on any backend against the f64 twin.
+//! Checks of a device: every case of every kernel, compared with the f64 twin.
 
 use serde::Serialize;
 
@@ -6,13 +6,13 @@ use super::compare::{Finding, GUARD, compare, program};
 use super::{BackendError, Engine};
 use crate::kernel::{Case, Elem, Kernel, Variant};
 
-/// One case of one kernel, computed in one way.
+/// The check of one case of one kernel in one variant.
 pub struct Check {
-    /// What is checked.
+    /// The kernel.
     pub kernel: &'static Kernel,
-    /// How it is computed; `None` for the CPU twin at working precision.
+    /// The variant; `None` for the CPU twin at f32.
     pub variant: Option<&'static Variant>,
-    /// On what.
+    /// Shapes and contents of the buffers.
     pub case: Case,
 }
 
@@ -23,7 +23,7 @@ impl Check {
         self.variant.map_or("twin", |variant| variant.name)
     }
 
-    /// Compares what `engine` computes with the f64 twin.
+    /// Compares the outputs on `engine` with those of the f64 twin.
     ///
     /// # Errors
     /// When the kernel does not compile there or the device fails.
@@ -55,25 +55,25 @@ pub fn checks(kernels: &[&'static Kernel], engine: &Engine) -> Vec<Check> {
     checks
 }
 
-/// What checks found on a device, summed up by kernel, variant and what maps are stored as.
+/// Results of the checks of a device, summed up by kernel, variant and element type of maps.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Where.
+    /// Name of the device.
     pub device: String,
-    /// In the order of the checks.
+    /// Verdicts in the order of the checks.
     pub verdicts: Vec<Verdict>,
 }
 
-/// What the cases of one variant of a kernel gave.
+/// Result of all cases of one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: &'static str,
-    /// The variant.
+    /// Name of the variant, `twin` for the CPU's.
     pub variant: &'static str,
-    /// What maps were stored as.
+    /// Element type of maps.
     pub maps: &'static str,
-    /// How many cases.
+    /// Number of cases.
     pub cases: usize,
     /// Largest error allowed.
     pub tolerance: f64,
@@ -86,14 +86,14 @@ pub struct Verdict {
 /// A case that was wrong or did not run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failure {
-    /// The case.
+    /// Name of the case.
     pub case: String,
     /// Error, place and values, or why it did not run.
     pub what: String,
 }
 
 impl Report {
-    /// Nothing checked yet.
+    /// A report without verdicts.
     #[must_use]
     pub fn new(device: String) -> Self {
         Self { device, verdicts: Vec::new() }
@@ -129,19 +129,19 @@ impl Report {
         verdict.failures.extend(what.map(|what| Failure { case: check.case.name.clone(), what }));
     }
 
-    /// Cases in all.
+    /// Number of cases.
     #[must_use]
     pub fn cases(&self) -> usize {
         self.verdicts.iter().map(|verdict| verdict.cases).sum()
     }
 
-    /// Cases that were wrong or did not run.
+    /// Number of cases that were wrong or did not run.
     #[must_use]
     pub fn failed(&self) -> usize {
         self.verdicts.iter().map(|verdict| verdict.failures.len()).sum()
     }
 
-    /// Kernels in all; their variants follow one another.
+    /// Number of kernels, whose variants follow one another.
     #[must_use]
     pub fn kernels(&self) -> usize {
         self.verdicts.chunk_by(|a, b| a.kernel == b.kernel).count()

@@ -1,4 +1,4 @@
-//! From what a user writes after `--devices` to something that runs programs.
+//! Placement of a network: from the text after `--devices` to opened engines that run programs.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use super::{Backend, BackendError, Cluster, Progress, Watch};
 use crate::kernel::{Params, Variant};
 use crate::program::Program;
 
-/// One entry of a placement.
+/// An engine that runs programs: one entry of a placement.
 #[derive(Clone)]
 pub enum Engine {
     /// The CPU engine.
@@ -31,7 +31,7 @@ impl Engine {
         adapters().iter().map(|adapter| Ok(Self::Gpu(Rc::new(Device::open(adapter)?)))).collect()
     }
 
-    /// What it is, for people.
+    /// Name and driver, for messages.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -40,7 +40,7 @@ impl Engine {
         }
     }
 
-    /// What bounds a program there.
+    /// The limits that bound a program there.
     #[must_use]
     pub fn limits(&self) -> Limits {
         match self {
@@ -49,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// Whether `variant` computes `params` there; the CPU engine runs twins instead.
+    /// Whether the engine can run `variant` with `params`; the CPU engine runs no variants, but twins.
     #[must_use]
     pub fn runs(&self, variant: &Variant, params: &Params) -> bool {
         match self {
@@ -58,7 +58,7 @@ impl Engine {
         }
     }
 
-    /// Whether maps can be stored as halves there.
+    /// Whether the engine can store maps as halves.
     #[must_use]
     pub fn halves(&self) -> bool {
         match self {
@@ -101,7 +101,7 @@ pub struct Placement {
     wrap: Option<Rc<Wrap>>,
 }
 
-/// Puts something around the backend of a member.
+/// Callback that wraps the backend of a member, given its index.
 type Wrap = dyn Fn(usize, Box<dyn Backend>) -> Box<dyn Backend>;
 
 impl From<Vec<Engine>> for Placement {
@@ -127,9 +127,9 @@ impl Placement {
     /// - one adapter where there is no second to pair it with, `None` where there is none.
     ///
     /// # Errors
-    /// When nothing or more than one adapter answers to a name, or one does not open.
+    /// When no adapter or more than one has a name, or one does not open.
     pub fn open(spec: Option<&str>) -> Result<Option<Self>, BackendError> {
-        // Looked for only where an adapter is wanted; opened one after the other, because some drivers crash otherwise.
+        // Adapters are listed only where one is wanted, and opened one by one, because some drivers crash otherwise.
         let none = spec.is_some_and(|spec| spec.split(',').all(|entry| entry == "cpu"));
         let found = if none { Vec::new() } else { adapters() };
         let identities: Vec<_> = found.iter().map(identity).collect();
@@ -164,19 +164,19 @@ impl Placement {
         })
     }
 
-    /// What bounds each device that runs a part of a network with so many towers.
+    /// The limits of each device that runs a part of a network of `towers` towers.
     #[must_use]
     pub fn limits(&self, towers: usize) -> Vec<Limits> {
         self.engines[..self.members(towers)].iter().map(Engine::limits).collect()
     }
 
-    /// The same devices with something put around each that is set up, told which one it is: a fault, a measurement.
+    /// The same devices, each backend wrapped by `wrap`, which gets the member's index: for faults and measurements.
     #[must_use]
     pub fn wrapped(self, wrap: impl Fn(usize, Box<dyn Backend>) -> Box<dyn Backend> + 'static) -> Self {
         Self { wrap: Some(Rc::new(wrap)), ..self }
     }
 
-    /// The same devices, which tell `watch` how far a program is set up.
+    /// The same devices, which report the progress of setting a program up to `watch`.
     #[must_use]
     pub fn watched(self, watch: impl Fn(Progress) + 'static) -> Self {
         let watch: Rc<Watch> = Rc::new(watch);
@@ -186,14 +186,14 @@ impl Placement {
         self
     }
 
-    /// The same devices, on which kernels run in the first variant that fits, measured or not.
+    /// The same devices without tuning: kernels run in the first variant that fits.
     #[must_use]
     pub fn untuned(self) -> Self {
         self.devices().for_each(|device| device.choices.do_not_measure());
         self
     }
 
-    /// The same devices, on which shaders check every index and bound every loop: slower, for drivers in doubt.
+    /// The same devices with shaders that check every index and bound every loop: slower, to diagnose drivers.
     #[must_use]
     pub fn checked(self) -> Self {
         self.devices().for_each(|device| device.checked.set(true));
@@ -207,7 +207,7 @@ impl Placement {
         })
     }
 
-    /// No more members than towers: a device that would have nothing to do is not one.
+    /// Number of devices used for so many towers: one without a tower is not used.
     fn members(&self, towers: usize) -> usize {
         self.engines.len().min(towers).max(1)
     }

@@ -1,5 +1,5 @@
-//! Which slots share memory, and what the host needs to reach them: computed from a program alone, before anything is
-//! allocated.
+//! The memory plan of a program: which slots share memory, and which staging buffers the host needs; computed from the
+//! program alone, before anything is allocated.
 //!
 //! Slots that outlive a pass are packed, one arena a role, in the order of the program: the gradients of a device
 //! lie side by side, ready to be reduced in one go. Maps live from their writer to their last reader; a buffer is
@@ -18,12 +18,12 @@ use crate::program::{Command, Program, Role, Slot};
 /// Offsets in an arena are multiples of this, WebGPU's largest `min_storage_buffer_offset_alignment`.
 const ALIGNMENT: u64 = 256;
 
-/// Where a slot lies.
+/// Location of a slot in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Index into [`Plan::buffers`].
     pub buffer: usize,
-    /// Bytes from its beginning.
+    /// Offset in the buffer, in bytes.
     pub offset: u64,
 }
 
@@ -32,23 +32,23 @@ pub struct Place {
 pub struct Plan {
     /// Size of every buffer in bytes and the role it serves.
     pub buffers: Vec<(u64, Role)>,
-    /// What the host fills again and again.
+    /// Staging buffers that the host writes in every pass.
     pub incoming: Staging,
-    /// What it reads.
+    /// Staging buffers that the host reads in every pass.
     pub outgoing: Staging,
     places: Vec<Option<Place>>,
 }
 
-/// Staging buffers on one side of the way between host and device.
+/// Staging buffers between host and device, in one direction.
 #[derive(Clone, Debug, Default)]
 pub struct Staging {
-    /// Their sizes in bytes.
+    /// Sizes in bytes.
     pub buffers: Vec<u64>,
     of: HashMap<Slot, usize>,
 }
 
 impl Staging {
-    /// The buffer that `slot` goes through; `None` for what is seldom written or read.
+    /// Index of the buffer that `slot` passes through; `None` for slots that the host seldom writes or reads.
     #[must_use]
     pub fn of(&self, slot: Slot) -> Option<usize> {
         self.of.get(&slot).copied()
@@ -127,16 +127,16 @@ impl Plan {
         plan
     }
 
-    /// Whether `slot` lies on this device.
+    /// Whether this device has `slot`.
     #[must_use]
     pub fn has(&self, slot: Slot) -> bool {
         self.places[slot.0].is_some()
     }
 
-    /// Where `slot` lies.
+    /// Location of `slot`.
     ///
     /// # Panics
-    /// When it is not on this device, which [`Plan::has`] tells.
+    /// When this device does not have it; see [`Plan::has`].
     #[must_use]
     pub fn place(&self, slot: Slot) -> Place {
         self.places[slot.0].unwrap_or_else(|| panic!("slot {} is on another device", slot.0))
@@ -176,6 +176,7 @@ impl Plan {
         }
     }
 
+    /// Gives staging buffers to inputs, outputs and exchanges.
     fn stage(&mut self, program: &Program, touched: &[bool]) {
         for (staging, role) in [(&mut self.incoming, Role::Input), (&mut self.outgoing, Role::Output)] {
             for (slot, info) in program.with_role(role).filter(|(slot, _)| touched[slot.0]) {
@@ -191,7 +192,7 @@ impl Plan {
                         self.incoming.add(*to, received, program.slot(*to).bytes());
                         received += 1;
                     }
-                    // An output that leaves has its own already.
+                    // An output that is sent has a staging buffer already.
                     Command::Send { from } if self.outgoing.of(*from).is_none() => {
                         self.outgoing.add(*from, sent, program.slot(*from).bytes());
                         sent += 1;
@@ -202,6 +203,7 @@ impl Plan {
         }
     }
 
+    /// Packs the slots of one role into buffers of at most `largest` bytes.
     fn pack(&mut self, program: &Program, role: Role, largest: u64, touched: &[bool]) {
         let mut end = u64::MAX;
         for (slot, info) in program.with_role(role).filter(|(slot, _)| touched[slot.0]) {
@@ -217,6 +219,7 @@ impl Plan {
         }
     }
 
+    /// Gives buffers to maps, shared among those whose lives do not overlap.
     fn share(&mut self, program: &Program, root: &[usize]) {
         let lives = lives(program, root);
         let mut maps: Vec<(usize, &Vec<(usize, usize)>)> = lives.iter().map(|(&slot, life)| (slot, life)).collect();
@@ -237,7 +240,7 @@ impl Plan {
     }
 }
 
-/// For every slot the one whose memory it shares because it is a copy on the same device.
+/// For every slot the one whose memory it shares: its source where it is a copy on the same device, or itself.
 fn aliases(program: &Program) -> Vec<usize> {
     let mut root: Vec<usize> = (0..program.slots().len()).collect();
     for (_, commands) in program.passes() {

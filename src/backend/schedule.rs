@@ -1,4 +1,4 @@
-//! What several devices do to run one program: a part of it each, and the order in which parts and exchanges come.
+//! The schedule of one program on several devices: the part of each, and the order of parts and exchanges.
 //!
 //! A copy between towers of one device stays an alias; between devices it becomes a send, as soon as what it copies is
 //! written, and a receive, just before its first reader, so that all work in between hides the transfer. What a pass
@@ -10,40 +10,40 @@ use std::ops::Range;
 use crate::kernel::Elem;
 use crate::program::{Command, Home, Pass, Program, Role, Slot, SlotInfo, Tower, View, Wire};
 
-/// Something that happens in a pass.
+/// One action of a pass.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Queue commands of members' parts.
+    /// Queue commands of parts: pairs of member and range of commands.
     Run(Vec<(usize, Range<usize>)>),
     /// Begin to fetch a slot from a member.
     Send {
-        /// The member that has it.
+        /// Index of the member that has it.
         member: usize,
-        /// The slot.
+        /// The slot to fetch.
         from: Slot,
     },
-    /// Give a member what was fetched from another.
+    /// Write the contents fetched from one member to another.
     Receive {
-        /// The member that had it.
+        /// Index of the sending member.
         source: usize,
-        /// The slot there.
+        /// The slot on the sending member.
         from: Slot,
-        /// The member that gets it.
+        /// Index of the receiving member.
         member: usize,
-        /// The slot here.
+        /// The slot on the receiving member.
         to: Slot,
-        /// Whether a further member will want it too.
+        /// Whether another member receives the same contents later.
         again: bool,
     },
 }
 
-/// A program cut into parts, and what to do with them in a pass.
+/// A program cut into parts, and the order in which they run.
 pub struct Schedule {
-    /// The program, with slots for what travels in another form.
+    /// The program, with additional slots for packed contents.
     pub program: Program,
-    /// For every member the passes of its part.
+    /// Passes of the part of every member.
     pub parts: Vec<Vec<(Pass, Vec<Command>)>>,
-    /// What a pass does.
+    /// Actions of every pass, in order.
     pub actions: Vec<(Pass, Vec<Action>)>,
 }
 
@@ -73,7 +73,7 @@ impl Schedule {
         self.program.part(self.parts[index].clone())
     }
 
-    /// Bytes that one run of `pass` sends from member to member.
+    /// Bytes that one run of `pass` transfers, by (sender, receiver).
     #[must_use]
     pub fn traffic(&self, pass: Pass) -> BTreeMap<(usize, usize), u64> {
         let mut traffic = BTreeMap::new();
@@ -86,22 +86,22 @@ impl Schedule {
     }
 }
 
-/// One pass on its way into parts.
+/// One pass that is being cut into parts.
 struct Cutter {
     program: Program,
     parts: Vec<Vec<Command>>,
-    /// How much of each part is in `actions` already.
+    /// Number of commands of each part that are in `actions` already.
     queued: Vec<usize>,
     actions: Vec<Action>,
-    /// Slots that are on their way to a member.
+    /// Slots that were sent to a member and not yet received.
     coming: HashMap<Slot, Coming>,
-    /// What leaves in place of a slot that is packed.
+    /// Slot that is sent in place of another: its packed form, or itself.
     packed: HashMap<Slot, Slot>,
-    /// What was sent to a member, and the slot in which it has it.
+    /// Slot that holds the contents of a sent slot on a member.
     sent: HashMap<(Slot, usize), Slot>,
 }
 
-/// Where a slot on its way comes from.
+/// Source of a slot that was sent and not yet received.
 struct Coming {
     source: usize,
     /// The slot that left, and the one that arrives: those of the copy, or their packed forms.
@@ -117,10 +117,12 @@ impl Cutter {
         Self { program, parts, queued, actions: Vec::new(), coming, packed, sent }
     }
 
+    /// Index of the member that runs `tower`.
     fn member(&self, tower: Tower) -> usize {
         tower % self.parts.len()
     }
 
+    /// Index of the member that sends `slot`.
     fn home(&self, slot: Slot) -> usize {
         match self.program.slot(slot).home {
             Home::Tower(tower) => self.member(tower),
@@ -128,6 +130,7 @@ impl Cutter {
         }
     }
 
+    /// Adds a command to the parts that run it.
     fn command(&mut self, command: &Command) {
         match command {
             Command::Run { home: Home::Every, .. } => {
@@ -143,6 +146,7 @@ impl Cutter {
         }
     }
 
+    /// Adds a copy: an alias within a member, a send and a later receive between two.
     fn copy(&mut self, from: Slot, to: Slot, wire: Option<&Wire>) {
         let (source, member) = (self.home(from), self.home(to));
         self.receive(source, &[from]);
@@ -169,7 +173,7 @@ impl Cutter {
         self.coming.insert(to, coming);
     }
 
-    /// Packs `slot` of a member; the slot that holds the outcome.
+    /// Adds the run that packs `slot` on a member; the slot of the packed form.
     fn pack(&mut self, slot: Slot, member: usize, wire: &Wire) -> Slot {
         let packed = self.packed_slot(slot);
         let views = vec![self.whole(slot), self.whole(packed)];
@@ -184,6 +188,7 @@ impl Cutter {
         packed
     }
 
+    /// Declares a slot for the packed form of `slot`: half as many words.
     fn packed_slot(&mut self, slot: Slot) -> Slot {
         let info = self.program.slot(slot);
         let (name, shape) = (format!("{} packed", info.name), vec![info.count() / 2]);
@@ -195,7 +200,7 @@ impl Cutter {
         self.program.slot(slot).whole(slot)
     }
 
-    /// Queues what is left and marks contents that several members receive.
+    /// Queues the remaining commands and marks contents that several members receive.
     fn finish(mut self) -> (Program, Vec<Vec<Command>>, Vec<Action>) {
         self.run();
         let mut wanted = HashSet::new();
@@ -207,7 +212,7 @@ impl Cutter {
         (self.program, self.parts, self.actions)
     }
 
-    /// Takes in what `member` is about to read and has not got yet.
+    /// Adds receives of the slots that `member` is about to read and has not received yet.
     fn receive(&mut self, member: usize, slots: &[Slot]) {
         for &slot in slots {
             let Some(Coming { source, from, to, wire }) = self.coming.remove(&slot) else { continue };
@@ -227,7 +232,7 @@ impl Cutter {
         }
     }
 
-    /// Queues what all members have, so that none idles while another is waited for.
+    /// Queues the commands that all members have so far, so that none idles while another is waited for.
     fn run(&mut self) {
         let ends = self.parts.iter().map(Vec::len);
         let runs = self.queued.iter().zip(ends).enumerate().filter(|(_, (start, end))| **start < *end);

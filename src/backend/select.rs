@@ -1,9 +1,9 @@
-//! Which adapters a user means: decided on what drivers say of them, in the order of their numbers, best first.
+//! Selection of adapters by the names that a user gives, from what drivers report; adapters come best first.
 
 use super::BackendError;
 use super::gpu::adapter::Identity;
 
-/// What chooses adapters by itself.
+/// The entry that chooses adapters for every tower.
 pub(super) const AUTO: &str = "auto";
 
 /// The adapter that `entry` names: by number, by PCI bus id, by `vendor:device`, or by part of its description. Ids
@@ -42,8 +42,8 @@ pub(super) fn choose(entry: &str, adapters: &[Identity]) -> Result<usize, Backen
     }
 }
 
-/// What `auto` stands for: the best adapter and, where there is one, the next best that is another GPU and of its
-/// sort. Beside hardware a software adapter would only slow it down; two software adapters may go together.
+/// The adapters that `auto` stands for: the best and, where there is one, the next best that is another GPU and, like it,
+/// hardware or software. Software would only slow hardware down; two software adapters may go together.
 pub(super) fn best_two(adapters: &[Identity]) -> Vec<usize> {
     let Some(best) = adapters.first() else { return Vec::new() };
     let fits = |i: &usize| adapters[*i].software == best.software && !same_gpu(&adapters[*i], best);
@@ -55,6 +55,7 @@ fn same_gpu(a: &Identity, b: &Identity) -> bool {
     a.ids.pci_bus.is_some() && a.ids.pci_bus == b.ids.pci_bus
 }
 
+/// Indices of the adapters for which `holds` is true.
 fn matching(adapters: &[Identity], holds: impl Fn(&Identity) -> bool) -> Vec<usize> {
     (0..adapters.len()).filter(|&i| holds(&adapters[i])).collect()
 }

@@ -1,27 +1,27 @@
-//! What a run is for, for people who look at its time.
+//! Labels of runs, by which listings and profiles group their times.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
-/// A row of the network, and which way it is gone.
+/// The row of the network that a run belongs to, and its phase.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Label {
     /// Name of the row; `input` for what comes before the first.
     pub layer: Arc<str>,
-    /// Which way.
+    /// Forward, backward or update.
     pub phase: Phase,
 }
 
-/// What is done in a row.
+/// The phase of a step that a run belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// From its input to its output, or to the loss.
+    /// From the row's input to its output, or to the loss.
     #[default]
     Forward,
-    /// From the gradient of its output to those of its input and weights.
+    /// From the gradient of the row's output to those of its input and weights.
     Backward,
-    /// From the gradients of its weights to new ones.
+    /// From the gradients of the row's weights to new weights.
     Update,
 }

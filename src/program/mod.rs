@@ -1,4 +1,4 @@
-//! A network on paper: named slots and the flat list of commands over them. No device is in scope here.
+//! Programs: named slots and flat lists of commands over them, as data. Devices are not known here.
 //!
 //! A [`Program`] is recorded once and replayed every step. Slots are written once per pass (weights and states of
 //! the optimiser, which [`Role`] marks as persistent, are updated), so a copy between towers of one device is an alias and a
@@ -19,22 +19,22 @@ use crate::kernel::{Access, Kernel, Params};
 /// A tower of the network: 0 is the paper's upper one (A), 1 the lower (B).
 pub type Tower = usize;
 
-/// The letter of a tower: `a`, `b`, …
+/// The letter of a tower: `a`, `b`, …, and `a` again after `z`.
 #[must_use]
 pub fn letter(tower: Tower) -> char {
     char::from(b'a' + u8::try_from(tower % 26).unwrap_or(0))
 }
 
-/// What a copy goes through between devices: packed there, unpacked here, fewer bytes in between.
+/// The wire format of a copy between devices: floats packed to half as many words on one side, unpacked on the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wire {
-    /// From floats to half as many words.
+    /// Kernel that packs floats to half as many words.
     pub pack: &'static Kernel,
-    /// And back.
+    /// Kernel that unpacks the words to floats.
     pub unpack: &'static Kernel,
-    /// Of both.
+    /// Parameters of both kernels.
     pub params: Params,
-    /// What they are for.
+    /// Label of both runs.
     pub label: Label,
 }
 
@@ -43,34 +43,34 @@ pub struct Wire {
 pub enum Command {
     /// Run a kernel on views of slots in the order of its bindings.
     Run {
-        /// What runs.
+        /// The kernel.
         kernel: &'static Kernel,
-        /// With which parameters.
+        /// Parameters: shapes and constants of the shader.
         params: Params,
-        /// On what.
+        /// Views, one for each binding of the kernel.
         views: Vec<View>,
-        /// On which device.
+        /// The device that runs it.
         home: Home,
-        /// What for.
+        /// The row and phase it belongs to.
         label: Label,
     },
     /// Make `from` available as `to`, which has the same shape and may live on another device.
     Copy {
-        /// Source.
+        /// Slot copied from.
         from: Slot,
-        /// Destination.
+        /// Slot copied to.
         to: Slot,
-        /// What it goes through where that is another device; nothing where it has to be exact.
+        /// Wire format between devices; `None` where the copy has to be exact.
         wire: Option<Wire>,
     },
-    /// Half of a copy between devices, in the part of the program that runs on the source's: the contents leave.
+    /// Send the contents of a slot: the first half of a copy between devices, in the sender's part of the program.
     Send {
-        /// Source.
+        /// Slot whose contents are sent.
         from: Slot,
     },
-    /// The other half, in the destination's part: the contents have arrived from here on.
+    /// Receive the contents of a slot: the second half, in the receiver's part; they have arrived from here on.
     Receive {
-        /// Destination.
+        /// Slot whose contents are received.
         to: Slot,
     },
 }
@@ -97,16 +97,17 @@ impl Command {
     }
 }
 
+/// Slots of the views whose access is `wanted`.
 fn with_access(kernel: &Kernel, views: &[View], wanted: impl Fn(Access) -> bool) -> Vec<Slot> {
     kernel.bindings.iter().zip(views).filter(|(b, _)| wanted(b.access)).map(|(_, view)| view.slot).collect()
 }
 
-/// The parts of a step that can be run on their own.
+/// A pass: a part of a step that runs on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
     /// Forward with dropout masks, loss, backward: fills the gradients.
     Gradients,
-    /// The same for a further batch of the same minibatch: adds to the gradients.
+    /// The same for another micro-batch of the minibatch: adds to the gradients.
     Accumulate,
     /// The optimiser's step on every weight, from the gradients.
     Update,
@@ -114,7 +115,7 @@ pub enum Pass {
     Evaluate,
 }
 
-/// A recorded network.
+/// A recorded network: slots, and the commands of each pass.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     slots: Vec<SlotInfo>,
@@ -122,13 +123,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// All slots.
+    /// Declarations of all slots, by [`Slot`].
     #[must_use]
     pub fn slots(&self) -> &[SlotInfo] {
         &self.slots
     }
 
-    /// The declaration of one slot.
+    /// The declaration of `slot`.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> &SlotInfo {
         &self.slots[slot.0]
@@ -180,11 +181,11 @@ impl Program {
     /// Number of towers that slots live on.
     #[must_use]
     pub fn towers(&self) -> usize {
-        let of = |info: &SlotInfo| if let Home::Tower(tower) = info.home { tower + 1 } else { 0 };
-        self.slots.iter().map(of).max().unwrap_or(0)
+        let end = |info: &SlotInfo| if let Home::Tower(tower) = info.home { tower + 1 } else { 0 };
+        self.slots.iter().map(end).max().unwrap_or(0)
     }
 
-    /// For every slot whether it is read or written, or is an input that every device is given.
+    /// Whether each slot is read, written, or an input of every device; by [`Slot`].
     #[must_use]
     pub fn touched(&self) -> Vec<bool> {
         let given = |info: &SlotInfo| info.role == Role::Input && info.home == Home::Every;
@@ -197,13 +198,13 @@ impl Program {
         touched
     }
 
-    /// Adds a slot.
+    /// Adds a declaration; the new slot.
     pub fn add_slot(&mut self, info: SlotInfo) -> Slot {
         self.slots.push(info);
         Slot(self.slots.len() - 1)
     }
 
-    /// A program over the same slots with other passes: what one device runs of it.
+    /// A program over the same slots with other passes, for example the part of one device.
     #[must_use]
     pub fn part(&self, passes: Vec<(Pass, Vec<Command>)>) -> Self {
         Self { slots: self.slots.clone(), passes }
@@ -212,10 +213,10 @@ impl Program {
     /// Floating-point operations of one pass.
     #[must_use]
     pub fn flops(&self, pass: Pass) -> u64 {
-        let of = |command: &Command| match command {
+        let flops = |command: &Command| match command {
             Command::Run { kernel, params, .. } => (kernel.flops)(params),
             Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => 0,
         };
-        self.commands(pass).iter().map(of).sum()
+        self.commands(pass).iter().map(flops).sum()
     }
 }

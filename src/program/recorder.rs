@@ -1,9 +1,9 @@
-//! Writes programs.
+//! The recorder, through which ops write programs.
 
 use super::{Command, Home, Label, Pass, Phase, Program, Role, Slot, SlotInfo, Tower, View, Wire, letter};
 use crate::kernel::{Access, Elem, Holds, Kernel, Params};
 
-/// Writes programs: every op records through it, and only through it.
+/// A program under construction: ops record their slots and commands through it alone.
 #[derive(Debug, Default)]
 pub struct Recorder {
     program: Program,
@@ -24,34 +24,34 @@ impl Recorder {
         Self { maps, ..Self::default() }
     }
 
-    /// What maps are stored as.
+    /// Element type of maps.
     #[must_use]
     pub fn maps(&self) -> Elem {
         self.maps
     }
 
-    /// Further commands belong to `pass`.
+    /// Begins `pass`, which further commands belong to.
     pub fn begin(&mut self, pass: Pass) {
         self.program.passes.push((pass, Vec::new()));
     }
 
-    /// Further runs belong to this row of the network.
+    /// Sets the row and phase that further runs belong to.
     pub fn label(&mut self, layer: &str, phase: Phase) {
         self.label = Label { layer: layer.into(), phase };
     }
 
-    /// What runs belong to that are recorded now.
+    /// The row and phase that runs are recorded for now.
     #[must_use]
     pub fn current_label(&self) -> Label {
         self.label.clone()
     }
 
-    /// Declares a slot.
+    /// Declares a slot; its number.
     pub fn slot(&mut self, info: SlotInfo) -> Slot {
         self.program.add_slot(info)
     }
 
-    /// Has a map outlive its pass, for the host to read.
+    /// Turns a map into an output, which outlives its pass and which the host can read.
     pub fn keep(&mut self, map: Slot) {
         self.program.slots[map.0].role = Role::Output;
     }
@@ -61,11 +61,12 @@ impl Recorder {
         self.passing(name, shape, self.maps, home)
     }
 
-    /// Declares floats on `home` that live as long as maps do, and stay floats.
+    /// Declares 32-bit floats on `home` that live as long as maps do, whatever the type of maps.
     pub fn floats(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, home: Home) -> Slot {
         self.passing(name, shape, Elem::F32, home)
     }
 
+    /// Declares a slot that lives from its writer to its last reader.
     fn passing(&mut self, name: impl Into<String>, shape: impl Into<Vec<usize>>, elem: Elem, home: Home) -> Slot {
         self.slot(SlotInfo { name: name.into(), shape: shape.into(), elem, home, role: Role::Map })
     }
@@ -113,21 +114,22 @@ impl Recorder {
         to
     }
 
+    /// Adds a command to the current pass.
     fn push(&mut self, command: Command) {
-        // `begin` comes first in the lowering; without it commands would belong to nothing.
+        // The lowering calls `begin` first; without a pass the command is dropped.
         if let Some((_, commands)) = self.program.passes.last_mut() {
             commands.push(command);
         }
     }
 
-    /// Leaves out of the last pass what only fills maps that nobody reads.
+    /// Removes from the last pass the commands whose outputs are maps that nothing reads.
     pub fn drop_unread(&mut self) {
         let Some((_, commands)) = self.program.passes.last_mut() else { return };
         let mut read = vec![false; self.program.slots.len()];
         let mut wanted = Vec::with_capacity(commands.len());
         for command in commands.drain(..).rev() {
-            let of_use = |slot: &Slot| read[slot.0] || self.program.slots[slot.0].role.persistent();
-            if command.writes().iter().any(of_use) {
+            let is_used = |slot: &Slot| read[slot.0] || self.program.slots[slot.0].role.persistent();
+            if command.writes().iter().any(is_used) {
                 command.reads().into_iter().for_each(|slot| read[slot.0] = true);
                 wanted.push(command);
             }

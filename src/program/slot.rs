@@ -1,18 +1,18 @@
-//! Named buffers: where they live, what for, and parts of them.
+//! Slots, the named buffers of a program: their devices, roles and views.
 
 use super::Tower;
 use crate::kernel::Elem;
 
-/// A named buffer of a program.
+/// The number of a slot: an index into [`super::Program::slots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub usize);
 
-/// Where a slot lives and a command runs.
+/// The device of a slot or of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Home {
-    /// On the device of this tower.
+    /// The device of this tower.
     Tower(Tower),
-    /// On every device: the input images, which all towers read.
+    /// Every device: for the input images, which all towers read.
     Every,
 }
 
@@ -44,19 +44,19 @@ impl Role {
 /// The declaration of a slot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlotInfo {
-    /// For messages, checkpoints and the plan, for example `conv3.a.weights.b`.
+    /// Name in messages, checkpoints and the plan, for example `conv3.a.weights.b`.
     pub name: String,
     /// Extents, innermost last.
     pub shape: Vec<usize>,
     /// Scalar type.
     pub elem: Elem,
-    /// Where it lives.
+    /// The device that has it.
     pub home: Home,
-    /// What it is for.
+    /// Purpose, which decides how long it lives.
     pub role: Role,
 }
 
-/// What so many elements take: a multiple of 4, as bindings and copies want it.
+/// Bytes of `count` elements, rounded up to a multiple of 4, which bindings and copies require.
 fn bytes(elem: Elem, count: usize) -> u64 {
     (elem.bytes() * count).next_multiple_of(4) as u64
 }
@@ -84,9 +84,9 @@ impl SlotInfo {
 /// Consecutive elements of a slot, in most cases all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct View {
-    /// Of this slot.
+    /// The slot it is part of.
     pub slot: Slot,
-    /// Its scalar type.
+    /// Scalar type of the slot.
     pub elem: Elem,
     /// First element.
     pub start: usize,
@@ -101,7 +101,7 @@ impl View {
         bytes(self.elem, self.count)
     }
 
-    /// Bytes of the slot before it.
+    /// Offset in the slot, in bytes.
     #[must_use]
     pub fn offset(&self) -> u64 {
         (self.elem.bytes() * self.start) as u64

@@ -1,15 +1,15 @@
-//! Runs whose buffers are too large for one binding become several, each on pieces of its slots.
+//! Splits runs whose buffers are too large for one binding into several, each on pieces of the slots.
 //!
-//! The slots stay whole: checkpoints, gradients and memory do not know of it. What the parts of a run compute, and in
-//! which order they add up, depends on the limit and on nothing else.
+//! The slots stay whole, so checkpoints, gradients and the memory plan are the same. The pieces, and the order in which
+//! their results add up, depend on the limit alone.
 
 use super::{Command, Program, Slot, View};
 use crate::kernel::Part;
 
-/// Pieces begin at multiples of so many bytes, WebGPU's largest `min_storage_buffer_offset_alignment`.
+/// Alignment of pieces in bytes: WebGPU's largest `min_storage_buffer_offset_alignment`.
 const ALIGNMENT: usize = 256;
 
-/// A run that no cut makes fit.
+/// The error for a run whose buffers cannot be cut to fit one binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge {
     /// The slot that is too large for one binding.
@@ -22,7 +22,7 @@ impl Program {
     /// The same program with no view of more than `limit` bytes.
     ///
     /// # Errors
-    /// The first run that cannot be cut so far.
+    /// The slot of the first run that cannot be cut to `limit`, and the bytes it needs.
     pub fn split(&self, limit: u64) -> Result<Self, TooLarge> {
         let mut passes = Vec::with_capacity(self.passes.len());
         for (pass, commands) in self.passes() {
@@ -41,6 +41,7 @@ impl Program {
     }
 }
 
+/// The runs that compute `command` with no view of more than `limit` bytes.
 fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
     let Command::Run { kernel, params, views, home, label } = command else { return Ok(vec![command.clone()]) };
     let over = |view: &&View| view.bytes() > limit;
@@ -57,7 +58,7 @@ fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
         return refuse(view);
     }
     let pieces = || views.iter().zip(split.outermost).filter(|(_, outermost)| **outermost).map(|(view, _)| view);
-    // Powers of two, so the largest is a multiple of all.
+    // Steps are powers of two, so the largest is a multiple of all.
     let step = |view: &View| ALIGNMENT / gcd(view.count / extent * view.elem.bytes(), ALIGNMENT);
     let step = pieces().map(step).max().unwrap_or(1);
     let most = |view: &View| (limit * extent as u64 / view.bytes()) as usize / step * step;
@@ -80,10 +81,12 @@ fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
     Ok((0..extent).step_by(size).map(run).collect())
 }
 
+/// The refusal of a view that would have to be bound whole.
 fn refuse<T>(view: &View) -> Result<T, TooLarge> {
     Err(TooLarge { slot: view.slot, needed: view.bytes() })
 }
 
+/// The greatest common divisor.
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }

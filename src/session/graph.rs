@@ -22,9 +22,9 @@ impl GraphSession {
     /// When an input does not fit, a node asks for what is not supported, or the whole does not fit the devices, said
     /// before anything is allocated there; or a device fails.
     pub fn new(graph: &Graph, given: &BTreeMap<String, Given>, devices: &Placement) -> Result<Self, SessionError> {
-        let mended = |error: BackendError| error.mended("take fewer images at once, or another device");
+        let advised = |error: BackendError| error.with_fix("take fewer images at once, or another device");
         let mut lowered = lower(graph, given)?;
-        lowered.program = fit(&lowered.program, &devices.limits(1)).map_err(mended)?;
+        lowered.program = fit(&lowered.program, &devices.limits(1)).map_err(advised)?;
         let mut backend = devices.set_up(&lowered.program)?;
         for upload in &lowered.uploads {
             backend.write(upload.slot, Data::F32(&upload.values()))?;

@@ -132,7 +132,7 @@ impl Layout {
                 let images = request.minibatch.div_ceil(batches).next_multiple_of(GROUP);
                 Self::with_images(net, request, images, limits)
             }
-            Some(most) => Err(refused.mended(&format!("--micro-batch {most} fits"))),
+            Some(most) => Err(refused.with_fix(&format!("--micro-batch {most} fits"))),
             // What stands in the way with the fewest images says more.
             None => Err(Self::with_images(net, request, GROUP, limits).err().unwrap_or(refused)),
         }

@@ -1,4 +1,4 @@
-//! When a device works, by its own clock.
+//! Measures when a device works, by its own clock or by the host's.
 
 use std::time::Instant;
 
@@ -6,27 +6,28 @@ use super::device::Device;
 use crate::backend::{BackendError, Detail, Span};
 use crate::program::Pass;
 
-/// Begin and end of so many compute passes; what comes after them is not measured.
+/// The most compute passes that a clock measures, each with begin and end; later ones are not measured.
 const MOST_SPANS: u32 = wgpu::QUERY_SET_MAX_QUERIES / 2;
 
-/// Times of compute passes since it was started.
+/// Times of compute passes since the clock was started.
 pub(super) struct Clock {
-    /// What a compute pass holds.
+    /// The work that a compute pass holds.
     pub(super) detail: Detail,
     origin: Instant,
     source: Source,
-    /// What was measured, its times still to come from the source.
+    /// Measured work; where the device keeps the times, they are filled in by [`Clock::spans`].
     spans: Vec<Span>,
 }
 
-/// Where times come from.
+/// The clock that times come from.
 enum Source {
-    /// From the device, which counts ticks; they begin when the first work was handed to it.
+    /// The device's clock, which counts ticks; `first` is the host's time when it got its first work.
     Device { queries: Queries, first: Option<Instant> },
-    /// From the host, which waits for every command: of a device without a clock.
+    /// The host's clock, for a device without one: the host waits for every command.
     Host,
 }
 
+/// Timestamps on the device, and the buffers through which the host reads them.
 struct Queries {
     set: wgpu::QuerySet,
     resolved: wgpu::Buffer,
@@ -34,7 +35,7 @@ struct Queries {
 }
 
 impl Clock {
-    /// `None` where the device has no clock, and the host cannot take its place.
+    /// Starts a clock; `None` where the device has none and the host's cannot take its place.
     pub(super) fn new(device: &Device, detail: Detail, origin: Instant) -> Option<Self> {
         let source = if device.features.contains(wgpu::Features::TIMESTAMP_QUERY) {
             Source::Device { queries: Queries::new(device), first: None }
@@ -51,7 +52,7 @@ impl Clock {
         matches!(self.source, Source::Host)
     }
 
-    /// Where the next compute pass leaves its times, with these commands in it.
+    /// The queries for the begin and end of the next compute pass, which runs `commands`.
     pub(super) fn next(
         &mut self,
         pass: Pass,
@@ -72,7 +73,7 @@ impl Clock {
         })
     }
 
-    /// The host saw the last compute pass begin and end.
+    /// Records the host's times of the last compute pass.
     pub(super) fn observed(&mut self, begin: Instant, end: Instant) {
         let seconds = |at: Instant| at.duration_since(self.origin).as_secs_f64();
         if let Some(span) = self.spans.last_mut() {
@@ -80,13 +81,13 @@ impl Clock {
         }
     }
 
-    /// All times so far.
+    /// All work so far, with its times.
     pub(super) fn spans(&self, device: &Device) -> Result<Vec<Span>, BackendError> {
         let mut spans = self.spans.clone();
         let Source::Device { queries, first: Some(first) } = &self.source else { return Ok(spans) };
         let ticks = queries.ticks(device, 2 * spans.len() as u32)?;
         let offset = first.duration_since(self.origin).as_secs_f64();
-        // Counted from the first, so that no digits are lost.
+        // Ticks count from the first one, so that no digits are lost in the conversion.
         let period = f64::from(device.queue.get_timestamp_period()) / 1e9;
         let seconds = |tick: u64| offset + tick.saturating_sub(ticks[0]) as f64 * period;
         for (span, pair) in spans.iter_mut().zip(ticks.chunks_exact(2)) {
@@ -111,7 +112,7 @@ impl Queries {
         Self { set, resolved, readable }
     }
 
-    /// The first `count`, at least one.
+    /// The first `count` ticks, at least one.
     fn ticks(&self, device: &Device, count: u32) -> Result<Vec<u64>, BackendError> {
         let bytes = u64::from(count * wgpu::QUERY_SIZE);
         let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());

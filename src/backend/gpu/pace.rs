@@ -1,42 +1,42 @@
-//! Keeps submissions short. Some drivers take a device away whose work lasts too long at a stretch, Windows after two
-//! seconds, and hand the screen's work through only in between.
+//! Keeps submissions short. Some drivers reset a device whose work takes too long, Windows after two seconds, and draw the
+//! screen only between submissions.
 
 use std::ops::Range;
 use std::time::Duration;
 
-/// Work that goes to a device in one submission, at most; a single command may take longer.
+/// The longest time that the commands of one submission may take; a single command may take longer.
 pub(super) const LONGEST: Duration = Duration::from_millis(500);
 
-/// Runs of a pass in which every command is submitted and waited for by itself. The first also compiles on some
-/// drivers, so that the second says more.
+/// Runs of a pass in which every command is submitted and waited for by itself. On some drivers the first also compiles,
+/// so the second is more accurate.
 const MEASURED_RUNS: usize = 2;
 
-/// What the commands of a pass take.
+/// Measured times of the commands of a pass.
 pub(super) struct Pace {
-    /// The least time measured, and how often, for every command.
+    /// The least time measured and the number of measurements, for every command.
     commands: Vec<(Duration, usize)>,
 }
 
 impl Pace {
-    /// For commands of which some do work; the others are not measured and take nothing.
+    /// The pace of commands, of which only those with `work` are measured; the others take no time.
     pub(super) fn new(work: impl Iterator<Item = bool>) -> Self {
         let unknown = |work| if work { (Duration::MAX, 0) } else { (Duration::ZERO, MEASURED_RUNS) };
         Self { commands: work.map(unknown).collect() }
     }
 
-    /// Whether a command has still to be measured.
+    /// Whether a command still has to be measured.
     pub(super) fn wants(&self, command: usize) -> bool {
         self.commands[command].1 < MEASURED_RUNS
     }
 
-    /// A command was measured.
+    /// Records a measurement of a command.
     pub(super) fn measured(&mut self, command: usize, time: Duration) {
         let (least, runs) = &mut self.commands[command];
         *least = time.min(*least);
         *runs += 1;
     }
 
-    /// What a command takes; nothing where that is not known.
+    /// The time of a command; zero where it is unknown.
     pub(super) fn time(&self, command: usize) -> Duration {
         let (least, runs) = self.commands[command];
         if runs == 0 { Duration::ZERO } else { least }

@@ -1,4 +1,4 @@
-//! From a kernel and its parameters to something a device can dispatch.
+//! Compiles a variant of a kernel for its parameters to a pipeline that a device can dispatch.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -35,19 +35,19 @@ impl<'a> Run<'a> {
 
 /// A compiled variant with the workgroups it is dispatched in.
 pub struct Pipeline {
-    /// The variant's name.
+    /// Name of the variant.
     pub variant: &'static str,
-    /// The pipeline.
+    /// The compiled pipeline of wgpu.
     pub pipeline: wgpu::ComputePipeline,
     /// The layout of its only bind group.
     pub layout: wgpu::BindGroupLayout,
     /// `@binding` of each of the kernel's bindings.
     pub bindings: Vec<u32>,
-    /// What to dispatch.
+    /// Workgroups to dispatch, along x, y and z.
     pub workgroups: [u32; 3],
 }
 
-/// Whether `device` offers what `variant` needs to compute the shapes of `params`.
+/// Whether `device` has the features that `variant` needs, and `variant` fits the shapes of `params`.
 #[must_use]
 pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
     let maps = params.maps() != Elem::F16 || device.features.contains(wgpu::Features::SHADER_F16);
@@ -136,6 +136,7 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
     Ok(Pipeline { variant: variant.name, pipeline, layout, bindings, workgroups })
 }
 
+/// The layout of a storage buffer at `binding`.
 fn entry(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
         binding,

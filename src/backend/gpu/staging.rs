@@ -1,18 +1,19 @@
-//! Staging buffers: memory of a device that the host sees. One for each slot that the host fills or reads in every
-//! pass, allocated once.
+//! Staging buffers: memory of a device that the host can map. Each slot that the host writes or reads in every pass has
+//! one, allocated once.
 
 use super::device::Device;
 use crate::backend::BackendError;
 
+/// Creates a buffer of `size` bytes, mapped from the start where `mapped`.
 fn create(device: &Device, label: &str, size: u64, usage: wgpu::BufferUsages, mapped: bool) -> wgpu::Buffer {
     let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: mapped };
     device.device.create_buffer(&descriptor)
 }
 
-/// What the host fills for the device.
+/// A staging buffer that the host writes and the device copies from.
 pub(super) struct Incoming {
     pub(super) buffer: wgpu::Buffer,
-    /// The submission that copies what was filled in last; `None` while there is none.
+    /// The last submission that copies from it; `None` where the host has waited for it.
     copied: Option<wgpu::SubmissionIndex>,
 }
 
@@ -22,7 +23,7 @@ impl Incoming {
         Self { buffer: create(device, "incoming", size, usage, true), copied: None }
     }
 
-    /// Fills it, once the device has copied what was there before.
+    /// Writes `bytes` to the buffer, once the device has copied the previous contents.
     pub(super) fn fill(&mut self, device: &Device, bytes: &[u8]) -> Result<(), BackendError> {
         if let Some(copied) = self.copied.take() {
             device.wait(Some(copied))?;
@@ -33,17 +34,17 @@ impl Incoming {
         Ok(())
     }
 
-    /// It was copied from in this submission; asks for it back.
+    /// Notes the submission that copies from the buffer, and asks to map it again afterwards.
     pub(super) fn submitted(&mut self, index: &wgpu::SubmissionIndex) {
         self.copied = Some(index.clone());
         self.buffer.map_async(wgpu::MapMode::Write, .., |_| ());
     }
 }
 
-/// What the device fills for the host.
+/// A staging buffer that the device copies to and the host reads.
 pub(super) struct Outgoing {
     pub(super) buffer: wgpu::Buffer,
-    /// The submission that fills it; `None` while the host has no use for it.
+    /// The submission that fills it; `None` while it is free.
     filled: Option<wgpu::SubmissionIndex>,
 }
 
@@ -53,20 +54,20 @@ impl Outgoing {
         Self { buffer: create(device, "outgoing", size, usage, false), filled: None }
     }
 
-    /// Gives up what was fetched and never taken, so that it can be filled again.
+    /// Frees the buffer, whether or not its contents were taken.
     pub(super) fn release(&mut self) {
         if self.filled.take().is_some() {
             self.buffer.unmap();
         }
     }
 
-    /// It is filled in this submission; asks for it.
+    /// Notes the submission that fills the buffer, and asks to map it afterwards.
     pub(super) fn submitted(&mut self, index: wgpu::SubmissionIndex) {
         self.filled = Some(index);
         self.buffer.map_async(wgpu::MapMode::Read, .., |_| ());
     }
 
-    /// Hands the first `count` bytes to `sink`, once they are there.
+    /// Passes the first `count` bytes to `sink` once they have arrived; frees the buffer unless `keep`.
     pub(super) fn take(
         &mut self,
         device: &Device,

@@ -22,7 +22,10 @@ pub(super) fn device() -> Option<Device> {
     };
     let Some(number) = number else {
         let missing = "no graphics adapter to test on; ./setup installs one";
-        assert!(variable("ALEXNET_REQUIRE_GPU").is_none_or(|value| value != "1"), "ALEXNET_REQUIRE_GPU=1, but {missing}");
+        assert!(
+            variable("ALEXNET_REQUIRE_GPU").is_none_or(|value| value != "1"),
+            "ALEXNET_REQUIRE_GPU=1, but {missing}"
+        );
         println!("NOT RUN: {missing}");
         return None;
     };
