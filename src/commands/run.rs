@@ -51,7 +51,7 @@ impl Run {
         let mut run = Self { graph: read_graph(model)?, given: BTreeMap::new(), floats: BTreeMap::new() };
         for (name, path) in inputs {
             let bytes = read_file(path)?;
-            let array = npy::parse(&bytes).map_err(|reason| anyhow::anyhow!("{} {reason}", path.display()))?;
+            let array = npy::parse(&bytes).with_context(|| path.display().to_string())?;
             let given = match array {
                 Array::Integers { dims, values } => Given::Integers { dims, values },
                 Array::Floats(tensor) => {

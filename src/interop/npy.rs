@@ -1,116 +1,153 @@
-//! Arrays of numpy: `.npy` files.
+//! Arrays of numpy: `.npy` files, versions 1 to 3 of the format (numpy.lib.format).
 
 use std::sync::Arc;
+
+use thiserror::Error;
 
 use crate::tensor::{Stored, Tensor};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Bytes that the header is filled up to a multiple of.
+/// Alignment of the elements in a file, in bytes; spaces fill the header up to a multiple of it.
 const ALIGNMENT: usize = 64;
 
-/// An array.
+/// Elements of a file, widened to the types that this program computes with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Array {
     /// 32-bit floats.
     Floats(Tensor),
-    /// Whole numbers or truths.
+    /// Integers, or booleans as 0 and 1.
     Integers {
-        /// Extents, the last one innermost.
+        /// Extents, the last axis innermost.
         dims: Vec<usize>,
-        /// As many as these come to.
+        /// Elements, as many as the product of `dims`.
         values: Arc<[i64]>,
     },
 }
 
-/// What a header says.
+/// Reason why bytes are no array that can be read.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum NpyError {
+    /// Missing magic bytes, or an end inside the header.
+    #[error("not a .npy file, or a damaged one: expected the bytes \\x93NUMPY, a version and a header")]
+    Magic,
+    /// A header that lacks a key or has another syntax.
+    #[error("header {0:?} cannot be read; expected a dict of descr, fortran_order and shape")]
+    Header(String),
+    /// A type of elements that is not supported.
+    #[error("elements of type {0} are not supported; known are <f4, <f8, <i8, <i4 and |b1")]
+    Type(String),
+    /// A shape that needs another number of bytes than the file has.
+    #[error("found {found} bytes of elements, expected those of shape {dims:?} and type {kind}")]
+    Length {
+        /// Bytes after the header.
+        found: usize,
+        /// Extents in the header.
+        dims: Vec<usize>,
+        /// Type of the elements in the header.
+        kind: String,
+    },
+    /// A 64-bit float with no 32-bit equivalent.
+    #[error("an element is beyond the range of 32-bit floats: scale the array, or save it as float32")]
+    Range,
+}
+
+/// Fields of a header.
 struct Header<'a> {
+    /// Type of the elements, such as `<f4`.
     kind: &'a str,
-    columns_first: bool,
+    /// Whether the first axis is innermost.
+    fortran_order: bool,
     dims: Vec<usize>,
 }
 
-/// The array in the bytes of a file: of type `<f4`, `<f8` (which become 32 bits), `<i8`, `<i4` or `|b1`. Takes memory in proportion to the file.
+/// Parses the bytes of a file with elements of type `<f4`, `<f8` (narrowed to 32 bits), `<i8`, `<i4` or `|b1`. Memory
+/// use is proportional to the file.
 ///
 /// # Errors
-/// When it is damaged, not such a file, or of another type.
-pub fn parse(bytes: &[u8]) -> Result<Array, String> {
-    let (header, data) = header(bytes).ok_or("is not a .npy file, or a damaged one")?;
-    let Header { kind, columns_first, dims } = parse_header(header)?;
+/// See [`NpyError`].
+pub fn parse(bytes: &[u8]) -> Result<Array, NpyError> {
+    let (header, data) = split(bytes).ok_or(NpyError::Magic)?;
+    let Header { kind, fortran_order, dims } =
+        parse_header(header).ok_or_else(|| NpyError::Header(header.trim().into()))?;
     let size = match kind {
         "<f4" | "<i4" => 4,
         "<f8" | "<i8" => 8,
         "|b1" => 1,
-        other => return Err(format!("holds numbers of type {other}; supported are <f4, <f8, <i8, <i4 and |b1")),
+        other => return Err(NpyError::Type(other.into())),
     };
-    let bytes = dims.iter().try_fold(size, |product: usize, &extent| product.checked_mul(extent));
-    if bytes != Some(data.len()) {
-        return Err(format!("holds {} bytes of numbers, which is not what its shape {dims:?} wants", data.len()));
+    let expected = dims.iter().try_fold(size, |product: usize, &extent| product.checked_mul(extent));
+    if expected != Some(data.len()) {
+        return Err(NpyError::Length { found: data.len(), dims, kind: kind.into() });
     }
-    let order = |count: usize| (0..count).map(|index| if columns_first { turned(index, &dims) } else { index });
-    let floats = match kind {
-        "<f4" => Some(Stored::F32),
-        "<f8" => Some(Stored::F64),
-        _ => None,
-    };
-    if let Some(stored) = floats {
-        let numbers = stored.read(data).ok_or("holds a number beyond the range of 32-bit floats")?;
-        return Ok(Array::Floats(Tensor::new(dims.clone(), order(numbers.len()).map(|at| numbers[at]).collect())));
-    }
-    let numbers: Vec<i64> = match size {
-        8 => elements(data).map(i64::from_le_bytes).collect(),
-        4 => elements(data).map(|bytes| i64::from(i32::from_le_bytes(bytes))).collect(),
+    let integers: Vec<i64> = match kind {
+        "<f4" | "<f8" => {
+            let stored = if size == 4 { Stored::F32 } else { Stored::F64 };
+            let floats = stored.read(data).ok_or(NpyError::Range)?;
+            return Ok(Array::Floats(Tensor::new(dims.clone(), row_major(&floats, fortran_order, &dims))));
+        }
+        "<i8" => elements(data).map(i64::from_le_bytes).collect(),
+        "<i4" => elements(data).map(|bytes| i64::from(i32::from_le_bytes(bytes))).collect(),
         _ => elements(data).map(|[byte]| i64::from(byte)).collect(),
     };
-    Ok(Array::Integers { values: order(numbers.len()).map(|at| numbers[at]).collect(), dims: dims.clone() })
+    Ok(Array::Integers { values: row_major(&integers, fortran_order, &dims).into(), dims })
 }
 
-/// The text of the header and what comes behind it.
-fn header(bytes: &[u8]) -> Option<(&str, &[u8])> {
+/// Splits a file into the text of its header and the elements behind it.
+fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let (version, rest) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<2>()?;
-    let (length, rest) = match version {
-        [1, _] => rest.split_first_chunk().map(|(length, rest)| (u32::from(u16::from_le_bytes(*length)), rest))?,
-        _ => rest.split_first_chunk().map(|(length, rest)| (u32::from_le_bytes(*length), rest))?,
+    let (length, rest) = if version[0] == 1 {
+        let (length, rest) = rest.split_first_chunk()?;
+        (usize::from(u16::from_le_bytes(*length)), rest)
+    } else {
+        let (length, rest) = rest.split_first_chunk()?;
+        (u32::from_le_bytes(*length) as usize, rest)
     };
-    let (text, data) = rest.split_at_checked(length as usize)?;
+    let (text, data) = rest.split_at_checked(length)?;
     Some((std::str::from_utf8(text).ok()?, data))
 }
 
-fn parse_header(text: &str) -> Result<Header<'_>, String> {
-    let refuse = || format!("has a header that cannot be read: {}", text.trim());
-    let after = |key: &str| text.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start()).ok_or_else(refuse);
-    let kind = after("descr")?.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).ok_or_else(refuse)?.0;
-    let columns_first = after("fortran_order")?.starts_with("True");
-    let shape = after("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')')).ok_or_else(refuse)?.0;
+fn parse_header(text: &str) -> Option<Header<'_>> {
+    let after = |key: &str| Some(text.split_once(&format!("'{key}':"))?.1.trim_start());
+    let (kind, _) = after("descr")?.strip_prefix('\'')?.split_once('\'')?;
+    let fortran_order = after("fortran_order")?.starts_with("True");
+    let (shape, _) = after("shape")?.strip_prefix('(')?.split_once(')')?;
     let extents = shape.split(',').map(str::trim).filter(|extent| !extent.is_empty());
-    let dims = extents.map(|extent| extent.parse().map_err(|_| refuse())).collect::<Result<_, _>>()?;
-    Ok(Header { kind, columns_first, dims })
+    let dims = extents.map(|extent| extent.parse().ok()).collect::<Option<_>>()?;
+    Some(Header { kind, fortran_order, dims })
 }
 
 fn elements<const SIZE: usize>(data: &[u8]) -> impl Iterator<Item = [u8; SIZE]> {
     data.as_chunks().0.iter().copied()
 }
 
-/// Where element `index`, the last axis innermost, lies when the first one is.
-fn turned(index: usize, dims: &[usize]) -> usize {
-    let (mut rest, mut place, mut stride) = (index, 0, dims.iter().product::<usize>());
-    for extent in dims.iter().rev() {
-        stride /= extent;
-        place += rest % extent * stride;
-        rest /= extent;
+/// Reorders the elements of a file so that the last axis is innermost.
+fn row_major<T: Copy>(values: &[T], fortran_order: bool, dims: &[usize]) -> Vec<T> {
+    if !fortran_order {
+        return values.to_vec();
     }
-    place
+    (0..values.len()).map(|index| values[fortran_index(index, dims)]).collect()
 }
 
-/// The bytes of a file with `tensor`.
+/// Index, with the first axis innermost, of the element that has `index` with the last axis innermost.
+fn fortran_index(index: usize, dims: &[usize]) -> usize {
+    let (mut rest, mut fortran, mut stride) = (index, 0, dims.iter().product::<usize>());
+    for extent in dims.iter().rev() {
+        stride /= extent;
+        fortran += rest % extent * stride;
+        rest /= extent;
+    }
+    fortran
+}
+
+/// Bytes of a file of type `<f4` with the elements of `tensor`.
 #[must_use]
 pub fn bytes(tensor: &Tensor) -> Vec<u8> {
     let extents = tensor.shape().iter().map(|extent| format!("{extent},")).collect::<Vec<_>>().concat();
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({extents}), }}");
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({extents}), }}");
     let begin = MAGIC.len() + 4;
     let length = (begin + header.len() + 1).next_multiple_of(ALIGNMENT) - begin;
-    header.extend(std::iter::repeat_n(' ', length - 1 - header.len()));
-    header.push('\n');
+    let header = format!("{header:width$}\n", width = length - 1);
     let mut bytes = [MAGIC, &[1, 0], &(length as u16).to_le_bytes(), header.as_bytes()].concat();
     bytes.extend(tensor.values().iter().flat_map(|value| value.to_le_bytes()));
     bytes

@@ -1,52 +1,73 @@
-//! What a protobuf file becomes in memory, estimated before it is decoded: two bytes of a file can say a message that takes
-//! hundreds, and a list of them all there is. A field's wire type does not tell a message from bytes, so that the
-//! [`Shape`]s of messages stand here; `tests/interop/proto.rs` compares them with the files they come from.
+//! Estimate of the memory that a protobuf file takes once decoded, made before decoding: two bytes of a file can encode a
+//! message that takes hundreds, so that a small file could fill the memory. A field's wire type does not tell a message
+//! from bytes, which is why the [`Schema`]s of messages stand here; `tests/interop/proto.rs` checks them against
+//! `assets/proto`.
 
 use prost::Message;
+use thiserror::Error;
 
-/// The fields of a message that grow.
-#[derive(Debug)]
-pub struct Shape {
-    /// Messages.
-    pub messages: &'static [(u32, &'static Shape)],
-    /// Lists of whole numbers: of the eight bytes of each a file may have one.
-    pub numbers: &'static [u32],
+/// Reason why a protobuf file is not decoded.
+#[derive(Debug, Error, PartialEq)]
+pub enum WireError {
+    /// A file whose messages take far more memory than it is long.
+    #[error("its {length} bytes would take {needed} MiB of memory, expected at most {allowed} MiB")]
+    Memory {
+        /// Bytes of the file.
+        length: u64,
+        /// Mebibytes that its messages would take.
+        needed: u64,
+        /// Mebibytes that a file of this length may take.
+        allowed: u64,
+    },
+    /// Bytes that are no messages of the format.
+    #[error(transparent)]
+    Damaged(#[from] prost::DecodeError),
 }
 
-impl Shape {
-    const fn new(messages: &'static [(u32, &'static Self)], numbers: &'static [u32]) -> Self {
-        Self { messages, numbers }
+/// Fields of a message, by their numbers, that take more memory than bytes in a file.
+#[derive(Debug)]
+pub struct Schema {
+    /// Fields that are messages, with the schemas of these.
+    pub messages: &'static [(u32, &'static Schema)],
+    /// Fields that are lists of integers: each takes eight bytes of memory, and as little as one in a file.
+    pub integers: &'static [u32],
+}
+
+impl Schema {
+    const fn new(messages: &'static [(u32, &'static Self)], integers: &'static [u32]) -> Self {
+        Self { messages, integers }
     }
 }
 
-/// Of a message that does not grow.
-static FLAT: Shape = Shape::new(&[], &[]);
+/// Schema of a message of scalars.
+static FLAT: Schema = Schema::new(&[], &[]);
 
-/// Of an ONNX file, `ModelProto`.
-pub static ONNX: Shape = {
-    static TENSOR: Shape = Shape::new(&[(13, &FLAT)], &[1, 5, 7]);
-    static SPARSE: Shape = Shape::new(&[(1, &TENSOR)], &[]);
-    static ATTRIBUTE: Shape = Shape::new(&[(5, &TENSOR)], &[8]);
-    static NODE: Shape = Shape::new(&[(5, &ATTRIBUTE)], &[]);
-    static EXTENTS: Shape = Shape::new(&[(1, &FLAT)], &[]);
-    static DENSE: Shape = Shape::new(&[(2, &EXTENTS)], &[]);
-    static TYPE: Shape = Shape::new(&[(1, &DENSE)], &[]);
-    static VALUE: Shape = Shape::new(&[(2, &TYPE)], &[]);
-    static GRAPH: Shape =
-        Shape::new(&[(1, &NODE), (5, &TENSOR), (11, &VALUE), (12, &VALUE), (13, &VALUE), (15, &SPARSE)], &[]);
-    Shape::new(&[(7, &GRAPH), (8, &FLAT), (14, &FLAT)], &[])
+/// Schema of an ONNX file, `ModelProto`.
+pub static ONNX: Schema = {
+    static TENSOR: Schema = Schema::new(&[(13, &FLAT)], &[1, 5, 7]);
+    static SPARSE: Schema = Schema::new(&[(1, &TENSOR)], &[]);
+    static ATTRIBUTE: Schema = Schema::new(&[(5, &TENSOR)], &[8]);
+    static NODE: Schema = Schema::new(&[(5, &ATTRIBUTE)], &[]);
+    static DIMENSIONS: Schema = Schema::new(&[(1, &FLAT)], &[]);
+    static DENSE: Schema = Schema::new(&[(2, &DIMENSIONS)], &[]);
+    static TYPE: Schema = Schema::new(&[(1, &DENSE)], &[]);
+    static VALUE: Schema = Schema::new(&[(2, &TYPE)], &[]);
+    static GRAPH: Schema =
+        Schema::new(&[(1, &NODE), (5, &TENSOR), (11, &VALUE), (12, &VALUE), (13, &VALUE), (15, &SPARSE)], &[]);
+    Schema::new(&[(7, &GRAPH), (8, &FLAT), (14, &FLAT)], &[])
 };
 
-static BLOB_SHAPE: Shape = Shape::new(&[], &[1]);
+/// Schema of `BlobShape`.
+static EXTENTS: Schema = Schema::new(&[], &[1]);
 
-/// Of a mean image of Caffe, `BlobProto`.
-pub static BLOB: Shape = Shape::new(&[(7, &BLOB_SHAPE)], &[]);
+/// Schema of a mean image of Caffe, `BlobProto`.
+pub static BLOB: Schema = Schema::new(&[(7, &EXTENTS)], &[]);
 
-/// Of a network of Caffe, `NetParameter`.
-pub static CAFFE: Shape = {
-    static CONVOLUTION: Shape = Shape::new(&[], &[3, 4, 6, 18]);
-    static INPUT: Shape = Shape::new(&[(1, &BLOB_SHAPE)], &[]);
-    static LAYER: Shape = Shape::new(
+/// Schema of a network of Caffe, `NetParameter`.
+pub static CAFFE: Schema = {
+    static CONVOLUTION: Schema = Schema::new(&[], &[3, 4, 6, 18]);
+    static INPUT: Schema = Schema::new(&[(1, &EXTENTS)], &[]);
+    static LAYER: Schema = Schema::new(
         &[
             (7, &BLOB),
             (8, &FLAT),
@@ -59,58 +80,58 @@ pub static CAFFE: Shape = {
         ],
         &[],
     );
-    static OLD_LAYER: Shape = Shape::new(
+    static OLD_LAYER: Schema = Schema::new(
         &[(6, &BLOB), (10, &CONVOLUTION), (17, &FLAT), (18, &FLAT), (19, &FLAT), (30, &FLAT), (32, &FLAT)],
         &[],
     );
-    Shape::new(&[(2, &OLD_LAYER), (8, &BLOB_SHAPE), (100, &LAYER)], &[4])
+    Schema::new(&[(2, &OLD_LAYER), (8, &EXTENTS), (100, &LAYER)], &[4])
 };
 
-/// Bytes that a message takes by itself; no message of the two formats is larger.
+/// Upper bound of the bytes that one message of either format takes, without what its fields point to.
 const MESSAGE: u64 = 1024;
-/// Bytes that a text, or a list, takes by itself.
+/// Bytes that a string or a list takes besides its elements.
 const TEXT: u64 = 24;
 
-/// Bytes that any file may take: of messages, some ten thousand nodes.
+/// Bytes of memory that any file may take: some ten thousand nodes.
 const FREE: u64 = 64 << 20;
-/// Times its length that a file may take besides.
+/// Multiple of its length that a file may take besides.
 const TIMES: u64 = 8;
 
-/// The message in a file, which takes memory in proportion to the file.
-///
-/// # Errors
-/// When it is damaged, or would take far more than its length.
-pub fn decode<M: Message + Default>(bytes: &[u8], shape: &Shape) -> Result<M, String> {
-    let (needed, length) = (estimate(bytes, shape, 0), bytes.len() as u64);
-    if needed > FREE + TIMES * length {
-        let mebibytes = needed >> 20;
-        return Err(format!("its {length} bytes would take {mebibytes} MiB of memory, as no such file does"));
-    }
-    M::decode(bytes).map_err(|error| error.to_string())
-}
-
-/// Messages within one another; the formats have less, and deeper ones are not decoded.
+/// Depth of messages within one another; the formats have less, and deeper ones are not decoded.
 const DEEPEST: usize = 16;
 
-/// Bytes that a message takes at most, up to where it is damaged.
-fn estimate(mut bytes: &[u8], shape: &Shape, depth: usize) -> u64 {
+/// Decodes the message in a file, with memory in proportion to the file.
+///
+/// # Errors
+/// When the bytes are damaged, or would take far more memory than they are long.
+pub fn decode<M: Message + Default>(bytes: &[u8], schema: &Schema) -> Result<M, WireError> {
+    let (needed, length) = (estimate(bytes, schema, 0), bytes.len() as u64);
+    let allowed = FREE + TIMES * length;
+    if needed > allowed {
+        return Err(WireError::Memory { length, needed: needed >> 20, allowed: allowed >> 20 });
+    }
+    Ok(M::decode(bytes)?)
+}
+
+/// Upper bound of the bytes of memory that a message takes, up to where it is damaged.
+fn estimate(mut bytes: &[u8], schema: &Schema, depth: usize) -> u64 {
     let mut sum = MESSAGE;
     while let Some(key) = varint(&mut bytes) {
-        let field = u32::try_from(key >> 3).unwrap_or(u32::MAX);
-        let fixed = match key & 7 {
+        let (field, wire_type) = (u32::try_from(key >> 3).unwrap_or(u32::MAX), key & 7);
+        let length = match wire_type {
             0 => varint(&mut bytes).map(|_| 0),
             1 => Some(8),
             2 => varint(&mut bytes),
             5 => Some(4),
             _ => None, // groups, which neither format has
         };
-        let Some(taken) = fixed.and_then(|length| usize::try_from(length).ok()) else { return sum };
-        let Some((content, rest)) = bytes.split_at_checked(taken) else { return sum };
+        let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else { return sum };
+        let Some((content, rest)) = bytes.split_at_checked(length) else { return sum };
         bytes = rest;
-        let inner = shape.messages.iter().find(|(number, _)| *number == field);
-        sum = sum.saturating_add(match (key & 7, inner) {
+        let inner = schema.messages.iter().find(|(number, _)| *number == field);
+        sum = sum.saturating_add(match (wire_type, inner) {
             (2, Some((_, inner))) if depth < DEEPEST => estimate(content, inner, depth + 1),
-            (2, None) if shape.numbers.contains(&field) => 8 * content.len() as u64,
+            (2, None) if schema.integers.contains(&field) => 8 * content.len() as u64,
             (2, _) => TEXT + content.len() as u64,
             _ => 8,
         });
@@ -118,7 +139,7 @@ fn estimate(mut bytes: &[u8], shape: &Shape, depth: usize) -> u64 {
     sum
 }
 
-/// The number that `bytes` begin with, which moves on behind it.
+/// Reads the integer that `bytes` begin with, and advances them past it.
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for (index, &byte) in bytes.iter().enumerate().take(10) {
@@ -160,13 +181,13 @@ mod tests {
 
     #[test]
     fn a_file_of_empty_messages_is_refused_before_it_is_decoded() {
-        // A graph (field 7) of so many empty nodes (field 1).
+        // A graph (field 7) of 200 000 empty nodes (field 1).
         let nodes = [0x0a, 0x00].repeat(200_000);
         let mut file = vec![0x3a];
         prost::encode_length_delimiter(nodes.len(), &mut file).unwrap();
         file.extend(&nodes);
-        let refusal = decode::<ModelProto>(&file, &ONNX).unwrap_err();
-        assert_eq!(refusal, "its 400004 bytes would take 195 MiB of memory, as no such file does");
+        let refusal = decode::<ModelProto>(&file, &ONNX).unwrap_err().to_string();
+        assert_eq!(refusal, "its 400004 bytes would take 195 MiB of memory, expected at most 67 MiB");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use alexnet::interop::wire::{self, Shape};
+use alexnet::interop::wire::{self, Schema};
 use prost_build::{Config, Module};
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto};
@@ -41,7 +41,7 @@ fn messages_are_made_of_their_text() {
 #[test]
 fn fields_that_grow_are_known() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (text, name, shape) in [
+    for (text, name, schema) in [
         ("assets/proto/onnx.proto", ".onnx.ModelProto", &wire::ONNX),
         ("assets/proto/caffe.proto", ".caffe.NetParameter", &wire::CAFFE),
         ("assets/proto/caffe.proto", ".caffe.BlobProto", &wire::BLOB),
@@ -51,7 +51,7 @@ fn fields_that_grow_are_known() {
         for file in protox::compile([&path], path.parent()).unwrap().file {
             flatten(&format!(".{}", file.package()), file.message_type, &mut messages);
         }
-        agree(name, shape, &messages);
+        agree(name, schema, &messages);
     }
 }
 
@@ -64,18 +64,18 @@ fn flatten(parent: &str, from: Vec<DescriptorProto>, into: &mut BTreeMap<String,
     }
 }
 
-fn agree(name: &str, shape: &Shape, messages: &BTreeMap<String, DescriptorProto>) {
+fn agree(name: &str, schema: &Schema, messages: &BTreeMap<String, DescriptorProto>) {
     let fields = &messages[name].field;
     let number = |field: &FieldDescriptorProto| u32::try_from(field.number()).unwrap();
     let is_number =
         |kind| matches!(kind, Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64 | Type::Bool | Type::Enum);
     let grows = |field: &&FieldDescriptorProto| field.label() == Label::Repeated && is_number(field.r#type());
     let numbers: Vec<u32> = fields.iter().filter(grows).map(number).collect();
-    assert_eq!(shape.numbers, numbers, "{name}");
+    assert_eq!(schema.integers, numbers, "{name}");
     let inner: Vec<_> = fields.iter().filter(|field| field.r#type() == Type::Message).collect();
-    assert_eq!(shape.messages.len(), inner.len(), "{name}");
-    for (field, (known, shape)) in inner.into_iter().zip(shape.messages) {
+    assert_eq!(schema.messages.len(), inner.len(), "{name}");
+    for (field, (known, schema)) in inner.into_iter().zip(schema.messages) {
         assert_eq!(*known, number(field), "{name}");
-        agree(field.type_name(), shape, messages);
+        agree(field.type_name(), schema, messages);
     }
 }

@@ -56,7 +56,7 @@ fn files_that_only_look_like_pytorch_s_are_refused() {
         place.write("w.safetensors", bytes);
         place.refuses(&IMPORT, &["w.safetensors", part]);
     };
-    refuses(b"PK\x03\x04", "is truncated or not a zip archive");
+    refuses(b"PK\x03\x04", "truncated, or not a zip archive");
     refuses(b"\x80\x02}q\x00.", "torch.save it again");
     refuses(b"", "is truncated or not a safetensors file");
     // Nor are all that begin as they do: this is the length of a safetensors file's header.

@@ -44,7 +44,7 @@ pub(super) fn read_mean(path: &Path) -> Result<Tensor> {
         match npy::parse(&bytes) {
             Ok(npy::Array::Floats(mean)) => caffe::mean_of(&mean),
             Ok(npy::Array::Integers { .. }) => Err("holds whole numbers, not a mean image".into()),
-            Err(reason) => Err(reason),
+            Err(error) => Err(error.to_string()),
         }
     } else {
         caffe::parse_mean(&bytes)
@@ -75,8 +75,7 @@ fn parse(bytes: &[u8]) -> Result<WeightsFile> {
     // The length of a safetensors header, which comes first, can look like the others' beginnings.
     if bytes.get(8) != Some(&b'{') {
         if bytes.starts_with(pth::MAGIC) {
-            let tensors = pth::parse(bytes).map_err(anyhow::Error::msg)?;
-            return Ok(WeightsFile { tensors, classes: None, layers: None });
+            return Ok(WeightsFile { tensors: pth::parse(bytes)?, classes: None, layers: None });
         }
         if bytes.starts_with(pth::OLD_MAGIC) {
             bail!("was saved by PyTorch before 1.6, or by pickle: load it in PyTorch and torch.save it again");

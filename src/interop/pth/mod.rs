@@ -1,8 +1,8 @@
-//! State dicts as `torch.save` writes them since PyTorch 1.6: a zip archive with a pickle, which says which tensor lies
-//! where in which storage, and the storages.
+//! State dicts as `torch.save` writes them since PyTorch 1.6: a zip archive of storages, and a pickle that maps tensors
+//! onto them.
 //!
-//! Nothing in the file is executed: `pickle` knows the few words that a state dict is written with, and no others.
-//! Nothing is uncompressed either, as `torch.save` never compresses, so that what is read is no more than the file.
+//! Nothing in the file is executed: `pickle` is a restricted unpickler that knows what state dicts are written with.
+//! Nothing is uncompressed either, as `torch.save` never compresses, so that no more is read than the file has.
 
 mod pickle;
 
@@ -10,110 +10,170 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::{Cursor, Read as _};
 
+use thiserror::Error;
 use zip::{CompressionMethod, ZipArchive};
 
-use self::pickle::{Place, Storage};
+pub use self::pickle::PickleError;
+use self::pickle::StridedView;
 use crate::tensor::Tensor;
 
-/// How the files begin.
+/// First bytes of a file: those of a zip archive.
 pub const MAGIC: &[u8] = b"PK\x03\x04";
 
-/// How a bare pickle begins, which PyTorch wrote before 1.6.
+/// First bytes of a bare pickle, as PyTorch wrote it before 1.6.
 pub const OLD_MAGIC: &[u8] = b"\x80\x02";
 
-/// How often all numbers of a file may be read, as several tensors can lie in one storage.
+/// Most times that a file's bytes are read over all tensors, as several can share one storage.
 const MOST_SHARED: usize = 4;
 
-/// The tensors of a state dict by name, or of the one that a dict holds as `state_dict`.
+/// Reason why a file is no state dict that can be read.
+#[derive(Debug, Error)]
+pub enum PthError {
+    /// Bytes that are no archive.
+    #[error("truncated, or not a zip archive ({0})")]
+    Archive(zip::result::ZipError),
+    /// Entries of equal names.
+    #[error("found two entries of one name, expected one of each")]
+    DuplicateEntry,
+    /// No pickle, or several.
+    #[error("found {0} entries called data.pkl, expected the one that torch.save writes")]
+    Pickles(usize),
+    /// An entry that is missing, or whose bytes do not match their checksum.
+    #[error("entry {name} is missing or damaged ({reason})")]
+    Entry {
+        /// Path in the archive.
+        name: String,
+        /// Message of the archive's reader.
+        reason: String,
+    },
+    /// A compressed entry.
+    #[error("entry {0} is compressed, expected none as torch.save writes them: save the state dict again")]
+    Compressed(String),
+    /// Entries of more bytes than the file.
+    #[error("entry {0} is larger than what the other entries leave of the file")]
+    Overlap(String),
+    /// Numbers of the other byte order.
+    #[error("found big-endian numbers, expected little-endian ones: save the state dict on another machine")]
+    BigEndian,
+    /// A pickle of something else.
+    #[error(transparent)]
+    Pickle(#[from] PickleError),
+    /// A tensor that cannot be read.
+    #[error("tensor {name}: {reason}")]
+    Tensor {
+        /// Name in the state dict.
+        name: String,
+        /// What is wrong with it.
+        reason: TensorError,
+    },
+}
+
+/// Reason why a tensor cannot be read from its storage.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum TensorError {
+    /// Elements that are no floats.
+    #[error("elements of type {0} are not supported; known are {known}", known = pickle::FLOATS)]
+    Type(String),
+    /// A storage of another size than the pickle says.
+    #[error("found {found} bytes in its storage, expected {numbers} numbers of {size} bytes")]
+    Length {
+        /// Bytes of the storage.
+        found: usize,
+        /// Numbers of the storage, by the pickle.
+        numbers: usize,
+        /// Bytes of a number.
+        size: usize,
+    },
+    /// Elements behind the end of the storage.
+    #[error("shape {shape:?} reaches beyond its storage of {numbers} numbers")]
+    Beyond {
+        /// Extents of the tensor.
+        shape: Vec<usize>,
+        /// Numbers of the storage.
+        numbers: usize,
+    },
+    /// Elements that are repeated over and over.
+    #[error("it and the tensors before it are larger than {MOST_SHARED} times the file")]
+    Repeated,
+    /// A 64-bit float with no 32-bit equivalent.
+    #[error("a number is beyond the range of 32-bit floats")]
+    Range,
+}
+
+/// Reads the tensors of a state dict by name; the dict may be the entry `state_dict` of another.
 ///
 /// # Errors
-/// What is wrong with the file, or what in it is no plain tensor of floats.
-pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
+/// When the archive is damaged, or holds anything but plain tensors of floats.
+pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, PthError> {
     let mut archive = Archive::open(bytes)?;
     let pickle = archive.entry("data.pkl")?;
     if archive.has("byteorder") && archive.entry("byteorder")? != b"little" {
-        return Err("was saved on a machine whose bytes are the other way round (big-endian)".into());
+        return Err(PthError::BigEndian);
     }
     unpickle(&pickle, bytes.len(), |key| archive.entry(&format!("data/{key}")))
 }
 
-/// The same from the pickle alone, of a file of `length` bytes, where `storage` gives a storage by its name.
+/// Reads the tensors of a pickle from a file of `length` bytes; `storage` reads the storage of a given key.
 ///
 /// # Errors
 /// As [`parse`].
 pub fn unpickle(
     pickle: &[u8],
     length: usize,
-    mut storage: impl FnMut(&str) -> Result<Vec<u8>, String>,
-) -> Result<BTreeMap<String, Tensor>, String> {
+    mut storage: impl FnMut(&str) -> Result<Vec<u8>, PthError>,
+) -> Result<BTreeMap<String, Tensor>, PthError> {
     let (mut storages, mut tensors) = (BTreeMap::new(), BTreeMap::new());
     let mut left = length.saturating_mul(MOST_SHARED);
-    for (name, place) in pickle::state_dict(pickle)? {
-        let bytes = match storages.entry(place.storage.key.clone()) {
+    for (name, view) in pickle::state_dict(pickle)? {
+        let bytes = match storages.entry(view.storage.key.clone()) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(storage(&place.storage.key)?),
+            Entry::Vacant(new) => new.insert(storage(&view.storage.key)?),
         };
-        let tensor = cut(&place, bytes, &mut left).map_err(|reason| format!("tensor {name} {reason}"))?;
-        tensors.insert(name, tensor);
+        match gather(&view, bytes, &mut left) {
+            Ok(tensor) => drop(tensors.insert(name, tensor)),
+            Err(reason) => return Err(PthError::Tensor { name, reason }),
+        }
     }
     Ok(tensors)
 }
 
-/// The tensor in its storage; what it takes goes off from what is `left`, in bytes.
-fn cut(place: &Place, storage: &[u8], left: &mut usize) -> Result<Tensor, String> {
-    let Storage { stored, numbers, .. } = &place.storage;
-    let stored = stored.as_ref().map_err(|kind| format!("is of {kind}, not floats of 16, 32 or 64 bits"))?;
+/// Gathers a tensor from its storage, and subtracts its bytes from those that are `left`.
+fn gather(view: &StridedView, storage: &[u8], left: &mut usize) -> Result<Tensor, TensorError> {
+    let (kind, numbers) = (&view.storage.kind, view.storage.numbers);
+    let stored = pickle::stored(kind).ok_or_else(|| TensorError::Type(kind.clone()))?;
     let size = stored.size();
     if numbers.checked_mul(size) != Some(storage.len()) {
-        return Err(format!("lies in {numbers} numbers of {size} bytes, but there are {} bytes", storage.len()));
+        return Err(TensorError::Length { found: storage.len(), numbers, size });
     }
-    let beyond = || format!("of shape {:?} reaches beyond its storage of {numbers} numbers", place.shape);
-    let count = place.shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent)).ok_or_else(beyond)?;
-    *left = (count.checked_mul(size).and_then(|taken| left.checked_sub(taken)))
-        .ok_or("is larger, with those before it, than the file could hold")?;
-    if count > 0 {
-        let mut steps =
-            place.shape.iter().zip(&place.strides).map(|(&extent, &stride)| (extent - 1).checked_mul(stride));
-        let last = steps.try_fold(place.offset, |at, step| at.checked_add(step?)).ok_or_else(beyond)?;
-        if last >= *numbers {
-            return Err(beyond());
-        }
+    let beyond = || TensorError::Beyond { shape: view.shape.clone(), numbers };
+    let count = view.shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent)).ok_or_else(beyond)?;
+    let taken = count.checked_mul(size).ok_or(TensorError::Repeated)?;
+    *left = left.checked_sub(taken).ok_or(TensorError::Repeated)?;
+    if count > 0 && view.last().is_none_or(|last| last >= numbers) {
+        return Err(beyond());
     }
-    let bytes: Vec<u8> = places(place, count).flat_map(|at| storage[at * size..][..size].iter().copied()).collect();
-    let values = stored.read(&bytes).ok_or("holds a number beyond the range of 32-bit floats")?;
-    Ok(Tensor::new(place.shape.clone(), values))
+    let bytes: Vec<u8> = (0..count).flat_map(|flat| &storage[view.index(flat) * size..][..size]).copied().collect();
+    let values = stored.read(&bytes).ok_or(TensorError::Range)?;
+    Ok(Tensor::new(view.shape.clone(), values))
 }
 
-/// Where in the storage the numbers of a tensor lie, the last axis innermost.
-fn places(place: &Place, count: usize) -> impl Iterator<Item = usize> {
-    (0..count).map(|flat| {
-        let axes = place.shape.iter().zip(&place.strides).rev();
-        let (_, at) = axes
-            .fold((flat, place.offset), |(rest, at), (&extent, &stride)| (rest / extent, at + rest % extent * stride));
-        at
-    })
-}
-
-/// The entries of the file, under the one folder in which they all lie.
+/// Entries of a file, under the one folder that holds them all.
 struct Archive<'b> {
     zip: ZipArchive<Cursor<&'b [u8]>>,
     folder: String,
-    /// Bytes that can still be read: entries do not overlap.
+    /// Bytes of the file that no entry has taken; entries do not overlap.
     left: u64,
 }
 
 impl<'b> Archive<'b> {
-    fn open(bytes: &'b [u8]) -> Result<Self, String> {
-        let zip =
-            ZipArchive::new(Cursor::new(bytes)).map_err(|e| format!("is truncated or not a zip archive ({e})"))?;
+    fn open(bytes: &'b [u8]) -> Result<Self, PthError> {
+        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(PthError::Archive)?;
         if zip.has_duplicate_names() {
-            return Err("has two entries of one name".into());
+            return Err(PthError::DuplicateEntry);
         }
         let names = zip.file_names().filter_map(Result::ok);
         let folders: Vec<String> = names.filter_map(|name| Some(name.strip_suffix("/data.pkl")?.to_owned())).collect();
-        let [folder] = &folders[..] else {
-            return Err(format!("holds {} pickles called data.pkl, where torch.save writes one", folders.len()));
-        };
+        let [folder] = &folders[..] else { return Err(PthError::Pickles(folders.len())) };
         let folder = folder.clone();
         Ok(Self { zip, folder, left: bytes.len() as u64 })
     }
@@ -122,19 +182,17 @@ impl<'b> Archive<'b> {
         self.zip.index_for_name(&format!("{}/{name}", self.folder)).is_some()
     }
 
-    fn entry(&mut self, name: &str) -> Result<Vec<u8>, String> {
+    fn entry(&mut self, name: &str) -> Result<Vec<u8>, PthError> {
         let name = format!("{}/{name}", self.folder);
-        let damaged = |e: &dyn std::fmt::Display| format!("has no whole entry {name} ({e})");
-        let mut file = self.zip.by_name(&name).map_err(|e| damaged(&e))?;
+        let damaged = |reason: String| PthError::Entry { name: name.clone(), reason };
+        let mut file = self.zip.by_name(&name).map_err(|e| damaged(e.to_string()))?;
         if file.compression() != CompressionMethod::Stored {
-            return Err(format!("has a compressed entry {name}, which torch.save does not write: save it again"));
+            return Err(PthError::Compressed(name));
         }
-        let Some(left) = self.left.checked_sub(file.size()) else {
-            return Err(format!("is shorter than its entries, {name} among them"));
-        };
+        let Some(left) = self.left.checked_sub(file.size()) else { return Err(PthError::Overlap(name)) };
         self.left = left;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| damaged(&e))?;
+        file.read_to_end(&mut bytes).map_err(|e| damaged(e.to_string()))?;
         Ok(bytes)
     }
 }

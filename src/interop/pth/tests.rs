@@ -7,7 +7,7 @@ use zip::write::SimpleFileOptions;
 
 use super::*;
 
-/// `_rebuild_tensor_v2` of a storage that is called `key`.
+/// Pickled call of `_rebuild_tensor_v2` on the storage of key `key`.
 fn tensor(storage: &str, key: &str, numbers: u8, offset: u8, shape: &[u8], strides: &[u8]) -> Vec<u8> {
     let mut pickle = b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec();
     text(&mut pickle, "storage");
@@ -30,7 +30,7 @@ fn text(pickle: &mut Vec<u8>, text: &str) {
     pickle.extend(text.bytes());
 }
 
-/// A pickled dict.
+/// Pickled dict of these entries.
 fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut pickle = b"}q\x00(".to_vec();
     for (name, value) in entries {
@@ -41,11 +41,11 @@ fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     pickle
 }
 
-fn whole(body: &[u8]) -> Vec<u8> {
+fn framed(body: &[u8]) -> Vec<u8> {
     [b"\x80\x02", body, b"."].concat()
 }
 
-/// Not compressed, as `torch.save` does it.
+/// Options of an uncompressed entry, as `torch.save` writes them.
 fn stored_only() -> SimpleFileOptions {
     SimpleFileOptions::default().compression_method(CompressionMethod::Stored)
 }
@@ -63,28 +63,28 @@ fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// A file of one tensor, `a`, in a storage of eight floats.
+/// File of one tensor, `a`, in a storage of eight floats.
 fn one(tensor: Vec<u8>) -> Vec<u8> {
     let numbers = floats(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
-    archive(&[("data.pkl", &whole(&dict(&[("a", tensor)]))), ("byteorder", b"little"), ("data/0", &numbers)])
+    archive(&[("data.pkl", &framed(&dict(&[("a", tensor)]))), ("byteorder", b"little"), ("data/0", &numbers)])
 }
 
 #[track_caller]
 fn refuses(bytes: &[u8], reason: &str) {
-    let error = parse(bytes).unwrap_err();
+    let error = parse(bytes).unwrap_err().to_string();
     assert!(error.contains(reason), "{error}");
 }
 
 #[test]
 fn tensors_are_cut_out_of_their_storages() {
     let got = parse(&one(tensor("FloatStorage", "0", 8, 1, &[2, 3], &[1, 2]))).unwrap();
-    assert_eq!(got["a"], Tensor::new([2, 3], vec![1.0, 3.0, 5.0, 2.0, 4.0, 6.0]), "a transposed one");
+    assert_eq!(got["a"], Tensor::new([2, 3], vec![1.0, 3.0, 5.0, 2.0, 4.0, 6.0]), "transposed");
     let got = parse(&one(tensor("FloatStorage", "0", 8, 7, &[], &[]))).unwrap();
     assert_eq!(got["a"], Tensor::new([], vec![7.0]));
     let got = parse(&one(tensor("FloatStorage", "0", 8, 0, &[3, 0], &[1, 1]))).unwrap();
     assert_eq!(got["a"], Tensor::new([3, 0], Vec::new()));
     let halves: Vec<u8> = [0x3c00_u16, 0xc100].into_iter().flat_map(u16::to_le_bytes).collect();
-    let pickle = whole(&dict(&[("h", tensor("HalfStorage", "h", 2, 0, &[2], &[1]))]));
+    let pickle = framed(&dict(&[("h", tensor("HalfStorage", "h", 2, 0, &[2], &[1]))]));
     let got = parse(&archive(&[("data.pkl", &pickle), ("data/h", &halves)])).unwrap();
     assert_eq!(got["h"].values(), [1.0, -2.5]);
 }
@@ -96,7 +96,7 @@ fn a_state_dict_lies_alone_or_in_a_checkpoint() {
     let inner = [&inner[..], &dict(&[("_metadata", b"}".to_vec())]), b"b"].concat();
     let values = floats(&[1.0; 8]);
     for body in [inner.clone(), dict(&[("epoch", vec![b'K', 3]), ("state_dict", inner)])] {
-        let got = parse(&archive(&[("data.pkl", &whole(&body)), ("data/0", &values)])).unwrap();
+        let got = parse(&archive(&[("data.pkl", &framed(&body)), ("data/0", &values)])).unwrap();
         assert_eq!(got.into_keys().collect::<Vec<_>>(), ["w"]);
     }
 }
@@ -105,26 +105,38 @@ fn a_state_dict_lies_alone_or_in_a_checkpoint() {
 fn what_is_no_plain_tensor_is_refused() {
     let run = b"cos\nsystem\n(X\x02\x00\x00\x00lstR".to_vec();
     refuses(&one(run), "os.system, which only Python code could make");
-    refuses(&one(tensor("LongStorage", "0", 4, 0, &[4], &[1])), "tensor a is of LongStorage");
+    refuses(
+        &one(tensor("LongStorage", "0", 4, 0, &[4], &[1])),
+        "tensor a: elements of type LongStorage are not supported; known are HalfStorage",
+    );
     refuses(&one(tensor("FloatStorage", "0", 8, 0, &[3, 3], &[3, 1])), "beyond its storage of 8 numbers");
     refuses(&one(tensor("FloatStorage", "0", 8, 250, &[0, 1], &[1, 1]).repeat(2)), "damaged pickle");
-    refuses(&one(tensor("FloatStorage", "0", 9, 0, &[3], &[1])), "9 numbers of 4 bytes, but there are 32 bytes");
-    refuses(&one(tensor("FloatStorage", "1", 8, 0, &[3], &[1])), "no whole entry weights/data/1");
-    // Numbers that are there once, read over and over.
-    refuses(&one(tensor("FloatStorage", "0", 8, 0, &[255, 255], &[0, 0])), "larger, with those before it");
+    refuses(
+        &one(tensor("FloatStorage", "0", 9, 0, &[3], &[1])),
+        "found 32 bytes in its storage, expected 9 numbers of 4 bytes",
+    );
+    refuses(&one(tensor("FloatStorage", "1", 8, 0, &[3], &[1])), "entry weights/data/1 is missing or damaged");
+    // Numbers that the file has once, read over and over.
+    refuses(
+        &one(tensor("FloatStorage", "0", 8, 0, &[255, 255], &[0, 0])),
+        "it and the tensors before it are larger than 4 times the file",
+    );
     refuses(&one(tensor("FloatStorage", "0", 8, 0, &[255; 9], &[0; 9])), "beyond its storage");
     refuses(&one(vec![b'K', 3]), "no tensors");
-    let big = archive(&[("data.pkl", &whole(&dict(&[]))), ("byteorder", b"big")]);
+    let big = archive(&[("data.pkl", &framed(&dict(&[]))), ("byteorder", b"big")]);
     refuses(&big, "big-endian");
     let huge = 1e39_f64.to_le_bytes();
-    let pickle = whole(&dict(&[("a", tensor("DoubleStorage", "0", 1, 0, &[1], &[1]))]));
-    refuses(&archive(&[("data.pkl", &pickle), ("data/0", &huge)]), "tensor a holds a number beyond the range");
+    let pickle = framed(&dict(&[("a", tensor("DoubleStorage", "0", 1, 0, &[1], &[1]))]));
+    refuses(
+        &archive(&[("data.pkl", &pickle), ("data/0", &huge)]),
+        "tensor a: a number is beyond the range of 32-bit floats",
+    );
 }
 
 #[test]
-fn archives_that_are_none_of_torch_s_are_refused() {
-    refuses(&archive(&[("data/0", b"")]), "holds 0 pickles");
-    refuses(&archive(&[("data.pkl", b"N."), ("x/data.pkl", b"N.")]), "holds 2 pickles");
+fn archives_that_torch_does_not_write_are_refused() {
+    refuses(&archive(&[("data/0", b"")]), "found 0 entries called data.pkl");
+    refuses(&archive(&[("data.pkl", b"N."), ("x/data.pkl", b"N.")]), "found 2 entries called data.pkl");
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     writer.start_file("weights/data.pkl", stored_only()).unwrap();
     writer.write_all(b"N.").unwrap();
@@ -134,12 +146,12 @@ fn archives_that_are_none_of_torch_s_are_refused() {
     let mut bomb = bytes.clone();
     let central = bytes.windows(4).position(|at| at == b"PK\x01\x02").unwrap();
     (bomb[8], bomb[central + 10]) = (8, 8);
-    assert!(parse(&bomb).unwrap_err().contains("weights/data.pkl"));
-    // A byte of an entry that does not fit its sum.
+    assert!(parse(&bomb).unwrap_err().to_string().contains("weights/data.pkl"));
+    // A byte of an entry that does not match its checksum.
     let mut flipped = bytes.clone();
     let body = bytes.windows(2).position(|at| at == b"N.").unwrap();
     flipped[body] ^= 1;
-    refuses(&flipped, "no whole entry weights/data.pkl");
+    refuses(&flipped, "entry weights/data.pkl is missing or damaged");
     let mut twice = archive(&[("data.pkl", b"N."), ("data.pkk", b"N.")]);
     for at in 0..twice.len() - 8 {
         if twice[at..].starts_with(b"data.pkk") {
@@ -156,7 +168,7 @@ fn a_file_cut_anywhere_is_refused() {
     for length in 0..bytes.len() {
         assert!(parse(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
     }
-    let pickle = whole(&dict(&[("a", tensor("FloatStorage", "0", 8, 0, &[8], &[1]))]));
+    let pickle = framed(&dict(&[("a", tensor("FloatStorage", "0", 8, 0, &[8], &[1]))]));
     for length in 0..pickle.len() {
         assert!(pickle::state_dict(&pickle[..length]).is_err(), "{length}");
     }
