@@ -52,8 +52,7 @@ pub static ONNX: Schema = {
     static DENSE: Schema = Schema::new(&[(2, &DIMENSIONS)], &[]);
     static TYPE: Schema = Schema::new(&[(1, &DENSE)], &[]);
     static VALUE: Schema = Schema::new(&[(2, &TYPE)], &[]);
-    static GRAPH: Schema =
-        Schema::new(&[(1, &NODE), (5, &TENSOR), (11, &VALUE), (12, &VALUE), (13, &VALUE), (15, &SPARSE)], &[]);
+    static GRAPH: Schema = Schema::new(&[(1, &NODE), (5, &TENSOR), (11, &VALUE), (12, &VALUE), (15, &SPARSE)], &[]);
     Schema::new(&[(7, &GRAPH), (8, &FLAT), (14, &FLAT)], &[])
 };
 

@@ -1,4 +1,4 @@
-//! The messages of protobuf formats in Rust are what prost-build makes of their text: no build needs protoc.
+//! Messages of protobuf formats in Rust are what prost-build makes of `assets/proto`, so that no build needs protoc.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,16 +8,17 @@ use prost_build::{Config, Module};
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto};
 
-/// Texts, and what is made of each.
+/// Texts, and the file of Rust that is generated from each.
 const MESSAGES: &[(&str, &str)] = &[
     ("assets/proto/onnx.proto", "src/interop/onnx/proto.rs"),
     ("assets/proto/caffe.proto", "src/interop/caffe/proto.rs"),
 ];
 
+/// Rust for the messages in `text`, whose comments are not repeated.
 fn generated(text: &Path) -> String {
     let files = protox::compile([text], text.parent()).unwrap();
     let requests = files.file.into_iter().map(|file| (Module::from_protobuf_package_name(file.package()), file));
-    let modules = Config::new().generate(requests.collect()).unwrap();
+    let modules = Config::new().disable_comments(["."]).generate(requests.collect()).unwrap();
     modules.into_values().collect()
 }
 
@@ -37,7 +38,7 @@ fn messages_are_made_of_their_text() {
     }
 }
 
-/// What estimates of memory know of a message is what its text says.
+/// Schemas for estimates of memory are those of the texts.
 #[test]
 fn fields_that_grow_are_known() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -55,7 +56,7 @@ fn fields_that_grow_are_known() {
     }
 }
 
-/// All messages by their full names.
+/// Adds all messages, nested ones too, by their full names.
 fn flatten(parent: &str, from: Vec<DescriptorProto>, into: &mut BTreeMap<String, DescriptorProto>) {
     for mut message in from {
         let name = format!("{parent}.{}", message.name());

@@ -40,16 +40,16 @@ pub fn read_weights(path: &Path) -> Result<WeightsFile> {
 /// When it cannot be read, is damaged, or holds something else.
 pub(super) fn read_mean(path: &Path) -> Result<Tensor> {
     let bytes = read_file(path)?;
-    let mean = if has_extension(path, "npy") {
-        match npy::parse(&bytes) {
-            Ok(npy::Array::Floats(mean)) => caffe::mean_of(&mean),
-            Ok(npy::Array::Integers { .. }) => Err("holds whole numbers, not a mean image".into()),
-            Err(error) => Err(error.to_string()),
+    let parse = || {
+        if !has_extension(path, "npy") {
+            return Ok(caffe::parse_mean(&bytes)?);
         }
-    } else {
-        caffe::parse_mean(&bytes)
+        match npy::parse(&bytes)? {
+            npy::Array::Floats(mean) => Ok(caffe::mean_of(&mean)?),
+            npy::Array::Integers { .. } => bail!("found integers, expected a mean image of floats"),
+        }
     };
-    mean.map_err(anyhow::Error::msg).with_context(|| path.display().to_string())
+    parse().with_context(|| path.display().to_string())
 }
 
 /// Reads the layers of a `.prototxt`.
@@ -58,7 +58,7 @@ pub(super) fn read_mean(path: &Path) -> Result<Tensor> {
 /// When it cannot be read, or is none of a network like ours.
 pub(super) fn read_layers(path: &Path) -> Result<caffe::Network> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    caffe::parse_text(&text).map_err(anyhow::Error::msg).with_context(|| path.display().to_string())
+    caffe::parse_text(&text).with_context(|| path.display().to_string())
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {
@@ -66,8 +66,8 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 }
 
 fn parse_caffe(bytes: &[u8]) -> Result<WeightsFile> {
-    let layers = caffe::parse(bytes).map_err(anyhow::Error::msg)?;
-    let tensors = layers.tensors().map_err(anyhow::Error::msg)?;
+    let layers = caffe::parse(bytes)?;
+    let tensors = layers.tensors()?;
     Ok(WeightsFile { tensors, classes: None, layers: Some(layers) })
 }
 

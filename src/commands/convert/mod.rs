@@ -121,7 +121,7 @@ impl Import {
         let net = Net::new(self.model)?;
         if let Some(layers) = &layers {
             layers.agrees_with(&net.model).map_err(anyhow::Error::msg).with_context(|| path.clone())?;
-            layers.spread(&net, &mut file)?;
+            layers.ungroup(&net, &mut file)?;
         }
         if let Some(path) = &self.prototxt {
             let told = read_layers(path)?.agrees_with(&net.model);

@@ -1,24 +1,26 @@
 //! Layers of either version of the format as one chain, with their settings checked.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
+use super::error::{CaffeError, LayerError};
 use super::proto::lrn_parameter::NormRegion;
 use super::proto::pooling_parameter::{PoolMethod, RoundMode};
 use super::proto::v1_layer_parameter::LayerType;
 use super::proto::{
-    BlobProto, ConvolutionParameter, InnerProductParameter, LayerParameter, LrnParameter, NetParameter, Phase,
-    PoolingParameter, V1LayerParameter,
+    BlobProto, ConvolutionParameter, LayerParameter, LrnParameter, NetParameter, Phase, PoolingParameter,
+    V1LayerParameter,
 };
 use crate::tensor::Tensor;
 
-/// Longest side of a window, stride or padding, and most groups.
+/// Largest side of a window, stride or padding, in pixels, and most groups.
 const MOST: u32 = 16_384;
 
-/// What a layer does.
+/// Function of a layer, with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Conv(Conv),
-    /// So many neurons.
+    /// Fully connected layer with this many outputs.
     Full(usize),
     Relu,
     Tanh,
@@ -27,7 +29,7 @@ pub(super) enum Kind {
     Softmax,
 }
 
-/// A convolution.
+/// Settings of a convolution; sizes in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Conv {
     pub filters: usize,
@@ -37,78 +39,84 @@ pub(super) struct Conv {
     pub pad: usize,
 }
 
-/// A normalisation, whose alpha multiplies the sum.
+/// Settings of a normalisation, whose alpha is a factor of the sum of squares, as in the paper.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Lrn {
+    /// Whether the sum is over pixels instead of channels.
     pub within: bool,
+    /// Channels, or pixels of a side, in the sum.
     pub size: usize,
     pub k: f32,
     pub alpha: f32,
     pub beta: f32,
 }
 
-/// Pooling.
+/// Settings of a pool; sizes in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pool {
+    /// Whether it gives means instead of maxima.
     pub average: bool,
     pub size: usize,
     pub stride: usize,
     pub pad: usize,
 }
 
-/// A layer in its place.
+/// Layer of the chain.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layer {
     pub name: String,
     pub kind: Kind,
+    /// Weights and biases; none in a `.prototxt`.
     pub blobs: Vec<BlobProto>,
 }
 
 impl Layer {
-    /// Its weights in the shape that its settings ask for, `[filters][maps][R][S]` or `[outputs][inputs]`.
-    pub(super) fn weights(&self, tensor: Tensor) -> Result<Tensor, String> {
-        let shape = tensor.shape().to_vec();
-        let wrong = |wanted: &str| Err(format!("its weights have shape {shape:?} instead of {wanted}"));
-        match (self.kind, &shape[..]) {
-            (Kind::Conv(Conv { filters, groups, size, .. }), &[k, maps, height, width]) => {
-                if (k, height, width) != (filters, size, size) || maps == 0 || !filters.is_multiple_of(groups) {
-                    return wrong(&format!("[{filters}, maps, {size}, {size}], with {groups} groups"));
+    /// Gives weights the shape that the settings ask for: `[filters][channels][R][S]` or `[outputs][inputs]`.
+    pub(super) fn weights(&self, tensor: Tensor) -> Result<Tensor, LayerError> {
+        let found = tensor.shape().to_vec();
+        let wrong = |expected: String| Err(LayerError::Weights { found: found.clone(), expected });
+        match (self.kind, &found[..]) {
+            (Kind::Conv(Conv { filters, groups, size, .. }), &[k, channels, height, width]) => {
+                if (k, height, width) != (filters, size, size) || channels == 0 || !filters.is_multiple_of(groups) {
+                    return wrong(format!("[{filters}, channels, {size}, {size}], with {groups} groups"));
                 }
                 Ok(tensor)
             }
             (Kind::Full(outputs), &[.., k, inputs])
-                if k == outputs && shape.iter().product::<usize>() == k * inputs =>
+                if k == outputs && found.iter().product::<usize>() == k * inputs =>
             {
                 Ok(Tensor::new([outputs, inputs], tensor.into_values()))
             }
-            (Kind::Full(outputs), _) => wrong(&format!("[{outputs}, inputs]")),
-            _ => wrong("[filters, maps, height, width]"),
+            (Kind::Full(outputs), _) => wrong(format!("[{outputs}, inputs]")),
+            _ => wrong("[filters, channels, height, width]".into()),
         }
     }
 }
 
-/// Side of the images where the file says it, in any of the three ways.
+/// Side of the images in pixels, where the file has it in any of three ways.
 pub(super) fn size(net: &NetParameter) -> Option<usize> {
     let layer = net.layer.iter().find_map(|layer| layer.input_param.as_ref()?.shape.first());
-    let dims = layer.or(net.input_shape.first()).map(|shape| shape.dim.clone());
-    let dims = dims.unwrap_or_else(|| net.input_dim.iter().map(|&extent| extent.into()).collect());
-    dims.get(2).and_then(|&extent| usize::try_from(extent).ok())
+    let height = match layer.or(net.input_shape.first()) {
+        Some(shape) => shape.dim.get(2).copied(),
+        None => net.input_dim.get(2).map(|&extent| extent.into()),
+    };
+    usize::try_from(height?).ok()
 }
 
-/// The layers in the order of the chain, without those that do nothing in evaluation.
-pub(super) fn chain(net: NetParameter) -> Result<Vec<Layer>, String> {
-    let layers = net.layers.into_iter().map(modern).collect::<Result<Vec<_>, _>>()?.into_iter().chain(net.layer);
-    // By a copy's name, what it is a copy of.
+/// Layers in the order of the chain, without those that do nothing in evaluation.
+pub(super) fn chain(net: NetParameter) -> Result<Vec<Layer>, CaffeError> {
+    let old = net.layers.into_iter().map(modern).collect::<Result<Vec<_>, _>>()?;
+    // Names of outputs of Split layers, and the value that each copies.
     let mut copies: BTreeMap<String, String> = BTreeMap::new();
-    let mut found: Vec<Layer> = Vec::new();
+    let mut chain: Vec<Layer> = Vec::new();
     let mut last: Option<String> = None;
-    for layer in layers {
+    for layer in old.into_iter().chain(net.layer) {
         if layer.include.iter().any(|rule| rule.phase.is_some() && rule.phase() == Phase::Train) {
             continue;
         }
-        let (name, bottom) = (layer.name().to_owned(), layer.bottom.first().cloned().unwrap_or_default());
+        let name = layer.name().to_owned();
+        let bottom = layer.bottom.first().cloned().unwrap_or_default();
         let bottom = copies.get(&bottom).cloned().unwrap_or(bottom);
-        let refuse = |reason: String| format!("layer {name}: {reason}");
         let kind = match layer.r#type() {
             "Data" | "ImageData" | "WindowData" | "MemoryData" | "Input" | "Accuracy" | "Silence" => continue,
             "Split" => {
@@ -116,51 +124,67 @@ pub(super) fn chain(net: NetParameter) -> Result<Vec<Layer>, String> {
                 continue;
             }
             "Dropout" | "Flatten" => None,
-            _ => Some(kind(&layer).map_err(refuse)?),
+            _ => match kind(&layer) {
+                Ok(kind) => Some(kind),
+                Err(reason) => return Err(CaffeError::Layer { name, reason }),
+            },
         };
-        if last.as_ref().is_some_and(|last| *last != bottom) {
-            return Err(refuse(format!("it reads {bottom}, not what comes before it; only chains of layers are read")));
+        if let Some(expected) = last.filter(|last| *last != bottom) {
+            return Err(CaffeError::Layer { name, reason: LayerError::Chain { found: bottom, expected } });
         }
         last = Some(layer.top.first().cloned().unwrap_or(bottom));
-        found.extend(kind.map(|kind| Layer { name, kind, blobs: layer.blobs }));
+        chain.extend(kind.map(|kind| Layer { name, kind, blobs: layer.blobs }));
     }
-    if found.is_empty() {
-        return Err("holds no layers of a network".into());
-    }
-    Ok(found)
+    if chain.is_empty() { Err(CaffeError::NoLayers) } else { Ok(chain) }
 }
 
-fn kind(layer: &LayerParameter) -> Result<Kind, String> {
-    Ok(match layer.r#type() {
-        "Convolution" => Kind::Conv(conv(&layer.convolution_param.clone().unwrap_or_default())?),
-        "InnerProduct" => full(&layer.inner_product_param.unwrap_or_default())?,
-        "ReLU" if layer.relu_param.is_some_and(|relu| relu.negative_slope() != 0.0) => {
-            return Err("its negative_slope is not 0".into());
+fn kind(layer: &LayerParameter) -> Result<Kind, LayerError> {
+    match layer.r#type() {
+        "Convolution" => Ok(Kind::Conv(conv(&layer.convolution_param.clone().unwrap_or_default())?)),
+        "InnerProduct" => {
+            let full = layer.inner_product_param.unwrap_or_default();
+            only("transpose", full.transpose(), false)?;
+            Ok(Kind::Full(full.num_output() as usize))
         }
-        "ReLU" => Kind::Relu,
-        "TanH" => Kind::Tanh,
-        "LRN" => Kind::Lrn(lrn(&layer.lrn_param.unwrap_or_default())?),
-        "Pooling" => Kind::Pool(pool(&layer.pooling_param.unwrap_or_default())?),
-        "Softmax" | "SoftmaxWithLoss" => Kind::Softmax,
-        other => return Err(format!("layers of type {other} are not read; those of AlexNet's family are")),
-    })
+        "ReLU" => {
+            only("negative_slope", layer.relu_param.unwrap_or_default().negative_slope(), 0.0)?;
+            Ok(Kind::Relu)
+        }
+        "TanH" => Ok(Kind::Tanh),
+        "LRN" => Ok(Kind::Lrn(lrn(&layer.lrn_param.unwrap_or_default())?)),
+        "Pooling" => Ok(Kind::Pool(pool(&layer.pooling_param.unwrap_or_default())?)),
+        "Softmax" | "SoftmaxWithLoss" => Ok(Kind::Softmax),
+        other => Err(LayerError::Type(other.into())),
+    }
 }
 
-/// A setting that is told once, or once for each axis and then the same for both.
-fn square(what: &str, both: &[u32], [down, across]: [Option<u32>; 2], absent: u32) -> Result<usize, String> {
+fn setting(name: &'static str, found: &dyn Display, expected: &dyn Display) -> LayerError {
+    LayerError::Setting { name, found: found.to_string(), expected: expected.to_string() }
+}
+
+/// Refuses a setting with any but the one supported value.
+fn only<T: Copy + PartialEq + Display>(name: &'static str, found: T, supported: T) -> Result<(), LayerError> {
+    if found == supported { Ok(()) } else { Err(setting(name, &found, &supported)) }
+}
+
+/// Value of a setting for both axes, from fields `both` and fields by axis, `down` and `across`; `absent` without any.
+fn square(
+    name: &'static str,
+    both: &[u32],
+    [down, across]: [Option<u32>; 2],
+    absent: u32,
+) -> Result<usize, LayerError> {
     let axes: Vec<u32> = both.iter().copied().chain(down).chain(across).collect();
     let value = axes.first().copied().unwrap_or(absent);
     match axes.iter().find(|&&axis| axis != value) {
-        Some(other) => Err(format!("its {what} is {value} along one axis and {other} along the other")),
-        None if value > MOST => Err(format!("its {what} of {value} is larger than {MOST}")),
+        Some(other) => Err(setting(name, &format!("{value} along one axis and {other} along the other"), &"a square")),
+        None if value > MOST => Err(setting(name, &value, &format!("at most {MOST}"))),
         None => Ok(value as usize),
     }
 }
 
-fn conv(conv: &ConvolutionParameter) -> Result<Conv, String> {
-    if conv.dilation.iter().any(|&dilation| dilation != 1) {
-        return Err("its dilation is not 1".into());
-    }
+fn conv(conv: &ConvolutionParameter) -> Result<Conv, LayerError> {
+    conv.dilation.iter().try_for_each(|&dilation| only("dilation", dilation, 1))?;
     Ok(Conv {
         filters: conv.num_output() as usize,
         groups: square("group", &[conv.group()], [None; 2], 1)?.max(1),
@@ -170,68 +194,50 @@ fn conv(conv: &ConvolutionParameter) -> Result<Conv, String> {
     })
 }
 
-fn full(full: &InnerProductParameter) -> Result<Kind, String> {
-    if full.transpose() {
-        return Err("its weights are transposed".into());
-    }
-    Ok(Kind::Full(full.num_output() as usize))
-}
-
-fn lrn(lrn: &LrnParameter) -> Result<Lrn, String> {
+fn lrn(lrn: &LrnParameter) -> Result<Lrn, LayerError> {
     let size = square("local_size", &[lrn.local_size()], [None; 2], 5)?.max(1);
     let within = lrn.norm_region() == NormRegion::WithinChannel;
-    // Within maps Caffe's k is always 1.
+    // Caffe divides alpha by the numbers in the sum; its k within channels is always 1.
     let (summed, k) = if within { (size * size, 1.0) } else { (size, lrn.k()) };
     let alpha = (f64::from(lrn.alpha()) / summed as f64) as f32;
     Ok(Lrn { within, size, k, alpha, beta: lrn.beta() })
 }
 
-fn pool(pool: &PoolingParameter) -> Result<Pool, String> {
-    let each = |value: Option<u32>| value.into_iter().collect::<Vec<_>>();
-    let pad = square("pad", &each(pool.pad), [pool.pad_h, pool.pad_w], 0)?;
+fn pool(pool: &PoolingParameter) -> Result<Pool, LayerError> {
+    let pad = square("pad", pool.pad.as_slice(), [pool.pad_h, pool.pad_w], 0)?;
     let average = match pool.pool() {
         PoolMethod::Max => false,
         PoolMethod::Ave if pad == 0 => true,
-        PoolMethod::Ave => return Err("it averages over padding".into()),
-        PoolMethod::Stochastic => return Err("its pooling is at random".into()),
+        PoolMethod::Ave => return Err(setting("pad", &pad, &"0 of a pool that averages")),
+        PoolMethod::Stochastic => return Err(setting("pool", &"STOCHASTIC", &"MAX or AVE")),
     };
-    if pool.global_pooling() || pool.round_mode() == RoundMode::Floor {
-        return Err("its windows do not hang over the edge (global_pooling, round_mode FLOOR)".into());
+    only("global_pooling", pool.global_pooling(), false)?;
+    if pool.round_mode() == RoundMode::Floor {
+        return Err(setting("round_mode", &"FLOOR", &"CEIL: windows may reach beyond the edge"));
     }
-    let size = square("kernel_size", &each(pool.kernel_size), [pool.kernel_h, pool.kernel_w], 0)?;
-    let stride = square("stride", &each(pool.stride), [pool.stride_h, pool.stride_w], 1)?;
+    let size = square("kernel_size", pool.kernel_size.as_slice(), [pool.kernel_h, pool.kernel_w], 0)?;
+    let stride = square("stride", pool.stride.as_slice(), [pool.stride_h, pool.stride_w], 1)?;
     Ok(Pool { average, size, stride, pad })
 }
 
-/// A layer of 2014 as one of today.
-fn modern(old: V1LayerParameter) -> Result<LayerParameter, String> {
+/// Converts a layer from the format of 2014 to the present one.
+fn modern(old: V1LayerParameter) -> Result<LayerParameter, CaffeError> {
     let number = old.r#type.unwrap_or_default();
-    let kind = LayerType::try_from(number)
-        .map_err(|_| format!("layer {}: layers of type {number} are not read", old.name.clone().unwrap_or_default()))?;
+    let name = old.name.unwrap_or_default();
+    let Ok(kind) = LayerType::try_from(number) else {
+        return Err(CaffeError::Layer { name, reason: LayerError::Type(number.to_string()) });
+    };
     let kind = match kind {
-        LayerType::None => "None",
-        LayerType::Accuracy => "Accuracy",
-        LayerType::Concat => "Concat",
-        LayerType::Convolution => "Convolution",
-        LayerType::Data => "Data",
-        LayerType::Dropout => "Dropout",
-        LayerType::Flatten => "Flatten",
-        LayerType::ImageData => "ImageData",
-        LayerType::InnerProduct => "InnerProduct",
-        LayerType::Lrn => "LRN",
-        LayerType::Pooling => "Pooling",
-        LayerType::Relu => "ReLU",
-        LayerType::Softmax => "Softmax",
-        LayerType::SoftmaxLoss => "SoftmaxWithLoss",
-        LayerType::Split => "Split",
-        LayerType::Tanh => "TanH",
-        LayerType::WindowData => "WindowData",
-        LayerType::MemoryData => "MemoryData",
-        LayerType::Silence => "Silence",
+        LayerType::Lrn => "LRN".into(),
+        LayerType::Relu => "ReLU".into(),
+        LayerType::Tanh => "TanH".into(),
+        LayerType::SoftmaxLoss => "SoftmaxWithLoss".into(),
+        // The others are named as in the present format.
+        other => format!("{other:?}"),
     };
     Ok(LayerParameter {
-        name: old.name,
-        r#type: Some(kind.into()),
+        name: Some(name),
+        r#type: Some(kind),
         bottom: old.bottom,
         top: old.top,
         blobs: old.blobs,

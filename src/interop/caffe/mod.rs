@@ -1,179 +1,186 @@
-//! Caffe's networks: a `.caffemodel` with layers and weights, a `.prototxt` with layers alone, and mean files.
+//! Networks of Caffe: a `.caffemodel` with layers and weights, a `.prototxt` with layers alone, and mean files.
 //!
-//! Caffe's colours are blue, green, red: what reads images is turned round, here and nowhere else. Its normalisation
-//! divides alpha by the size of the window. A grouped convolution of a network that has one tower here becomes one over
-//! all maps, most of whose weights are 0.
+//! Caffe's colours are blue, green, red: first layers and means are reordered to red, green, blue here and nowhere else.
+//! Its normalisation divides alpha by the size of the window. A grouped convolution becomes one over all channels, most
+//! of whose weights are 0, where the network has one tower.
 
 mod agree;
+mod error;
 mod layers;
-/// The messages of the format: what prost-build makes of `assets/proto/caffe.proto`.
+/// Messages of the format, as prost-build generates them from `assets/proto/caffe.proto`.
 #[rustfmt::skip]
-#[allow(clippy::pedantic, reason = "generated")]
+#[allow(missing_docs, clippy::pedantic, reason = "generated; the text in assets/proto has the comments")]
 pub mod proto;
 mod prototxt;
 
 use std::collections::BTreeMap;
 
+pub use self::error::{BlobError, CaffeError, LayerError, TextError};
 use self::layers::{Kind, Layer, chain};
 use self::proto::{BlobProto, NetParameter};
 use crate::interop::wire::{BLOB, CAFFE, decode};
-use crate::interop::{Names, Naming, wholes};
+use crate::interop::{InteropError, Names, Naming, wholes};
 use crate::net::Net;
 use crate::tensor::{Stored, Tensor};
 
-/// A chain of layers, with weights where they come from a `.caffemodel`.
+/// Chain of layers, with weights where it comes from a `.caffemodel`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     layers: Vec<Layer>,
-    /// Side of the images, where it is told.
+    /// Side of the images in pixels, where the file has it.
     size: Option<usize>,
 }
 
-/// The network in a `.caffemodel`.
+/// Parses the network in a `.caffemodel`.
 ///
 /// # Errors
-/// When it is damaged, is no chain of the layers of AlexNet's family, or a setting is none of ours.
-pub fn parse(bytes: &[u8]) -> Result<Network, String> {
-    let net = decode::<NetParameter>(bytes, &CAFFE);
-    network(net.map_err(|e| format!("is damaged or not a .caffemodel ({e})"))?)
+/// When it is damaged, is no chain of the layers of AlexNet's family, or has a setting that these do not have.
+pub fn parse(bytes: &[u8]) -> Result<Network, CaffeError> {
+    network(decode(bytes, &CAFFE).map_err(|reason| CaffeError::File { format: ".caffemodel", reason })?)
 }
 
-/// The network in a `.prototxt`, which has no weights.
+/// Parses the network in a `.prototxt`, which has no weights.
 ///
 /// # Errors
 /// As [`parse`]; the message gives the line.
-pub fn parse_text(text: &str) -> Result<Network, String> {
+pub fn parse_text(text: &str) -> Result<Network, CaffeError> {
     network(prototxt::parse(text)?)
 }
 
-fn network(net: NetParameter) -> Result<Network, String> {
+fn network(net: NetParameter) -> Result<Network, CaffeError> {
     let size = layers::size(&net);
     Ok(Network { layers: chain(net)?, size })
 }
 
 impl Network {
-    /// Weights and biases under the names that `export --names caffe` writes, for images in red, green, blue.
+    /// Weights and biases under the names of `export --names caffe`, for images in red, green, blue.
     ///
     /// # Errors
-    /// When numbers are missing, more than their shape says, or of another shape than the layer.
-    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>, String> {
+    /// When blobs are missing, or of another shape than the layer's settings say.
+    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>, CaffeError> {
         let mut tensors = BTreeMap::new();
-        let mut first = true;
         for layer in &self.layers {
-            let (Kind::Conv(_) | Kind::Full(_)) = layer.kind else { continue };
-            let bad = |reason: String| format!("layer {}: {reason}", layer.name);
-            let [weights, rest @ ..] = &layer.blobs[..] else { return Err(bad("it has no weights".into())) };
-            let mut weights = tensor(weights).and_then(|tensor| layer.weights(tensor)).map_err(bad)?;
-            if std::mem::take(&mut first) {
-                weights = turned(&weights, 1).map_err(bad)?;
+            if !matches!(layer.kind, Kind::Conv(_) | Kind::Full(_)) {
+                continue;
             }
-            let outputs = weights.shape()[0];
-            let bias = match rest {
-                [] => Tensor::new([outputs], vec![0.0; outputs]),
-                [bias, ..] => {
-                    let values = tensor(bias).map_err(bad)?.into_values();
-                    let found = values.len();
-                    Some(values)
-                        .filter(|_| found == outputs)
-                        .map(|values| Tensor::new([outputs], values))
-                        .ok_or_else(|| bad(format!("it has {found} biases for {outputs} outputs")))?
+            let name = &layer.name;
+            match weights_and_bias(layer, tensors.is_empty()) {
+                Ok([weights, bias]) => {
+                    tensors.insert(format!("{name}.weight"), weights);
+                    tensors.insert(format!("{name}.bias"), bias);
                 }
-            };
-            tensors.insert(format!("{}.weight", layer.name), weights);
-            tensors.insert(format!("{}.bias", layer.name), bias);
+                Err(reason) => return Err(CaffeError::Layer { name: name.clone(), reason }),
+            }
         }
         Ok(tensors)
     }
 
-    /// Makes grouped convolutions in `tensors` such of all maps, where that is what `net` has.
+    /// Replaces grouped convolutions in `tensors` by those over all channels, where `net` has these.
     ///
     /// # Errors
-    /// When the weights of `net` have no place in a file.
-    pub fn spread(
-        &self,
-        net: &Net,
-        tensors: &mut BTreeMap<String, Tensor>,
-    ) -> Result<(), crate::interop::InteropError> {
+    /// When the weights of `net` cannot be those of a file.
+    pub fn ungroup(&self, net: &Net, tensors: &mut BTreeMap<String, Tensor>) -> Result<(), InteropError> {
         let wholes = wholes(net, &Naming::new(&net.model, Names::Caffe))?;
         for layer in &self.layers {
             let Kind::Conv(conv) = layer.kind else { continue };
             let name = format!("{}.weight", layer.name);
-            let wanted = wholes.iter().find(|whole| whole.name == name);
-            if let (Some(wanted), Some(tensor)) = (wanted, tensors.get_mut(&name))
-                && tensor.shape()[1].checked_mul(conv.groups) == Some(wanted.shape[1])
-                && tensor.shape()[0] == wanted.shape[0]
-            {
-                *tensor = spread(tensor, conv.groups);
+            let Some(wanted) = wholes.iter().find(|whole| whole.name == name) else { continue };
+            let Some(tensor) = tensors.get_mut(&name) else { continue };
+            let (filters, channels) = (tensor.shape()[0], tensor.shape()[1].checked_mul(conv.groups));
+            let fits = filters == wanted.shape[0] && channels == Some(wanted.shape[1]);
+            if fits && filters.is_multiple_of(conv.groups) {
+                *tensor = ungroup(tensor, conv.groups);
             }
         }
         Ok(())
     }
 }
 
-/// A convolution over all maps that is a grouped one's: filters of group g see the maps of group g.
-fn spread(grouped: &Tensor, groups: usize) -> Tensor {
-    let [filters, maps, height, width] = grouped.shape()[..] else { return grouped.clone() };
-    let window = maps * height * width;
+/// Weights of a layer and its biases, 0 without any; those of the `first` layer read colours.
+fn weights_and_bias(layer: &Layer, first: bool) -> Result<[Tensor; 2], LayerError> {
+    let weights = layer.blobs.first().ok_or(LayerError::NoWeights)?;
+    let mut weights = layer.weights(tensor(weights)?)?;
+    if first {
+        weights = bgr_to_rgb(&weights, 1)?;
+    }
+    let outputs = weights.shape()[0];
+    let biases = match layer.blobs.get(1) {
+        Some(blob) => tensor(blob)?.into_values(),
+        None => vec![0.0; outputs],
+    };
+    if biases.len() != outputs {
+        return Err(LayerError::Biases { found: biases.len(), outputs });
+    }
+    Ok([weights, Tensor::new([outputs], biases)])
+}
+
+/// Weights over all channels, `[filters][groups · channels][R][S]`, of a grouped convolution,
+/// `[filters][channels][R][S]`: the filters of a group have weights of 0 for the channels of the others.
+fn ungroup(grouped: &Tensor, groups: usize) -> Tensor {
+    let [filters, channels, height, width] = grouped.shape()[..] else { return grouped.clone() };
+    let window = channels * height * width;
     let mut values = vec![0.0; filters * groups * window];
     for (k, filter) in grouped.values().chunks_exact(window).enumerate() {
         let group = k / (filters / groups);
         values[(k * groups + group) * window..][..window].copy_from_slice(filter);
     }
-    Tensor::new([filters, groups * maps, height, width], values)
+    Tensor::new([filters, groups * channels, height, width], values)
 }
 
-/// The mean image of a `.binaryproto`, `[3][height][width]` in red, green, blue.
+/// Parses the mean image of a `.binaryproto`, `[3][height][width]` in red, green, blue.
 ///
 /// # Errors
 /// When it is damaged or has other extents.
-pub fn parse_mean(bytes: &[u8]) -> Result<Tensor, String> {
-    let blob = decode::<BlobProto>(bytes, &BLOB).map_err(|e| format!("is damaged or not a .binaryproto ({e})"))?;
+pub fn parse_mean(bytes: &[u8]) -> Result<Tensor, CaffeError> {
+    let blob: BlobProto = decode(bytes, &BLOB).map_err(|reason| CaffeError::File { format: ".binaryproto", reason })?;
     let tensor = tensor(&blob)?;
-    let shape = match tensor.shape() {
-        &[1, colours, height, width] | &[colours, height, width] => [colours, height, width],
-        other => return Err(format!("has shape {other:?}, a mean image [1, 3, height, width]")),
-    };
-    mean_of(&Tensor::new(shape, tensor.into_values()))
+    match tensor.shape() {
+        &[1, colours, height, width] | &[colours, height, width] => {
+            mean_of(&Tensor::new([colours, height, width], tensor.into_values()))
+        }
+        other => Err(CaffeError::MeanShape { found: other.into() }),
+    }
 }
 
-/// A mean image, or means by colour, in the order of Caffe, as red, green, blue.
+/// Reorders a mean image `[3][height][width]`, or means by colour `[3]`, from blue, green, red to red, green, blue.
 ///
 /// # Errors
-/// When it has other extents than `[3][height][width]` or `[3]`.
-pub fn mean_of(mean: &Tensor) -> Result<Tensor, String> {
+/// When it has other extents.
+pub fn mean_of(mean: &Tensor) -> Result<Tensor, CaffeError> {
     match mean.shape() {
-        [3, _, _] | [3] => turned(mean, 0),
-        other => Err(format!("has shape {other:?}, a mean image [3, height, width] and means by colour [3]")),
+        [3, _, _] | [3] => Ok(bgr_to_rgb(mean, 0)?),
+        other => Err(CaffeError::MeanShape { found: other.into() }),
     }
 }
 
-/// Blue, green, red along `axis` as red, green, blue.
-fn turned(tensor: &Tensor, axis: usize) -> Result<Tensor, String> {
+/// Reorders colours, which lie along `axis`.
+fn bgr_to_rgb(tensor: &Tensor, axis: usize) -> Result<Tensor, BlobError> {
     let shape = tensor.shape();
-    if shape.get(axis) != Some(&3) {
-        return Err(format!("it reads images of {} colours instead of 3", shape.get(axis).unwrap_or(&0)));
+    let colours = shape.get(axis).copied().unwrap_or(0);
+    if colours != 3 {
+        return Err(BlobError::Colours(colours));
     }
     let plane = shape[axis + 1..].iter().product::<usize>();
-    let colours = |image: &[f32]| [2, 1, 0].map(|colour| image[colour * plane..][..plane].to_vec()).concat();
-    let values = tensor.values().chunks_exact((3 * plane).max(1)).flat_map(colours).collect();
+    let rgb = |image: &[f32]| [2, 1, 0].map(|colour| image[colour * plane..][..plane].to_vec()).concat();
+    let values = tensor.values().chunks_exact((3 * plane).max(1)).flat_map(rgb).collect();
     Ok(Tensor::new(shape, values))
 }
 
-/// The numbers of a blob in their shape.
-fn tensor(blob: &BlobProto) -> Result<Tensor, String> {
+/// Numbers of a blob in their shape.
+fn tensor(blob: &BlobProto) -> Result<Tensor, BlobError> {
     let old = [blob.num(), blob.channels(), blob.height(), blob.width()].map(i64::from);
     let dims = blob.shape.as_ref().map_or(&old[..], |shape| &shape.dim);
     let shape: Result<Vec<usize>, _> = dims.iter().map(|&extent| usize::try_from(extent)).collect();
-    let shape = shape.map_err(|_| format!("it has numbers of shape {dims:?}"))?;
+    let shape = shape.map_err(|_| BlobError::Extents(dims.into()))?;
     let values = if blob.double_data.is_empty() {
         blob.data.clone()
     } else {
         let bytes: Vec<u8> = blob.double_data.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Stored::F64.read(&bytes).ok_or("it has a number beyond the range of 32-bit floats")?
+        Stored::F64.read(&bytes).ok_or(BlobError::Range)?
     };
     let count = shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent));
     if count != Some(values.len()) {
-        return Err(format!("it has {} numbers of shape {shape:?}", values.len()));
+        return Err(BlobError::Count { found: values.len(), shape });
     }
     Ok(Tensor::new(shape, values))
 }

@@ -1,8 +1,7 @@
-//! Protobuf's text format, as far as networks of Caffe are written in it: fields with numbers, words or texts, and
-//! messages in braces. What is not read here is skipped, as in the binary format.
+//! Protobuf's text format, as far as networks of Caffe are written in it: fields with numbers, words or strings, and
+//! messages in braces. Fields that no message here has are skipped, as in the binary format.
 
-use std::str::FromStr;
-
+use super::error::{CaffeError, TextError};
 use super::proto::lrn_parameter::NormRegion;
 use super::proto::pooling_parameter::{PoolMethod, RoundMode};
 use super::proto::v1_layer_parameter::LayerType;
@@ -11,47 +10,53 @@ use super::proto::{
     NetStateRule, Phase, PoolingParameter, ReLuParameter, V1LayerParameter,
 };
 
-/// Messages inside each other; Caffe has four.
+/// Most messages within one another; Caffe has four.
 const DEEPEST: usize = 16;
 
-/// The network in `text`.
+/// Number above those of all enumerations of the format.
+const CHOICES: i32 = 64;
+
+/// Parses the network in `text`.
 ///
 /// # Errors
-/// The line, and what is wrong there.
-pub(super) fn parse(text: &str) -> Result<NetParameter, String> {
+/// The first line that cannot be read, or that there is no network.
+pub(super) fn parse(text: &str) -> Result<NetParameter, CaffeError> {
     let mut parser = Parser { rest: text, line: 1 };
-    let message = parser.message(0)?;
-    if message.0.is_empty() {
-        return Err("holds no network".into());
+    let fields = parser.fields(0).map_err(|reason| CaffeError::Text { line: parser.line, reason })?;
+    if fields.is_empty() {
+        return Err(CaffeError::NoLayers);
     }
-    net(&message)
+    message(&fields)
 }
 
-/// The fields of a message with their lines, in their order.
-struct Message(Vec<(usize, String, Value)>);
+/// Field of a message.
+struct Field {
+    /// Line of its name, counted from 1.
+    line: usize,
+    name: String,
+    value: Value,
+}
 
 enum Value {
+    /// Number, word or string.
     Scalar(String),
-    Message(Message),
+    Message(Vec<Field>),
 }
 
 struct Parser<'t> {
     rest: &'t str,
+    /// Line of `rest`, counted from 1.
     line: usize,
 }
 
 impl Parser<'_> {
-    fn error(&self, what: &str) -> String {
-        format!("line {}: {what}", self.line)
-    }
-
     fn advance(&mut self, bytes: usize) {
         self.line += self.rest[..bytes].matches('\n').count();
         self.rest = &self.rest[bytes..];
     }
 
-    /// Passes white space and comments.
-    fn space(&mut self) {
+    /// Skips white space and comments.
+    fn skip_space(&mut self) {
         loop {
             let spaces = self.rest.len() - self.rest.trim_start().len();
             self.advance(spaces);
@@ -62,215 +67,190 @@ impl Parser<'_> {
         }
     }
 
+    /// Skips `sign`, and whether it was there.
     fn eat(&mut self, sign: char) -> bool {
-        self.space();
-        let there = self.rest.starts_with(sign);
-        if there {
+        self.skip_space();
+        let found = self.rest.starts_with(sign);
+        if found {
             self.advance(sign.len_utf8());
         }
-        there
+        found
     }
 
-    /// Letters, digits and what numbers are written with.
-    fn word(&mut self) -> Result<String, String> {
-        self.space();
-        let end =
-            self.rest.find(|c: char| !c.is_ascii_alphanumeric() && !"_.+-".contains(c)).unwrap_or(self.rest.len());
+    /// Letters, digits and the signs of numbers.
+    fn word(&mut self) -> Result<String, TextError> {
+        self.skip_space();
+        let in_word = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
+        let end = self.rest.find(|c| !in_word(c)).unwrap_or(self.rest.len());
         let word = self.rest[..end].to_owned();
         self.advance(end);
-        if word.is_empty() { Err(self.error("a name or a value is missing")) } else { Ok(word) }
+        if word.is_empty() { Err(TextError::Word(self.rest.chars().take(1).collect())) } else { Ok(word) }
     }
 
-    /// A text in either kind of quotes, in which nothing is special.
-    fn scalar(&mut self) -> Result<String, String> {
-        self.space();
+    /// Word, or string in either kind of quotes, without escapes.
+    fn scalar(&mut self) -> Result<String, TextError> {
+        self.skip_space();
         let Some(quote) = self.rest.chars().next().filter(|&quote| quote == '"' || quote == '\'') else {
             return self.word();
         };
         let inside = &self.rest[1..];
         let end = inside.find([quote, '\n', '\\']).filter(|&end| inside[end..].starts_with(quote));
-        let end = end.ok_or_else(|| self.error("a text does not end in its line, or has a backslash in it"))?;
+        let end = end.ok_or(TextError::String)?;
         let text = inside[..end].to_owned();
         self.advance(end + 2);
         Ok(text)
     }
 
-    /// Fields up to the end, or to the brace that closes.
-    fn message(&mut self, depth: usize) -> Result<Message, String> {
+    /// Fields up to the end of the text, or to the brace that closes the message.
+    fn fields(&mut self, depth: usize) -> Result<Vec<Field>, TextError> {
         let mut fields = Vec::new();
         loop {
             let closed = self.eat('}');
             if closed || self.rest.is_empty() {
-                let balanced = closed == (depth > 0);
-                return balanced.then_some(Message(fields)).ok_or_else(|| self.error("braces do not match"));
+                return if closed == (depth > 0) { Ok(fields) } else { Err(TextError::Braces) };
             }
             let (line, name) = (self.line, self.word()?);
             let colon = self.eat(':');
             let value = if self.eat('{') {
                 if depth == DEEPEST {
-                    return Err(self.error("messages lie too deep inside each other"));
+                    return Err(TextError::Depth(DEEPEST));
                 }
-                Value::Message(self.message(depth + 1)?)
+                Value::Message(self.fields(depth + 1)?)
             } else if colon {
                 Value::Scalar(self.scalar()?)
             } else {
-                return Err(self.error(&format!("{name} has no value")));
+                return Err(TextError::NoValue(name));
             };
-            fields.push((line, name, value));
+            fields.push(Field { line, name, value });
             let _separator = self.eat(',') || self.eat(';');
         }
     }
 }
 
-impl Message {
-    fn scalars<'m>(&'m self, wanted: &'m str) -> impl Iterator<Item = (usize, &'m str)> {
-        self.0.iter().filter_map(move |(line, name, value)| match value {
-            Value::Scalar(text) if name == wanted => Some((*line, text.as_str())),
-            _ => None,
-        })
+impl Field {
+    fn refuse(&self, reason: TextError) -> CaffeError {
+        CaffeError::Text { line: self.line, reason }
     }
 
-    fn messages<'m>(&'m self, wanted: &'m str) -> impl Iterator<Item = &'m Self> {
-        self.0.iter().filter_map(move |(_, name, value)| match value {
-            Value::Message(message) if name == wanted => Some(message),
-            _ => None,
-        })
+    fn unexpected(&self, expected: &'static str) -> CaffeError {
+        let found = match &self.value {
+            Value::Scalar(text) => text.clone(),
+            Value::Message(_) => "a message".into(),
+        };
+        self.refuse(TextError::Value { name: self.name.clone(), found, expected })
     }
 
-    /// All values of a field.
-    fn all<T: FromStr>(&self, name: &str) -> Result<Vec<T>, String> {
-        let parsed =
-            |(line, text): (usize, &str)| text.parse().map_err(|_| format!("line {line}: {name} cannot be {text}"));
-        self.scalars(name).map(parsed).collect()
-    }
-
-    /// The last value of a field, which counts.
-    fn one<T: FromStr>(&self, name: &str) -> Result<Option<T>, String> {
-        Ok(self.all(name)?.pop())
-    }
-
-    /// The last word of a field, of those that `known` knows.
-    fn choice<T: Into<i32>>(&self, name: &str, known: fn(&str) -> Option<T>) -> Result<Option<i32>, String> {
-        let chosen =
-            |(line, text)| known(text).map(Into::into).ok_or_else(|| format!("line {line}: {name} {text} is not read"));
-        self.scalars(name).last().map(chosen).transpose()
-    }
-
-    /// The last message of a field as what `read` makes of it.
-    fn inner<T>(&self, name: &str, read: fn(&Self) -> Result<T, String>) -> Result<Option<T>, String> {
-        self.messages(name).last().map(read).transpose()
-    }
-
-    fn each<T>(&self, name: &str, read: fn(&Self) -> Result<T, String>) -> Result<Vec<T>, String> {
-        self.messages(name).map(read).collect()
+    /// Number of the enumerator of type `E` that the field names; `name_of` gives an enumerator's name.
+    fn choice<E: TryFrom<i32>>(&self, name_of: fn(&E) -> &'static str) -> Result<Option<i32>, CaffeError> {
+        let Value::Scalar(word) = &self.value else { return Err(self.unexpected("a word")) };
+        let names = (0..CHOICES).filter_map(|number| Some((number, name_of(&E::try_from(number).ok()?))));
+        if let Some((number, _)) = names.clone().find(|(_, name)| name == word) {
+            return Ok(Some(number));
+        }
+        let known = names.map(|(_, name)| name).collect::<Vec<_>>().join(", ");
+        Err(self.refuse(TextError::Choice { name: self.name.clone(), found: word.clone(), known }))
     }
 }
 
-fn net(m: &Message) -> Result<NetParameter, String> {
-    Ok(NetParameter {
-        name: m.one("name")?,
-        layers: m.each("layers", v1_layer)?,
-        input: m.all("input")?,
-        input_dim: m.all("input_dim")?,
-        input_shape: m.each("input_shape", shape)?,
-        layer: m.each("layer", layer)?,
-    })
+/// Type of a field's value.
+trait Parse: Sized {
+    fn parse(field: &Field) -> Result<Self, CaffeError>;
 }
 
-fn layer(m: &Message) -> Result<LayerParameter, String> {
-    Ok(LayerParameter {
-        name: m.one("name")?,
-        r#type: m.one("type")?,
-        bottom: m.all("bottom")?,
-        top: m.all("top")?,
-        blobs: Vec::new(),
-        include: m.each("include", rule)?,
-        convolution_param: m.inner("convolution_param", conv)?,
-        inner_product_param: m.inner("inner_product_param", full)?,
-        lrn_param: m.inner("lrn_param", lrn)?,
-        pooling_param: m.inner("pooling_param", pool)?,
-        relu_param: m.inner("relu_param", relu)?,
-        input_param: m.inner("input_param", |m| Ok(InputParameter { shape: m.each("shape", shape)? }))?,
-    })
+/// Member of a message that a field of the same name is stored in.
+trait Store {
+    fn store(&mut self, field: &Field) -> Result<(), CaffeError>;
 }
 
-fn v1_layer(m: &Message) -> Result<V1LayerParameter, String> {
-    Ok(V1LayerParameter {
-        name: m.one("name")?,
-        r#type: m.choice("type", LayerType::from_str_name)?,
-        bottom: m.all("bottom")?,
-        top: m.all("top")?,
-        blobs: Vec::new(),
-        include: m.each("include", rule)?,
-        convolution_param: m.inner("convolution_param", conv)?,
-        inner_product_param: m.inner("inner_product_param", full)?,
-        lrn_param: m.inner("lrn_param", lrn)?,
-        pooling_param: m.inner("pooling_param", pool)?,
-        relu_param: m.inner("relu_param", relu)?,
-    })
+/// Optional member: the last field counts.
+impl<T: Parse> Store for Option<T> {
+    fn store(&mut self, field: &Field) -> Result<(), CaffeError> {
+        *self = Some(T::parse(field)?);
+        Ok(())
+    }
 }
 
-fn shape(m: &Message) -> Result<BlobShape, String> {
-    Ok(BlobShape { dim: m.all("dim")? })
+/// Repeated member: every field counts.
+impl<T: Parse> Store for Vec<T> {
+    fn store(&mut self, field: &Field) -> Result<(), CaffeError> {
+        self.push(T::parse(field)?);
+        Ok(())
+    }
 }
 
-fn rule(m: &Message) -> Result<NetStateRule, String> {
-    Ok(NetStateRule { phase: m.choice("phase", Phase::from_str_name)? })
+macro_rules! scalars {
+    ($($type:ident: $expected:literal),*) => { $(
+        impl Parse for $type {
+            fn parse(field: &Field) -> Result<Self, CaffeError> {
+                match &field.value {
+                    Value::Scalar(text) => text.parse().map_err(|_| field.unexpected($expected)),
+                    Value::Message(_) => Err(field.unexpected($expected)),
+                }
+            }
+        }
+    )* };
 }
 
-fn relu(m: &Message) -> Result<ReLuParameter, String> {
-    Ok(ReLuParameter { negative_slope: m.one("negative_slope")? })
+scalars!(u32: "a count", i32: "an integer", i64: "an integer", f32: "a number", bool: "true or false", String: "text");
+
+/// Message whose members are stored one by one.
+trait FromFields: Default {
+    fn store(&mut self, field: &Field) -> Result<(), CaffeError>;
 }
 
-fn conv(m: &Message) -> Result<ConvolutionParameter, String> {
-    Ok(ConvolutionParameter {
-        num_output: m.one("num_output")?,
-        bias_term: m.one("bias_term")?,
-        pad: m.all("pad")?,
-        kernel_size: m.all("kernel_size")?,
-        group: m.one("group")?,
-        stride: m.all("stride")?,
-        pad_h: m.one("pad_h")?,
-        pad_w: m.one("pad_w")?,
-        kernel_h: m.one("kernel_h")?,
-        kernel_w: m.one("kernel_w")?,
-        stride_h: m.one("stride_h")?,
-        stride_w: m.one("stride_w")?,
-        dilation: m.all("dilation")?,
-    })
+fn message<M: FromFields>(fields: &[Field]) -> Result<M, CaffeError> {
+    let mut message = M::default();
+    fields.iter().try_for_each(|field| message.store(field))?;
+    Ok(message)
 }
 
-fn full(m: &Message) -> Result<InnerProductParameter, String> {
-    Ok(InnerProductParameter {
-        num_output: m.one("num_output")?,
-        bias_term: m.one("bias_term")?,
-        transpose: m.one("transpose")?,
-    })
+/// Lists the members of messages that are read: those of type `Store`, then enumerations with their types.
+macro_rules! messages {
+    ($($message:ident { $($member:ident),* $(; $($choice:ident: $enum:ident),*)? })*) => { $(
+        impl FromFields for $message {
+            fn store(&mut self, field: &Field) -> Result<(), CaffeError> {
+                $(if field.name == stringify!($member).trim_start_matches("r#") {
+                    return self.$member.store(field);
+                })*
+                $($(if field.name == stringify!($choice).trim_start_matches("r#") {
+                    self.$choice = field.choice($enum::as_str_name)?;
+                })*)?
+                Ok(())
+            }
+        }
+
+        impl Parse for $message {
+            fn parse(field: &Field) -> Result<Self, CaffeError> {
+                match &field.value {
+                    Value::Message(fields) => message(fields),
+                    Value::Scalar(_) => Err(field.unexpected("a message in braces")),
+                }
+            }
+        }
+    )* };
 }
 
-fn lrn(m: &Message) -> Result<LrnParameter, String> {
-    Ok(LrnParameter {
-        local_size: m.one("local_size")?,
-        alpha: m.one("alpha")?,
-        beta: m.one("beta")?,
-        norm_region: m.choice("norm_region", NormRegion::from_str_name)?,
-        k: m.one("k")?,
-    })
-}
-
-fn pool(m: &Message) -> Result<PoolingParameter, String> {
-    Ok(PoolingParameter {
-        pool: m.choice("pool", PoolMethod::from_str_name)?,
-        kernel_size: m.one("kernel_size")?,
-        stride: m.one("stride")?,
-        pad: m.one("pad")?,
-        kernel_h: m.one("kernel_h")?,
-        kernel_w: m.one("kernel_w")?,
-        stride_h: m.one("stride_h")?,
-        stride_w: m.one("stride_w")?,
-        pad_h: m.one("pad_h")?,
-        pad_w: m.one("pad_w")?,
-        global_pooling: m.one("global_pooling")?,
-        round_mode: m.choice("round_mode", RoundMode::from_str_name)?,
-    })
+messages! {
+    NetParameter { layers, input_dim, input_shape, layer }
+    LayerParameter {
+        name, r#type, bottom, top, include, convolution_param, inner_product_param, lrn_param, pooling_param, relu_param,
+        input_param
+    }
+    V1LayerParameter {
+        name, bottom, top, include, convolution_param, inner_product_param, lrn_param, pooling_param, relu_param;
+        r#type: LayerType
+    }
+    NetStateRule { ; phase: Phase }
+    BlobShape { dim }
+    InputParameter { shape }
+    ReLuParameter { negative_slope }
+    ConvolutionParameter {
+        num_output, pad, kernel_size, group, stride, pad_h, pad_w, kernel_h, kernel_w, stride_h, stride_w, dilation
+    }
+    InnerProductParameter { num_output, transpose }
+    LrnParameter { local_size, alpha, beta, k; norm_region: NormRegion }
+    PoolingParameter {
+        kernel_size, stride, pad, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, global_pooling;
+        pool: PoolMethod, round_mode: RoundMode
+    }
 }

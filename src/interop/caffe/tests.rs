@@ -1,4 +1,4 @@
-//! Networks are written here with the messages of the format.
+//! Networks written with the messages of the format, and then broken.
 
 use prost::Message as _;
 
@@ -7,7 +7,7 @@ use super::proto::{BlobShape, ConvolutionParameter, InnerProductParameter, Layer
 use super::*;
 use crate::net::Model;
 
-/// A chain as Caffe's authors write it, in small.
+/// Small chain, as Caffe's authors write theirs.
 const TEXT: &str = r#"
 name: "Small" # in the style of deploy.prototxt
 layer { name: "data" type: "Input" top: "data" input_param { shape: { dim: 10 dim: 3 dim: 8 dim: 8 } } }
@@ -51,7 +51,7 @@ fn model() -> Model {
     Model::parse("model", MODEL).unwrap()
 }
 
-/// Numbers that count up from `first`, in a blob of today or of 2014.
+/// Blob of numbers that count up from `first`, with its extents as today or, `old`, as in 2014.
 fn blob(shape: &[i64], first: usize, old: bool) -> BlobProto {
     let count = shape.iter().product::<i64>() as usize;
     let data = (first..first + count).map(|value| value as f32).collect();
@@ -63,7 +63,7 @@ fn blob(shape: &[i64], first: usize, old: bool) -> BlobProto {
     BlobProto { num, channels, height, width, data, ..BlobProto::default() }
 }
 
-/// The network with its weights: today's form.
+/// Network of [`TEXT`] with weights, in the present format.
 fn weighted() -> NetParameter {
     let mut net = prototxt::parse(TEXT).unwrap();
     for layer in &mut net.layer {
@@ -77,7 +77,7 @@ fn weighted() -> NetParameter {
     net
 }
 
-/// The same as it was written in 2014, with the layers that training had.
+/// The same network in the format of 2014, with the layers that training had.
 fn old() -> NetParameter {
     let word = |kind: &str| match kind {
         "Convolution" => LayerType::Convolution,
@@ -125,7 +125,7 @@ fn weights_are_those_of_the_model_in_red_green_blue() {
         let network = parse(&file.encode_to_vec()).unwrap();
         network.agrees_with(&net.model).unwrap();
         let mut tensors = network.tensors().unwrap();
-        network.spread(&net, &mut tensors).unwrap();
+        network.ungroup(&net, &mut tensors).unwrap();
         let first = &tensors["conv1.weight"];
         assert_eq!(first.shape(), [4, 3, 3, 3]);
         // Filter 1, red: the last of the file's three.
@@ -159,27 +159,31 @@ fn a_model_that_computes_something_else_is_refused() {
 }
 
 #[test]
-fn what_is_not_read_is_named() {
+fn what_is_not_supported_is_named() {
     let refuses = |from: &str, to: &str, part: &str| {
         assert!(TEXT.contains(from));
-        let error = parse_text(&TEXT.replace(from, to)).unwrap_err();
+        let error = parse_text(&TEXT.replace(from, to)).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     };
-    refuses("type: \"LRN\"", "type: \"Eltwise\"", "layer norm1: layers of type Eltwise are not read");
-    refuses("pool: MAX", "pool: STOCHASTIC", "layer pool1: its pooling is at random");
-    refuses("pool: MAX", "pool: MEDIAN", "line 14: pool MEDIAN is not read");
+    refuses(
+        "type: \"LRN\"",
+        "type: \"Eltwise\"",
+        "layer norm1: layers of type Eltwise are not supported; known are Convolution, ",
+    );
+    refuses("pool: MAX", "pool: STOCHASTIC", "layer pool1: its pool is STOCHASTIC, expected MAX or AVE");
+    refuses("pool: MAX", "pool: MEDIAN", "line 14: unknown value MEDIAN of pool; known are MAX, AVE, STOCHASTIC");
     refuses(
         "kernel_size: 3 pad: 1",
         "kernel_h: 3 kernel_w: 5",
         "layer conv1: its kernel_size is 3 along one axis and 5",
     );
-    refuses("bottom: \"pool1\"", "bottom: \"conv1\"", "layer conv2: it reads conv1");
-    refuses("num_output: 10", "num_output: ten", "line 19: num_output cannot be ten");
+    refuses("bottom: \"pool1\"", "bottom: \"conv1\"", "layer conv2: its input is conv1, expected pool1");
+    refuses("num_output: 10", "num_output: ten", "line 19: num_output cannot be ten; expected a count");
     refuses("num_output: 10 }", "num_output: 10", "braces do not match");
-    refuses("'gaussian'", "'gaussian", "line 10: a text does not end in its line");
-    refuses("param { lr_mult: 1 }", "param 1", "line 9: param has no value");
-    assert!(parse_text(&"a{".repeat(1000)).unwrap_err().contains("too deep"));
-    assert!(parse_text("# nothing").unwrap_err().contains("no network"));
+    refuses("'gaussian'", "'gaussian", "line 10: a string does not end on its line");
+    refuses("param { lr_mult: 1 }", "param 1", "line 9: found no value of param");
+    assert!(parse_text(&"a{".repeat(1000)).unwrap_err().to_string().contains("nested more than 16 deep"));
+    assert!(parse_text("# nothing").unwrap_err().to_string().contains("found no layers"));
 }
 
 #[test]
@@ -187,7 +191,7 @@ fn weights_that_do_not_fit_their_layer_are_refused() {
     let refuses = |change: &dyn Fn(&mut NetParameter), part: &str| {
         let mut net = weighted();
         change(&mut net);
-        let error = parse(&net.encode_to_vec()).and_then(|network| network.tensors()).unwrap_err();
+        let error = parse(&net.encode_to_vec()).and_then(|network| network.tensors()).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     };
     let at = |net: &NetParameter, name: &str| net.layer.iter().position(|layer| layer.name() == name).unwrap();
@@ -198,13 +202,16 @@ fn weights_that_do_not_fit_their_layer_are_refused() {
         }
     };
     refuses(&set("conv1", Vec::new()), "layer conv1: it has no weights");
-    refuses(&set("conv1", vec![blob(&[4, 1, 3, 3], 0, false)]), "layer conv1: it reads images of 1 colours");
+    refuses(&set("conv1", vec![blob(&[4, 1, 3, 3], 0, false)]), "layer conv1: found 1 colours, expected 3");
     refuses(&set("conv2", vec![blob(&[4, 2, 3, 1], 0, false)]), "layer conv2: its weights have shape [4, 2, 3, 1]");
     refuses(&set("fc3", vec![blob(&[9, 64], 0, false)]), "layer fc3: its weights have shape [9, 64]");
-    refuses(&set("fc3", vec![blob(&[10, 64], 0, false), blob(&[9], 0, false)]), "9 biases for 10 outputs");
+    refuses(
+        &set("fc3", vec![blob(&[10, 64], 0, false), blob(&[9], 0, false)]),
+        "found 9 biases, expected one for each of 10 outputs",
+    );
     let mut lying = blob(&[10, 64], 0, false);
     lying.shape = Some(BlobShape { dim: vec![1 << 40, 1 << 40] });
-    refuses(&set("fc3", vec![lying]), "layer fc3: it has 640 numbers of shape");
+    refuses(&set("fc3", vec![lying]), "layer fc3: found 640 numbers in a blob of shape");
     let groups = |net: &mut NetParameter| {
         let at = at(net, "conv2");
         let conv =
@@ -216,18 +223,20 @@ fn weights_that_do_not_fit_their_layer_are_refused() {
         let at = at(net, "fc3");
         net.layer[at].inner_product_param = Some(InnerProductParameter { transpose: Some(true), ..Default::default() });
     };
-    refuses(&transposed, "layer fc3: its weights are transposed");
+    refuses(&transposed, "layer fc3: its transpose is true, expected false");
 }
 
 #[test]
-fn a_mean_image_is_turned_to_red_green_blue() {
+fn a_mean_image_is_reordered_to_red_green_blue() {
     let mean = parse_mean(&blob(&[3, 1, 2], 0, true).encode_to_vec()).unwrap();
     assert_eq!(mean, Tensor::new([3, 1, 2], vec![4.0, 5.0, 2.0, 3.0, 0.0, 1.0]));
     let doubles = BlobProto { double_data: vec![0.5, 1.0, 1.5], ..blob(&[3, 1, 1], 0, false) };
     let mean = parse_mean(&BlobProto { data: Vec::new(), ..doubles }.encode_to_vec()).unwrap();
     assert_eq!(mean.values(), [1.5, 1.0, 0.5]);
-    assert!(parse_mean(&blob(&[1, 1, 2], 0, false).encode_to_vec()).unwrap_err().contains("has shape [1, 1, 2]"));
-    assert!(parse_mean(&blob(&[6], 0, false).encode_to_vec()).unwrap_err().contains("has shape [6]"));
+    assert!(
+        parse_mean(&blob(&[1, 1, 2], 0, false).encode_to_vec()).unwrap_err().to_string().contains("shape [1, 1, 2]")
+    );
+    assert!(parse_mean(&blob(&[6], 0, false).encode_to_vec()).unwrap_err().to_string().contains("shape [6]"));
     assert_eq!(mean_of(&Tensor::new([3], vec![1.0, 2.0, 3.0])).unwrap().values(), [3.0, 2.0, 1.0]);
 }
 
@@ -235,8 +244,8 @@ fn a_mean_image_is_turned_to_red_green_blue() {
 fn a_file_cut_anywhere_is_refused() {
     let bytes = weighted().encode_to_vec();
     let accepts = |bytes: &[u8]| {
-        let network = parse(bytes)?;
-        network.tensors()?;
+        let network = parse(bytes).map_err(|error| error.to_string())?;
+        network.tensors().map_err(|error| error.to_string())?;
         network.agrees_with(&model())
     };
     accepts(&bytes).unwrap();

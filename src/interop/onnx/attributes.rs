@@ -1,93 +1,111 @@
-//! Settings of a node, taken one by one, so that none is left which nobody understands.
+//! Attributes of a node, taken one by one, so that any that nobody takes is noticed.
 
 use std::collections::BTreeMap;
 
+use super::error::NodeError;
 use super::proto::{AttributeProto, NodeProto, TensorProto, attribute_proto::AttributeType};
 
-/// The settings of a node that nobody has taken yet.
-pub(super) struct Attributes<'a>(BTreeMap<&'a str, &'a AttributeProto>);
+/// Attributes of a node that have not been taken yet.
+pub(super) struct Attributes<'a> {
+    /// Node that they belong to.
+    pub(super) node: &'a NodeProto,
+    /// Version of ONNX's own operators.
+    pub(super) version: i64,
+    left: BTreeMap<&'a str, &'a AttributeProto>,
+}
 
 impl<'a> Attributes<'a> {
-    /// All settings of `node`.
-    pub(super) fn new(node: &'a NodeProto) -> Result<Self, String> {
-        let mut attributes = BTreeMap::new();
+    /// All attributes of `node`.
+    pub(super) fn new(node: &'a NodeProto, version: i64) -> Result<Self, NodeError> {
+        let mut left = BTreeMap::new();
         for attribute in &node.attribute {
             let name = attribute.name();
-            if attributes.insert(name, attribute).is_some() {
-                return Err(format!("attribute {name} is there twice"));
+            if left.insert(name, attribute).is_some() {
+                return Err(NodeError::Repeated(name.into()));
             }
             if !attribute.ref_attr_name().is_empty() {
-                return Err(format!("attribute {name} refers to one of a function, which is not supported"));
+                return Err(NodeError::Reference(name.into()));
             }
         }
-        Ok(Self(attributes))
+        Ok(Self { node, version, left })
     }
 
-    /// Refuses what is left.
-    pub(super) fn finish(self) -> Result<(), String> {
-        match self.0.keys().next() {
+    /// Refuses attributes that have not been taken.
+    pub(super) fn finish(self) -> Result<(), NodeError> {
+        match self.left.keys().next() {
             None => Ok(()),
-            Some(name) => Err(format!("attribute {name} is not supported")),
+            Some(&name) => Err(NodeError::Attribute(name.into())),
         }
     }
 
-    /// Takes an attribute; one of another type is refused. Files before version 3 of the format do not say the type.
-    fn take(&mut self, name: &str, wanted: AttributeType) -> Result<Option<&'a AttributeProto>, String> {
-        let Some(attribute) = self.0.remove(name) else { return Ok(None) };
+    /// Takes an attribute of type `expected`. Files before version 3 of the format do not have the type.
+    fn take(&mut self, name: &'static str, expected: AttributeType) -> Result<Option<&'a AttributeProto>, NodeError> {
+        let Some(attribute) = self.left.remove(name) else { return Ok(None) };
         let found = attribute.r#type();
-        if found == wanted || found == AttributeType::Undefined && attribute.r#type.unwrap_or(0) == 0 {
+        if found == expected || found == AttributeType::Undefined && attribute.r#type.unwrap_or(0) == 0 {
             return Ok(Some(attribute));
         }
-        Err(format!("attribute {name} is not of type {}", wanted.as_str_name()))
+        Err(NodeError::Type { name, found: found.as_str_name(), expected: expected.as_str_name() })
     }
 
-    pub(super) fn int(&mut self, name: &str) -> Result<Option<i64>, String> {
+    pub(super) fn int(&mut self, name: &'static str) -> Result<Option<i64>, NodeError> {
         Ok(self.take(name, AttributeType::Int)?.map(AttributeProto::i))
     }
 
-    pub(super) fn float(&mut self, name: &str) -> Result<Option<f32>, String> {
+    pub(super) fn float(&mut self, name: &'static str) -> Result<Option<f32>, NodeError> {
         Ok(self.take(name, AttributeType::Float)?.map(AttributeProto::f))
     }
 
-    pub(super) fn ints(&mut self, name: &str) -> Result<Option<Vec<i64>>, String> {
-        Ok(self.take(name, AttributeType::Ints)?.map(|attribute| attribute.ints.clone()))
+    pub(super) fn ints(&mut self, name: &'static str) -> Result<Option<&'a [i64]>, NodeError> {
+        Ok(self.take(name, AttributeType::Ints)?.map(|attribute| &attribute.ints[..]))
     }
 
-    pub(super) fn floats(&mut self, name: &str) -> Result<Option<&'a [f32]>, String> {
+    pub(super) fn floats(&mut self, name: &'static str) -> Result<Option<&'a [f32]>, NodeError> {
         Ok(self.take(name, AttributeType::Floats)?.map(|attribute| &attribute.floats[..]))
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<&'a str>, String> {
+    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<&'a str>, NodeError> {
         let Some(attribute) = self.take(name, AttributeType::String)? else { return Ok(None) };
-        std::str::from_utf8(attribute.s()).map(Some).map_err(|_| format!("attribute {name} is not UTF-8"))
+        let text = std::str::from_utf8(attribute.s());
+        text.map(Some).map_err(|_| NodeError::value(name, &"not UTF-8", &"text"))
     }
 
-    pub(super) fn tensor(&mut self, name: &str) -> Result<Option<&'a TensorProto>, String> {
+    pub(super) fn tensor(&mut self, name: &'static str) -> Result<Option<&'a TensorProto>, NodeError> {
         let Some(attribute) = self.take(name, AttributeType::Tensor)? else { return Ok(None) };
-        attribute.t.as_ref().map(Some).ok_or_else(|| format!("attribute {name} holds no tensor"))
+        attribute.t.as_ref().map(Some).ok_or_else(|| NodeError::value(name, &"empty", &"a tensor"))
     }
 
-    /// A switch, 0 or 1.
-    pub(super) fn switch(&mut self, name: &str) -> Result<bool, String> {
+    /// Takes a switch, off where it is absent.
+    pub(super) fn switch(&mut self, name: &'static str) -> Result<bool, NodeError> {
         match self.int(name)? {
             None | Some(0) => Ok(false),
             Some(1) => Ok(true),
-            Some(other) => Err(format!("attribute {name} is {other}, not 0 or 1")),
+            Some(other) => Err(NodeError::value(name, &other, &"0 or 1")),
         }
     }
 
-    /// Counts, none of which is negative.
-    pub(super) fn counts(&mut self, name: &str) -> Result<Option<Vec<usize>>, String> {
+    /// Takes a count of 1 or more.
+    pub(super) fn count(&mut self, name: &'static str) -> Result<Option<usize>, NodeError> {
+        let Some(number) = self.int(name)? else { return Ok(None) };
+        let count = usize::try_from(number).ok().filter(|&count| count > 0);
+        count.map(Some).ok_or_else(|| NodeError::value(name, &number, &"1 or more"))
+    }
+
+    /// Takes a list of counts of 0 or more.
+    pub(super) fn counts(&mut self, name: &'static str) -> Result<Option<Vec<usize>>, NodeError> {
         let Some(numbers) = self.ints(name)? else { return Ok(None) };
-        let count = |&number: &i64| usize::try_from(number).ok();
-        let counts: Option<Vec<usize>> = numbers.iter().map(count).collect();
-        counts
-            .map(Some)
-            .ok_or_else(|| format!("attribute {name} {numbers:?} has negative numbers, which is not supported"))
+        let counts: Result<Vec<usize>, _> = numbers.iter().map(|&number| usize::try_from(number)).collect();
+        counts.map(Some).map_err(|_| NodeError::value(name, &format!("{numbers:?}"), &"no negative numbers"))
+    }
+
+    /// Takes a finite number, `default` where it is absent.
+    pub(super) fn number(&mut self, name: &'static str, default: f32) -> Result<f32, NodeError> {
+        let number = self.float(name)?.unwrap_or(default);
+        if number.is_finite() { Ok(number) } else { Err(NodeError::value(name, &number, &"a finite number")) }
     }
 
     /// Drops attributes that change nothing in evaluation.
     pub(super) fn ignore(&mut self, names: &[&str]) {
-        self.0.retain(|name, _| !names.contains(name));
+        self.left.retain(|name, _| !names.contains(name));
     }
 }

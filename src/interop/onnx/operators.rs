@@ -1,160 +1,199 @@
-//! The operators that are understood, with all their settings in all versions.
+//! Operators that are supported, with all their attributes in all versions.
 
 use std::ops::RangeInclusive;
 
 use super::attributes::Attributes;
+use super::error::NodeError;
 use super::proto::NodeProto;
 use crate::graph::{Op, Operation, Pads, Window};
 
-/// What a node does, and how many inputs it may have.
-pub(super) struct Operator {
-    pub(super) op: Op,
-    pub(super) inputs: RangeInclusive<usize>,
-    /// The most outputs.
-    pub(super) outputs: usize,
+/// Operator that is supported.
+struct Operator {
+    name: &'static str,
+    /// Counts of inputs that a node may have.
+    inputs: RangeInclusive<usize>,
+    /// Most outputs that a node may have.
+    outputs: usize,
+    /// Reads the attributes of a node.
+    read: fn(&mut Attributes) -> Result<Op, NodeError>,
 }
 
-/// Any number.
+/// Bound of a count without bounds.
 const MANY: usize = usize::MAX;
 
-/// The operators of [`operator`], and Constant, which becomes a value; for messages.
-const KNOWN: &str = "Add, AveragePool, Concat, Constant, Conv, Div, Dropout, Flatten, Gemm, GlobalAveragePool, Identity, \
-                     LRN, LogSoftmax, MatMul, MaxPool, Mul, Pow, Relu, Reshape, Softmax, Split, Sub, Tanh";
+/// All operators but Constant, whose nodes become values.
+static OPERATORS: [Operator; 22] = [
+    operator("Add", 2..=2, 1, |a| binary(a, Operation::Add)),
+    operator("AveragePool", 1..=1, 1, average_pool),
+    operator("Concat", 1..=MANY, 1, concat),
+    operator("Conv", 2..=3, 1, conv),
+    operator("Div", 2..=2, 1, |a| binary(a, Operation::Divide)),
+    operator("Dropout", 1..=3, 2, dropout),
+    operator("Flatten", 1..=1, 1, |a| Ok(Op::Flatten { axis: a.int("axis")?.unwrap_or(1) })),
+    operator("Gemm", 2..=3, 1, gemm),
+    operator("GlobalAveragePool", 1..=1, 1, |_| Ok(Op::GlobalAveragePool)),
+    operator("Identity", 1..=1, 1, |_| Ok(Op::Identity)),
+    operator("LRN", 1..=1, 1, lrn),
+    operator("LogSoftmax", 1..=1, 1, |a| softmax(a, true)),
+    operator("MatMul", 2..=2, 1, |_| Ok(Op::MatMul)),
+    operator("MaxPool", 1..=1, 2, max_pool),
+    operator("Mul", 2..=2, 1, |a| binary(a, Operation::Multiply)),
+    operator("Pow", 2..=2, 1, |a| binary(a, Operation::Power)),
+    operator("Relu", 1..=1, 1, |a| Ok(elementwise(a, Op::Relu))),
+    operator("Reshape", 1..=2, 1, reshape),
+    operator("Softmax", 1..=1, 1, |a| softmax(a, false)),
+    operator("Split", 1..=2, MANY, split),
+    operator("Sub", 2..=2, 1, |a| binary(a, Operation::Subtract)),
+    operator("Tanh", 1..=1, 1, |a| Ok(elementwise(a, Op::Tanh))),
+];
 
-/// What `node` does in version `version` of the operators.
-pub(super) fn operator(node: &NodeProto, version: i64) -> Result<Operator, String> {
-    let mut attributes = Attributes::new(node)?;
-    let a = &mut attributes;
-    let (op, inputs, outputs) = match node.op_type() {
-        "Conv" => (conv(a)?, 2..=3, 1),
-        "MaxPool" => (max_pool(a)?, 1..=1, 2),
-        "AveragePool" => (average_pool(a)?, 1..=1, 1),
-        "GlobalAveragePool" => (Op::GlobalAveragePool, 1..=1, 1),
-        "LRN" => (lrn(a)?, 1..=1, 1),
-        "Relu" => (ignoring(a, &["consumed_inputs"], Op::Relu), 1..=1, 1),
-        "Tanh" => (ignoring(a, &["consumed_inputs"], Op::Tanh), 1..=1, 1),
-        "Gemm" => (gemm(a)?, 2..=3, 1),
-        "MatMul" => (Op::MatMul, 2..=2, 1),
-        "Add" => (binary(a, version, Operation::Add)?, 2..=2, 1),
-        "Sub" => (binary(a, version, Operation::Subtract)?, 2..=2, 1),
-        "Mul" => (binary(a, version, Operation::Multiply)?, 2..=2, 1),
-        "Div" => (binary(a, version, Operation::Divide)?, 2..=2, 1),
-        "Pow" => (binary(a, version, Operation::Power)?, 2..=2, 1),
-        "Softmax" => (softmax(a, version, false)?, 1..=1, 1),
-        "LogSoftmax" => (softmax(a, version, true)?, 1..=1, 1),
-        "Concat" => (concat(a, version)?, 1..=MANY, 1),
-        "Split" => (split(a, node, version)?, 1..=if version < 13 { 1 } else { 2 }, MANY),
-        "Reshape" => (reshape(a, version)?, 1..=2, 1),
-        "Flatten" => (Op::Flatten { axis: a.int("axis")?.unwrap_or(1) }, 1..=1, 1),
-        "Dropout" => (dropout(a, version)?, 1..=3, 2),
-        "Identity" => (Op::Identity, 1..=1, 1),
-        _ => return Err(format!("this operator is not supported; these are: {KNOWN}")),
+const fn operator(
+    name: &'static str,
+    inputs: RangeInclusive<usize>,
+    outputs: usize,
+    read: fn(&mut Attributes) -> Result<Op, NodeError>,
+) -> Operator {
+    Operator { name, inputs, outputs, read }
+}
+
+/// Attribute of elementwise operators up to version 5, a hint for where to write outputs.
+const CONSUMED: &str = "consumed_inputs";
+
+/// Operation of `node` in version `version` of the operators.
+pub(super) fn operation(node: &NodeProto, version: i64) -> Result<Op, NodeError> {
+    let Some(operator) = OPERATORS.iter().find(|operator| operator.name == node.op_type()) else {
+        let names: Vec<&str> = OPERATORS.iter().map(|operator| operator.name).chain(["Constant"]).collect();
+        return Err(NodeError::Operator(names.join(", ")));
     };
+    let mut attributes = Attributes::new(node, version)?;
+    let op = (operator.read)(&mut attributes)?;
     attributes.finish()?;
-    Ok(Operator { op, inputs, outputs })
+    expect_arity(node, &operator.inputs, operator.outputs)?;
+    Ok(op)
 }
 
-/// Drops settings that change nothing in evaluation.
-fn ignoring(a: &mut Attributes, names: &[&str], op: Op) -> Op {
-    a.ignore(names);
-    op
+/// Refuses a node with other counts of inputs, or more outputs.
+fn expect_arity(node: &NodeProto, inputs: &RangeInclusive<usize>, outputs: usize) -> Result<(), NodeError> {
+    let found = [node.input.len(), node.output.len()];
+    if inputs.contains(&found[0]) && found[1] <= outputs {
+        return Ok(());
+    }
+    let inputs = match (*inputs.start(), *inputs.end()) {
+        (1, 1) => "1 input".into(),
+        (fewest, MANY) => format!("{fewest} or more inputs"),
+        (fewest, most) if fewest == most => format!("{most} inputs"),
+        (fewest, most) => format!("{fewest} to {most} inputs"),
+    };
+    let outputs = match outputs {
+        1 => "1 output".into(),
+        MANY => "1 or more outputs".into(),
+        most => format!("1 to {most} outputs"),
+    };
+    Err(NodeError::Arity { inputs, outputs, found })
 }
 
-fn window(a: &mut Attributes) -> Result<Window, String> {
+fn window(a: &mut Attributes) -> Result<Window, NodeError> {
     let given = a.counts("pads")?;
     let pads = match a.text("auto_pad")? {
         None | Some("NOTSET" | "") => Pads::Given(given),
         Some("VALID") => Pads::Valid,
         Some("SAME_UPPER") => Pads::SameUpper,
         Some("SAME_LOWER") => Pads::SameLower,
-        Some(other) => return Err(format!("attribute auto_pad is {other}, which there is not")),
+        Some(other) => {
+            let known = "NOTSET, SAME_UPPER, SAME_LOWER, VALID";
+            return Err(NodeError::Choice { name: "auto_pad", found: other.into(), known });
+        }
     };
     let (size, strides, dilations) = (a.counts("kernel_shape")?, a.counts("strides")?, a.counts("dilations")?);
     Ok(Window { size, strides, dilations, pads, ceil: false })
 }
 
-fn conv(a: &mut Attributes) -> Result<Op, String> {
-    let groups = a.int("group")?.unwrap_or(1);
-    let groups = usize::try_from(groups).ok().filter(|&groups| groups > 0);
-    let groups = groups.ok_or("attribute group is not a number of 1 or more")?;
-    Ok(Op::Conv { window: window(a)?, groups })
+fn conv(a: &mut Attributes) -> Result<Op, NodeError> {
+    Ok(Op::Conv { groups: a.count("group")?.unwrap_or(1), window: window(a)? })
 }
 
-fn pool(a: &mut Attributes) -> Result<Window, String> {
+fn pool(a: &mut Attributes) -> Result<Window, NodeError> {
     Ok(Window { ceil: a.switch("ceil_mode")?, ..window(a)? })
 }
 
-fn max_pool(a: &mut Attributes) -> Result<Op, String> {
-    // The order in which maxima would be numbered.
+fn max_pool(a: &mut Attributes) -> Result<Op, NodeError> {
+    // Order in which the second output would number the maxima.
     a.ignore(&["storage_order"]);
     Ok(Op::MaxPool(pool(a)?))
 }
 
-fn average_pool(a: &mut Attributes) -> Result<Op, String> {
+fn average_pool(a: &mut Attributes) -> Result<Op, NodeError> {
     Ok(Op::AveragePool { window: pool(a)?, count_padding: a.switch("count_include_pad")? })
 }
 
-fn lrn(a: &mut Attributes) -> Result<Op, String> {
-    let size = a.int("size")?.ok_or("attribute size is missing")?;
-    let size = usize::try_from(size).ok().filter(|&size| size > 0);
-    let (alpha, beta) = (a.float("alpha")?.unwrap_or(1e-4), a.float("beta")?.unwrap_or(0.75));
-    let k = a.float("bias")?.unwrap_or(1.0);
-    if ![alpha, beta, k].iter().all(|number| number.is_finite()) {
-        return Err("attribute alpha, beta or bias is not finite".into());
-    }
-    Ok(Op::Lrn { size: size.ok_or("attribute size is not a number of 1 or more")?, alpha, beta, k })
+fn lrn(a: &mut Attributes) -> Result<Op, NodeError> {
+    let size = a.count("size")?.ok_or(NodeError::Missing("size"))?;
+    Ok(Op::Lrn { size, alpha: a.number("alpha", 1e-4)?, beta: a.number("beta", 0.75)?, k: a.number("bias", 1.0)? })
 }
 
-fn gemm(a: &mut Attributes) -> Result<Op, String> {
-    a.ignore(&["broadcast"]); // Up to version 6; C is repeated where it does not fit.
-    let (alpha, beta) = (a.float("alpha")?.unwrap_or(1.0), a.float("beta")?.unwrap_or(1.0));
-    if !(alpha.is_finite() && beta.is_finite()) {
-        return Err("attribute alpha or beta is not finite".into());
-    }
-    Ok(Op::Gemm { alpha, beta, transposed_a: a.switch("transA")?, transposed_b: a.switch("transB")? })
+fn gemm(a: &mut Attributes) -> Result<Op, NodeError> {
+    a.ignore(&["broadcast"]); // Up to version 6; C is broadcast where its shape differs.
+    Ok(Op::Gemm {
+        alpha: a.number("alpha", 1.0)?,
+        beta: a.number("beta", 1.0)?,
+        transposed_a: a.switch("transA")?,
+        transposed_b: a.switch("transB")?,
+    })
 }
 
-fn binary(a: &mut Attributes, version: i64, operation: Operation) -> Result<Op, String> {
-    if version >= 7 {
+fn elementwise(a: &mut Attributes, op: Op) -> Op {
+    a.ignore(&[CONSUMED]);
+    op
+}
+
+fn binary(a: &mut Attributes, operation: Operation) -> Result<Op, NodeError> {
+    if a.version >= 7 {
         return Ok(Op::Binary { operation, axis: None });
     }
-    a.ignore(&["consumed_inputs"]);
+    a.ignore(&[CONSUMED]);
     let (axis, broadcast) = (a.int("axis")?, a.switch("broadcast")?);
     Ok(Op::Binary { operation, axis: axis.filter(|_| broadcast) })
 }
 
-fn softmax(a: &mut Attributes, version: i64, log: bool) -> Result<Op, String> {
-    let flat = version < 13;
+fn softmax(a: &mut Attributes, log: bool) -> Result<Op, NodeError> {
+    let flat = a.version < 13;
     let axis = a.int("axis")?.unwrap_or(if flat { 1 } else { -1 });
     Ok(Op::Softmax { axis, flat, log })
 }
 
-fn concat(a: &mut Attributes, version: i64) -> Result<Op, String> {
-    let default = if version < 4 { Some(1) } else { None };
-    Ok(Op::Concat { axis: a.int("axis")?.or(default).ok_or("attribute axis is missing")? })
+fn concat(a: &mut Attributes) -> Result<Op, NodeError> {
+    let default = if a.version < 4 { Some(1) } else { None };
+    Ok(Op::Concat { axis: a.int("axis")?.or(default).ok_or(NodeError::Missing("axis"))? })
 }
 
-fn split(a: &mut Attributes, node: &NodeProto, version: i64) -> Result<Op, String> {
+fn split(a: &mut Attributes) -> Result<Op, NodeError> {
     let axis = a.int("axis")?.unwrap_or(0);
-    let sizes = if version < 13 { a.ints("split")? } else { None };
-    let uneven = version >= 18;
-    if uneven && a.int("num_outputs")?.is_some_and(|count| usize::try_from(count) != Ok(node.output.len())) {
-        return Err(format!("attribute num_outputs is not the number of its outputs, {}", node.output.len()));
+    let sizes = if a.version < 13 { a.ints("split")?.map(<[i64]>::to_vec) } else { None };
+    if a.version < 13 {
+        // Sizes were an attribute, not an input.
+        expect_arity(a.node, &(1..=1), MANY)?;
     }
-    Ok(Op::Split { axis, sizes, uneven })
+    let (uneven, outputs) = (a.version >= 18, a.node.output.len());
+    match if uneven { a.int("num_outputs")? } else { None } {
+        Some(count) if usize::try_from(count) != Ok(outputs) => Err(NodeError::value("num_outputs", &count, &outputs)),
+        _ => Ok(Op::Split { axis, sizes, uneven }),
+    }
 }
 
-fn reshape(a: &mut Attributes, version: i64) -> Result<Op, String> {
-    let dims = if version < 5 { Some(a.ints("shape")?.ok_or("attribute shape is missing")?) } else { None };
-    a.ignore(&["consumed_inputs"]);
-    let zero = version >= 14 && a.switch("allowzero")?;
+fn reshape(a: &mut Attributes) -> Result<Op, NodeError> {
+    let dims = match a.version {
+        ..5 => Some(a.ints("shape")?.ok_or(NodeError::Missing("shape"))?.to_vec()),
+        _ => None,
+    };
+    a.ignore(&[CONSUMED]);
+    let zero = a.version >= 14 && a.switch("allowzero")?;
     Ok(Op::Reshape { dims, zero })
 }
 
-fn dropout(a: &mut Attributes, version: i64) -> Result<Op, String> {
-    a.ignore(&["ratio", "seed", "consumed_inputs"]);
-    if version < 7 && !a.switch("is_test")? {
-        return Err("attribute is_test is not 1: networks are only evaluated".into());
+fn dropout(a: &mut Attributes) -> Result<Op, NodeError> {
+    a.ignore(&["ratio", "seed", CONSUMED]);
+    if a.version < 7 && !a.switch("is_test")? {
+        return Err(NodeError::value("is_test", &0, &"1: networks are only evaluated"));
     }
     Ok(Op::Dropout)
 }

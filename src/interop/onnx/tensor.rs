@@ -2,80 +2,67 @@
 
 use std::sync::Arc;
 
+use super::error::ValueError;
 use super::proto::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataType};
 use crate::graph::{Constant, Values};
 
-/// The constant that a message holds.
+/// Constant that a message holds.
 ///
 /// # Errors
-/// When its elements are elsewhere, or not as many as its shape says.
-pub(super) fn constant(tensor: &TensorProto) -> Result<Constant, String> {
+/// When its elements are in another file, or not as many as its shape says.
+pub(super) fn constant(tensor: &TensorProto) -> Result<Constant, ValueError> {
     if tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty() {
-        return Err("its data is in another file (external data), which is not supported: save the model as one".into());
+        return Err(ValueError::External);
     }
     let dims = extents(&tensor.dims)?;
     let count = dims.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
-    let count = count.ok_or_else(|| format!("a shape of {:?} is too large", tensor.dims))?;
-    let values = match DataType::try_from(tensor.data_type()) {
-        Ok(DataType::Float) => Values::Floats(floats(tensor, count)?),
-        Ok(DataType::Int64) => Values::Integers(wide(tensor, count)?),
-        Ok(DataType::Int32) => Values::Integers(narrow(tensor, count, 4)?),
-        Ok(DataType::Bool) => Values::Integers(narrow(tensor, count, 1)?),
-        other => Values::Other(elem(tensor.data_type(), other.ok())),
+    let count = count.ok_or_else(|| ValueError::Large(tensor.dims.clone()))?;
+    let raw = tensor.raw_data.as_deref().filter(|raw| !raw.is_empty());
+    let values = match (DataType::try_from(tensor.data_type()), raw) {
+        (Ok(DataType::Float), Some(raw)) => Values::Floats(from_bytes(raw, count, f32::from_le_bytes)?),
+        (Ok(DataType::Float), None) => Values::Floats(from_list(&tensor.float_data, count, |value| value)?),
+        (Ok(DataType::Int64), Some(raw)) => Values::Integers(from_bytes(raw, count, i64::from_le_bytes)?),
+        (Ok(DataType::Int64), None) => Values::Integers(from_list(&tensor.int64_data, count, |value| value)?),
+        (Ok(DataType::Int32), Some(raw)) => {
+            Values::Integers(from_bytes(raw, count, |bytes| i32::from_le_bytes(bytes).into())?)
+        }
+        (Ok(DataType::Bool), Some(raw)) => Values::Integers(from_bytes(raw, count, |[byte]| byte.into())?),
+        (Ok(DataType::Int32 | DataType::Bool), None) => {
+            Values::Integers(from_list(&tensor.int32_data, count, i64::from)?)
+        }
+        (other, _) => Values::Other(type_name(tensor.data_type(), other.ok())),
     };
     Ok(Constant { dims, values })
 }
 
-/// The name of a type of elements.
-pub(super) fn elem(number: i32, known: Option<DataType>) -> String {
+/// Name of a type of elements that is not supported, for messages.
+pub(super) fn type_name(number: i32, known: Option<DataType>) -> String {
     known.map_or_else(|| format!("of type {number}"), |known| format!("of type {}", known.as_str_name()))
 }
 
-/// Extents, none of which may be negative.
-pub(super) fn extents(dims: &[i64]) -> Result<Vec<usize>, String> {
-    let extent = |&extent: &i64| usize::try_from(extent).map_err(|_| format!("a shape of {dims:?} has no sense"));
-    dims.iter().map(extent).collect()
+/// Extents of 0 or more.
+pub(super) fn extents(dims: &[i64]) -> Result<Vec<usize>, ValueError> {
+    let extents: Result<_, _> = dims.iter().map(|&extent| usize::try_from(extent)).collect();
+    extents.map_err(|_| ValueError::Extents(dims.into()))
 }
 
-fn floats(tensor: &TensorProto, count: usize) -> Result<Arc<[f32]>, String> {
-    match &tensor.raw_data {
-        Some(raw) if !raw.is_empty() => Ok(raw_elements::<4>(raw, count)?.map(f32::from_le_bytes).collect()),
-        _ => listed(&tensor.float_data, count),
-    }
-}
-
-fn wide(tensor: &TensorProto, count: usize) -> Result<Arc<[i64]>, String> {
-    match &tensor.raw_data {
-        Some(raw) if !raw.is_empty() => Ok(raw_elements::<8>(raw, count)?.map(i64::from_le_bytes).collect()),
-        _ => listed(&tensor.int64_data, count),
-    }
-}
-
-/// Integers of `size` bytes, 1 or 4; those of one byte are truths.
-fn narrow(tensor: &TensorProto, count: usize, size: usize) -> Result<Arc<[i64]>, String> {
-    match &tensor.raw_data {
-        Some(raw) if !raw.is_empty() && size == 1 => {
-            Ok(raw_elements::<1>(raw, count)?.map(|[byte]| i64::from(byte)).collect())
-        }
-        Some(raw) if !raw.is_empty() => {
-            Ok(raw_elements::<4>(raw, count)?.map(|bytes| i64::from(i32::from_le_bytes(bytes))).collect())
-        }
-        _ => Ok(listed(&tensor.int32_data, count)?.iter().map(|&value| i64::from(value)).collect()),
-    }
-}
-
-fn listed<T: Copy>(values: &[T], count: usize) -> Result<Arc<[T]>, String> {
-    if values.len() == count { Ok(values.into()) } else { Err(refuse(values.len(), count)) }
-}
-
-fn raw_elements<const SIZE: usize>(raw: &[u8], count: usize) -> Result<impl Iterator<Item = [u8; SIZE]>, String> {
+/// `count` elements of `SIZE` bytes each.
+fn from_bytes<T, const SIZE: usize>(
+    raw: &[u8],
+    count: usize,
+    element: fn([u8; SIZE]) -> T,
+) -> Result<Arc<[T]>, ValueError> {
     let (elements, rest) = raw.as_chunks::<SIZE>();
     if elements.len() != count || !rest.is_empty() {
-        return Err(refuse(elements.len(), count));
+        return Err(ValueError::Count { found: elements.len(), expected: count });
     }
-    Ok(elements.iter().copied())
+    Ok(elements.iter().copied().map(element).collect())
 }
 
-fn refuse(found: usize, count: usize) -> String {
-    format!("it has {found} elements, and its shape wants {count}")
+/// `count` elements of a repeated field.
+fn from_list<F: Copy, T>(values: &[F], count: usize, element: fn(F) -> T) -> Result<Arc<[T]>, ValueError> {
+    if values.len() != count {
+        return Err(ValueError::Count { found: values.len(), expected: count });
+    }
+    Ok(values.iter().copied().map(element).collect())
 }

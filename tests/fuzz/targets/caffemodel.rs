@@ -11,5 +11,5 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(mut tensors) = network.tensors() else { return };
     let net = Net::new(Model::open("mini").unwrap()).unwrap();
     let _ = network.agrees_with(&net.model);
-    let _ = network.spread(&net, &mut tensors);
+    let _ = network.ungroup(&net, &mut tensors);
 });
