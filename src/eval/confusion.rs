@@ -1,28 +1,28 @@
-//! Which classes are taken for which.
+//! Classes that are mistaken for one another.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::evaluator::Images;
+use super::evaluator::LabelledImages;
 use super::scores::ranking;
 
-/// Images of one class that another is the best for.
+/// Images of one class whose best label is another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Confusion {
-    /// What they are.
+    /// Class of the images.
     pub class: String,
-    /// What they are taken for.
+    /// Class of their best label.
     pub taken_for: String,
-    /// How many.
+    /// Count of the images.
     pub images: usize,
-    /// As a share of those of the class.
+    /// Share of all images of the class.
     pub share: f64,
 }
 
-/// The `most` most frequent confusions.
-pub(super) fn confusions(probabilities: &[f32], images: &Images, most: usize) -> Vec<Confusion> {
+/// Most frequent confusions, at most `most`, of probabilities `[images][classes]`.
+pub(super) fn confusions(probabilities: &[f32], images: &LabelledImages, most: usize) -> Vec<Confusion> {
     let mut pairs: BTreeMap<(u32, usize), usize> = BTreeMap::new();
     let mut totals = vec![0_usize; images.classes.len()];
     for (p, &label) in probabilities.chunks(images.classes.len()).zip(&images.labels) {
@@ -49,11 +49,11 @@ mod tests {
 
     #[test]
     fn the_most_frequent_pairs_come_first() {
-        let images = Images::example(&[0, 0, 0, 1, 1, 2], 3);
+        let images = LabelledImages::example(&[0, 0, 0, 1, 1, 2], 3);
         let as_class = |class: usize| [0, 1, 2].map(|i| if i == class { 0.8 } else { 0.1 });
         let best = [1, 2, 2, 1, 0, 2].map(as_class);
         let found = confusions(best.as_flattened(), &images, 2);
-        let pair = |it: &Confusion| (it.class.clone(), it.taken_for.clone(), it.images);
+        let pair = |found: &Confusion| (found.class.clone(), found.taken_for.clone(), found.images);
         let name = |class: usize| images.classes[class].clone();
         assert_eq!(found.iter().map(pair).collect::<Vec<_>>(), [(name(0), name(2), 2), (name(0), name(1), 1)]);
         assert!((found[0].share - 2.0 / 3.0).abs() < 1e-12);

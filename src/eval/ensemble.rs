@@ -1,27 +1,27 @@
-//! Several networks as one: their probabilities are averaged (section 6 of the paper), with weights that are given or
-//! searched for as the author's script did (avg-valid.py:27-71).
+//! Ensembles: averages of the probabilities of several networks (section 6 of the paper), with weights that are given,
+//! or searched as by the author's script (avg-valid.py:27-71).
 
 use rayon::prelude::*;
 
 use super::evaluator::Predictions;
 use super::scores::scores;
 
-/// Weights that are tried: 0, 0.05, … 1.
+/// Steps of the grid of weights: 0, 0.05, … 1.
 const GRID: usize = 20;
 
-/// Times that all weights are tried at most.
+/// Most passes over all weights.
 const PASSES: usize = 5;
 
-/// Averaged probabilities.
+/// Average of the probabilities of several networks.
 pub(super) struct Mixture {
-    /// `[images][classes]`.
+    /// Probabilities `[images][classes]`.
     pub(super) probabilities: Vec<f32>,
-    /// Of each network; they add up to 1.
+    /// Weight of each network; their sum is 1.
     pub(super) weights: Vec<f64>,
 }
 
 impl Mixture {
-    /// Averages the probabilities of `members`; `None` where no weight is more than 0.
+    /// Averages the probabilities of `members`; `None` where no weight is above 0.
     pub(super) fn new(members: &[Predictions], weights: &[f64]) -> Option<Self> {
         let total: f64 = weights.iter().sum();
         if total <= 0.0 {
@@ -37,8 +37,8 @@ impl Mixture {
     }
 }
 
-/// The weights with the lowest top-5 error, among equals with the lowest top-1 error and loss: from a half each, one
-/// after the other takes the best of the grid, until none changes any more.
+/// Weights with the lowest top-5 error, then top-1 error, then loss. Coordinate descent on a grid: from a half each, one
+/// weight after the other is set to its best value, until none changes.
 pub(super) fn searched(members: &[Predictions]) -> Vec<f64> {
     let mut weights = vec![0.5; members.len()];
     if members.len() < 2 {
@@ -46,8 +46,8 @@ pub(super) fn searched(members: &[Predictions]) -> Vec<f64> {
     }
     let rate = |weights: &[f64]| {
         let mixture = Mixture::new(members, weights)?;
-        let outcomes = scores(&mixture.probabilities, &members[0].images);
-        Some([outcomes.top5_error, outcomes.top1_error, outcomes.loss])
+        let scores = scores(&mixture.probabilities, &members[0].images);
+        Some([scores.top5_error, scores.top1_error, scores.loss])
     };
     let mut best = rate(&weights);
     for _ in 0..PASSES {
@@ -72,10 +72,10 @@ pub(super) fn searched(members: &[Predictions]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::evaluator::Images;
+    use crate::eval::evaluator::LabelledImages;
 
     fn member(probabilities: &[[f32; 3]]) -> Predictions {
-        let images = Images::example(&[0, 1, 2, 0], 3);
+        let images = LabelledImages::example(&[0, 1, 2, 0], 3);
         Predictions { probabilities: probabilities.as_flattened().to_vec(), centre: None, images }
     }
 

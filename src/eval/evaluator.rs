@@ -1,12 +1,12 @@
-//! One network of a checkpoint, which gives class probabilities.
+//! Class probabilities of images, from the network of a checkpoint or of an ONNX file.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
+use super::classifier::{OnnxClassifier, Preprocessing};
 use super::data_name;
-use super::picture::{Picture, Preprocessing};
+use super::error::EvalError;
 use super::scores::ranking;
 use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
@@ -18,17 +18,17 @@ use crate::net::{Model, Net};
 use crate::session::Session;
 use crate::session::layout::Request;
 
-/// How an image is looked at.
+/// Crops of an image whose probabilities are averaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Viewing {
-    /// Its centre.
+    /// The centre alone.
     Centre,
-    /// Its corners and its centre, each mirrored besides; the probabilities are averaged.
+    /// Four corners and the centre, and the mirror image of each.
     Ten,
 }
 
 impl Viewing {
-    /// Views of an image.
+    /// Count of views of each image.
     #[must_use]
     pub fn count(self) -> usize {
         match self {
@@ -37,7 +37,7 @@ impl Viewing {
         }
     }
 
-    /// Where the crops lie; `border2` is the stored side less the crop's.
+    /// Positions of the crops; `border2` is the stored side less the crop's, in pixels.
     fn views(self, border2: u32) -> Vec<View> {
         match self {
             Self::Centre => vec![centre_view(border2)],
@@ -46,160 +46,165 @@ impl Viewing {
     }
 }
 
-/// A network, ready to evaluate.
+/// Network on its devices, ready to evaluate.
 pub struct Evaluator {
     network: Network,
     classes: Vec<String>,
-    /// Whether the classes have names of their own, which those of data must be.
+    /// Whether the file names its classes, which then must be those of the data.
     named: bool,
+    /// Images in a batch.
     batch: usize,
+    /// Side of the images in pixels.
     stored: usize,
+    /// Side of the images less that of the network's input, in pixels.
     border2: u32,
 }
 
-/// What gives probabilities.
+/// Source of probabilities.
 enum Network {
-    /// A checkpoint's, after so many steps.
+    /// Network of a checkpoint, and the steps that it was trained for.
     Trained(Box<Session>, u64),
-    /// An ONNX file's.
-    Picture(Box<Picture>),
+    /// Network of an ONNX file.
+    Onnx(Box<OnnxClassifier>),
 }
 
 impl Network {
-    fn probabilities(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+    fn probabilities(&mut self, batch: &Batch) -> Result<Vec<f32>, EvalError> {
         match self {
             Self::Trained(session, _) => Ok(session.probabilities(batch)?.concat()),
-            Self::Picture(picture) => picture.probabilities(batch),
+            Self::Onnx(classifier) => classifier.probabilities(batch),
         }
     }
 }
 
-/// The best classes of one image.
+/// Best classes of one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Classification {
-    /// The image.
+    /// Path of the image.
     pub image: String,
-    /// Class and probability, best first.
+    /// Classes with their probabilities, best first.
     pub labels: Vec<(String, f32)>,
 }
 
-/// The images of a validation set that could be decoded.
+/// Images of a validation set that could be decoded, with their labels.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Images {
-    /// What they are called.
+pub(super) struct LabelledImages {
+    /// Name of each image.
     pub(super) names: Vec<String>,
-    /// Their classes.
+    /// Class of each image, an index of `classes`.
     pub(super) labels: Vec<u32>,
     /// Names of the classes.
     pub(super) classes: Vec<String>,
-    /// Those that could not, with the reason.
+    /// Images that could not be decoded, with the reason.
     pub(super) skipped: Vec<String>,
 }
 
-/// What a network makes of a validation set.
+/// Probabilities that a network gives for a validation set.
 pub(super) struct Predictions {
-    /// `[images][classes]`, averaged over all views.
+    /// Probabilities `[images][classes]`, averaged over all views.
     pub(super) probabilities: Vec<f32>,
-    /// The same of the central view alone, where there are more.
+    /// The same for the central view alone, where there are more.
     pub(super) centre: Option<Vec<f32>>,
-    /// What they are of.
-    pub(super) images: Images,
+    /// Images that were scored.
+    pub(super) images: LabelledImages,
 }
 
-/// Labels that [`Evaluator::classify`] gives for an image.
+/// Count of labels that [`Evaluator::classify`] gives for an image.
 const BEST: usize = 5;
 
 impl Evaluator {
-    /// Sets the network of a checkpoint, of a run folder or of an ONNX file, whose inputs are made as `preprocessing`
-    /// says, up on `devices` for batches of `batch` images.
+    /// Sets up the network of a checkpoint, of a run folder or of an ONNX file on `devices`, for batches of `batch`
+    /// images; `preprocessing` is for ONNX files alone.
     ///
     /// # Errors
-    /// When there is none, it is damaged or not from images to classes, or it does not fit; of a checkpoint's also when
-    /// something is said of its preprocessing, which it knows itself.
-    pub fn open(path: &Path, preprocessing: &Preprocessing, batch: usize, devices: &Placement) -> Result<Self> {
+    /// When the file cannot be read, is no network from images to classes or does not fit the devices, or when a
+    /// checkpoint is given preprocessing.
+    pub fn open(
+        path: &Path,
+        preprocessing: &Preprocessing,
+        batch: usize,
+        devices: &Placement,
+    ) -> Result<Self, EvalError> {
         if path.extension().is_some_and(|extension| extension == "onnx") {
-            let picture = Picture::open(path, preprocessing, batch, devices)?;
-            let (stored, border2, named) = (picture.stored, picture.border2(), picture.names.is_some());
-            let numbers = || (0..picture.classes).map(|class| class.to_string()).collect();
-            let classes = picture.names.clone().unwrap_or_else(numbers);
-            return Ok(Self { network: Network::Picture(Box::new(picture)), classes, named, batch, stored, border2 });
+            let network = OnnxClassifier::open(path, preprocessing, batch, devices)?;
+            let (stored, border2, named) = (network.stored, network.border2(), network.names.is_some());
+            let numbers = || (0..network.classes).map(|class| class.to_string()).collect();
+            let classes = network.names.clone().unwrap_or_else(numbers);
+            return Ok(Self { network: Network::Onnx(Box::new(network)), classes, named, batch, stored, border2 });
         }
         let path = Checkpoint::locate(path);
         if *preprocessing != Preprocessing::default() {
-            bail!(
-                "{} knows how images become its input: --mean, --scale and --stored are for ONNX files",
-                path.display()
-            );
+            return Err(EvalError::Preprocessed(path));
         }
         let checkpoint = Checkpoint::read(&path)?;
-        Self::new(&checkpoint, batch, devices).with_context(|| path.display().to_string())
+        Self::new(&checkpoint, batch, devices).map_err(|error| error.within(&path.display()))
     }
 
-    /// Sets the network of `checkpoint` up on `devices` for batches of `batch` images.
+    /// Sets up the network of `checkpoint` on `devices`, for batches of `batch` images.
     ///
     /// # Errors
-    /// When the checkpoint's model or tensors do not belong together, or the network does not fit.
-    pub fn new(checkpoint: &Checkpoint, batch: usize, devices: &Placement) -> Result<Self> {
+    /// When the checkpoint's model or tensors do not belong together, or the network does not fit the devices.
+    pub fn new(checkpoint: &Checkpoint, batch: usize, devices: &Placement) -> Result<Self, EvalError> {
         let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
         let (stored, border2) = (model.input.stored(), model.input.border2());
         let net = Net::new(model)?;
         let classes = checkpoint.state.classes.clone();
         if classes.len() != net.classes() {
-            bail!("the checkpoint names {} classes, its network has {} outputs", classes.len(), net.classes());
+            return Err(EvalError::Classes { names: classes.len(), outputs: net.classes() });
         }
         let mut session = Session::new(net, &Request::evaluation(batch), devices, checkpoint.state.seed)?;
         session.load(&checkpoint.tensors)?;
-        let mean = checkpoint.tensors.get(MEAN).context("the checkpoint has no mean image")?;
+        let mean = checkpoint.tensors.get(MEAN).ok_or(EvalError::NoMean)?;
         session.set_mean(mean.values())?;
         let network = Network::Trained(Box::new(session), checkpoint.state.step);
         Ok(Self { network, classes, named: true, batch, stored, border2 })
     }
 
-    /// Where it runs, for people.
+    /// Names of its devices, for people.
     #[must_use]
     pub fn device(&self) -> String {
         match &self.network {
             Network::Trained(session, _) => session.device(),
-            Network::Picture(picture) => picture.device(),
+            Network::Onnx(classifier) => classifier.device(),
         }
     }
 
-    /// Steps after which it was saved, where that is known.
+    /// Steps that a checkpoint was trained for.
     #[must_use]
     pub fn steps(&self) -> Option<u64> {
         if let Network::Trained(_, steps) = self.network { Some(steps) } else { None }
     }
 
-    /// Class probabilities of the validation images of the data at `path` (the bundled sample where absent); `told` how
-    /// many views of how many are done.
+    /// Class probabilities of the validation images of the data at `path`, or of the bundled sample; `progress` gets the
+    /// views that are done, and all.
     pub(super) fn predict(
         &mut self,
         path: Option<&Path>,
         viewing: Viewing,
-        told: &mut dyn FnMut(usize, usize),
-    ) -> Result<Predictions> {
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Predictions, EvalError> {
         let dataset = Dataset::open(path, self.stored)?;
         if !self.named && dataset.classes.len() == self.classes.len() {
             self.classes.clone_from(&dataset.classes);
         }
-        dataset.expect_classes(&self.classes).with_context(|| data_name(path))?;
+        dataset.expect_classes(&self.classes).map_err(|error| EvalError::from(error).within(&data_name(path)))?;
         let split = &dataset.validation;
         let order: Vec<u32> = (0..split.len() as u32).collect();
         let centre = Views::Centre { border2: self.border2 };
         let plan = Plan { order, start: 0, capacity: self.batch, views: centre, threads: decoding_threads() };
         let views = viewing.views(self.border2);
         let all = split.len() * views.len();
-        let mut images = Images { classes: self.classes.clone(), ..Images::default() };
+        let mut images = LabelledImages { classes: self.classes.clone(), ..LabelledImages::default() };
         let (mut probabilities, mut central) = (Vec::new(), Vec::new());
         for mut batch in Loader::new(split, plan)? {
             images.skipped.append(&mut batch.skipped);
             let indices = &batch.indices[..batch.count];
             images.names.extend(indices.iter().map(|&index| split.name(index as usize)));
             images.labels.extend_from_slice(&batch.labels[..batch.count]);
-            let (mean, of_centre) = self.look(&mut batch, &views)?;
+            let (mean, centre) = self.average(&mut batch, &views)?;
             probabilities.extend(mean);
-            central.extend(of_centre);
-            told(batch.next * views.len(), all);
+            central.extend(centre);
+            progress(batch.next * views.len(), all);
         }
         if images.labels.is_empty() {
             let first = images.skipped.first().cloned().unwrap_or_default();
@@ -208,8 +213,8 @@ impl Evaluator {
         Ok(Predictions { probabilities, centre: (views.len() > 1).then_some(central), images })
     }
 
-    /// The probabilities of a batch, `[images][classes]`, averaged over `views` and of the central one alone.
-    fn look(&mut self, batch: &mut Batch, views: &[View]) -> Result<(Vec<f32>, Vec<f32>)> {
+    /// Probabilities of a batch, `[images][classes]`, averaged over `views`, and those of the central view alone.
+    fn average(&mut self, batch: &mut Batch, views: &[View]) -> Result<(Vec<f32>, Vec<f32>), EvalError> {
         let mut sums = vec![0.0_f64; batch.count * self.classes.len()];
         let mut central = Vec::new();
         for &view in views {
@@ -224,16 +229,16 @@ impl Evaluator {
         Ok((mean, central))
     }
 
-    /// The five best classes of each image.
+    /// Five best classes of each image.
     ///
     /// # Errors
-    /// When an image cannot be decoded; the message names it. Or when the device fails.
-    pub fn classify(&mut self, paths: &[&Path], viewing: Viewing) -> Result<Vec<Classification>> {
+    /// When an image, which the message names, cannot be decoded, or a device fails.
+    pub fn classify(&mut self, paths: &[&Path], viewing: Viewing) -> Result<Vec<Classification>, EvalError> {
         let views = viewing.views(self.border2);
         let mut results = Vec::with_capacity(paths.len());
         for paths in paths.chunks(self.batch) {
             let images: Result<Vec<_>, _> = paths.iter().map(|path| decode_file(path, self.stored)).collect();
-            let (probabilities, _) = self.look(&mut unlabelled(&images?), &views)?;
+            let (probabilities, _) = self.average(&mut unlabelled(&images?), &views)?;
             for (path, probabilities) in paths.iter().zip(probabilities.chunks(self.classes.len())) {
                 results.push(Classification { image: path.display().to_string(), labels: self.best(probabilities) });
             }
@@ -247,6 +252,7 @@ impl Evaluator {
     }
 }
 
+/// Batch of decoded images without labels.
 fn unlabelled(images: &[Vec<u8>]) -> Batch {
     let count = images.len();
     Batch {
@@ -261,8 +267,8 @@ fn unlabelled(images: &[Vec<u8>]) -> Batch {
 }
 
 #[cfg(test)]
-impl Images {
-    /// Images of these classes out of so many.
+impl LabelledImages {
+    /// Images of these labels, out of `classes` classes.
     pub(super) fn example(labels: &[u32], classes: usize) -> Self {
         Self {
             names: (0..labels.len()).map(|i| format!("image {i}")).collect(),

@@ -1,51 +1,50 @@
-//! Files of predictions: the best labels of every image for people and contests, or all probabilities for programs.
+//! Files of predictions: a table of the best labels for people and contests, or all probabilities for programs.
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
-
-use super::evaluator::Images;
+use super::error::EvalError;
+use super::evaluator::LabelledImages;
 use super::scores::ranking;
 use crate::files::{Elements, METADATA, serialize, write_file};
 
-/// Labels of an image in a table.
+/// Count of labels of each image in a table.
 const BEST: usize = 5;
 
-/// A file to be written.
-pub(super) struct File<'p> {
+/// File that predictions are written to.
+pub(super) struct PredictionFile<'p> {
     path: &'p Path,
-    make: fn(&[f32], &Images) -> Result<Vec<u8>>,
+    encode: fn(&[f32], &LabelledImages) -> Result<Vec<u8>, EvalError>,
 }
 
-impl<'p> File<'p> {
-    /// The file at `path`, of the kind that its extension says; known before there is anything to write.
+impl<'p> PredictionFile<'p> {
+    /// Checks the path before there is anything to write; its extension decides the format.
     ///
     /// # Errors
-    /// When there is no such kind, or no such folder.
-    pub(super) fn new(path: &'p Path) -> Result<Self> {
-        let make = match path.extension().and_then(|extension| extension.to_str()) {
+    /// When the extension is unknown, or the folder does not exist.
+    pub(super) fn new(path: &'p Path) -> Result<Self, EvalError> {
+        let encode = match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv") => table,
             Some("safetensors") => tensors,
-            _ => bail!("{}: predictions are written to .csv (the best labels) or .safetensors (all)", path.display()),
+            _ => return Err(EvalError::Format(path.into())),
         };
         if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-            bail!("{} cannot be written: there is no such folder; make it first", path.display());
+            return Err(EvalError::Folder(path.into()));
         }
-        Ok(Self { path, make })
+        Ok(Self { path, encode })
     }
 
     /// Writes probabilities, `[images][classes]`.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub(super) fn write(&self, probabilities: &[f32], images: &Images) -> Result<()> {
-        let bytes = (self.make)(probabilities, images)?;
+    /// When the file cannot be written.
+    pub(super) fn write(&self, probabilities: &[f32], images: &LabelledImages) -> Result<(), EvalError> {
+        let bytes = (self.encode)(probabilities, images)?;
         Ok(write_file(self.path, &bytes)?)
     }
 }
 
-/// A line for every image: its name, its class, and the best labels with their probabilities.
-fn table(probabilities: &[f32], images: &Images) -> Result<Vec<u8>> {
+/// Table with a line for every image: its name, its class, and the best labels with their probabilities.
+fn table(probabilities: &[f32], images: &LabelledImages) -> Result<Vec<u8>, EvalError> {
     let classes = images.classes.len();
     let best = BEST.min(classes);
     let mut table = csv::Writer::from_writer(Vec::new());
@@ -56,11 +55,12 @@ fn table(probabilities: &[f32], images: &Images) -> Result<Vec<u8>> {
         let cells = labels.flat_map(|class| [images.classes[class].clone(), p[class].to_string()]);
         table.write_record([name.clone(), images.classes[label as usize].clone()].into_iter().chain(cells))?;
     }
-    Ok(table.into_inner()?)
+    table.into_inner().map_err(|error| csv::Error::from(error.into_error()).into())
 }
 
-/// `probabilities` `[images][classes]` of f32 and `labels` `[images]` of u32; names of images and classes as metadata.
-fn tensors(probabilities: &[f32], images: &Images) -> Result<Vec<u8>> {
+/// Tensors `probabilities` `[images][classes]` of f32 and `labels` `[images]` of u32; names of images and classes are
+/// metadata.
+fn tensors(probabilities: &[f32], images: &LabelledImages) -> Result<Vec<u8>, EvalError> {
     let (count, classes) = (images.labels.len(), images.classes.len());
     let tensors = [
         ("labels", &[count][..], Elements::U32(&images.labels)),
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_table_names_the_best_labels() {
-        let mut images = Images::example(&[1, 0], 3);
+        let mut images = LabelledImages::example(&[1, 0], 3);
         images.classes[1] = "tench, Tinca tinca".into();
         let text = String::from_utf8(table(&P, &images).unwrap()).unwrap();
         let wanted = "image,class,label1,probability1,label2,probability2,label3,probability3\n\
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn tensors_hold_all_of_it() {
-        let bytes = tensors(&P, &Images::example(&[1, 0], 3)).unwrap();
+        let bytes = tensors(&P, &LabelledImages::example(&[1, 0], 3)).unwrap();
         let file = TensorFile::parse(&bytes).unwrap();
         assert_eq!(file.float32("probabilities").unwrap(), Tensor::new([2, 3], P.to_vec()));
         assert_eq!(file.integers("labels").unwrap(), (vec![2], vec![1, 0]));
@@ -102,12 +102,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (name, part) in [("x.txt", ".safetensors"), ("x", ".csv"), ("csv", ".csv"), ("nowhere/x.csv", "folder")] {
             let path = folder.path().join(name);
-            let Err(error) = File::new(&path).map(|_| ()) else { panic!("{name} is taken") };
+            let Err(error) = PredictionFile::new(&path).map(|_| ()) else { panic!("{name} is taken") };
             let error = error.to_string();
             assert!(error.contains(name) && error.contains(part), "{error}");
         }
         let path = folder.path().join("x.csv");
-        File::new(&path).unwrap().write(&P, &Images::example(&[1, 0], 3)).unwrap();
+        PredictionFile::new(&path).unwrap().write(&P, &LabelledImages::example(&[1, 0], 3)).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

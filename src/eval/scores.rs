@@ -2,37 +2,38 @@
 
 use rayon::prelude::*;
 
-use super::evaluator::Images;
+use super::evaluator::LabelledImages;
 use crate::ops::softmax::credit;
 
-/// Means over the images.
+/// Loss and errors, means over the images.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Outcomes {
+pub(super) struct Scores {
+    /// Cross-entropy in nats.
     pub(super) loss: f64,
     pub(super) top1_error: f64,
     pub(super) top5_error: f64,
 }
 
-/// Scores probabilities, `[images][classes]`. Of equal ones each is as likely to come first.
-pub(super) fn scores(probabilities: &[f32], images: &Images) -> Outcomes {
+/// Scores probabilities, `[images][classes]`. Equal ones share their ranks: each is as likely to come first.
+pub(super) fn scores(probabilities: &[f32], images: &LabelledImages) -> Scores {
     let classes = images.classes.len();
-    let of = |(p, &label): (&[f32], &u32)| {
+    let score = |(p, &label): (&[f32], &u32)| {
         let own = p[label as usize];
         if own.is_nan() {
             return [f64::NAN, 1.0, 1.0];
         }
         let above = p.iter().filter(|&&other| other > own).count();
         let equal = p.iter().filter(|&&other| other == own).count();
-        // What is less than the least float counts as that.
+        // Probabilities that underflow count as the least normal float.
         let loss = -f64::from(own.max(f32::MIN_POSITIVE)).ln();
         [loss, 1.0 - credit::<f64>(1, above, equal), 1.0 - credit::<f64>(5, above, equal)]
     };
-    let each: Vec<[f64; 3]> = probabilities.par_chunks(classes).zip(&images.labels).map(of).collect();
+    let each: Vec<[f64; 3]> = probabilities.par_chunks(classes).zip(&images.labels).map(score).collect();
     let mean = |i: usize| each.iter().map(|scores| scores[i]).sum::<f64>() / each.len().max(1) as f64;
-    Outcomes { loss: mean(0), top1_error: mean(1), top5_error: mean(2) }
+    Scores { loss: mean(0), top1_error: mean(1), top5_error: mean(2) }
 }
 
-/// The classes of one image, the most probable first; of equal ones the first.
+/// Classes of one image, the most probable first; equal ones in their order.
 pub(super) fn ranking(probabilities: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
@@ -45,7 +46,7 @@ mod tests {
 
     #[test]
     fn losses_and_errors_are_means_with_ties_shared() {
-        let images = Images::example(&[0, 1, 2, 3], 7);
+        let images = LabelledImages::example(&[0, 1, 2, 3], 7);
         let tie = 1.0 / 7.0;
         let probabilities = [
             [0.5, 0.1, 0.1, 0.1, 0.1, 0.1, 0.0],      // right
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_no_success() {
-        let got = scores(&[f32::NAN, f32::NAN, 0.5, 0.5], &Images::example(&[0, 1], 2));
+        let got = scores(&[f32::NAN, f32::NAN, 0.5, 0.5], &LabelledImages::example(&[0, 1], 2));
         assert!(got.loss.is_nan());
         assert_eq!((got.top1_error, got.top5_error), (0.75, 0.5));
     }

@@ -64,13 +64,13 @@ pub enum PthError {
         /// Name in the state dict.
         name: String,
         /// What is wrong with it.
-        reason: TensorError,
+        reason: StorageError,
     },
 }
 
 /// Reason why a tensor cannot be read from its storage.
 #[derive(Clone, Debug, Error, PartialEq)]
-pub enum TensorError {
+pub enum StorageError {
     /// Elements that are no floats.
     #[error("elements of type {0} are not supported; known are {known}", known = pickle::FLOATS)]
     Type(String),
@@ -138,22 +138,22 @@ pub fn unpickle(
 }
 
 /// Gathers a tensor from its storage, and subtracts its bytes from those that are `left`.
-fn gather(view: &StridedView, storage: &[u8], left: &mut usize) -> Result<Tensor, TensorError> {
+fn gather(view: &StridedView, storage: &[u8], left: &mut usize) -> Result<Tensor, StorageError> {
     let (kind, numbers) = (&view.storage.kind, view.storage.numbers);
-    let stored = pickle::stored(kind).ok_or_else(|| TensorError::Type(kind.clone()))?;
+    let stored = pickle::stored(kind).ok_or_else(|| StorageError::Type(kind.clone()))?;
     let size = stored.size();
     if numbers.checked_mul(size) != Some(storage.len()) {
-        return Err(TensorError::Length { found: storage.len(), numbers, size });
+        return Err(StorageError::Length { found: storage.len(), numbers, size });
     }
-    let beyond = || TensorError::Beyond { shape: view.shape.clone(), numbers };
+    let beyond = || StorageError::Beyond { shape: view.shape.clone(), numbers };
     let count = view.shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent)).ok_or_else(beyond)?;
-    let taken = count.checked_mul(size).ok_or(TensorError::Repeated)?;
-    *left = left.checked_sub(taken).ok_or(TensorError::Repeated)?;
+    let taken = count.checked_mul(size).ok_or(StorageError::Repeated)?;
+    *left = left.checked_sub(taken).ok_or(StorageError::Repeated)?;
     if count > 0 && view.last().is_none_or(|last| last >= numbers) {
         return Err(beyond());
     }
     let bytes: Vec<u8> = (0..count).flat_map(|flat| &storage[view.index(flat) * size..][..size]).copied().collect();
-    let values = stored.read(&bytes).ok_or(TensorError::Range)?;
+    let values = stored.read(&bytes).ok_or(StorageError::Range)?;
     Ok(Tensor::new(view.shape.clone(), values))
 }
 
