@@ -57,7 +57,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ),
     (
         "eval",
-        &["commands", "session", "checkpoint", "data", "files", "backend", "interop", "graph", "net", "ops", "tensor"],
+        &["session", "checkpoint", "data", "files", "backend", "interop", "graph", "net", "ops", "tensor"],
         "evaluation goes through a session; it knows neither programs nor kernels",
     ),
     (

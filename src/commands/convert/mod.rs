@@ -180,13 +180,13 @@ impl Weights {
     }
 }
 
-/// What to say of a file that has nothing of a network.
+/// Refusal of a file without any tensor of a network.
 fn strange(net: &Net, file: &BTreeMap<String, Tensor>) -> String {
     let first = net.model.layers.first().map_or("", |row| &row.name);
     let tower = (net.model.towers > 1).then_some(0);
     let wanted = CONVENTIONS.map(|names| Naming::new(&net.model, names).name(first, tower, false)).join(", ");
     let found: Vec<&str> = file.keys().take(3).map(String::as_str).collect();
-    format!("no tensor of this network is in it; such are called {wanted}, not {}", found.join(", "))
+    format!("no tensor of this network in the file; expected names like {wanted}, found {}", found.join(", "))
 }
 
 /// Initial values of the parts of some tensors.
