@@ -2,10 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::split::{Part, Split, TILE, TILE_BYTES};
+use super::format::{Folder, Format};
+use super::tiles::{TILE, TILE_BYTES, TileFile, Tiles};
 use super::{DataError, Dataset};
+
+/// `data_batch_*.bin` to train on and `test_batch.bin` to validate on, or without it the last training batch, which then
+/// is not trained on; class names from `batches.meta.txt`. The images are held in memory, 3 KiB each.
+pub(super) const FORMAT: Format = Format {
+    description: "a CIFAR-10 binary folder (data_batch_1.bin, data_batch_2.bin, ..., and test_batch.bin if there is one)",
+    recognises: |folder| folder.names.iter().any(|name| is_batch(name)),
+    open,
+};
 
 const RECORD: usize = 1 + TILE_BYTES;
 const PLANE: usize = TILE * TILE;
@@ -15,14 +23,15 @@ pub(super) const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// Whether `file` is called like a training batch.
-pub(super) fn is_batch(file: &str) -> bool {
+fn is_batch(file: &str) -> bool {
     file.strip_prefix("data_batch_").and_then(|rest| rest.strip_suffix(".bin")).is_some()
 }
 
-/// Opens the folder `root`, whose training batches are `batches` (file names).
-pub(super) fn open(root: &Path, mut batches: Vec<String>, size: usize) -> Result<Dataset, DataError> {
+fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
+    let root = &folder.root;
+    let mut batches: Vec<&String> = folder.names.iter().filter(|name| is_batch(name)).collect();
     // Shorter names first, so that batch 10 follows batch 9.
-    batches.sort_by_key(|name| (name.len(), name.clone()));
+    batches.sort_by_key(|name| (name.len(), *name));
     let mut training: Vec<PathBuf> = batches.iter().map(|name| root.join(name)).collect();
     let test = root.join("test_batch.bin");
     let validation = if test.exists() {
@@ -33,8 +42,8 @@ pub(super) fn open(root: &Path, mut batches: Vec<String>, size: usize) -> Result
         })?
     };
     let classes = class_names(&root.join("batches.meta.txt"))?;
-    let read = |files: &[PathBuf]| read_split(files, classes.len(), size).map(Arc::new);
-    Ok(Dataset { train: read(&training)?, validation: read(&[validation])?, classes, measured: None })
+    let (training, validation) = (read(&training, classes.len())?, read(&[validation], classes.len())?);
+    Dataset::new(classes, training, validation, size)
 }
 
 /// One name a line; the digits where the file is absent.
@@ -51,9 +60,10 @@ fn class_names(path: &Path) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
-fn read_split(files: &[PathBuf], classes: usize, size: usize) -> Result<Split, DataError> {
-    let (mut pixels, mut labels, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-    for path in files {
+/// The records in some files.
+fn read(paths: &[PathBuf], classes: usize) -> Result<Tiles, DataError> {
+    let mut tiles = Tiles::default();
+    for path in paths {
         let bytes = fs::read(path).map_err(DataError::read(path))?;
         if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
             let problem = format!(
@@ -62,7 +72,7 @@ fn read_split(files: &[PathBuf], classes: usize, size: usize) -> Result<Split, D
             );
             return Err(DataError::content(path, problem));
         }
-        pixels.reserve(bytes.len());
+        tiles.pixels.reserve(bytes.len());
         for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
             let label = record[0];
             if usize::from(label) >= classes {
@@ -73,13 +83,13 @@ fn read_split(files: &[PathBuf], classes: usize, size: usize) -> Result<Split, D
                 );
                 return Err(DataError::content(path, problem));
             }
-            labels.push(u32::from(label));
-            pixels.extend((0..PLANE).flat_map(|at| [0, 1, 2].map(|plane| record[1 + plane * PLANE + at])));
+            tiles.labels.push(u32::from(label));
+            tiles.pixels.extend((0..PLANE).flat_map(|at| [0, 1, 2].map(|plane| record[1 + plane * PLANE + at])));
         }
-        let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        parts.push(Part { file, count: bytes.len() / RECORD });
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        tiles.files.push(TileFile { name, count: bytes.len() / RECORD });
     }
-    Ok(Split::tiles(size, pixels, labels, parts))
+    Ok(tiles)
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
-//! Opening a data set: which of the accepted layouts a path holds.
+//! Data sets: training and validation images with the names of their classes.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::folder::entries;
 use super::measure::measure;
-use super::{DataError, Measured, Split, Statistics, cifar, folder, sample, shards};
+use super::{DataError, ImageSet, Measured, Split, Statistics, format, sample};
 
 /// Training and validation images with the names of their classes.
 #[derive(Clone, Debug)]
@@ -22,39 +20,29 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens the data set at `spec`, or the bundled sample without one. Images decode to `size` x `size` pixels.
+    /// A data set of images that decode to `size` x `size` pixels; labels are places in `classes`. This is how a program
+    /// trains on images of its own.
     ///
-    /// Accepted are:
-    /// - a CIFAR-10 binary folder: `data_batch_*.bin` to train on and `test_batch.bin` to validate on, or without it
-    ///   the last training batch, which then is not trained on; class names from `batches.meta.txt`. Its images are
-    ///   held in memory, 3 KiB each;
-    /// - a folder of shards: WebDataset tar files `train-*.tar` and `val-*.tar` with `KEY.jpg` (.jpeg, .png; .rgb for
-    ///   plain pixels) and `KEY.cls`, the number of the class; class names from `classes.txt`, else numbers. What
-    ///   `alexnet prepare` wrote is opened from its index files, others by reading their headers;
-    /// - an image folder: `train/<class>/*` and `val/<class>/*`, JPEG or PNG. Classes are the sorted folder names of
-    ///   `train`; files not called .jpg, .jpeg, .jfif or .png, in any case, are passed over.
+    /// # Errors
+    /// [`DataError::Count`] when a set has no images, or [`DataError::Label`] when a label is no place in `classes`.
+    pub fn new(
+        classes: Vec<String>,
+        training: impl ImageSet + 'static,
+        validation: impl ImageSet + 'static,
+        size: usize,
+    ) -> Result<Self, DataError> {
+        let train = Arc::new(Split::new("training", training, classes.len(), size)?);
+        let validation = Arc::new(Split::new("validation", validation, classes.len(), size)?);
+        Ok(Self { classes, train, validation, measured: None })
+    }
+
+    /// Opens the data set in the folder at `path`, in whatever of the known formats it lies there, or the bundled sample
+    /// without a path. Images decode to `size` x `size` pixels.
     ///
     /// # Errors
     /// [`DataError`] naming the file or folder at fault. Single images are not decoded here, except the sample's.
-    pub fn open(spec: Option<&Path>, size: usize) -> Result<Self, DataError> {
-        let Some(root) = spec else { return sample::open(size) };
-        let kind = fs::metadata(root).map_err(DataError::read(root))?;
-        if !kind.is_dir() {
-            return Err(DataError::Layout { path: root.into(), found: "it is a file, not a folder".into() });
-        }
-        let paths = entries(root)?;
-        let names: Vec<String> =
-            paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
-        let batches: Vec<String> = names.iter().filter(|name| cifar::is_batch(name)).cloned().collect();
-        if !batches.is_empty() {
-            cifar::open(root, batches, size)
-        } else if root.join("train").is_dir() {
-            folder::open(root, size)
-        } else if names.iter().any(|name| shards::is_shard(name)) {
-            shards::open(root, &names, size)
-        } else {
-            Err(DataError::Layout { path: root.into(), found: found(&names) })
-        }
+    pub fn open(path: Option<&Path>, size: usize) -> Result<Self, DataError> {
+        path.map_or_else(|| sample::open(size), |path| format::open(path, size))
     }
 
     /// Mean image and colours of the training images: known beforehand, or computed from all of them.
@@ -83,17 +71,6 @@ fn named(classes: &[String]) -> String {
     const SHOWN: usize = 3;
     let more = if classes.len() > SHOWN { ", …" } else { "" };
     format!("{} classes ({}{more})", classes.len(), classes[..classes.len().min(SHOWN)].join(", "))
-}
-
-/// A few words on what a folder holds.
-fn found(names: &[String]) -> String {
-    const SHOWN: usize = 4;
-    if names.is_empty() {
-        return "the folder is empty".into();
-    }
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    let more = names.len().saturating_sub(SHOWN);
-    if more == 0 { format!("the folder holds {shown}") } else { format!("the folder holds {shown} and {more} more") }
 }
 
 #[cfg(test)]

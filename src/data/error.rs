@@ -27,21 +27,36 @@ pub enum DataError {
     /// A file is not what it is taken for.
     #[error(transparent)]
     File(FileError),
-    /// The path holds none of the accepted layouts.
+    /// The folder holds a data set in none of the known formats.
     #[error(
-        "{}: no data set here: {found}. Accepted are a CIFAR-10 binary folder (data_batch_1.bin, data_batch_2.bin, \
-         ..., and test_batch.bin if there is one); an image folder (train/<class>/* and val/<class>/*, JPEG or PNG); \
-         a folder of shards (train-*.tar and val-*.tar with KEY.jpg and KEY.cls, as `alexnet prepare` makes them); \
-         or no path at all for the bundled sample",
-        path.display()
+        "{}: no data set here: {found}. Accepted are {}or no path at all for the bundled sample",
+        path.display(), super::format::accepted()
     )]
-    Layout {
+    Unrecognised {
         /// The path that was asked for.
         path: PathBuf,
         /// What is there instead.
         found: String,
     },
-    /// The layout is known, but something in it is wrong.
+    /// A split has no images, or more than can be numbered.
+    #[error("the {split} set has {count} images; it needs 1 to 4,294,967,295")]
+    Count {
+        /// Training or validation.
+        split: &'static str,
+        /// Its images.
+        count: usize,
+    },
+    /// An image has a label without a class.
+    #[error("{name}: has label {label}, but there are {classes} classes; name every class, or correct the label")]
+    Label {
+        /// The image.
+        name: String,
+        /// Its label.
+        label: u32,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// The format is known, but something in the folder is wrong.
     #[error("{}: {problem}", path.display())]
     Content {
         /// The offending file or folder.
@@ -49,6 +64,9 @@ pub enum DataError {
         /// What is wrong and what would put it right.
         problem: String,
     },
+    /// An image cannot be used, and the work cannot go on without it.
+    #[error(transparent)]
+    Image(ImageError),
     /// None of the images of a split can be decoded.
     #[error("none of the {count} images can be decoded; the first: {first}")]
     NoImage {

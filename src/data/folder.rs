@@ -1,32 +1,54 @@
 //! Image folders: `train/<class>/*` and `val/<class>/*`, JPEG or PNG.
 
-use std::fs;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::split::Split;
-use super::{DataError, Dataset};
+use super::decode::read_file;
+use super::format::{Folder, Format, entries};
+use super::split::{ImageSet, Stored};
+use super::{DataError, Dataset, ImageError};
+
+/// Classes are the sorted folder names of `train`; files not called .jpg, .jpeg, .jfif or .png, in any case, are passed
+/// over.
+pub(super) const FORMAT: Format = Format {
+    description: "an image folder (train/<class>/* and val/<class>/*, JPEG or PNG)",
+    recognises: |folder| folder.root.join("train").is_dir(),
+    open,
+};
 
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "jfif"];
 
-/// The image files of one split, and the class of each.
-pub(super) type Files = (Vec<PathBuf>, Vec<u32>);
-
-/// Opens the folder `root`, which has a `train` folder.
-pub(super) fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
-    let (classes, [train, validation]) = list(root)?;
-    let split = |(paths, labels)| Arc::new(Split::files(size, paths, labels));
-    Ok(Dataset { train: split(train), validation: split(validation), classes, measured: None })
+/// Image files, decoded anew each time.
+struct ImageFiles {
+    paths: Vec<PathBuf>,
+    labels: Vec<u32>,
 }
 
-/// The classes of the folder `root`, and its images to train and to validate on.
-pub(super) fn list(root: &Path) -> Result<(Vec<String>, [Files; 2]), DataError> {
+impl ImageSet for ImageFiles {
+    fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    fn name(&self, i: usize) -> String {
+        self.paths[i].display().to_string()
+    }
+
+    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
+        Ok(Stored::File(Cow::Owned(read_file(&self.name(i), &self.paths[i])?)))
+    }
+
+    fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
+        let metadata = std::fs::metadata(&self.paths[i]);
+        metadata.map(|file| file.len()).map_err(|error| ImageError::Read(self.name(i), error))
+    }
+}
+
+fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
+    let root = &folder.root;
     let (train, val) = (root.join("train"), root.join("val"));
     if !val.is_dir() {
-        return Err(DataError::content(
-            root,
-            "has train/ but no val/ to validate on; put some images of each class into val/<class>/",
-        ));
+        let problem = "has train/ but no val/ to validate on; put some images of each class into val/<class>/";
+        return Err(DataError::content(root, problem));
     }
     let classes = class_folders(&train)?;
     for class in class_folders(&val)? {
@@ -35,8 +57,8 @@ pub(super) fn list(root: &Path) -> Result<(Vec<String>, [Files; 2]), DataError> 
             return Err(DataError::content(val.join(class), problem));
         }
     }
-    let files = [read_split(&train, &classes)?, read_split(&val, &classes)?];
-    Ok((classes, files))
+    let (training, validation) = (list(&train, &classes)?, list(&val, &classes)?);
+    Dataset::new(classes, training, validation, size)
 }
 
 /// The names of the class folders in `folder`, sorted.
@@ -58,7 +80,7 @@ fn class_folders(folder: &Path) -> Result<Vec<String>, DataError> {
 }
 
 /// The images of the classes which `folder` has; labels are places in `classes`.
-fn read_split(folder: &Path, classes: &[String]) -> Result<Files, DataError> {
+fn list(folder: &Path, classes: &[String]) -> Result<ImageFiles, DataError> {
     let (mut paths, mut labels) = (Vec::new(), Vec::new());
     for (label, class) in classes.iter().enumerate() {
         let class = folder.join(class);
@@ -78,7 +100,7 @@ fn read_split(folder: &Path, classes: &[String]) -> Result<Files, DataError> {
         labels.resize(labels.len() + files.len(), label as u32);
         paths.append(&mut files);
     }
-    Ok((paths, labels))
+    Ok(ImageFiles { paths, labels })
 }
 
 /// Whether the name is that of a visible image file; what it really holds is found out when it is decoded.
@@ -86,15 +108,6 @@ pub(super) fn is_image_name(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     !hidden && extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-}
-
-/// What is in a folder, sorted: file systems list in any order.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let listing = fs::read_dir(folder).map_err(DataError::read(folder))?;
-    let paths: Result<Vec<PathBuf>, _> = listing.map(|entry| entry.map(|entry| entry.path())).collect();
-    let mut paths = paths.map_err(DataError::read(folder))?;
-    paths.sort_unstable();
-    Ok(paths)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 
 use super::batch::{Batch, Item};
 use super::decode::guarded;
-use super::{DataError, ImageError, Split, Views};
+use super::{DataError, Split, Views};
 
 /// Images that wait for the collector in each decoder's queue: enough to bridge one that takes long, few enough that
 /// the memory of the last one is still warm when the next is decoded into it.
@@ -27,29 +27,6 @@ pub struct Plan {
     pub views: Views,
     /// Decoding threads; 0 is taken as 1. The batches do not depend on it.
     pub threads: usize,
-}
-
-/// Where the loader's images come from: a [`Split`], or a stand-in for one in tests.
-trait Source: Send + Sync + 'static {
-    fn size(&self) -> usize;
-    fn label(&self, i: usize) -> u32;
-    fn name(&self, i: usize) -> String;
-    fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError>;
-}
-
-impl Source for Split {
-    fn size(&self) -> usize {
-        self.size()
-    }
-    fn label(&self, i: usize) -> u32 {
-        self.label(i)
-    }
-    fn name(&self, i: usize) -> String {
-        self.name(i)
-    }
-    fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError> {
-        self.decode(i)
-    }
 }
 
 /// An iterator over the batches of one pass. At most three batches and some images are held in memory at a time. Dropping it early stops
@@ -74,10 +51,6 @@ impl Loader {
     /// If the order names an image which the split does not have.
     pub fn new(split: &Arc<Split>, plan: Plan) -> Result<Self, DataError> {
         assert!(plan.order.iter().all(|&i| (i as usize) < split.len()), "the order leaves the split");
-        Self::from_source(split, plan)
-    }
-
-    fn from_source(source: &Arc<impl Source>, plan: Plan) -> Result<Self, DataError> {
         let (threads, capacity) = (plan.threads.max(1), plan.capacity.max(1));
         let order: Arc<[u32]> = plan.order.into();
         let (to_consumer, batches) = sync_channel(1);
@@ -88,11 +61,11 @@ impl Loader {
         for worker in 0..threads {
             let (queue, items) = sync_channel(capacity.div_ceil(threads).min(QUEUED));
             queues.push(items);
-            let (source, order, stop) = (source.clone(), order.clone(), loader.stop.clone());
+            let (split, order, stop) = (split.clone(), order.clone(), loader.stop.clone());
             let mine = move || order.iter().copied().skip(plan.start + worker).step_by(threads).collect::<Vec<u32>>();
-            loader.spawn(format!("decode-{worker}"), move || decode(&*source, &mine(), &stop, &queue))?;
+            loader.spawn(format!("decode-{worker}"), move || decode(&split, &mine(), &stop, &queue))?;
         }
-        let bytes_per_image = source.size() * source.size() * 3;
+        let bytes_per_image = split.size() * split.size() * 3;
         let collect = move || {
             let in_turn = (plan.start..order.len()).zip((0..threads).cycle());
             let mut items = in_turn.map_while(|(_, worker)| queues[worker].recv().ok()).peekable();
@@ -115,13 +88,13 @@ impl Loader {
 }
 
 /// A decoding thread: sends the images `mine` one after the other until all are sent or nobody wants them any more.
-fn decode(source: &impl Source, mine: &[u32], stop: &AtomicBool, queue: &SyncSender<Item>) {
+fn decode(split: &Split, mine: &[u32], stop: &AtomicBool, queue: &SyncSender<Item>) {
     for &index in mine {
         if stop.load(Ordering::Relaxed) {
             return;
         }
         let i = index as usize;
-        let item = Item::new(index, source.label(i), guarded(|| source.name(i), || source.decode(i)));
+        let item = Item::new(index, split.label(i), guarded(|| split.name(i), || split.decode(i)));
         if queue.send(item).is_err() {
             return;
         }
@@ -156,33 +129,40 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::{Dataset, Draw, NO_LABEL, Noise, View, training_order};
+    use crate::data::{Dataset, Draw, ImageError, ImageSet, NO_LABEL, Noise, Stored, View, training_order};
 
     /// Images of one pixel whose red is their number; some refuse, some panic, all take their time.
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     struct Fake {
+        labels: Vec<u32>,
         broken: HashSet<usize>,
         panicking: HashSet<usize>,
         delay: Duration,
-        decoded: AtomicUsize,
+        decoded: Arc<AtomicUsize>,
     }
 
-    impl Source for Fake {
-        fn size(&self) -> usize {
-            1
-        }
-        fn label(&self, i: usize) -> u32 {
-            i as u32 % 3
+    impl ImageSet for Fake {
+        fn labels(&self) -> &[u32] {
+            &self.labels
         }
         fn name(&self, i: usize) -> String {
             format!("fake {i}")
         }
-        fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError> {
+        fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
             std::thread::sleep(self.delay);
             self.decoded.fetch_add(1, Ordering::Relaxed);
             assert!(!self.panicking.contains(&i), "no pixels in {i}");
-            if self.broken.contains(&i) { Err(ImageError::Empty(self.name(i))) } else { Ok(vec![i as u8, 1, 2]) }
+            if self.broken.contains(&i) {
+                return Err(ImageError::Empty(self.name(i)));
+            }
+            Ok(Stored::Pixels { width: 1, height: 1, rgb: vec![i as u8, 1, 2].into() })
         }
+    }
+
+    /// A thousand images of one pixel, of three classes.
+    fn split(fake: Fake) -> Arc<Split> {
+        let labels = (0..1000).map(|i| i % 3).collect();
+        Arc::new(Split::new("training", Fake { labels, ..fake }, 3, 1).unwrap())
     }
 
     fn plan(order: impl IntoIterator<Item = u32>, capacity: usize, threads: usize) -> Plan {
@@ -193,7 +173,7 @@ mod tests {
     }
 
     fn load(fake: Fake, plan: Plan) -> Vec<Batch> {
-        Loader::from_source(&Arc::new(fake), plan).unwrap().collect()
+        Loader::new(&split(fake), plan).unwrap().collect()
     }
 
     #[test]
@@ -257,8 +237,8 @@ mod tests {
 
     #[test]
     fn the_decoders_stay_a_bounded_way_ahead() {
-        let fake = Arc::new(Fake::default());
-        let mut loader = Loader::from_source(&fake, plan(0..1000, 10, 3)).unwrap();
+        let fake = Fake::default();
+        let mut loader = Loader::new(&split(fake.clone()), plan(0..1000, 10, 3)).unwrap();
         assert!(loader.next().is_some());
         std::thread::sleep(Duration::from_millis(100));
         // Delivered, queued, being delivered, about one in the decoders' queues, one image in each hand.
@@ -268,8 +248,8 @@ mod tests {
 
     #[test]
     fn dropping_early_ends_the_threads_at_once() {
-        let fake = Arc::new(Fake { delay: Duration::from_millis(20), ..Fake::default() });
-        let loader = Loader::from_source(&fake, plan((0..200).cycle().take(10_000), 1000, 2)).unwrap();
+        let fake = split(Fake { delay: Duration::from_millis(20), ..Fake::default() });
+        let loader = Loader::new(&fake, plan((0..200).cycle().take(10_000), 1000, 2)).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         let begin = Instant::now();
         drop(loader);

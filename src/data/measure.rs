@@ -6,7 +6,7 @@ use super::sums::TotalSums;
 use super::{DataError, ImageError, Split, Statistics};
 
 /// What some of the images add up to.
-struct Part {
+struct PartialSums {
     sums: TotalSums,
     first_failure: Option<(usize, ImageError)>,
 }
@@ -19,11 +19,11 @@ struct Part {
 /// # Errors
 /// [`DataError::NoImage`] if no image at all can be decoded.
 pub(super) fn measure(split: &Split) -> Result<Statistics, DataError> {
-    let nothing = || Part { sums: TotalSums::new(split.size()), first_failure: None };
+    let nothing = || PartialSums { sums: TotalSums::new(split.size()), first_failure: None };
     let all = (0..split.len())
         .into_par_iter()
         .fold(nothing, |part, i| part.add(i, split.decode(i)))
-        .reduce(nothing, Part::merge);
+        .reduce(nothing, PartialSums::merge);
     if all.sums.count == 0 {
         let first = all.first_failure.map_or_else(|| "there are no images".into(), |(_, error)| error.to_string());
         return Err(DataError::NoImage { count: split.len(), first });
@@ -31,7 +31,7 @@ pub(super) fn measure(split: &Split) -> Result<Statistics, DataError> {
     Ok(all.sums.statistics())
 }
 
-impl Part {
+impl PartialSums {
     fn add(mut self, index: usize, image: Result<Vec<u8>, ImageError>) -> Self {
         match image {
             Ok(bytes) => self.sums.add(&bytes),

@@ -1,6 +1,7 @@
 //! From disk to batches: data sets, decoding, views, mean image and colours, and the loader.
 //!
-//! A [`Dataset`] is opened from a path and holds two [`Split`]s. A [`Loader`] decodes the images of a split on its own
+//! A [`Dataset`] is opened from a path, in one of the formats that `format.rs` lists, or made of a program's own images
+//! ([`ImageSet`]), and holds two [`Split`]s. A [`Loader`] decodes the images of a split on its own
 //! threads, in a given order, and yields [`Batch`]es of stored images together with the [`View`] each is to be seen
 //! through. What comes out depends on (seed, epoch, index) alone, never on the number of threads. [`prepare()`]
 //! brings images as they are distributed into the form that is read fastest.
@@ -13,6 +14,8 @@ mod decode;
 mod eigen;
 mod error;
 mod folder;
+mod format;
+mod ilsvrc;
 mod loader;
 mod measure;
 mod prepare;
@@ -25,6 +28,7 @@ mod statistics;
 mod sums;
 #[cfg(test)]
 mod testing;
+mod tiles;
 mod views;
 
 pub use crate::tensor::NO_LABEL;
@@ -35,7 +39,7 @@ pub use error::{DataError, ImageError};
 pub use loader::{Loader, Plan};
 pub use prepare::{Observer, Prepared, Recipe, prepare};
 pub use speed::{LoaderSpeed, loader_speed};
-pub use split::Split;
+pub use split::{ImageSet, Split, Stored};
 pub use statistics::{About, Colours, Measured, Statistics};
 pub use views::{Draw, Noise, View, Views, centre_view, ten_views, training_order};
 

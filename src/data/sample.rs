@@ -1,10 +1,8 @@
 //! The sample bundled with the program: 3,000 images of CIFAR-10 on two contact sheets (`assets/sample/README.md`).
 
-use std::sync::Arc;
-
 use super::cifar::CLASSES;
 use super::decode::Image;
-use super::split::{Part, Split, TILE, TILE_BYTES};
+use super::tiles::{TILE, TILE_BYTES, TileFile, Tiles};
 use super::{DataError, Dataset};
 
 const TRAIN: &[u8] = include_bytes!("../../assets/sample/train.png");
@@ -12,17 +10,12 @@ const VALIDATION: &[u8] = include_bytes!("../../assets/sample/val.png");
 
 /// Opens the sample: 2,500 training and 500 validation images, as many of every class.
 pub(super) fn open(size: usize) -> Result<Dataset, DataError> {
-    let read = |file, bytes| cut(file, bytes, size).map(Arc::new);
-    Ok(Dataset {
-        classes: CLASSES.map(str::to_owned).to_vec(),
-        train: read("sample/train.png", TRAIN)?,
-        validation: read("sample/val.png", VALIDATION)?,
-        measured: None,
-    })
+    let classes = CLASSES.map(str::to_owned).to_vec();
+    Dataset::new(classes, cut("sample/train.png", TRAIN)?, cut("sample/val.png", VALIDATION)?, size)
 }
 
 /// Cuts a contact sheet into tiles, left to right and top to bottom. The classes follow each other in equal shares.
-fn cut(file: &str, bytes: &[u8], size: usize) -> Result<Split, DataError> {
+fn cut(file: &str, bytes: &[u8]) -> Result<Tiles, DataError> {
     let sheet = Image::decode(file, bytes).map_err(|error| DataError::Sample(error.to_string()))?;
     let (across, down) = (sheet.width / TILE, sheet.height / TILE);
     let count = across * down;
@@ -39,12 +32,13 @@ fn cut(file: &str, bytes: &[u8], size: usize) -> Result<Split, DataError> {
         (0..TILE).for_each(|y| pixels.extend_from_slice(row(tile, y)));
     }
     let labels = (0..count).map(|tile| (tile / share) as u32).collect();
-    Ok(Split::tiles(size, pixels, labels, vec![Part { file: file.to_owned(), count }]))
+    Ok(Tiles { pixels, labels, files: vec![TileFile { name: file.to_owned(), count }] })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Split;
 
     #[test]
     fn the_sample_has_as_many_images_of_each_class() {
@@ -75,9 +69,9 @@ mod tests {
     #[test]
     fn a_sheet_of_the_wrong_shape_is_refused() {
         let sheet = crate::data::testing::png(33, 320, [0; 3]);
-        assert!(cut("sheet", &sheet, 32).unwrap_err().to_string().contains("sheet is 33x320"));
-        assert!(cut("sheet", b"text", 32).is_err());
+        assert!(cut("sheet", &sheet).unwrap_err().to_string().contains("sheet is 33x320"));
+        assert!(cut("sheet", b"text").is_err());
         let tiny = crate::data::testing::png(8, 8, [0; 3]);
-        assert!(cut("sheet", &tiny, 32).is_err());
+        assert!(cut("sheet", &tiny).is_err());
     }
 }

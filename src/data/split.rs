@@ -1,71 +1,99 @@
-//! The images of one split, training or validation, behind one interface wherever they are stored.
+//! The images of one split, training or validation, behind one trait wherever they are stored.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::fmt;
 
-use super::decode::decode_file;
-use super::shards::Shards;
+use super::decode::Image;
+use super::resize::square;
 use super::views::training_order;
-use super::{ImageError, resize};
+use super::{DataError, ImageError};
 
-/// The side of a CIFAR image and of the sample's, in pixels.
-pub(super) const TILE: usize = 32;
+/// A set of labelled images, numbered from 0: what a format of data sets implements, or a program with a data set of its
+/// own. Several threads read from it at a time.
+pub trait ImageSet: Send + Sync {
+    /// The class of each image: a place in the list of classes.
+    fn labels(&self) -> &[u32];
 
-/// The bytes of a 32x32 RGB image.
-pub(super) const TILE_BYTES: usize = TILE * TILE * 3;
+    /// What to call image `i` in messages and predictions.
+    fn name(&self, i: usize) -> String;
 
-/// Labelled images, numbered from 0. Shared between threads in an `Arc`.
-#[derive(Debug)]
+    /// Image `i` as it is stored.
+    ///
+    /// # Errors
+    /// [`ImageError`], which carries the name, when the image cannot be read.
+    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError>;
+
+    /// The bytes of image `i` as it is stored, by which `prepare` notices that a data set has changed.
+    ///
+    /// # Errors
+    /// [`ImageError`] when that cannot be found out.
+    fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
+        Ok(match self.read(i)? {
+            Stored::File(bytes) | Stored::Pixels { rgb: bytes, .. } => bytes.len() as u64,
+        })
+    }
+
+    /// The order in which an epoch of training visits the images: a permutation that depends on the seed and the epoch
+    /// alone.
+    fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
+        training_order(seed, epoch, self.labels().len())
+    }
+}
+
+/// An image as an [`ImageSet`] stores it.
+#[derive(Clone, Debug)]
+pub enum Stored<'a> {
+    /// The content of a JPEG or PNG file.
+    File(Cow<'a, [u8]>),
+    /// Decoded pixels.
+    Pixels {
+        /// Pixels in a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// `height` x `width` x 3 bytes, red first.
+        rgb: Cow<'a, [u8]>,
+    },
+}
+
+/// An [`ImageSet`] whose images decode to one size. Shared between threads in an `Arc`.
 pub struct Split {
     size: usize,
-    labels: Vec<u32>,
-    store: Store,
-}
-
-#[derive(Debug)]
-enum Store {
-    /// Image files, decoded anew each time.
-    Files(Vec<PathBuf>),
-    /// 32x32 images in memory, [`TILE_BYTES`] each with rows outermost, and the files they came from.
-    Tiles { pixels: Vec<u8>, parts: Vec<Part> },
-    /// Image files within tar files, decoded anew each time.
-    Shards(Shards),
-}
-
-/// A run of consecutive tiles out of one file.
-#[derive(Debug)]
-pub(super) struct Part {
-    /// The file, for messages.
-    pub(super) file: String,
-    /// How many images it holds.
-    pub(super) count: usize,
+    images: Box<dyn ImageSet>,
 }
 
 impl Split {
-    /// Images in files; `labels` has one entry a path.
-    pub(super) fn files(size: usize, paths: Vec<PathBuf>, labels: Vec<u32>) -> Self {
-        Self { size, labels, store: Store::Files(paths) }
-    }
-
-    /// Images in memory, [`TILE_BYTES`] a label; the counts of `parts` add up to the number of labels.
-    pub(super) fn tiles(size: usize, pixels: Vec<u8>, labels: Vec<u32>, parts: Vec<Part>) -> Self {
-        Self { size, labels, store: Store::Tiles { pixels, parts } }
-    }
-
-    /// Images in shards; `labels` has one entry an image.
-    pub(super) fn shards(size: usize, shards: Shards, labels: Vec<u32>) -> Self {
-        Self { size, labels, store: Store::Shards(shards) }
+    /// The images of `images` as `size` x `size` pixels, with labels of `classes` classes; `what` is the name of the split
+    /// in messages.
+    ///
+    /// # Errors
+    /// [`DataError::Count`] when there is none or there are too many, [`DataError::Label`] when a label is not below `classes`.
+    pub(super) fn new(
+        what: &'static str,
+        images: impl ImageSet + 'static,
+        classes: usize,
+        size: usize,
+    ) -> Result<Self, DataError> {
+        let labels = images.labels();
+        if labels.is_empty() || u32::try_from(labels.len()).is_err() {
+            return Err(DataError::Count { split: what, count: labels.len() });
+        }
+        if let Some(i) = labels.iter().position(|&label| label as usize >= classes) {
+            return Err(DataError::Label { name: images.name(i), label: labels[i], classes });
+        }
+        Ok(Self { size, images: Box::new(images) })
     }
 
     /// The number of images.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.images.labels().len()
     }
 
     /// Whether there are none, which no opened data set has.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.len() == 0
     }
 
     /// The side of a decoded image, in pixels.
@@ -80,17 +108,14 @@ impl Split {
     /// If `i` is not below [`Split::len`].
     #[must_use]
     pub fn label(&self, i: usize) -> u32 {
-        self.labels[i]
+        self.images.labels()[i]
     }
 
     /// The order in which an epoch of training visits the images: a permutation that depends on the seed and the epoch
     /// alone. Images in shards are visited a few shards at a time.
     #[must_use]
     pub fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
-        match &self.store {
-            Store::Shards(shards) => shards.training_order(seed, epoch),
-            Store::Files(_) | Store::Tiles { .. } => training_order(seed, epoch, self.len()),
-        }
+        self.images.training_order(seed, epoch)
     }
 
     /// What to call image `i` in a message: its path, or its file and its place in it, counted from 0.
@@ -99,40 +124,40 @@ impl Split {
     /// If `i` is not below [`Split::len`].
     #[must_use]
     pub fn name(&self, i: usize) -> String {
-        match &self.store {
-            Store::Files(paths) => paths[i].display().to_string(),
-            Store::Shards(shards) => shards.name(i),
-            Store::Tiles { parts, .. } => {
-                let mut within = i;
-                for part in parts {
-                    if within < part.count {
-                        return format!("{} image {within}", part.file);
-                    }
-                    within -= part.count;
-                }
-                panic!("image {i} of {}", self.len())
-            }
-        }
+        self.images.name(i)
+    }
+
+    /// The bytes of image `i` as it is stored.
+    pub(super) fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
+        self.images.stored_bytes(i)
     }
 
     /// Image `i` as `size` x `size` x 3 bytes: rows outermost, red first.
     ///
     /// # Errors
-    /// [`ImageError`] where a file is missing or broken; images held in memory always decode.
+    /// [`ImageError`] where an image is missing or broken.
     ///
     /// # Panics
     /// If `i` is not below [`Split::len`].
     pub fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError> {
-        match &self.store {
-            Store::Files(paths) => decode_file(&paths[i], self.size),
-            Store::Shards(shards) => shards.decode(i, self.size),
-            Store::Tiles { pixels, .. } => {
-                let tile = &pixels[i * TILE_BYTES..][..TILE_BYTES];
-                if self.size == TILE {
-                    return Ok(tile.to_vec());
+        let name = || self.images.name(i);
+        match self.images.read(i)? {
+            Stored::File(bytes) => Image::decode_named(name, &bytes)?.into_square(name, self.size),
+            Stored::Pixels { width, height, rgb } => {
+                if width.min(height) < 2 && self.size > 1 {
+                    return Err(ImageError::TooSmall(name(), width, height));
                 }
-                resize::square(&self.name(i), tile, (TILE, TILE), self.size)
+                if (width, height) == (self.size, self.size) && rgb.len() == self.size * self.size * 3 {
+                    return Ok(rgb.into_owned());
+                }
+                square(&name(), &rgb, (width, height), self.size)
             }
         }
+    }
+}
+
+impl fmt::Debug for Split {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Split").field("size", &self.size).field("images", &self.len()).finish()
     }
 }

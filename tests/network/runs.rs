@@ -78,8 +78,18 @@ pub(crate) fn train(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    train_on(Dataset::open(None, tiny().input.stored())?, placement, folder, stop, observer)
+}
+
+/// Trains on a data set of ten classes, in `folder`.
+pub(crate) fn train_on(
+    dataset: Dataset,
+    placement: &Placement,
+    folder: &Path,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
     let config = Config::new("tiny", tiny(), 0);
-    let dataset = Dataset::open(None, config.network.input.stored())?;
     let statistics = dataset.statistics()?;
     let mut session = session(placement)?;
     session.initialise()?;

@@ -3,13 +3,14 @@
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use alexnet::backend::{BackendError, Engine};
+use alexnet::backend::{BackendError, Engine, Placement};
 use alexnet::checkpoint::Checkpoint;
+use alexnet::data::{DataError, Dataset, ImageError, ImageSet, Stored};
 use alexnet::session::SessionError;
 use alexnet::train::TrainError;
 
 use crate::devices;
-use crate::runs::{At, BATCH, STEPS, batch, device, session, tiny, train};
+use crate::runs::{At, BATCH, STEPS, batch, device, session, tiny, train, train_on};
 
 #[track_caller]
 fn is_lost<T>(result: Result<T, SessionError>) {
@@ -66,4 +67,40 @@ fn a_run_that_is_stopped_before_its_first_step_can_be_gone_on_with() {
     assert!(outcome.interrupted && outcome.steps == 0 && outcome.validation.is_none());
     let saved = Checkpoint::read(&folder.path().join("last.safetensors")).unwrap();
     assert_eq!((saved.state.step, saved.state.position), (0, 0));
+}
+
+/// Plain grey images in memory, the brighter the higher the class.
+struct Greys(Vec<u32>);
+
+impl ImageSet for Greys {
+    fn labels(&self) -> &[u32] {
+        &self.0
+    }
+
+    fn name(&self, i: usize) -> String {
+        format!("grey {i}")
+    }
+
+    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
+        Ok(Stored::Pixels { width: 12, height: 16, rgb: vec![25 * self.0[i] as u8; 12 * 16 * 3].into() })
+    }
+}
+
+#[test]
+fn a_program_trains_on_a_data_set_of_its_own() {
+    let size = tiny().input.stored();
+    let classes: Vec<String> = (0..10).map(|class| format!("grey {class}")).collect();
+    let greys = |count| Greys((0..count).map(|i| i % 10).collect());
+    let dataset = Dataset::new(classes.clone(), greys(10 * BATCH as u32), greys(50), size).unwrap();
+    assert_eq!(dataset.train.decode(3).unwrap(), vec![75; size * size * 3]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut watch = At { step: 1, act: || () };
+    let outcome = train_on(dataset, &Placement::from(Engine::Cpu), folder.path(), &AtomicBool::new(false), &mut watch);
+    let outcome = outcome.unwrap();
+    assert_eq!((outcome.steps, outcome.interrupted, outcome.skipped.len()), (20, false, 0));
+    assert!(outcome.validation.unwrap().loss.is_finite());
+    assert_eq!(Checkpoint::read(&folder.path().join("last.safetensors")).unwrap().state.classes, classes);
+    let refused = Dataset::new(classes[..9].to_vec(), greys(10), greys(10), size).unwrap_err();
+    assert!(matches!(refused, DataError::Label { label: 9, classes: 9, .. }), "{refused}");
+    assert!(matches!(Dataset::new(classes, greys(10), greys(0), size), Err(DataError::Count { count: 0, .. })));
 }

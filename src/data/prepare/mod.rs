@@ -4,7 +4,6 @@
 //! parallel, each whole or not at all. What a shard holds and its sums depend on the recipe alone, so it does not
 //! matter how many threads there are, or how often the work is interrupted.
 
-mod ilsvrc;
 mod shard;
 mod source;
 
@@ -15,12 +14,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use self::shard::{Job, sums_path};
-use self::source::{Images, Source};
+use self::shard::{ShardTask, sums_path};
+use super::format::entries;
 use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
 use super::statistics::{self, About, Measured};
 use super::sums::TotalSums;
-use super::{DataError, folder};
+use super::{DataError, Dataset, Split};
 use crate::files::{is_partial, sweep, write_file};
 use crate::random::{Purpose, Stream};
 
@@ -87,11 +86,11 @@ pub struct Prepared {
 /// # Errors
 /// [`DataError`] naming the file at fault; shards finished before it stay.
 pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observer) -> Result<Prepared, DataError> {
-    let Source { classes, training, validation } = claim(source, out, recipe)?;
+    let Dataset { classes, train: training, validation, .. } = claim(source, out, recipe)?;
     write_file(&out.join(CLASSES), (classes.join("\n") + "\n").as_bytes())?;
     let shuffled = Stream::new(recipe.seed, Purpose::Shuffle, ORDER_TAG).permutation(0, training.len());
     let in_order: Vec<u32> = (0..validation.len() as u32).collect();
-    let jobs = |images, order, split| jobs(out, recipe, images, order, split);
+    let jobs = |images, order, split| jobs(source, out, recipe, images, order, split);
     let (mut jobs, others) = (jobs(&training, &shuffled, "train"), jobs(&validation, &in_order, "val"));
     let training_shards = jobs.len();
     jobs.extend(others);
@@ -104,7 +103,7 @@ pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observ
     let statistics_path = out.join(statistics::FILE);
     let summed = statistics_path.exists();
     let found = AtomicUsize::new(0);
-    let make = |job: &Job| match job.finished(summed) {
+    let make = |job: &ShardTask| match job.finished(summed) {
         Some(index) => {
             found.fetch_add(1, Ordering::Relaxed);
             observer.found(job.numbers.len());
@@ -116,8 +115,8 @@ pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observ
     let count = |indices: &[Index]| indices.iter().map(|index| index.images.len()).sum();
     let images: [usize; 2] = [count(&indices[..training_shards]), count(&indices[training_shards..])];
     let skipped: Vec<String> = indices.into_iter().flat_map(|index| index.skipped).collect();
-    if let Some(of) = [training.len(), validation.len()].into_iter().zip(images).find(|(_, decoded)| *decoded == 0) {
-        return Err(DataError::NoImage { count: of.0, first: skipped.first().cloned().unwrap_or_default() });
+    if let Some((count, _)) = [training.len(), validation.len()].into_iter().zip(images).find(|(_, made)| *made == 0) {
+        return Err(DataError::NoImage { count, first: skipped.first().cloned().unwrap_or_default() });
     }
     let statistics = if summed {
         Measured::read(&statistics_path)?.statistics
@@ -154,18 +153,18 @@ fn program() -> String {
 }
 
 /// Opens the source, and makes sure that `out` is new, empty, or was begun with the same source and recipe.
-fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Source, DataError> {
+fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Dataset, DataError> {
     let path = out.join(RECIPE);
-    if !path.exists() && out.exists() && folder::entries(out)?.iter().any(|path| !is_partial(path)) {
+    if !path.exists() && out.exists() && entries(out)?.iter().any(|path| !is_partial(path)) {
         let problem = "is not empty and was not made by `alexnet prepare`; choose another --out";
         return Err(DataError::content(out, problem));
     }
-    let opened = Source::open(source)?;
+    let opened = source::open(source, recipe.size)?;
     let claim = Claim {
         program: program(),
         source: source.display().to_string(),
-        fingerprint: format!("{:016x}", opened.fingerprint()?),
-        training: opened.training.len(),
+        fingerprint: format!("{:016x}", source::fingerprint(source, &opened)?),
+        training: opened.train.len(),
         validation: opened.validation.len(),
         recipe: recipe.clone(),
     };
@@ -209,9 +208,17 @@ impl Claim {
 }
 
 /// The shards of a split whose images come in this order.
-fn jobs<'a>(out: &Path, recipe: &Recipe, images: &'a Images, order: &'a [u32], split: &str) -> Vec<Job<'a>> {
-    let job = |(number, numbers): (usize, &'a [u32])| Job {
+fn jobs<'a>(
+    source: &'a Path,
+    out: &Path,
+    recipe: &Recipe,
+    images: &'a Split,
+    order: &'a [u32],
+    split: &str,
+) -> Vec<ShardTask<'a>> {
+    let job = |(number, numbers): (usize, &'a [u32])| ShardTask {
         path: out.join(format!("{split}-{number:06}.tar")),
+        source,
         images,
         numbers,
         first: number * recipe.shard_images,

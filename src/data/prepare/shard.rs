@@ -7,22 +7,25 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use tar::{Builder, EntryType, Header};
 
-use super::source::Images;
+use super::source;
 use super::{Observer, Recipe};
+use crate::data::decode::guarded;
 use crate::data::shards::Index;
 use crate::data::sums::ShardSums;
-use crate::data::{DataError, ImageError};
+use crate::data::{DataError, ImageError, Split};
 use crate::files::{AtomicFile, write_file};
 
 /// The most bytes of a key that come from the name of the image.
 const LONGEST_STEM: usize = 60;
 
 /// A shard to be made.
-pub(super) struct Job<'a> {
+pub(super) struct ShardTask<'a> {
     /// Where it goes.
     pub(super) path: PathBuf,
-    /// What it is drawn from.
-    pub(super) images: &'a Images,
+    /// The folder of the data set that its images are of.
+    pub(super) source: &'a Path,
+    /// The images that it is drawn from.
+    pub(super) images: &'a Split,
     /// Which of them, in their order in the shard.
     pub(super) numbers: &'a [u32],
     /// The place of the first of them in the order of the split.
@@ -36,7 +39,7 @@ pub(super) fn sums_path(shard: &Path) -> PathBuf {
     shard.with_extension("sums")
 }
 
-impl Job<'_> {
+impl ShardTask<'_> {
     /// The index, if the shard is there with all that belongs to it; `summed` where sums are not wanted any more.
     pub(super) fn finished(&self, summed: bool) -> Option<Index> {
         let sums = summed || !self.training || sums_path(&self.path).is_file();
@@ -51,13 +54,14 @@ impl Job<'_> {
         let mut tar = Builder::new(AtomicFile::create(&self.path)?);
         for (place, &number) in (self.first..).zip(self.numbers) {
             let i = number as usize;
-            match self.images.decode(i, recipe.size)? {
+            let name = || source::name(self.source, self.images, i);
+            match guarded(|| self.images.name(i), || self.images.decode(i)) {
                 Ok(rgb) => {
                     if self.training {
                         sums.add(&rgb);
                     }
-                    let label = self.images.labels[i];
-                    let key = key(place, &self.images.name(i));
+                    let label = self.images.label(i);
+                    let key = key(place, &name());
                     let (extension, content) = recipe.encode(&key, rgb).map_err(|error| self.unencoded(&error))?;
                     let label_text = label.to_string();
                     entries.push((at + 512, content.len() as u32, label));
@@ -68,8 +72,11 @@ impl Job<'_> {
                         at += 512 + (content.len() as u64).next_multiple_of(512);
                     }
                 }
+                // A file that cannot be read says nothing of the image.
+                Err(error @ ImageError::Read(..)) => return Err(source::unreadable(error)),
                 Err(error) => {
-                    let reason = error.to_string();
+                    // As the data set names it, wherever that lies.
+                    let reason = error.to_string().replacen(&self.images.name(i), &name(), 1);
                     observer.skipped(&reason);
                     skipped.push(reason);
                 }

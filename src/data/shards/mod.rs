@@ -4,6 +4,7 @@ mod index;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
@@ -14,8 +15,8 @@ use rayon::prelude::*;
 
 pub(super) use self::index::Index;
 use super::archive::read_exact_at;
-use super::decode::Image;
-use super::split::Split;
+use super::format::{Folder, Format};
+use super::split::{ImageSet, Stored};
 use super::statistics::{self, Measured};
 use super::{DataError, Dataset, ImageError};
 use crate::random::{Purpose, Stream};
@@ -43,6 +44,8 @@ pub(super) const RECIPE: &str = "prepare.json";
 pub(super) struct Shards {
     files: Vec<Shard>,
     entries: Vec<Entry>,
+    /// The class of each image.
+    labels: Vec<u32>,
     /// The latest last.
     open: Mutex<VecDeque<(u16, Arc<File>)>>,
 }
@@ -63,17 +66,20 @@ struct Entry {
     raw: bool,
 }
 
-/// Whether `file` is called like a training shard.
-pub(super) fn is_shard(file: &str) -> bool {
-    is_shard_of(file, "train-")
-}
+/// WebDataset tar files `train-*.tar` and `val-*.tar` with `KEY.jpg` (.jpeg, .png; .rgb for plain pixels) and `KEY.cls`, the
+/// number of the class; class names from `classes.txt`, else numbers. What `alexnet prepare` wrote is opened from its index
+/// files, others by reading their headers.
+pub(super) const FORMAT: Format = Format {
+    description: "a folder of shards (train-*.tar and val-*.tar with KEY.jpg and KEY.cls, as `alexnet prepare` makes them)",
+    recognises: |folder| folder.names.iter().any(|name| is_shard_of(name, "train-")),
+    open,
+};
 
 fn is_shard_of(file: &str, split: &str) -> bool {
     file.starts_with(split) && Path::new(file).extension().is_some_and(|extension| extension == "tar")
 }
 
-/// Opens the folder `root`, which has training shards among its files `names` (sorted).
-pub(super) fn open(root: &Path, names: &[String], size: usize) -> Result<Dataset, DataError> {
+fn open(Folder { root, names }: &Folder, size: usize) -> Result<Dataset, DataError> {
     let statistics = root.join(statistics::FILE);
     let prepared = root.join(RECIPE).exists();
     if prepared && !statistics.exists() {
@@ -83,17 +89,17 @@ pub(super) fn open(root: &Path, names: &[String], size: usize) -> Result<Dataset
         names.iter().filter(|name| is_shard_of(name, split)).map(|name| root.join(name)).collect()
     };
     let (training, validation) = (read(paths("train-"))?, read(paths("val-"))?);
-    for (split, (_, labels)) in [("train", &training), ("val", &validation)] {
-        if labels.is_empty() {
+    for (split, shards) in [("train", &training), ("val", &validation)] {
+        if shards.labels.is_empty() {
             let problem = format!("has no images in {split}-*.tar; add shards with KEY.jpg and KEY.cls");
             return Err(DataError::content(root, problem));
         }
     }
-    let most = training.1.iter().chain(&validation.1).copied().max().unwrap_or(0);
+    let most = training.labels.iter().chain(&validation.labels).copied().max().unwrap_or(0);
     let classes = classes(&root.join(CLASSES), most)?;
     let measured = if statistics.exists() { Some(Measured::read(&statistics)?) } else { None };
     if let Some(about) = measured.as_ref().map(|measured| &measured.about).filter(|_| prepared) {
-        let (found, wanted) = ([training.1.len(), validation.1.len()], [about.training, about.validation]);
+        let (found, wanted) = ([training.labels.len(), validation.labels.len()], [about.training, about.validation]);
         if found != wanted {
             let problem = format!(
                 "has {} training and {} validation images, but {} and {} were prepared; copy all shards, or run the \
@@ -103,8 +109,7 @@ pub(super) fn open(root: &Path, names: &[String], size: usize) -> Result<Dataset
             return Err(DataError::content(root, problem));
         }
     }
-    let split = |(shards, labels)| Arc::new(Split::shards(size, shards, labels));
-    Ok(Dataset { classes, train: split(training), validation: split(validation), measured })
+    Ok(Dataset { measured, ..Dataset::new(classes, training, validation, size)? })
 }
 
 /// The names in a file, one a line, or numbers up to `most` without one.
@@ -125,8 +130,8 @@ fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
-/// The shards at `paths` and the labels of their images.
-fn read(paths: Vec<PathBuf>) -> Result<(Shards, Vec<u32>), DataError> {
+/// The shards at `paths`.
+fn read(paths: Vec<PathBuf>) -> Result<Shards, DataError> {
     if paths.len() > MOST_SHARDS {
         let problem = format!("and {} shards more; a split has at most {MOST_SHARDS}", paths.len() - 1);
         return Err(DataError::content(&paths[0], problem));
@@ -144,33 +149,10 @@ fn read(paths: Vec<PathBuf>) -> Result<(Shards, Vec<u32>), DataError> {
         }
         files.push(Shard { path, images: first..entries.len() as u32 });
     }
-    Ok((Shards { files, entries, open: Mutex::default() }, labels))
+    Ok(Shards { files, entries, labels, open: Mutex::default() })
 }
 
 impl Shards {
-    /// What to call image `i` in a message: its shard, and where in that.
-    pub(super) fn name(&self, i: usize) -> String {
-        let entry = self.entries[i];
-        format!("{} byte {}", self.files[usize::from(entry.shard)].path.display(), entry.offset)
-    }
-
-    /// Image `i` as `size` x `size` x 3 bytes.
-    pub(super) fn decode(&self, i: usize, size: usize) -> Result<Vec<u8>, ImageError> {
-        let entry = self.entries[i];
-        let mut bytes = vec![0; entry.length as usize];
-        let read = self.file(entry.shard).and_then(|file| read_exact_at(&file, &mut bytes, entry.offset));
-        read.map_err(|error| ImageError::Read(self.name(i), error))?;
-        if !entry.raw {
-            return Image::decode_named(|| self.name(i), &bytes)?.into_square(|| self.name(i), size);
-        }
-        let side = (bytes.len() / 3).isqrt();
-        if side < 2 || side * side * 3 != bytes.len() {
-            let reason = format!("{} bytes are no square of RGB pixels", bytes.len());
-            return Err(ImageError::Damaged(self.name(i), reason));
-        }
-        Image { width: side, height: side, rgb: bytes }.into_square(|| self.name(i), size)
-    }
-
     /// The shard, opened now or lately.
     fn file(&self, shard: u16) -> std::io::Result<Arc<File>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,10 +166,42 @@ impl Shards {
         open.push_back((shard, Arc::clone(&file)));
         Ok(file)
     }
+}
+
+impl ImageSet for Shards {
+    fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The shard of image `i`, and where in that.
+    fn name(&self, i: usize) -> String {
+        let entry = self.entries[i];
+        format!("{} byte {}", self.files[usize::from(entry.shard)].path.display(), entry.offset)
+    }
+
+    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
+        let entry = self.entries[i];
+        let mut bytes = vec![0; entry.length as usize];
+        let read = self.file(entry.shard).and_then(|file| read_exact_at(&file, &mut bytes, entry.offset));
+        read.map_err(|error| ImageError::Read(self.name(i), error))?;
+        if !entry.raw {
+            return Ok(Stored::File(Cow::Owned(bytes)));
+        }
+        let side = (bytes.len() / 3).isqrt();
+        if side < 2 || side * side * 3 != bytes.len() {
+            let reason = format!("{} bytes are no square of RGB pixels", bytes.len());
+            return Err(ImageError::Damaged(self.name(i), reason));
+        }
+        Ok(Stored::Pixels { width: side, height: side, rgb: Cow::Owned(bytes) })
+    }
+
+    fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
+        Ok(self.entries[i].length.into())
+    }
 
     /// The order of an epoch, a function of the seed and the epoch: shards at random, and the images of [`WINDOW`]
     /// successive ones shuffled among each other, so that a disk reads a few files from end to end.
-    pub(super) fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
+    fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
         let stream = |tag| Stream::new(seed, Purpose::Shuffle, tag);
         let shards = stream(1).permutation(epoch, self.files.len());
         let mut order = Vec::with_capacity(self.entries.len());

@@ -1,22 +1,32 @@
 //! The ILSVRC2012 release: a tar of tars to train on, a tar to validate on, and text files that say what is what.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::source::{Images, Part, Source};
-use crate::data::DataError;
-use crate::data::archive::{Archive, Member};
-use crate::data::folder::is_image_name;
+use super::archive::{Archive, Member, read_exact_at};
+use super::folder::is_image_name;
+use super::format::{Folder, Format};
+use super::split::{ImageSet, Stored};
+use super::{DataError, Dataset, ImageError, MAX_BYTES};
+
+/// The release as it is distributed, before it is prepared.
+pub(super) const FORMAT: Format = Format {
+    description: "the ILSVRC2012 release (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, synset_words.txt and a list of \
+                  the validation images' classes)",
+    recognises: |folder| [TRAINING, VALIDATION].iter().any(|name| folder.names.iter().any(|other| other == name)),
+    open,
+};
 
 /// Training images: `WNID.tar` for each class.
-pub(super) const TRAINING: &str = "ILSVRC2012_img_train.tar";
+const TRAINING: &str = "ILSVRC2012_img_train.tar";
 
 /// Validation images.
-pub(super) const VALIDATION: &str = "ILSVRC2012_img_val.tar";
+const VALIDATION: &str = "ILSVRC2012_img_val.tar";
 
 /// Lists of the classes: a line begins with a WordNet id, and a class is the number of its line.
-pub(super) const SYNSETS: [&str; 2] = ["synset_words.txt", "synsets.txt"];
+const SYNSETS: [&str; 2] = ["synset_words.txt", "synsets.txt"];
 
 /// Lists of the validation images' classes.
 const LABELS: [&str; 4] = [
@@ -29,13 +39,52 @@ const LABELS: [&str; 4] = [
 /// WordNet ids in the order of the development kit's ILSVRC2012_ID, which is not that of [`SYNSETS`].
 const KIT_SYNSETS: &str = "devkit_synsets.txt";
 
-/// Whether `root` holds any of the release's archives.
-pub(super) fn is_release(root: &Path) -> bool {
-    [TRAINING, VALIDATION].iter().any(|name| root.join(name).exists())
+/// Images in a tar file, or in tar files within it.
+struct TarImages {
+    path: PathBuf,
+    file: File,
+    members: Vec<TarImage>,
+    labels: Vec<u32>,
 }
 
-/// Indexes the archives in `root`.
-pub(super) fn open(root: &Path) -> Result<Source, DataError> {
+/// An image in a tar file.
+struct TarImage {
+    /// The image's path in the archive, through nested archives.
+    name: Box<str>,
+    /// Where its content begins, in bytes from the beginning of the file.
+    offset: u64,
+    /// Bytes of content.
+    length: u64,
+}
+
+impl ImageSet for TarImages {
+    fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    fn name(&self, i: usize) -> String {
+        self.members[i].name.to_string()
+    }
+
+    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
+        let TarImage { name, offset, length } = &self.members[i];
+        if *length > MAX_BYTES {
+            return Err(ImageError::TooLarge(name.to_string(), format!("more than {} MiB", MAX_BYTES >> 20)));
+        }
+        let mut bytes = vec![0; *length as usize];
+        let read = read_exact_at(&self.file, &mut bytes, *offset);
+        read.map_err(|error| ImageError::Read(format!("{} {name}", self.path.display()), error))?;
+        Ok(Stored::File(Cow::Owned(bytes)))
+    }
+
+    fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
+        Ok(self.members[i].length)
+    }
+}
+
+/// Indexes the archives.
+fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
+    let root = &folder.root;
     for (name, what) in [(TRAINING, "the training images"), (VALIDATION, "the validation images")] {
         if !root.join(name).exists() {
             return Err(missing(root, name, what));
@@ -58,7 +107,7 @@ pub(super) fn open(root: &Path) -> Result<Source, DataError> {
     }
     let training = training(&root.join(TRAINING), &ids, &numbers, &synsets)?;
     let validation = validation(&root.join(VALIDATION), &labels(root, &list, &numbers)?, &list)?;
-    Ok(Source { classes, training, validation })
+    Dataset::new(classes, training, validation, size)
 }
 
 fn missing(root: &Path, name: &str, what: &str) -> DataError {
@@ -77,12 +126,12 @@ fn lines(path: &Path) -> Result<Vec<String>, DataError> {
     Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
 }
 
-fn part(member: &Member, name: String) -> Part {
-    Part { name: name.into(), offset: member.offset, length: member.length }
+fn image(member: &Member, name: String) -> TarImage {
+    TarImage { name: name.into(), offset: member.offset, length: member.length }
 }
 
 /// The images of the tars within the tar at `path`.
-fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &Path) -> Result<Images, DataError> {
+fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &Path) -> Result<TarImages, DataError> {
     let file = File::open(path).map_err(DataError::read(path))?;
     let (mut members, mut labels) = (Vec::new(), Vec::new());
     let mut images_of = vec![0_usize; ids.len()];
@@ -97,7 +146,7 @@ fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &P
             let image = image?;
             if is_image_name(Path::new(&image.name)) {
                 let name = format!("{}/{}", class.name, image.name);
-                members.push(part(&image, name));
+                members.push(self::image(&image, name));
                 labels.push(label);
                 images_of[label as usize] += 1;
             }
@@ -114,7 +163,7 @@ fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &P
         );
         return Err(DataError::content(path, problem));
     }
-    Ok(Images::in_tar(path.into(), file, members, labels))
+    Ok(TarImages { path: path.into(), file, members, labels })
 }
 
 fn file_name(name: &str) -> &str {
@@ -208,7 +257,7 @@ fn base(
 }
 
 /// The images in the tar at `path`, by name, with what the list at `list` says of them.
-fn validation(path: &Path, labels: &Labels, list: &Path) -> Result<Images, DataError> {
+fn validation(path: &Path, labels: &Labels, list: &Path) -> Result<TarImages, DataError> {
     let file = File::open(path).map_err(DataError::read(path))?;
     let members: Result<Vec<_>, _> = Archive::new(path, &file)?.collect();
     let mut members = members?;
@@ -230,6 +279,6 @@ fn validation(path: &Path, labels: &Labels, list: &Path) -> Result<Images, DataE
             members.iter().map(label).collect::<Result<_, _>>()?
         }
     };
-    let members = members.iter().map(|member| part(member, member.name.clone())).collect();
-    Ok(Images::in_tar(path.into(), file, members, labels))
+    let members = members.iter().map(|member| image(member, member.name.clone())).collect();
+    Ok(TarImages { path: path.into(), file, members, labels })
 }
