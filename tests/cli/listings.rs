@@ -2,31 +2,24 @@
 
 use std::io::Write as _;
 
-use assert_cmd::Command;
 use serde_json::Value;
 
-fn alexnet(arguments: &[&str]) -> assert_cmd::assert::Assert {
-    Command::cargo_bin("alexnet").unwrap().args(arguments).assert()
-}
+use crate::cli::{Place, contains};
 
 fn text(arguments: &[&str]) -> String {
-    String::from_utf8(alexnet(arguments).success().get_output().stdout.clone()).unwrap()
+    Place::new().ok(arguments)
 }
 
 fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&text(arguments)).unwrap()
+    Place::new().json(arguments)
 }
 
 /// What a command that ends with `code` says on stderr.
-fn complaint(arguments: &[&str], code: i32) -> String {
-    String::from_utf8(alexnet(arguments).code(code).get_output().stderr.clone()).unwrap()
-}
-
 #[track_caller]
-fn contains(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "no {part:?} in:\n{text}");
-    }
+fn complaint(arguments: &[&str], code: i32) -> String {
+    let output = Place::new().command(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
 }
 
 #[test]
@@ -109,7 +102,8 @@ fn wrong_use_is_told_from_failure() {
 fn a_closed_pipe_ends_quietly() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("alexnet"));
-    let output = command.arg("kernels").stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+    let place = Place::new();
+    let mut command = place.command(&["kernels"]);
+    let output = command.stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

@@ -59,7 +59,7 @@ impl Place {
 
     /// The program with `arguments`, in this folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("alexnet"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alexnet"));
         command.current_dir(self.folder.path()).args(arguments);
         // What is measured once need not be measured again in the next test, nor be left in the user's cache.
         command.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));

@@ -113,7 +113,7 @@ impl Source {
     /// Those before the unit tests, which may use any module's pieces as examples.
     fn shipped(&self) -> impl Iterator<Item = (usize, &str)> {
         let tests = self.lines.iter().position(|line| line.starts_with("mod tests {")).unwrap_or(self.lines.len());
-        self.code().take(tests)
+        self.code().take(if self.path.ends_with("/testing.rs") { 0 } else { tests })
     }
 
     /// Line numbers and lines without comments.
@@ -374,4 +374,18 @@ fn nothing_is_left_undone() {
         }
     }
     refuse(&failures);
+}
+
+/// So that [`Source::shipped`] may leave them out.
+#[test]
+fn files_for_unit_tests_are_not_shipped() {
+    let all = sources("src", "rs");
+    for testing in all.iter().filter(|source| source.path.ends_with("/testing.rs")) {
+        let folder = testing.path.trim_end_matches("/testing.rs");
+        let parents = [format!("{folder}/mod.rs"), format!("{folder}.rs")];
+        let parent = all.iter().find(|source| parents.contains(&source.path)).unwrap();
+        let declared =
+            parent.lines.windows(2).any(|pair| pair[0] == "#[cfg(test)]" && pair[1].ends_with("mod testing;"));
+        assert!(declared, "{}: declare testing behind #[cfg(test)], it serves unit tests alone", parent.path);
+    }
 }
