@@ -1,8 +1,9 @@
-// Two maps, number by number: sums of the towers' gradients, and the arithmetic of other programs' networks.
+// y = a + b, a - b, a b, a / b or a^b, number by number, for COUNT numbers: sums of the towers' gradients, and the
+// arithmetic of networks from other programs.
 
-@group(0) @binding(0) var<storage, read> a: array<Map4>;
-@group(0) @binding(1) var<storage, read> b: array<Map4>;
-@group(0) @binding(2) var<storage, read_write> y: array<Map4>;
+@group(0) @binding(0) var<storage, read> a: array<MapNumbers>;
+@group(0) @binding(1) var<storage, read> b: array<MapNumbers>;
+@group(0) @binding(2) var<storage, read_write> y: array<MapNumbers>;
 
 const ADD = 0u;
 const SUBTRACT = 1u;
@@ -41,7 +42,7 @@ fn pair(a: vec4f, b: vec4f) -> vec4f {
 
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var i = id.x; i < COUNT / 4; i += groups.x * WORKGROUP) {
-        y[i] = Map4(pair(vec4f(a[i]), vec4f(b[i])));
+    for (var i = id.x; i < COUNT / VECTOR; i += groups.x * WORKGROUP) {
+        y[i] = MapNumbers(pair(vec4f(a[i]), vec4f(b[i])));
     }
 }

@@ -1,5 +1,6 @@
-// Convolution on [C][H][W][N] maps with weights [C][R][S][K]: images along lanes, a register tile of TM filters by
-// TQ neighbouring output pixels (by input: TM maps by TQ input pixels), each input pixel of the row loaded once.
+// Convolution, y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p*stride+r-pad][q*stride+s-pad][n] + b[k]), in
+// cuDNN's letters: MAPS input maps of H x W pixels, K filters, P x Q output pixels, R x S window, N images. Images along
+// lanes, a register tile of TM filters by TQ neighbouring output pixels, each input pixel of the row loaded once.
 
 @group(0) @binding(0) var<storage, read> x: array<Map>;
 @group(0) @binding(1) var<storage, read> w: array<Map>;
@@ -30,30 +31,30 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
             }
             let line = (c * H + row) * W * N + n;
             var pixels: array<f32, SEGMENT>;
-            for (var i = 0u; i < SEGMENT; i++) { // unrolled
+            @unroll for (var i = 0u; i < SEGMENT; i++) {
                 let column = q0 * STRIDE_X + i - PAD_X;
                 pixels[i] = 0.0;
                 if column < W {
                     pixels[i] = f32(x[line + column * N]);
                 }
             }
-            for (var s = 0u; s < S; s++) { // unrolled
+            @unroll for (var s = 0u; s < S; s++) {
                 let weights = fetch(((c * R + r) * S + s) * K + k0, 1u, K - k0, local.x);
-                for (var j = 0u; j < TM; j++) { // unrolled
-                    for (var t = 0u; t < TQ; t++) { // unrolled
+                @unroll for (var j = 0u; j < TM; j++) {
+                    @unroll for (var t = 0u; t < TQ; t++) {
                         sum[j][t] = fma(weights[j], pixels[t * STRIDE_X + s], sum[j][t]);
                     }
                 }
             }
         }
     }
-    for (var j = 0u; j < TM; j++) { // unrolled
+    @unroll for (var j = 0u; j < TM; j++) {
         if EXACT || k0 + j < K {
             var bias = 0.0;
             if BIAS {
                 bias = b[k0 + j];
             }
-            for (var t = 0u; t < TQ; t++) { // unrolled
+            @unroll for (var t = 0u; t < TQ; t++) {
                 if q0 + t < Q {
                     let at = (((k0 + j) * P + p) * Q + q0 + t) * N + n;
                     var value = sum[j][t] + bias;

@@ -33,9 +33,9 @@ var<workgroup> lane_sums: array<f32, SUMS * LANES>;
 // Sums over the lanes of a workgroup by way of its memory, in the order of the lanes; each lane finishes some of them.
 // One barrier for all sums: software drivers compile a kernel with many in minutes.
 fn reduce(sums: array<array<array<f32, TK>, S>, TC>, lane: u32, c0: u32, r: u32, k0: u32) {
-    for (var i = 0u; i < TC; i++) { // unrolled
-        for (var s = 0u; s < S; s++) { // unrolled
-            for (var j = 0u; j < TK; j++) { // unrolled
+    @unroll for (var i = 0u; i < TC; i++) {
+        @unroll for (var s = 0u; s < S; s++) {
+            @unroll for (var j = 0u; j < TK; j++) {
                 lane_sums[((i * S + s) * TK + j) * LANES + lane] = sums[i][s][j];
             }
         }
@@ -65,27 +65,27 @@ fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
                 continue;
             }
             var window: array<array<f32, S>, TC>;
-            for (var i = 0u; i < TC; i++) { // unrolled
-                for (var s = 0u; s < KEPT; s++) { // unrolled
+            @unroll for (var i = 0u; i < TC; i++) {
+                @unroll for (var s = 0u; s < KEPT; s++) {
                     window[i][s + S - KEPT] = pixel(c0 + i, row, s - PAD_X, n);
                 }
             }
             for (var q = 0u; q < Q; q++) {
-                for (var i = 0u; i < TC; i++) { // unrolled
-                    for (var s = 0u; s < KEPT; s++) { // unrolled
+                @unroll for (var i = 0u; i < TC; i++) {
+                    @unroll for (var s = 0u; s < KEPT; s++) {
                         window[i][s] = window[i][s + S - KEPT];
                     }
-                    for (var s = 0u; s < FRESH; s++) { // unrolled
+                    @unroll for (var s = 0u; s < FRESH; s++) {
                         window[i][KEPT + s] = pixel(c0 + i, row, q * STRIDE_X + KEPT + s - PAD_X, n);
                     }
                 }
-                for (var j = 0u; j < TK; j++) { // unrolled
+                @unroll for (var j = 0u; j < TK; j++) {
                     var gradient = 0.0;
                     if K % TK == 0 || k0 + j < K {
                         gradient = f32(dy[(((k0 + j) * P + p) * Q + q) * N + n]);
                     }
-                    for (var i = 0u; i < TC; i++) { // unrolled
-                        for (var s = 0u; s < S; s++) { // unrolled
+                    @unroll for (var i = 0u; i < TC; i++) {
+                        @unroll for (var s = 0u; s < S; s++) {
                             sum[i][s][j] = fma(window[i][s], gradient, sum[i][s][j]);
                         }
                     }

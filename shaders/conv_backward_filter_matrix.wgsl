@@ -6,8 +6,8 @@
 @group(0) @binding(1) var<storage, read> dy: array<Map4>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
 
-const SLICES = 4;
-const LANES = THREADS / SLICES;
+const SLICES = THREADS / SUBGROUP;
+const LANES = SUBGROUP;
 const WINDOWS = MAPS * R * S;
 // Vectors of SIDE images, of an operand's tile, and how many of these a lane brings; vectors of a matrix of sums.
 const VECTORS = SIDE / 4;
@@ -54,7 +54,7 @@ fn backward_filter(@builtin(workgroup_id) tile: vec3u, @builtin(local_invocation
         var rows: array<Map4, LOADS>;
         var filters: array<Map4, LOADS>;
         if group < GROUPS {
-            for (var l = 0u; l < LOADS; l++) { // unrolled
+            @unroll for (var l = 0u; l < LOADS; l++) {
                 let at = l * LANES + lane;
                 let own = n + at % VECTORS;
                 rows[l] = pixels(tile.y * EDGE + at / VECTORS, pixel / Q, pixel % Q, own);
@@ -62,21 +62,21 @@ fn backward_filter(@builtin(workgroup_id) tile: vec3u, @builtin(local_invocation
             }
         }
         workgroupBarrier();
-        for (var l = 0u; l < LOADS; l++) { // unrolled
+        @unroll for (var l = 0u; l < LOADS; l++) {
             row_tiles[slice * TILE + l * LANES + lane] = rows[l];
             filter_tiles[slice * TILE + l * LANES + lane] = filters[l];
         }
         workgroupBarrier();
-        for (var j = 0u; j < 2; j++) { // unrolled
+        @unroll for (var j = 0u; j < 2; j++) {
             let b = coopLoad<Right>(&filter_tiles[slice * TILE + j * RESULT], VECTORS);
-            for (var i = 0u; i < 2; i++) { // unrolled
+            @unroll for (var i = 0u; i < 2; i++) {
                 let a = coopLoadT<Left>(&row_tiles[slice * TILE + i * RESULT], VECTORS);
                 sum[i][j] = coopMultiplyAdd(a, b, sum[i][j]);
             }
         }
     }
-    for (var i = 0u; i < 2; i++) { // unrolled
-        for (var j = 0u; j < 2; j++) { // unrolled
+    @unroll for (var i = 0u; i < 2; i++) {
+        @unroll for (var j = 0u; j < 2; j++) {
             workgroupBarrier();
             coopStoreT(sum[i][j], &results[slice * RESULT], VECTORS);
             workgroupBarrier();

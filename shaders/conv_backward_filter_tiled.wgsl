@@ -7,7 +7,9 @@
 @group(0) @binding(1) var<storage, read> dy: array<Map4>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
 
-const SLICES = 16;
+// Threads of a slice, each with 8 rows by 8 filters of the tile.
+const SLICE = EDGE / 8 * (EDGE / 8);
+const SLICES = THREADS / SLICE;
 const WINDOWS = MAPS * R * S;
 // Groups of four images of all pixels, and how many rounds the slices need for them.
 const GROUPS = P * Q * N / 4;
@@ -62,19 +64,19 @@ fn load(group: u32, first: u32, rows: bool) -> mat4x4f {
     );
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn backward_filter(@builtin(workgroup_id) tile: vec3u, @builtin(local_invocation_index) thread: u32) {
-    let slice = thread / 16;
-    let own = thread % 16;
+    let slice = thread / SLICE;
+    let own = thread % SLICE;
     // Half of a slice's threads bring rows, the others filters.
     let brings_rows = own < 8;
-    let first = select(tile.x, tile.y, brings_rows) * 32 + own % 8 * 4;
+    let first = select(tile.x, tile.y, brings_rows) * EDGE + own % 8 * 4;
     var sum: Sums;
     var next = load(slice, first, brings_rows);
     for (var round = 0u; round < ROUNDS; round++) {
         workgroupBarrier();
         let turned = transpose(next);
-        for (var i = 0u; i < 4; i++) { // unrolled
+        @unroll for (var i = 0u; i < 4; i++) {
             let at = (slice * 4 + i) * 8 + own % 8;
             if brings_rows {
                 row_tiles[at] = turned[i];
@@ -88,7 +90,7 @@ fn backward_filter(@builtin(workgroup_id) tile: vec3u, @builtin(local_invocation
             let at = (slice * 4 + i) * 8;
             let a = array(row_tiles[at + own / 4 * 2], row_tiles[at + own / 4 * 2 + 1]);
             let b = array(filter_tiles[at + own % 4 * 2], filter_tiles[at + own % 4 * 2 + 1]);
-            for (var j = 0u; j < 8; j++) { // unrolled
+            @unroll for (var j = 0u; j < 8; j++) {
                 sum[j][0] = fma(vec4f(a[j / 4][j % 4]), b[0], sum[j][0]);
                 sum[j][1] = fma(vec4f(a[j / 4][j % 4]), b[1], sum[j][1]);
             }
@@ -97,23 +99,23 @@ fn backward_filter(@builtin(workgroup_id) tile: vec3u, @builtin(local_invocation
     for (var other = 1u; other < SLICES; other++) {
         workgroupBarrier();
         if slice == other {
-            for (var j = 0u; j < 8; j++) { // unrolled
+            @unroll for (var j = 0u; j < 8; j++) {
                 row_tiles[own * 16 + 2 * j] = sum[j][0];
                 row_tiles[own * 16 + 2 * j + 1] = sum[j][1];
             }
         }
         workgroupBarrier();
         if slice == 0 {
-            for (var j = 0u; j < 8; j++) { // unrolled
+            @unroll for (var j = 0u; j < 8; j++) {
                 sum[j][0] += row_tiles[own * 16 + 2 * j];
                 sum[j][1] += row_tiles[own * 16 + 2 * j + 1];
             }
         }
     }
-    for (var j = 0u; j < 8; j++) { // unrolled
-        for (var h = 0u; h < 2; h++) { // unrolled
-            let row = tile.y * 32 + own / 4 * 8 + j;
-            let k = tile.x * 32 + own % 4 * 8 + h * 4;
+    @unroll for (var j = 0u; j < 8; j++) {
+        @unroll for (var h = 0u; h < 2; h++) {
+            let row = tile.y * EDGE + own / 4 * 8 + j;
+            let k = tile.x * EDGE + own % 4 * 8 + h * 4;
             if slice == 0 && row < WINDOWS && k < K {
                 let at = (row * K + k) / 4;
                 if ACCUMULATE {

@@ -6,18 +6,18 @@
 @group(0) @binding(1) var<storage, read> dy: array<Quad>;
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 
-const LOADS = TM / 8;
+const LOADS = TM / SUBGROUP;
 const WINDOWS = MAPS * R * S;
 
-@compute @workgroup_size(8)
+@compute @workgroup_size(SUBGROUP)
 fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let k0 = group.x * 8 * TK + local.x;
+    let k0 = group.x * SUBGROUP * TK + local.x;
     let row0 = group.y * TM;
     var map: array<u32, LOADS>;
     var top: array<u32, LOADS>;
     var left: array<u32, LOADS>;
-    for (var l = 0u; l < LOADS; l++) { // unrolled
-        let row = min(row0 + l * 8 + local.x, WINDOWS - 1);
+    @unroll for (var l = 0u; l < LOADS; l++) {
+        let row = min(row0 + l * SUBGROUP + local.x, WINDOWS - 1);
         map[l] = row / (R * S) * H * W;
         top[l] = row / S % R - PAD_Y;
         left[l] = row % S - PAD_X;
@@ -27,31 +27,31 @@ fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
         for (var q = 0u; q < Q; q++) {
             var inside: array<bool, LOADS>;
             var pixel: array<u32, LOADS>;
-            for (var l = 0u; l < LOADS; l++) { // unrolled
+            @unroll for (var l = 0u; l < LOADS; l++) {
                 // Below zero wraps around to a large number and fails the comparison too.
                 let row = top[l] + p * STRIDE_Y;
                 let column = left[l] + q * STRIDE_X;
                 inside[l] = row < H && column < W;
-                pixel[l] = select(0u, (map[l] + row * W + column) * (N / 4), inside[l]);
+                pixel[l] = select(0u, (map[l] + row * W + column) * (N / VECTOR), inside[l]);
             }
             var gradient: array<u32, TK>;
-            for (var t = 0u; t < TK; t++) { // unrolled
-                gradient[t] = ((min(k0 + t * 8, K - 1) * P + p) * Q + q) * (N / 4);
+            @unroll for (var t = 0u; t < TK; t++) {
+                gradient[t] = ((min(k0 + t * SUBGROUP, K - 1) * P + p) * Q + q) * (N / VECTOR);
             }
-            for (var n = 0u; n < N / 4; n++) {
+            for (var n = 0u; n < N / VECTOR; n++) {
                 var values: array<vec4f, LOADS>;
-                for (var l = 0u; l < LOADS; l++) { // unrolled
+                @unroll for (var l = 0u; l < LOADS; l++) {
                     values[l] = select(vec4f(), quad(x[pixel[l] + n]), inside[l]);
                 }
                 var gradients: array<vec4f, TK>;
-                for (var t = 0u; t < TK; t++) { // unrolled
+                @unroll for (var t = 0u; t < TK; t++) {
                     gradients[t] = quad(dy[gradient[t] + n]);
                 }
-                for (var j = 0u; j < TM; j++) { // unrolled
-                    let own = subgroupShuffle(values[j / 8], j % 8);
-                    for (var t = 0u; t < TK; t++) { // unrolled
+                @unroll for (var j = 0u; j < TM; j++) {
+                    let own = subgroupShuffle(values[j / SUBGROUP], j % SUBGROUP);
+                    @unroll for (var t = 0u; t < TK; t++) {
                         var total = sum[j][t];
-                        for (var i = 0u; i < 4; i++) { // unrolled
+                        @unroll for (var i = 0u; i < 4; i++) {
                             total = fma(own[i], gradients[t][i], total);
                         }
                         sum[j][t] = total;
@@ -62,14 +62,14 @@ fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
     }
     // For a loop that is not written out, as in the wide tile.
     var values: array<array<f32, TK>, TM + 1>;
-    for (var j = 0u; j < TM; j++) { // unrolled
+    @unroll for (var j = 0u; j < TM; j++) {
         values[j] = sum[j];
     }
     for (var row = row0; row < min(row0 + TM, WINDOWS); row++) {
         let j = row - row0;
-        for (var t = 0u; t < TK; t++) { // unrolled
-            if k0 + t * 8 < K {
-                let at = row * K + k0 + t * 8;
+        @unroll for (var t = 0u; t < TK; t++) {
+            if k0 + t * SUBGROUP < K {
+                let at = row * K + k0 + t * SUBGROUP;
                 if ACCUMULATE {
                     values[j][t] += dw[at];
                 }

@@ -32,17 +32,17 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
             }
             let line = (k * P + p) * Q * N + n;
             var gradients: array<f32, SEGMENT>;
-            for (var i = 0u; i < SEGMENT; i++) { // unrolled
+            @unroll for (var i = 0u; i < SEGMENT; i++) {
                 let q = column0 / STRIDE_X + FIRST + i - S;
                 gradients[i] = 0.0;
                 if q < Q {
                     gradients[i] = f32(dy[line + q * N]);
                 }
             }
-            for (var s = 0u; s < S; s++) { // unrolled
+            @unroll for (var s = 0u; s < S; s++) {
                 let weights = fetch(((c0 * R + r) * S + s) * K + k, R * S * K, MAPS - c0, local.x);
-                for (var j = 0u; j < TM; j++) { // unrolled
-                    for (var t = 0u; t < TX; t++) { // unrolled
+                @unroll for (var j = 0u; j < TM; j++) {
+                    @unroll for (var t = 0u; t < TX; t++) {
                         let offset = t + PAD_X + S * STRIDE_X - s;
                         if offset % STRIDE_X == 0 {
                             sum[j][t] = fma(weights[j], gradients[offset / STRIDE_X - FIRST], sum[j][t]);
@@ -52,9 +52,9 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
             }
         }
     }
-    for (var j = 0u; j < TM; j++) { // unrolled
+    @unroll for (var j = 0u; j < TM; j++) {
         if EXACT || c0 + j < MAPS {
-            for (var t = 0u; t < TX; t++) { // unrolled
+            @unroll for (var t = 0u; t < TX; t++) {
                 if column0 + t < W {
                     let at = (((c0 + j) * H + row) * W + column0 + t) * N + n;
                     if ACCUMULATE {

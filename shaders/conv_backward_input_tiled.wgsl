@@ -1,5 +1,6 @@
-// Gradient of a convolution by its input, by tiles in workgroup memory: BM maps of one input pixel for BN images. The sum
-// runs over the windows that hold the pixel, filters innermost; which those are, is the same for the whole workgroup.
+// Gradient of a convolution by its input (formula: `conv_backward_input.wgsl`), by tiles in workgroup memory: BM maps of
+// one input pixel for BN images. The sum runs over the windows that hold the pixel, filters innermost; which those are,
+// is the same for the whole workgroup.
 
 @group(0) @binding(0) var<storage, read> w: array<Map>;
 @group(0) @binding(1) var<storage, read> dy: array<Map4>;
@@ -28,7 +29,7 @@ fn window(term: u32) -> vec2u {
 fn row_vector(term: u32, rows: u32) -> vec4f {
     var values: vec4f;
     let element = padded - window(term) * STRIDE;
-    for (var i = 0u; i < 4; i++) { // unrolled
+    @unroll for (var i = 0u; i < 4; i++) {
         let c = c0 + rows * 4 + i;
         if term < size.x * size.y * K && c < MAPS {
             values[i] = f32(w[((c * R + element.x) * S + element.y) * K + term % K]);

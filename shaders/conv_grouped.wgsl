@@ -1,12 +1,13 @@
-// Convolution in groups of maps and with dilated windows, on [GROUPS · MAPS][H][W][N] with weights [MAPS][R][S][K]: a
-// filter sees the maps of its group. A thread owns TM filters of one output pixel for four images.
+// Convolution in groups of maps and with dilated windows, f(w * x + b) with x [GROUPS * MAPS][H][W][N], w [MAPS][R][S][K]
+// and y [K][P][Q][N] (letters: `conv.wgsl`): a filter sees the maps of its group. A thread owns TM filters of one output
+// pixel for VECTOR images.
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<Numbers>;
 
-const BATCH = N / 4;
+const BATCH = N / VECTOR;
 
 @compute @workgroup_size(LANES, ROWS)
 fn grouped(@builtin(global_invocation_id) id: vec3u) {
@@ -18,7 +19,7 @@ fn grouped(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let first = k0 / (K / GROUPS) * MAPS;
-    var sum: array<vec4f, TM>;
+    var sum: array<Numbers, TM>;
     for (var c = 0u; c < MAPS; c++) {
         for (var r = 0u; r < R; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
@@ -33,13 +34,13 @@ fn grouped(@builtin(global_invocation_id) id: vec3u) {
                 }
                 let value = x[(((first + c) * H + row) * W + column) * BATCH + n];
                 let at = ((c * R + r) * S + s) * K + k0;
-                for (var j = 0u; j < TM; j++) { // unrolled
-                    sum[j] = fma(vec4f(w[at + j]), value, sum[j]);
+                @unroll for (var j = 0u; j < TM; j++) {
+                    sum[j] = fma(Numbers(w[at + j]), value, sum[j]);
                 }
             }
         }
     }
-    for (var j = 0u; j < TM; j++) { // unrolled
+    @unroll for (var j = 0u; j < TM; j++) {
         var value = sum[j];
         if BIAS {
             value += b[k0 + j];

@@ -1,4 +1,4 @@
-// Convolution on [C][H][W][N] maps with weights [C][R][S][K], by tiles in workgroup memory: BM filters of one output
+// Convolution (formula and letters: `conv.wgsl`) by tiles in workgroup memory: BM filters of one output
 // pixel for BN images. The sum runs over the part of the window that lies inside, maps innermost; which part that is, is
 // the same for the whole workgroup.
 

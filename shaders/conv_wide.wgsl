@@ -1,4 +1,4 @@
-// Convolution on [C][H][W][N] maps with weights [C][R][S][K]: four images a lane, 32 a workgroup, TM filters of one
+// Convolution (formula and letters: `conv.wgsl`): VECTOR images a lane, a subgroup a workgroup, TM filters of one
 // output pixel. Rows and columns of the window that lie outside are left out for all lanes at once.
 
 @group(0) @binding(0) var<storage, read> x: array<Quad>;
@@ -7,11 +7,11 @@
 @group(0) @binding(3) var<storage, read_write> y: array<Map4>;
 
 // From one map to the next, in vectors.
-const PLANE = H * W * N / 4;
+const PLANE = H * W * N / VECTOR;
 
-@compute @workgroup_size(8)
+@compute @workgroup_size(SUBGROUP)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let n = group.x * 8 + local.x;
+    let n = group.x * SUBGROUP + local.x;
     let k0 = group.y * TM;
     let p = group.z / Q;
     let q = group.z % Q;
@@ -26,26 +26,26 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
         if row >= H {
             continue;
         }
-        let pixel = (row * W + q * STRIDE_X - PAD_X) * (N / 4) + n;
+        let pixel = (row * W + q * STRIDE_X - PAD_X) * (N / VECTOR) + n;
         // One loop over columns and maps: the longer it is, the less its beginning and end weigh.
         for (var i = low * MAPS; i < high * MAPS; i += STEPS) {
             let s = i / MAPS;
             let c = i % MAPS;
             var weights: array<vec4f, STEPS>;
             var pixels: array<vec4f, STEPS>;
-            for (var t = 0u; t < STEPS; t++) { // unrolled
+            @unroll for (var t = 0u; t < STEPS; t++) {
                 weights[t] = quad(w[(((c + t) * R + r) * S + s) * (K / 4) + own]);
-                pixels[t] = quad(x[pixel + s * (N / 4) + (c + t) * PLANE]);
+                pixels[t] = quad(x[pixel + s * (N / VECTOR) + (c + t) * PLANE]);
             }
             add_quads(&sum, weights, pixels);
         }
     }
     var values: Results;
-    for (var j = 0u; j < TM; j++) { // unrolled
+    @unroll for (var j = 0u; j < TM; j++) {
         values[j] = sum[j];
     }
     for (var k = k0; k < min(k0 + TM, K); k++) {
-        let at = ((k * P + p) * Q + q) * (N / 4) + n;
+        let at = ((k * P + p) * Q + q) * (N / VECTOR) + n;
         var value = values[k - k0];
         if BIAS {
             value += b[k];

@@ -1,4 +1,5 @@
-// The fully connected layer on [features][N] maps with weights [inputs K][outputs M]: images along lanes, a register
+// The fully connected layer, y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m]), and its gradient by the input,
+// dx[k][n] = sum over m of w[k][m] dy[m][n]: M outputs, K inputs, N images. Images along lanes, a register
 // tile of TM features by TN images a lane, LANES apart.
 
 @group(0) @binding(0) var<storage, read> x: array<Map>;
@@ -30,20 +31,20 @@ fn forward(
     var sum: array<array<f32, TN>, TM>;
     for (var k = 0u; k < K; k++) {
         let weights = fetch(k * M + m0, 1u, M - m0, local.x);
-        for (var t = 0u; t < TN; t++) { // unrolled
+        @unroll for (var t = 0u; t < TN; t++) {
             let value = f32(x[k * N + n + t * LANES]);
-            for (var j = 0u; j < TM; j++) { // unrolled
+            @unroll for (var j = 0u; j < TM; j++) {
                 sum[j][t] = fma(weights[j], value, sum[j][t]);
             }
         }
     }
-    for (var j = 0u; j < TM; j++) { // unrolled
+    @unroll for (var j = 0u; j < TM; j++) {
         if EXACT || m0 + j < M {
             var bias = 0.0;
             if BIAS {
                 bias = b[m0 + j];
             }
-            for (var t = 0u; t < TN; t++) { // unrolled
+            @unroll for (var t = 0u; t < TN; t++) {
                 let at = (m0 + j) * N + n + t * LANES;
                 var value = sum[j][t] + bias;
                 if ACCUMULATE {
@@ -69,16 +70,16 @@ fn backward_input(
     var sum: array<array<f32, TN>, TM>;
     for (var m = 0u; m < M; m++) {
         let weights = fetch(k0 * M + m, M, K - k0, local.x);
-        for (var t = 0u; t < TN; t++) { // unrolled
+        @unroll for (var t = 0u; t < TN; t++) {
             let gradient = f32(dy[m * N + n + t * LANES]);
-            for (var j = 0u; j < TM; j++) { // unrolled
+            @unroll for (var j = 0u; j < TM; j++) {
                 sum[j][t] = fma(weights[j], gradient, sum[j][t]);
             }
         }
     }
-    for (var j = 0u; j < TM; j++) { // unrolled
+    @unroll for (var j = 0u; j < TM; j++) {
         if EXACT || k0 + j < K {
-            for (var t = 0u; t < TN; t++) { // unrolled
+            @unroll for (var t = 0u; t < TN; t++) {
                 let at = (k0 + j) * N + n + t * LANES;
                 if ACCUMULATE {
                     sum[j][t] += f32(dx[at]);

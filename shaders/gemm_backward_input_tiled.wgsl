@@ -11,7 +11,7 @@ var<private> n0: u32;
 
 fn row_vector(m: u32, rows: u32) -> vec4f {
     var values: vec4f;
-    for (var i = 0u; i < 4; i++) { // unrolled
+    @unroll for (var i = 0u; i < 4; i++) {
         let k = k0 + rows * 4 + i;
         if m < M && k < K {
             values[i] = f32(w[k * M + m]);

@@ -8,7 +8,7 @@
 // Eight neighbouring values of x.
 fn row(at: u32) -> array<f32, 8> {
     var values: array<f32, 8>;
-    for (var i = 0u; i < 8; i++) { // unrolled
+    @unroll for (var i = 0u; i < 8; i++) {
         values[i] = f32(x[at + i]);
     }
     return values;
@@ -25,21 +25,21 @@ fn backward_weights(
     var sum: array<array<f32, TG>, TK>;
     for (var n0 = 0u; n0 < N; n0 += 8) {
         var gradients: array<array<vec4f, 2>, TG>;
-        for (var g = 0u; g < TG; g++) { // unrolled
+        @unroll for (var g = 0u; g < TG; g++) {
             let at = min(m0 + g * LANES, M - 1) * N + n0;
             gradients[g] = array(vec4f(dy[at / 4]), vec4f(dy[at / 4 + 1]));
         }
-        for (var j = 0u; j < TK; j++) { // unrolled
+        @unroll for (var j = 0u; j < TK; j++) {
             let values = row(min(k0 + j, K - 1) * N + n0);
-            for (var i = 0u; i < 8; i++) { // unrolled
-                for (var g = 0u; g < TG; g++) { // unrolled
+            @unroll for (var i = 0u; i < 8; i++) {
+                @unroll for (var g = 0u; g < TG; g++) {
                     sum[j][g] = fma(values[i], gradients[g][i / 4][i % 4], sum[j][g]);
                 }
             }
         }
     }
-    for (var j = 0u; j < TK; j++) { // unrolled
-        for (var g = 0u; g < TG; g++) { // unrolled
+    @unroll for (var j = 0u; j < TK; j++) {
+        @unroll for (var g = 0u; g < TG; g++) {
             let m = m0 + g * LANES;
             if k0 + j < K && m < M {
                 let at = (k0 + j) * M + m;

@@ -11,7 +11,7 @@ var<private> m0: u32;
 
 fn row_vector(n: u32, rows: u32) -> vec4f {
     var values: vec4f;
-    for (var i = 0u; i < 4; i++) { // unrolled
+    @unroll for (var i = 0u; i < 4; i++) {
         let k = k0 + rows * 4 + i;
         if n < N && k < K {
             values[i] = f32(x[k * N + n]);
@@ -22,7 +22,7 @@ fn row_vector(n: u32, rows: u32) -> vec4f {
 
 fn image_vector(n: u32, outputs: u32) -> vec4f {
     var values: vec4f;
-    for (var i = 0u; i < 4; i++) { // unrolled
+    @unroll for (var i = 0u; i < 4; i++) {
         let m = m0 + outputs * 4 + i;
         if n < N && m < M {
             values[i] = f32(dy[m * N + n]);

@@ -6,46 +6,46 @@
 @group(0) @binding(1) var<storage, read> dy: array<Quad>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
 
-const LOADS = TM / 8;
+const LOADS = TM / SUBGROUP;
 
-@compute @workgroup_size(8)
+@compute @workgroup_size(SUBGROUP)
 fn backward_weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let column = group.x * 8 + local.x;
+    let column = group.x * SUBGROUP + local.x;
     let k0 = group.y * TM;
     var sum: array<vec4f, TM>;
-    for (var n = 0u; n < N / 4; n++) {
+    for (var n = 0u; n < N / VECTOR; n++) {
         var values: array<vec4f, LOADS>;
-        for (var l = 0u; l < LOADS; l++) { // unrolled
-            values[l] = quad(x[min(k0 + l * 8 + local.x, K - 1) * (N / 4) + n]);
+        @unroll for (var l = 0u; l < LOADS; l++) {
+            values[l] = quad(x[min(k0 + l * SUBGROUP + local.x, K - 1) * (N / VECTOR) + n]);
         }
         var gradients: array<vec4f, 4>;
-        for (var t = 0u; t < 4; t++) { // unrolled
-            gradients[t] = quad(dy[(min(column, M / 4 - 1) * 4 + t) * (N / 4) + n]);
+        @unroll for (var t = 0u; t < 4; t++) {
+            gradients[t] = quad(dy[(min(column, M / VECTOR - 1) * 4 + t) * (N / VECTOR) + n]);
         }
         // By images: what four outputs have of each.
         var images: array<vec4f, 4>;
-        for (var i = 0u; i < 4; i++) { // unrolled
+        @unroll for (var i = 0u; i < 4; i++) {
             images[i] = vec4f(gradients[0][i], gradients[1][i], gradients[2][i], gradients[3][i]);
         }
-        for (var j = 0u; j < TM; j++) { // unrolled
-            let own = subgroupShuffle(values[j / 8], j % 8);
+        @unroll for (var j = 0u; j < TM; j++) {
+            let own = subgroupShuffle(values[j / SUBGROUP], j % SUBGROUP);
             var total = sum[j];
-            for (var i = 0u; i < 4; i++) { // unrolled
+            @unroll for (var i = 0u; i < 4; i++) {
                 total = fma(vec4f(own[i]), images[i], total);
             }
             sum[j] = total;
         }
     }
-    if column >= M / 4 {
+    if column >= M / VECTOR {
         return;
     }
     // For a loop that is not written out, as in the wide tile.
     var values: array<vec4f, TM + 1>;
-    for (var j = 0u; j < TM; j++) { // unrolled
+    @unroll for (var j = 0u; j < TM; j++) {
         values[j] = sum[j];
     }
     for (var k = k0; k < min(k0 + TM, K); k++) {
-        let at = k * (M / 4) + column;
+        let at = k * (M / VECTOR) + column;
         var value = values[k - k0];
         if ACCUMULATE {
             value += dw[at];

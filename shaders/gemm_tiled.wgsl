@@ -1,4 +1,5 @@
-// The fully connected layer on [features][N] maps with weights [inputs K][outputs M], by tiles in workgroup memory.
+// The fully connected layer, y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m]), M outputs, K inputs, N images, by tiles in
+// workgroup memory: BM outputs by BN images.
 
 @group(0) @binding(0) var<storage, read> x: array<Map4>;
 @group(0) @binding(1) var<storage, read> w: array<Map4>;

@@ -1,9 +1,10 @@
-// Maps half as large for the way between devices: two f16 in a word. A power of two as the scale costs no digits.
+// Maps half as large for the way between devices: packed[i] holds f16(SCALE x[2i]) and f16(SCALE x[2i+1]), `unpack` divides
+// by SCALE again. COUNT numbers; a power of two as the scale costs no digits.
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read_write> packed: array<vec2u>;
 @group(0) @binding(2) var<storage, read> packed_saved: array<vec2u>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<Numbers>;
 
 const EXPONENT = 0x7f800000u;
 
@@ -20,7 +21,7 @@ fn pair(v: vec2f) -> u32 {
 
 @compute @workgroup_size(WORKGROUP)
 fn pack(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var i = id.x; i < COUNT / 4; i += groups.x * WORKGROUP) {
+    for (var i = id.x; i < COUNT / VECTOR; i += groups.x * WORKGROUP) {
         let v = x[i];
         packed[i] = vec2u(pair(v.xy), pair(v.zw));
     }
@@ -28,7 +29,7 @@ fn pack(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 
 @compute @workgroup_size(WORKGROUP)
 fn unpack(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var i = id.x; i < COUNT / 4; i += groups.x * WORKGROUP) {
+    for (var i = id.x; i < COUNT / VECTOR; i += groups.x * WORKGROUP) {
         let words = packed_saved[i];
         y[i] = vec4f(unpack2x16float(words.x), unpack2x16float(words.y)) * (1.0 / SCALE);
     }

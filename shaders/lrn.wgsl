@@ -3,36 +3,33 @@
 // A thread owns one pixel of a few images and walks the maps; the window moves through registers, and every sum is
 // taken afresh from it: a running sum would drift.
 
-alias Images = vec4f;
-const LANES = 4u;
+@group(0) @binding(0) var<storage, read> x: array<MapNumbers>;
+@group(0) @binding(1) var<storage, read_write> y: array<MapNumbers>;
+@group(0) @binding(2) var<storage, read> dy: array<MapNumbers>;
+@group(0) @binding(3) var<storage, read_write> dx: array<MapNumbers>;
 
-@group(0) @binding(0) var<storage, read> x: array<Map4>;
-@group(0) @binding(1) var<storage, read_write> y: array<Map4>;
-@group(0) @binding(2) var<storage, read> dy: array<Map4>;
-@group(0) @binding(3) var<storage, read_write> dx: array<Map4>;
-
-const COLUMNS = PIXELS * IMAGES / LANES;
+const COLUMNS = PIXELS * IMAGES / VECTOR;
 const BEFORE = SIZE / 2u;
 const AFTER = SIZE - 1u - BEFORE;
 
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var column = id.x; column < COLUMNS; column += groups.x * WORKGROUP) {
-        var window: array<Images, SIZE>; // x of maps i - BEFORE to i + AFTER
+        var window: array<Numbers, SIZE>; // x of maps i - BEFORE to i + AFTER
         for (var lead = 0u; lead < MAPS + AFTER; lead++) {
             for (var j = 1u; j < SIZE; j++) {
                 window[j - 1u] = window[j];
             }
-            window[SIZE - 1u] = Images();
+            window[SIZE - 1u] = Numbers();
             if lead < MAPS {
-                window[SIZE - 1u] = Images(x[lead * COLUMNS + column]);
+                window[SIZE - 1u] = Numbers(x[lead * COLUMNS + column]);
             }
             if lead >= AFTER {
-                var sum = Images();
+                var sum = Numbers();
                 for (var j = 0u; j < SIZE; j++) {
                     sum += window[j] * window[j];
                 }
-                y[(lead - AFTER) * COLUMNS + column] = Map4(window[BEFORE] * power(K + ALPHA * sum));
+                y[(lead - AFTER) * COLUMNS + column] = MapNumbers(window[BEFORE] * power(K + ALPHA * sum));
             }
         }
     }
@@ -42,9 +39,9 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
 @compute @workgroup_size(WORKGROUP)
 fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var column = id.x; column < COLUMNS; column += groups.x * WORKGROUP) {
-        var window: array<Images, SIZE>; // x of maps i to i + SIZE - 1, the window of j = i + BEFORE
-        var scaled: array<Images, BEFORE + 1u>; // dy s^-beta of maps i to j
-        var pulls: array<Images, SIZE>; // dy x s^(-beta-1) of maps i - AFTER to j
+        var window: array<Numbers, SIZE>; // x of maps i to i + SIZE - 1, the window of j = i + BEFORE
+        var scaled: array<Numbers, BEFORE + 1u>; // dy s^-beta of maps i to j
+        var pulls: array<Numbers, SIZE>; // dy x s^(-beta-1) of maps i - AFTER to j
         for (var lead = 0u; lead < MAPS + SIZE - 1u; lead++) {
             for (var j = 1u; j < SIZE; j++) {
                 window[j - 1u] = window[j];
@@ -53,26 +50,26 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
             for (var j = 1u; j <= BEFORE; j++) {
                 scaled[j - 1u] = scaled[j];
             }
-            window[SIZE - 1u] = Images();
-            pulls[SIZE - 1u] = Images();
+            window[SIZE - 1u] = Numbers();
+            pulls[SIZE - 1u] = Numbers();
             if lead < MAPS {
-                window[SIZE - 1u] = Images(x[lead * COLUMNS + column]);
+                window[SIZE - 1u] = Numbers(x[lead * COLUMNS + column]);
             }
             if lead >= AFTER && lead < MAPS + AFTER {
-                var sum = Images();
+                var sum = Numbers();
                 for (var j = 0u; j < SIZE; j++) {
                     sum += window[j] * window[j];
                 }
                 let s = K + ALPHA * sum;
-                scaled[BEFORE] = Images(dy[(lead - AFTER) * COLUMNS + column]) * power(s);
+                scaled[BEFORE] = Numbers(dy[(lead - AFTER) * COLUMNS + column]) * power(s);
                 pulls[SIZE - 1u] = scaled[BEFORE] * window[BEFORE] / s;
             }
             if lead >= SIZE - 1u {
-                var sum = Images();
+                var sum = Numbers();
                 for (var j = 0u; j < SIZE; j++) {
                     sum += pulls[j];
                 }
-                dx[(lead - (SIZE - 1u)) * COLUMNS + column] = Map4(scaled[0] - 2.0 * ALPHA * BETA * window[0] * sum);
+                dx[(lead - (SIZE - 1u)) * COLUMNS + column] = MapNumbers(scaled[0] - 2.0 * ALPHA * BETA * window[0] * sum);
             }
         }
     }

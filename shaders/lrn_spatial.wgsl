@@ -1,16 +1,13 @@
-// Local response normalisation within a map (the released code's contrast-like third normalisation) and its gradient:
+// Local response normalisation within a map (the released code's third normalisation; the paper does not mention it) and its gradient:
 // y_i = x_i s_i^-beta,  s_i = k + alpha (sum of x_j^2 over the SIZE x SIZE pixels around i that lie in the map).
 // A thread owns one column of one map for a few images and walks down its rows; sums of rows move through registers.
 
-alias Images = vec2f;
-const LANES = 2u;
+@group(0) @binding(0) var<storage, read> x: array<MapNumbers>;
+@group(0) @binding(1) var<storage, read_write> y: array<MapNumbers>;
+@group(0) @binding(2) var<storage, read> dy: array<MapNumbers>;
+@group(0) @binding(3) var<storage, read_write> dx: array<MapNumbers>;
 
-@group(0) @binding(0) var<storage, read> x: array<Map2>;
-@group(0) @binding(1) var<storage, read_write> y: array<Map2>;
-@group(0) @binding(2) var<storage, read> dy: array<Map2>;
-@group(0) @binding(3) var<storage, read_write> dx: array<Map2>;
-
-const BATCH = IMAGES / LANES;
+const BATCH = IMAGES / VECTOR;
 const ITEMS = MAPS * WIDTH * BATCH;
 const BEFORE = SIZE / 2u;
 const AFTER = SIZE - 1u - BEFORE;
@@ -35,8 +32,8 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
     for (var item = id.x; item < ITEMS; item += groups.x * WORKGROUP) {
         let start = origin(item);
         let column = item / BATCH % WIDTH;
-        var rows: array<Images, SIZE>; // sums of squares of rows i - BEFORE to i + AFTER
-        var own: array<Images, AFTER + 1u>; // x of rows i to i + AFTER
+        var rows: array<Numbers, SIZE>; // sums of squares of rows i - BEFORE to i + AFTER
+        var own: array<Numbers, AFTER + 1u>; // x of rows i to i + AFTER
         for (var lead = 0u; lead < HEIGHT + AFTER; lead++) {
             for (var j = 1u; j < SIZE; j++) {
                 rows[j - 1u] = rows[j];
@@ -44,12 +41,12 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
             for (var j = 1u; j <= AFTER; j++) {
                 own[j - 1u] = own[j];
             }
-            var sum = Images();
+            var sum = Numbers();
             if lead < HEIGHT {
                 let row = start + lead * WIDTH * BATCH;
                 for (var c = 0u; c < SIZE; c++) {
-                    let v = Images(x[row + place(column + c, BEFORE)]);
-                    sum += select(Images(), v * v, inside(column + c, BEFORE));
+                    let v = Numbers(x[row + place(column + c, BEFORE)]);
+                    sum += select(Numbers(), v * v, inside(column + c, BEFORE));
                     if c == BEFORE {
                         own[AFTER] = v;
                     }
@@ -60,7 +57,7 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
                 for (var j = 0u; j + 1u < SIZE; j++) {
                     sum += rows[j];
                 }
-                y[start + ((lead - AFTER) * WIDTH + column) * BATCH] = Map2(own[0] * power(K + ALPHA * sum));
+                y[start + ((lead - AFTER) * WIDTH + column) * BATCH] = MapNumbers(own[0] * power(K + ALPHA * sum));
             }
         }
     }
@@ -73,20 +70,20 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
         let start = origin(item);
         let column = item / BATCH % WIDTH;
         // For the SIZE columns whose windows hold this one, sums of squares of rows i to i + SIZE - 1.
-        var rows: array<array<Images, SIZE>, SIZE>;
-        var scaled: array<Images, BEFORE + 1u>; // dy s^-beta of rows i to j = i + BEFORE
-        var pulls: array<Images, SIZE>; // sums of dy x s^(-beta-1) of rows i - AFTER to j
+        var rows: array<array<Numbers, SIZE>, SIZE>;
+        var scaled: array<Numbers, BEFORE + 1u>; // dy s^-beta of rows i to j = i + BEFORE
+        var pulls: array<Numbers, SIZE>; // sums of dy x s^(-beta-1) of rows i - AFTER to j
         for (var lead = 0u; lead < HEIGHT + SIZE - 1u; lead++) {
-            var squares: array<Images, SPAN>;
+            var squares: array<Numbers, SPAN>;
             if lead < HEIGHT {
                 let row = start + lead * WIDTH * BATCH;
                 for (var c = 0u; c < SPAN; c++) {
-                    let v = Images(x[row + place(column + c, SIZE - 1u)]);
-                    squares[c] = select(Images(), v * v, inside(column + c, SIZE - 1u));
+                    let v = Numbers(x[row + place(column + c, SIZE - 1u)]);
+                    squares[c] = select(Numbers(), v * v, inside(column + c, SIZE - 1u));
                 }
             }
             for (var e = 0u; e < SIZE; e++) {
-                var sum = Images();
+                var sum = Numbers();
                 for (var j = 1u; j < SIZE; j++) {
                     rows[e][j - 1u] = rows[e][j];
                 }
@@ -101,18 +98,18 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
             for (var j = 1u; j <= BEFORE; j++) {
                 scaled[j - 1u] = scaled[j];
             }
-            var pull = Images();
+            var pull = Numbers();
             if lead >= AFTER && lead < HEIGHT + AFTER {
                 let row = start + (lead - AFTER) * WIDTH * BATCH;
                 for (var e = 0u; e < SIZE; e++) {
-                    var sum = Images();
+                    var sum = Numbers();
                     for (var j = 0u; j < SIZE; j++) {
                         sum += rows[e][j];
                     }
                     let s = K + ALPHA * sum;
                     let at = row + place(column + e, AFTER);
-                    let p = Images(dy[at]) * power(s);
-                    pull += select(Images(), p * Images(x[at]) / s, inside(column + e, AFTER));
+                    let p = Numbers(dy[at]) * power(s);
+                    pull += select(Numbers(), p * Numbers(x[at]) / s, inside(column + e, AFTER));
                     if e == AFTER {
                         scaled[BEFORE] = p;
                     }
@@ -124,7 +121,7 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
                     pull += pulls[j];
                 }
                 let at = start + ((lead - (SIZE - 1u)) * WIDTH + column) * BATCH;
-                dx[at] = Map2(scaled[0] - 2.0 * ALPHA * BETA * Images(x[at]) * pull);
+                dx[at] = MapNumbers(scaled[0] - 2.0 * ALPHA * BETA * Numbers(x[at]) * pull);
             }
         }
     }

@@ -12,7 +12,7 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gro
     if rule[RATE] == 0.0 || health[HEALTH_ILL] != 0.0 || health[HEALTH_SKIP] != 0.0 {
         return;
     }
-    for (var i = id.x; i < COUNT / WIDTH; i += groups.x * WORKGROUP) {
+    for (var i = id.x; i < COUNT / VECTOR; i += groups.x * WORKGROUP) {
         w[i] = step(i, w[i], g[i] * inverse);
     }
 }

@@ -1,17 +1,15 @@
-// Maximum and average over SIZE x SIZE windows, STRIDE apart, and their gradients. A thread owns one
+// Maximum and average over SIZE x SIZE windows, STRIDE apart (section 3.4), and their gradients: x is
+// [MAPS][HEIGHT][WIDTH][IMAGES], y [MAPS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one
 // pixel of the output (forward) or a few of the input (backward) for a few images: gradients are gathered.
 // Rows and columns are counted from the edge of the padding, so that nothing is negative.
 
-alias Images = vec4f;
-const LANES = 4u;
+@group(0) @binding(0) var<storage, read> x: array<MapNumbers>;
+@group(0) @binding(1) var<storage, read_write> y: array<MapNumbers>;
+@group(0) @binding(2) var<storage, read> y_saved: array<MapNumbers>;
+@group(0) @binding(3) var<storage, read> dy: array<MapNumbers>;
+@group(0) @binding(4) var<storage, read_write> dx: array<MapNumbers>;
 
-@group(0) @binding(0) var<storage, read> x: array<Map4>;
-@group(0) @binding(1) var<storage, read_write> y: array<Map4>;
-@group(0) @binding(2) var<storage, read> y_saved: array<Map4>;
-@group(0) @binding(3) var<storage, read> dy: array<Map4>;
-@group(0) @binding(4) var<storage, read_write> dx: array<Map4>;
-
-const BATCH = IMAGES / LANES;
+const BATCH = IMAGES / VECTOR;
 const OUTPUTS = MAPS * OUT_HEIGHT * OUT_WIDTH * BATCH;
 const REACH = (SIZE + STRIDE - 1u) / STRIDE; // windows over one pixel, along one axis
 
@@ -41,19 +39,19 @@ fn covered(at: u32, extent: u32) -> u32 {
 fn max_forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var item = id.x; item < OUTPUTS; item += groups.x * WORKGROUP) {
         let at = pixel(item, OUT_HEIGHT, OUT_WIDTH);
-        var best = Images();
+        var best = Numbers();
         // A pixel outside stands for the nearest inside, which the window holds as well: the maximum is the same.
         for (var r = 0u; r < SIZE; r++) {
             let row = line(at.y * STRIDE + r, at.z, item);
             for (var c = 0u; c < SIZE; c++) {
                 let column = clamp(at.x * STRIDE + c, PAD, PAD + WIDTH - 1u) - PAD;
-                let v = Images(x[row + column * BATCH]);
+                let v = Numbers(x[row + column * BATCH]);
                 // Takes a NaN, and keeps it.
                 let better = !(v <= best) & (best == best);
                 best = select(best, v, better | vec4<bool>(r + c == 0u));
             }
         }
-        y[item] = Map4(best);
+        y[item] = MapNumbers(best);
     }
 }
 
@@ -64,14 +62,14 @@ fn average_forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgr
         let rows = covered(at.y, HEIGHT);
         let columns = covered(at.x, WIDTH);
         let left = max(at.x * STRIDE, PAD) - PAD;
-        var sum = Images();
+        var sum = Numbers();
         for (var r = 0u; r < rows; r++) {
             let row = line(max(at.y * STRIDE, PAD) + r, at.z, item);
             for (var c = 0u; c < columns; c++) {
-                sum += Images(x[row + (left + c) * BATCH]);
+                sum += Numbers(x[row + (left + c) * BATCH]);
             }
         }
-        y[item] = Map4(sum / f32(rows * columns));
+        y[item] = MapNumbers(sum / f32(rows * columns));
     }
 }
 
@@ -97,21 +95,21 @@ fn inside(at: u32, extent: u32) -> bool {
 fn max_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var item = id.x; item < BLOCKS; item += groups.x * WORKGROUP) {
         let at = pixel(item, BLOCK_ROWS, BLOCK_COLUMNS);
-        var own: array<Images, AREA>;
-        var sums: array<Images, AREA>;
+        var own: array<Numbers, AREA>;
+        var sums: array<Numbers, AREA>;
         for (var p = 0u; p < AREA; p++) {
-            own[p] = Images(x[input(at.y * STRIDE + p / STRIDE, at.x * STRIDE + p % STRIDE, at.z, item)]);
+            own[p] = Numbers(x[input(at.y * STRIDE + p / STRIDE, at.x * STRIDE + p % STRIDE, at.z, item)]);
         }
         for (var w = 0u; w < REACH * REACH; w++) {
             let row = at.y - w / REACH; // wraps below 0, which is not < OUT_HEIGHT
             let column = at.x - w % REACH;
             if row < OUT_HEIGHT && column < OUT_WIDTH {
                 let i = ((at.z * OUT_HEIGHT + row) * OUT_WIDTH + column) * BATCH + item % BATCH;
-                let best = Images(y_saved[i]);
-                let gradient = Images(dy[i]);
+                let best = Numbers(y_saved[i]);
+                let gradient = Numbers(dy[i]);
                 for (var p = 0u; p < AREA; p++) {
                     if covers(w, p) {
-                        sums[p] += select(Images(), gradient, own[p] == best);
+                        sums[p] += select(Numbers(), gradient, own[p] == best);
                     }
                 }
             }
@@ -120,7 +118,7 @@ fn max_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
             let row = at.y * STRIDE + p / STRIDE;
             let column = at.x * STRIDE + p % STRIDE;
             if inside(row, HEIGHT) && inside(column, WIDTH) {
-                dx[input(row, column, at.z, item)] = Map4(sums[p]);
+                dx[input(row, column, at.z, item)] = MapNumbers(sums[p]);
             }
         }
     }
@@ -130,13 +128,13 @@ fn max_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
 fn average_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var item = id.x; item < BLOCKS; item += groups.x * WORKGROUP) {
         let at = pixel(item, BLOCK_ROWS, BLOCK_COLUMNS);
-        var sums: array<Images, AREA>;
+        var sums: array<Numbers, AREA>;
         for (var w = 0u; w < REACH * REACH; w++) {
             let row = at.y - w / REACH; // wraps below 0, which is not < OUT_HEIGHT
             let column = at.x - w % REACH;
             if row < OUT_HEIGHT && column < OUT_WIDTH {
                 let i = ((at.z * OUT_HEIGHT + row) * OUT_WIDTH + column) * BATCH + item % BATCH;
-                let share = Images(dy[i]) / f32(covered(row, HEIGHT) * covered(column, WIDTH));
+                let share = Numbers(dy[i]) / f32(covered(row, HEIGHT) * covered(column, WIDTH));
                 for (var p = 0u; p < AREA; p++) {
                     if covers(w, p) {
                         sums[p] += share;
@@ -148,7 +146,7 @@ fn average_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
             let row = at.y * STRIDE + p / STRIDE;
             let column = at.x * STRIDE + p % STRIDE;
             if inside(row, HEIGHT) && inside(column, WIDTH) {
-                dx[input(row, column, at.z, item)] = Map4(sums[p]);
+                dx[input(row, column, at.z, item)] = MapNumbers(sums[p]);
             }
         }
     }

@@ -1,12 +1,10 @@
-// Maximum and average over any windows: oblong, dilated, padded by any number of pixels. A thread owns one pixel of the
-// output for four images.
+// Maximum and average over any windows, oblong, dilated, padded by any number of pixels: x is [MAPS][HEIGHT][WIDTH][IMAGES],
+// y [MAPS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one pixel of the output for VECTOR images.
 
-alias Images = vec4f;
+@group(0) @binding(0) var<storage, read> x: array<Numbers>;
+@group(0) @binding(1) var<storage, read_write> y: array<Numbers>;
 
-@group(0) @binding(0) var<storage, read> x: array<Images>;
-@group(0) @binding(1) var<storage, read_write> y: array<Images>;
-
-const BATCH = IMAGES / 4;
+const BATCH = IMAGES / VECTOR;
 const OUTPUTS = MAPS * OUT_HEIGHT * OUT_WIDTH * BATCH;
 const LOWEST = -3.4028235e38;
 
@@ -20,7 +18,7 @@ fn pixel(item: u32) -> vec3u {
 fn window_max(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var item = id.x; item < OUTPUTS; item += groups.x * WORKGROUP) {
         let at = pixel(item);
-        var best = Images(LOWEST);
+        var best = Numbers(LOWEST);
         for (var r = 0u; r < ROWS; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
             let row = at.y * STRIDE_Y + r * DILATION_Y - PAD_Y;
@@ -51,7 +49,7 @@ fn counted(at: u32, size: u32, stride: u32, dilation: u32, low: u32, high: u32) 
 fn window_average(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var item = id.x; item < OUTPUTS; item += groups.x * WORKGROUP) {
         let at = pixel(item);
-        var sum = Images();
+        var sum = Numbers();
         for (var r = 0u; r < ROWS; r++) {
             let row = at.y * STRIDE_Y + r * DILATION_Y - PAD_Y;
             for (var c = 0u; c < COLUMNS; c++) {

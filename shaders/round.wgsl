@@ -1,12 +1,12 @@
-// Weights as contractions of mixed precision read them: 16-bit floats, made anew in every pass of the 32-bit ones that
-// are trained.
+// Weights as contractions of mixed precision read them: y = x for COUNT 32-bit floats that are trained, stored as maps
+// are, made anew in every pass.
 
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read_write> y: array<MapNumbers>;
 
 @compute @workgroup_size(WORKGROUP)
 fn weights(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var i = id.x; i < COUNT / WIDTH; i += groups.x * WORKGROUP) {
+    for (var i = id.x; i < COUNT / VECTOR; i += groups.x * WORKGROUP) {
         y[i] = MapNumbers(x[i]);
     }
 }

@@ -1,4 +1,5 @@
-// Softmax over classes, its loss with the two errors, and the gradient. Logits and probabilities are [classes][N].
+// Softmax over classes (section 3.5), p = exp(x - max) / sum of exp(x - max), its loss with the two errors, and the
+// gradient (p - [class = label]) / images. x, p, dx are [CLASSES][IMAGES], loss and errors [IMAGES].
 //
 // A workgroup has IMAGE_LANES images, so that a row of lanes reads consecutive addresses, and CLASS_LANES lanes for
 // each of them: a lane strides over the classes, then a tree of fixed order runs over the lanes.

@@ -1,4 +1,5 @@
-// The neuron. Written so that NaN passes through: a network that diverges must not look healthy.
+// The activation f: ReLU (section 3.1), tanh (Figure 1) or none. NaN passes through: a network that diverges must not
+// look healthy.
 
 const RELU = 1u;
 const TANH = 2u;

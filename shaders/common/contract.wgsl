@@ -22,11 +22,11 @@ fn contract(terms: u32, thread: u32) {
     var sum: Sums;
     for (var step = 0u; step <= steps; step++) {
         if step < steps {
-            for (var i = 0u; i < ROW_LOADS; i++) { // unrolled
+            @unroll for (var i = 0u; i < ROW_LOADS; i++) {
                 let load = i * THREADS + thread;
                 rows[i] = row_vector(step * BK + load / ROW_VECTORS, load % ROW_VECTORS);
             }
-            for (var i = 0u; i < IMAGE_LOADS; i++) { // unrolled
+            @unroll for (var i = 0u; i < IMAGE_LOADS; i++) {
                 let load = i * THREADS + thread;
                 images[i] = image_vector(step * BK + load / IMAGE_VECTORS, load % IMAGE_VECTORS);
             }
@@ -35,10 +35,10 @@ fn contract(terms: u32, thread: u32) {
             multiply(&sum, (step - 1) % 2, thread);
         }
         if step < steps {
-            for (var i = 0u; i < ROW_LOADS; i++) { // unrolled
+            @unroll for (var i = 0u; i < ROW_LOADS; i++) {
                 row_tiles[step % 2 * BK * ROW_VECTORS + i * THREADS + thread] = TileVector(rows[i]);
             }
-            for (var i = 0u; i < IMAGE_LOADS; i++) { // unrolled
+            @unroll for (var i = 0u; i < IMAGE_LOADS; i++) {
                 image_tiles[step % 2 * BK * IMAGE_VECTORS + i * THREADS + thread] = TileVector(images[i]);
             }
         }

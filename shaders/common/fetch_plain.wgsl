@@ -2,7 +2,7 @@
 
 fn fetch(base: u32, stride: u32, limit: u32, lane: u32) -> array<f32, TM> {
     var values: array<f32, TM>;
-    for (var j = 0u; j < TM; j++) { // unrolled
+    @unroll for (var j = 0u; j < TM; j++) {
         values[j] = f32(w[base + select(min(j, limit - 1), j, EXACT) * stride]);
     }
     return values;

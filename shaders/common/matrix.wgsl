@@ -7,7 +7,7 @@ const BK = 16;
 const ROWS = BM / 2 / SIDE;
 const COLUMNS = BN / 2 / SIDE;
 const VECTORS = SIDE * SIDE / 4;
-const LANES = THREADS / 4;
+const LANES = SUBGROUP;
 
 alias TileVector = vec4<f16>;
 alias Sums = array<array<Sum, COLUMNS>, ROWS>;
@@ -21,9 +21,9 @@ fn multiply(sum: ptr<function, Sums>, which: u32, thread: u32) {
     let row = which * BK * ROW_VECTORS + subgroup / 2 * (ROW_VECTORS / 2);
     let image = which * BK * IMAGE_VECTORS + subgroup % 2 * (IMAGE_VECTORS / 2);
     for (var term = 0u; term < BK; term += SIDE) {
-        for (var j = 0u; j < COLUMNS; j++) { // unrolled
+        @unroll for (var j = 0u; j < COLUMNS; j++) {
             let b = coopLoadT<Right>(&image_tiles[image + term * IMAGE_VECTORS + j * (SIDE / 4)], IMAGE_VECTORS);
-            for (var i = 0u; i < ROWS; i++) { // unrolled
+            @unroll for (var i = 0u; i < ROWS; i++) {
                 let a = coopLoad<Left>(&row_tiles[row + term * ROW_VECTORS + i * (SIDE / 4)], ROW_VECTORS);
                 (*sum)[i][j] = coopMultiplyAdd(a, b, (*sum)[i][j]);
             }
@@ -34,8 +34,8 @@ fn multiply(sum: ptr<function, Sums>, which: u32, thread: u32) {
 // Puts a subgroup's sums, one matrix after the other.
 fn finish(sum: ptr<function, Sums>, thread: u32) {
     let subgroup = thread / LANES;
-    for (var i = 0u; i < ROWS; i++) { // unrolled
-        for (var j = 0u; j < COLUMNS; j++) { // unrolled
+    @unroll for (var i = 0u; i < ROWS; i++) {
+        @unroll for (var j = 0u; j < COLUMNS; j++) {
             coopStoreT((*sum)[i][j], &results[subgroup * VECTORS], SIDE / 4);
             workgroupBarrier();
             for (var v = thread % LANES; v < VECTORS; v += LANES) {

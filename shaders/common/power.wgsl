@@ -1,9 +1,9 @@
-// s^-beta of a response normalisation, for the vector `Images` of the kernel; beta = 3/4 needs no logarithm.
+// s^-beta of a response normalisation, for the vector `Numbers` of the kernel; beta = 3/4 needs no logarithm.
 
-fn power(s: Images) -> Images {
+fn power(s: Numbers) -> Numbers {
     if BETA == 0.75 {
         let r = inverseSqrt(s);
         return r * sqrt(r);
     }
-    return pow(s, Images(-BETA));
+    return pow(s, Numbers(-BETA));
 }

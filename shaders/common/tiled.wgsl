@@ -15,7 +15,7 @@ fn multiply(sum: ptr<function, Sums>, which: u32, thread: u32) {
     for (var term = 0u; term < BK; term++) {
         let a = array(row_tiles[row + term * ROW_VECTORS], row_tiles[row + term * ROW_VECTORS + 1]);
         let b = array(image_tiles[image + term * IMAGE_VECTORS], image_tiles[image + term * IMAGE_VECTORS + COLUMNS]);
-        for (var i = 0u; i < 8; i++) { // unrolled
+        @unroll for (var i = 0u; i < 8; i++) {
             (*sum)[i][0] = fma(vec4f(a[i / 4][i % 4]), b[0], (*sum)[i][0]);
             (*sum)[i][1] = fma(vec4f(a[i / 4][i % 4]), b[1], (*sum)[i][1]);
         }
@@ -24,8 +24,8 @@ fn multiply(sum: ptr<function, Sums>, which: u32, thread: u32) {
 
 // Puts a thread's sums.
 fn finish(sum: ptr<function, Sums>, thread: u32) {
-    for (var i = 0u; i < 8; i++) { // unrolled
-        for (var j = 0u; j < 2; j++) { // unrolled
+    @unroll for (var i = 0u; i < 8; i++) {
+        @unroll for (var j = 0u; j < 2; j++) {
             put(thread / COLUMNS * 8 + i, thread % COLUMNS + j * COLUMNS, (*sum)[i][j]);
         }
     }

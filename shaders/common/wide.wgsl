@@ -1,4 +1,4 @@
-// The wide tile of a contraction: one subgroup of 8 lanes, four images a lane (one vector), TM rows of the other
+// The wide tile of a contraction: one subgroup, VECTOR images a lane, TM rows of the other
 // operand. Where a load costs as much as twenty multiplications (software drivers), four numbers at once cost little
 // more than one; and whatever a loop keeps from trip to trip is loaded, masked and stored in each, so that a trip takes
 // several steps of the contraction: two are faster than one, and four were slower than two.

@@ -1,4 +1,4 @@
-//! What a kernel is: declared once, everything else is a loop over the declarations.
+//! Kernels: each is declared once, and everything else is a loop over the declarations.
 //!
 //! A [`Kernel`] says *what* is computed: bindings, parameters, CPU twin, cases, tolerance, work. Its [`Variant`]s say
 //! *how*: WGSL, tile, grid, and what the adapter must offer. Parameters become WGSL constants in front of the source,
@@ -6,8 +6,10 @@
 //! parameters is the constant `PAD` in WGSL, and a missing one is a compile error that the test suite finds.
 
 mod params;
+mod variant;
 
 pub use self::params::{Param, Params, Value};
+pub use self::variant::{Grid, Needs, Tile, Variant, linear_tile};
 
 /// Scalar type of a slot, and of the binding it is bound to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -48,37 +50,37 @@ impl Elem {
     }
 }
 
-/// How a kernel touches a binding.
+/// Direction in which a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Reads only.
+    /// The kernel reads the buffer and leaves it as it is.
     Read,
-    /// Writes every element, whatever was there before.
+    /// The kernel writes every element, whatever was there before.
     Write,
-    /// Reads and writes: accumulation, the SGD update.
+    /// The kernel reads and writes the buffer: accumulation, the update of weights.
     Update,
 }
 
-/// What a binding holds.
+/// Contents of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
     /// Maps, gradients of maps, or weights on their way into a contraction: floats as the run's parameters say,
     /// [`Params::maps`]; `Map` in WGSL.
     Maps,
-    /// 32-bit floats.
+    /// 32-bit floats, `f32` in WGSL.
     Floats,
-    /// 32-bit words.
+    /// 32-bit words, `u32` in WGSL.
     Words,
 }
 
 /// A storage buffer of a kernel, by its name in WGSL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// The `var<storage>` it is bound to.
+    /// Name of the `var<storage>` in WGSL.
     pub name: &'static str,
-    /// What is in it.
+    /// Kind of the elements.
     pub holds: Holds,
-    /// Direction.
+    /// Whether the kernel reads or writes the buffer.
     pub access: Access,
 }
 
@@ -150,19 +152,19 @@ pub const fn write_words(name: &'static str) -> Binding {
 /// One bound buffer, as a CPU twin sees it.
 #[derive(Debug)]
 pub enum Arg<'a, T> {
-    /// Floats, read.
+    /// A buffer of floats that the twin reads.
     Read(&'a [T]),
-    /// Words, read.
+    /// A buffer of words that the twin reads.
     Words(&'a [u32]),
-    /// Floats, written or updated.
+    /// A buffer of floats that the twin writes or updates.
     Write(&'a mut [T]),
-    /// Words, written.
+    /// A buffer of words that the twin writes.
     WriteWords(&'a mut [u32]),
 }
 
 /// The parameters and buffers of one run of a CPU twin; buffers are taken in the order of the bindings.
 pub struct Args<'a, T> {
-    /// The run's parameters.
+    /// Extents, switches and numbers of the run.
     pub params: &'a Params,
     buffers: std::vec::IntoIter<Arg<'a, T>>,
 }
@@ -201,9 +203,9 @@ const MISUSE: &str = "a twin takes its buffers in the order and with the access 
 /// but for contractions: theirs at f32 goes through a matrix product made for speed.
 #[derive(Clone, Copy)]
 pub struct Twin {
-    /// At working precision.
+    /// The engine of `--devices cpu`, at the precision of the devices.
     pub f32: fn(Args<f32>),
-    /// At twice the precision.
+    /// The oracle of the tests, at twice the precision.
     pub f64: fn(Args<f64>),
 }
 
@@ -215,56 +217,7 @@ macro_rules! twin {
     };
 }
 
-/// The invocations a variant wants; the backend divides by the workgroup size found in the WGSL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grid {
-    /// So many independent items; the kernel strides over what one dispatch cannot cover.
-    Linear(usize),
-    /// Exactly these invocations along x, y, z, rounded up to whole workgroups.
-    Tiles([usize; 3]),
-}
-
-/// What a variant asks of an adapter, and of the shapes it is to run.
-#[derive(Clone, Copy, Debug)]
-pub struct Needs {
-    /// Subgroup operations, with subgroups of exactly this many lanes.
-    pub subgroup_size: Option<u32>,
-    /// Matrix units that multiply squares of 16-bit floats with sides of this length and sum up in 32-bit ones.
-    pub matrix: Option<u32>,
-    /// Words of 64 bits: what `common/words_*.wgsl` loads maps with.
-    pub words: bool,
-    /// Whether it can compute these shapes.
-    pub shapes: fn(&Params) -> bool,
-}
-
-impl Needs {
-    /// Runs on every adapter, with every shape.
-    pub const NONE: Self = Self { subgroup_size: None, matrix: None, words: false, shapes: |_| true };
-
-    /// Whether a variant with these needs can compute a run with these parameters, on an adapter that has all it needs.
-    #[must_use]
-    pub fn fit(&self, params: &Params) -> bool {
-        (self.matrix.is_none() || params.maps() == Elem::F16) && (self.shapes)(params)
-    }
-}
-
-/// One way to compute a kernel.
-pub struct Variant {
-    /// `plain` for the one that every adapter runs.
-    pub name: &'static str,
-    /// WGSL sources, concatenated after the constants.
-    pub sources: &'static [&'static str],
-    /// The entry point.
-    pub entry: &'static str,
-    /// Extents of the tile for given parameters, as further constants.
-    pub tile: fn(&Params) -> Vec<(&'static str, usize)>,
-    /// Invocations, from the parameters followed by the tile.
-    pub grid: fn(&Params) -> Grid,
-    /// Requirements.
-    pub needs: Needs,
-}
-
-/// What a kernel computes.
+/// A computation, apart from the ways to do it.
 pub struct Kernel {
     /// `op.direction`, for example `conv.forward`.
     pub name: &'static str,
@@ -274,7 +227,7 @@ pub struct Kernel {
     pub bindings: &'static [Binding],
     /// Ways to compute it, best first; the last runs on every adapter.
     pub variants: &'static [Variant],
-    /// The CPU twin.
+    /// The same computation on the CPU.
     pub twin: Twin,
     /// Shapes and contents for parity tests.
     pub cases: fn() -> Vec<Case>,
@@ -292,7 +245,7 @@ pub struct Split {
     pub along: &'static str,
     /// For every binding whether that extent is its outermost, so that a part needs one piece of it; else it needs all.
     pub outermost: &'static [bool],
-    /// What else changes in a part: one that sums over the extent accumulates from the second on, and has its
+    /// The parameters of a part: one that sums over the extent accumulates from the second on, and has its
     /// epilogue in the last.
     pub part: fn(Params, Part) -> Params,
 }
@@ -352,11 +305,11 @@ pub enum Fill {
     Uniform(f32, f32),
     /// Small integers as floats: ties are certain.
     Integers(u32),
-    /// Exactly these floats.
+    /// These floats, as many as the buffer has.
     Floats(Vec<f32>),
-    /// Random words.
+    /// Random words, all 32 bits of them.
     Random,
-    /// Exactly these words.
+    /// These words, as many as the buffer has.
     Words(Vec<u32>),
     /// Nothing: the kernel writes it (the test fills NaN).
     Output,
@@ -365,9 +318,9 @@ pub enum Fill {
 /// One set of shapes and contents on which a kernel is compared with its twin.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What is special about it.
+    /// Name that says what is special about the case.
     pub name: String,
-    /// Parameters.
+    /// Parameters of the run.
     pub params: Params,
     /// Length (elements) and content of every binding.
     pub buffers: Vec<(usize, Fill)>,
@@ -379,12 +332,6 @@ impl Case {
     pub fn new(name: impl Into<String>, params: Params, buffers: Vec<(usize, Fill)>) -> Self {
         Self { name: name.into(), params, buffers }
     }
-}
-
-/// The tile of elementwise variants, which stride over their items: invocations in a workgroup.
-#[must_use]
-pub fn linear_tile(_: &Params) -> Vec<(&'static str, usize)> {
-    vec![("workgroup", 64)]
 }
 
 /// Runs `body(index, chunk)` over consecutive chunks of `out` on all cores, with the widest vectors of this processor.

@@ -17,7 +17,7 @@ pub enum Value {
 
 /// A Rust type that can be a kernel parameter.
 pub trait Param: Copy {
-    /// As a value.
+    /// The number as the value of a parameter.
     fn value(self) -> Value;
     /// Back from the value; `None` when it is of another type.
     fn from_value(value: Value) -> Option<Self>;
@@ -64,7 +64,7 @@ impl Params {
         Self { entries, maps: Elem::F32 }
     }
 
-    /// What maps are stored as: [`Elem::F32`] unless said, or [`Elem::F16`].
+    /// Type of the elements of maps: [`Elem::F32`] unless said, or [`Elem::F16`].
     #[must_use]
     pub const fn maps(&self) -> Elem {
         self.maps
@@ -106,11 +106,11 @@ impl Params {
     }
 
     /// The declarations that precede the WGSL source: one `const` a parameter, its name in upper case, and what maps are
-    /// stored as, `Map`, `Map2` and `Map4`. Shaders convert what they load from them, and what they store.
+    /// stored as, `Map` and `Map4`. Shaders convert what they load from them, and what they store.
     #[must_use]
     pub fn wgsl(&self) -> String {
         let (enable, map) = (if self.maps == Elem::F16 { "enable f16;\n" } else { "" }, self.maps.name());
-        let mut text = format!("{enable}alias Map = {map};\nalias Map2 = vec2<{map}>;\nalias Map4 = vec4<{map}>;\n");
+        let mut text = format!("{enable}alias Map = {map};\nalias Map4 = vec4<{map}>;\n");
         for (name, value) in &self.entries {
             let name = name.to_uppercase();
             // Writing to a String cannot fail.
@@ -148,15 +148,16 @@ macro_rules! params {
         $vis struct $Name { $($(#[$doc])* pub $field: $ty,)* }
 
         impl $Name {
-            /// As kernel parameters.
+            /// The parameters of a run, by the names of the fields.
             #[must_use]
             pub fn params(&self) -> $crate::kernel::Params {
                 $crate::kernel::Params::new(vec![$((stringify!($field), $crate::kernel::Param::value(self.$field)),)*])
             }
 
-            /// Back from kernel parameters.
-            #[must_use]
-            pub fn of(params: &$crate::kernel::Params) -> Self {
+        }
+
+        impl From<&$crate::kernel::Params> for $Name {
+            fn from(params: &$crate::kernel::Params) -> Self {
                 Self { $($field: params.get(stringify!($field)),)* }
             }
         }

@@ -48,8 +48,8 @@ impl Source {
         let words = (images * stored * stored * 3).div_ceil(4);
         Self::Stored(Stored {
             pixels: slot("pixels", vec![words], Elem::U32),
-            views: slot("views", vec![images, 4], Elem::U32),
-            colours: slot("colours", vec![images, 4], Elem::F32),
+            views: slot("views", vec![images, input::view::COUNT], Elem::U32),
+            colours: slot("colours", vec![images, input::colour::COUNT], Elem::F32),
             mean: slot("mean", vec![stored, stored, 3], Elem::F32),
         })
     }

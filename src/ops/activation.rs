@@ -1,29 +1,31 @@
-//! The neuron: ReLU, the paper's (section 3.1), and tanh, the one it is compared with in Figure 1.
+//! Activations y = f(x): ReLU, the paper's (section 3.1), and tanh, to which Figure 1 compares it.
 //!
-//! After a contraction it runs in that kernel's epilogue; on its own where the released code has it after pooling.
+//! x, y: maps of any shape, `count` elements; dx = dy f'(x), computed from the saved y: relu' = [y > 0], tanh' = 1 − y².
+//! After a contraction the activation runs in that kernel's epilogue; on its own where the released code has it after pooling.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read_map, write_map};
+use crate::kernel::{Args, Case, Fill, Kernel, Variant, read_map, write_map};
+use crate::ops::elementwise::{count, map, zip};
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
 use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
 use crate::{params, twin};
 
-/// What a neuron does to its input.
+/// The function f of an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Activation {
-    /// Nothing.
+    /// y = x: no activation.
     #[default]
     Linear = 0,
-    /// max(x, 0); its derivative at 0 is 0.
+    /// y = max(x, 0), with the derivative 0 at 0.
     Relu = 1,
-    /// The saturating neuron of Figure 1.
+    /// y = tanh(x), the saturating activation of Figure 1.
     Tanh = 2,
 }
 
 impl Activation {
     /// The function behind a kernel's `activation` parameter.
     #[must_use]
-    pub fn of(parameter: usize) -> Self {
+    pub fn numbered(parameter: usize) -> Self {
         [Self::Linear, Self::Relu, Self::Tanh][parameter]
     }
 
@@ -73,24 +75,17 @@ params! {
 const SOURCES: &[&str] =
     &[include_str!("../../shaders/common/activation.wgsl"), include_str!("../../shaders/activation.wgsl")];
 
-/// y = f(x).
+/// y = f(x), element by element.
 pub static FORWARD: Kernel = Kernel {
     name: "activation.forward",
     doc: "y = f(x), f = max(x, 0) or tanh; any shape",
     bindings: &[read_map("x"), write_map("y")],
-    variants: &[Variant {
-        name: "plain",
-        sources: SOURCES,
-        entry: "forward",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get("count")),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::linear("forward", SOURCES, count)],
     twin: twin!(forward),
     cases: || cases(|n| vec![(n, Fill::Normal(2.0)), (n, Fill::Output)]),
     tolerance: 1e-5, // the driver's tanh; ReLU is exact
     split: None,
-    flops: |p| p.get::<usize>("count") as u64,
+    flops: |p| count(p) as u64,
 };
 
 /// dx = dy · f'(x), from the saved y.
@@ -98,19 +93,12 @@ pub static BACKWARD: Kernel = Kernel {
     name: "activation.backward",
     doc: "dx = dy [y > 0] or dy (1 - y^2); any shape",
     bindings: &[read_map("y_saved"), read_map("dy"), write_map("dx")],
-    variants: &[Variant {
-        name: "plain",
-        sources: SOURCES,
-        entry: "backward",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get::<usize>("count") / 4),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::linear("backward", SOURCES, count).vectors(4)],
     twin: twin!(gradient),
     cases: || cases(|n| vec![(n, Fill::Integers(3)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
     tolerance: 1e-6, // one or two roundings
     split: None,
-    flops: |p| 2 * p.get::<usize>("count") as u64,
+    flops: |p| 2 * count(p) as u64,
 };
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
@@ -120,22 +108,16 @@ fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
     shapes.map(case).into()
 }
 
-/// Elements that one core handles at a time.
-const CHUNK: usize = 16 * 1024;
-
 fn forward<T: Real>(mut args: Args<T>) {
-    let f = Activation::of(Shape::of(args.params).activation);
+    let f = Activation::numbered(Shape::from(args.params).activation);
     let (x, y) = (args.read(), args.write());
-    for_each_chunk(y, CHUNK, |i, y| y.iter_mut().zip(&x[i * CHUNK..]).for_each(|(y, &x)| *y = f.apply(x)));
+    map(y, x, |x| f.apply(x));
 }
 
 fn gradient<T: Real>(mut args: Args<T>) {
-    let f = Activation::of(Shape::of(args.params).activation);
+    let f = Activation::numbered(Shape::from(args.params).activation);
     let (y, dy, dx) = (args.read(), args.read(), args.write());
-    for_each_chunk(dx, CHUNK, |i, dx| {
-        let saved = dy[i * CHUNK..].iter().zip(&y[i * CHUNK..]);
-        dx.iter_mut().zip(saved).for_each(|(dx, (&dy, &y))| *dx = f.gradient(dy, y));
-    });
+    zip(dx, dy, y, |dy, y| f.gradient(dy, y));
 }
 
 /// Records the gradient through a neuron whose output is `y`; dy itself where the neuron is linear.

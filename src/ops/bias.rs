@@ -3,7 +3,7 @@
 //! where a layer has few maps. Adding the bias itself rides in the epilogue of the contraction.
 
 use crate::kernel::{
-    Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read, read_map, update, write,
+    Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, read, read_map, update, write,
 };
 use crate::ops::contraction::SUBGROUP;
 use crate::ops::layer::{Maps, Site};
@@ -14,7 +14,7 @@ use crate::{params, twin};
 params! {
     /// Both passes of one layer's bias gradient; [`Shape::new`] chooses the parts.
     pub struct Shape {
-        /// Maps, K.
+        /// K: maps, each with one bias.
         maps: usize,
         /// Pixels of a map, P·Q; 1 for a fully-connected layer.
         pixels: usize,
@@ -60,20 +60,13 @@ pub static PARTIAL: Kernel = Kernel {
     variants: &[
         Variant {
             name: "chains",
-            sources: SOURCES,
-            entry: "partial_chains",
-            tile: linear_tile,
-            grid: |p| Grid::Linear(p.get::<usize>("maps") * p.get::<usize>("parts")),
             // Of software drivers: their barriers are dear, and lanes that read far apart cost no more than neighbours.
-            needs: Needs { subgroup_size: Some(SUBGROUP), ..Needs::NONE },
+            needs: Needs { subgroup_size: Some(SUBGROUP as u32), ..Needs::NONE },
+            ..Variant::linear("partial_chains", SOURCES, sums)
         },
         Variant {
-            name: "plain",
-            sources: SOURCES,
-            entry: "partial_sums",
-            tile: linear_tile,
-            grid: |p| Grid::Tiles([p.get::<usize>("parts") * p.get::<usize>("workgroup"), p.get("maps"), 1]),
-            needs: Needs::NONE,
+            grid: Grid::Tiles(|p| [p.get::<usize>("parts") * p.get::<usize>("workgroup"), p.get("maps"), 1]),
+            ..Variant::linear("partial_sums", SOURCES, sums)
         },
     ],
     twin: twin!(partial),
@@ -88,21 +81,20 @@ pub static SUM: Kernel = Kernel {
     name: "bias.sum",
     doc: "db[k] = (accumulate: db[k] +) sum of partials[k][parts]; partials [K][parts], db [K]",
     bindings: &[read("partials"), update("db")],
-    variants: &[Variant {
-        name: "plain",
-        sources: SOURCES,
-        entry: "sum",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get("maps")),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::linear("sum", SOURCES, |p| p.get("maps"))],
     twin: twin!(sum),
     cases: sum_cases,
     tolerance: 1e-5, // at most 65 roundings
     split: None,
-    flops: |p| (p.get::<usize>("maps") * p.get::<usize>("parts")) as u64,
+    flops: |p| sums(p) as u64,
 };
 
+/// Partial sums of all maps.
+fn sums(params: &Params) -> usize {
+    params.get::<usize>("maps") * params.get::<usize>("parts")
+}
+
+/// Elements of dy in one map.
 fn elements(params: &Params) -> usize {
     params.get::<usize>("pixels") * params.get::<usize>("images")
 }
@@ -144,7 +136,7 @@ fn sum_cases() -> Vec<Case> {
 const LANES: usize = 16;
 
 fn partial<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (dy, partial) = (args.read(), args.write());
     let elements = shape.pixels * shape.images;
     // Whole vectors of four, as on a device; an empty part is an empty slice.
@@ -170,7 +162,7 @@ fn total<T: Real>(values: &[T]) -> T {
 }
 
 fn sum<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (partials, db) = (args.read(), args.write());
     for (db, parts) in db.iter_mut().zip(partials.chunks_exact(shape.parts)) {
         let sum = parts.iter().fold(T::zero(), |sum, &part| sum + part);

@@ -1,22 +1,23 @@
-//! Two maps, number by number: what a tower's own layers and the other tower's say about the gradient of the same map,
-//! and the arithmetic of other programs' networks.
+//! Arithmetic on two maps of one shape, y = a ∘ b number by number: sums of the two towers' gradients of one map, and
+//! the arithmetic of networks from other programs.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read_map, write_map};
+use crate::kernel::{Args, Case, Fill, Kernel, Variant, read_map, write_map};
+use crate::ops::elementwise::{COUNTS, count, zip};
 use crate::tensor::Real;
 use crate::{params, twin};
 
-/// What becomes of two numbers.
+/// Operation on two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// a + b.
+    /// y = a + b.
     Add = 0,
-    /// a - b.
+    /// y = a − b.
     Subtract = 1,
-    /// a · b.
+    /// y = a · b.
     Multiply = 2,
-    /// a / b.
+    /// y = a / b.
     Divide = 3,
-    /// a to the power of b, as C has it: of a negative number for whole b alone.
+    /// y = a to the power of b, as C has it: of a negative number for whole b alone.
     Power = 4,
 }
 
@@ -58,19 +59,12 @@ pub static FORWARD: Kernel = Kernel {
     name: "binary.forward",
     doc: "y = a + b, a - b, a b, a / b or a^b, number by number; any shape",
     bindings: &[read_map("a"), read_map("b"), write_map("y")],
-    variants: &[Variant {
-        name: "plain",
-        sources: &[include_str!("../../shaders/binary.wgsl")],
-        entry: "forward",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get::<usize>("count") / 4),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::linear("forward", &[include_str!("../../shaders/binary.wgsl")], count).vectors(4)],
     twin: twin!(forward),
     cases,
     tolerance: 1e-5, // the driver's logarithm, times an exponent of up to 3; the others round once or twice
     split: None,
-    flops: |p| p.get::<usize>("count") as u64,
+    flops: |p| count(p) as u64,
 };
 
 fn cases() -> Vec<Case> {
@@ -82,9 +76,8 @@ fn cases() -> Vec<Case> {
     // Every pair of numbers that are special to powers: 0^0, and a negative number to half a power, among them.
     let edges = [-2.0, -1.0, -0.0, 0.0, 0.5, 1.0, 3.0, f32::NAN, -1.5];
     let (bases, exponents) = edges.iter().flat_map(|&a| edges.map(|b| (a, b))).chain([(2.0, 2.0); 3]).unzip();
-    let mut cases: Vec<Case> = [("one vector", 4), ("ragged", 1036), ("many", 100_000)]
-        .map(|(name, count)| case(name, Operation::Add, normal(1.0), normal(2.0), count))
-        .into();
+    let mut cases: Vec<Case> =
+        COUNTS.map(|(name, count)| case(name, Operation::Add, normal(1.0), normal(2.0), count)).into();
     cases.push(case("difference", Operation::Subtract, normal(1.0), normal(2.0), 1036));
     cases.push(case("product", Operation::Multiply, normal(1.0), normal(2.0), 1036));
     cases.push(case("quotient", Operation::Divide, normal(1.0), Fill::Uniform(0.5, 8.0), 1036));
@@ -93,22 +86,17 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Elements that one core handles at a time.
-const CHUNK: usize = 16 * 1024;
-
 fn forward<T: Real>(mut args: Args<T>) {
-    let operation = Operation::ALL[Shape::of(args.params).operation];
+    let operation = Operation::ALL[Shape::from(args.params).operation];
     let (a, b, y) = (args.read(), args.read(), args.write());
-    for_each_chunk(y, CHUNK, |i, y| {
-        let terms = a[i * CHUNK..].iter().zip(&b[i * CHUNK..]);
-        y.iter_mut().zip(terms).for_each(|(y, (&a, &b))| *y = operation.apply(a, b));
-    });
+    zip(y, a, b, |a, b| operation.apply(a, b));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernel::Arg;
+    use crate::ops::elementwise::CHUNK;
 
     #[test]
     fn every_operation_by_hand() {

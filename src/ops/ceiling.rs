@@ -1,12 +1,13 @@
-//! What bounds every kernel of a device: multiply-adds that wait for nothing, and the copy of memory. Networks do not
+//! Bounds of every kernel on a device: multiply-adds that wait for nothing, and the copy of memory. Networks do not
 //! run these; `bench kernels` measures them beside the kernels that they do.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, write};
+use crate::kernel::{Args, Case, Fill, Kernel, Variant, for_each_chunk, read, write};
+use crate::ops::elementwise::{COUNTS, count};
 use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
-    /// A copy.
+    /// A copy of memory, y = x.
     pub struct Copy {
         /// Elements, a multiple of 4.
         count: usize,
@@ -14,7 +15,7 @@ params! {
 }
 
 params! {
-    /// Chains of multiply-adds.
+    /// Three chains of multiply-adds for every element, which wait for nothing.
     pub struct Chains {
         /// Elements, a multiple of 4.
         count: usize,
@@ -23,7 +24,7 @@ params! {
     }
 }
 
-/// Chains of every element.
+/// Where the chains of an element x begin, as factors of x.
 const CHAINS: [f64; 3] = [0.25, 0.5, 2.0];
 
 /// y = sum over three chains of c, c = factor c + x, again and again.
@@ -31,14 +32,7 @@ pub static FMA: Kernel = Kernel {
     name: "ceiling.fma",
     doc: "y = sum of c over 3 chains from x/4, x/2, 2x; rounds times c = (1/rounds - 1) c + x; any shape",
     bindings: &[read("x"), write("y")],
-    variants: &[Variant {
-        name: "plain",
-        sources: &[include_str!("../../shaders/ceiling_fma.wgsl")],
-        entry: "multiply_add",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get::<usize>("count") / 4),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::linear("multiply_add", &[include_str!("../../shaders/ceiling_fma.wgsl")], count).vectors(4)],
     twin: twin!(multiply_add),
     cases: || {
         let case = |(name, count, rounds)| Case::new(name, Chains { count, rounds }.params(), buffers(count));
@@ -48,28 +42,21 @@ pub static FMA: Kernel = Kernel {
     tolerance: 2e-5,
     split: None,
     flops: |p| {
-        let Chains { count, rounds } = Chains::of(p);
+        let Chains { count, rounds } = Chains::from(p);
         2 * (CHAINS.len() * count * rounds) as u64
     },
 };
 
-/// y = x.
+/// y = x: as fast as memory is copied.
 pub static COPY: Kernel = Kernel {
     name: "ceiling.copy",
     doc: "y = x; any shape",
     bindings: &[read("x"), write("y")],
-    variants: &[Variant {
-        name: "plain",
-        sources: &[include_str!("../../shaders/ceiling_copy.wgsl")],
-        entry: "copy",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get::<usize>("count") / 4),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::linear("copy", &[include_str!("../../shaders/ceiling_copy.wgsl")], count).vectors(4)],
     twin: twin!(copy),
     cases: || {
         let case = |(name, count)| Case::new(name, Copy { count }.params(), buffers(count));
-        [("one vector", 4), ("ragged", 1036), ("many", 100_000)].map(case).into()
+        COUNTS.map(case).into()
     },
     tolerance: 0.0,
     split: None,
@@ -83,19 +70,19 @@ fn buffers(count: usize) -> Vec<(usize, Fill)> {
 /// Elements whose chains fit the registers of one core.
 const TOGETHER: usize = 32;
 
-/// Elements that one core handles at a time.
-const CHUNK: usize = 32 * TOGETHER;
+/// Elements whose chains one core computes before it takes others.
+const CHAINED: usize = 32 * TOGETHER;
 
 fn multiply_add<T: Real>(mut args: Args<T>) {
-    let Chains { rounds, .. } = Chains::of(args.params);
+    let Chains { rounds, .. } = Chains::from(args.params);
     let factor = T::of(1.0 / rounds as f64 - 1.0);
     let (x, y) = (args.read(), args.write());
     for_each_chunk(
         y,
-        CHUNK,
+        CHAINED,
         #[inline(always)]
         |i, y| {
-            let x = &x[i * CHUNK..][..y.len()];
+            let x = &x[i * CHAINED..][..y.len()];
             for (x, y) in x.chunks(TOGETHER).zip(y.chunks_mut(TOGETHER)) {
                 chains(x, y, factor, rounds);
             }

@@ -1,15 +1,27 @@
-//! What the convolution and matrix product kernels share: pieces of WGSL, and the variants each comes in.
+//! Parts that convolutions and matrix products share: pieces of WGSL, and the ways in which each is computed.
 
 use std::cmp::Reverse;
 
 use super::activation::Activation;
-use crate::kernel::{Grid, Needs, Params, Part, Variant};
-
-/// Constants of a tile.
-pub(super) type Tile = Vec<(&'static str, usize)>;
+use crate::kernel::{Grid, Needs, Params, Part, Tile, Variant};
 
 /// Lanes of the subgroups over which weights are handed around.
-pub(super) const SUBGROUP: u32 = 8;
+pub(super) const SUBGROUP: usize = 8;
+
+/// Images (or outputs) of a vector of the wide variants, `VECTOR` in WGSL.
+pub(super) const VECTOR: usize = 4;
+
+/// Subgroups of a workgroup that share a tile on matrix units.
+const SHARING: usize = 4;
+
+/// Lanes of the subgroups that share matrices of 16 x 16.
+const MATRIX16_LANES: usize = 32;
+
+/// Threads of a workgroup on matrix units of 16 x 16.
+pub(super) const MATRIX16_THREADS: usize = SHARING * MATRIX16_LANES;
+
+/// Threads of a workgroup on matrix units of 8 x 8.
+pub(super) const MATRIX8_THREADS: usize = SHARING * SUBGROUP;
 
 pub(super) const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
 pub(super) const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
@@ -23,7 +35,7 @@ pub(super) const MATRIX8: &str = include_str!("../../shaders/common/matrix8.wgsl
 pub(super) const MATRIX16: &str = include_str!("../../shaders/common/matrix16.wgsl");
 pub(super) const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
 
-/// A part of a run that sums over the extent which is cut: bias and neuron come with the last.
+/// A part of a run that sums over the extent which is cut: bias and activation come with the last.
 pub(super) fn summing_part(params: Params, part: Part) -> Params {
     let params = if part.first { params } else { params.replaced("accumulate", true) };
     if part.last { params } else { params.replaced("bias", false).replaced("activation", Activation::Linear as usize) }
@@ -51,12 +63,12 @@ pub(super) fn tile_of(rows: usize, images: usize) -> Tile {
 
 /// As the large tile, shared by four subgroups of 32 lanes.
 pub(super) fn matrix16_tile(params: &Params) -> Tile {
-    vec![("bm", 64), ("bn", images_of(params, 128)), ("threads", 4 * 32)]
+    vec![("bm", 64), ("bn", images_of(params, 128)), ("threads", MATRIX16_THREADS)]
 }
 
 /// As the small tile, shared by four subgroups of 8 lanes.
 pub(super) fn matrix8_tile(params: &Params) -> Tile {
-    vec![("bm", 32), ("bn", images_of(params, 64)), ("threads", 4 * 8)]
+    vec![("bm", 32), ("bn", images_of(params, 64)), ("threads", MATRIX8_THREADS)]
 }
 
 /// Images of a tile, as many of `most` as the batch fills.
@@ -66,30 +78,35 @@ fn images_of(params: &Params, most: usize) -> usize {
 }
 
 /// Invocations of a tiled variant for `rows` and as many pixels, one behind the other in a workgroup.
-pub(super) fn tiled_grid(params: &Params, rows: usize, pixels: usize) -> Grid {
+pub(super) fn tiled_grid(params: &Params, rows: usize, pixels: usize) -> [usize; 3] {
     let [bm, bn, threads, images] = ["bm", "bn", "threads", "n"].map(|name| params.get::<usize>(name));
-    Grid::Tiles([images / bn * threads, rows.div_ceil(bm), pixels])
+    [images / bn * threads, rows.div_ceil(bm), pixels]
 }
 
 /// How variants of one name go about a contraction, with what that asks of an adapter.
 pub(super) struct Way {
     name: &'static str,
+    vector: usize,
     needs: Needs,
 }
 
 impl Way {
     const fn new(name: &'static str, needs: Needs) -> Self {
-        Self { name, needs }
+        Self { name, vector: 1, needs }
     }
 
     /// Tiles on matrix units of 16 x 16, which subgroups of 32 lanes share: NVIDIA's, and others' that are alike.
     pub(super) const MATRIX16: Self =
-        Self::new("matrix16", Needs { subgroup_size: Some(32), matrix: Some(16), ..Needs::NONE });
+        Self::new("matrix16", Needs { subgroup_size: Some(MATRIX16_LANES as u32), matrix: Some(16), ..Needs::NONE });
     /// Weights handed around subgroups of 8 lanes, where loads are dear: four images a lane, in words of 64 bits.
-    pub(super) const WIDE: Self =
-        Self::new("wide", Needs { subgroup_size: Some(SUBGROUP), words: true, ..Needs::NONE });
+    pub(super) const WIDE: Self = Self {
+        name: "wide",
+        vector: VECTOR,
+        needs: Needs { subgroup_size: Some(SUBGROUP as u32), words: true, ..Needs::NONE },
+    };
     /// The same with one image a lane, for the shapes that do not fill it.
-    pub(super) const SUBGROUP: Self = Self::new("subgroup", Needs { subgroup_size: Some(SUBGROUP), ..Needs::NONE });
+    pub(super) const SUBGROUP: Self =
+        Self::new("subgroup", Needs { subgroup_size: Some(SUBGROUP as u32), ..Needs::NONE });
     /// Tiles in workgroup memory, for GPUs, whose memory is far away and whose threads are many.
     pub(super) const TILED: Self = Self::new("tiled", Needs::NONE);
     /// Smaller ones, so that more workgroups share work that is narrow.
@@ -97,7 +114,7 @@ impl Way {
     /// On matrix units of 8 x 8 and subgroups of 8 lanes: Mesa's software driver has them from version 25.2 on, slow
     /// ones, so that what runs on GPUs is checked where there is none.
     pub(super) const MATRIX8: Self =
-        Self::new("matrix8", Needs { subgroup_size: Some(SUBGROUP), matrix: Some(8), ..Needs::NONE });
+        Self::new("matrix8", Needs { subgroup_size: Some(SUBGROUP as u32), matrix: Some(8), ..Needs::NONE });
     /// Every invocation for itself: runs everywhere.
     pub(super) const PLAIN: Self = Self::new("plain", Needs::NONE);
 
@@ -107,10 +124,11 @@ impl Way {
         entry: &'static str,
         sources: &'static [&'static str],
         tile: fn(&Params) -> Tile,
-        grid: fn(&Params) -> Grid,
+        grid: fn(&Params) -> [usize; 3],
         shapes: fn(&Params) -> bool,
     ) -> Variant {
-        Variant { name: self.name, sources, entry, tile, grid, needs: Needs { shapes, ..self.needs } }
+        let (grid, needs) = (Grid::Tiles(grid), Needs { shapes, ..self.needs });
+        Variant { name: self.name, sources, entry, vector: self.vector, tile, grid, needs }
     }
 }
 
@@ -119,13 +137,13 @@ pub(super) const fn plain(
     entry: &'static str,
     sources: &'static [&'static str],
     tile: fn(&Params) -> Tile,
-    grid: fn(&Params) -> Grid,
+    grid: fn(&Params) -> [usize; 3],
 ) -> Variant {
     Way::PLAIN.variant(entry, sources, tile, grid, Needs::NONE.shapes)
 }
 
 /// Images of a workgroup of the wide variants, and the least of the tiled ones.
-const WIDE: usize = 32;
+const WIDE: usize = SUBGROUP * VECTOR;
 
 /// Most rows of a wide tile: with four sums each and two steps a trip, longer loops were slower.
 const WIDE_ROWS: usize = 32;
@@ -137,7 +155,7 @@ pub(super) fn fills_images(images: usize) -> bool {
 
 /// Whether vectors of four images fill the lanes, and vectors of four weights the rows of which they are a part.
 pub(super) fn fills_wide(images: usize, row: usize) -> bool {
-    fills_images(images) && row.is_multiple_of(4)
+    fills_images(images) && row.is_multiple_of(VECTOR)
 }
 
 /// Rows of a wide tile, a multiple of `step`: those that leave the fewest of `extent` rows over in the last tile.

@@ -4,8 +4,8 @@
 //! The mask is a pure function of (seed, stream, step, unit of the whole layer, position in the minibatch): it depends
 //! neither on the number of towers nor on micro-batches, is not stored, and the backward pass makes it again.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant};
-use crate::kernel::{for_each_chunk, linear_tile, read_map, words, write_map};
+use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read_map, words, write_map};
+use crate::ops::elementwise::map;
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
 use crate::ops::step;
 use crate::program::{Recorder, Slot};
@@ -29,22 +29,8 @@ params! {
     }
 }
 
-const SOURCES: &[&str] = &[
-    include_str!("../../shaders/common/step.wgsl"),
-    include_str!("../../shaders/common/philox.wgsl"),
-    include_str!("../../shaders/dropout.wgsl"),
-];
-
-const fn plain(entry: &'static str) -> Variant {
-    Variant {
-        name: "plain",
-        sources: SOURCES,
-        entry,
-        tile: linear_tile,
-        grid: |p| Grid::Linear(elements(p) / 4),
-        needs: Needs::NONE,
-    }
-}
+const SOURCES: &[&str] =
+    &[step::LAYOUT, include_str!("../../shaders/common/philox.wgsl"), include_str!("../../shaders/dropout.wgsl")];
 
 fn elements(params: &Params) -> usize {
     params.get::<usize>("units") * params.get::<usize>("images")
@@ -55,7 +41,7 @@ pub static MASK: Kernel = Kernel {
     name: "dropout.mask",
     doc: "y = x [unit(philox(unit, image / 4, step, stream)[image % 4]) < keep], not rescaled; x, y [C*H*W][N]",
     bindings: &[read_map("x"), words("step"), write_map("y")],
-    variants: &[plain("mask")],
+    variants: &[Variant::linear("mask", SOURCES, elements).vectors(4)],
     twin: twin!(mask),
     cases: || {
         // The second step also has a high seed word and is a later micro-batch.
@@ -74,7 +60,7 @@ pub static SCALE: Kernel = Kernel {
     name: "dropout.scale",
     doc: "y = keep x; x, y [C*H*W][N]",
     bindings: &[read_map("x"), write_map("y")],
-    variants: &[plain("scale")],
+    variants: &[Variant::linear("scale", SOURCES, elements).vectors(4)],
     twin: twin!(scale),
     cases: || cases(|n| vec![(n, Fill::Normal(1.0)), (n, Fill::Output)]),
     tolerance: 1e-6, // one rounding
@@ -142,7 +128,7 @@ impl Layer for DropoutLayer {
 }
 
 fn mask<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (x, words, y) = (args.read(), args.words(), args.write());
     let key = [words[step::SEED_LOW], words[step::SEED_HIGH]];
     let block = words[step::FIRST_IMAGE] / 4;
@@ -160,12 +146,10 @@ fn mask<T: Real>(mut args: Args<T>) {
 }
 
 fn scale<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (x, y) = (args.read(), args.write());
     let keep = T::of(f64::from(shape.keep));
-    for_each_chunk(y, shape.images, |row, y| {
-        y.iter_mut().zip(&x[row * shape.images..]).for_each(|(y, &x)| *y = keep * x);
-    });
+    map(y, x, |x| keep * x);
 }
 
 #[cfg(test)]

@@ -1,32 +1,54 @@
-//! Kernels that treat every number of a tensor by itself, whatever its shape: four at a time where it is whole vectors.
+//! Kernels that treat every number of a tensor by itself, whatever its shape, share variants, counts and twins.
 
-use crate::kernel::{Grid, Needs, Params, Variant, linear_tile};
+use crate::kernel::{Needs, Params, Tile, Variant, for_each_chunk};
 
-/// What the sources of [`quads`] begin with.
-pub(super) const QUADS: &str = include_str!("../../shaders/common/quads.wgsl");
-/// What the sources of [`singles`] begin with.
-pub(super) const SINGLES: &str = include_str!("../../shaders/common/singles.wgsl");
+/// Numbers that one core handles at a time.
+pub(super) const CHUNK: usize = 16 * 1024;
 
-/// Four numbers at a time, of a parameter `count` that says how many there are.
+/// Counts on which kernels over whole vectors are compared with their twins.
+pub(super) const COUNTS: [(&str, usize); 3] = [("one vector", 4), ("ragged", 1036), ("many", 100_000)];
+
+/// The parameter `count`, which says how many numbers there are.
+pub(super) fn count(params: &Params) -> usize {
+    params.get("count")
+}
+
+/// The variants of a kernel over a parameter `count` of numbers: four at a time where they are whole vectors, and
+/// `plain`, one at a time.
+pub(super) const fn any_count(entry: &'static str, sources: &'static [&'static str]) -> [Variant; 2] {
+    [quads(entry, sources), Variant::linear(entry, sources, count)]
+}
+
+/// The variant that takes four numbers at a time.
 pub(super) const fn quads(entry: &'static str, sources: &'static [&'static str]) -> Variant {
-    let needs = Needs { shapes: |p| p.get::<usize>("count").is_multiple_of(4), ..Needs::NONE };
-    let grid = |p: &Params| Grid::Linear(p.get::<usize>("count") / 4);
-    Variant { name: "quads", sources, entry, tile: quads_tile, grid, needs }
+    let needs = Needs { shapes: |p| count(p).is_multiple_of(4), ..Needs::NONE };
+    Variant { name: "quads", tile: quads_tile, needs, ..Variant::linear(entry, sources, count).vectors(4) }
 }
 
 /// As many invocations as every adapter allows: each workgroup costs a software driver as much as some loads.
-pub(super) fn quads_tile(_: &Params) -> Vec<(&'static str, usize)> {
+pub(super) fn quads_tile(_: &Params) -> Tile {
     vec![("workgroup", 256)]
 }
 
-/// One number at a time.
-pub(super) const fn singles(entry: &'static str, sources: &'static [&'static str]) -> Variant {
-    Variant {
-        name: "plain",
-        sources,
-        entry,
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get("count")),
-        needs: Needs::NONE,
-    }
+/// y = f(x), number by number, on all cores.
+pub(super) fn map<T: Copy + Send + Sync>(y: &mut [T], x: &[T], f: impl Fn(T) -> T + Sync) {
+    for_each_chunk(
+        y,
+        CHUNK,
+        #[inline(always)]
+        |i, y| y.iter_mut().zip(&x[i * CHUNK..]).for_each(|(y, &x)| *y = f(x)),
+    );
+}
+
+/// y = f(a, b), number by number, on all cores.
+pub(super) fn zip<T: Copy + Send + Sync>(y: &mut [T], a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) {
+    for_each_chunk(
+        y,
+        CHUNK,
+        #[inline(always)]
+        |i, y| {
+            let terms = a[i * CHUNK..].iter().zip(&b[i * CHUNK..]);
+            y.iter_mut().zip(terms).for_each(|(y, (&a, &b))| *y = f(a, b));
+        },
+    );
 }

@@ -4,8 +4,8 @@
 
 use half::f16;
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile};
-use crate::kernel::{read, words, write, write_words};
+use crate::kernel::{Args, Case, Fill, Kernel, Variant, for_each_chunk, read, words, write, write_words};
+use crate::ops::elementwise::{CHUNK, count};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -14,28 +14,19 @@ params! {
     pub struct Shape {
         /// Elements, a multiple of 4.
         count: usize,
-        /// What values are multiplied by on the way: a power of two, so that it costs no digits.
+        /// Factor of the values on the way: a power of two, so that it costs no digits.
         scale: f32,
     }
 }
 
-const fn plain(entry: &'static str) -> Variant {
-    Variant {
-        name: "plain",
-        sources: &[include_str!("../../shaders/half.wgsl")],
-        entry,
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get::<usize>("count") / 4),
-        needs: Needs::NONE,
-    }
-}
+const SOURCES: &[&str] = &[include_str!("../../shaders/half.wgsl")];
 
 /// packed = f16(scale · x), clamped to the range of f16; what is not finite becomes NaN.
 pub static PACK: Kernel = Kernel {
     name: "half.pack",
     doc: "packed[i] = f16(scale x[2i]), f16(scale x[2i+1]), clamped, NaN if not finite; x [count], packed [count/2]",
     bindings: &[read("x"), write_words("packed")],
-    variants: &[plain("pack")],
+    variants: &[Variant::linear("pack", SOURCES, count).vectors(4)],
     twin: twin!(pack),
     cases: || {
         let mut cases = cases(|count| vec![(count, Fill::Normal(1.0)), (count / 2, Fill::Output)]);
@@ -55,7 +46,7 @@ pub static PACK: Kernel = Kernel {
     // 2^-14 at most, which is no more of a root mean square of 1/16; those of all cases are greater.
     tolerance: 1.0 / 1024.0,
     split: None,
-    flops: |p| p.get::<usize>("count") as u64,
+    flops: |p| count(p) as u64,
 };
 
 /// y = values of packed / scale.
@@ -63,7 +54,7 @@ pub static UNPACK: Kernel = Kernel {
     name: "half.unpack",
     doc: "y[2i], y[2i+1] = the f16 of packed[i] / scale; packed [count/2], y [count]",
     bindings: &[words("packed_saved"), write("y")],
-    variants: &[plain("unpack")],
+    variants: &[Variant::linear("unpack", SOURCES, count).vectors(4)],
     twin: twin!(unpack),
     cases: || {
         let mut cases = cases(|count| vec![(count / 2, Fill::Random), (count, Fill::Output)]);
@@ -78,7 +69,7 @@ pub static UNPACK: Kernel = Kernel {
     // is 10^4; the smallest case holds none.
     tolerance: 1e-6,
     split: None,
-    flops: |p| p.get::<usize>("count") as u64,
+    flops: |p| count(p) as u64,
 };
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
@@ -100,14 +91,11 @@ fn special(name: &str, scale: f32, values: &[f32]) -> Case {
     Case::new(name, Shape { count: COUNT, scale }.params(), buffers)
 }
 
-/// Words that one core handles at a time.
-const CHUNK: usize = 8 * 1024;
-
 fn pack<T: Real>(mut args: Args<T>) {
-    let scale = T::of(f64::from(Shape::of(args.params).scale));
+    let scale = T::of(f64::from(Shape::from(args.params).scale));
     let (x, packed) = (args.read(), args.write_words());
-    for_each_chunk(packed, CHUNK, |i, packed| {
-        let pairs = x[2 * i * CHUNK..].chunks_exact(2);
+    for_each_chunk(packed, CHUNK / 2, |i, packed| {
+        let pairs = x[i * CHUNK..].chunks_exact(2);
         let word = |pair: &[T]| narrow(pair[0], scale) | narrow(pair[1], scale) << 16;
         packed.iter_mut().zip(pairs).for_each(|(packed, pair)| *packed = word(pair));
     });
@@ -121,10 +109,10 @@ fn narrow<T: Real>(v: T, scale: T) -> u32 {
 }
 
 fn unpack<T: Real>(mut args: Args<T>) {
-    let factor = T::of(1.0 / f64::from(Shape::of(args.params).scale));
+    let factor = T::of(1.0 / f64::from(Shape::from(args.params).scale));
     let (packed, y) = (args.words(), args.write());
-    for_each_chunk(y, 2 * CHUNK, |i, y| {
-        for (pair, &word) in y.chunks_exact_mut(2).zip(&packed[i * CHUNK..]) {
+    for_each_chunk(y, CHUNK, |i, y| {
+        for (pair, &word) in y.chunks_exact_mut(2).zip(&packed[i * CHUNK / 2..]) {
             pair.copy_from_slice(&[widen(word, factor), widen(word >> 16, factor)]);
         }
     });

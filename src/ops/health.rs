@@ -1,27 +1,30 @@
-//! Is training still sane? Remembers the first step whose loss was not a finite number (the released code stops there
-//! too). It runs on the device before the update, which then leaves the weights at their last good state, although
+//! The watch over training: remembers the first step whose loss was not a finite number (the released code stops there
+//! too). The kernel runs on the device before the update, which then leaves the weights at their last good state, although
 //! the host looks at losses only now and then.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, read, update, words};
+use crate::kernel::{Args, Case, Fill, Kernel, Variant, read, update, words};
 use crate::ops::step;
 use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
-    /// One look at a batch of losses.
+    /// The losses of one batch.
     pub struct Shape {
-        /// Images, N.
+        /// N: images of the batch.
         images: usize,
     }
 }
+
+/// The layout of the `health` slot in WGSL.
+pub const LAYOUT: &str = include_str!("../../shaders/common/health.wgsl");
 
 /// In the `health` slot: 0 as long as all is well, else 1.
 pub const ILL: usize = 0;
 /// The step at which it was not.
 pub const STEP: usize = 1;
-/// What the next loss is multiplied by before its gradients are taken, a power of two ([`super::loss_scale`]).
+/// Factor of the next loss before its gradients are taken, a power of two ([`super::loss_scale`]).
 pub const SCALE: usize = 2;
-/// What undoes the scale in the gradients of this step.
+/// Factor that undoes the scale in the gradients of this step.
 pub const INVERSE: usize = 3;
 /// Steps since the scale was changed.
 pub const GOOD: usize = 4;
@@ -41,18 +44,7 @@ pub static WATCH: Kernel = Kernel {
     name: "health.watch",
     doc: "health[0, 1] = [1, step] if health[0] = 0 and any loss is not finite; loss [N], health [6]",
     bindings: &[read("loss"), words("step"), update("health")],
-    variants: &[Variant {
-        name: "plain",
-        sources: &[
-            include_str!("../../shaders/common/step.wgsl"),
-            include_str!("../../shaders/common/health.wgsl"),
-            include_str!("../../shaders/health.wgsl"),
-        ],
-        entry: "watch",
-        tile: |_| Vec::new(),
-        grid: |_| Grid::Linear(1),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::single("watch", &[step::LAYOUT, LAYOUT, include_str!("../../shaders/health.wgsl")])],
     twin: twin!(watch),
     cases,
     tolerance: 0.0, // small integers

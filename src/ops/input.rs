@@ -3,9 +3,7 @@
 //!
 //! Stored images are conventional, `[N][size][size][3]` bytes; the input is `[3][crop][crop][N]` as everywhere.
 
-use crate::kernel::{
-    Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read, words, write_map,
-};
+use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read, words, write_map};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -21,11 +19,11 @@ params! {
         /// Which mean is subtracted: the one at the pixel's own place (the paper's wording), or always the centre crop
         /// of the mean image, wherever the crop lies and whether or not it is mirrored (released code).
         mean_centred: bool,
-        /// What red is multiplied with in the end.
+        /// Factor of red, applied last.
         scale_r: f32,
-        /// What green is multiplied with.
+        /// Factor of green, applied last.
         scale_g: f32,
-        /// What blue is multiplied with.
+        /// Factor of blue, applied last.
         scale_b: f32,
     }
 }
@@ -38,6 +36,50 @@ impl Shape {
     }
 }
 
+/// Layout of the `views` slot: where every image is cropped.
+pub mod view {
+    /// Row of the crop's upper left corner in the stored image.
+    pub const ROW: usize = 0;
+    /// Column of the corner.
+    pub const COLUMN: usize = 1;
+    /// 1 where the crop is mirrored, else 0.
+    pub const MIRROR: usize = 2;
+    /// Words of an image; the last is unused.
+    pub const COUNT: usize = 4;
+
+    /// The words of one image.
+    #[must_use]
+    pub fn words(row: u32, column: u32, mirror: bool) -> [u32; COUNT] {
+        let mut words = [0; COUNT];
+        (words[ROW], words[COLUMN], words[MIRROR]) = (row, column, mirror.into());
+        words
+    }
+}
+
+/// Layout of the `colours` slot: how every image's colours are changed.
+pub mod colour {
+    /// Added to red, in units of a stored byte.
+    pub const RED: usize = 0;
+    /// Added to green, in the same units.
+    pub const GREEN: usize = 1;
+    /// Added to blue, in the same units.
+    pub const BLUE: usize = 2;
+    /// Factor of all three after the mean is subtracted and the shift added.
+    pub const GAIN: usize = 3;
+    /// Floats of an image.
+    pub const COUNT: usize = 4;
+
+    /// The floats of one image.
+    #[must_use]
+    pub fn floats([red, green, blue]: [f32; 3], gain: f32) -> [f32; COUNT] {
+        let mut floats = [0.0; COUNT];
+        (floats[RED], floats[GREEN], floats[BLUE], floats[GAIN]) = (red, green, blue, gain);
+        floats
+    }
+}
+
+const SOURCES: &[&str] = &[include_str!("../../shaders/common/views.wgsl"), include_str!("../../shaders/input.wgsl")];
+
 /// y = (pixel − mean + shift) · scale · gain.
 pub static CROP: Kernel = Kernel {
     name: "input.crop",
@@ -45,20 +87,18 @@ pub static CROP: Kernel = Kernel {
           colours[n][3]; images [N][size][size][3] bytes, views [N][4] = row, column, mirror, 0, colours [N][4] = red, \
           green, blue, gain, mean [size][size][3], y [3][crop][crop][N]",
     bindings: &[words("images"), words("views"), read("colours"), read("mean"), write_map("y")],
-    variants: &[Variant {
-        name: "plain",
-        sources: &[include_str!("../../shaders/input.wgsl")],
-        entry: "crop",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(p.get::<usize>("crop").pow(2) * p.get::<usize>("images")),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::linear("crop", SOURCES, pixels)],
     twin: twin!(crop),
     cases,
     tolerance: 1e-6, // four roundings
     split: None,
-    flops: |p| 12 * (p.get::<usize>("crop").pow(2) * p.get::<usize>("images")) as u64,
+    flops: |p| 12 * pixels(p) as u64,
 };
+
+/// Pixels of the input, of all images.
+fn pixels(params: &Params) -> usize {
+    params.get::<usize>("crop").pow(2) * params.get::<usize>("images")
+}
 
 fn cases() -> Vec<Case> {
     let plain = Shape { images: 8, size: 7, crop: 7, mean_centred: false, scale_r: 1.0, scale_g: 1.0, scale_b: 1.0 };
@@ -67,13 +107,13 @@ fn cases() -> Vec<Case> {
         let corner = |n: usize| (n * 5 % (shape.size - shape.crop + 1)) as u32;
         let views = (0..shape.images).flat_map(|n| match n {
             // Outside the image by little and by much.
-            6 => [u32::MAX, (shape.size - shape.crop + 1) as u32, 1, 0],
-            n => [corner(n), corner(n + 3), n as u32 % 2, 0],
+            6 => view::words(u32::MAX, (shape.size - shape.crop + 1) as u32, true),
+            n => view::words(corner(n), corner(n + 3), n % 2 == 1),
         });
         let buffers = vec![
             (shape.words(), Fill::Random),
-            (4 * shape.images, Fill::Words(views.collect())),
-            (4 * shape.images, Fill::Normal(12.0)),
+            (view::COUNT * shape.images, Fill::Words(views.collect())),
+            (colour::COUNT * shape.images, Fill::Normal(12.0)),
             (shape.size * shape.size * 3, Fill::Uniform(90.0, 140.0)),
             (3 * shape.crop * shape.crop * shape.images, Fill::Output),
         ];
@@ -98,28 +138,29 @@ struct View {
 }
 
 fn crop<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (images, views) = (args.words(), args.words());
     let (colours, mean, y) = (args.read(), args.read(), args.write());
     let most = (shape.size - shape.crop) as u32;
-    let view = |(n, v): (usize, &[u32])| View {
+    let placed = |(n, v): (usize, &[u32])| View {
         image: n * shape.size * shape.size,
-        corner: v[0].min(most) as usize * shape.size + v[1].min(most) as usize,
-        mirror: v[2] != 0,
+        corner: v[view::ROW].min(most) as usize * shape.size + v[view::COLUMN].min(most) as usize,
+        mirror: v[view::MIRROR] != 0,
     };
-    let views: Vec<View> = views.chunks_exact(4).enumerate().map(view).collect();
+    let views: Vec<View> = views.chunks_exact(view::COUNT).enumerate().map(placed).collect();
     let scale = [shape.scale_r, shape.scale_g, shape.scale_b].map(|scale| T::of(f64::from(scale)));
     let border = (shape.size - shape.crop) / 2;
     // A chunk is one line of one colour, of all images. Each image's line is read to its end: images lie far apart, and
     // going through them pixel by pixel would have each come from memory again.
     for_each_chunk(y, shape.crop * shape.images, |index, y| {
         let (c, i) = (index / shape.crop, index % shape.crop);
-        for ((n, view), colours) in views.iter().enumerate().zip(colours.chunks_exact(4)) {
+        for ((n, view), change) in views.iter().enumerate().zip(colours.chunks_exact(colour::COUNT)) {
             for (j, y) in y[n..].iter_mut().step_by(shape.images).enumerate() {
                 let centre = (border + i) * shape.size + border + j;
                 let at = view.corner + i * shape.size + if view.mirror { shape.crop - 1 - j } else { j };
                 let mean = mean[3 * if shape.mean_centred { centre } else { at } + c];
-                *y = (byte::<T>(images, 3 * (view.image + at) + c) - mean + colours[c]) * scale[c] * colours[3];
+                *y =
+                    (byte::<T>(images, 3 * (view.image + at) + c) - mean + change[c]) * scale[c] * change[colour::GAIN];
             }
         }
     });

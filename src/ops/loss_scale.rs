@@ -4,8 +4,9 @@
 //! is left out and the scale halved; after [`INTERVAL`] steps without one it is doubled. A step is left out on all
 //! devices or on none.
 
-use super::health::{COUNT, state};
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Split, Variant, read, update, words};
+use super::elementwise::count;
+use super::health::{COUNT, LAYOUT, state};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Split, Variant, read, update, words};
 use crate::ops::{binary, step};
 use crate::program::{Home, Recorder, Slot, Tower};
 use crate::tensor::Real;
@@ -17,29 +18,29 @@ pub const INTERVAL: usize = 2000;
 /// The scale is not doubled beyond this.
 const LARGEST: f32 = 16_777_216.0;
 
-/// Numbers that sum up a look at gradients.
+/// Numbers in which a search is summed up.
 const PARTS: usize = 4096;
 
 params! {
-    /// A look at the gradients of one tensor.
-    pub struct Look {
-        /// Gradients.
+    /// The search for gradients of one tensor that are not finite.
+    pub struct Search {
+        /// Gradients of the tensor.
         count: usize,
-        /// Shares in which they are looked at, a multiple of 64.
+        /// Shares in which they are searched, a multiple of 64.
         parts: usize,
-        /// Whether another tensor was looked at before.
+        /// Whether another tensor was searched before, whose findings stay.
         accumulate: bool,
     }
 }
 
 params! {
-    /// What follows from all looks.
+    /// The decision that follows from all searches.
     pub struct Verdict {
-        /// Numbers that sum them up.
+        /// Numbers in which the searches are summed up.
         parts: usize,
         /// Good steps until the scale is doubled.
         interval: usize,
-        /// The largest scale.
+        /// The largest scale, a power of two.
         largest: f32,
     }
 }
@@ -50,15 +51,11 @@ pub static WATCH: Kernel = Kernel {
     doc: "found[i] = 1 if any of g[i], g[i + parts], … is not finite, else 0; g any shape, found [parts]",
     bindings: &[read("g"), update("found")],
     variants: &[Variant {
-        name: "plain",
-        sources: &[include_str!("../../shaders/loss_scale_watch.wgsl")],
-        entry: "watch",
-        tile: |_| vec![("workgroup", 64)],
-        grid: |p| Grid::Tiles([p.get("parts"), 1, 1]),
-        needs: Needs::NONE,
+        grid: Grid::Tiles(|p| [p.get("parts"), 1, 1]),
+        ..Variant::linear("watch", &[include_str!("../../shaders/loss_scale_watch.wgsl")], count)
     }],
     twin: twin!(watch),
-    cases: looks,
+    cases: searches,
     tolerance: 0.0, // ones and zeros
     split: Some(Split {
         along: "count",
@@ -68,7 +65,7 @@ pub static WATCH: Kernel = Kernel {
             params.replaced("accumulate", before)
         },
     }),
-    flops: |p| p.get::<usize>("count") as u64,
+    flops: |p| count(p) as u64,
 };
 
 /// health = the scale of the next loss, what undoes that of this one, and whether this step is left out.
@@ -76,18 +73,10 @@ pub static DECIDE: Kernel = Kernel {
     name: "loss_scale.decide",
     doc: "scale halved and step left out if any found != 0, scale doubled after interval good steps; health [6]",
     bindings: &[read("found"), words("step"), update("health")],
-    variants: &[Variant {
-        name: "plain",
-        sources: &[
-            include_str!("../../shaders/common/step.wgsl"),
-            include_str!("../../shaders/common/health.wgsl"),
-            include_str!("../../shaders/loss_scale_decide.wgsl"),
-        ],
-        entry: "decide",
-        tile: |_| Vec::new(),
-        grid: |_| Grid::Linear(1),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::single(
+        "decide",
+        &[step::LAYOUT, LAYOUT, include_str!("../../shaders/loss_scale_decide.wgsl")],
+    )],
     twin: twin!(decide),
     cases: verdicts,
     tolerance: 0.0, // powers of two and small integers
@@ -95,19 +84,19 @@ pub static DECIDE: Kernel = Kernel {
     flops: |p| p.get::<usize>("parts") as u64,
 };
 
-/// Records what is between gradients and update: looks at `gradients` by the towers that have them, and the verdict on
+/// Records what is between gradients and update: searches `gradients` on the towers that have them, and the verdict on
 /// `health`, which lies on tower 0.
 pub fn judge(r: &mut Recorder, gradients: &[(Tower, Slot)], step: Slot, health: Slot) {
     let mut founds: Vec<(Tower, Slot)> = Vec::new();
     for &(tower, gradient) in gradients {
-        let before = founds.iter().find(|(of, _)| *of == tower).map(|(_, slot)| *slot);
+        let before = founds.iter().find(|(owner, _)| *owner == tower).map(|(_, slot)| *slot);
         let found = before.unwrap_or_else(|| {
             let found = r.floats(format!("found.{tower}"), vec![PARTS], Home::Tower(tower));
             founds.push((tower, found));
             found
         });
-        let look = Look { count: r.info(gradient).count(), parts: PARTS, accumulate: before.is_some() };
-        r.run(&WATCH, look.params(), &[gradient, found]);
+        let search = Search { count: r.info(gradient).count(), parts: PARTS, accumulate: before.is_some() };
+        r.run(&WATCH, search.params(), &[gradient, found]);
     }
     let arrived: Vec<Slot> = founds.into_iter().map(|(_, found)| r.copy(found, 0, None)).collect();
     let Some((&first, others)) = arrived.split_first() else { return };
@@ -121,7 +110,7 @@ pub fn judge(r: &mut Recorder, gradients: &[(Tower, Slot)], step: Slot, health: 
     r.run(&DECIDE, verdict.params(), &[all, step, health]);
 }
 
-fn looks() -> Vec<Case> {
+fn searches() -> Vec<Case> {
     let case = |(name, count, bad, accumulate): (&str, usize, Option<(usize, f32)>, bool)| {
         let mut g = vec![f32::MAX; count];
         if let Some((at, value)) = bad {
@@ -130,7 +119,7 @@ fn looks() -> Vec<Case> {
         // Pieces of a run begin at multiples of 64, so a gradient is in the same share whatever the pieces.
         let parts = 64;
         let found = if accumulate { Fill::Integers(1) } else { Fill::Output };
-        let params = Look { count, parts, accumulate }.params();
+        let params = Search { count, parts, accumulate }.params();
         Case::new(name, params, vec![(count, Fill::Floats(g)), (parts, found)])
     };
     [
@@ -174,7 +163,7 @@ fn verdicts() -> Vec<Case> {
 }
 
 fn watch<T: Real>(mut args: Args<T>) {
-    let Look { parts, accumulate, .. } = Look::of(args.params);
+    let Search { parts, accumulate, .. } = Search::from(args.params);
     let (g, found) = (args.read(), args.write());
     for (part, found) in found.iter_mut().enumerate() {
         let bad = g.iter().skip(part).step_by(parts).any(|g| !g.is_finite());
@@ -185,7 +174,7 @@ fn watch<T: Real>(mut args: Args<T>) {
 
 fn decide<T: Real>(mut args: Args<T>) {
     use super::health::{GOOD, ILL, INVERSE, SCALE, SKIP, STEP};
-    let Verdict { interval, largest, .. } = Verdict::of(args.params);
+    let Verdict { interval, largest, .. } = Verdict::from(args.params);
     let (found, words, health) = (args.read(), args.words(), args.write());
     let (one, two) = (T::one(), T::of(2.0));
     let scale = health[SCALE];
@@ -216,20 +205,20 @@ mod tests {
     fn run(health: &mut [f32; COUNT], bad: &[bool]) -> Vec<(f32, bool)> {
         let params = Verdict { parts: 1, interval: 3, largest: 16.0 }.params();
         let step = step::words(0, 7, 8, 0);
-        let mut told = Vec::new();
+        let mut steps = Vec::new();
         for &bad in bad {
             let found = [f32::from(u8::from(bad))];
             decide(Args::new(&params, vec![Arg::Read(&found), Arg::Words(&step), Arg::Write(&mut health[..])]));
-            told.push((health[SCALE], health[SKIP] == 0.0));
+            steps.push((health[SCALE], health[SKIP] == 0.0));
         }
-        told
+        steps
     }
 
     #[test]
     fn the_scale_follows_what_gradients_bear() {
         let mut health = state(8.0);
-        let told = run(&mut health, &[false, true, false, false, false, false]);
-        assert_eq!(told, [(8.0, true), (4.0, false), (4.0, true), (4.0, true), (8.0, true), (8.0, true)]);
+        let steps = run(&mut health, &[false, true, false, false, false, false]);
+        assert_eq!(steps, [(8.0, true), (4.0, false), (4.0, true), (4.0, true), (8.0, true), (8.0, true)]);
         // The step that doubled it was still made with the smaller.
         assert_eq!((health[INVERSE], health[GOOD], health[ILL]), (1.0 / 8.0, 1.0, 0.0));
         let mut large = state(16.0);

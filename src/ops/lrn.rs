@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, linear_tile, read_map, write_map};
+use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, read_map, write_map};
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
 use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
@@ -25,11 +25,11 @@ params! {
         images: usize,
         /// Maps in a window: from i - size / 2 to i - size / 2 + size - 1, clipped to the tower.
         size: usize,
-        /// What the sum starts from; above 0, or a window of zeros divides by zero.
+        /// Start of the sum; above 0, or a window of zeros divides by zero.
         k: f32,
-        /// What multiplies the sum of squares (see the top of the file).
+        /// Factor of the sum of squares (see the top of the file).
         alpha: f32,
-        /// Exponent.
+        /// Exponent of the sum, positive.
         beta: f32,
     }
 }
@@ -42,21 +42,10 @@ impl Shape {
 
 const SOURCES: &[&str] = &[include_str!("../../shaders/common/power.wgsl"), include_str!("../../shaders/lrn.wgsl")];
 
-/// Images that one invocation takes at once, `LANES` in WGSL.
-const LANES: usize = 4;
-
-const fn plain(entry: &'static str) -> Variant {
-    Variant {
-        name: "plain",
-        sources: SOURCES,
-        entry,
-        tile: linear_tile,
-        grid: |p| {
-            let shape = Shape::of(p);
-            Grid::Linear(shape.pixels * shape.images / LANES)
-        },
-        needs: Needs::NONE,
-    }
+/// Elements of one map, each of which is walked through all maps.
+fn columns(params: &Params) -> usize {
+    let shape = Shape::from(params);
+    shape.pixels * shape.images
 }
 
 /// y_i = x_i (k + alpha Σ x_j²)^-beta.
@@ -64,12 +53,12 @@ pub static FORWARD: Kernel = Kernel {
     name: "lrn.forward",
     doc: "y_i = x_i (k + alpha sum of x_j^2)^-beta, j in the window of maps around i; [C][H][W][N]",
     bindings: &[read_map("x"), write_map("y")],
-    variants: &[plain("forward")],
+    variants: &[Variant::linear("forward", SOURCES, columns).vectors(4)],
     twin: twin!(forward),
     cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Output)]),
     tolerance: 5e-6, // a sum of positive terms, then roots of two ulp each; pow is exp2(beta log2 s), a little worse
     split: None,
-    flops: |p| Shape::of(p).elements() as u64 * (2 * Shape::of(p).size as u64 + 5),
+    flops: |p| Shape::from(p).elements() as u64 * (2 * Shape::from(p).size as u64 + 5),
 };
 
 /// The gradient of [`FORWARD`], which recomputes the sums: reading them back would cost more than taking them.
@@ -77,12 +66,12 @@ pub static BACKWARD: Kernel = Kernel {
     name: "lrn.backward",
     doc: "dx_i = dy_i s_i^-beta - 2 alpha beta x_i sum of dy_j x_j s_j^(-beta-1), i in the window of j; [C][H][W][N]",
     bindings: &[read_map("x"), read_map("dy"), write_map("dx")],
-    variants: &[plain("backward")],
+    variants: &[Variant::linear("backward", SOURCES, columns).vectors(4)],
     twin: twin!(backward),
     cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
     tolerance: 5e-6, // as forward; the difference of the two terms can lose a bit, but not against the rms
     split: None,
-    flops: |p| Shape::of(p).elements() as u64 * (3 * Shape::of(p).size as u64 + 11),
+    flops: |p| Shape::from(p).elements() as u64 * (3 * Shape::from(p).size as u64 + 11),
 };
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
@@ -224,7 +213,7 @@ impl Layer for LrnLayer {
 const BLOCK: usize = 256;
 
 fn forward<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let curve = Curve::new(shape.k, shape.alpha, shape.beta);
     let (x, y) = (args.read(), args.write());
     let columns = shape.pixels * shape.images;
@@ -239,7 +228,7 @@ fn forward<T: Real>(mut args: Args<T>) {
 }
 
 fn backward<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let curve = Curve::new(shape.k, shape.alpha, shape.beta);
     let (x, dy, dx) = (args.read(), args.read(), args.write());
     let columns = shape.pixels * shape.images;

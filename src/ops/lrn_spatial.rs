@@ -6,7 +6,7 @@
 //! size = 5, beta = 0.75 and a scale of 1e-3 that it divides by size², so that alpha, what multiplies the sum, is 4e-5.
 
 use super::lrn::{Curve, holders, window};
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Variant, for_each_chunk, linear_tile, read_map, write_map};
+use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read_map, write_map};
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
 use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
@@ -25,11 +25,11 @@ params! {
         images: usize,
         /// Rows and columns of a window: from i - size / 2 to i - size / 2 + size - 1, clipped to the map.
         size: usize,
-        /// What the sum starts from; above 0, or a window of zeros divides by zero.
+        /// Start of the sum; above 0, or a window of zeros divides by zero.
         k: f32,
-        /// What multiplies the sum of squares.
+        /// Factor of the sum of squares.
         alpha: f32,
-        /// Exponent.
+        /// Exponent of the sum, positive.
         beta: f32,
     }
 }
@@ -43,21 +43,10 @@ impl Shape {
 const SOURCES: &[&str] =
     &[include_str!("../../shaders/common/power.wgsl"), include_str!("../../shaders/lrn_spatial.wgsl")];
 
-/// Images that one invocation takes at once, `LANES` in WGSL.
-const LANES: usize = 2;
-
-const fn plain(entry: &'static str) -> Variant {
-    Variant {
-        name: "plain",
-        sources: SOURCES,
-        entry,
-        tile: linear_tile,
-        grid: |p| {
-            let shape = Shape::of(p);
-            Grid::Linear(shape.maps * shape.width * shape.images / LANES)
-        },
-        needs: Needs::NONE,
-    }
+/// Elements of one row of every map, each of which is walked down its column.
+fn columns(params: &Params) -> usize {
+    let shape = Shape::from(params);
+    shape.maps * shape.width * shape.images
 }
 
 /// y_i = x_i (k + alpha Σ x_j²)^-beta.
@@ -65,12 +54,12 @@ pub static FORWARD: Kernel = Kernel {
     name: "lrn_spatial.forward",
     doc: "y_i = x_i (k + alpha sum of x_j^2)^-beta, j in the window of pixels around i; [C][H][W][N]",
     bindings: &[read_map("x"), write_map("y")],
-    variants: &[plain("forward")],
+    variants: &[Variant::linear("forward", SOURCES, columns).vectors(2)],
     twin: twin!(forward),
     cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Output)]),
     tolerance: 5e-6, // a sum of positive terms, then roots of two ulp each; pow is exp2(beta log2 s), a little worse
     split: None,
-    flops: |p| Shape::of(p).elements() as u64 * (3 * Shape::of(p).size as u64 + 5),
+    flops: |p| Shape::from(p).elements() as u64 * (3 * Shape::from(p).size as u64 + 5),
 };
 
 /// The gradient of [`FORWARD`], which recomputes the sums.
@@ -78,12 +67,12 @@ pub static BACKWARD: Kernel = Kernel {
     name: "lrn_spatial.backward",
     doc: "dx_i = dy_i s_i^-beta - 2 alpha beta x_i sum of dy_j x_j s_j^(-beta-1), i in the window of j; [C][H][W][N]",
     bindings: &[read_map("x"), read_map("dy"), write_map("dx")],
-    variants: &[plain("backward")],
+    variants: &[Variant::linear("backward", SOURCES, columns).vectors(2)],
     twin: twin!(backward),
     cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
     tolerance: 5e-6, // as forward; the difference of the two terms can lose a bit, but not against the rms
     split: None,
-    flops: |p| Shape::of(p).elements() as u64 * (5 * Shape::of(p).size as u64 + 11),
+    flops: |p| Shape::from(p).elements() as u64 * (5 * Shape::from(p).size as u64 + 11),
 };
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
@@ -166,7 +155,7 @@ fn sums<T: Real>(shape: &Shape, curve: Curve<T>, s: &mut [T], x: &[T]) {
 }
 
 fn forward<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let curve = Curve::new(shape.k, shape.alpha, shape.beta);
     let (x, y) = (args.read(), args.write());
     let map = shape.height * shape.width * shape.images;
@@ -178,7 +167,7 @@ fn forward<T: Real>(mut args: Args<T>) {
 }
 
 fn backward<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let curve = Curve::new(shape.k, shape.alpha, shape.beta);
     let (x, dy, dx) = (args.read(), args.read(), args.write());
     let n = shape.images;

@@ -83,11 +83,14 @@ const OTHERS: &[&Kernel] = &[
 
 /// Layout of the `step` slot, the few words that change every step; `shaders/common/step.wgsl` reads them.
 pub mod step {
+    /// The layout in WGSL.
+    pub const LAYOUT: &str = include_str!("../../shaders/common/step.wgsl");
+
     /// Philox key, low word.
     pub const SEED_LOW: usize = 0;
     /// Philox key, high word.
     pub const SEED_HIGH: usize = 1;
-    /// Which step this is.
+    /// Number of the step.
     pub const STEP: usize = 2;
     /// Images in the minibatch that carry a label: the B of the mean gradient.
     pub const IMAGES: usize = 3;
@@ -96,7 +99,7 @@ pub mod step {
     /// Words in the slot.
     pub const COUNT: usize = 8;
 
-    /// The slot's content.
+    /// The words of step `step` of a minibatch with `images` labelled images.
     #[must_use]
     pub fn words(seed: u64, step: u32, images: u32, first_image: u32) -> [u32; COUNT] {
         let [low, high] = crate::random::key(seed);

@@ -1,32 +1,30 @@
 //! Weights as contractions of mixed precision read them: stored as maps are, made anew in every pass from the 32-bit
 //! ones that are trained. A weight of 1 that learns 1e-4 a step would not move if it were a 16-bit float.
 
-use crate::kernel::{Args, Case, Fill, Kernel, Split, for_each_chunk, read, write_map};
-use crate::ops::elementwise::{QUADS, SINGLES, quads, singles};
+use crate::kernel::{Args, Case, Fill, Kernel, Split, read, write_map};
+use crate::ops::elementwise::{any_count, count, map};
 use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
-    /// One tensor.
+    /// The weights of one tensor.
     pub struct Shape {
-        /// Weights.
+        /// Number of weights, any.
         count: usize,
     }
 }
-
-const SOURCE: &str = include_str!("../../shaders/round.wgsl");
 
 /// y = x, stored as maps are.
 pub static WEIGHTS: Kernel = Kernel {
     name: "round.weights",
     doc: "y = x, stored as maps are; any shape",
     bindings: &[read("x"), write_map("y")],
-    variants: &[quads("weights", &[QUADS, SOURCE]), singles("weights", &[SINGLES, SOURCE])],
+    variants: &any_count("weights", &[include_str!("../../shaders/round.wgsl")]),
     twin: twin!(weights),
     cases,
     tolerance: 0.0, // a copy, but for halves
     split: Some(Split { along: "count", outermost: &[true, true], part: |params, _| params }),
-    flops: |p| p.get::<usize>("count") as u64,
+    flops: |p| count(p) as u64,
 };
 
 fn cases() -> Vec<Case> {
@@ -38,10 +36,7 @@ fn cases() -> Vec<Case> {
     shapes.map(case).into()
 }
 
-/// Elements that one core handles at a time.
-const CHUNK: usize = 16 * 1024;
-
 fn weights<T: Real>(mut args: Args<T>) {
     let (x, y) = (args.read(), args.write());
-    for_each_chunk(y, CHUNK, |i, y| y.copy_from_slice(&x[i * CHUNK..][..y.len()]));
+    map(y, x, |x| x);
 }

@@ -5,8 +5,9 @@
 //! counted with the chance it would have if ties were broken at random. A logit that is not finite makes the loss NaN
 //! and the prediction wrong, so that a network that diverges does not look healthy.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant};
-use crate::kernel::{for_each_chunk, read, read_map, words, write, write_map};
+use crate::kernel::{
+    Args, Case, Fill, Grid, Kernel, Params, Tile, Variant, for_each_chunk, read, read_map, words, write, write_map,
+};
 use crate::ops::{health, step};
 use crate::tensor::{NO_LABEL, Real};
 use crate::{params, twin};
@@ -14,7 +15,7 @@ use crate::{params, twin};
 params! {
     /// Logits of a batch, `[classes][N]`.
     pub struct Shape {
-        /// Classes.
+        /// Number of classes, 1000 in the contest.
         classes: usize,
         /// Images, N: a multiple of 8.
         images: usize,
@@ -23,23 +24,18 @@ params! {
     }
 }
 
-const SOURCES: &[&str] = &[
-    include_str!("../../shaders/common/step.wgsl"),
-    include_str!("../../shaders/common/health.wgsl"),
-    include_str!("../../shaders/softmax.wgsl"),
-];
+const SOURCES: &[&str] = &[step::LAYOUT, health::LAYOUT, include_str!("../../shaders/softmax.wgsl")];
 
-const fn plain(entry: &'static str, grid: fn(&Params) -> Grid) -> Variant {
-    Variant { name: "plain", sources: SOURCES, entry, tile, grid, needs: Needs::NONE }
+/// A variant that takes the items of `grid` in the tile that all three kernels share.
+const fn plain(entry: &'static str, grid: Grid) -> Variant {
+    fn tile(_: &Params) -> Tile {
+        vec![("image_lanes", 8), ("class_lanes", 32), ("workgroup", 64)]
+    }
+    Variant { tile, grid, ..Variant::linear(entry, SOURCES, elements) }
 }
 
-fn tile(_: &Params) -> Vec<(&'static str, usize)> {
-    vec![("image_lanes", 8), ("class_lanes", 32), ("workgroup", 64)]
-}
-
-fn lanes(params: &Params) -> Grid {
-    Grid::Tiles([params.get("images"), params.get("class_lanes"), 1])
-}
+/// Workgroups of some images by some lanes along the classes.
+const LANES: Grid = Grid::Tiles(|p| [p.get("images"), p.get("class_lanes"), 1]);
 
 fn elements(params: &Params) -> usize {
     params.get::<usize>("classes") * params.get::<usize>("images")
@@ -50,7 +46,7 @@ pub static FORWARD: Kernel = Kernel {
     name: "softmax.forward",
     doc: "p = exp(x - max) / sum of exp(x - max) over classes, or its logarithm; x, p [classes][N]",
     bindings: &[read_map("x"), write("p")],
-    variants: &[plain("forward", lanes)],
+    variants: &[plain("forward", LANES)],
     twin: twin!(forward),
     cases: || cases(|s| vec![logits(s), (s.classes * s.images, Fill::Output)]),
     tolerance: 2e-5, // the driver's exp: 3 + 2 |x| units in the last place, |x| up to some 20
@@ -63,7 +59,7 @@ pub static LOSS: Kernel = Kernel {
     name: "softmax.loss",
     doc: "loss = log sum exp x - x[label], top1 and top5 error, all 0 without label; x [classes][N], the rest [N]",
     bindings: &[read_map("x"), words("labels"), write("loss"), write("top1"), write("top5")],
-    variants: &[plain("losses", lanes)],
+    variants: &[plain("losses", LANES)],
     twin: twin!(loss),
     cases: || {
         cases(|s| {
@@ -81,7 +77,7 @@ pub static BACKWARD: Kernel = Kernel {
     name: "softmax.backward",
     doc: "dx = scale (p - [class = label]) / step[IMAGES], 0 without label; p, dx [classes][N], labels [N]",
     bindings: &[read("p_saved"), words("labels"), words("step"), read("health"), write_map("dx")],
-    variants: &[plain("backward", |p| Grid::Linear(elements(p)))],
+    variants: &[plain("backward", Grid::Linear(elements))],
     twin: twin!(backward),
     cases: || {
         cases(|s| {
@@ -142,11 +138,11 @@ fn cases(buffers: fn(Shape) -> Vec<(usize, Fill)>) -> Vec<Case> {
 }
 
 /// Images that one core handles at a time.
-const CHUNK: usize = 8;
+const IMAGES: usize = 8;
 
-/// What the classes of one image have in common.
+/// Largest logit and sum of exponentials of one image.
 struct Extent<T> {
-    /// The greatest logit.
+    /// The greatest logit of the image.
     most: T,
     /// Sum of exp(x − most); NaN when a logit is not finite.
     sum: T,
@@ -154,30 +150,30 @@ struct Extent<T> {
 
 fn extents<T: Real>(x: &[T], images: usize) -> Vec<Extent<T>> {
     let mut pairs = vec![T::zero(); 2 * images];
-    for_each_chunk(&mut pairs, 2 * CHUNK, |chunk, pairs| {
-        let first = chunk * CHUNK;
-        let mut most = [T::neg_infinity(); CHUNK];
+    for_each_chunk(&mut pairs, 2 * IMAGES, |chunk, pairs| {
+        let first = chunk * IMAGES;
+        let mut most = [T::neg_infinity(); IMAGES];
         // Becomes and stays NaN at the first logit that is not finite.
-        let mut sum = [T::zero(); CHUNK];
+        let mut sum = [T::zero(); IMAGES];
         for row in x.chunks_exact(images) {
-            for (n, &v) in row[first..].iter().take(CHUNK).enumerate() {
+            for (n, &v) in row[first..].iter().take(IMAGES).enumerate() {
                 most[n] = if v > most[n] { v } else { most[n] };
                 sum[n] += v * T::zero();
             }
         }
         for row in x.chunks_exact(images) {
-            let row = row[first..].iter().take(CHUNK);
+            let row = row[first..].iter().take(IMAGES);
             row.enumerate().for_each(|(n, &v)| sum[n] += (v - most[n]).exp());
         }
-        for (pair, of) in pairs.chunks_exact_mut(2).zip(most.into_iter().zip(sum)) {
-            pair.copy_from_slice(&[of.0, of.1]);
+        for (pair, (most, sum)) in pairs.chunks_exact_mut(2).zip(most.into_iter().zip(sum)) {
+            pair.copy_from_slice(&[most, sum]);
         }
     });
     pairs.chunks_exact(2).map(|pair| Extent { most: pair[0], sum: pair[1] }).collect()
 }
 
 fn forward<T: Real>(mut args: Args<T>) {
-    let Shape { images, log, .. } = Shape::of(args.params);
+    let Shape { images, log, .. } = Shape::from(args.params);
     let (x, p) = (args.read(), args.write());
     let extents = extents(x, images);
     for_each_chunk(p, images, |class, p| {
@@ -190,7 +186,7 @@ fn forward<T: Real>(mut args: Args<T>) {
 }
 
 fn loss<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (x, labels) = (args.read(), args.words());
     let (loss, top1, top5) = (args.write(), args.write(), args.write());
     for (n, extent) in extents(x, shape.images).into_iter().enumerate() {
@@ -218,7 +214,7 @@ pub fn credit<T: Real>(ranks: usize, above: usize, equal: usize) -> T {
 }
 
 fn backward<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (p, labels, step, health, dx) = (args.read(), args.words(), args.words(), args.read(), args.write());
     let (images, scale) = (T::of(f64::from(step[step::IMAGES].max(1))), health[health::SCALE]);
     for_each_chunk(dx, shape.images, |class, dx| {

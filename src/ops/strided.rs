@@ -1,7 +1,7 @@
 //! Copies between layouts: a tensor is read at any strides and written at others. Transposition, concatenation, a part
 //! of a tensor and repetition along an axis (a stride of 0) are one kernel.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, linear_tile, read, update};
+use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, read, update};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -11,41 +11,41 @@ pub const AXES: usize = 5;
 params! {
     /// A copy of `e0 … e4` elements; what of y is not written stays as it is.
     pub struct Shape {
-        /// Extent of the outermost axis.
+        /// Elements along the outermost axis.
         e0: usize,
-        /// Of the next.
+        /// Elements along the second axis.
         e1: usize,
-        /// Of the next.
+        /// Elements along the third axis.
         e2: usize,
-        /// Of the next.
+        /// Elements along the fourth axis.
         e3: usize,
-        /// Of the innermost.
+        /// Elements along the innermost axis.
         e4: usize,
         /// Elements of x from one place to the next along the outermost axis.
         a0: usize,
-        /// Along the next.
+        /// Elements of x from one place to the next along the second axis.
         a1: usize,
-        /// Along the next.
+        /// Elements of x from one place to the next along the third axis.
         a2: usize,
-        /// Along the next.
+        /// Elements of x from one place to the next along the fourth axis.
         a3: usize,
-        /// Along the innermost.
+        /// Elements of x from one place to the next along the innermost axis.
         a4: usize,
-        /// The same for y, where no two places are one.
+        /// Elements of y from one place to the next along the outermost axis, where no two places are one.
         b0: usize,
-        /// Along the next.
+        /// Elements of y from one place to the next along the second axis.
         b1: usize,
-        /// Along the next.
+        /// Elements of y from one place to the next along the third axis.
         b2: usize,
-        /// Along the next.
+        /// Elements of y from one place to the next along the fourth axis.
         b3: usize,
-        /// Along the innermost.
+        /// Elements of y from one place to the next along the innermost axis.
         b4: usize,
         /// The first element of x.
         x_first: usize,
         /// The first element of y.
         y_first: usize,
-        /// What x is multiplied with.
+        /// Factor of every element.
         factor: f32,
     }
 }
@@ -69,14 +69,7 @@ pub static COPY: Kernel = Kernel {
     name: "strided.copy",
     doc: "y[i · b] = factor x[i · a], i over e0 × … × e4; any layout",
     bindings: &[read("x"), update("y")],
-    variants: &[Variant {
-        name: "plain",
-        sources: &[include_str!("../../shaders/strided.wgsl")],
-        entry: "copy",
-        tile: linear_tile,
-        grid: |p| Grid::Linear(elements(p)),
-        needs: Needs::NONE,
-    }],
+    variants: &[Variant::linear("copy", &[include_str!("../../shaders/strided.wgsl")], elements)],
     twin: twin!(copy),
     cases,
     tolerance: 1e-6, // a product
@@ -85,11 +78,11 @@ pub static COPY: Kernel = Kernel {
 };
 
 fn elements(params: &Params) -> usize {
-    Shape::of(params).axes().iter().map(|[extent, ..]| extent).product()
+    Shape::from(params).axes().iter().map(|[extent, ..]| extent).product()
 }
 
 fn copy<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (x, y) = (args.read(), args.write());
     let factor = T::of(f64::from(shape.factor));
     let [outer @ .., [extent, a, b]] = shape.axes();

@@ -1,4 +1,4 @@
-//! What the unit tests of the ops share: twins run on plain numbers, and gradients by finite differences.
+//! Helpers of the unit tests: twins run on plain numbers, and gradients by finite differences.
 
 use crate::kernel::{Access, Arg, Args, Kernel, Params};
 use crate::random::{Purpose, Stream};
@@ -8,12 +8,12 @@ pub(super) fn numbers(count: usize, tag: u32) -> Vec<f64> {
     Stream::new(2012, Purpose::Test, tag).normal_vec(count, 1.0).into_iter().map(f64::from).collect()
 }
 
-/// What a kernel's f64 twin makes of `inputs`; its output has as many elements as the first of them.
+/// The output of a kernel's f64 twin for `inputs`; it has as many elements as the first of them.
 pub(super) fn run(kernel: &Kernel, params: &Params, inputs: &[&[f64]]) -> Vec<f64> {
     run_into(kernel, params, inputs, inputs[0].len())
 }
 
-/// What a kernel's f64 twin makes of `inputs`, in an output of `count` elements.
+/// The output of a kernel's f64 twin for `inputs`, of `count` elements.
 pub(super) fn run_into(kernel: &Kernel, params: &Params, inputs: &[&[f64]], count: usize) -> Vec<f64> {
     assert!(kernel.bindings[inputs.len()].access == Access::Write && kernel.bindings.len() == inputs.len() + 1);
     let mut output = vec![f64::NAN; count];

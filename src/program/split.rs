@@ -202,8 +202,8 @@ mod tests {
             let whole = forward(gemm(17, 160, 8, accumulate));
             let parts = whole.split(80 * 17 * 4).unwrap();
             let said = |params: &Params| {
-                let Gemm { k, accumulate, bias, activation, .. } = Gemm::of(params);
-                (k, accumulate, bias, Activation::of(activation))
+                let Gemm { k, accumulate, bias, activation, .. } = Gemm::from(params);
+                (k, accumulate, bias, Activation::numbered(activation))
             };
             let said: Vec<_> = runs(&parts).into_iter().map(|(params, _)| said(params)).collect();
             let middle = (64, true, false, Activation::Linear);

@@ -6,6 +6,7 @@
 mod unroll;
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
@@ -25,11 +26,11 @@ pub struct ShaderError {
 /// A variant for given parameters, ready for a device.
 #[derive(Debug)]
 pub struct Shader {
-    /// Constants and sources, marked loops written out.
-    pub source: String,
-    /// The entry point.
+    /// Constants and sources, loops with `@unroll` written out.
+    pub text: String,
+    /// Name of the entry point.
     pub entry: &'static str,
-    /// `@workgroup_size`.
+    /// Invocations of a workgroup along x, y, z, from `@workgroup_size`.
     pub workgroup: [u32; 3],
     /// `@binding` and "declared `read`" of each of the kernel's bindings, in their order.
     pub bindings: Vec<(u32, bool)>,
@@ -37,7 +38,7 @@ pub struct Shader {
     pub workgroup_bytes: u32,
     /// The validated module and what is known about it, for translation to other languages.
     pub module: naga::Module,
-    /// The validator's findings.
+    /// Findings of the validator on the module.
     pub info: naga::valid::ModuleInfo,
 }
 
@@ -46,12 +47,24 @@ pub struct Shader {
 pub fn source(variant: &Variant, params: &Params) -> String {
     let mut text = String::from(if variant.needs.matrix.is_some() { "enable wgpu_cooperative_matrix;\n" } else { "" });
     text.push_str(&params.with(&(variant.tile)(params)).wgsl());
+    text.push_str(&vector(variant.vector));
+    if let Some(lanes) = variant.needs.subgroup_size {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "const SUBGROUP: u32 = {lanes}u;");
+    }
     let words = variant.needs.words.then(|| words(params.maps()));
     for part in words.iter().chain(variant.sources) {
         text.push('\n');
         text.push_str(part);
     }
     text
+}
+
+/// The types of as many neighbouring numbers as an invocation takes at once.
+fn vector(width: usize) -> String {
+    let types = |element: &str| if width == 1 { element.to_owned() } else { format!("vec{width}<{element}>") };
+    let (floats, maps) = (types("f32"), types("Map"));
+    format!("const VECTOR: u32 = {width}u;\nalias Numbers = {floats};\nalias MapNumbers = {maps};\n")
 }
 
 /// How maps are loaded in words of 64 bits: what stands in front of a variant that needs them.
@@ -63,14 +76,14 @@ pub const fn words(maps: Elem) -> &'static str {
     }
 }
 
-/// Parses, validates and reflects `variant` of `kernel` for `params`.
+/// Parses (once), validates and reflects `variant` of `kernel` for `params`.
 ///
 /// # Errors
 /// When naga refuses the source, or it disagrees with the kernel's declaration.
 pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Shader, ShaderError> {
     let fail = |what: String| ShaderError { kernel: kernel.name, variant: variant.name, what };
-    let source = unroll::unroll(&source(variant, params)).map_err(fail)?;
-    let module = naga::front::wgsl::parse_str(&source).map_err(|e| fail(e.emit_to_string(&source)))?;
+    let text = unroll::unroll(&source(variant, params)).map_err(fail)?;
+    let module = naga::front::wgsl::parse_str(&text).map_err(|e| fail(e.emit_to_string(&text)))?;
     // SHADER_FLOAT16_IN_FLOAT32 is pack2x16float: on every adapter but llvmpipe on a processor that does not convert to
     // f16. Halves and matrix units are asked only of adapters that have them.
     let capabilities = Capabilities::SUBGROUP
@@ -81,7 +94,7 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
     validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
-    let info = validator.validate(&module).map_err(|e| fail(e.emit_to_string(&source)))?;
+    let info = validator.validate(&module).map_err(|e| fail(e.emit_to_string(&text)))?;
     let index = module.entry_points.iter().position(|e| e.name == variant.entry);
     let index = index.ok_or_else(|| fail(format!("no entry point {}", variant.entry)))?;
     let usage = info.get_entry_point(index);
@@ -104,7 +117,7 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
     let shared = used.values().filter(|var| var.space == AddressSpace::WorkGroup);
     let workgroup_bytes = shared.map(|var| layouter[var.ty].size).sum();
     let workgroup = module.entry_points[index].workgroup_size;
-    Ok(Shader { entry: variant.entry, workgroup, bindings, workgroup_bytes, source, module, info })
+    Ok(Shader { entry: variant.entry, workgroup, bindings, workgroup_bytes, text, module, info })
 }
 
 fn reflect(

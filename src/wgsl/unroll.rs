@@ -2,31 +2,35 @@
 //!
 //! An array that a loop indexes lives in registers only where the compiler unrolls the loop, and whether it does depends
 //! on the driver, its version and the size of the tile: where one gives up, every sum goes through memory at every
-//! multiplication. A loop that is marked
+//! multiplication. A loop with the attribute
 //!
 //! ```wgsl
-//! for (var t = 0u; t < TQ; t++) { // unrolled
+//! @unroll for (var t = 0u; t < TQ; t++) {
 //! ```
 //!
-//! is plain WGSL, and reaches the driver as `TQ` copies of its body with `t` replaced by 0, 1, 2 and so on.
+//! reaches the driver as `TQ` copies of its body with `t` replaced by 0, 1, 2 and so on. WGSL has no such attribute, so
+//! one that is mistyped, or stands where this module does not look for it, is refused by the parser.
 
 use std::collections::HashMap;
 
 use naga::{Expression, Literal};
 
-/// What marks a loop, at the end of its first line.
-const MARK: &str = "{ // unrolled";
+/// The attribute of a loop, at the beginning of its first line.
+const ATTRIBUTE: &str = "@unroll ";
 
-/// `text`, a WGSL module with its constants, with every marked loop written out.
+/// `text`, a WGSL module with its constants, with every loop that has the attribute written out.
 ///
 /// # Errors
-/// When the module does not parse, or a marked loop is not of the form above, its bound is no constant of the module,
-/// or its body leaves or continues it.
+/// When a constant of the module does not parse, or a loop with the attribute is not of the form above, its bound is no
+/// constant of the module, or its body leaves or continues it.
 pub(super) fn unroll(text: &str) -> Result<String, String> {
-    if !text.contains(MARK) {
+    if !text.contains(ATTRIBUTE) {
         return Ok(text.to_owned());
     }
-    let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
+    // The constants alone: the rest is parsed once, when it is written out.
+    let declarations: Vec<&str> = text.lines().filter(|line| line.starts_with("const ")).collect();
+    let declarations = declarations.join("\n");
+    let module = naga::front::wgsl::parse_str(&declarations).map_err(|e| e.emit_to_string(&declarations))?;
     let lines: Vec<&str> = text.lines().collect();
     let mut out = String::with_capacity(8 * text.len());
     expand(&lines, &constants(&module), &mut out)?;
@@ -50,13 +54,13 @@ fn expand(lines: &[&str], constants: &HashMap<&str, u32>, out: &mut String) -> R
     while at < lines.len() {
         let line = lines[at];
         at += 1;
-        if !line.ends_with(MARK) {
+        let Some(head) = line.trim().strip_prefix(ATTRIBUTE) else {
             out.push_str(line);
             out.push('\n');
             continue;
-        }
+        };
         let refuse = |what: &str| format!("{what}: {}", line.trim());
-        let (variable, bound) = header(line).ok_or_else(|| refuse("not a loop that can be unrolled"))?;
+        let (variable, bound) = header(head).ok_or_else(|| refuse("not a loop that can be unrolled"))?;
         let times = bound.parse().ok().or_else(|| constants.get(bound).copied());
         let times = times.ok_or_else(|| refuse("the bound is no constant"))?;
         let length = length(&lines[at..]).ok_or_else(|| refuse("the loop does not end"))?;
@@ -79,8 +83,8 @@ fn expand(lines: &[&str], constants: &HashMap<&str, u32>, out: &mut String) -> R
 }
 
 /// Variable and bound of `for (var t = 0u; t < TQ; t++) {`.
-fn header(line: &str) -> Option<(&str, &str)> {
-    let head = line.trim().strip_prefix("for (var ")?.strip_suffix(MARK)?;
+fn header(head: &str) -> Option<(&str, &str)> {
+    let head = head.strip_prefix("for (var ")?.strip_suffix('{')?;
     let (variable, rest) = head.split_once(" = 0u; ")?;
     let bound = rest.strip_prefix(variable)?.strip_prefix(" < ")?;
     let bound = bound.strip_suffix(" ")?.strip_suffix("++)")?.strip_suffix(variable)?.strip_suffix("; ")?;
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn nested_loops_are_written_out_with_their_indices() {
         let text = function(
-            "for (var j = 0u; j < TM; j++) { // unrolled\nlet at = j;\nfor (var t = 0u; t < TQ; t++) { // unrolled\n\
+            "@unroll for (var j = 0u; j < TM; j++) {\nlet at = j;\n@unroll for (var t = 0u; t < TQ; t++) {\n\
              sum[at][t] += j * jt;\n}\n}\n",
         );
         let text = text.replace("jt", "t"); // a name that holds the variable's is another name
@@ -156,8 +160,23 @@ mod tests {
             let error = unroll(&function(body)).unwrap_err();
             assert!(error.contains(what), "{error}");
         };
-        refused("for (var j = 1u; j < TM; j++) { // unrolled\n}\n", "not a loop that can be unrolled");
-        refused("let x = 3u;\nfor (var j = 0u; j < x; j++) { // unrolled\n}\n", "the bound is no constant");
-        refused("for (var j = 0u; j < TM; j++) { // unrolled\nif j == 1 { continue; }\n}\n", "left or continued");
+        refused("@unroll while true {\n}\n", "not a loop that can be unrolled");
+        refused("@unroll for (var j = 1u; j < TM; j++) {\n}\n", "not a loop that can be unrolled");
+        refused("let x = 3u;\n@unroll for (var j = 0u; j < x; j++) {\n}\n", "the bound is no constant");
+        refused("@unroll for (var j = 0u; j < TM; j++) {\nif j == 1 { continue; }\n}\n", "left or continued");
+    }
+
+    /// An attribute that is not consumed here is no WGSL, so a shader cannot lose its unrolled loops unnoticed.
+    #[test]
+    fn a_mistyped_attribute_is_refused_by_the_parser() {
+        let body = "for (var j = 0u; j < TM; j++) {\nsum[j][0] = j;\n}\n";
+        let parses = |attribute: &str| {
+            let text = unroll(&function(&format!("{attribute}{body}"))).unwrap();
+            naga::front::wgsl::parse_str(&text).is_ok()
+        };
+        assert!(parses("@unroll ") && parses(""));
+        for mistyped in ["@unrol ", "@unrolled ", "@Unroll ", "@unroll(4) ", "{} @unroll "] {
+            assert!(!parses(mistyped), "{mistyped}");
+        }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use alexnet::backend::{compare, cpu::Cpu};
-use alexnet::kernel::{Access, Binding, Case, Elem, Fill, Grid, Holds, Kernel, Variant};
+use alexnet::kernel::{Access, Binding, Case, Elem, Fill, Holds, Kernel, Variant};
+use alexnet::ops::input::{colour, view};
 use alexnet::ops::optimizer::OPTIMIZERS;
 use alexnet::ops::{KERNELS, health, step};
 use alexnet::program::{Pass, Slot};
@@ -150,11 +151,8 @@ fn every_shader_is_valid_and_within_the_default_limits() {
         if distinct.len() != shader.bindings.len() {
             return Err("two bindings share a number".into());
         }
-        let invocations = match (variant.grid)(&case.params.with(&(variant.tile)(&case.params))) {
-            Grid::Linear(items) => items,
-            Grid::Tiles(extents) => extents.into_iter().product(),
-        };
-        if invocations > 0 { Ok(()) } else { Err("its grid is empty".into()) }
+        let invocations = variant.invocations(&case.params);
+        if invocations.iter().all(|&extent| extent > 0) { Ok(()) } else { Err("its grid is empty".into()) }
     });
 }
 
@@ -277,40 +275,55 @@ fn constant(text: &str, name: &str) -> Option<u32> {
     digits.strip_prefix("0x").map_or_else(|| digits.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok())
 }
 
+/// Asserts that the constants of `shaders/common/{file}.wgsl` that begin with `prefix` are `rust`, all of them.
+fn assert_layout(file: &str, prefix: &str, rust: &[(&str, usize)], count: usize) {
+    let text = std::fs::read_to_string(root().join(format!("shaders/common/{file}.wgsl"))).unwrap();
+    for (name, place) in rust {
+        assert_eq!(constant(&text, &format!("{prefix}{name}")), Some(*place as u32), "{prefix}{name}");
+        assert!(*place < count, "{prefix}{name} lies beyond the slot's {count} words");
+    }
+    let places: HashSet<usize> = rust.iter().map(|(_, place)| *place).collect();
+    assert_eq!(places.len(), rust.len(), "two constants of {file}.wgsl share a place");
+    let declared = text.matches(&format!("const {prefix}")).count();
+    assert_eq!(declared, rust.len(), "a constant {prefix}… of {file}.wgsl is not in Rust");
+}
+
 #[test]
 fn the_step_slot_has_one_layout() {
-    let text = std::fs::read_to_string(root().join("shaders/common/step.wgsl")).unwrap();
     let rust = [
-        ("STEP_SEED_LOW", step::SEED_LOW),
-        ("STEP_SEED_HIGH", step::SEED_HIGH),
-        ("STEP_STEP", step::STEP),
-        ("STEP_IMAGES", step::IMAGES),
-        ("STEP_FIRST_IMAGE", step::FIRST_IMAGE),
+        ("SEED_LOW", step::SEED_LOW),
+        ("SEED_HIGH", step::SEED_HIGH),
+        ("STEP", step::STEP),
+        ("IMAGES", step::IMAGES),
+        ("FIRST_IMAGE", step::FIRST_IMAGE),
     ];
-    for (name, place) in rust {
-        assert_eq!(constant(&text, name), Some(place as u32), "{name}");
-        assert!(place < step::COUNT);
-    }
-    assert_eq!(text.matches("const STEP_").count(), rust.len(), "a constant of step.wgsl is not in ops::step");
-    assert_eq!(constant(&text, "NO_LABEL"), Some(NO_LABEL));
+    assert_layout("step", "STEP_", &rust, step::COUNT);
+    assert_eq!(constant(step::LAYOUT, "NO_LABEL"), Some(NO_LABEL));
     assert_eq!(step::words(0x0123_4567_89AB_CDEF, 3, 4, 5)[..5], [0x89AB_CDEF, 0x0123_4567, 3, 4, 5]);
 }
 
 #[test]
 fn the_health_slot_has_one_layout() {
-    let text = std::fs::read_to_string(root().join("shaders/common/health.wgsl")).unwrap();
     let rust = [
-        ("HEALTH_ILL", health::ILL),
-        ("HEALTH_STEP", health::STEP),
-        ("HEALTH_SCALE", health::SCALE),
-        ("HEALTH_INVERSE", health::INVERSE),
-        ("HEALTH_GOOD", health::GOOD),
-        ("HEALTH_SKIP", health::SKIP),
+        ("ILL", health::ILL),
+        ("STEP", health::STEP),
+        ("SCALE", health::SCALE),
+        ("INVERSE", health::INVERSE),
+        ("GOOD", health::GOOD),
+        ("SKIP", health::SKIP),
     ];
-    for (name, place) in rust {
-        assert_eq!(constant(&text, name), Some(place as u32), "{name}");
-    }
-    assert_eq!((text.matches("const HEALTH_").count(), health::COUNT), (rust.len(), rust.len()));
+    assert_layout("health", "HEALTH_", &rust, health::COUNT);
+    assert_eq!(health::COUNT, rust.len());
+}
+
+#[test]
+fn the_views_and_colours_slots_have_one_layout() {
+    let rust = [("ROW", view::ROW), ("COLUMN", view::COLUMN), ("MIRROR", view::MIRROR)];
+    assert_layout("views", "VIEW_", &rust, view::COUNT);
+    assert_eq!(view::words(5, 7, true), [5, 7, 1, 0]);
+    let rust = [("RED", colour::RED), ("GREEN", colour::GREEN), ("BLUE", colour::BLUE), ("GAIN", colour::GAIN)];
+    assert_layout("views", "COLOUR_", &rust, colour::COUNT);
+    assert_eq!(colour::floats([1.0, 2.0, 3.0], 4.0), [1.0, 2.0, 3.0, 4.0]);
 }
 
 #[test]

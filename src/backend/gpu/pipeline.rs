@@ -57,10 +57,13 @@ pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
     maps && lanes && matrix && words && variant.needs.fit(params)
 }
 
+/// Kernel, variant and parameters.
+type Key = (&'static str, &'static str, Params);
+
 /// Pipelines of a program, compiled once for each kernel and set of parameters.
 #[derive(Default)]
 pub struct Pipelines {
-    compiled: HashMap<(&'static str, &'static str, Params), Rc<Pipeline>>,
+    compiled: HashMap<Key, Rc<Pipeline>>,
 }
 
 impl Pipelines {
@@ -90,7 +93,7 @@ impl Pipelines {
 fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Pipeline, BackendError> {
     let refuse = |reason: String| BackendError::Kernel { device: device.info.name.clone(), reason };
     let shader = wgsl::shader(kernel, variant, params).map_err(|e| refuse(e.to_string()))?;
-    let workgroups = workgroups(device, (variant.grid)(&params.with(&(variant.tile)(params))), shader.workgroup);
+    let workgroups = workgroups(device, variant, params, shader.workgroup);
     let workgroups = workgroups.map_err(|e| refuse(format!("{}: {e}", kernel.name)))?;
     let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let entries: Vec<_> = shader.bindings.iter().map(|&(binding, read_only)| entry(binding, read_only)).collect();
@@ -102,10 +105,8 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
         bind_group_layouts: &[Some(&layout)],
         immediate_size: 0,
     });
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label: Some(kernel.name),
-        source: wgpu::ShaderSource::Wgsl(shader.source.into()),
-    };
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(shader.text.into()) };
     let checked = device.checked.get();
     let module = if checked {
         device.device.create_shader_module(descriptor)
@@ -150,22 +151,18 @@ fn entry(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {
     }
 }
 
-fn workgroups(device: &Device, grid: Grid, size: [u32; 3]) -> Result<[u32; 3], String> {
+fn workgroups(device: &Device, variant: &Variant, params: &Params, size: [u32; 3]) -> Result<[u32; 3], String> {
     let most = device.limits.max_compute_workgroups_per_dimension;
-    match grid {
-        // The kernel strides over what is left.
-        Grid::Linear(items) => {
-            let wanted = items.div_ceil(size[0] as usize).max(1);
-            Ok([u32::try_from(wanted).unwrap_or(most).min(most), 1, 1])
-        }
-        Grid::Tiles(invocations) => {
-            let mut counts = [0; 3];
-            for axis in 0..3 {
-                let wanted = invocations[axis].div_ceil(size[axis] as usize);
-                let count = u32::try_from(wanted).ok().filter(|&count| count <= most);
-                counts[axis] = count.ok_or_else(|| format!("{wanted} workgroups wanted, {most} allowed"))?;
-            }
-            Ok(counts)
-        }
+    let invocations = variant.invocations(params);
+    let mut counts = [0; 3];
+    for axis in 0..3 {
+        let wanted = invocations[axis].div_ceil(size[axis] as usize);
+        let count = u32::try_from(wanted).ok().filter(|&count| count <= most);
+        counts[axis] = match variant.grid {
+            // The kernel strides over what is left.
+            Grid::Linear(_) => count.unwrap_or(most).max(1),
+            Grid::Tiles(_) => count.ok_or_else(|| format!("{wanted} workgroups wanted, {most} allowed"))?,
+        };
     }
+    Ok(counts)
 }

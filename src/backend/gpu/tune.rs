@@ -161,7 +161,10 @@ impl Tuner<'_> {
         let time = Sample::new(self.device, self.buffers, &pipeline, self.run.views).time(self.flops(), limit)?;
         log::debug!("{} {}: {:.2} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
         if limit.is_some_and(|limit| time > limit) {
-            let alike = kernel.variants.iter().filter(|other| other.sources == variant.sources);
+            let alike = kernel
+                .variants
+                .iter()
+                .filter(|other| (other.sources, other.vector) == (variant.sources, variant.vector));
             self.device.verdicts.borrow_mut().hopeless.extend(alike.map(|variant| variant.name));
         }
         Ok(Some(time))
@@ -212,22 +215,20 @@ mod tests {
     use crate::backend::gpu::choices::Choices;
     use crate::backend::gpu::testing;
     use crate::backend::{Backend, Data};
-    use crate::kernel::{Needs, Params};
+    use crate::kernel::Params;
     use crate::ops::activation;
     use crate::program::{Pass, Slot};
 
     const WRONG: Variant = Variant {
         name: "wrong",
+        tile: |_| Vec::new(),
         sources: &["@group(0) @binding(0) var<storage, read> x: array<f32>;
             @group(0) @binding(1) var<storage, read_write> y: array<f32>;
             @compute @workgroup_size(1)
             fn main(@builtin(global_invocation_id) id: vec3u) {
                 y[id.x] = x[id.x] + f32(ACTIVATION) + f32(COUNT);
             }"],
-        entry: "main",
-        tile: |_| Vec::new(),
-        grid: activation::FORWARD.variants[0].grid,
-        needs: Needs::NONE,
+        ..Variant::linear("main", &[], |p| p.get("count"))
     };
 
     const BROKEN: Variant = Variant { name: "broken", sources: &["no WGSL"], ..WRONG };

@@ -64,8 +64,8 @@ fn target(conv: &Conv) -> Fill {
     if conv.accumulate { Fill::Normal(1.0) } else { Fill::Output }
 }
 
-fn cases(of: fn(&str, &Conv) -> Case) -> Vec<Case> {
-    shapes().iter().map(|(name, conv)| of(name, conv)).collect()
+fn cases(case: fn(&str, &Conv) -> Case) -> Vec<Case> {
+    shapes().iter().map(|(name, conv)| case(name, conv)).collect()
 }
 
 pub(super) fn forward() -> Vec<Case> {

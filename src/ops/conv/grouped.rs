@@ -2,32 +2,32 @@
 //! whose elements lie apart; forward only.
 
 use super::twins::inside;
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, read, write};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Tile, Variant, for_each_chunk, read, write};
 use crate::ops::activation::Activation;
-use crate::ops::contraction::{ACTIVATION, Tile};
+use crate::ops::contraction::ACTIVATION;
 use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
     /// One convolution, in the letters of [`super::Conv`].
     pub struct Grouped {
-        /// Maps that a filter sees.
+        /// C: maps that a filter sees.
         maps: usize,
-        /// Input rows.
+        /// H: rows of an input map.
         h: usize,
-        /// Input columns.
+        /// W: columns of an input map.
         w: usize,
-        /// Images, a multiple of 8.
+        /// N: images, a multiple of 8.
         n: usize,
-        /// Filters of all groups.
+        /// K: filters of all groups.
         k: usize,
-        /// Output rows.
+        /// P: rows of an output map.
         p: usize,
-        /// Output columns.
+        /// Q: columns of an output map.
         q: usize,
-        /// Window rows.
+        /// R: rows of the window.
         r: usize,
-        /// Window columns.
+        /// S: columns of the window.
         s: usize,
         /// Rows from one window to the next.
         stride_y: usize,
@@ -45,7 +45,7 @@ params! {
         groups: usize,
         /// Adds a bias per filter.
         bias: bool,
-        /// [`Activation`] applied last.
+        /// Number of the [`Activation`] that is applied last.
         activation: usize,
     }
 }
@@ -66,11 +66,12 @@ pub static GROUPED: Kernel = Kernel {
         name: "plain",
         sources: &[ACTIVATION, include_str!("../../../shaders/conv_grouped.wgsl")],
         entry: "grouped",
+        vector: 4,
         tile,
-        grid: |p| {
-            let Grouped { n, k, p: rows, q, .. } = Grouped::of(p);
-            Grid::Tiles([n / 4, k / p.get::<usize>("tm"), rows * q])
-        },
+        grid: Grid::Tiles(|p| {
+            let Grouped { n, k, p: rows, q, .. } = Grouped::from(p);
+            [n / 4, k / p.get::<usize>("tm"), rows * q]
+        }),
         needs: Needs::NONE,
     }],
     twin: twin!(grouped),
@@ -78,14 +79,14 @@ pub static GROUPED: Kernel = Kernel {
     tolerance: 3e-6, // sums of up to some thousand products in f32
     split: None,
     flops: |p| {
-        let Grouped { maps, k, r, s, p, q, n, .. } = Grouped::of(p);
+        let Grouped { maps, k, r, s, p, q, n, .. } = Grouped::from(p);
         2 * [maps, k, r, s, p, q, n].iter().map(|&extent| extent as u64).product::<u64>()
     },
 };
 
 /// As many filters for a thread as fill its group evenly.
 fn tile(params: &Params) -> Tile {
-    let shape = Grouped::of(params);
+    let shape = Grouped::from(params);
     let tm = [8, 4, 2].into_iter().find(|tm| (shape.k / shape.groups).is_multiple_of(*tm)).unwrap_or(1);
     let lanes = if shape.n.is_multiple_of(32) { 8 } else { 2 };
     vec![("lanes", lanes), ("rows", 64 / lanes), ("tm", tm)]
@@ -130,9 +131,9 @@ fn cases() -> Vec<Case> {
 }
 
 fn grouped<T: Real>(mut args: Args<T>) {
-    let shape = Grouped::of(args.params);
+    let shape = Grouped::from(args.params);
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
-    let activation = Activation::of(shape.activation);
+    let activation = Activation::numbered(shape.activation);
     for_each_chunk(y, shape.p * shape.q * shape.n, |k, y| {
         for (at, y) in y.chunks_exact_mut(shape.n).enumerate() {
             y.fill(if shape.bias { b[k] } else { T::zero() });

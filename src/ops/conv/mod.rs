@@ -12,8 +12,9 @@ pub use self::grouped::{GROUPED, Grouped};
 pub use self::layer::ConvLayer;
 
 use super::contraction::{
-    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, WIDE_BACKWARD, WIDE_FORWARD,
-    WIDE_TILE, Way, large_tile, matrix8_tile, matrix16_tile, plain, plain_part, small_tile, summing_part,
+    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16, MATRIX16_THREADS,
+    TILED, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, Way, large_tile, matrix8_tile, matrix16_tile, plain, plain_part,
+    small_tile, summing_part,
 };
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
 use crate::params;
@@ -26,21 +27,21 @@ params! {
     pub struct Conv {
         /// C, input maps; spelt out because WGSL has a `C` of its own among matrices.
         maps: usize,
-        /// Input rows.
+        /// H: rows of an input map.
         h: usize,
-        /// Input columns.
+        /// W: columns of an input map.
         w: usize,
-        /// Images, a multiple of 8.
+        /// N: images, a multiple of 8.
         n: usize,
-        /// Filters.
+        /// K: filters, which are the output maps.
         k: usize,
-        /// Output rows.
+        /// P: rows of an output map.
         p: usize,
-        /// Output columns.
+        /// Q: columns of an output map.
         q: usize,
-        /// Window rows.
+        /// R: rows of the window.
         r: usize,
-        /// Window columns.
+        /// S: columns of the window.
         s: usize,
         /// Rows from one window to the next.
         stride_y: usize,
@@ -147,7 +148,7 @@ pub static FORWARD: Kernel = Kernel {
     cases: cases::forward,
     tolerance: 3e-6, // sums of up to some thousand products in f32: a few units in the last place of the output's scale
     split: Some(Split { along: "maps", outermost: &[true, true, false, false], part: summing_part }),
-    flops: |p| 2 * Conv::of(p).macs(),
+    flops: |p| 2 * Conv::from(p).macs(),
 };
 
 /// dx = gradient of the loss by the input.
@@ -209,7 +210,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     cases: cases::backward_input,
     tolerance: 3e-6, // as forward
     split: Some(Split { along: "maps", outermost: &[true, false, true], part: plain_part }),
-    flops: |p| 2 * Conv::of(p).macs(),
+    flops: |p| 2 * Conv::from(p).macs(),
 };
 
 /// dw = gradient of the loss by the filters, summed over the batch.
@@ -221,8 +222,8 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
         Way::MATRIX16.variant(
             "backward_filter",
             &[MATRIX16, BACKWARD_FILTER_MATRIX],
-            |_| vec![("threads", 4 * 32), ("edge", 2 * 16)],
-            tiles::backward_filter_matrix_grid,
+            |_| vec![("threads", MATRIX16_THREADS), ("edge", 2 * 16)],
+            tiles::backward_filter_grid,
             tiles::backward_filter_matrix_shapes,
         ),
         Way::WIDE.variant(
@@ -235,15 +236,15 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
         Way::TILED.variant(
             "backward_filter",
             &[include_str!("../../../shaders/conv_backward_filter_tiled.wgsl")],
-            |_| Vec::new(),
-            tiles::backward_filter_tiled_grid,
-            |p| Conv::of(p).k.is_multiple_of(4),
+            |_| vec![("threads", 256), ("edge", 32)],
+            tiles::backward_filter_grid,
+            |p| Conv::from(p).k.is_multiple_of(4),
         ),
         Way::MATRIX8.variant(
             "backward_filter",
             &[MATRIX8, BACKWARD_FILTER_MATRIX],
-            |_| vec![("threads", 4 * 8), ("edge", 2 * 8)],
-            tiles::backward_filter_matrix_grid,
+            |_| vec![("threads", MATRIX8_THREADS), ("edge", 2 * 8)],
+            tiles::backward_filter_grid,
             tiles::backward_filter_matrix_shapes,
         ),
         plain(
@@ -257,5 +258,5 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     cases: cases::backward_filter,
     tolerance: 1e-5, // sums over all pixels and images, one long chain a lane
     split: Some(Split { along: "maps", outermost: &[true, false, true], part: plain_part }),
-    flops: |p| 2 * Conv::of(p).macs(),
+    flops: |p| 2 * Conv::from(p).macs(),
 };

@@ -18,11 +18,11 @@ const COLUMNS: usize = 256;
 const FILTER_ROWS: usize = 96;
 
 pub(super) fn forward(mut args: Args<f32>) {
-    let conv = Conv::of(args.params);
+    let conv = Conv::from(args.params);
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
     let under = Gather::under(&conv, x);
     let weights = matrix(w, under.rows).reversed_axes();
-    let activation = Activation::of(conv.activation);
+    let activation = Activation::numbered(conv.activation);
     contract(&under, &weights, matrix_mut(y, conv.k), |mut y| {
         for (k, mut y) in y.outer_iter_mut().enumerate() {
             let bias = if conv.bias { b[k] } else { 0.0 };
@@ -32,13 +32,13 @@ pub(super) fn forward(mut args: Args<f32>) {
 }
 
 pub(super) fn backward_input(mut args: Args<f32>) {
-    let conv = Conv::of(args.params);
+    let conv = Conv::from(args.params);
     let (w, dy, dx) = (args.read(), args.read(), args.write());
     contract(&Gather::above(&conv, dy), &matrix(w, conv.maps), matrix_mut(dx, conv.maps), |_| ());
 }
 
 pub(super) fn backward_filter(mut args: Args<f32>) {
-    let conv = Conv::of(args.params);
+    let conv = Conv::from(args.params);
     let (x, dy, dw) = (args.read(), args.read(), args.write());
     let under = Gather::under(&conv, x);
     let (dy, mut dw) = (matrix(dy, conv.k), matrix_mut(dw, under.rows));
@@ -88,7 +88,7 @@ struct Gather<'a> {
     maps: &'a [f32],
     /// Height and width of a map.
     extents: (usize, usize),
-    /// Rows in all.
+    /// Rows of the matrix, of all blocks together.
     rows: usize,
     /// Map, row and column of the window that make up a row of the matrix.
     row: fn(&Conv, usize) -> (usize, usize, usize),

@@ -6,8 +6,8 @@
 use std::cmp::Reverse;
 
 use super::Conv;
-use crate::kernel::{Grid, Params};
-use crate::ops::contraction::{Tile, fills_images, fills_wide, tiled_grid, wide_rows, wide_steps};
+use crate::kernel::{Params, Tile};
+use crate::ops::contraction::{SUBGROUP, VECTOR, fills_images, fills_wide, tiled_grid, wide_rows, wide_steps};
 
 /// Invocations of a plain workgroup.
 const WORKGROUP: usize = 64;
@@ -18,10 +18,10 @@ const LARGE: u64 = 300_000_000;
 /// Multiply-adds that one trip of the innermost loop may be unrolled to, and the most accumulators.
 type Budget = (usize, usize);
 
-/// What a GPU keeps in registers.
+/// The budget of a GPU, which keeps sums in registers.
 const PLAIN: Budget = (400, 64);
 
-/// What is worth compiling where loads cost more than sums that do not fit the registers.
+/// The budget of a software driver: as much as is worth compiling where loads cost more than sums that do not fit the registers.
 fn subgroup_budget(conv: &Conv) -> Budget {
     if conv.macs() >= LARGE { (1150, 224) } else { (400, 72) }
 }
@@ -47,39 +47,39 @@ fn forward(conv: &Conv, (lanes, rows): (usize, usize), budget: Budget) -> Tile {
 }
 
 pub(super) fn forward_subgroup(params: &Params) -> Tile {
-    let conv = Conv::of(params);
-    forward(&conv, (8, 1), subgroup_budget(&conv))
+    let conv = Conv::from(params);
+    forward(&conv, (SUBGROUP, 1), subgroup_budget(&conv))
 }
 
 pub(super) fn forward_plain(params: &Params) -> Tile {
-    let conv = Conv::of(params);
+    let conv = Conv::from(params);
     forward(&conv, plain_lanes(conv.n), PLAIN)
 }
 
-pub(super) fn forward_grid(params: &Params) -> Grid {
-    let conv = Conv::of(params);
+pub(super) fn forward_grid(params: &Params) -> [usize; 3] {
+    let conv = Conv::from(params);
     let across = conv.q.div_ceil(params.get("tq"));
-    Grid::Tiles([conv.n, conv.k.div_ceil(params.get("tm")), conv.p * across])
+    [conv.n, conv.k.div_ceil(params.get("tm")), conv.p * across]
 }
 
 pub(super) fn forward_wide(params: &Params) -> Tile {
-    let conv = Conv::of(params);
-    vec![("tm", wide_rows(conv.k, 4)), ("steps", wide_steps(conv.maps))]
+    let conv = Conv::from(params);
+    vec![("tm", wide_rows(conv.k, VECTOR)), ("steps", wide_steps(conv.maps))]
 }
 
-pub(super) fn forward_wide_grid(params: &Params) -> Grid {
-    let conv = Conv::of(params);
-    Grid::Tiles([conv.n / 4, conv.k.div_ceil(params.get("tm")), conv.p * conv.q])
+pub(super) fn forward_wide_grid(params: &Params) -> [usize; 3] {
+    let conv = Conv::from(params);
+    [conv.n / VECTOR, conv.k.div_ceil(params.get("tm")), conv.p * conv.q]
 }
 
 /// Whether the wide variants forward and by input can compute these shapes.
 pub(super) fn wide_shapes(params: &Params) -> bool {
-    let conv = Conv::of(params);
+    let conv = Conv::from(params);
     fills_wide(conv.n, conv.k)
 }
 
-pub(super) fn forward_tiled_grid(params: &Params) -> Grid {
-    let conv = Conv::of(params);
+pub(super) fn forward_tiled_grid(params: &Params) -> [usize; 3] {
+    let conv = Conv::from(params);
     tiled_grid(params, conv.k, conv.p * conv.q)
 }
 
@@ -89,32 +89,32 @@ fn backward_input(conv: &Conv, (lanes, rows): (usize, usize), budget: Budget) ->
 }
 
 pub(super) fn backward_input_subgroup(params: &Params) -> Tile {
-    let conv = Conv::of(params);
-    backward_input(&conv, (8, 1), subgroup_budget(&conv))
+    let conv = Conv::from(params);
+    backward_input(&conv, (SUBGROUP, 1), subgroup_budget(&conv))
 }
 
 pub(super) fn backward_input_plain(params: &Params) -> Tile {
-    let conv = Conv::of(params);
+    let conv = Conv::from(params);
     backward_input(&conv, plain_lanes(conv.n), PLAIN)
 }
 
-pub(super) fn backward_input_grid(params: &Params) -> Grid {
-    let conv = Conv::of(params);
+pub(super) fn backward_input_grid(params: &Params) -> [usize; 3] {
+    let conv = Conv::from(params);
     let across = conv.w.div_ceil(params.get("tx"));
-    Grid::Tiles([conv.n, conv.maps.div_ceil(params.get("tm")), conv.h * across])
+    [conv.n, conv.maps.div_ceil(params.get("tm")), conv.h * across]
 }
 
 pub(super) fn backward_input_wide(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Conv::of(params).maps, 8))]
+    vec![("tm", wide_rows(Conv::from(params).maps, SUBGROUP))]
 }
 
-pub(super) fn backward_input_wide_grid(params: &Params) -> Grid {
-    let conv = Conv::of(params);
-    Grid::Tiles([conv.n / 4, conv.maps.div_ceil(params.get("tm")), conv.h * conv.w])
+pub(super) fn backward_input_wide_grid(params: &Params) -> [usize; 3] {
+    let conv = Conv::from(params);
+    [conv.n / VECTOR, conv.maps.div_ceil(params.get("tm")), conv.h * conv.w]
 }
 
-pub(super) fn backward_input_tiled_grid(params: &Params) -> Grid {
-    let conv = Conv::of(params);
+pub(super) fn backward_input_tiled_grid(params: &Params) -> [usize; 3] {
+    let conv = Conv::from(params);
     tiled_grid(params, conv.maps, conv.h * conv.w)
 }
 
@@ -127,7 +127,7 @@ pub(super) fn backward_input_tiled_shapes(params: &Params) -> bool {
 const WORKGROUP_FLOATS: usize = 4096;
 
 pub(super) fn backward_filter_plain(params: &Params) -> Tile {
-    let conv = Conv::of(params);
+    let conv = Conv::from(params);
     let tk = if conv.s > PLAIN.1 { 1 } else { 8 };
     let tc = (PLAIN.1 / (tk * conv.s)).clamp(1, 4).min(conv.maps);
     // Every lane's sums are in workgroup memory in the end.
@@ -136,45 +136,39 @@ pub(super) fn backward_filter_plain(params: &Params) -> Tile {
     vec![("lanes", lanes), ("tc", tc), ("tk", tk)]
 }
 
-pub(super) fn backward_filter_plain_grid(params: &Params) -> Grid {
-    let conv = Conv::of(params);
+pub(super) fn backward_filter_plain_grid(params: &Params) -> [usize; 3] {
+    let conv = Conv::from(params);
     let lanes: usize = params.get("lanes");
-    Grid::Tiles([conv.maps.div_ceil(params.get("tc")) * lanes, conv.r, conv.k.div_ceil(params.get("tk"))])
+    [conv.maps.div_ceil(params.get("tc")) * lanes, conv.r, conv.k.div_ceil(params.get("tk"))]
 }
 
 /// 16 rows by four filters a lane, for four images at a time: more sums than registers; larger tiles
 /// were slower.
 pub(super) fn backward_filter_wide(params: &Params) -> Tile {
-    let conv = Conv::of(params);
+    let conv = Conv::from(params);
     let tm = if conv.maps * conv.r * conv.s > 8 { 16 } else { 8 };
     vec![("tm", tm), ("tk", wide_filters(conv.k))]
 }
 
 /// Filters of a lane: the most of four that leave the fewest lanes without.
 fn wide_filters(filters: usize) -> usize {
-    (1..=4).min_by_key(|tk| (filters.next_multiple_of(8 * tk), Reverse(*tk))).unwrap_or(1)
+    (1..=4).min_by_key(|tk| (filters.next_multiple_of(SUBGROUP * tk), Reverse(*tk))).unwrap_or(1)
 }
 
-pub(super) fn backward_filter_wide_grid(params: &Params) -> Grid {
-    let conv = Conv::of(params);
-    let filters = conv.k.div_ceil(8 * params.get::<usize>("tk"));
-    Grid::Tiles([8 * filters, (conv.maps * conv.r * conv.s).div_ceil(params.get("tm")), 1])
+pub(super) fn backward_filter_wide_grid(params: &Params) -> [usize; 3] {
+    let conv = Conv::from(params);
+    let filters = conv.k.div_ceil(SUBGROUP * params.get::<usize>("tk"));
+    [SUBGROUP * filters, (conv.maps * conv.r * conv.s).div_ceil(params.get("tm")), 1]
 }
 
-/// 256 threads for 32 rows by 32 filters.
-pub(super) fn backward_filter_tiled_grid(params: &Params) -> Grid {
-    let conv = Conv::of(params);
-    Grid::Tiles([256 * conv.k.div_ceil(32), (conv.maps * conv.r * conv.s).div_ceil(32), 1])
-}
-
-/// A workgroup of subgroups that share the sum for a square of rows and filters.
-pub(super) fn backward_filter_matrix_grid(params: &Params) -> Grid {
-    let (conv, [threads, edge]) = (Conv::of(params), ["threads", "edge"].map(|name| params.get::<usize>(name)));
-    Grid::Tiles([threads * conv.k.div_ceil(edge), (conv.maps * conv.r * conv.s).div_ceil(edge), 1])
+/// A workgroup whose threads share the sum for a square of rows and filters.
+pub(super) fn backward_filter_grid(params: &Params) -> [usize; 3] {
+    let (conv, [threads, edge]) = (Conv::from(params), ["threads", "edge"].map(|name| params.get::<usize>(name)));
+    [threads * conv.k.div_ceil(edge), (conv.maps * conv.r * conv.s).div_ceil(edge), 1]
 }
 
 /// Whether images fill matrices, and vectors of four filters the rows of dw.
 pub(super) fn backward_filter_matrix_shapes(params: &Params) -> bool {
-    let conv = Conv::of(params);
+    let conv = Conv::from(params);
     fills_wide(conv.n, conv.k)
 }

@@ -46,7 +46,7 @@ pub(super) fn above(at: usize, stride: usize, r: usize, pad: usize, extent: usiz
 }
 
 pub(super) fn forward(mut args: Args<f64>) {
-    let conv = Conv::of(args.params);
+    let conv = Conv::from(args.params);
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
     let plane = conv.p * conv.q * conv.n;
     for_each_chunk(
@@ -85,7 +85,7 @@ fn output_block(conv: &Conv, x: &[f64], w: &[f64], k0: usize, (p, q): (usize, us
 
 #[inline(always)]
 fn finish(conv: &Conv, y: &mut [f64], sums: &[f64; LANES], bias: f64) {
-    let activation = Activation::of(conv.activation);
+    let activation = Activation::numbered(conv.activation);
     for (y, &sum) in y.iter_mut().zip(sums) {
         let value = sum + bias;
         *y = activation.apply(if conv.accumulate { value + *y } else { value });
@@ -93,7 +93,7 @@ fn finish(conv: &Conv, y: &mut [f64], sums: &[f64; LANES], bias: f64) {
 }
 
 pub(super) fn backward_input(mut args: Args<f64>) {
-    let conv = Conv::of(args.params);
+    let conv = Conv::from(args.params);
     let (w, dy, dx) = (args.read(), args.read(), args.write());
     let plane = conv.h * conv.w * conv.n;
     for_each_chunk(
@@ -138,7 +138,7 @@ fn store(out: &mut [f64], sums: &[f64], accumulate: bool) {
 }
 
 pub(super) fn backward_filter(mut args: Args<f64>) {
-    let conv = Conv::of(args.params);
+    let conv = Conv::from(args.params);
     let (x, dy, dw) = (args.read(), args.read(), args.write());
     // One chunk: all filters for one row of the window over one map.
     for_each_chunk(

@@ -4,11 +4,12 @@
 mod products;
 mod twins;
 
-use crate::kernel::{Case, Fill, Grid, Kernel, Params, Split, Twin, read, read_map, update, update_map};
+use crate::kernel::{Case, Fill, Kernel, Params, Split, Tile, Twin, read, read_map, update, update_map};
 use crate::ops::contraction::{
-    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16, TILED, Tile, WIDE_BACKWARD,
-    WIDE_FORWARD, WIDE_TILE, Way, fills_images, fills_wide, large_tile, matrix8_tile, matrix16_tile, plain, plain_part,
-    small_tile, summing_part, tile_of, tiled_grid, wide_rows, wide_steps,
+    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16, MATRIX16_THREADS,
+    SUBGROUP, TILED, VECTOR, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, Way, fills_images, fills_wide, large_tile,
+    matrix8_tile, matrix16_tile, plain, plain_part, small_tile, summing_part, tile_of, tiled_grid, wide_rows,
+    wide_steps,
 };
 use crate::params;
 
@@ -33,7 +34,7 @@ params! {
 }
 
 impl Gemm {
-    /// Multiply-adds.
+    /// Multiply-adds of one product.
     #[must_use]
     pub fn macs(&self) -> u64 {
         self.m as u64 * self.k as u64 * self.n as u64
@@ -82,7 +83,7 @@ pub static FORWARD: Kernel = Kernel {
     cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.k * g.m), fill(g.m), target(g, g.m * g.n)]),
     tolerance: 3e-6, // sums of some hundred products in f32
     split: Some(Split { along: "k", outermost: &[true, true, false, false], part: summing_part }),
-    flops: |p| 2 * Gemm::of(p).macs(),
+    flops: |p| 2 * Gemm::from(p).macs(),
 };
 
 /// dx = w dy.
@@ -123,7 +124,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     cases: || cases(true, |g| vec![fill(g.k * g.m), fill(g.m * g.n), target(g, g.k * g.n)]),
     tolerance: 3e-6, // as forward
     split: Some(Split { along: "k", outermost: &[true, false, true], part: plain_part }),
-    flops: |p| 2 * Gemm::of(p).macs(),
+    flops: |p| 2 * Gemm::from(p).macs(),
 };
 
 /// dw = x dyᵀ, summed over the batch.
@@ -135,7 +136,7 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
         Way::MATRIX16.variant(
             "backward_weights",
             &[MATRIX16, CONTRACT, MATRIX, WEIGHTS_TILES],
-            |_| vec![("bm", 64), ("bn", 128), ("threads", 4 * 32)],
+            |_| vec![("bm", 64), ("bn", 128), ("threads", MATRIX16_THREADS)],
             weights_tiled_grid,
             quads,
         ),
@@ -150,7 +151,7 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
         Way::MATRIX8.variant(
             "backward_weights",
             &[MATRIX8, CONTRACT, MATRIX, WEIGHTS_TILES],
-            |_| vec![("bm", 32), ("bn", 64), ("threads", 4 * 8)],
+            |_| vec![("bm", 32), ("bn", 64), ("threads", MATRIX8_THREADS)],
             weights_tiled_grid,
             quads,
         ),
@@ -160,7 +161,7 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
     cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.m * g.n), target(g, g.k * g.m)]),
     tolerance: 3e-6, // sums over the batch
     split: Some(Split { along: "k", outermost: &[true, false, true], part: plain_part }),
-    flops: |p| 2 * Gemm::of(p).macs(),
+    flops: |p| 2 * Gemm::from(p).macs(),
 };
 
 /// Images (or outputs) a lane takes: as many as leave no lane without.
@@ -176,32 +177,32 @@ impl Gemm {
 }
 
 fn wide_tile(params: &Params) -> Tile {
-    let gemm = Gemm::of(params);
+    let gemm = Gemm::from(params);
     vec![("tm", wide_rows(gemm.m, 8)), ("steps", wide_steps(gemm.k))]
 }
 
 fn backward_input_wide_tile(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Gemm::of(params).k, 8))]
+    vec![("tm", wide_rows(Gemm::from(params).k, SUBGROUP))]
 }
 
-fn wide_grid(params: &Params) -> Grid {
-    let gemm = Gemm::of(params);
-    Grid::Tiles([gemm.n / 4, gemm.features().div_ceil(params.get("tm")), 1])
+fn wide_grid(params: &Params) -> [usize; 3] {
+    let gemm = Gemm::from(params);
+    [gemm.n / VECTOR, gemm.features().div_ceil(params.get("tm")), 1]
 }
 
 fn wide_shapes(params: &Params) -> bool {
-    let gemm = Gemm::of(params);
+    let gemm = Gemm::from(params);
     fills_wide(gemm.n, gemm.m)
 }
 
-fn tiles(params: &Params) -> Grid {
-    tiled_grid(params, Gemm::of(params).features(), 1)
+fn tiles(params: &Params) -> [usize; 3] {
+    tiled_grid(params, Gemm::from(params).features(), 1)
 }
 
 fn subgroup_tile(params: &Params) -> Tile {
     // A large tile compiles twice as long, which few features are not worth.
-    let tm = if Gemm::of(params).features() < 64 { 8 } else { 16 };
-    vec![("lanes", 8), ("rows", 1), ("tm", tm), ("tn", per_lane(params.get("n"), 8))]
+    let tm = if Gemm::from(params).features() < 64 { 8 } else { 16 };
+    vec![("lanes", SUBGROUP), ("rows", 1), ("tm", tm), ("tn", per_lane(params.get("n"), SUBGROUP))]
 }
 
 fn plain_tile(params: &Params) -> Tile {
@@ -210,41 +211,41 @@ fn plain_tile(params: &Params) -> Tile {
     vec![("lanes", lanes), ("rows", 64 / lanes), ("tm", 8), ("tn", per_lane(n, lanes))]
 }
 
-fn grid(params: &Params) -> Grid {
-    let gemm = Gemm::of(params);
-    Grid::Tiles([gemm.n / params.get::<usize>("tn"), gemm.features().div_ceil(params.get("tm")), 1])
+fn grid(params: &Params) -> [usize; 3] {
+    let gemm = Gemm::from(params);
+    [gemm.n / params.get::<usize>("tn"), gemm.features().div_ceil(params.get("tm")), 1]
 }
 
 fn weights_wide_tile(_: &Params) -> Tile {
     vec![("tm", 16)]
 }
 
-fn weights_wide_grid(params: &Params) -> Grid {
-    let gemm = Gemm::of(params);
-    Grid::Tiles([(gemm.m / 4).next_multiple_of(8), gemm.k.div_ceil(params.get("tm")), 1])
+fn weights_wide_grid(params: &Params) -> [usize; 3] {
+    let gemm = Gemm::from(params);
+    [(gemm.m / VECTOR).next_multiple_of(SUBGROUP), gemm.k.div_ceil(params.get("tm")), 1]
 }
 
 /// A workgroup a tile of inputs by outputs.
-fn weights_tiled_grid(params: &Params) -> Grid {
+fn weights_tiled_grid(params: &Params) -> [usize; 3] {
     let [bm, bn, threads] = ["bm", "bn", "threads"].map(|name| params.get::<usize>(name));
-    let gemm = Gemm::of(params);
-    Grid::Tiles([threads * gemm.m.div_ceil(bn), gemm.k.div_ceil(bm), 1])
+    let gemm = Gemm::from(params);
+    [threads * gemm.m.div_ceil(bn), gemm.k.div_ceil(bm), 1]
 }
 
 /// Whether four outputs of a row of weights are one vector.
 fn quads(params: &Params) -> bool {
-    Gemm::of(params).m.is_multiple_of(4)
+    Gemm::from(params).m.is_multiple_of(VECTOR)
 }
 
 fn weights_tile(params: &Params) -> Tile {
     let lanes = 32;
-    vec![("lanes", lanes), ("rows", 2), ("tk", 8), ("tg", Gemm::of(params).m.div_ceil(lanes).min(4))]
+    vec![("lanes", lanes), ("rows", 2), ("tk", 8), ("tg", Gemm::from(params).m.div_ceil(lanes).min(4))]
 }
 
-fn weights_grid(params: &Params) -> Grid {
-    let gemm = Gemm::of(params);
+fn weights_grid(params: &Params) -> [usize; 3] {
+    let gemm = Gemm::from(params);
     let (lanes, outputs): (usize, usize) = (params.get("lanes"), params.get("tg"));
-    Grid::Tiles([gemm.m.div_ceil(lanes * outputs) * lanes, gemm.k.div_ceil(params.get("tk")), 1])
+    [gemm.m.div_ceil(lanes * outputs) * lanes, gemm.k.div_ceil(params.get("tk")), 1]
 }
 
 fn fill(count: usize) -> (usize, Fill) {

@@ -13,9 +13,9 @@ use crate::ops::product::{DEPTH, matrix, matrix_mut, multiply};
 const ROWS: usize = 128;
 
 pub(super) fn forward(mut args: Args<f32>) {
-    let gemm = Gemm::of(args.params);
+    let gemm = Gemm::from(args.params);
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
-    let activation = Activation::of(gemm.activation);
+    let activation = Activation::numbered(gemm.activation);
     let (x, mut y) = (matrix(x, gemm.k), matrix_mut(y, gemm.m));
     let parts = y.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter().enumerate();
     parts.for_each_init(Vec::new, |scratch, (index, mut y)| {
@@ -37,7 +37,7 @@ pub(super) fn forward(mut args: Args<f32>) {
 }
 
 pub(super) fn backward_input(mut args: Args<f32>) {
-    let gemm = Gemm::of(args.params);
+    let gemm = Gemm::from(args.params);
     let (w, dy, dx) = (args.read(), args.read(), args.write());
     let (w, dy, mut dx) = (matrix(w, gemm.k), matrix(dy, gemm.m), matrix_mut(dx, gemm.k));
     let parts = dx.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter();
@@ -45,7 +45,7 @@ pub(super) fn backward_input(mut args: Args<f32>) {
 }
 
 pub(super) fn backward_weights(mut args: Args<f32>) {
-    let gemm = Gemm::of(args.params);
+    let gemm = Gemm::from(args.params);
     let (x, dy, dw) = (args.read(), args.read(), args.write());
     let (x, dy, mut dw) = (matrix(x, gemm.k), matrix(dy, gemm.m).reversed_axes(), matrix_mut(dw, gemm.k));
     let parts = dw.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter();

@@ -16,9 +16,9 @@ fn axpy(out: &mut [f64], factor: f64, row: &[f64]) {
 const ROWS: usize = 16;
 
 pub(super) fn forward(mut args: Args<f64>) {
-    let gemm = Gemm::of(args.params);
+    let gemm = Gemm::from(args.params);
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
-    let activation = Activation::of(gemm.activation);
+    let activation = Activation::numbered(gemm.activation);
     for_each_chunk(
         y,
         ROWS * gemm.n,
@@ -44,7 +44,7 @@ pub(super) fn forward(mut args: Args<f64>) {
 }
 
 pub(super) fn backward_input(mut args: Args<f64>) {
-    let gemm = Gemm::of(args.params);
+    let gemm = Gemm::from(args.params);
     let (w, dy, dx) = (args.read(), args.read(), args.write());
     for_each_chunk(
         dx,
@@ -65,7 +65,7 @@ pub(super) fn backward_input(mut args: Args<f64>) {
 }
 
 pub(super) fn backward_weights(mut args: Args<f64>) {
-    let gemm = Gemm::of(args.params);
+    let gemm = Gemm::from(args.params);
     let (x, dy, dw) = (args.read(), args.read(), args.write());
     // One chunk: all outputs of some inputs, so that each gradient row is read once for all of them.
     for_each_chunk(

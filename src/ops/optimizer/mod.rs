@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use crate::kernel::{Args, Case, Fill, Kernel};
+use crate::ops::elementwise::CHUNK;
 use crate::ops::health;
 use crate::params;
 use crate::tensor::Real;
@@ -111,9 +112,6 @@ impl Optimizer {
     }
 }
 
-/// Number of elements that one core handles at a time.
-const CHUNK: usize = 16 * 1024;
-
 /// The twin of `shaders/optimizer.wgsl`. `element` makes, of the numbers in the rule, what turns a weight, its gradient
 /// and its states into the new weight and states.
 fn update<T: Real, E, const RULE: usize, const STATES: usize>(mut args: Args<T>, element: impl Fn([T; RULE]) -> E)
@@ -155,21 +153,18 @@ macro_rules! optimizer {
             name: $name,
             kernel: {
                 use $crate::kernel::{Kernel, Split, Variant, linear_tile, read, update};
-                use $crate::ops::elementwise::{QUADS, SINGLES, quads, quads_tile, singles};
-                const HEALTH: &str = include_str!("../../../shaders/common/health.wgsl");
+                use $crate::ops::elementwise::{count, quads, quads_tile};
                 const UPDATE: &str = include_str!("../../../shaders/optimizer.wgsl");
+                const SOURCES: &[&str] = &[$crate::ops::health::LAYOUT, UPDATE, $wgsl];
                 Kernel {
                     name: concat!($name, ".update"),
                     doc: concat!($doc, "; nothing if rate = 0 or health is against it; any shape"),
                     bindings: &[read("g"), read("rule"), read("health"), update("w") $(, update($state))*],
                     variants: &[
-                        Variant {
-                            tile: |p| $NAME.constants(quads_tile(p)),
-                            ..quads("update", &[HEALTH, QUADS, UPDATE, $wgsl])
-                        },
+                        Variant { tile: |p| $NAME.constants(quads_tile(p)), ..quads("update", SOURCES) },
                         Variant {
                             tile: |p| $NAME.constants(linear_tile(p)),
-                            ..singles("update", &[HEALTH, SINGLES, UPDATE, $wgsl])
+                            ..Variant::linear("update", SOURCES, count)
                         },
                     ],
                     twin: $crate::twin!($twin),
@@ -180,7 +175,7 @@ macro_rules! optimizer {
                         outermost: &[true, false, false, true $(, !$state.is_empty())*],
                         part: |params, _| params,
                     }),
-                    flops: |p| $flops * p.get::<usize>("count") as u64,
+                    flops: |p| $flops * count(p) as u64,
                 }
             },
             states: &[$($state),*],
@@ -198,11 +193,11 @@ mod testing {
     use crate::ops::health;
 
     /// Updates one weight, the first of `tensors`, and its states, which follow.
-    pub(super) fn run(of: &Optimizer, rule: &[f64], health: [f32; health::COUNT], g: f64, tensors: &mut [f64]) {
+    pub(super) fn run(optimizer: &Optimizer, rule: &[f64], health: [f32; health::COUNT], g: f64, tensors: &mut [f64]) {
         let (params, g, health) = (super::Shape { count: 1 }.params(), [g], health.map(f64::from));
         let mut buffers = vec![Arg::Read(&g), Arg::Read(rule), Arg::Read(&health)];
         buffers.extend(tensors.chunks_mut(1).map(Arg::Write));
-        (of.kernel.twin.f64)(Args::new(&params, buffers));
+        (optimizer.kernel.twin.f64)(Args::new(&params, buffers));
     }
 }
 

@@ -9,9 +9,7 @@ pub use self::layer::{PoolKind, PoolLayer};
 
 use std::ops::Range;
 
-use crate::kernel::{
-    Arg, Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read_map, write_map,
-};
+use crate::kernel::{Arg, Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read_map, write_map};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -43,7 +41,7 @@ params! {
         images: usize,
         /// Rows and columns of a window.
         size: usize,
-        /// Distance of windows.
+        /// Pixels from one window to the next.
         stride: usize,
         /// Rows and columns by which the first window begins outside, less than `size`.
         pad: usize,
@@ -70,27 +68,26 @@ impl Shape {
 
 const SOURCES: &[&str] = &[include_str!("../../../shaders/pool.wgsl")];
 
-/// Images that one invocation takes at once, `LANES` in WGSL.
-const LANES: usize = 4;
-
-const fn plain(entry: &'static str, grid: fn(&Params) -> Grid) -> Variant {
-    Variant { name: "plain", sources: SOURCES, entry, tile: linear_tile, grid, needs: Needs::NONE }
+/// A variant whose invocations take four images of an item.
+const fn variant(entry: &'static str, items: fn(&Params) -> usize) -> Variant {
+    Variant::linear(entry, SOURCES, items).vectors(4)
 }
 
-/// Blocks of stride x stride pixels, the first of which begins with the padding.
-fn over_blocks(params: &Params) -> Grid {
-    let shape = Shape::of(params);
-    let blocks = |extent: usize| (extent + shape.pad).div_ceil(shape.stride);
-    Grid::Linear(shape.maps * blocks(shape.height) * blocks(shape.width) * shape.images / LANES)
+/// Blocks of stride x stride pixels, the first of which begins with the padding, of all maps and images.
+fn blocks(params: &Params) -> usize {
+    let shape = Shape::from(params);
+    let along = |extent: usize| (extent + shape.pad).div_ceil(shape.stride);
+    shape.maps * along(shape.height) * along(shape.width) * shape.images
 }
 
-fn over_outputs(params: &Params) -> Grid {
-    Grid::Linear(Shape::of(params).outputs() / LANES)
+/// Pixels of the output, of all maps and images.
+fn outputs(params: &Params) -> usize {
+    Shape::from(params).outputs()
 }
 
 /// One operation for every pixel of every window; windows that hang over the edge are counted whole.
 fn flops(params: &Params) -> u64 {
-    let shape = Shape::of(params);
+    let shape = Shape::from(params);
     (shape.outputs() * shape.size * shape.size) as u64
 }
 
@@ -99,7 +96,7 @@ pub static MAX_FORWARD: Kernel = Kernel {
     name: "pool.max_forward",
     doc: "y = max of x over size x size windows, stride apart; [C][H][W][N] -> [C][P][Q][N]",
     bindings: &[read_map("x"), write_map("y")],
-    variants: &[plain("max_forward", over_outputs)],
+    variants: &[variant("max_forward", outputs)],
     twin: twin!(max_forward),
     cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),
     tolerance: 0.0, // nothing is computed
@@ -112,7 +109,7 @@ pub static MAX_BACKWARD: Kernel = Kernel {
     name: "pool.max_backward",
     doc: "dx = sum of dy over the windows with y = x; [C][P][Q][N] -> [C][H][W][N]",
     bindings: &[read_map("x"), read_map("y_saved"), read_map("dy"), write_map("dx")],
-    variants: &[plain("max_backward", over_blocks)],
+    variants: &[variant("max_backward", blocks)],
     twin: twin!(max_backward),
     cases: max_backward_cases,
     tolerance: 1e-6, // a sum of ceil(size / stride)² terms
@@ -125,7 +122,7 @@ pub static AVERAGE_FORWARD: Kernel = Kernel {
     name: "pool.average_forward",
     doc: "y = mean of x over the pixels of size x size windows, stride apart; [C][H][W][N] -> [C][P][Q][N]",
     bindings: &[read_map("x"), write_map("y")],
-    variants: &[plain("average_forward", over_outputs)],
+    variants: &[variant("average_forward", outputs)],
     twin: twin!(average_forward),
     cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),
     tolerance: 1e-6, // a sum of size² terms and a division
@@ -138,7 +135,7 @@ pub static AVERAGE_BACKWARD: Kernel = Kernel {
     name: "pool.average_backward",
     doc: "dx = sum of dy / count over the windows of a pixel; [C][P][Q][N] -> [C][H][W][N]",
     bindings: &[read_map("dy"), write_map("dx")],
-    variants: &[plain("average_backward", over_blocks)],
+    variants: &[variant("average_backward", blocks)],
     twin: twin!(average_backward),
     cases: || cases(|shape, dy| vec![(shape.outputs(), dy), (shape.inputs(), Fill::Output)]),
     tolerance: 1e-6, // a sum of ceil(size / stride)² quotients
@@ -211,7 +208,7 @@ fn extents(shape: &Shape) -> (usize, usize) {
 }
 
 fn max_forward<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (x, y) = (args.read(), args.write());
     let (map, out) = extents(&shape);
     for_each_chunk(y, out, |i, y| {
@@ -228,7 +225,7 @@ fn max_forward<T: Real>(mut args: Args<T>) {
 }
 
 fn max_backward<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (x, y, dy, dx) = (args.read(), args.read(), args.read(), args.write());
     let (map, out) = extents(&shape);
     for_each_chunk(dx, map, |i, dx| {
@@ -244,7 +241,7 @@ fn max_backward<T: Real>(mut args: Args<T>) {
 }
 
 fn average_forward<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (x, y) = (args.read(), args.write());
     let (map, out) = extents(&shape);
     for_each_chunk(y, out, |i, y| {
@@ -258,7 +255,7 @@ fn average_forward<T: Real>(mut args: Args<T>) {
 }
 
 fn average_backward<T: Real>(mut args: Args<T>) {
-    let shape = Shape::of(args.params);
+    let shape = Shape::from(args.params);
     let (dy, dx) = (args.read(), args.write());
     let (map, out) = extents(&shape);
     for_each_chunk(dx, map, |i, dx| {

@@ -1,13 +1,15 @@
-//! Pooling over any windows, as other programs have it: oblong, dilated, padded by any number of pixels; forward only.
+//! Pooling over any windows, as networks of other programs have it: oblong, dilated, padded by any number of pixels;
+//! forward only. x is `[C][H][W][N]`, y `[C][P][Q][N]`; y[c][p][q][n] is the maximum or average of x[c][h][w][n] over
+//! h = p·stride + r·dilation − pad (and w alike) for r over the rows of the window, where that lies in the map.
 
-use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, linear_tile, read, write};
+use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read, write};
 use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
     /// Pooling of each map: x is `[maps][height][width][images]`, y `[maps][out_height][out_width][images]`.
     pub struct Window {
-        /// Maps.
+        /// C: maps.
         maps: usize,
         /// Rows of an input map.
         height: usize,
@@ -33,15 +35,15 @@ params! {
         dilation_x: usize,
         /// Rows by which the first window begins outside.
         pad_y: usize,
-        /// Columns by which it does.
+        /// Columns by which the first window begins outside.
         pad_x: usize,
         /// The first row that an average counts, from the edge of the padding.
         low_y: usize,
-        /// The first column.
+        /// The first column that an average counts.
         low_x: usize,
-        /// The row behind the last that it counts.
+        /// The row behind the last that an average counts.
         high_y: usize,
-        /// The column behind the last.
+        /// The column behind the last that an average counts.
         high_x: usize,
     }
 }
@@ -56,19 +58,14 @@ impl Window {
     }
 }
 
-const fn plain(entry: &'static str) -> Variant {
-    Variant {
-        name: "plain",
-        sources: &[include_str!("../../../shaders/pool_window.wgsl")],
-        entry,
-        tile: linear_tile,
-        grid: |p| Grid::Linear(Window::of(p).outputs() / 4),
-        needs: Needs::NONE,
-    }
+/// A variant whose invocations take four images of an output.
+const fn variant(entry: &'static str) -> Variant {
+    Variant::linear(entry, &[include_str!("../../../shaders/pool_window.wgsl")], |p| Window::from(p).outputs())
+        .vectors(4)
 }
 
 fn flops(params: &Params) -> u64 {
-    let shape = Window::of(params);
+    let shape = Window::from(params);
     (shape.outputs() * shape.rows * shape.columns) as u64
 }
 
@@ -77,7 +74,7 @@ pub static MAX: Kernel = Kernel {
     name: "pool.window_max",
     doc: "y = max of x over rows x columns windows with strides and dilations; [C][H][W][N] -> [C][P][Q][N]",
     bindings: &[read("x"), write("y")],
-    variants: &[plain("window_max")],
+    variants: &[variant("window_max")],
     twin: twin!(max),
     cases,
     tolerance: 0.0, // nothing is computed
@@ -90,7 +87,7 @@ pub static AVERAGE: Kernel = Kernel {
     name: "pool.window_average",
     doc: "y = sum of x over windows with strides and dilations / pixels that count; [C][H][W][N] -> [C][P][Q][N]",
     bindings: &[read("x"), write("y")],
-    variants: &[plain("window_average")],
+    variants: &[variant("window_average")],
     twin: twin!(average),
     cases,
     tolerance: 3e-6, // a sum of as many terms as the window has, and a division
@@ -160,7 +157,7 @@ fn extents(shape: &Window) -> (usize, usize) {
 }
 
 fn max<T: Real>(mut args: Args<T>) {
-    let shape = Window::of(args.params);
+    let shape = Window::from(args.params);
     let (x, y) = (args.read(), args.write());
     let (map, out) = extents(&shape);
     for_each_chunk(y, out, |i, y| {
@@ -176,7 +173,7 @@ fn max<T: Real>(mut args: Args<T>) {
 }
 
 fn average<T: Real>(mut args: Args<T>) {
-    let shape = Window::of(args.params);
+    let shape = Window::from(args.params);
     let (x, y) = (args.read(), args.write());
     let (map, out) = extents(&shape);
     let counted = |at: usize, size: usize, stride: usize, dilation: usize, low: usize, high: usize| {
