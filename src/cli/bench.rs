@@ -7,14 +7,14 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::options::{Placed, Replaced, built_in, open_net, place};
+use super::options::{Placed, Replaced, built_in, open_net};
 use super::output::{json, line, table, thousands};
 use crate::backend::Placement;
 use crate::commands::bench::{self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, StepTimes, Way};
 use crate::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
 use crate::files::write_file;
-use crate::session::Session;
-use crate::session::layout::{MOST_IMAGES, Request};
+use crate::net::{Job, MOST_IMAGES, Options};
+use crate::session::{Session, place};
 
 #[derive(Debug, Args)]
 pub(super) struct Bench {
@@ -106,11 +106,11 @@ impl Bench {
 impl Measured {
     fn session(&self) -> Result<(Session, Placement, usize)> {
         let net = open_net(&self.model, &self.replaced)?;
-        let images = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
-        let request = self.placed.request(Request::training(images));
-        let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;
+        let images = self.batch.map_or(net.model.train.batch, |batch| batch as usize);
+        let job = Job::training(images).with(self.placed.over(Options::DEFAULT));
+        let (devices, layout) = place(&net, &job, self.placed.devices.as_deref())?;
         let devices = self.placed.prepare(devices);
-        let session = Session::laid_out(net, &request, layout, &devices, 0)?;
+        let session = Session::laid_out(net, &job, layout, &devices, 0)?;
         Ok((session, devices, images))
     }
 

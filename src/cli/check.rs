@@ -2,12 +2,13 @@ use anyhow::{Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{DEVICES, open_devices};
+use super::options::DEVICES;
 use super::output::{json, line, table, tolerance};
 use super::progress::bars;
 use crate::backend::Engine;
 use crate::backend::parity::{self, Report, Verdict};
 use crate::ops::KERNELS;
+use crate::session::open_devices;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::options::{DEVICES, Pictured, Views, open_devices};
+use super::options::{DEVICES, Pictured, named};
 use super::output::{json, line};
 use super::progress::preparing;
-use crate::eval::Evaluator;
+use crate::eval::{Evaluator, Viewing};
+use crate::session::open_devices;
 
 /// Images in a batch: few, since people classify few.
 const BATCH: usize = 8;
@@ -23,8 +24,8 @@ pub(super) struct Classify {
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Views of each image, whose probabilities are averaged
-    #[arg(long, value_name = "COUNT", default_value = "1")]
-    views: Views,
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = named::<Viewing>())]
+    views: Viewing,
     #[command(flatten)]
     pictured: Pictured,
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
@@ -39,7 +40,7 @@ impl Classify {
         let devices = open_devices(self.devices.as_deref())?.watched(preparing());
         let mut evaluator = Evaluator::open(&self.checkpoint, &self.pictured.into(), BATCH, &devices)?;
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
-        let results = evaluator.classify(&paths, self.views.into())?;
+        let results = evaluator.classify(&paths, self.views)?;
         if self.json {
             return json(&results);
         }

@@ -6,7 +6,8 @@ use super::options::{Placed, Replaced, built_in, open_net};
 use super::output::{bytes, json, line, table, thousands};
 use crate::backend::Footprint;
 use crate::commands::describe::{Description, LayerInfo, TrainingPlan};
-use crate::session::layout::{MOST_IMAGES, Request};
+use crate::net::{Job, MOST_IMAGES, Options};
+use crate::session::open_devices;
 
 #[derive(Debug, Args)]
 pub(super) struct Describe {
@@ -25,7 +26,7 @@ pub(super) struct Describe {
 }
 
 #[derive(Serialize)]
-struct Named {
+struct Titled {
     model: String,
     #[serde(flatten)]
     description: Description,
@@ -34,13 +35,14 @@ struct Named {
 impl Describe {
     pub(super) fn run(self) -> Result<()> {
         let net = open_net(&self.model, &self.replaced)?;
-        let batch = self.batch.map_or(net.model.train.batch.clamp(1, MOST_IMAGES), |batch| batch as usize);
+        let batch = self.batch.map_or(net.model.train.batch, |batch| batch as usize);
         let limits = match &self.placed.devices {
-            Some(_) => self.placed.open()?.limits(net.model.towers),
+            Some(_) => open_devices(self.placed.devices.as_deref())?.limits(net.model.towers),
             None => Vec::new(),
         };
-        let description = Description::new(&net, &self.placed.request(Request::training(batch)), &limits)?;
-        if self.json { json(&Named { model: self.model, description }) } else { print(&self.model, &description) }
+        let job = Job::training(batch).with(self.placed.over(Options::DEFAULT));
+        let description = Description::new(&net, &job, &limits)?;
+        if self.json { json(&Titled { model: self.model, description }) } else { print(&self.model, &description) }
     }
 }
 

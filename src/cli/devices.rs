@@ -2,11 +2,13 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{INSTALL, Replaced, open_net};
+use super::options::{Replaced, open_net};
 use super::output::{bytes, json, line, thousands};
 use crate::backend::cpu;
 use crate::backend::gpu::summary::{Lanes, Summary, summaries};
-use crate::session::layout::{Capacity, Request};
+use crate::net::Job;
+use crate::session::INSTALL;
+use crate::session::layout::Capacity;
 
 /// The network whose largest batch is listed.
 const MODEL: &str = "alexnet";
@@ -37,8 +39,8 @@ impl Devices {
     pub(super) fn run(self) -> Result<()> {
         let net = open_net(MODEL, &Replaced::default())?;
         let adapter = |(number, summary): (usize, Summary)| {
-            let request = Request::training(net.model.train.batch);
-            let alexnet = Capacity::new(&net, &request, &[summary.bounds()]);
+            let job = Job::training(net.model.train.batch);
+            let alexnet = Capacity::new(&net, &job, &[summary.bounds()]);
             Adapter { number, summary, alexnet }
         };
         let adapters = summaries().into_iter().enumerate().map(adapter).collect();

@@ -6,10 +6,11 @@ use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{DEVICES, Pictured, Views, open_devices};
+use super::options::{DEVICES, Pictured, named};
 use super::output::{json, line, table, thousands};
 use super::progress::{bars, preparing};
-use crate::eval::{Evaluation, Request, Row, Weights, evaluate};
+use crate::eval::{Evaluation, Request, Row, Viewing, Weights, evaluate};
+use crate::session::open_devices;
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
@@ -22,8 +23,8 @@ pub(super) struct Eval {
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Views of each image, whose probabilities are averaged: the centre, or corners and centre and their mirror images
-    #[arg(long, value_name = "COUNT", default_value = "1")]
-    views: Views,
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = named::<Viewing>())]
+    views: Viewing,
     /// How much each network counts in the ensemble [default: all as much]
     #[arg(long, value_name = "W,...", value_delimiter = ',')]
     weights: Vec<f64>,
@@ -59,7 +60,7 @@ impl Eval {
             checkpoints: self.checkpoints,
             preprocessing: self.pictured.into(),
             data: self.data,
-            viewing: self.views.into(),
+            viewing: self.views,
             weights,
             batch: self.batch as usize,
             confusions: self.confusions,

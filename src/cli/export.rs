@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
+use super::options::named;
 use super::output::say;
 use crate::checkpoint::Checkpoint;
 use crate::commands::convert::{export, export_onnx};
@@ -20,8 +21,8 @@ pub(super) struct Export {
     #[arg(long, default_value = "safetensors")]
     format: Format,
     /// What tensors of a safetensors file are called [default: torchvision]
-    #[arg(long, value_name = "CONVENTION")]
-    names: Option<Convention>,
+    #[arg(long, value_name = "CONVENTION", value_parser = named::<Names>())]
+    names: Option<Names>,
     /// The file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -36,35 +37,12 @@ enum Format {
     Onnx,
 }
 
-/// A convention for names of tensors.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Convention {
-    /// features.0.weight, classifier.1.weight: by the places of layers in a sequence
-    Torchvision,
-    /// conv1.weight, fc6.weight: by the model's rows
-    Caffe,
-    /// conv1.a.weight, fc6.b.weight: by rows, each tower's filters by themselves
-    Tower,
-}
-
-impl From<Convention> for Names {
-    fn from(convention: Convention) -> Self {
-        match convention {
-            Convention::Torchvision => Self::Torchvision,
-            Convention::Caffe => Self::Caffe,
-            Convention::Tower => Self::Tower,
-        }
-    }
-}
-
 impl Export {
     pub(super) fn run(self) -> Result<()> {
         let path = Checkpoint::locate(&self.checkpoint);
         let checkpoint = Checkpoint::read(&path)?;
         match (self.format, self.names) {
-            (Format::Safetensors, names) => {
-                export(&checkpoint, names.unwrap_or(Convention::Torchvision).into(), &self.out)
-            }
+            (Format::Safetensors, names) => export(&checkpoint, names.unwrap_or(Names::Torchvision), &self.out),
             (Format::Onnx, None) => export_onnx(&checkpoint, &self.out),
             (Format::Onnx, Some(_)) => bail!("--names is of safetensors files; an ONNX file has the model's own names"),
         }

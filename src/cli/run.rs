@@ -6,10 +6,11 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{DEVICES, open_devices};
+use super::options::DEVICES;
 use super::output::{json, line};
 use super::progress::preparing;
 use crate::commands::run::{self, Written};
+use crate::session::open_devices;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{Placed, Replaced, built_in, place};
+use super::options::{Placed, Replaced, built_in};
 use super::output::{json, line};
 use crate::commands::step::{Inputs, without_dropout};
 use crate::files::write_tensors;
-use crate::net::Model;
-use crate::session::Session;
+use crate::net::{Model, Options};
+use crate::session::{Session, place};
 
 /// Arguments of `step`.
 #[derive(Debug, Args)]
@@ -67,10 +67,10 @@ impl Step {
     pub(super) fn run(self) -> Result<()> {
         let mut inputs = Inputs::read(self.network()?, &self.weights, &self.batch)?;
         inputs.features = self.features;
-        let (net, request) = (inputs.net()?, self.placed.request(inputs.request()));
-        let (devices, layout) = place(&net, &request, self.placed.devices.as_deref())?;
+        let (net, job) = (inputs.net()?, inputs.job().with(self.placed.over(Options::DEFAULT)));
+        let (devices, layout) = place(&net, &job, self.placed.devices.as_deref())?;
         let devices = self.placed.prepare(devices);
-        let mut session = Session::laid_out(net, &request, layout, &devices, self.seed)?;
+        let mut session = Session::laid_out(net, &job, layout, &devices, self.seed)?;
         let outcome = inputs.run(&mut session, self.steps)?;
         write_tensors(&self.out, &outcome.tensors, None)?;
         let told = Told { device: session.device(), losses: outcome.losses };
@@ -92,11 +92,6 @@ impl Step {
             without_dropout(&mut model);
         }
         let train = &mut model.train;
-        for (option, value) in [("--lr", self.lr), ("--momentum", self.momentum), ("--decay", self.decay)] {
-            if value.is_some_and(|value| !(value.is_finite() && value >= 0.0)) {
-                bail!("{option} is a number of 0 or more");
-            }
-        }
         if let Some(rate) = self.lr {
             train.set_rate(rate);
         }

@@ -1,32 +1,24 @@
 //! `alexnet train`.
 
-use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{Placed, Replaced, place};
+use super::options::{Placed, Replaced};
 use super::output::{bytes, say};
 use super::progress::bars;
-use crate::checkpoint::Checkpoint;
-use crate::commands::convert::read_weights;
-use crate::data::Dataset;
-use crate::files::FolderLock;
-use crate::interop::adopt;
+use crate::commands::describe::TrainingPlan;
 use crate::net::schedule::PRESETS;
-use crate::net::{AUGMENTS, Augment, Model, Net, Schedule};
-use crate::session::Session;
-use crate::session::layout::{Layout, Request, Share};
-use crate::train::{
-    Config, Metric, Observer, Outcome, Profile, RunFolder, SaveEvery, Trainer, free_folder, statistics,
-};
+use crate::net::{AUGMENTS, Augment, Schedule};
+use crate::session::layout::Share;
+use crate::train::{Launch, Metric, Observer, Outcome, Ready, SaveEvery};
 
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
@@ -89,78 +81,50 @@ pub(super) struct Train {
 
 impl Train {
     pub(super) fn run(self) -> Result<()> {
-        let (mut config, resumed) = self.begin()?;
-        self.change(&mut config)?;
-        let dataset = Dataset::open(config.data.as_deref().map(Path::new), config.network.input.stored())?;
-        config.network.fit_classes(dataset.classes.len());
-        let net = Net::new(config.network.clone()).with_context(|| format!("model {}", config.model))?;
-        let (devices, layout) = place(&net, &config.request(), config.devices.as_deref())?;
-        let devices = self.placed.prepare(devices);
-        let plan = plan(&layout, config.batch());
-        let mut session = Session::laid_out(net, &config.request(), layout, &devices, config.seed)?;
-        let (steps, images) = (self.profile_steps, config.batch());
-        let profile = self.profile.map(|path| Profile::create(&path, steps, &session, images)).transpose()?;
-        let (folder, resumed) = match resumed {
-            Some((folder, checkpoint)) => (folder, Some(checkpoint)),
-            None => (RunFolder::reserve(&self.out.unwrap_or_else(|| free_folder(&config.model)))?, None),
-        };
-        let path = folder.folder().to_owned();
-        say(format!(
-            "{}: {} training and {} validation images of {} classes",
-            config.model,
-            dataset.train.len(),
-            dataset.validation.len(),
-            dataset.classes.len()
-        ));
-        say(plan);
-        say(format!("run in {}", path.display()));
+        let ready = self.launch()?.prepare(|devices| self.placed.prepare(devices))?;
+        let Ready { config, dataset, .. } = &ready;
+        let folder = ready.folder().to_owned();
+        let [training, validation] = [&dataset.train, &dataset.validation].map(|split| split.len());
+        let (model, classes) = (&config.model, dataset.classes.len());
+        say(format!("{model}: {training} training and {validation} validation images of {classes} classes"));
+        say(plan(&ready.plan));
+        say(format!("run in {}", folder.display()));
+        if let Some((names, file)) = &ready.begun {
+            say(format!("begins with {} of {}", names.join(", "), file.display()));
+        }
         let stop = stop_on_signal()?;
-        let last = path.join("last.safetensors");
-        let trainer = if let Some(checkpoint) = &resumed {
-            let trainer = Trainer::resume(config, session, dataset, checkpoint, folder, &stop);
-            trainer.with_context(|| last.display().to_string())?
-        } else {
-            session.initialise()?;
-            if let Some(spec) = &config.init {
-                begin_with(&mut session, spec, &config.network)?;
-            }
-            let statistics = statistics(&config, &dataset)?;
-            Trainer::new(config, session, dataset, statistics, folder, &stop)?
-        };
+        let trainer = ready.trainer(&stop)?;
         let mut progress = Progress::new();
-        let go_on = format!("go on with: alexnet train --resume {}", path.display());
-        let outcome = trainer.with_profile(profile).run(&mut progress).with_context(|| {
-            let stopped = if last.is_file() { &go_on } else { "there is no checkpoint to go on with yet" };
+        let go_on = format!("go on with: alexnet train --resume {}", folder.display());
+        let outcome = trainer.run(&mut progress).with_context(|| {
+            let saved = folder.join("last.safetensors").is_file();
+            let stopped = if saved { &go_on } else { "there is no checkpoint to go on with yet" };
             format!("training stopped ({stopped})")
         })?;
         progress.bar.finish_and_clear();
         report(&outcome, &go_on);
-        say(format!("checkpoints and metrics are in {}", path.display()));
+        say(format!("checkpoints and metrics are in {}", folder.display()));
         Ok(())
     }
 
-    /// The configuration of a new run, or that of an old one with its folder and last checkpoint.
-    fn begin(&self) -> Result<(Config, Option<(FolderLock, Checkpoint)>)> {
-        let Some(folder) = &self.resume else {
-            let model = self.model.clone().unwrap_or_else(|| "mini".into());
-            return Ok((Config::new(&model, Model::open(&model)?, 0), None));
+    /// A new run or an old one, as these arguments change it; what they do not say stays.
+    fn launch(&self) -> Result<Launch> {
+        let mut launch = match &self.resume {
+            Some(folder) => Launch::resume(folder)?,
+            None => Launch::new("mini")?,
         };
-        let (mut config, run) = resumed(folder)?;
+        launch.folder.clone_from(&self.out);
+        launch.profile = self.profile.clone().map(|path| (path, self.profile_steps));
+        let config = &mut launch.config;
         if let Some(model) = &self.model {
-            (config.network, config.model) = (Model::open(model)?, model.clone());
+            config.set_model(model)?;
         }
-        Ok((config, Some(run)))
-    }
-
-    /// What the command line says over the model file, and over a run that is resumed.
-    fn change(&self, config: &mut Config) -> Result<()> {
         self.replaced.apply(&mut config.network)?;
         config.data = self.data.clone().or(config.data.take());
+        config.devices = self.placed.devices.clone().or(config.devices.take());
+        config.options = self.placed.over(config.options);
         config.init = self.init.clone().or(config.init.take());
         config.seed = self.seed.unwrap_or(config.seed);
-        let Request { micro_batch, recompute, exchange, precision, .. } = self.placed.request(config.request());
-        (config.micro_batch, config.recompute) = (micro_batch, recompute);
-        (config.exchange, config.precision) = (exchange, precision);
         if let Some(name) = &self.schedule {
             config.network.train.schedule = Schedule::preset(name).unwrap_or_default();
         }
@@ -168,80 +132,34 @@ impl Train {
             Augment::preset(name, &mut config.network);
         }
         if let Some(layers) = &self.freeze {
-            config.freeze = rows(layers, &config.network)?;
+            config.freeze = config.network.rows(layers)?;
         }
         config.save_every = self.save_every.or(config.save_every);
         config.keep = self.keep.unwrap_or(config.keep);
+        config.set_end(self.epochs, self.steps);
         let train = &mut config.network.train;
+        train.batch = self.batch.unwrap_or(train.batch);
         if let Some(rate) = self.lr {
             train.set_rate(rate);
         }
-        train.batch = self.batch.unwrap_or(train.batch);
-        train.epochs = self.epochs.unwrap_or(train.epochs);
-        // Of a run that is resumed with more epochs, the steps it was given before are no end.
-        config.steps = self.steps.or(config.steps.filter(|_| self.epochs.is_none()));
-        config.devices = self.placed.devices.clone().or(config.devices.take());
-        if let Some(steps) = config.steps.filter(|_| self.epochs.is_none()) {
-            // Steps alone decide when a run ends that was given steps.
-            train.epochs = train.epochs.max(usize::try_from(steps).unwrap_or(usize::MAX));
-        }
-        if !(1..=65_536).contains(&train.batch) {
-            bail!("batch {}: a minibatch has 1 to 65536 images", train.batch);
-        }
-        for rate in [Some(train.rate), train.bias_rate].into_iter().flatten() {
-            if !(rate.is_finite() && rate >= 0.0) {
-                bail!("--lr {rate}: a learning rate is a number of 0 or more");
-            }
-        }
-        Ok(())
+        Ok(launch)
     }
 }
 
 /// Where a network runs, and what it takes there.
-fn plan(layout: &Layout, minibatch: usize) -> String {
+fn plan(plan: &TrainingPlan) -> String {
     let share = |share: &Share| {
-        let tower = if layout.shares.len() > 1 { format!("tower {}: ", share.towers) } else { String::new() };
+        let tower = if plan.devices.len() > 1 { format!("tower {}: ", share.towers) } else { String::new() };
         format!("{tower}{}, {}", share.device, bytes(share.footprint.total))
     };
-    let devices: Vec<_> = layout.shares.iter().map(share).collect();
-    let images = layout.lowered.images;
-    let at_once =
-        if layout.micro_batches > 1 { format!(" in {} of {images}", layout.micro_batches) } else { String::new() };
-    format!("{}; minibatch {minibatch}{at_once}; {} in all", devices.join("; "), bytes(layout.total()))
-}
-
-/// The rows that a list names: `conv1,fc6`, or `conv1..conv5` for all between; `none` for none.
-fn rows(list: &str, model: &Model) -> Result<BTreeSet<String>> {
-    let names: Vec<&str> = model.layers.iter().map(|row| row.name.as_str()).collect();
-    let place = |name: &str| {
-        let found = names.iter().position(|known| *known == name);
-        found.with_context(|| format!("there is no layer {name:?}; there are {}", names.join(", ")))
+    let devices: Vec<_> = plan.devices.iter().map(share).collect();
+    let TrainingPlan { minibatch, micro_batch, total, .. } = *plan;
+    let at_once = if minibatch > micro_batch {
+        format!(" in {} of {micro_batch}", minibatch.div_ceil(micro_batch))
+    } else {
+        String::new()
     };
-    let mut rows = BTreeSet::new();
-    for entry in list.split(',').filter(|entry| *entry != "none") {
-        let (first, last) = entry.split_once("..").unwrap_or((entry, entry));
-        let (first, last) = (place(first)?, place(last)?);
-        rows.extend(names[first.min(last)..=first.max(last)].iter().map(|&name| name.to_owned()));
-    }
-    Ok(rows)
-}
-
-/// Loads what `--init` names: `FILE` or `FILE:conv1..conv5`.
-fn begin_with(session: &mut Session, spec: &str, model: &Model) -> Result<()> {
-    // A colon may be part of a path, of a drive for one.
-    let split = spec.rsplit_once(':').filter(|_| !Path::new(spec).exists());
-    let (file, wanted) = match split {
-        Some((file, list)) => (file, rows(list, model).context("--init")?),
-        None => (spec, BTreeSet::new()),
-    };
-    let path = Checkpoint::locate(Path::new(file));
-    let tensors = read_weights(&path).context("--init")?.tensors;
-    let net = Net::new(model.clone())?;
-    let tensors =
-        adopt(&net, tensors, |row| wanted.contains(row)).with_context(|| format!("--init {}", path.display()))?;
-    let names = session.load_rows(&tensors, &wanted).with_context(|| format!("--init {}", path.display()))?;
-    say(format!("begins with {} of {}", names.join(", "), path.display()));
-    Ok(())
+    format!("{}; minibatch {minibatch}{at_once}; {} in all", devices.join("; "), bytes(total))
 }
 
 /// What is to be said of a run that ended.
@@ -262,21 +180,6 @@ fn report(outcome: &Outcome, go_on: &str) {
         }
         None => (),
     }
-}
-
-/// The configuration of a run, its folder, whose lock is taken before anything is read, and its last checkpoint.
-fn resumed(folder: &Path) -> Result<(Config, (FolderLock, Checkpoint))> {
-    if !folder.is_dir() {
-        bail!("{}: is no folder; give --resume the folder of a run", folder.display());
-    }
-    let lock = FolderLock::acquire(folder)?;
-    let path = folder.join("config.toml");
-    let text = std::fs::read_to_string(&path);
-    let text =
-        text.with_context(|| format!("{} cannot be read: is {} a run folder?", path.display(), folder.display()))?;
-    let config: Config = toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    let checkpoint = Checkpoint::read(&folder.join("last.safetensors"))?;
-    Ok((config, (lock, checkpoint)))
 }
 
 /// A flag that Ctrl-C (or SIGTERM) raises; a second one ends the program at once.

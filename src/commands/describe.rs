@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use crate::backend::{BackendError, Limits};
 use crate::net::model::Row;
-use crate::net::{Net, Node};
+use crate::net::{Job, Net, Node};
 use crate::ops::layer::WeightKind;
 use crate::program::Pass;
-use crate::session::layout::{Capacity, Crossing, Layout, Request, Share};
+use crate::session::layout::{Capacity, Crossing, Layout, Share};
 
 /// A network and what it costs.
 #[derive(Clone, Debug, Serialize)]
@@ -77,19 +77,34 @@ pub struct TrainingPlan {
     pub largest_micro_batch: Option<usize>,
 }
 
+impl TrainingPlan {
+    /// The plan of a network that lies on its devices as `layout` says.
+    #[must_use]
+    pub fn new(layout: &Layout, minibatch: usize) -> Self {
+        Self {
+            minibatch,
+            micro_batch: layout.lowered.images,
+            devices: layout.shares.clone(),
+            total: layout.total(),
+            crossings: layout.crossings.clone(),
+            largest_micro_batch: None,
+        }
+    }
+}
+
 impl Description {
-    /// Of `net`, trained as `request` wants it on devices with these limits; on one without any where there are none.
+    /// Of `net`, trained as `job` wants it on devices with these limits; on one without any where there are none.
     ///
     /// # Errors
     /// When it does not fit.
-    pub fn new(net: &Net, request: &Request, limits: &[Limits]) -> Result<Self, BackendError> {
+    pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Result<Self, BackendError> {
         let unbound =
             [Limits { device: "one device".into(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory: None }];
-        let largest = if limits.is_empty() { None } else { Capacity::new(net, request, limits) };
-        let layout = Layout::new(net, request, if limits.is_empty() { &unbound } else { limits })?;
+        let largest = if limits.is_empty() { None } else { Capacity::new(net, job, limits) };
+        let layout = Layout::new(net, job, if limits.is_empty() { &unbound } else { limits })?;
         let (program, images) = (&layout.lowered.program, layout.lowered.images);
         let gradients = program.flops(Pass::Gradients) / images as u64;
-        let update = program.flops(Pass::Update) / request.minibatch as u64;
+        let update = program.flops(Pass::Update) / job.minibatch as u64;
         let input = net.model.input;
         Ok(Self {
             about: net.model.about.clone(),
@@ -103,12 +118,8 @@ impl Description {
             multiply_adds: net.macs(),
             training_flops: gradients + update,
             plan: TrainingPlan {
-                minibatch: request.minibatch,
-                micro_batch: images,
-                total: layout.total(),
-                devices: layout.shares,
-                crossings: layout.crossings,
                 largest_micro_batch: largest.map(|most| most.images),
+                ..TrainingPlan::new(&layout, job.minibatch)
             },
         })
     }
@@ -160,11 +171,11 @@ fn map_sides(net: &Net) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Model;
+    use crate::net::{Model, Options};
 
     fn describe(model: &str) -> Description {
         let net = Net::new(Model::open(model).unwrap()).unwrap();
-        Description::new(&net, &Request::training(8), &[]).unwrap()
+        Description::new(&net, &Job::training(8), &[]).unwrap()
     }
 
     #[test]
@@ -194,7 +205,9 @@ mod tests {
     fn work_for_an_image_does_not_depend_on_micro_batches() {
         let net = Net::new(Model::open("alexnet").unwrap()).unwrap();
         let [whole, parts] = [None, Some(8)].map(|micro_batch| {
-            Description::new(&net, &Request { micro_batch, ..Request::training(128) }, &[]).unwrap().training_flops
+            Description::new(&net, &Job::training(128).with(Options { micro_batch, ..Options::DEFAULT }), &[])
+                .unwrap()
+                .training_flops
         });
         assert!(whole.abs_diff(parts) < whole / 1000, "{whole} and {parts}");
     }

@@ -14,9 +14,8 @@ use crate::data::{
     Batch, DataError, Dataset, Loader, NO_LABEL, Plan, View, Views, centre_view, decode_file, decoding_threads,
     ten_views,
 };
-use crate::net::{Model, Net};
+use crate::net::{Job, Model, Net, named};
 use crate::session::Session;
-use crate::session::layout::Request;
 
 /// Crops of an image whose probabilities are averaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +25,8 @@ pub enum Viewing {
     /// Four corners and the centre, and the mirror image of each.
     Ten,
 }
+
+named! { Viewing: Centre "1" "The centre", Ten "10" "The four corners and the centre, and their mirror images" }
 
 impl Viewing {
     /// Count of views of each image.
@@ -152,7 +153,7 @@ impl Evaluator {
         if classes.len() != net.classes() {
             return Err(EvalError::Classes { names: classes.len(), outputs: net.classes() });
         }
-        let mut session = Session::new(net, &Request::evaluation(batch), devices, checkpoint.state.seed)?;
+        let mut session = Session::new(net, &Job::evaluation(batch), devices, checkpoint.state.seed)?;
         session.load(&checkpoint.tensors)?;
         let mean = checkpoint.tensors.get(MEAN).ok_or(EvalError::NoMean)?;
         session.set_mean(mean.values())?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{InteropError, Naming};
-use crate::net::{Lowered, Net, Setup, Stage, Trained, lower};
+use crate::net::{Job, Lowered, Net, Stage, Trained, lower};
 use crate::tensor::Tensor;
 
 /// A tensor of a file, whose parts are tensors of the network.
@@ -51,7 +51,7 @@ pub enum Quantity {
 /// # Errors
 /// When a dropout's share cannot go into the weights behind it.
 pub fn wholes(net: &Net, naming: &Naming) -> Result<Vec<Whole>, InteropError> {
-    let lowered = lower(net, &Setup::evaluation(1));
+    let lowered = lower(net, &Job::evaluation(1));
     let mut wholes: Vec<Whole> = Vec::new();
     for trained in &lowered.trained {
         let (whole, part) = place(net, &lowered, naming, trained)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::net::{Model, Stage};
+use crate::net::{Model, Stage, named};
 use crate::program::{Tower, letter};
 use crate::tensor::Tensor;
 
@@ -16,6 +16,13 @@ pub enum Names {
     Caffe,
     /// The same, each tower's filters by themselves: `conv1.a.weight`.
     Tower,
+}
+
+named! {
+    Names:
+    Torchvision "torchvision" "features.0.weight, classifier.1.weight: by the places of layers in a sequence",
+    Caffe "caffe" "conv1.weight, fc6.weight: by the model's rows",
+    Tower "tower" "conv1.a.weight, fc6.b.weight: by rows, each tower's filters by themselves"
 }
 
 /// A convention, applied to one network.

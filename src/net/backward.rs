@@ -103,7 +103,7 @@ impl Lowering<'_> {
     /// one.
     fn again(&mut self, forward: &mut Forward, index: usize, tower: Tower) -> Slot {
         let node = &self.net.nodes[index];
-        if !(self.setup.recompute && node.layer.cheap()) {
+        if !(self.job.options.recompute && node.layer.cheap()) {
             return forward.values[index][&tower];
         }
         if let Some(&slot) = forward.again.get(&(index, tower)) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::NetError;
+use super::check::MOST_PIXELS;
 use super::model::{Conv, Model, Row, Sees};
 use super::stage::Stage;
 use crate::ops::activation::{Activation, ActivationLayer};
@@ -14,9 +15,6 @@ use crate::ops::lrn::LrnLayer;
 use crate::ops::lrn_spatial::LrnSpatialLayer;
 use crate::ops::pool::{PoolKind, PoolLayer};
 use crate::program::Tower;
-
-/// Longest side of an image, and largest window and stride.
-const MOST_PIXELS: usize = 16_384;
 
 /// Most filters or neurons of a layer: far more than any network has, few enough that no product overflows.
 const MOST_OUTPUTS: usize = 1 << 20;
@@ -176,26 +174,7 @@ struct Builder {
 
 impl Builder {
     fn new(model: Model) -> Result<Self, NetError> {
-        let refuse = |reason: String| NetError::Layer { layer: "input".into(), reason };
-        if model.input.channels != 3 {
-            return Err(refuse(format!("images have 3 channels, not {}", model.input.channels)));
-        }
-        if !(1..=MOST_PIXELS).contains(&model.input.size) || model.input.stored() > MOST_PIXELS {
-            return Err(refuse(format!("its sizes must lie between 1 and {MOST_PIXELS} pixels")));
-        }
-        if model.input.scale.iter().chain(model.input.mean.iter().flatten()).any(|value| !value.is_finite()) {
-            return Err(refuse("its scale and its mean are three numbers each".into()));
-        }
-        if !(0.0..=10.0).contains(&model.train.augment.colour) {
-            return Err(refuse("its colour noise in [train] has a deviation of 0 to 10".into()));
-        }
-        if model.input.stored() < model.input.size {
-            let (stored, size) = (model.input.stored(), model.input.size);
-            return Err(refuse(format!("a crop of {size} does not fit into a stored image of {stored}")));
-        }
-        if !(1..=26).contains(&model.towers) {
-            return Err(refuse(format!("towers = {}, but a network has 1 to 26", model.towers)));
-        }
+        model.check()?;
         Ok(Self { model, nodes: Vec::new() })
     }
 

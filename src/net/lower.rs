@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::graph::{Net, Node, Spread};
 use super::model::Sees;
-use super::setup::{Exchange, Precision, Setup};
+use super::options::{Exchange, Job, Precision};
 use super::source::Source;
 use crate::kernel::Elem;
 use crate::ops::layer::{Init, Maps, Site, WeightKind};
@@ -96,20 +96,13 @@ pub struct Feature {
     pub parts: Vec<Slot>,
 }
 
-/// The batch that holds `images` images: WGSL wants multiples of 8.
+/// Lowers `net` for a job.
 #[must_use]
-pub(super) fn padded(images: usize) -> usize {
-    images.next_multiple_of(8).max(8)
-}
-
-/// Lowers `net`.
-#[must_use]
-pub fn lower(net: &Net, setup: &Setup) -> Lowered {
-    let setup = Setup { images: padded(setup.images), ..*setup };
-    let mut lowering = Lowering::new(net, setup);
-    if setup.training {
+pub fn lower(net: &Net, job: &Job) -> Lowered {
+    let mut lowering = Lowering::new(net, *job);
+    if job.training {
         lowering.gradients(Pass::Gradients);
-        if setup.minibatch > setup.images {
+        if job.minibatch > job.images() {
             lowering.gradients(Pass::Accumulate);
         }
         lowering.update();
@@ -123,7 +116,7 @@ pub(super) type Values = HashMap<Tower, Slot>;
 
 pub(super) struct Lowering<'a> {
     pub(super) net: &'a Net,
-    pub(super) setup: Setup,
+    pub(super) job: Job,
     pub(super) r: Recorder,
     pub(super) out: Lowered,
     /// For every node and tower, indices into `out.trained`.
@@ -142,9 +135,10 @@ pub(super) struct Forward {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(net: &'a Net, setup: Setup) -> Self {
-        let Setup { images, training, floats, precision, .. } = setup;
-        let mut r = Recorder::storing(if precision == Precision::Mixed { Elem::F16 } else { Elem::F32 });
+    fn new(net: &'a Net, job: Job) -> Self {
+        let Job { training, floats, .. } = job;
+        let images = job.images();
+        let mut r = Recorder::storing(if job.options.precision == Precision::Mixed { Elem::F16 } else { Elem::F32 });
         let source = Source::declare(&mut r, net, images, floats);
         let classes = net.classes();
         let mut slot = |name: &str, shape: Vec<usize>, elem, home, role| {
@@ -173,13 +167,13 @@ impl<'a> Lowering<'a> {
             trained: Vec::new(),
             features: Vec::new(),
         };
-        let mut lowering = Self { net, setup, r, out, weights: HashMap::new() };
+        let mut lowering = Self { net, job, r, out, weights: HashMap::new() };
         lowering.declare_weights(training);
         lowering
     }
 
     fn declare_weights(&mut self, training: bool) {
-        let (net, mixed) = (self.net, self.setup.precision == Precision::Mixed);
+        let (net, mixed) = (self.net, self.job.options.precision == Precision::Mixed);
         let optimizer = net.model.train.optimizer.kind;
         for (index, node) in net.nodes.iter().enumerate() {
             for tower in net.towers_of(node) {
@@ -306,13 +300,13 @@ impl<'a> Lowering<'a> {
         let label = self.r.current_label();
         let wire = || Wire { pack: &half::PACK, unpack: &half::UNPACK, params: shape.params(), label };
         // Maps of mixed precision are halves already.
-        (self.setup.exchange == Exchange::F16 && self.setup.precision == Precision::F32).then(wire)
+        (self.job.options.exchange == Exchange::F16 && self.job.options.precision == Precision::F32).then(wire)
     }
 
     /// How a gradient does. That of one image is some 1e-4, and the mean over the minibatch makes it smaller still,
     /// while the least normal half is 6e-5: undoes the mean and leaves room for factors of 256 up and some 1e6 down.
     pub(super) fn wire_of_gradients(&self, slot: Slot) -> Option<Wire> {
-        self.wire(slot, 256.0 * self.setup.minibatch.next_power_of_two() as f32)
+        self.wire(slot, 256.0 * self.job.minibatch.next_power_of_two() as f32)
     }
 
     pub(super) fn trained(&self, node: usize, tower: Tower) -> impl Iterator<Item = &Trained> {
@@ -334,7 +328,7 @@ impl<'a> Lowering<'a> {
     fn evaluate(&mut self) {
         self.r.begin(Pass::Evaluate);
         let forward = self.forward(false);
-        if self.setup.features {
+        if self.job.features {
             self.keep(&forward);
         }
         self.loss(Pass::Evaluate, &forward);
@@ -371,7 +365,7 @@ impl<'a> Lowering<'a> {
     fn update(&mut self) {
         self.r.begin(Pass::Update);
         let Some(health) = self.out.health else { return };
-        if self.setup.precision == Precision::Mixed {
+        if self.job.options.precision == Precision::Mixed {
             let gradients = self.out.trained.iter().filter_map(|it| Some((it.tower, it.gradient?)));
             let gradients: Vec<_> = gradients.collect();
             loss_scale::judge(&mut self.r, &gradients, self.out.step, health);

@@ -2,24 +2,29 @@
 
 mod augment;
 mod backward;
+mod check;
+mod named;
 mod graph;
 mod lower;
 pub mod model;
 mod optimizer;
+mod options;
 pub mod schedule;
-mod setup;
 mod source;
 mod stage;
 
 use thiserror::Error;
 
 pub use self::augment::{Augment, PRESETS as AUGMENTS};
+pub use self::check::MOST_IMAGES;
 pub use self::graph::{Net, Node, Spread};
 pub use self::lower::{Feature, Lowered, Trained, lower};
 pub use self::model::Model;
+pub use self::named::Named;
+pub(crate) use self::named::named;
 pub use self::optimizer::OptimizerConfig;
+pub use self::options::{Exchange, Job, LossScale, Options, Precision};
 pub use self::schedule::{Factors, Progress, Schedule, Stagnation};
-pub use self::setup::{Exchange, LossScale, Precision, Setup};
 pub use self::source::{Source, Stored};
 pub use self::stage::{Replacement, Stage};
 
@@ -53,6 +58,17 @@ pub enum NetError {
     /// An optimiser, or a number of one, that is not there.
     #[error("{0}")]
     Optimizer(String),
+    /// A number of the training defaults is out of its range.
+    #[error("{0}")]
+    Training(String),
+    /// A list names a row that is not there.
+    #[error("there is no layer {wanted:?}; there are {known}")]
+    NoRow {
+        /// The name in the list.
+        wanted: String,
+        /// The rows, with commas between.
+        known: String,
+    },
     /// A row does not fit the network.
     #[error("layer {layer}: {reason}")]
     Layer {

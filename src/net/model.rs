@@ -1,6 +1,6 @@
 //! Model files: a network as a table of rows, like section 3.5 of the paper, with its training defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -243,6 +243,26 @@ impl Model {
         let text =
             std::fs::read_to_string(path).map_err(|e| NetError::Read { path: spec.into(), reason: e.to_string() })?;
         Self::parse(spec, &text)
+    }
+
+    /// The rows in a list with commas between: `conv1,fc6`, or `conv1..conv5` for all from one to the other; `none` for
+    /// no row.
+    ///
+    /// # Errors
+    /// When there is no such row.
+    pub fn rows(&self, list: &str) -> Result<BTreeSet<String>, NetError> {
+        let names: Vec<&str> = self.layers.iter().map(|row| row.name.as_str()).collect();
+        let place = |name: &str| {
+            let found = names.iter().position(|known| *known == name);
+            found.ok_or_else(|| NetError::NoRow { wanted: name.into(), known: names.join(", ") })
+        };
+        let mut rows = BTreeSet::new();
+        for entry in list.split(',').filter(|entry| *entry != "none") {
+            let (first, last) = entry.split_once("..").unwrap_or((entry, entry));
+            let (first, last) = (place(first)?, place(last)?);
+            rows.extend(names[first.min(last)..=first.max(last)].iter().map(|&name| name.to_owned()));
+        }
+        Ok(rows)
     }
 
     /// Gives the last layer one output for each of `classes` classes.

@@ -20,7 +20,7 @@ impl Session {
 
     /// Forgets what was not finite, and how the loss was scaled.
     pub(super) fn forget_trouble(&mut self) -> Result<(), SessionError> {
-        self.set_loss_scale(self.request.precision.first_loss_scale())
+        self.set_loss_scale(self.job.options.precision.first_loss_scale())
     }
 
     /// How the loss is scaled; `None` where it is not.
@@ -28,7 +28,7 @@ impl Session {
     /// # Errors
     /// When the device fails.
     pub fn loss_scale(&mut self) -> Result<Option<LossScale>, SessionError> {
-        let Some(slot) = self.lowered.health.filter(|_| self.request.precision == Precision::Mixed) else {
+        let Some(slot) = self.lowered.health.filter(|_| self.job.options.precision == Precision::Mixed) else {
             return Ok(None);
         };
         let state = self.backend.read(slot)?;

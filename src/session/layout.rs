@@ -9,64 +9,11 @@ use crate::backend::limits::{FEWER, mib};
 use crate::backend::plan::Plan;
 use crate::backend::schedule::Schedule;
 use crate::backend::{BackendError, Footprint, Limits, towers};
-use crate::net::{Exchange, Lowered, Net, Precision, Setup, lower};
+use crate::net::{Job, Lowered, MOST_IMAGES, Net, Precision, lower};
 use crate::program::{Pass, Program, TooLarge};
-
-/// Most images in a batch: far more than a minibatch of SGD is of use with.
-pub const MOST_IMAGES: usize = 1 << 16;
 
 /// WGSL wants whole groups of images.
 const GROUP: usize = 8;
-
-/// What a network is wanted for.
-#[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
-pub struct Request {
-    /// Images between two updates, or to be evaluated together.
-    pub minibatch: usize,
-    /// Images computed at once; as many as fit where absent.
-    pub micro_batch: Option<usize>,
-    /// Whether it is trained.
-    pub training: bool,
-    /// Whether cheap outputs are made again in the backward pass instead of kept.
-    pub recompute: bool,
-    /// How maps travel between devices.
-    pub exchange: Exchange,
-    /// Whether images come as floats of the network's own input instead of stored bytes.
-    pub floats: bool,
-    /// With how many digits it is computed.
-    pub precision: Precision,
-    /// Whether every layer's output can be read after an evaluation.
-    pub features: bool,
-}
-
-impl Request {
-    /// To be trained with minibatches of `images`.
-    #[must_use]
-    pub const fn training(images: usize) -> Self {
-        Self {
-            minibatch: images,
-            micro_batch: None,
-            training: true,
-            recompute: false,
-            exchange: Exchange::F32,
-            floats: false,
-            precision: Precision::F32,
-            features: false,
-        }
-    }
-
-    /// To be evaluated with batches of `images`.
-    #[must_use]
-    pub const fn evaluation(images: usize) -> Self {
-        Self { training: false, ..Self::training(images) }
-    }
-
-    fn setup(&self, images: usize) -> Setup {
-        let Self { minibatch, training, recompute, exchange, floats, precision, features, .. } = *self;
-        Setup { images, minibatch, training, recompute, exchange, floats, precision, features }
-    }
-}
 
 /// A network on its devices.
 pub struct Layout {
@@ -115,31 +62,31 @@ impl Layout {
     ///
     /// # Errors
     /// When it does not fit, however few images are computed at once; or as many as were asked for do not.
-    pub fn new(net: &Net, request: &Request, limits: &[Limits]) -> Result<Self, BackendError> {
-        if let Some(limits) = limits.iter().find(|limits| request.precision == Precision::Mixed && !limits.halves) {
+    pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Result<Self, BackendError> {
+        if let Some(limits) = limits.iter().find(|limits| job.options.precision == Precision::Mixed && !limits.halves) {
             return Err(BackendError::NoHalves { device: limits.device.clone() });
         }
-        let wanted = request.micro_batch.unwrap_or(request.minibatch).min(request.minibatch);
-        let refused = match Self::with_images(net, request, wanted, limits) {
+        let wanted = job.options.micro_batch.unwrap_or(job.minibatch).min(job.minibatch);
+        let refused = match Self::with_images(net, job, wanted, limits) {
             Ok(layout) => return Ok(layout),
             Err(refused) => refused,
         };
-        let fits = |groups| Self::with_images(net, request, groups * GROUP, limits).is_ok();
+        let fits = |groups| Self::with_images(net, job, groups * GROUP, limits).is_ok();
         let most = largest(wanted.div_ceil(GROUP), fits).map(|groups| groups * GROUP);
         match most {
-            Some(most) if request.micro_batch.is_none() => {
-                let batches = request.minibatch.div_ceil(most);
-                let images = request.minibatch.div_ceil(batches).next_multiple_of(GROUP);
-                Self::with_images(net, request, images, limits)
+            Some(most) if job.options.micro_batch.is_none() => {
+                let batches = job.minibatch.div_ceil(most);
+                let images = job.minibatch.div_ceil(batches).next_multiple_of(GROUP);
+                Self::with_images(net, job, images, limits)
             }
             Some(most) => Err(refused.with_fix(&format!("--micro-batch {most} fits"))),
             // What stands in the way with the fewest images says more.
-            None => Err(Self::with_images(net, request, GROUP, limits).err().unwrap_or(refused)),
+            None => Err(Self::with_images(net, job, GROUP, limits).err().unwrap_or(refused)),
         }
     }
 
-    fn with_images(net: &Net, request: &Request, images: usize, limits: &[Limits]) -> Result<Self, BackendError> {
-        let mut lowered = lower(net, &request.setup(images));
+    fn with_images(net: &Net, job: &Job, images: usize, limits: &[Limits]) -> Result<Self, BackendError> {
+        let mut lowered = lower(net, &job.at_once(images));
         lowered.program = split(&lowered.program, limits)?;
         let schedule = Schedule::new(&lowered.program, limits.len());
         let towers = |index| towers(&lowered.program, limits.len(), index);
@@ -158,7 +105,7 @@ impl Layout {
             Crossing { from: towers(pair.0), to: towers(pair.1), forward, backward, update }
         };
         let crossings = pairs.into_iter().map(crossing).collect();
-        let micro_batches = request.minibatch.div_ceil(lowered.images).max(1);
+        let micro_batches = job.minibatch.div_ceil(lowered.images).max(1);
         Ok(Self { lowered, micro_batches, shares, crossings })
     }
 
@@ -208,8 +155,8 @@ pub struct Capacity {
 impl Capacity {
     /// The most images that `net` can be computed with at once; `None` when not even the fewest fit.
     #[must_use]
-    pub fn new(net: &Net, request: &Request, limits: &[Limits]) -> Option<Self> {
-        let with = |groups| Layout::with_images(net, request, groups * GROUP, limits);
+    pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Option<Self> {
+        let with = |groups| Layout::with_images(net, job, groups * GROUP, limits);
         let layout = with(largest(MOST_IMAGES / GROUP, |groups| with(groups).is_ok())?).ok()?;
         Some(Self { images: layout.lowered.images, bytes: layout.total() })
     }
@@ -285,7 +232,7 @@ fn largest(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::backend::Memory;
-    use crate::net::Model;
+    use crate::net::{Exchange, Model, Options};
     use crate::program::{Command, Role};
 
     #[test]
@@ -309,8 +256,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(request: &Request, limits: &[Limits]) -> String {
-        match Layout::new(&net("alexnet"), request, limits) {
+    fn refused(job: &Job, limits: &[Limits]) -> String {
+        match Layout::new(&net("alexnet"), job, limits) {
             Ok(layout) => panic!("it takes {}", layout.total()),
             Err(error) => error.to_string(),
         }
@@ -319,13 +266,13 @@ mod tests {
     /// The input, 3·224² floats an image, is the largest map; 128 MiB hold 222 of it, 216 in groups of 8.
     #[test]
     fn alexnet_is_bound_by_its_input() {
-        let request = Request::training(512);
-        let most = Capacity::new(&net("alexnet"), &request, &[limits("a", 1 << 20)]).unwrap();
+        let job = Job::training(512);
+        let most = Capacity::new(&net("alexnet"), &job, &[limits("a", 1 << 20)]).unwrap();
         assert_eq!(most.images, 216);
-        let layout = Layout::new(&net("alexnet"), &request, &[limits("a", 1 << 20)]).unwrap();
+        let layout = Layout::new(&net("alexnet"), &job, &[limits("a", 1 << 20)]).unwrap();
         assert_eq!((layout.lowered.images, layout.micro_batches), (176, 3));
         assert!(layout.lowered.program.passes().any(|(pass, _)| pass == Pass::Accumulate));
-        let whole = Layout::new(&net("alexnet"), &Request::training(128), &[limits("a", 1 << 20)]).unwrap();
+        let whole = Layout::new(&net("alexnet"), &Job::training(128), &[limits("a", 1 << 20)]).unwrap();
         assert_eq!((whole.lowered.images, whole.micro_batches), (128, 1));
         assert!(whole.lowered.program.passes().all(|(pass, _)| pass != Pass::Accumulate));
     }
@@ -335,7 +282,7 @@ mod tests {
     fn one_tower_runs_in_pieces_where_a_binding_is_too_small() {
         for (mib, parts) in [(128, 2), (64, 3), (1024, 1)] {
             let limits = Limits { binding: mib << 20, ..limits("a", 1 << 20) };
-            let layout = Layout::new(&net("alexnet-one-tower"), &Request::training(8), &[limits]).unwrap();
+            let layout = Layout::new(&net("alexnet-one-tower"), &Job::training(8), &[limits]).unwrap();
             let program = &layout.lowered.program;
             let (slot, bytes) = program.largest_binding().unwrap();
             assert!(bytes <= mib << 20, "{} of {bytes}", program.slot(slot).name);
@@ -372,37 +319,36 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_the_limit_and_what_would() {
         // Weights, momentum and gradients alone are 698 MiB.
-        let message = refused(&Request::training(128), &[limits("a", 600)]);
+        let message = refused(&Job::training(128), &[limits("a", 600)]);
         assert!(
             message.contains("device of a allows 600.0 MiB of memory") && message.contains("momentum"),
             "{message}"
         );
         // The halves of it fit two devices, but not two of one adapter.
         let (split, one) = ([limits("a", 600), limits("b", 600)], [limits("a", 600), limits("a", 600)]);
-        assert!(Layout::new(&net("alexnet"), &Request::training(8), &split).is_ok());
-        refused(&Request::training(8), &one);
+        assert!(Layout::new(&net("alexnet"), &Job::training(8), &split).is_ok());
+        refused(&Job::training(8), &one);
         // More than fits at once is asked for by hand.
-        let by_hand = Request { micro_batch: Some(512), ..Request::training(512) };
+        let by_hand = Job::training(512).at_once(512);
         let message = refused(&by_hand, &[limits("a", 1 << 20)]);
         assert!(
             message.contains("128.0 MiB in one binding") && message.contains("--micro-batch 216 fits"),
             "{message}"
         );
         let small = Limits { buffer: 32 << 20, ..limits("a", 1 << 20) };
-        let message = refused(&Request::training(8), &[small]);
+        let message = refused(&Job::training(8), &[small]);
         assert!(message.contains("32.0 MiB in one buffer"), "{message}");
     }
 
     /// Scarce memory makes batches smaller before anything is refused, and recomputing makes room.
     #[test]
     fn scarce_memory_is_made_the_most_of() {
-        let request = Request::training(128);
-        let images =
-            |request: &Request, mib| Layout::new(&net("alexnet"), request, &[limits("a", mib)]).unwrap().lowered.images;
-        assert_eq!(images(&request, 4000), 128);
-        let scarce = images(&request, 1500);
+        let job = Job::training(128);
+        let images = |job: &Job, mib| Layout::new(&net("alexnet"), job, &[limits("a", mib)]).unwrap().lowered.images;
+        assert_eq!(images(&job, 4000), 128);
+        let scarce = images(&job, 1500);
         assert!((8..128).contains(&scarce), "{scarce}");
-        let again = images(&Request { recompute: true, ..request }, 1500);
+        let again = images(&job.with(Options { recompute: true, ..job.options }), 1500);
         assert!(again > scarce, "{again} instead of {scarce}");
     }
 
@@ -410,7 +356,7 @@ mod tests {
     #[test]
     fn what_crosses_is_what_the_paper_s_figure_shows() {
         let limits = [limits("a", 1 << 20), limits("b", 1 << 20)];
-        let layout = Layout::new(&net("alexnet"), &Request::training(128), &limits).unwrap();
+        let layout = Layout::new(&net("alexnet"), &Job::training(128), &limits).unwrap();
         let crossing = |from: &str, to: &str, forward, backward, update| Crossing {
             from: from.into(),
             to: to.into(),
@@ -420,9 +366,12 @@ mod tests {
         };
         let (to_b, to_a) = (4 * 128 * 28_288, 4 * 128 * 30_336);
         assert_eq!(layout.crossings, [crossing("a", "b", to_b, to_a, 24), crossing("b", "a", to_a, to_b, 0)]);
-        let half =
-            Layout::new(&net("alexnet"), &Request { exchange: Exchange::F16, ..Request::training(128) }, &limits)
-                .unwrap();
+        let half = Layout::new(
+            &net("alexnet"),
+            &Job::training(128).with(Options { exchange: Exchange::F16, ..Options::DEFAULT }),
+            &limits,
+        )
+        .unwrap();
         assert_eq!(
             half.crossings,
             [crossing("a", "b", to_b / 2, to_a / 2, 24), crossing("b", "a", to_a / 2, to_b / 2, 0)]

@@ -6,6 +6,7 @@ mod floats;
 mod graph;
 mod health;
 pub mod layout;
+mod place;
 mod profile;
 mod weights;
 
@@ -15,16 +16,17 @@ use thiserror::Error;
 
 pub use self::floats::Floats;
 pub use self::graph::GraphSession;
+use self::layout::Layout;
+pub use self::place::{INSTALL, open_devices, place};
 pub use self::profile::Event;
 use self::profile::Profile;
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::graph::GraphError;
-use crate::net::{Lowered, Net, NetError, Stored};
+use crate::net::{Job, Lowered, Net, NetError, Stored};
 use crate::ops::input::{colour, view};
 use crate::ops::step;
 use crate::program::{Pass, Slot};
-use crate::session::layout::{Layout, Request};
 use crate::tensor::NO_LABEL;
 
 /// Why weights do not fit a network, or a device fails.
@@ -33,6 +35,9 @@ pub enum SessionError {
     /// The device.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// Devices that cannot be chosen or opened.
+    #[error("--devices: {0}")]
+    Devices(Box<BackendError>),
     /// A graph that cannot be computed as it is.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -109,7 +114,7 @@ const TRAINING: [Pass; 2] = [Pass::Gradients, Pass::Accumulate];
 /// A network set up to run.
 pub struct Session {
     net: Net,
-    request: Request,
+    job: Job,
     devices: Placement,
     frozen: BTreeSet<String>,
     lowered: Lowered,
@@ -124,31 +129,25 @@ pub struct Session {
 }
 
 impl Session {
-    /// Lays `net` out on `devices` as `request` wants it, and sets it up there.
+    /// Lays `net` out on `devices` for `job`, and sets it up there.
     ///
     /// # Errors
     /// When the network does not fit, said before anything is allocated; or a device fails.
-    pub fn new(net: Net, request: &Request, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
-        let layout = Layout::new(&net, request, &devices.limits(net.model.towers))?;
-        Self::laid_out(net, request, layout, devices, seed)
+    pub fn new(net: Net, job: &Job, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
+        let layout = Layout::new(&net, job, &devices.limits(net.model.towers))?;
+        Self::laid_out(net, job, layout, devices, seed)
     }
 
-    /// Sets `net` up on `devices`, for whose limits `layout` was made as `request` wants it.
+    /// Sets `net` up on `devices`, on whose limits `layout` was made for `job`.
     ///
     /// # Errors
     /// When a device fails.
-    pub fn laid_out(
-        net: Net,
-        request: &Request,
-        layout: Layout,
-        devices: &Placement,
-        seed: u64,
-    ) -> Result<Self, SessionError> {
+    pub fn laid_out(net: Net, job: &Job, layout: Layout, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
         let lowered = layout.lowered;
         let backend = devices.set_up(&lowered.program)?;
-        let (request, devices, frozen) = (*request, devices.clone(), BTreeSet::new());
+        let (job, devices, frozen) = (*job, devices.clone(), BTreeSet::new());
         let (rates, score, unread, profile) = (None, None, None, None);
-        Ok(Self { net, request, devices, frozen, lowered, backend, seed, rates, score, unread, profile })
+        Ok(Self { net, job, devices, frozen, lowered, backend, seed, rates, score, unread, profile })
     }
 
     /// The network.

@@ -139,7 +139,7 @@ impl Session {
         let (tensors, loss_scale) = (self.tensors()?, self.loss_scale()?);
         let mean = self.lowered.source.stored().map(|stored| self.backend.read(stored.mean)).transpose()?;
         self.net.freeze(rows)?;
-        let layout = Layout::new(&self.net, &self.request, &self.devices.limits(self.net.model.towers))?;
+        let layout = Layout::new(&self.net, &self.job, &self.devices.limits(self.net.model.towers))?;
         // The memory of the old one first.
         self.backend = self.devices.set_up(&Program::default())?;
         self.backend = self.devices.set_up(&layout.lowered.program)?;

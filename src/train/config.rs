@@ -5,9 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::net::{Exchange, Factors, Model, Precision, Progress};
+use crate::net::{Factors, Job, Model, NetError, Options, Progress};
 use crate::session::Rates;
-use crate::session::layout::Request;
 
 /// A resolved run, as `config.toml` in the run folder has it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -20,18 +19,9 @@ pub struct Config {
     /// What `--devices` said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<String>,
-    /// Images computed at once; as many as fit where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub micro_batch: Option<usize>,
-    /// Whether cheap outputs are made again in the backward pass instead of kept.
-    #[serde(default)]
-    pub recompute: bool,
-    /// How maps travel between devices.
-    #[serde(default)]
-    pub exchange: Exchange,
-    /// With how many digits it is computed.
-    #[serde(default)]
-    pub precision: Precision,
+    /// How it is computed.
+    #[serde(flatten)]
+    pub options: Options,
     /// Weights to begin with, of a checkpoint or a safetensors file, and of which rows: `FILE` or `FILE:conv1,conv2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
@@ -91,10 +81,7 @@ impl Config {
             model: model.into(),
             data: None,
             devices: None,
-            micro_batch: None,
-            recompute: false,
-            exchange: Exchange::default(),
-            precision: Precision::default(),
+            options: Options::DEFAULT,
             init: None,
             freeze: BTreeSet::new(),
             save_every: None,
@@ -105,17 +92,36 @@ impl Config {
         }
     }
 
+    /// Has another network, with its own training defaults.
+    ///
+    /// # Errors
+    /// When there is no such model.
+    pub fn set_model(&mut self, model: &str) -> Result<(), NetError> {
+        (self.network, self.model) = (Model::open(model)?, model.into());
+        Ok(())
+    }
+
+    /// Says anew when the run ends: after `epochs`, after `steps`, or, where both are absent, as before. Steps alone
+    /// decide for a run that was given steps; of a run that gets more epochs, the steps it had before are no end.
+    pub fn set_end(&mut self, epochs: Option<usize>, steps: Option<u64>) {
+        let train = &mut self.network.train;
+        train.epochs = epochs.unwrap_or(train.epochs);
+        self.steps = steps.or(self.steps.filter(|_| epochs.is_none()));
+        if let Some(steps) = self.steps.filter(|_| epochs.is_none()) {
+            train.epochs = train.epochs.max(usize::try_from(steps).unwrap_or(usize::MAX));
+        }
+    }
+
     /// Images in a minibatch.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.network.train.batch
     }
 
-    /// What it wants of its devices.
+    /// The job that its session is set up for.
     #[must_use]
-    pub fn request(&self) -> Request {
-        let Self { micro_batch, recompute, exchange, precision, .. } = *self;
-        Request { micro_batch, recompute, exchange, precision, ..Request::training(self.batch()) }
+    pub fn job(&self) -> Job {
+        Job::training(self.batch()).with(self.options)
     }
 
     /// Rates at some point of the run.
@@ -147,6 +153,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{Exchange, Precision};
 
     #[test]
     fn rates_are_those_of_the_run_times_the_schedule_s_and_the_layers_factors() {
@@ -174,6 +181,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_ends_after_its_epochs_or_its_steps() {
+        let mut config = Config::new("mini", Model::open("mini").unwrap(), 0);
+        config.network.train.epochs = 3;
+        let mut ends = |epochs, steps| {
+            config.set_end(epochs, steps);
+            (config.network.train.epochs, config.steps)
+        };
+        assert_eq!(ends(None, None), (3, None));
+        assert_eq!(ends(None, Some(2)), (3, Some(2)));
+        assert_eq!(ends(None, Some(20)), (20, Some(20)), "steps alone decide");
+        assert_eq!(ends(Some(4), None), (4, None), "the steps it had before are no end");
+        assert_eq!(ends(Some(4), Some(20)), (4, Some(20)), "whichever comes first");
+    }
+
+    #[test]
     fn saving_is_asked_for_in_steps_or_minutes() {
         assert_eq!("500".parse(), Ok(SaveEvery::Steps(500)));
         assert_eq!("10m".parse(), Ok(SaveEvery::Minutes(10)));
@@ -189,11 +211,14 @@ mod tests {
             let config = Config {
                 data: Some("somewhere".into()),
                 steps: Some(3),
-                micro_batch: Some(8),
                 freeze: ["conv1".to_owned()].into(),
                 save_every: Some(SaveEvery::Minutes(10)),
-                exchange: Exchange::F16,
-                precision: Precision::Mixed,
+                options: Options {
+                    micro_batch: Some(8),
+                    recompute: true,
+                    exchange: Exchange::F16,
+                    precision: Precision::Mixed,
+                },
                 ..Config::new(name, network, 1)
             };
             let text = toml::to_string(&config).unwrap();

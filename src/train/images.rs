@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 /// When no image at all can be decoded.
-pub fn statistics(config: &Config, dataset: &Dataset) -> Result<Statistics, DataError> {
+pub(super) fn statistics(config: &Config, dataset: &Dataset) -> Result<Statistics, DataError> {
     let (input, augment) = (&config.network.input, config.network.train.augment);
     let fixed = input.mean.map(|mean| mean.repeat(input.stored().pow(2)));
     match fixed {

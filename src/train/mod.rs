@@ -1,97 +1,34 @@
 //! The training loop: epochs of steps, validation after each, checkpoints.
 
 mod config;
+mod error;
 mod images;
+mod launch;
 mod profile;
 mod restore;
 mod run;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
 pub use self::config::{Config, SaveEvery};
-pub use self::images::statistics;
-use self::images::{draw, statistics_of, statistics_to};
+pub use self::error::TrainError;
+use self::images::{draw, statistics, statistics_of, statistics_to};
+pub use self::launch::{Launch, Ready};
 pub use self::profile::Profile;
 use self::restore::restore;
 pub use self::run::{Metric, RunFolder, free_folder};
 pub use self::watch::Movement;
 use self::watch::{Start, movements};
-use crate::checkpoint::{Checkpoint, CheckpointError, State};
+use crate::checkpoint::{Checkpoint, State};
 use crate::data::{self, Batch, DataError, Dataset, Loader, Plan, Split, Statistics, Views};
-use crate::files::{FileError, FolderLock};
+use crate::files::FolderLock;
 use crate::net::{Progress, Schedule};
-use crate::session::{Score, Session, SessionError};
+use crate::session::{Score, Session};
 use crate::tensor::Tensor;
-
-/// What ends a run early.
-#[derive(Debug, Error)]
-pub enum TrainError {
-    /// The network or its device.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// The data.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// A checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A file of the run folder, or its lock.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The run folder.
-    #[error("{path}: {reason}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The network or its device, in the midst of training.
-    #[error("after step {step}: {error}; {advice}")]
-    Stopped {
-        /// Finished steps.
-        step: u64,
-        /// What happened.
-        error: Box<SessionError>,
-        /// What to try if it happens again.
-        advice: String,
-    },
-    /// The loss is NaN or infinite.
-    #[error("the loss is not finite {when}; it began in {place}; {kept}. Try a smaller --lr")]
-    Diverged {
-        /// The step, counted from 1.
-        when: String,
-        /// The slot where it began.
-        place: String,
-        /// Where the last good checkpoint is.
-        kept: String,
-    },
-}
-
-impl TrainError {
-    /// Says after how many steps a device failed that computed `images` at once.
-    fn after(self, step: u64, images: usize) -> Self {
-        match self {
-            Self::Session(error) => Self::Stopped { step, error: Box::new(error), advice: advice(images) },
-            other => other,
-        }
-    }
-}
-
-/// What takes less memory, and less time at a stretch, than `images` at once.
-fn advice(images: usize) -> String {
-    match images / 2 / 8 * 8 {
-        0 => "if it happens again, try other --devices".into(),
-        fewer => format!("if it happens again, try --micro-batch {fewer}: the same steps with less memory"),
-    }
-}
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +51,13 @@ pub trait Observer {
     fn step(&mut self, metric: &Metric, images: usize);
     /// The validation after an epoch is done.
     fn validation(&mut self, metric: &Metric);
+}
+
+/// Nobody watches.
+impl Observer for () {
+    fn epoch(&mut self, _: usize, _: usize, _: usize, _: usize) {}
+    fn step(&mut self, _: &Metric, _: usize) {}
+    fn validation(&mut self, _: &Metric) {}
 }
 
 /// A run in progress.
@@ -423,16 +367,4 @@ pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String
 
 fn no_image(skipped: &[String]) -> DataError {
     DataError::NoImage { count: skipped.len(), first: skipped.first().cloned().unwrap_or_default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_smaller_batch_is_advised_as_long_as_there_is_one() {
-        for (images, wanted) in [(8, "--devices"), (16, "--micro-batch 8:"), (24, "--micro-batch 8:"), (104, "48:")] {
-            assert!(advice(images).contains(wanted), "{images}: {}", advice(images));
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! How a network is laid out and what that costs, as the command line says it: `train`, `bench`, `describe`.
 
-use alexnet::net::Exchange;
+use alexnet::net::{Exchange, Options};
 use alexnet::train::Config;
 use serde_json::Value;
 
@@ -16,7 +16,10 @@ fn a_run_remembers_how_it_is_laid_out() {
     place.blobs();
     let how = ["--data", "blobs", "--micro-batch", "8", "--recompute", "--exchange", "f16", "--steps", "3"];
     contains(&place.ok(&tiny("run", "cpu,cpu", &how)), &["tower a: cpu", "minibatch 16 in 2 of 8"]);
-    let laid_out = |config: Config| (config.micro_batch, config.recompute, config.exchange, config.devices);
+    let laid_out = |config: Config| {
+        let Options { micro_batch, recompute, exchange, .. } = config.options;
+        (micro_batch, recompute, exchange, config.devices)
+    };
     let as_said = (Some(8), true, Exchange::F16, Some("cpu,cpu".into()));
     assert_eq!(laid_out(config(&place, "run")), as_said);
     contains(&place.ok(&["train", "--resume", "run", "--steps", "5"]), &["tower b: cpu", "minibatch 16 in 2 of 8"]);

@@ -8,8 +8,7 @@ use alexnet::commands::convert::read_weights;
 use alexnet::data::{Batch, View};
 use alexnet::files::write_tensors;
 use alexnet::interop::{Names, Naming, Quantity, wholes};
-use alexnet::net::{Model, Net};
-use alexnet::session::layout::Request;
+use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Rates, Session};
 use alexnet::tensor::Tensor;
 use safetensors::Dtype;
@@ -83,7 +82,7 @@ fn steps(model: &Model, devices: &str, weights: &BTreeMap<String, Tensor>) -> St
     let placement = devices::open(devices);
     let net = Net::new(model.clone()).unwrap();
     let weights = Weights::of(&net, weights, None).unwrap();
-    let mut session = Session::new(net, &Request::training(IMAGES), &placement, 5).unwrap();
+    let mut session = Session::new(net, &Job::training(IMAGES), &placement, 5).unwrap();
     session.load(&weights.tensors).unwrap();
     session.set_mean(&[0.0; 300]).unwrap();
     session
@@ -104,7 +103,7 @@ fn steps(model: &Model, devices: &str, weights: &BTreeMap<String, Tensor>) -> St
 /// Writes the files of a step: weights as they are drawn, and images.
 fn prepare(place: &Place, model: &Model, names: Names) {
     let net = Net::new(model.clone()).unwrap();
-    let mut session = Session::new(net, &Request::evaluation(8), &Placement::from(Engine::Cpu), 3).unwrap();
+    let mut session = Session::new(net, &Job::evaluation(8), &Placement::from(Engine::Cpu), 3).unwrap();
     session.initialise().unwrap();
     let tensors = session.tensors().unwrap();
     let naming = Naming::new(model, names);

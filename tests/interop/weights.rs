@@ -7,7 +7,7 @@ use alexnet::checkpoint::{Checkpoint, MEAN, State};
 use alexnet::commands::convert::{Import, export, read_weights};
 use alexnet::files::write_tensors;
 use alexnet::interop::Names;
-use alexnet::net::{Model, Net, Setup, lower};
+use alexnet::net::{Job, Model, Net, lower};
 use alexnet::tensor::Tensor;
 
 use crate::cli::{Place, contains, save_image};
@@ -26,7 +26,7 @@ fn small(name: &str) -> Model {
 /// A checkpoint of `model` as it is before training, with a mean image that counts up.
 fn checkpoint(model: &Model) -> Checkpoint {
     let net = Net::new(model.clone()).unwrap();
-    let lowered = lower(&net, &Setup::evaluation(1));
+    let lowered = lower(&net, &Job::evaluation(1));
     let mut tensors: BTreeMap<_, _> = lowered
         .trained
         .iter()

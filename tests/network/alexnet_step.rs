@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use alexnet::backend::Engine;
 use alexnet::data::{Batch, centre_view};
-use alexnet::net::{Model, Net};
+use alexnet::net::{Job, Model, Net};
 use alexnet::random::{Purpose, Stream};
 use alexnet::session::Session;
-use alexnet::session::layout::Request;
 use alexnet::tensor::Tensor;
 
 use crate::devices;
@@ -19,7 +18,7 @@ fn first_step(engine: &Engine) -> (f64, BTreeMap<String, Tensor>) {
     let net = Net::new(Model::open("alexnet").unwrap()).unwrap();
     let stored = net.model.input.stored();
     let border = (stored - net.model.input.size) as u32;
-    let mut session = Session::new(net, &Request::training(IMAGES), &engine.clone().into(), 1).unwrap();
+    let mut session = Session::new(net, &Job::training(IMAGES), &engine.clone().into(), 1).unwrap();
     session.initialise().unwrap();
     session.set_mean(&vec![120.0; stored * stored * 3]).unwrap();
     let stream = Stream::new(3, Purpose::Test, 0);

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use alexnet::backend::{Limits, Placement};
 use alexnet::data::{Batch, NO_LABEL};
-use alexnet::net::{Lowered, Model, Net, Setup, lower, model};
+use alexnet::net::{Job, Lowered, Model, Net, Options, lower, model};
 use alexnet::program::{Command, Pass, Program, Role};
 use alexnet::session::Session;
-use alexnet::session::layout::{Layout, Request};
+use alexnet::session::layout::Layout;
 
 use crate::devices::{open, spec};
 use crate::engine::Engine;
@@ -48,8 +48,8 @@ const ALL_LAYERS: &str = r#"input = { channels = 3, size = 21, mean_centred = tr
 
 /// The gradients of a minibatch with `labels`, computed `images` at once; twice, so that leftovers would show.
 fn gradients(images: usize, labels: &[u32]) -> HashMap<String, Vec<f64>> {
-    let setup = Setup { images, ..Setup::training(labels.len()) };
-    let mut engine = Engine::<f64>::set_up(ALL_LAYERS, &setup);
+    let job = Job::training(labels.len()).at_once(images);
+    let mut engine = Engine::<f64>::set_up(ALL_LAYERS, &job);
     for _ in 0..2 {
         for first in (0..labels.len()).step_by(images) {
             engine.feed_from(first, labels, |_| 0);
@@ -76,8 +76,8 @@ fn gradients_of_a_minibatch_are_the_sums_of_its_batches() {
     }
 }
 
-fn in_eights(batch: usize) -> Request {
-    Request { micro_batch: Some(8), ..Request::training(batch) }
+fn in_eights(batch: usize) -> Job {
+    Job::training(batch).at_once(8)
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn mini_trains_alike_in_micro_batches() {
 fn what_is_said_of_an_image_does_not_depend_on_its_batch() {
     for place in everywhere() {
         let outcomes = [40, 16, 8].map(|at_once| {
-            let request = Request { micro_batch: Some(at_once), ..Request::evaluation(40) };
-            let mut session = Session::new(Net::new(mini(2)).unwrap(), &request, &place, 3).unwrap();
+            let job = Job::evaluation(40).at_once(at_once);
+            let mut session = Session::new(Net::new(mini(2)).unwrap(), &job, &place, 3).unwrap();
             begin_evaluation(&mut session);
             assert_eq!(session.images(), at_once);
             let batch = partly_filled(session.net());
@@ -157,9 +157,9 @@ fn wide() -> [Model; 2] {
 fn in_pieces(model: &Model, placement: &Placement, binding: u64) -> Session {
     let net = Net::new(model.clone()).unwrap();
     let limits = placement.limits(model.towers).into_iter().map(|limits| Limits { binding, ..limits });
-    let request = in_eights(model.train.batch);
-    let layout = Layout::new(&net, &request, &limits.collect::<Vec<_>>()).unwrap();
-    Session::laid_out(net, &request, layout, placement, 5).unwrap()
+    let job = in_eights(model.train.batch);
+    let layout = Layout::new(&net, &job, &limits.collect::<Vec<_>>()).unwrap();
+    Session::laid_out(net, &job, layout, placement, 5).unwrap()
 }
 
 #[test]
@@ -194,8 +194,8 @@ fn all_layers() -> Model {
 fn what_is_made_again_has_the_bits_of_what_was_kept() {
     for place in everywhere() {
         for model in [mini(2), all_layers()] {
-            let kept = Request { micro_batch: Some(16), ..Request::training(32) };
-            let again = train_as(&Request { recompute: true, ..kept }, &place, &model, STEPS);
+            let kept = Job::training(32).at_once(16);
+            let again = train_as(&kept.with(Options { recompute: true, ..kept.options }), &place, &model, STEPS);
             assert_trained(&again.device, &again);
             assert_same(&again.device, &again, &train_as(&kept, &place, &model, STEPS));
         }
@@ -203,8 +203,8 @@ fn what_is_made_again_has_the_bits_of_what_was_kept() {
 }
 
 fn lowered(model: &Model, recompute: bool) -> Lowered {
-    let setup = Setup { recompute, images: 8, ..Setup::training(16) };
-    lower(&Net::new(model.clone()).unwrap(), &setup)
+    let job = Job::training(16).with(Options { recompute, micro_batch: Some(8), ..Options::DEFAULT });
+    lower(&Net::new(model.clone()).unwrap(), &job)
 }
 
 /// Names of what the runs of a pass write, in order.
@@ -251,8 +251,8 @@ fn recomputing_takes_less_memory() {
     for devices in [1, 2] {
         let limits = vec![Limits::cpu(); devices];
         let maps = [false, true].map(|recompute| {
-            let request = Request { recompute, ..Request::training(128) };
-            let layout = Layout::new(&net, &request, &limits).unwrap();
+            let job = Job::training(128).with(Options { recompute, ..Options::DEFAULT });
+            let layout = Layout::new(&net, &job, &limits).unwrap();
             layout.shares.iter().map(|share| share.footprint.maps).sum::<u64>()
         });
         let saved = maps[0].saturating_sub(maps[1]);

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "every test program takes what it needs")]
 use alexnet::backend::cpu::{Cpu, Precision};
 use alexnet::backend::{Backend, Data};
-use alexnet::net::{Lowered, Model, Net, Setup, lower};
+use alexnet::net::{Job, Lowered, Model, Net, lower};
 use alexnet::ops::layer::Init;
 use alexnet::ops::optimizer::sgd::SGD;
 use alexnet::ops::{health, step};
@@ -30,12 +30,12 @@ fn stream(name: &str, seed: u32) -> Stream {
 impl<T: Precision> Engine<T> {
     /// Lowers `text` for `batch` images, with weights drawn by name and biases that differ from one another.
     pub(crate) fn new(text: &str, batch: usize) -> Self {
-        Self::set_up(text, &Setup::training(batch))
+        Self::set_up(text, &Job::training(batch))
     }
 
     /// The same for any set-up.
-    pub(crate) fn set_up(text: &str, setup: &Setup) -> Self {
-        let lowered = lower(&net(text), setup);
+    pub(crate) fn set_up(text: &str, job: &Job) -> Self {
+        let lowered = lower(&net(text), job);
         let mut engine = Self { cpu: Cpu::new(lowered.program.clone()), lowered, labels: Vec::new() };
         if let Some(health) = engine.lowered.health {
             engine.cpu.write(health, Data::F32(&health::state(1.0))).unwrap();

@@ -1,9 +1,8 @@
 //! Maps that travel between devices as 16-bit floats: half the bytes, nearly the same losses, and nothing hidden.
 
 use alexnet::backend::Placement;
-use alexnet::net::{Exchange, Net};
+use alexnet::net::{Exchange, Job, Net, Options};
 use alexnet::session::Session;
-use alexnet::session::layout::Request;
 
 use crate::devices::{open, spec};
 use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, train_as};
@@ -14,8 +13,8 @@ const STEPS: usize = 20;
 /// not amplify it, a loss is off by about as much, and here may be by four times that.
 const TOLERANCE: f64 = 1.0 / 1024.0;
 
-const REQUEST: Request = Request::training(32);
-const HALVES: Request = Request { exchange: Exchange::F16, ..REQUEST };
+const JOB: Job = Job::training(32);
+const HALVES: Job = JOB.with(Options { exchange: Exchange::F16, ..Options::DEFAULT });
 
 /// The largest relative difference of two runs' losses.
 fn difference(got: &Run, want: &Run) -> f64 {
@@ -27,7 +26,7 @@ fn difference(got: &Run, want: &Run) -> f64 {
 fn nearly_as_good(two: &str) {
     let halves = train_as(&HALVES, &open(two), &gentle(), STEPS);
     assert_trained(two, &halves);
-    let difference = difference(&halves, &train_as(&REQUEST, &open(two), &gentle(), STEPS));
+    let difference = difference(&halves, &train_as(&JOB, &open(two), &gentle(), STEPS));
     println!("{two}: {difference:.1e}");
     assert!(difference < TOLERANCE, "{two}: losses differ by {difference:.1e}");
     assert!(difference > 1e-9, "{two}: nothing was packed");
@@ -49,20 +48,20 @@ fn halves_are_nearly_as_good_between_devices_of_an_adapter() {
 #[test]
 fn nothing_is_packed_that_does_not_cross() {
     for alone in ["cpu", "gpu"].into_iter().filter_map(spec) {
-        let [whole, halves] = [REQUEST, HALVES].map(|request| train_as(&request, &open(&alone), &gentle(), 3));
+        let [whole, halves] = [JOB, HALVES].map(|job| train_as(&job, &open(&alone), &gentle(), 3));
         assert_same(&alone, &halves, &whole);
     }
 }
 
-fn session(request: &Request, placement: &Placement) -> Session {
-    Session::new(Net::new(gentle()).unwrap(), request, placement, 5).unwrap()
+fn session(job: &Job, placement: &Placement) -> Session {
+    Session::new(Net::new(gentle()).unwrap(), job, placement, 5).unwrap()
 }
 
 /// For the update 24 bytes cross in every step that are never packed: whether there was trouble.
 #[test]
 fn half_as_many_bytes_cross() {
-    let bytes = [REQUEST, HALVES].map(|request| {
-        let mut session = session(&request, &open("cpu,cpu"));
+    let bytes = [JOB, HALVES].map(|job| {
+        let mut session = session(&job, &open("cpu,cpu"));
         begin(&mut session, 32, 3);
         [(0, 1), (1, 0)].map(|way| session.cluster().traffic()[&way].bytes)
     });

@@ -8,8 +8,7 @@ use std::time::Duration;
 use alexnet::backend::{BackendError, Placement};
 use alexnet::checkpoint::Checkpoint;
 use alexnet::data::Batch;
-use alexnet::net::Net;
-use alexnet::session::layout::Request;
+use alexnet::net::{Job, Net};
 use alexnet::session::{Rates, Session, SessionError};
 use alexnet::train::TrainError;
 
@@ -31,7 +30,7 @@ fn pairs() -> Vec<String> {
 
 /// The first steps of a run in which nothing fails.
 fn healthy(placement: &Placement) -> Run {
-    train_as(&Request::training(BATCH), placement, &tiny(), 5)
+    train_as(&Job::training(BATCH), placement, &tiny(), 5)
 }
 
 /// Checks that it was `member` which failed, as `fault` wants it, and that this is said.
@@ -113,7 +112,7 @@ fn a_device_that_is_lost_leaves_the_other_one_to_work_with() {
 }
 
 /// A minibatch in two parts.
-const SMALL: Request = Request { micro_batch: Some(8), ..Request::training(16) };
+const SMALL: Job = Job::training(16).at_once(8);
 
 /// A session that has done what is done once.
 fn prepared(placement: &Placement) -> Session {

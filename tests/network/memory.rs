@@ -2,8 +2,8 @@
 
 use alexnet::backend::{Limits, Placement};
 use alexnet::data::{Dataset, Loader, Plan, Views, training_order};
-use alexnet::net::{Model, Net};
-use alexnet::session::layout::{Layout, Request};
+use alexnet::net::{Job, Model, Net};
+use alexnet::session::layout::Layout;
 use alexnet::session::{Rates, Session};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 
@@ -20,7 +20,7 @@ fn net(model: &Model) -> Net {
 
 /// `model` on devices of its own, ready for a step.
 fn session(model: &Model, images: usize, placement: &Placement) -> Session {
-    let mut session = Session::new(net(model), &Request::training(images), placement, 1).unwrap();
+    let mut session = Session::new(net(model), &Job::training(images), placement, 1).unwrap();
     session.initialise().unwrap();
     session.set_mean(&vec![120.0; model.input.stored().pow(2) * 3]).unwrap();
     session
@@ -70,7 +70,7 @@ fn alexnet_fits_the_devices_of_2012() {
         memory: None,
     };
     let alexnet = net(&Model::open("alexnet").unwrap());
-    let layout = Layout::new(&alexnet, &Request::training(128), &[limits("left"), limits("right")]).unwrap();
+    let layout = Layout::new(&alexnet, &Job::training(128), &[limits("left"), limits("right")]).unwrap();
     assert_eq!((layout.lowered.images, layout.micro_batches, layout.shares.len()), (128, 1, 2));
     for share in &layout.shares {
         println!("tower {}: {:?}", share.towers, share.footprint);

@@ -3,9 +3,8 @@
 
 use alexnet::backend::{Engine, Placement};
 use alexnet::data::{Batch, View};
-use alexnet::net::{Model, Net};
+use alexnet::net::{Job, Model, Net};
 use alexnet::random::{Purpose, Stream};
-use alexnet::session::layout::Request;
 use alexnet::session::{Rates, Session};
 
 use crate::devices;
@@ -50,7 +49,7 @@ fn batch() -> Batch {
 /// Losses of every step, the last one after all of them without dropout.
 fn losses(placement: &Placement) -> Vec<f64> {
     let net = Net::new(Model::parse("overfit", MODEL).unwrap()).unwrap();
-    let mut session = Session::new(net, &Request::training(IMAGES), placement, 4).unwrap();
+    let mut session = Session::new(net, &Job::training(IMAGES), placement, 4).unwrap();
     session.initialise().unwrap();
     session.set_mean(&vec![127.5; SIZE * SIZE * 3]).unwrap();
     session

@@ -1,11 +1,10 @@
 //! The paper's numbers as assertions on the built-in models.
 
 use alexnet::backend::Engine;
-use alexnet::net::{Model, Net, Node, Progress, Replacement, Setup, lower};
+use alexnet::net::{Job, Model, Net, Node, Progress, Replacement, lower};
 use alexnet::ops::layer::{Init, WeightKind};
 use alexnet::program::{Command, Home, Pass, Program};
 use alexnet::session::Session;
-use alexnet::session::layout::Request;
 
 fn net(name: &str) -> Net {
     Net::new(Model::open(name).unwrap()).unwrap()
@@ -82,7 +81,7 @@ fn towers_share_the_weights_as_two_gpus_did() {
     }
     assert_eq!(towers, [32_525_328, 28_429_328]);
     // The same in the program that trains it, where every slot has a home.
-    let lowered = lower(&net, &Setup::training(8));
+    let lowered = lower(&net, &Job::training(8));
     let mut towers = [0; 2];
     for trained in lowered.trained.iter().filter(|trained| !trained.bias) {
         let info = lowered.program.slot(trained.value);
@@ -131,7 +130,7 @@ fn the_ablations_are_there() {
     assert_eq!(sides(&net("alexnet-plain-pool")), [55, 28, 26, 13, 11, 6]);
     assert_eq!(sides(&net("alexnet-conv6")), [55, 27, 13, 6]);
     // Net 150: nothing crosses before the classifier, which has 4096 neurons of tower B's.
-    let apart = lower(&net("alexnet-apart"), &Setup::training(8));
+    let apart = lower(&net("alexnet-apart"), &Job::training(8));
     let crossing = |pass, from| exchanged(&apart.program, pass, 8, from);
     assert_eq!([crossing(Pass::Evaluate, 0), crossing(Pass::Evaluate, 1)], [0, 4096]);
     // What a word changes: neurons, normalisation, dropout.
@@ -169,7 +168,7 @@ fn exchanged(program: &Program, pass: Pass, images: usize, from_tower: usize) ->
 /// conv3, fc6 and fc7 read both towers, fc8 reads tower B's share on tower A.
 #[test]
 fn little_crosses_between_the_towers() {
-    let lowered = lower(&net("alexnet"), &Setup::training(128));
+    let lowered = lower(&net("alexnet"), &Job::training(128));
     let program = &lowered.program;
     for pass in [Pass::Evaluate, Pass::Gradients] {
         let copied = program.commands(pass).iter().filter(|command| matches!(command, Command::Copy { .. })).count();
@@ -187,7 +186,7 @@ fn little_crosses_between_the_towers() {
 /// Forward once, backward twice, but nothing for the gradient of the pixels.
 #[test]
 fn training_costs_what_the_multiply_adds_say() {
-    let lowered = lower(&net("alexnet"), &Setup::training(8));
+    let lowered = lower(&net("alexnet"), &Job::training(8));
     let commands = lowered.program.commands(Pass::Gradients).iter();
     let contractions = commands.filter_map(|command| match command {
         Command::Run { kernel, params, .. } if kernel.name.starts_with("conv.") || kernel.name.starts_with("gemm.") => {
@@ -292,7 +291,7 @@ fn the_paper_and_the_released_code_differ_where_they_should() {
 /// Section 5: normal weights of the stated deviation, constant biases; no two tensors alike.
 #[test]
 fn initial_weights_are_drawn_as_stated() {
-    let mut session = Session::new(net("mini"), &Request::training(8), &Engine::Cpu.into(), 3).unwrap();
+    let mut session = Session::new(net("mini"), &Job::training(8), &Engine::Cpu.into(), 3).unwrap();
     session.initialise().unwrap();
     let tensors = session.tensors().unwrap();
     let mut seen: Vec<Vec<f32>> = Vec::new();

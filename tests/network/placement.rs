@@ -6,7 +6,7 @@ use std::rc::Rc;
 use alexnet::backend::gpu::device::Device;
 use alexnet::backend::gpu::summary::summaries;
 use alexnet::backend::{Engine, Limits, Placement};
-use alexnet::net::{Model, Net, Setup, lower};
+use alexnet::net::{Job, Model, Net, lower};
 
 use crate::devices::{gpus, open, spec};
 use crate::training::{assert_close, assert_same, assert_trained, gentle, mini, train};
@@ -94,7 +94,7 @@ fn a_program_with_too_large_a_slot_is_refused_by_name_and_limit() {
     let engine = Engine::Gpu(Rc::new(Device::noop(&limits).unwrap()));
     let set_up = |model: &str| {
         let net = Net::new(Model::open(model).unwrap()).unwrap();
-        engine.set_up(lower(&net, &Setup::training(8)).program)
+        engine.set_up(lower(&net, &Job::training(8)).program)
     };
     assert!(set_up("mini").is_ok());
     // fc6 of the one-tower network: 9216 x 4096 weights in one piece.

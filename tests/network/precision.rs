@@ -2,17 +2,17 @@
 //! scale follows what its gradients bear.
 
 use alexnet::backend::{Limits, Placement};
-use alexnet::net::{LossScale, Net, Precision};
+use alexnet::net::{Job, LossScale, Net, Options, Precision};
 use alexnet::session::Session;
-use alexnet::session::layout::{Layout, Request};
+use alexnet::session::layout::Layout;
 
 use crate::devices::{open, spec};
 use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, mini, train_as};
 
 const STEPS: usize = 20;
 
-const WHOLE: Request = Request::training(32);
-const MIXED: Request = Request { precision: Precision::Mixed, ..WHOLE };
+const WHOLE: Job = Job::training(32);
+const MIXED: Job = WHOLE.with(Options { precision: Precision::Mixed, ..Options::DEFAULT });
 
 /// Every map, gradient and operand is off by up to 2^-12 of itself, in nine layers and both ways; errors of one sign
 /// would add up to eighteen times that.
@@ -121,8 +121,8 @@ fn the_scale_does_not_show_in_gradients() {
 /// an edge.
 #[test]
 fn a_minibatch_may_be_computed_in_parts() {
-    let parts = Request { micro_batch: Some(8), ..MIXED };
-    let [whole, parts] = [MIXED, parts].map(|request| train_as(&request, &open("cpu"), &gentle(), STEPS));
+    let parts = MIXED.at_once(8);
+    let [whole, parts] = [MIXED, parts].map(|job| train_as(&job, &open("cpu"), &gentle(), STEPS));
     assert!(difference(&parts, &whole) < TOLERANCE);
 }
 
@@ -130,10 +130,10 @@ fn a_minibatch_may_be_computed_in_parts() {
 fn maps_take_half_the_memory() {
     let net = Net::new(alexnet::net::Model::open("alexnet").unwrap()).unwrap();
     let limits = Limits { device: "a device".into(), binding: 128 << 20, buffer: 2 << 30, halves: true, memory: None };
-    let of = |request: Request, halves| Layout::new(&net, &request, &[Limits { halves, ..limits.clone() }]);
-    let request = Request::training(128);
-    let mixed = Request { precision: Precision::Mixed, ..request };
-    let [whole, half] = [request, mixed].map(|request| of(request, true).unwrap().shares[0].footprint.clone());
+    let of = |job: Job, halves| Layout::new(&net, &job, &[Limits { halves, ..limits.clone() }]);
+    let job = Job::training(128);
+    let mixed = job.with(MIXED.options);
+    let [whole, half] = [job, mixed].map(|job| of(job, true).unwrap().shares[0].footprint.clone());
     assert_eq!(half.weights, whole.weights);
     // Besides, weights as contractions read them: half of 244 MB.
     let most = whole.maps / 2 + whole.weights / 2;

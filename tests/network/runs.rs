@@ -8,8 +8,7 @@ use alexnet::backend::gpu::device::Device;
 use alexnet::backend::{Engine, Placement};
 use alexnet::data::{Batch, Dataset, View};
 use alexnet::files::FolderLock;
-use alexnet::net::{Model, Net};
-use alexnet::session::layout::Request;
+use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Session, SessionError};
 use alexnet::train::{Config, Metric, Observer, Outcome, TrainError, Trainer};
 
@@ -28,7 +27,7 @@ pub(crate) fn tiny() -> Model {
 
 /// It on `placement`.
 pub(crate) fn session(placement: &Placement) -> Result<Session, SessionError> {
-    Session::new(Net::new(tiny()).unwrap(), &Request::training(BATCH), placement, 0)
+    Session::new(Net::new(tiny()).unwrap(), &Job::training(BATCH), placement, 0)
 }
 
 /// The device of an adapter.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use alexnet::backend::cpu::Precision;
 use alexnet::backend::plan::Plan;
-use alexnet::net::{Model, Net, Setup, Trained, lower, model};
+use alexnet::net::{Job, Model, Net, Options, Trained, lower, model};
 use alexnet::program::{Command, Pass, Program, Role, Slot, letter};
 
 use crate::engine::{self, Engine};
@@ -163,14 +163,14 @@ fn programs() -> Vec<(String, Program)> {
     }
     nets.extend([2, 4].map(|towers| (format!("{towers} towers"), engine::net(&all_see_both(towers)))));
     let all = |(name, net): &(String, Net)| {
-        let whole = Setup::training(net.model.train.batch);
-        let again = Setup { images: 8, recompute: true, ..whole };
-        let setups = [
+        let whole = Job::training(net.model.train.batch);
+        let again = whole.with(Options { micro_batch: Some(8), recompute: true, ..Options::DEFAULT });
+        let jobs = [
             (format!("{name}, training"), whole),
             (format!("{name}, in micro-batches, recomputing"), again),
-            (name.clone(), Setup { training: false, ..whole }),
+            (name.clone(), Job { training: false, ..whole }),
         ];
-        setups.map(|(name, setup)| (name, lower(net, &setup).program))
+        jobs.map(|(name, job)| (name, lower(net, &job).program))
     };
     nets.iter().flat_map(all).collect()
 }

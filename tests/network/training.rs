@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use alexnet::backend::Placement;
 use alexnet::data::{Dataset, Draw, Loader, Plan, Views, training_order};
-use alexnet::net::{Model, Net};
-use alexnet::session::layout::Request;
+use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Rates, Score, Session};
 use alexnet::tensor::Tensor;
 
@@ -42,13 +41,13 @@ pub(crate) fn gentle() -> Model {
 
 /// Does the first `steps` of `model` on the bundled sample.
 pub(crate) fn train(placement: &Placement, model: &Model, steps: usize) -> Run {
-    train_as(&Request::training(model.train.batch), placement, model, steps)
+    train_as(&Job::training(model.train.batch), placement, model, steps)
 }
 
-/// The same with minibatches computed as `request` wants it.
-pub(crate) fn train_as(request: &Request, placement: &Placement, model: &Model, steps: usize) -> Run {
-    let mut session = Session::new(Net::new(model.clone()).unwrap(), request, placement, SEED).unwrap();
-    begin(&mut session, request.minibatch, steps)
+/// The same with minibatches computed as `job` wants it.
+pub(crate) fn train_as(job: &Job, placement: &Placement, model: &Model, steps: usize) -> Run {
+    let mut session = Session::new(Net::new(model.clone()).unwrap(), job, placement, SEED).unwrap();
+    begin(&mut session, job.minibatch, steps)
 }
 
 /// Has a session draw its weights and do its first `steps` on minibatches of `batch` images of the bundled sample.

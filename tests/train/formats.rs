@@ -7,7 +7,7 @@ use alexnet::commands::convert::export_onnx;
 use alexnet::interop::caffe::proto::{BlobProto, BlobShape, ConvolutionParameter, InnerProductParameter};
 use alexnet::interop::caffe::proto::{LayerParameter, LrnParameter, NetParameter, PoolingParameter};
 use alexnet::interop::onnx::proto::{ModelProto, NodeProto};
-use alexnet::net::{Model, Net, Setup, lower};
+use alexnet::net::{Job, Model, Net, lower};
 use alexnet::tensor::Tensor;
 use half::{bf16, f16};
 use prost::Message as _;
@@ -66,7 +66,7 @@ fn files_that_only_look_like_pytorch_s_are_refused() {
 /// A checkpoint of `model` as it is before training.
 fn checkpoint(model: &Model) -> Checkpoint {
     let net = Net::new(model.clone()).unwrap();
-    let lowered = lower(&net, &Setup::evaluation(1));
+    let lowered = lower(&net, &Job::evaluation(1));
     let drawn = lowered.trained.iter().map(|trained| {
         let info = lowered.program.slot(trained.value);
         (trained.name.clone(), Tensor::new(info.shape.clone(), trained.draw(info.count(), 7)))

@@ -74,7 +74,7 @@ mod tests {
     use crate::backend::gpu::device::Device;
     use crate::backend::gpu::{Gpu, testing, tune::Choice};
     use crate::backend::{Backend, Data};
-    use crate::net::{Model, Net, Setup, lower};
+    use crate::net::{Job, Model, Net, lower};
     use crate::ops::step;
     use crate::program::{Pass, Slot};
     use crate::random::{Purpose, Stream};
@@ -132,7 +132,7 @@ mod tests {
     /// submissions the gradients take.
     fn two_steps(device: &Rc<Device>, time: Option<Duration>) -> (Vec<Vec<f32>>, usize) {
         let net = Net::new(Model::open("mini").unwrap()).unwrap();
-        let lowered = lower(&net, &Setup::training(8));
+        let lowered = lower(&net, &Job::training(8));
         let program = &lowered.program;
         let mut gpu = Gpu::new(device, program.clone(), Choice::Fastest).unwrap();
         for recording in &mut gpu.recordings {

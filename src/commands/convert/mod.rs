@@ -15,7 +15,7 @@ use crate::checkpoint::{Checkpoint, MEAN, State};
 use crate::files::{write_file, write_tensors};
 use crate::interop::onnx::{self, Facts};
 use crate::interop::{CONVENTIONS, Names, Naming, Quantity, Whole, fit_classes, wholes};
-use crate::net::{Model, Net, Setup, lower};
+use crate::net::{Job, Model, Net, lower};
 use crate::tensor::Tensor;
 
 /// Writes the weights of `checkpoint` to a safetensors file at `path`, under these names.
@@ -191,7 +191,7 @@ fn strange(net: &Net, file: &BTreeMap<String, Tensor>) -> String {
 
 /// Initial values of the parts of some tensors.
 fn draw(net: &Net, wholes: &[&Whole], seed: u64) -> Vec<(String, Tensor)> {
-    let lowered = lower(net, &Setup::evaluation(1));
+    let lowered = lower(net, &Job::evaluation(1));
     let wanted = |name: &str| wholes.iter().any(|whole| whole.parts.iter().any(|part| part.name == name));
     let drawn = lowered.trained.iter().filter(|trained| wanted(&trained.name)).map(|trained| {
         let info = lowered.program.slot(trained.value);

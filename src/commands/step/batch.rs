@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::files::{TensorError, TensorFile, read_file};
+use crate::net::MOST_IMAGES;
 use crate::session::Floats;
-use crate::session::layout::MOST_IMAGES;
 
 /// Reads `images`, floats `[images][3][size][size]`, and `labels`, whole numbers below `classes`, from a safetensors file.
 ///

@@ -10,8 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::commands::convert::{Weights, read_weights};
 use crate::interop::{InteropError, Quantity, fit_classes};
-use crate::net::{Model, Net, Stage};
-use crate::session::layout::Request;
+use crate::net::{Job, Model, Net, Stage};
 use crate::session::{Floats, Rates, Session};
 use crate::tensor::Tensor;
 
@@ -61,13 +60,13 @@ impl Inputs {
         Ok(Net::new(self.model.clone())?)
     }
 
-    /// What it is wanted for.
+    /// The job that a session for [`Inputs::run`] is set up for.
     #[must_use]
-    pub fn request(&self) -> Request {
-        Request { floats: true, features: self.features, ..Request::training(self.batch.labels.len()) }
+    pub fn job(&self) -> Job {
+        Job { floats: true, features: self.features, ..Job::training(self.batch.labels.len()) }
     }
 
-    /// Makes so many steps in a session that was set up for [`Inputs::request`].
+    /// Makes so many steps in a session that was set up for [`Inputs::job`].
     ///
     /// # Errors
     /// When a loss is not finite, or a device fails.

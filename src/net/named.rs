@@ -1,0 +1,66 @@
+//! Enums whose values have names, the same in configuration files and on the command line.
+
+/// A fixed set of values, each with its name.
+pub trait Named: Copy + Send + Sync + 'static {
+    /// Every value, its name, and what it stands for.
+    const ALL: &'static [(Self, &'static str, &'static str)];
+}
+
+/// Gives an enum its names, as [`Named`], `FromStr` and `Display`.
+macro_rules! named {
+    ($type:ident: $($value:ident $name:literal $help:literal),+) => {
+        impl $crate::net::Named for $type {
+            const ALL: &'static [(Self, &'static str, &'static str)] = &[$((Self::$value, $name, $help)),+];
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($name => Ok(Self::$value),)+
+                    _ => Err(format!("{text:?} is none of {}", [$($name),+].join(", "))),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(match self {
+                    $(Self::$value => $name,)+
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use named;
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Display};
+    use std::str::FromStr;
+
+    use serde::Serialize;
+
+    use super::Named;
+    use crate::net::{Exchange, Precision};
+
+    fn names_are_read_and_written<T>()
+    where
+        T: Named + PartialEq + Debug + Display + FromStr<Err = String> + Serialize,
+    {
+        for (value, name, _) in T::ALL {
+            assert_eq!((name.parse(), value.to_string()), (Ok(*value), (*name).to_owned()));
+            assert_eq!(serde_json::to_value(value).unwrap(), *name, "the same name in configuration files");
+        }
+        let refused = "nothing".parse::<T>().unwrap_err();
+        assert!(T::ALL.iter().all(|(_, name, _)| refused.contains(name)), "{refused}");
+    }
+
+    #[test]
+    fn choices_have_one_name_everywhere() {
+        names_are_read_and_written::<Exchange>();
+        names_are_read_and_written::<Precision>();
+    }
+}

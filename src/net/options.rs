@@ -1,0 +1,122 @@
+//! How a network is computed: the options of a run, and the job they are for.
+
+use serde::{Deserialize, Serialize};
+
+use super::named::named;
+
+/// The number format in which maps and their gradients cross between devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exchange {
+    /// 32-bit floats, unchanged.
+    #[default]
+    F32,
+    /// 16-bit floats, half the bytes: lossy, as the released code could do it.
+    F16,
+}
+
+named! { Exchange: F32 "f32" "32-bit floats, unchanged", F16 "f16" "16-bit floats: half the bytes, lossy" }
+
+/// Floating-point precision of maps and of the operands of contractions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats everywhere, as in 2012.
+    #[default]
+    F32,
+    /// 16-bit floats for maps, their gradients and the operands of contractions; 32-bit ones for sums, trained weights,
+    /// momentum and gradients of weights. The loss is scaled ([`crate::ops::loss_scale`]).
+    Mixed,
+}
+
+named! {
+    Precision:
+    F32 "f32" "32-bit floats",
+    Mixed "mixed" "16-bit floats between kernels, 32-bit ones for sums and for what is trained: half the memory, faster on GPUs"
+}
+
+impl Precision {
+    /// The scale of the loss at the start of training; a scale of 1 changes nothing.
+    #[must_use]
+    pub const fn first_loss_scale(self) -> LossScale {
+        LossScale { scale: if matches!(self, Self::Mixed) { 65_536.0 } else { 1.0 }, good: 0.0 }
+    }
+}
+
+/// The scale of the loss under mixed precision.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub struct LossScale {
+    /// Factor of the next loss, a power of two.
+    pub scale: f32,
+    /// Steps since it was changed.
+    pub good: f32,
+}
+
+/// Options of a run: they decide how a network is computed, not what. The fields are those of `config.toml`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Options {
+    /// Images computed at once; as many as fit where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Recomputes outputs of ReLU, normalisation and dropout in the backward pass instead of keeping them.
+    pub recompute: bool,
+    /// Number format of maps between devices.
+    pub exchange: Exchange,
+    /// Floating-point precision.
+    pub precision: Precision,
+}
+
+impl Options {
+    /// Everything as in 2012: 32-bit floats, nothing recomputed, as many images at once as fit.
+    pub const DEFAULT: Self =
+        Self { micro_batch: None, recompute: false, exchange: Exchange::F32, precision: Precision::F32 };
+}
+
+/// The work that a network is lowered for.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// Images between two updates, or evaluated together.
+    pub minibatch: usize,
+    /// Whether to record gradients and the update.
+    pub training: bool,
+    /// Whether images come as floats of the network's own input instead of stored bytes.
+    pub floats: bool,
+    /// Whether every layer's output can be read after an evaluation.
+    pub features: bool,
+    /// How it is computed.
+    pub options: Options,
+}
+
+impl Job {
+    /// Training with minibatches of `images`.
+    #[must_use]
+    pub const fn training(images: usize) -> Self {
+        Self { minibatch: images, training: true, floats: false, features: false, options: Options::DEFAULT }
+    }
+
+    /// Evaluation with batches of `images`.
+    #[must_use]
+    pub const fn evaluation(images: usize) -> Self {
+        Self { training: false, ..Self::training(images) }
+    }
+
+    /// The same job with other options.
+    #[must_use]
+    pub const fn with(self, options: Options) -> Self {
+        Self { options, ..self }
+    }
+
+    /// The same job with `images` computed at once.
+    #[must_use]
+    pub const fn at_once(self, images: usize) -> Self {
+        self.with(Options { micro_batch: Some(images), ..self.options })
+    }
+
+    /// Images computed at once: WGSL wants multiples of 8. Where a minibatch is more, several batches add up their
+    /// gradients.
+    #[must_use]
+    pub fn images(&self) -> usize {
+        self.options.micro_batch.unwrap_or(self.minibatch).next_multiple_of(8).max(8)
+    }
+}

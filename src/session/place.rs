@@ -1,0 +1,47 @@
+//! From what a user says of devices to devices with a network laid out on them.
+
+use super::SessionError;
+use super::layout::Layout;
+use crate::backend::{Engine, Placement};
+use crate::net::{Job, Net};
+
+/// How to get an adapter where there is none.
+pub const INSTALL: &str =
+    "run ./setup, or on Debian `apt-get install mesa-vulkan-drivers`, for a software Vulkan driver";
+
+/// Opens the devices in `spec`, as [`Placement::open`] takes it, or the best adapter where absent. A machine without any
+/// runs on the CPU engine, with a warning.
+///
+/// # Errors
+/// When nothing answers to the name, or it does not open.
+pub fn open_devices(spec: Option<&str>) -> Result<Placement, SessionError> {
+    let opened = Placement::open(spec).map_err(|error| SessionError::Devices(error.into()))?;
+    Ok(opened.unwrap_or_else(|| {
+        log::warn!("no graphics adapter; running on cpu ({INSTALL})");
+        Engine::Cpu.into()
+    }))
+}
+
+/// Opens devices as [`open_devices`] does and lays `net` out on them. Where `spec` is absent and the best adapter is too
+/// small, the two best share the network, with a warning.
+///
+/// # Errors
+/// When it does not fit, or a device does not open.
+pub fn place(net: &Net, job: &Job, spec: Option<&str>) -> Result<(Placement, Layout), SessionError> {
+    let towers = net.model.towers;
+    let devices = open_devices(spec)?;
+    let refused = match Layout::new(net, job, &devices.limits(towers)) {
+        Ok(layout) => return Ok((devices, layout)),
+        Err(refused) => refused,
+    };
+    if spec.is_none() && towers > 1 {
+        let two = Placement::open(Some("auto"))?.filter(|two| two.engines().len() > 1);
+        if let Some(two) = two
+            && let Ok(layout) = Layout::new(net, job, &two.limits(towers))
+        {
+            log::warn!("{refused}: running on the two best adapters");
+            return Ok((two, layout));
+        }
+    }
+    Err(refused.into())
+}

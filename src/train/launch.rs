@@ -1,0 +1,168 @@
+//! The beginning of a run, from its configuration to the first step.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), alexnet::train::TrainError> {
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use alexnet::train::Launch;
+//!
+//! let mut launch = Launch::new("mini")?; // or Launch::resume(folder)
+//! launch.config.steps = Some(100);
+//! let stop = AtomicBool::new(false);
+//! let outcome = launch.prepare(|devices| devices)?.trainer(&stop)?.run(&mut ())?;
+//! println!("{} steps", outcome.steps);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::run::{RunFolder, free_folder};
+use super::{Config, Profile, TrainError, Trainer, statistics};
+use crate::backend::Placement;
+use crate::checkpoint::Checkpoint;
+use crate::commands::convert::read_weights;
+use crate::commands::describe::TrainingPlan;
+use crate::data::Dataset;
+use crate::files::FolderLock;
+use crate::interop::adopt;
+use crate::net::{Model, Net};
+use crate::session::{Session, place};
+
+/// A run that is configured, and has not touched data, devices or disk.
+#[derive(Debug)]
+pub struct Launch {
+    /// What it is to do; change whatever you like.
+    pub config: Config,
+    /// Folder of a new run, which must be new or empty; the first free one of `runs/MODEL-1`, … where absent.
+    pub folder: Option<PathBuf>,
+    /// File for a trace of the first steps, and their number.
+    pub profile: Option<(PathBuf, u64)>,
+    /// Folder and last checkpoint of a resumed run.
+    resumed: Option<(FolderLock, Checkpoint)>,
+}
+
+/// A run on its devices, with weights and data, in a folder of its own.
+pub struct Ready {
+    /// Its configuration, with as many outputs as the data have classes.
+    pub config: Config,
+    /// Its data.
+    pub dataset: Dataset,
+    /// Where the network lies, and the memory that it takes there.
+    pub plan: TrainingPlan,
+    /// The tensors that `config.init` gave it, and the file that they come from.
+    pub begun: Option<(Vec<String>, PathBuf)>,
+    folder: FolderLock,
+    session: Session,
+    resumed: Option<Checkpoint>,
+    profile: Option<Profile>,
+}
+
+impl Launch {
+    /// A new run of a built-in network or a model file, with the model's training defaults.
+    ///
+    /// # Errors
+    /// When there is no such model.
+    pub fn new(model: &str) -> Result<Self, TrainError> {
+        let config = Config::new(model, Model::open(model)?, 0);
+        Ok(Self { config, folder: None, profile: None, resumed: None })
+    }
+
+    /// The run in `folder`, with its configuration and its last checkpoint.
+    ///
+    /// # Errors
+    /// When it is no run folder, or there is no whole checkpoint in it.
+    pub fn resume(folder: &Path) -> Result<Self, TrainError> {
+        if !folder.is_dir() {
+            let reason = "is no folder; give --resume the folder of a run".into();
+            return Err(TrainError::Folder { path: folder.into(), reason });
+        }
+        // The lock comes before anything is read.
+        let lock = FolderLock::acquire(folder)?;
+        let path = folder.join("config.toml");
+        let refuse = |reason: String| TrainError::Folder { path: path.clone(), reason };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| refuse(format!("cannot be read ({e}): is {} a run folder?", folder.display())))?;
+        let config = toml::from_str(&text).map_err(|e| refuse(format!("is damaged ({e})")))?;
+        let resumed = Some((lock, Checkpoint::read(&folder.join("last.safetensors"))?));
+        Ok(Self { config, folder: None, profile: None, resumed })
+    }
+
+    /// Opens data and devices, lays the network out, sets it up and takes the folder; nothing of a resumed run is changed
+    /// yet. `adjust` may change how the devices run kernels.
+    ///
+    /// # Errors
+    /// When a number of the model is out of its range, data cannot be opened, the network does not fit its devices, the
+    /// weights to begin with do not fit it, or the folder is taken.
+    pub fn prepare(self, adjust: impl FnOnce(Placement) -> Placement) -> Result<Ready, TrainError> {
+        let Self { mut config, folder, profile, resumed } = self;
+        config.network.check()?;
+        let dataset = Dataset::open(config.data.as_deref().map(Path::new), config.network.input.stored())?;
+        config.network.fit_classes(dataset.classes.len());
+        let net = Net::new(config.network.clone())
+            .map_err(|error| TrainError::Model { model: config.model.clone(), error })?;
+        let job = config.job();
+        let (devices, layout) = place(&net, &job, config.devices.as_deref())?;
+        let plan = TrainingPlan::new(&layout, job.minibatch);
+        let mut session = Session::laid_out(net, &job, layout, &adjust(devices), config.seed)?;
+        let profile =
+            profile.map(|(path, steps)| Profile::create(&path, steps, &session, job.minibatch)).transpose()?;
+        let mut begun = None;
+        let (folder, resumed) = if let Some((folder, checkpoint)) = resumed {
+            (folder, Some(checkpoint))
+        } else {
+            let folder = RunFolder::reserve(&folder.unwrap_or_else(|| free_folder(&config.model)))?;
+            session.initialise()?;
+            begun = config.init.as_deref().map(|init| begin_with(&mut session, init)).transpose()?;
+            (folder, None)
+        };
+        Ok(Ready { config, dataset, plan, begun, folder, session, resumed, profile })
+    }
+}
+
+impl Ready {
+    /// The run's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.folder()
+    }
+
+    /// The loop over its epochs; `stop` ends it after the step in progress.
+    ///
+    /// # Errors
+    /// When a resumed run's checkpoint does not fit, a device fails, or the folder cannot be written.
+    pub fn trainer(self, stop: &AtomicBool) -> Result<Trainer<'_>, TrainError> {
+        let Self { config, dataset, folder, session, resumed, profile, .. } = self;
+        let trainer = if let Some(checkpoint) = resumed {
+            let path = folder.folder().join("last.safetensors");
+            let refuse = |error: TrainError| TrainError::Folder { path, reason: error.to_string() };
+            Trainer::resume(config, session, dataset, &checkpoint, folder, stop).map_err(refuse)?
+        } else {
+            let statistics = statistics(&config, &dataset)?;
+            Trainer::new(config, session, dataset, statistics, folder, stop)?
+        };
+        Ok(trainer.with_profile(profile))
+    }
+}
+
+/// Loads the weights in `init`: a file of weights, a checkpoint or a run folder, perhaps with a list of rows, as
+/// `FILE:conv1..conv5`. Gives the names of what was loaded, and the file.
+fn begin_with(session: &mut Session, init: &str) -> Result<(Vec<String>, PathBuf), TrainError> {
+    // A colon may be part of a path, of a drive for one.
+    let (file, list) = match init.rsplit_once(':').filter(|_| !Path::new(init).exists()) {
+        Some((file, list)) => (file, Some(list)),
+        None => (init, None),
+    };
+    let path = Checkpoint::locate(Path::new(file));
+    let refuse = |reason: String| TrainError::Init { path: path.clone(), reason };
+    let rows = list.map_or_else(|| Ok(BTreeSet::new()), |list| session.net().model.rows(list));
+    let rows = rows.map_err(|error| refuse(error.to_string()))?;
+    let tensors = read_weights(&path)
+        .map_err(|error| TrainError::Init { path: path.clone(), reason: format!("{error:#}") })?
+        .tensors;
+    let tensors = adopt(session.net(), tensors, |row| rows.contains(row)).map_err(|error| refuse(error.to_string()))?;
+    let names = session.load_rows(&tensors, &rows).map_err(|error| refuse(error.to_string()))?;
+    Ok((names, path))
+}
