@@ -51,7 +51,7 @@ fn a_run_with_any_optimiser_goes_on_to_the_same_bits() {
         place.ok(&[&common[..], &["--out", &parts, "--steps", "2"]].concat());
         place.ok(&["train", "--resume", &parts, "--steps", "4"]);
         let [whole, parts] = [whole, parts].map(|run| checkpoint(&place, &format!("{run}/last.safetensors")));
-        assert!(whole == parts, "{name}");
+        assert!(whole.tensors == parts.tensors && whole.state.step == parts.state.step, "{name}");
         let values = whole.tensors.keys().filter(|tensor| tensor.rsplit('.').next() == Some("bias"));
         for (value, state) in values.flat_map(|value| optimizer.states.iter().map(move |state| (value, state))) {
             let kept = &whole.tensors[&format!("{value}.{state}")];
