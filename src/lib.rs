@@ -38,4 +38,3 @@ pub mod session;
 pub mod commands;
 pub mod train;
 pub mod eval;
-pub mod cli;

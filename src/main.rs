@@ -1,12 +1,14 @@
 //! `alexnet`: parse, run, exit code; an error chain is printed once.
 
+mod cli;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    match alexnet::cli::run(alexnet::cli::Cli::parse()) {
+    match cli::run(cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where nobody listens the exit code says it.

@@ -9,12 +9,14 @@ use serde::Serialize;
 
 use super::options::{Placed, Replaced, built_in, open_net};
 use super::output::{json, line, table, thousands};
-use crate::backend::Placement;
-use crate::commands::bench::{self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, StepTimes, Way};
-use crate::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
-use crate::files::write_file;
-use crate::net::{Job, MOST_IMAGES, Options};
-use crate::session::{Session, place};
+use alexnet::backend::Placement;
+use alexnet::commands::bench::{
+    self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, StepTimes, Way,
+};
+use alexnet::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
+use alexnet::files::write_file;
+use alexnet::net::{Job, MOST_IMAGES, Options};
+use alexnet::session::{Session, place};
 
 #[derive(Debug, Args)]
 pub(super) struct Bench {

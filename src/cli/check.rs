@@ -5,10 +5,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::options::DEVICES;
 use super::output::{json, line, table, tolerance};
 use super::progress::bars;
-use crate::backend::Engine;
-use crate::backend::parity::{self, Report, Verdict};
-use crate::ops::KERNELS;
-use crate::session::open_devices;
+use alexnet::backend::Engine;
+use alexnet::backend::parity::{self, Report, Verdict};
+use alexnet::ops::KERNELS;
+use alexnet::session::open_devices;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {

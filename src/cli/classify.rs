@@ -8,8 +8,8 @@ use clap::Args;
 use super::options::{DEVICES, Pictured, named};
 use super::output::{json, line};
 use super::progress::preparing;
-use crate::eval::{Evaluator, Viewing};
-use crate::session::open_devices;
+use alexnet::eval::{Evaluator, Viewing};
+use alexnet::session::open_devices;
 
 /// Images in a batch: few, since people classify few.
 const BATCH: usize = 8;

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::options::{Placed, Replaced, built_in, open_net};
 use super::output::{bytes, json, line, table, thousands};
-use crate::backend::Footprint;
-use crate::commands::describe::{Description, LayerInfo, TrainingPlan};
-use crate::net::{Job, MOST_IMAGES, Options};
-use crate::session::open_devices;
+use alexnet::backend::Footprint;
+use alexnet::commands::describe::{Description, LayerInfo, TrainingPlan};
+use alexnet::net::{Job, MOST_IMAGES, Options};
+use alexnet::session::open_devices;
 
 #[derive(Debug, Args)]
 pub(super) struct Describe {

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::options::{Replaced, open_net};
 use super::output::{bytes, json, line, thousands};
-use crate::backend::cpu;
-use crate::backend::gpu::summary::{Lanes, Summary, summaries};
-use crate::net::Job;
-use crate::session::INSTALL;
-use crate::session::layout::Capacity;
+use alexnet::backend::cpu;
+use alexnet::backend::gpu::summary::{Lanes, Summary, summaries};
+use alexnet::net::Job;
+use alexnet::session::INSTALL;
+use alexnet::session::layout::Capacity;
 
 /// The network whose largest batch is listed.
 const MODEL: &str = "alexnet";

@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::options::{DEVICES, Pictured, named};
 use super::output::{json, line, table, thousands};
 use super::progress::{bars, preparing};
-use crate::eval::{Evaluation, Request, Row, Viewing, Weights, evaluate};
-use crate::session::open_devices;
+use alexnet::eval::{Evaluation, Request, Row, Viewing, Weights, evaluate};
+use alexnet::session::open_devices;
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]

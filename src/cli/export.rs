@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 
 use super::options::named;
 use super::output::say;
-use crate::checkpoint::Checkpoint;
-use crate::commands::convert::{export, export_onnx};
-use crate::interop::Names;
+use alexnet::checkpoint::Checkpoint;
+use alexnet::commands::convert::{export, export_onnx};
+use alexnet::interop::Names;
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]

@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 
 use super::options::built_in;
 use super::output::say;
-use crate::commands::convert::Import as Request;
-use crate::eval::colour;
-use crate::net::Model;
+use alexnet::commands::convert::Import as Request;
+use alexnet::eval::colour;
+use alexnet::net::Model;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]

@@ -3,8 +3,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{json, line, tolerance};
-use crate::kernel::{Access, Binding, Holds, Kernel, Variant};
-use crate::ops::KERNELS;
+use alexnet::kernel::{Access, Binding, Holds, Kernel, Variant};
+use alexnet::ops::KERNELS;
 
 #[derive(Debug, Args)]
 pub(super) struct Kernels {

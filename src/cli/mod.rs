@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 /// Trains and evaluates AlexNet as it was built in 2012: one network over two towers, on any GPU.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 110)]
-pub struct Cli {
+pub(super) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -62,7 +62,7 @@ enum Command {
 ///
 /// # Errors
 /// What stopped it, for people.
-pub fn run(cli: Cli) -> Result<()> {
+pub(super) fn run(cli: Cli) -> Result<()> {
     progress::init();
     let result = match cli.command {
         Command::Train(command) => command.run(),

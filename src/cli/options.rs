@@ -5,10 +5,10 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::progress::preparing;
-use crate::backend::Placement;
-use crate::eval::{Preprocessing, colour};
-use crate::net::model::BUILT_IN;
-use crate::net::{Exchange, MOST_IMAGES, Model, Named, Net, Options, Precision, Replacement};
+use alexnet::backend::Placement;
+use alexnet::eval::{Preprocessing, colour};
+use alexnet::net::model::BUILT_IN;
+use alexnet::net::{Exchange, MOST_IMAGES, Model, Named, Net, Options, Precision, Replacement};
 
 /// What `--devices` takes.
 pub(super) const DEVICES: &str = "An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet \

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{say, thousands};
 use super::progress::bars;
-use crate::data::{Observer, Prepared, Recipe, prepare};
+use alexnet::data::{Observer, Prepared, Recipe, prepare};
 
 /// Arguments of `prepare`.
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
-use crate::backend::Progress;
+use alexnet::backend::Progress;
 
 /// All bars of the program.
 pub(super) fn bars() -> &'static MultiProgress {

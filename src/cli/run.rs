@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::options::DEVICES;
 use super::output::{json, line};
 use super::progress::preparing;
-use crate::commands::run::{self, Written};
-use crate::session::open_devices;
+use alexnet::commands::run::{self, Written};
+use alexnet::session::open_devices;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]

@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::options::{Placed, Replaced, built_in};
 use super::output::{json, line};
-use crate::commands::step::{Inputs, without_dropout};
-use crate::files::write_tensors;
-use crate::net::{Model, Options};
-use crate::session::{Session, place};
+use alexnet::commands::step::{Inputs, without_dropout};
+use alexnet::files::write_tensors;
+use alexnet::net::{Model, Options};
+use alexnet::session::{Session, place};
 
 /// Arguments of `step`.
 #[derive(Debug, Args)]

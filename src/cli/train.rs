@@ -14,11 +14,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::options::{Placed, Replaced};
 use super::output::{bytes, say};
 use super::progress::bars;
-use crate::commands::describe::TrainingPlan;
-use crate::net::schedule::PRESETS;
-use crate::net::{AUGMENTS, Augment, Schedule};
-use crate::session::layout::Share;
-use crate::train::{Launch, Metric, Observer, Outcome, Ready, SaveEvery};
+use alexnet::commands::describe::TrainingPlan;
+use alexnet::net::schedule::PRESETS;
+use alexnet::net::{AUGMENTS, Augment, Schedule};
+use alexnet::session::layout::Share;
+use alexnet::train::{Launch, Metric, Observer, Outcome, Ready, SaveEvery};
 
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
