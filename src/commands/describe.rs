@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::backend::{BackendError, Limits};
 use crate::net::model::Row;
 use crate::net::{Job, Net, Node};
+use crate::ops::conv;
 use crate::ops::layer::WeightKind;
 use crate::program::Pass;
 use crate::session::layout::{Capacity, Crossing, Layout, Share};
@@ -155,7 +156,7 @@ fn layer(net: &Net, node: &Node) -> LayerInfo {
 /// Maps are square, so one side says all.
 fn map_sides(net: &Net) -> Vec<usize> {
     let of = |row: &Row| net.nodes.iter().rposition(|node| node.row() == row.name);
-    let convolutions: Vec<&Row> = net.model.layers.iter().filter(|row| row.conv.is_some()).collect();
+    let convolutions: Vec<&Row> = net.model.layers.iter().filter(|row| *row.head.kind == conv::KIND).collect();
     let mut sides: Vec<usize> = net
         .nodes
         .iter()

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{InteropError, Naming};
-use crate::net::{Job, Lowered, Net, Stage, Trained, lower};
+use crate::net::{Job, Lowered, Net, Trained, lower};
+use crate::ops::kind::Scaling;
 use crate::tensor::Tensor;
 
 /// A tensor of a file, whose parts are tensors of the network.
@@ -101,13 +102,13 @@ fn kept(net: &Net, row: &str) -> Result<f32, InteropError> {
     };
     let mut kept = 1.0;
     for stage in &rows[before].then {
-        match stage {
-            Stage::Dropout(share) => kept *= share.unwrap_or(Stage::KEPT),
-            Stage::Lrn(_) | Stage::LrnSpatial(_) | Stage::Tanh if kept != 1.0 => {
+        match stage.kind.scaling {
+            // The network was built, so the settings are there.
+            Scaling::Factor(share) => kept *= net.model.settings(stage).map_or(1.0, |settings| share(&settings)),
+            Scaling::Other if kept != 1.0 => {
                 return Err(InteropError::Dropout { row: rows[before].name.clone(), stage: stage.name() });
             }
-            // ReLU and pools of a multiple are that multiple of theirs.
-            _ => (),
+            Scaling::Homogeneous | Scaling::Other => (),
         }
     }
     Ok(kept)
@@ -325,7 +326,7 @@ mod tests {
     #[test]
     fn a_dropout_before_normalisation_cannot_be_written() {
         let mut model = Model::open("mini").unwrap();
-        model.layers[0].then.insert(0, crate::net::Stage::Dropout(None));
+        model.layers[0].then.insert(0, crate::net::Stage::named("dropout").unwrap());
         let net = Net::new(model).unwrap();
         let refused = wholes(&net, &Naming::new(&net.model, Names::Caffe)).unwrap_err().to_string();
         assert!(refused.contains("layer conv1: lrn after dropout"), "{refused}");

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::net::{Model, Stage, named};
+use crate::net::{Model, named};
+use crate::ops::{conv, fc};
 use crate::program::{Tower, letter};
 use crate::tensor::Tensor;
 
@@ -53,9 +54,13 @@ impl Naming {
         if names != Names::Torchvision {
             return naming;
         }
-        for (stem, conv) in [(CONVOLUTIONS, true), (FULL, false)] {
-            let rows: Vec<&str> =
-                model.layers.iter().filter(|row| row.conv.is_some() == conv).map(|row| row.name.as_str()).collect();
+        for (stem, convolves) in [(CONVOLUTIONS, true), (FULL, false)] {
+            let rows: Vec<&str> = model
+                .layers
+                .iter()
+                .filter(|row| (*row.head.kind == conv::KIND) == convolves)
+                .map(|row| row.name.as_str())
+                .collect();
             let numbers = numbers(tensors, stem);
             if numbers.len() == rows.len() {
                 let named = rows.into_iter().zip(numbers);
@@ -94,15 +99,16 @@ fn counted(model: &Model) -> BTreeMap<String, String> {
     let (mut features, mut classifier) = (0, 0);
     let mut prefixes = BTreeMap::new();
     for (index, row) in model.layers.iter().enumerate() {
-        let before_full = model.layers.get(index + 1).is_some_and(|next| next.fc.is_some());
-        let (stem, count) = if row.conv.is_some() { (CONVOLUTIONS, &mut features) } else { (FULL, &mut classifier) };
+        let before_full = model.layers.get(index + 1).is_some_and(|next| *next.head.kind == fc::KIND);
+        let convolves = *row.head.kind == conv::KIND;
+        let (stem, count) = if convolves { (CONVOLUTIONS, &mut features) } else { (FULL, &mut classifier) };
         prefixes.insert(row.name.clone(), format!("{stem}{count}"));
         *count += 1;
         for stage in &row.then {
             match stage {
-                Stage::Softmax => (),
-                Stage::Dropout(_) if before_full => classifier += 1,
-                _ if row.conv.is_some() => features += 1,
+                stage if stage.is_loss() => (),
+                stage if stage.is_dropout() && before_full => classifier += 1,
+                _ if convolves => features += 1,
                 _ => classifier += 1,
             }
         }

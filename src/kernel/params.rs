@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde::{Serialize, Serializer};
+
 use super::Elem;
 
 /// A parameter's value; floats are kept as bits so that parameters can be compared and hashed.
@@ -87,8 +89,13 @@ impl Params {
     /// When the kernel was not given it: a slip in an op, found by its first case.
     #[must_use]
     pub fn get<P: Param>(&self, name: &str) -> P {
-        let found = self.entries.iter().find(|(n, _)| *n == name).and_then(|&(_, v)| P::from_value(v));
-        found.unwrap_or_else(|| panic!("kernel parameter {name} is missing or of another type"))
+        self.find(name).unwrap_or_else(|| panic!("kernel parameter {name} is missing or of another type"))
+    }
+
+    /// The parameter `name`; `None` where it is missing or of another type.
+    #[must_use]
+    pub fn find<P: Param>(&self, name: &str) -> Option<P> {
+        self.entries.iter().find(|(n, _)| *n == name).and_then(|&(_, v)| P::from_value(v))
     }
 
     /// These parameters with another value of `name`.
@@ -136,6 +143,23 @@ impl std::fmt::Display for Params {
             }?;
         }
         if self.maps == Elem::F16 { f.write_str(" maps=f16") } else { Ok(()) }
+    }
+}
+
+/// A table of names and values, as model files write the settings of a layer.
+impl Serialize for Params {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::U32(value) => serializer.serialize_u32(value),
+            Self::F32(bits) => serializer.serialize_f32(f32::from_bits(bits)),
+            Self::Bool(value) => serializer.serialize_bool(value),
+        }
     }
 }
 

@@ -1,9 +1,7 @@
 //! What the numbers of a model file must be, apart from those of its layers, which the builder of the graph checks.
 
 use super::{Model, NetError};
-
-/// Longest side of an image, and largest window and stride, in pixels.
-pub(super) const MOST_PIXELS: usize = 16_384;
+use crate::ops::layer::MOST_PIXELS;
 
 /// Most images in a minibatch: far more than SGD can use.
 pub const MOST_IMAGES: usize = 1 << 16;

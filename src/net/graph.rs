@@ -3,17 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::NetError;
-use super::check::MOST_PIXELS;
-use super::model::{Conv, Model, Row, Sees};
+use super::model::{Model, Row, Sees};
 use super::stage::Stage;
-use crate::ops::activation::{Activation, ActivationLayer};
-use crate::ops::conv::ConvLayer;
-use crate::ops::dropout::DropoutLayer;
-use crate::ops::fc::FcLayer;
+use crate::ops::activation::Activation;
+use crate::ops::kind::{Head, Place};
 use crate::ops::layer::{Layer, Maps};
-use crate::ops::lrn::LrnLayer;
-use crate::ops::lrn_spatial::LrnSpatialLayer;
-use crate::ops::pool::{PoolKind, PoolLayer};
 use crate::program::Tower;
 
 /// Most filters or neurons of a layer: far more than any network has, few enough that no product overflows.
@@ -164,9 +158,6 @@ impl Net {
     }
 }
 
-/// A stage's name and its layer.
-type NamedLayer = (&'static str, Box<dyn Layer>);
-
 struct Builder {
     model: Model,
     nodes: Vec<Node>,
@@ -215,8 +206,8 @@ impl Builder {
     }
 
     fn row(&mut self, row: &Row, last: bool) -> Result<(), NetError> {
-        let ends_in_softmax = matches!(row.then.last(), Some(Stage::Softmax));
-        if ends_in_softmax != last || row.then.iter().rev().skip(1).any(|stage| *stage == Stage::Softmax) {
+        let ends_in_softmax = row.then.last().is_some_and(Stage::is_loss);
+        if ends_in_softmax != last || row.then.iter().rev().skip(1).any(Stage::is_loss) {
             return Err(refuse(row, "softmax is the last stage of the last layer, and only of it"));
         }
         let spread = match row.on.as_deref() {
@@ -224,16 +215,18 @@ impl Builder {
             Some("a") => Spread::One(0),
             Some(other) => return Err(refuse(row, &format!("on = \"{other}\", but only \"a\" is known"))),
         };
-        let (activation, stages) = match row.then.first() {
-            Some(Stage::Relu) => (Activation::Relu, &row.then[1..]),
-            Some(Stage::Tanh) => (Activation::Tanh, &row.then[1..]),
+        let (activation, stages) = match row.then.split_first() {
+            Some((first, rest)) if first.epilogue() != Activation::Linear => (first.epilogue(), rest),
             _ => (Activation::Linear, &row.then[..]),
         };
         let layer = self.weighted(row, activation, spread)?;
         self.push(row, row.name.clone(), layer, row.sees, spread)?;
         for stage in stages {
-            if let Some((name, layer)) = self.stage(row, *stage)? {
-                let name = self.unique(format!("{}.{name}", row.name));
+            // Softmax is left to the lowering, which puts it behind the last node.
+            if let Place::Stage { build, .. } = stage.kind.place {
+                let layer = self.model.settings(stage).and_then(|settings| build(&settings));
+                let layer = layer.map_err(|reason| refuse(row, &reason))?;
+                let name = self.unique(format!("{}.{}", row.name, stage.name()));
                 self.push(row, name, layer, Sees::Own, spread)?;
             }
         }
@@ -253,63 +246,12 @@ impl Builder {
         if !(weights.is_finite() && weights >= 0.0 && bias.is_finite()) {
             return Err(refuse(row, "weights is a deviation of 0 or more, bias a number"));
         }
-        Ok(match (row.conv, row.fc) {
-            (Some(conv), None) => {
-                if ![conv.size, conv.stride].iter().all(|extent| (1..=MOST_PIXELS).contains(extent)) {
-                    return Err(refuse(row, &format!("its window and stride lie between 1 and {MOST_PIXELS}")));
-                }
-                if conv.pad >= conv.size {
-                    return Err(refuse(row, "its padding must be smaller than its window"));
-                }
-                let Conv { size, stride, pad, floor, .. } = conv;
-                let filters = share(conv.filters)?;
-                Box::new(ConvLayer { filters, size, stride, pad, floor, activation, weights, bias })
-            }
-            (None, Some(outputs)) => Box::new(FcLayer { outputs: share(outputs)?, activation, weights, bias }),
-            _ => return Err(refuse(row, "it needs either conv = { … } or fc = …")),
-        })
-    }
-
-    /// The layer of a stage with its name; `None` for softmax, which the lowering puts behind the last node.
-    fn stage(&self, row: &Row, stage: Stage) -> Result<Option<NamedLayer>, NetError> {
-        let lrn = |own: Option<super::model::Lrn>| {
-            let lrn =
-                own.or(self.model.lrn).ok_or_else(|| refuse(row, "lrn has no parameters here or in the model"))?;
-            let valid = lrn.size > 0 && lrn.k > 0.0 && lrn.alpha >= 0.0 && lrn.beta > 0.0;
-            valid.then_some(lrn).ok_or_else(|| refuse(row, "lrn needs size ≥ 1, k > 0, alpha ≥ 0, beta > 0"))
+        let Place::Head { build, .. } = row.head.kind.place else {
+            return Err(refuse(row, &format!("{} has no weights", row.head.name())));
         };
-        let pool = |own: Option<super::model::Pool>, kind| {
-            let pool =
-                own.or(self.model.pool).ok_or_else(|| refuse(row, "pool has no parameters here or in the model"))?;
-            let valid = pool.size > 0 && pool.stride > 0 && pool.pad < pool.size;
-            let layer = PoolLayer { kind, size: pool.size, stride: pool.stride, pad: pool.pad };
-            valid.then_some(layer).ok_or_else(|| refuse(row, "pool needs size ≥ 1, stride ≥ 1, pad < size"))
-        };
-        Ok(Some(match stage {
-            Stage::Relu => ("relu", Box::new(ActivationLayer(Activation::Relu))),
-            Stage::Tanh => ("tanh", Box::new(ActivationLayer(Activation::Tanh))),
-            Stage::Lrn(own) => {
-                let lrn = lrn(own)?;
-                ("lrn", Box::new(LrnLayer { size: lrn.size, k: lrn.k, alpha: lrn.alpha, beta: lrn.beta }))
-            }
-            Stage::LrnSpatial(own) => {
-                let lrn = lrn(own)?;
-                (
-                    "lrn_spatial",
-                    Box::new(LrnSpatialLayer { size: lrn.size, k: lrn.k, alpha: lrn.alpha, beta: lrn.beta }),
-                )
-            }
-            Stage::Pool(own) => ("pool", Box::new(pool(own, PoolKind::Max)?)),
-            Stage::AveragePool(own) => ("average_pool", Box::new(pool(own, PoolKind::Average)?)),
-            Stage::Dropout(own) => {
-                let keep = own.unwrap_or(Stage::KEPT);
-                if !(keep > 0.0 && keep <= 1.0) {
-                    return Err(refuse(row, "dropout keeps a share above 0 and at most 1"));
-                }
-                ("dropout", Box::new(DropoutLayer { keep }))
-            }
-            Stage::Softmax => return Ok(None),
-        }))
+        let head = Head { outputs: share(row.outputs())?, activation, weights, bias };
+        let layer = self.model.settings(&row.head).and_then(|settings| build(&settings, head));
+        layer.map_err(|reason| refuse(row, &reason))
     }
 
     fn push(

@@ -12,6 +12,7 @@ mod options;
 pub mod schedule;
 mod source;
 mod stage;
+mod text;
 
 use thiserror::Error;
 

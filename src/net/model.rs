@@ -3,13 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeSeed as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::NetError;
 use super::augment::Augment;
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use super::stage::Stage;
+use super::text::ModelText;
+use crate::kernel::Params;
+use crate::ops::LAYERS;
+use crate::ops::kind::LayerKind;
 
 /// Networks that come with the program, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -29,30 +34,21 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 ];
 
 /// A model file.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
     /// One line about the network.
     pub about: String,
     /// What it sees.
     pub input: Input,
     /// How many towers share it.
-    #[serde(default = "one")]
     pub towers: usize,
-    /// Parameters of `lrn` where a row names it without its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lrn: Option<Lrn>,
-    /// Parameters of `pool` where a row names it without its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Pool>,
+    /// Settings of layers that rows name without their own, by the key of [`LayerKind::shared`]: `lrn`, `pool`.
+    #[serde(flatten)]
+    pub shared: BTreeMap<&'static str, Params>,
     /// The rows, from the image to the classes.
     pub layers: Vec<Row>,
     /// Training defaults; the command line overrides them.
     pub train: TrainDefaults,
-}
-
-fn one() -> usize {
-    1
 }
 
 /// The crop a network sees and the stored image it is cut from.
@@ -107,85 +103,46 @@ pub enum Sees {
 }
 
 /// A layer with weights and what follows it.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// Name of the layer.
+    /// Name of the row and its first layer.
     pub name: String,
-    /// A convolution …
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub conv: Option<Conv>,
-    /// … or so many fully connected neurons.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fc: Option<usize>,
-    /// Which towers it reads.
-    #[serde(default)]
+    /// The layer with weights: `conv = { … }`, `fc = …`.
+    #[serde(flatten)]
+    pub head: Stage,
+    /// Towers whose maps it reads.
     pub sees: Sees,
     /// `a`: not shared, all of it on tower A.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
-    /// Standard deviation of the initial weights; the paper's 0.01 where absent.
-    #[serde(default = "paper_deviation")]
+    /// Standard deviation of the initial weights; [`PAPER_DEVIATION`] where absent.
     pub weights: f32,
     /// Initial bias.
-    #[serde(default)]
     pub bias: f32,
-    /// Weight decay of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Weight decay in place of the network's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub decay: Option<f32>,
-    /// What is done to its output, in order.
-    #[serde(default)]
+    /// Layers without weights behind it, in order.
     pub then: Vec<Stage>,
 }
 
-fn paper_deviation() -> f32 {
-    0.01
-}
+/// Standard deviation of the initial weights in the paper (section 5).
+pub(super) const PAPER_DEVIATION: f32 = 0.01;
 
-/// A convolution over the whole width of the network.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Conv {
-    /// Filters of all towers together.
-    pub filters: usize,
-    /// Side of the window.
-    pub size: usize,
-    /// Pixels from one window to the next.
-    #[serde(default = "one")]
-    pub stride: usize,
-    /// Zeros around the maps.
-    #[serde(default)]
-    pub pad: usize,
-    /// Leaves out pixels that a whole stride does not reach, as later libraries do; the released code adds zeros.
-    #[serde(default)]
-    pub floor: bool,
-}
+impl Row {
+    /// Outputs of all towers: filters of a convolution, outputs of a fully connected layer.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        let settings = self.head.own.as_ref();
+        self.head.kind.outputs().and_then(|name| settings?.find(name)).unwrap_or(0)
+    }
 
-/// Local response normalisation.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lrn {
-    /// Maps (or, same-map, the side in pixels) that are summed over.
-    pub size: usize,
-    /// Added to the sum.
-    pub k: f32,
-    /// Multiplies the sum, as it stands in the paper's formula.
-    pub alpha: f32,
-    /// Exponent.
-    pub beta: f32,
-}
-
-/// Pooling.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pool {
-    /// Side of the window.
-    pub size: usize,
-    /// Pixels from one window to the next.
-    pub stride: usize,
-    /// Pixels around the maps, which do not count.
-    #[serde(default)]
-    pub pad: usize,
+    /// Changes the number of outputs.
+    pub fn set_outputs(&mut self, outputs: usize) {
+        if let (Some(name), Some(settings)) = (self.head.kind.outputs(), &mut self.head.own) {
+            *settings = settings.replaced(name, outputs);
+        }
+    }
 }
 
 /// How a network is trained unless told otherwise.
@@ -267,12 +224,20 @@ impl Model {
 
     /// Gives the last layer one output for each of `classes` classes.
     pub fn fit_classes(&mut self, classes: usize) {
-        let Some(row) = self.layers.last_mut() else { return };
-        match (&mut row.fc, &mut row.conv) {
-            (Some(outputs), _) => *outputs = classes,
-            (None, Some(conv)) => conv.filters = classes,
-            (None, None) => (),
-        }
+        self.layers.last_mut().into_iter().for_each(|row| row.set_outputs(classes));
+    }
+
+    /// The settings of a row's layer: its own, else those at the top of the model, else the kind's defaults.
+    ///
+    /// # Errors
+    /// When a setting has neither.
+    pub fn settings(&self, stage: &Stage) -> Result<Params, String> {
+        let shared = || stage.kind.shared.and_then(|key| self.shared.get(key));
+        let stated: Vec<_> = stage.own.as_ref().or_else(shared).into_iter().flat_map(Params::iter).collect();
+        stage.kind.complete(&stated).map_err(|missing| match stage.kind.shared {
+            Some(key) => format!("{key} has no parameters here or in the model"),
+            None => format!("{0} has no {missing}; write {{ {0} = … }}", stage.name()),
+        })
     }
 
     /// The model in `text`, which came from `source`.
@@ -280,6 +245,22 @@ impl Model {
     /// # Errors
     /// When the text is not a model; the message gives the line.
     pub fn parse(source: &str, text: &str) -> Result<Self, NetError> {
-        toml::from_str(text).map_err(|e| NetError::Parse { source_name: source.into(), reason: e.to_string() })
+        Self::parse_with(source, text, LAYERS)
+    }
+
+    /// The same with the layers of `kinds`: [`LAYERS`] and others, or fewer.
+    ///
+    /// # Errors
+    /// When the text is not a model; the message gives the line.
+    pub fn parse_with(source: &str, text: &str, kinds: &[&'static LayerKind]) -> Result<Self, NetError> {
+        let model = toml::Deserializer::parse(text).and_then(|text| ModelText(kinds).deserialize(text));
+        model.map_err(|e| NetError::Parse { source_name: source.into(), reason: e.to_string() })
+    }
+}
+
+/// A model of [`LAYERS`].
+impl<'de> Deserialize<'de> for Model {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ModelText(LAYERS).deserialize(deserializer)
     }
 }

@@ -5,7 +5,9 @@
 
 use crate::kernel::{Args, Case, Fill, Kernel, Variant, read_map, write_map};
 use crate::ops::elementwise::{count, map, zip};
+use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, caffe_words};
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
+use crate::ops::onnx::{Form, Subgraph};
 use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
 use crate::{params, twin};
@@ -130,6 +132,32 @@ pub fn backward(r: &mut Recorder, site: &Site, f: Activation, y: (Slot, Maps), d
     r.run(&BACKWARD, shape.params(), &[y.0, dy, dx]);
     dx
 }
+
+/// `relu`: max(x, 0).
+pub static RELU: LayerKind = LayerKind {
+    name: "relu",
+    settings: &[],
+    shared: None,
+    place: Place::Stage { build: |_| Ok(Box::new(ActivationLayer(Activation::Relu))), epilogue: Activation::Relu },
+    scaling: Scaling::Homogeneous,
+    onnx: |_, _| Subgraph::one(Form::Any, "Relu", Vec::new()),
+    caffe: Caffe::Words(caffe_words),
+    kernels: &[&FORWARD, &BACKWARD],
+    examples: &["\"relu\""],
+};
+
+/// `tanh`, by the kernels of [`RELU`].
+pub static TANH: LayerKind = LayerKind {
+    name: "tanh",
+    settings: &[],
+    shared: None,
+    place: Place::Stage { build: |_| Ok(Box::new(ActivationLayer(Activation::Tanh))), epilogue: Activation::Tanh },
+    scaling: Scaling::Other,
+    onnx: |_, _| Subgraph::one(Form::Any, "Tanh", Vec::new()),
+    caffe: Caffe::Words(caffe_words),
+    kernels: &[],
+    examples: &["\"tanh\""],
+};
 
 /// A neuron on its own.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,8 +5,11 @@
 //! neither on the number of towers nor on micro-batches, is not stored, and the backward pass makes it again.
 
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read_map, words, write_map};
+use crate::ops::activation::Activation;
 use crate::ops::elementwise::map;
+use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
+use crate::ops::onnx::{Form, Subgraph};
 use crate::ops::step;
 use crate::program::{Recorder, Slot};
 use crate::random::{Purpose, philox, stream_id, tag, unit};
@@ -81,6 +84,25 @@ fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
     };
     shapes.map(case).into()
 }
+
+/// `dropout`, with the share that it keeps: the paper's half where a row states none.
+pub static KIND: LayerKind = LayerKind {
+    name: "dropout",
+    settings: &[Setting::real_or("keep", 0.5)],
+    shared: None,
+    place: Place::Stage {
+        build: |settings| match settings.get("keep") {
+            keep if keep > 0.0 && keep <= 1.0 => Ok(Box::new(DropoutLayer { keep })),
+            _ => Err("dropout keeps a share above 0 and at most 1".into()),
+        },
+        epilogue: Activation::Linear,
+    },
+    scaling: Scaling::Factor(|settings| settings.get("keep")),
+    onnx: |_, _| Subgraph::new(Form::Any),
+    caffe: Caffe::Nothing,
+    kernels: &[&MASK, &SCALE],
+    examples: &["\"dropout\"", "dropout = 0.7"],
+};
 
 /// Dropout of one tower's share of a layer.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,97 +1,63 @@
-//! The fully connected layer: one matrix product for each input, bias and neuron in the last one's epilogue.
-//! Inputs are taken in their own order `[C][H][W]`, which with images innermost needs no rearranging.
+//! The fully connected layer, `fc`: a matrix product. Inputs are taken in their own order `[C][H][W]`, which with images
+//! innermost needs no rearranging.
 
-use super::activation::Activation;
-use super::bias;
 use super::gemm::{BACKWARD_INPUT, BACKWARD_WEIGHTS, FORWARD, Gemm};
-use super::layer::{Init, Layer, Maps, Saved, Site, WeightKind, WeightSpec, map_slot};
-use crate::program::{Recorder, Slot};
+use super::kind::{Caffe, LayerKind, Place, Scaling, Setting};
+use super::layer::Maps;
+use super::onnx::{Form, Subgraph, WEIGHTS, X, Y, int, ints};
+use super::weighted::{Contraction, Epilogue, Weighted};
+use crate::kernel::{Kernel, Params};
 
-/// One tower's share of a fully connected layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FcLayer {
-    /// Neurons of this tower.
-    pub outputs: usize,
-    /// Neuron.
-    pub activation: Activation,
-    /// Standard deviation of the initial weights.
-    pub weights: f32,
-    /// Initial bias.
-    pub bias: f32,
-}
-
-impl FcLayer {
-    fn gemm(&self, site: &Site, x: Maps) -> Gemm {
-        Gemm {
-            m: self.outputs,
-            k: x.count(),
-            n: site.images,
-            accumulate: false,
-            bias: false,
-            activation: Activation::Linear as usize,
-            by_input: false,
+/// `fc`, with the number of its outputs: every output reads every number of the maps.
+pub static KIND: LayerKind = LayerKind {
+    name: "fc",
+    settings: &[Setting::count("outputs")],
+    shared: None,
+    place: Place::Head {
+        outputs: "outputs",
+        build: |_, head| Ok(Box::new(Weighted { contraction: FullyConnected, head })),
+    },
+    scaling: Scaling::Other,
+    onnx: |_, shapes| {
+        let (x, [weights, bias]) = (shapes.x, WEIGHTS);
+        let inputs = &[X, weights, bias];
+        if shapes.groups == 1 {
+            return Subgraph::new(Form::Features).then("Gemm", inputs, &[Y], vec![("transB", int(1))]);
         }
-    }
-}
+        // Towers apart: a convolution whose windows are the maps.
+        let attributes = vec![("kernel_shape", ints(&[x.height, x.width])), ("group", int(shapes.groups))];
+        let subgraph = Subgraph::new(Form::Maps).then("Conv", inputs, &[Y], attributes);
+        Subgraph { weights: Some(vec![x.maps, x.height, x.width]), ..subgraph }
+    },
+    caffe: Caffe::Words(|_, settings, _| format!("fully connected with {} outputs", settings.get::<usize>("outputs"))),
+    kernels: &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHTS],
+    examples: &["fc = 8"],
+};
 
-impl Layer for FcLayer {
-    fn describe(&self) -> String {
-        format!("fc {}{}", self.outputs, self.activation.suffix())
-    }
+/// A product over all numbers of the input.
+#[derive(Debug)]
+struct FullyConnected;
 
-    fn output(&self, _: &[Maps]) -> Result<Maps, String> {
-        Ok(Maps::flat(self.outputs))
-    }
-
-    fn weights(&self, x: &[Maps]) -> Vec<WeightSpec> {
-        let matrix = |(i, maps): (usize, &Maps)| WeightSpec {
-            kind: WeightKind::Weights(i),
-            shape: vec![maps.count(), self.outputs],
-            init: Init::Normal(self.weights),
-        };
-        let mut specs: Vec<_> = x.iter().enumerate().map(matrix).collect();
-        specs.push(WeightSpec { kind: WeightKind::Bias, shape: vec![self.outputs], init: Init::Constant(self.bias) });
-        specs
+impl Contraction for FullyConnected {
+    fn describe(&self, outputs: usize) -> String {
+        format!("fc {outputs}")
     }
 
-    fn macs(&self, x: &[Maps], y: Maps) -> u64 {
-        x.iter().map(|maps| (maps.count() * y.count()) as u64).sum()
+    fn output(&self, outputs: usize, _: &[Maps]) -> Result<Maps, String> {
+        Ok(Maps::flat(outputs))
     }
 
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], w: &[Slot], y: Maps, _: bool) -> Slot {
-        let out = map_slot(r, site, "y", y);
-        let bias = w[x.len()];
-        for (i, &(slot, maps)) in x.iter().enumerate() {
-            let mut gemm = Gemm { accumulate: i > 0, ..self.gemm(site, maps) };
-            if i + 1 == x.len() {
-                (gemm.bias, gemm.activation) = (true, self.activation as usize);
-            }
-            r.run(&FORWARD, gemm.params(), &[slot, w[i], bias, out]);
-        }
-        out
+    fn window(&self, x: Maps) -> Vec<usize> {
+        vec![x.count()]
     }
 
-    fn activation(&self) -> Activation {
-        self.activation
+    fn kernels(&self) -> [&'static Kernel; 3] {
+        [&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHTS]
     }
 
-    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot {
-        let maps = saved.x[i].1;
-        let dx = map_slot(r, site, &format!("dx{i}"), maps);
-        let gemm = Gemm { by_input: true, ..self.gemm(site, maps) };
-        r.run(&BACKWARD_INPUT, gemm.params(), &[saved.w[i], dz, dx]);
-        dx
-    }
-
-    fn backward_weights(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot) {
-        if let Some(db) = saved.dw[saved.x.len()] {
-            bias::backward(r, site, saved.y.1, dz, db);
-        }
-        for (&(x, maps), dw) in saved.x.iter().zip(saved.dw) {
-            if let Some(dw) = *dw {
-                let gemm = Gemm { accumulate: site.accumulate, ..self.gemm(site, maps) };
-                r.run(&BACKWARD_WEIGHTS, gemm.params(), &[x, dz, dw]);
-            }
-        }
+    fn params(&self, images: usize, x: Maps, y: Maps, epilogue: Epilogue, by_input: bool) -> Params {
+        let Epilogue { accumulate, bias, activation } = epilogue;
+        let activation = activation as usize;
+        Gemm { m: y.maps, k: x.count(), n: images, accumulate, bias, activation, by_input }.params()
     }
 }

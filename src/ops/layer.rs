@@ -4,7 +4,11 @@
 //! knows devices; it records kernels over slots.
 
 use super::activation::Activation;
+use crate::kernel::{Kernel, Params};
 use crate::program::{Recorder, Slot, Tower};
+
+/// Longest side of an image, and largest window and stride, in pixels.
+pub const MOST_PIXELS: usize = 16_384;
 
 /// Extents of one tower's maps for one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,5 +163,47 @@ pub fn only(x: &[Maps]) -> Result<Maps, String> {
     match x {
         [maps] => Ok(*maps),
         other => Err(format!("it has {} inputs instead of one", other.len())),
+    }
+}
+
+/// A layer without weights whose output has the shape of its one input: a kernel `forward` of x and y, and one `backward` of
+/// x, dy and dx, both with the same parameters.
+#[derive(Debug)]
+pub struct Unary {
+    /// Description for listings.
+    pub text: String,
+    /// Settings, which `params` reads.
+    pub settings: Params,
+    /// Kernel that reads x and writes y.
+    pub forward: &'static Kernel,
+    /// Kernel that reads x and dy and writes dx.
+    pub backward: &'static Kernel,
+    /// Parameters of both kernels from the settings, the maps of one tower and the number of images.
+    pub params: fn(&Params, Maps, usize) -> Params,
+}
+
+impl Layer for Unary {
+    fn describe(&self) -> String {
+        self.text.clone()
+    }
+
+    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
+        only(x)
+    }
+
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], _: &[Slot], y: Maps, _: bool) -> Slot {
+        let out = map_slot(r, site, "y", y);
+        r.run(self.forward, (self.params)(&self.settings, y, site.images), &[x[0].0, out]);
+        out
+    }
+
+    fn cheap(&self) -> bool {
+        true
+    }
+
+    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, _: usize) -> Slot {
+        let dx = map_slot(r, site, "dx", saved.y.1);
+        r.run(self.backward, (self.params)(&self.settings, saved.y.1, site.images), &[saved.x[0].0, dz, dx]);
+        dx
     }
 }

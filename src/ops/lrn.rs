@@ -9,8 +9,10 @@
 use std::ops::Range;
 
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, read_map, write_map};
-use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
-use crate::program::{Recorder, Slot};
+use crate::ops::activation::Activation;
+use crate::ops::kind::{Built, Caffe, LayerKind, Place, Scaling, Setting};
+use crate::ops::layer::{Maps, Unary};
+use crate::ops::onnx::{Attribute, Form, Shapes, Subgraph, X, Y, int, ints};
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -163,50 +165,121 @@ impl<T: Real> Curve<T> {
     }
 }
 
-/// Normalisation across the maps of one tower's maps.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LrnLayer {
-    /// Maps that are summed over.
-    pub size: usize,
-    /// Added to the sum; above 0.
-    pub k: f32,
-    /// Multiplies the sum.
-    pub alpha: f32,
-    /// Exponent.
-    pub beta: f32,
-}
-
-impl LrnLayer {
-    fn shape(&self, site: &Site, maps: Maps) -> Shape {
-        let Self { size, k, alpha, beta } = *self;
-        Shape { maps: maps.maps, pixels: maps.pixels(), images: site.images, size, k, alpha, beta }
+params! {
+    /// Settings of both kinds of normalisation, in a row or as `lrn = { … }` at the top of a model file.
+    pub struct Settings {
+        /// Maps (or, within a map, the side in pixels) that are summed over.
+        size: usize,
+        /// What the sum starts from; above 0.
+        k: f32,
+        /// What multiplies the sum, as it stands in the paper's formula.
+        alpha: f32,
+        /// Exponent.
+        beta: f32,
     }
 }
 
-impl Layer for LrnLayer {
-    fn describe(&self) -> String {
-        format!("lrn over {} maps, k {}, alpha {}, beta {}", self.size, self.k, self.alpha, self.beta)
+/// The keys of [`Settings`] in model files.
+pub(super) const SETTINGS: &[Setting] =
+    &[Setting::count("size"), Setting::real("k"), Setting::real("alpha"), Setting::real("beta")];
+
+impl Settings {
+    /// The layer that two kernels with these parameters compute.
+    pub(super) fn layer(
+        self,
+        over: &str,
+        [forward, backward]: [&'static Kernel; 2],
+        params: fn(&Params, Maps, usize) -> Params,
+    ) -> Built {
+        let Self { size, k, alpha, beta } = self;
+        if !(size > 0 && k > 0.0 && alpha >= 0.0 && beta > 0.0) {
+            return Err("lrn needs size ≥ 1, k > 0, alpha ≥ 0, beta > 0".into());
+        }
+        let text = format!("lrn {over}, k {k}, alpha {alpha}, beta {beta}");
+        Ok(Box::new(Unary { text, settings: self.params(), forward, backward, params }))
     }
 
-    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
-        only(x)
+    /// Words of a network of Caffe, whose `over` are maps or pixels.
+    pub(super) fn words(self, over: &str, towers: usize) -> String {
+        let inside = if towers > 1 { format!(" inside each of {towers} towers") } else { String::new() };
+        let Self { size, k, alpha, beta } = self;
+        format!("normalisation over {size} {over}{inside}, k {k}, alpha {alpha:.4e}, beta {beta}")
     }
 
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], _: &[Slot], y: Maps, _: bool) -> Slot {
-        let out = map_slot(r, site, "y", y);
-        r.run(&FORWARD, self.shape(site, y).params(), &[x[0].0, out]);
-        out
+    /// x s^-beta in ONNX, where s is k and a convolution of x²: how a sum over any neighbours is written exactly.
+    pub(super) fn divide(
+        self,
+        shape: [usize; 4],
+        filters: Vec<f32>,
+        groups: usize,
+        [before, behind]: [usize; 2],
+    ) -> Subgraph {
+        Subgraph::new(Form::Maps)
+            .constant("alpha", &shape, filters)
+            .constant("k", &[shape[0]], vec![self.k; shape[0]])
+            .constant("exponent", &[], vec![-self.beta])
+            .then("Mul", &[X, X], &["squares"], Vec::new())
+            .then(
+                "Conv",
+                &["squares", "alpha", "k"],
+                &["sums"],
+                vec![("pads", ints(&[before, before, behind, behind])), ("group", int(groups))],
+            )
+            .then("Pow", &["sums", "exponent"], &["scale"], Vec::new())
+            .then("Mul", &["scale", X], &[Y], Vec::new())
     }
+}
 
-    fn cheap(&self) -> bool {
-        true
-    }
+/// `lrn`: normalisation across the maps of one tower.
+pub static KIND: LayerKind = LayerKind {
+    name: "lrn",
+    settings: SETTINGS,
+    shared: Some("lrn"),
+    place: Place::Stage {
+        build: |settings| {
+            let settings = Settings::from(settings);
+            settings.layer(&format!("over {} maps", settings.size), [&FORWARD, &BACKWARD], |settings, maps, images| {
+                let Settings { size, k, alpha, beta } = Settings::from(settings);
+                Shape { maps: maps.maps, pixels: maps.pixels(), images, size, k, alpha, beta }.params()
+            })
+        },
+        epilogue: Activation::Linear,
+    },
+    scaling: Scaling::Other,
+    onnx: |settings, shapes| onnx(Settings::from(settings), shapes),
+    caffe: Caffe::Words(|_, settings, towers| Settings::from(settings).words("maps", towers)),
+    kernels: &[&FORWARD, &BACKWARD],
+    examples: &[
+        "lrn = { size = 3, k = 1.5, alpha = 0.3, beta = 0.75 }",
+        "lrn = { size = 4, k = 1.0, alpha = 0.2, beta = 0.6 }",
+    ],
+};
 
-    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, _: usize) -> Slot {
-        let dx = map_slot(r, site, "dx", saved.y.1);
-        r.run(&BACKWARD, self.shape(site, saved.y.1).params(), &[saved.x[0].0, dz, dx]);
-        dx
+/// ONNX divides alpha by the size of the window, and knows odd ones only.
+fn onnx(settings: Settings, &Shapes { x: Maps { maps, .. }, towers, .. }: &Shapes) -> Subgraph {
+    let Settings { size, k, alpha, beta } = settings;
+    if size.is_multiple_of(2) {
+        // Which output sums over which map of its tower.
+        let sums = |(i, j): (usize, usize)| window(i, size, maps).contains(&j);
+        let filter = |i: usize| (0..maps).map(move |j| (i % maps, j));
+        let filters = (0..towers * maps).flat_map(filter).map(|at| if sums(at) { alpha } else { 0.0 });
+        return settings.divide([towers * maps, maps, 1, 1], filters.collect(), towers, [0, 0]);
     }
+    let attributes = || {
+        let alpha = (f64::from(alpha) * size as f64) as f32;
+        let floats =
+            [("alpha", alpha), ("beta", beta), ("bias", k)].map(|(name, value)| (name, Attribute::Float(value)));
+        [("size", int(size))].into_iter().chain(floats).collect()
+    };
+    if towers == 1 {
+        return Subgraph::one(Form::Maps, "LRN", attributes());
+    }
+    let parts = |name: &str| (0..towers).map(|tower| format!("{name}.{tower}")).collect::<Vec<_>>();
+    let (split, part) = (parts("split"), parts("part"));
+    let subgraph = Subgraph::new(Form::Maps).then("Split", &[X.to_owned()], &split, vec![("axis", int(1))]);
+    let each = split.iter().zip(&part);
+    let subgraph = each.fold(subgraph, |subgraph, (from, to)| subgraph.then("LRN", &[from], &[to], attributes()));
+    subgraph.then("Concat", &part, &[Y.to_owned()], vec![("axis", int(1))])
 }
 
 /// Elements of one map that a core carries through all maps: with their neighbours they stay in its cache.

@@ -5,10 +5,11 @@
 //! The paper does not mention it; the released code has it after the second normalisation across maps, with k = 1,
 //! size = 5, beta = 0.75 and a scale of 1e-3 that it divides by size², so that alpha, what multiplies the sum, is 4e-5.
 
-use super::lrn::{Curve, holders, window};
+use super::lrn::{Curve, SETTINGS, Settings, holders, window};
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read_map, write_map};
-use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
-use crate::program::{Recorder, Slot};
+use crate::ops::activation::Activation;
+use crate::ops::kind::{Caffe, LayerKind, Place, Scaling};
+use crate::ops::layer::Maps;
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -93,52 +94,37 @@ fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
     .into()
 }
 
-/// Normalisation within each of one tower's maps.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LrnSpatialLayer {
-    /// Side of the window in pixels.
-    pub size: usize,
-    /// Added to the sum; above 0.
-    pub k: f32,
-    /// Multiplies the sum.
-    pub alpha: f32,
-    /// Exponent.
-    pub beta: f32,
-}
-
-impl LrnSpatialLayer {
-    fn shape(&self, site: &Site, maps: Maps) -> Shape {
-        let Self { size, k, alpha, beta } = *self;
-        let Maps { maps, height, width } = maps;
-        Shape { maps, height, width, images: site.images, size, k, alpha, beta }
-    }
-}
-
-impl Layer for LrnSpatialLayer {
-    fn describe(&self) -> String {
-        format!("lrn within a map over {}² pixels, k {}, alpha {}, beta {}", self.size, self.k, self.alpha, self.beta)
-    }
-
-    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
-        only(x)
-    }
-
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], _: &[Slot], y: Maps, _: bool) -> Slot {
-        let out = map_slot(r, site, "y", y);
-        r.run(&FORWARD, self.shape(site, y).params(), &[x[0].0, out]);
-        out
-    }
-
-    fn cheap(&self) -> bool {
-        true
-    }
-
-    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, _: usize) -> Slot {
-        let dx = map_slot(r, site, "dx", saved.y.1);
-        r.run(&BACKWARD, self.shape(site, saved.y.1).params(), &[saved.x[0].0, dz, dx]);
-        dx
-    }
-}
+/// `lrn_spatial`: normalisation within each map.
+pub static KIND: LayerKind = LayerKind {
+    name: "lrn_spatial",
+    settings: SETTINGS,
+    shared: Some("lrn"),
+    place: Place::Stage {
+        build: |settings| {
+            let settings = Settings::from(settings);
+            let over = format!("within a map over {}² pixels", settings.size);
+            settings.layer(&over, [&FORWARD, &BACKWARD], |settings, Maps { maps, height, width }, images| {
+                let Settings { size, k, alpha, beta } = Settings::from(settings);
+                Shape { maps, height, width, images, size, k, alpha, beta }.params()
+            })
+        },
+        epilogue: Activation::Linear,
+    },
+    scaling: Scaling::Other,
+    // ONNX has no operator for it.
+    onnx: |settings, shapes| {
+        let settings = Settings::from(settings);
+        let (maps, size, before) = (shapes.x.maps * shapes.towers, settings.size, settings.size / 2);
+        let filters = vec![settings.alpha; maps * size * size];
+        settings.divide([maps, 1, size, size], filters, maps, [before, size - 1 - before])
+    },
+    caffe: Caffe::Words(|_, settings, _| Settings::from(settings).words("pixels", 1)),
+    kernels: &[&FORWARD, &BACKWARD],
+    examples: &[
+        "lrn_spatial = { size = 3, k = 1.5, alpha = 0.1, beta = 0.75 }",
+        "lrn_spatial = { size = 4, k = 1.0, alpha = 0.1, beta = 0.6 }",
+    ],
+};
 
 /// s_i of every pixel of one map.
 #[inline(always)]

@@ -13,73 +13,94 @@ pub mod gemm;
 pub mod half;
 pub mod health;
 pub mod input;
+pub mod kind;
 pub mod layer;
 pub mod loss_scale;
 pub mod lrn;
 pub mod lrn_spatial;
+pub mod onnx;
 pub mod optimizer;
 pub mod pool;
 mod product;
 pub mod round;
 pub mod softmax;
 pub mod strided;
+pub mod weighted;
 #[cfg(test)]
 mod testing;
 
+use self::kind::LayerKind;
 use self::optimizer::OPTIMIZERS;
 use crate::kernel::Kernel;
 
-/// Every kernel: those of the layers and what is between them, then those of [`OPTIMIZERS`]. Validation, parity, benches
-/// and listings are loops over this.
-pub static KERNELS: &[&Kernel] = &{
-    let mut all = [OTHERS[0]; OTHERS.len() + OPTIMIZERS.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = if i < OTHERS.len() { OTHERS[i] } else { &OPTIMIZERS[i - OTHERS.len()].kernel };
-        i += 1;
-    }
-    all
-};
+/// Every kind of layer that a model file can name. Parsing, building, listings, export, import and tests are loops over
+/// this.
+pub static LAYERS: &[&LayerKind] = &[
+    &conv::KIND,
+    &fc::KIND,
+    &activation::RELU,
+    &activation::TANH,
+    &lrn::KIND,
+    &lrn_spatial::KIND,
+    &pool::MAX_KIND,
+    &pool::AVERAGE_KIND,
+    &dropout::KIND,
+    &softmax::KIND,
+];
 
-const OTHERS: &[&Kernel] = &[
-    &activation::FORWARD,
-    &activation::BACKWARD,
-    &conv::FORWARD,
-    &conv::BACKWARD_INPUT,
-    &conv::BACKWARD_FILTER,
-    &conv::GROUPED,
-    &gemm::FORWARD,
-    &gemm::BACKWARD_INPUT,
-    &gemm::BACKWARD_WEIGHTS,
+/// Kernels that are of no one kind of layer.
+const FURTHER: &[&Kernel] = &[
     &binary::FORWARD,
     &bias::PARTIAL,
     &bias::SUM,
-    &dropout::MASK,
-    &dropout::SCALE,
     &half::PACK,
     &half::UNPACK,
     &health::WATCH,
     &input::CROP,
     &loss_scale::WATCH,
     &loss_scale::DECIDE,
-    &softmax::FORWARD,
-    &softmax::LOSS,
-    &softmax::BACKWARD,
-    &lrn::FORWARD,
-    &lrn::BACKWARD,
-    &lrn_spatial::FORWARD,
-    &lrn_spatial::BACKWARD,
     &round::WEIGHTS,
-    &pool::MAX_FORWARD,
-    &pool::MAX_BACKWARD,
-    &pool::AVERAGE_FORWARD,
-    &pool::AVERAGE_BACKWARD,
-    &pool::window::MAX,
-    &pool::window::AVERAGE,
     &strided::COPY,
     &ceiling::FMA,
     &ceiling::COPY,
 ];
+
+/// Every kernel: those of all [`LAYERS`], what is between them, then those of [`OPTIMIZERS`]. Validation, parity, benches
+/// and listings are loops over this.
+pub static KERNELS: &[&Kernel] = &{
+    let mut all = [FURTHER[0]; COUNT];
+    let (mut next, mut i) = (0, 0);
+    while i < LAYERS.len() {
+        next = append(&mut all, next, LAYERS[i].kernels);
+        i += 1;
+    }
+    next = append(&mut all, next, FURTHER);
+    i = 0;
+    while i < OPTIMIZERS.len() {
+        next = append(&mut all, next, &[&OPTIMIZERS[i].kernel]);
+        i += 1;
+    }
+    all
+};
+
+const COUNT: usize = {
+    let (mut count, mut i) = (FURTHER.len() + OPTIMIZERS.len(), 0);
+    while i < LAYERS.len() {
+        count += LAYERS[i].kernels.len();
+        i += 1;
+    }
+    count
+};
+
+/// Puts `kernels` into `all` from place `next` on; the place behind them.
+const fn append(all: &mut [&'static Kernel], next: usize, kernels: &[&'static Kernel]) -> usize {
+    let mut i = 0;
+    while i < kernels.len() {
+        all[next + i] = kernels[i];
+        i += 1;
+    }
+    next + i
+}
 
 /// Layout of the `step` slot, the few words that change every step; `shaders/common/step.wgsl` reads them.
 pub mod step {

@@ -8,6 +8,8 @@
 use crate::kernel::{
     Args, Case, Fill, Grid, Kernel, Params, Tile, Variant, for_each_chunk, read, read_map, words, write, write_map,
 };
+use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, caffe_words};
+use crate::ops::onnx::{Form, Subgraph, int};
 use crate::ops::{health, step};
 use crate::tensor::{NO_LABEL, Real};
 use crate::{params, twin};
@@ -23,6 +25,19 @@ params! {
         log: bool,
     }
 }
+
+/// `softmax` over the classes, with the loss.
+pub static KIND: LayerKind = LayerKind {
+    name: "softmax",
+    settings: &[],
+    shared: None,
+    place: Place::Loss,
+    scaling: Scaling::Other,
+    onnx: |_, _| Subgraph::one(Form::Features, "Softmax", vec![("axis", int(1))]),
+    caffe: Caffe::Words(caffe_words),
+    kernels: &[&FORWARD, &LOSS, &BACKWARD],
+    examples: &["\"softmax\""],
+};
 
 const SOURCES: &[&str] = &[step::LAYOUT, health::LAYOUT, include_str!("../../shaders/softmax.wgsl")];
 

@@ -17,7 +17,11 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ),
     ("net", &["ops", "program", "kernel", "tensor", "random"], "the lowering is pure; session places it on devices"),
     ("graph", &["ops", "program", "kernel"], "the lowering is pure; interop makes graphs, session places them"),
-    ("interop", &["net", "graph", "program", "tensor"], "it knows names and formats; commands read the files"),
+    (
+        "interop",
+        &["net", "graph", "ops", "program", "kernel", "tensor"],
+        "it knows names and formats, and of layers what their kinds say; commands read the files",
+    ),
     ("files", &["tensor"], "it knows bytes and tensors; what they mean lies above"),
     (
         "backend",

@@ -17,8 +17,8 @@ use crate::tiny::TINY;
 fn small(name: &str) -> Model {
     let mut model = Model::open(name).unwrap();
     for row in &mut model.layers {
-        row.conv.iter_mut().for_each(|conv| conv.filters /= 4);
-        row.fc.iter_mut().for_each(|outputs| *outputs = (*outputs / 32).max(10));
+        let outputs = row.outputs();
+        row.set_outputs(if row.head.name() == "conv" { outputs / 4 } else { (outputs / 32).max(10) });
     }
     model
 }

@@ -147,7 +147,7 @@ fn partly_filled(net: &Net) -> Batch {
 fn wide() -> [Model; 2] {
     let mut mini = gentle();
     for (row, neurons) in [(5, 512), (6, 512)] {
-        mini.layers[row].fc = Some(neurons);
+        mini.layers[row].set_outputs(neurons);
     }
     let tiny = crate::tiny::TINY.replace("fc = 16", "fc = 512");
     [mini, Model::parse("wide tiny", &tiny).unwrap()]

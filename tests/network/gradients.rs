@@ -4,6 +4,8 @@
 //! switches within the difference the loss has a kink, which shows as one-sided differences that disagree; such a
 //! coordinate says nothing and is skipped. Few may be.
 
+use alexnet::ops::LAYERS;
+use alexnet::ops::kind::{LayerKind, Place};
 use alexnet::program::Pass;
 use alexnet::random::{Purpose, Stream, tag};
 use alexnet::tensor::NO_LABEL;
@@ -166,5 +168,56 @@ fn padding_contributes_nothing() {
         engine.feed(&labels, |n| u32::from(n == 4));
         engine.run(Pass::Gradients);
         assert_ne!(engine.get(engine.lowered.trained[0].gradient.unwrap()), first.1[0], "{name}");
+    }
+}
+
+/// A row's entry in `then`: `"relu"`, or a table with settings.
+fn stage(example: &str) -> String {
+    if example.starts_with('"') { example.into() } else { format!("{{ {example} }}") }
+}
+
+/// Small networks around an example of a kind, on one and two towers: behind other layers, and as the first of its place.
+fn networks(kind: &LayerKind, example: &str) -> Vec<String> {
+    let network = |towers: usize, rows: &str| {
+        format!(
+            r#"input = {{ channels = 3, size = 8 }}
+            towers = {towers}
+            layers = [ {rows}
+              {{ name = "last", fc = 4, sees = "both", on = "a", weights = 0.4, bias = 0.1, then = ["softmax"] }},
+            ]"#
+        )
+    };
+    let first = |then: &str| {
+        format!(
+            r#"{{ name = "first", conv = {{ filters = 8, size = 3, pad = 1 }}, weights = 0.3, bias = 0.2, then = [{then}] }},"#
+        )
+    };
+    let rows = match kind.place {
+        Place::Head { .. } => {
+            let row = |name: &str| {
+                format!(r#"{{ name = "{name}", {example}, weights = 0.3, bias = 0.2, then = ["tanh"] }},"#)
+            };
+            vec![row("tried"), first(r#""tanh""#) + &row("tried")]
+        }
+        Place::Stage { .. } => vec![first(&stage(example)), first(&format!("\"tanh\", {}", stage(example)))],
+        Place::Loss => vec![first(r#""tanh""#)],
+    };
+    rows.iter().flat_map(|rows| [1, 2].map(|towers| network(towers, rows))).collect()
+}
+
+#[test]
+fn every_kind_of_layer_has_the_slopes_of_the_loss() {
+    for kind in LAYERS {
+        assert!(!kind.examples.is_empty(), "{} has no examples: nothing tries it", kind.name);
+        let (mut tried, mut skipped) = (0, 0);
+        for example in kind.examples {
+            for text in networks(kind, example) {
+                let mut engine = Engine::<f64>::new(&text, 8);
+                engine.feed_all(CLASSES);
+                let (here, kinks) = check(example, &mut engine);
+                (tried, skipped) = (tried + here, skipped + kinks);
+            }
+        }
+        assert!(skipped * 5 < tried, "{}: {skipped} of {tried} coordinates lie at kinks", kind.name);
     }
 }

@@ -3,6 +3,7 @@
 use alexnet::backend::Engine;
 use alexnet::net::{Job, Model, Net, Node, Progress, Replacement, lower};
 use alexnet::ops::layer::{Init, WeightKind};
+use alexnet::ops::lrn;
 use alexnet::program::{Command, Home, Pass, Program};
 use alexnet::session::Session;
 
@@ -273,8 +274,9 @@ fn the_paper_and_the_released_code_differ_where_they_should() {
     assert_eq!(found(&paper), expected([0.01; 8], biases));
     assert_eq!(found(&code), expected([0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01], biases));
     let (paper, code) = (paper.model, code.model);
-    assert_eq!((paper.lrn.unwrap().alpha, code.lrn.unwrap().alpha), (1e-4, 2e-5));
-    for lrn in [paper.lrn.unwrap(), code.lrn.unwrap()] {
+    let [paper_lrn, code_lrn] = [&paper, &code].map(|model| lrn::Settings::from(&model.shared["lrn"]));
+    assert_eq!((paper_lrn.alpha, code_lrn.alpha), (1e-4, 2e-5));
+    for lrn in [paper_lrn, code_lrn] {
         assert_eq!((lrn.size, lrn.k, lrn.beta), (5, 2.0, 0.75));
     }
     assert_eq!((paper.train.bias_rate, code.train.bias_rate), (None, Some(0.02)));

@@ -8,6 +8,7 @@ use alexnet::interop::caffe::proto::{BlobProto, BlobShape, ConvolutionParameter,
 use alexnet::interop::caffe::proto::{LayerParameter, LrnParameter, NetParameter, PoolingParameter};
 use alexnet::interop::onnx::proto::{ModelProto, NodeProto};
 use alexnet::net::{Job, Model, Net, lower};
+use alexnet::ops::{LAYERS, kind};
 use alexnet::tensor::Tensor;
 use half::{bf16, f16};
 use prost::Message as _;
@@ -115,8 +116,7 @@ fn an_onnx_graph_of_2012_has_normalisation_within_maps() {
     let place = Place::new();
     let mut model = Model::open("alexnet-2012").unwrap();
     for row in &mut model.layers {
-        row.conv.iter_mut().for_each(|conv| conv.filters /= 16);
-        row.fc.iter_mut().for_each(|outputs| *outputs = 16);
+        row.set_outputs(if row.head.name() == "conv" { row.outputs() / 16 } else { 16 });
     }
     let graph = exported(&place, &model).graph.unwrap();
     let node = |name: &str| graph.node.iter().find(|node| node.name() == name).unwrap();
@@ -152,6 +152,49 @@ fn an_onnx_file_evaluates_as_its_checkpoint_does() {
         assert!((ours[0] - theirs[0]).abs() < 1e-5 * ours[0], "{kind} over {size}: {ours:?} {theirs:?}");
         assert_eq!(ours[1..], theirs[1..], "{kind} over {size}");
         place.refuses(&["export", "run", "--format", "onnx", "--names", "caffe", "--out", "x"], &["--names"]);
+    }
+}
+
+/// A dropout's share goes into the weights behind it, through layers that let a factor pass; through others it cannot.
+#[test]
+fn every_kind_of_layer_is_exported_as_it_computes_or_refused() {
+    for layer in LAYERS {
+        for example in layer.examples {
+            let stage = if example.starts_with('"') { (*example).into() } else { format!("{{ {example} }}") };
+            let rows = match layer.place {
+                kind::Place::Loss => continue, // the last of every network here
+                kind::Place::Head { .. } => vec![
+                    TINY.replace("conv = { filters = 8, size = 3, pad = 1 }", example)
+                        .replace("\"relu\", \"pool\"", "\"relu\""),
+                    TINY.replace("fc = 16, sees = \"both\"", example),
+                ],
+                kind::Place::Stage { .. } => ["", "\"dropout\", \"relu\", "]
+                    .map(|before| TINY.replace("\"relu\", \"pool\"", &format!("{before}{stage}")))
+                    .into(),
+            };
+            for text in rows {
+                assert_ne!(text, TINY, "{example} is in the network");
+                let passes =
+                    !matches!(layer.scaling, kind::Scaling::Other) || !text.contains("[\"dropout\"") || layer.is_head();
+                let place = Place::new();
+                place.blobs();
+                place.write(
+                    "tiny.toml",
+                    text.replace("stored = 10,", "stored = 10, mean = [120.0, 110.0, 100.0],")
+                        .replace("epochs = 2", "epochs = 1"),
+                );
+                place.train("run", &["--data", "blobs", "--steps", "3"]);
+                let export = ["export", "run", "--format", "onnx", "--out", "run.onnx"];
+                if !passes {
+                    place.refuses(&export, &[&format!("layer conv1: {} after dropout", layer.name)]);
+                    continue;
+                }
+                place.ok(&export);
+                let (ours, theirs) = (scores(&place, "run"), scores(&place, "run.onnx"));
+                assert!((ours[0] - theirs[0]).abs() < 1e-5 * ours[0], "{text}: {ours:?} {theirs:?}");
+                assert_eq!(ours[1..], theirs[1..], "{text}");
+            }
+        }
     }
 }
 

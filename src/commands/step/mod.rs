@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::commands::convert::{Weights, read_weights};
 use crate::interop::{InteropError, Quantity, fit_classes};
-use crate::net::{Job, Model, Net, Stage};
+use crate::net::{Job, Model, Net};
 use crate::session::{Floats, Rates, Session};
 use crate::tensor::Tensor;
 
@@ -123,5 +123,5 @@ impl Inputs {
 
 /// Leaves dropout out of all layers of `model`, so that a step has nothing random.
 pub fn without_dropout(model: &mut Model) {
-    model.layers.iter_mut().for_each(|row| row.then.retain(|stage| !matches!(stage, Stage::Dropout(_))));
+    model.layers.iter_mut().for_each(|row| row.then.retain(|stage| !stage.is_dropout()));
 }

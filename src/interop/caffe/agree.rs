@@ -2,9 +2,19 @@
 //! does nothing in evaluation, and groups are a matter of weights.
 
 use super::Network;
-use super::layers::{Kind, Layer};
-use crate::net::model::{Lrn, Row};
-use crate::net::{Model, Stage};
+use crate::kernel::Params;
+use crate::net::Model;
+use crate::ops::activation::Activation;
+use crate::ops::kind::{Caffe, Head, LayerKind, Place};
+use crate::ops::layer::Maps;
+
+/// A layer of either side.
+pub(super) struct Compared {
+    kind: &'static LayerKind,
+    settings: Params,
+    /// Every setting in words, which are the same for the same layer.
+    pub(super) words: String,
+}
 
 impl Network {
     /// Checks that `model` computes what this network does.
@@ -16,72 +26,74 @@ impl Network {
         if let Some(other) = self.size.filter(|&other| other != size) {
             return Err(format!("it reads images of {other} pixels, the model of {size}"));
         }
-        let (here, there): (Vec<String>, Vec<String>) = (
-            self.layers.iter().map(told).collect(),
-            model.layers.iter().flat_map(|row| row_told(model, row)).collect(),
-        );
-        let end = || "nothing".to_owned();
-        match (0..here.len().max(there.len())).find(|&at| here.get(at) != there.get(at)) {
+        let here = self.layers.iter().filter_map(|layer| compared(Some(&layer.name), layer.kind, &layer.settings, 1));
+        let (here, there) = (here.collect::<Vec<_>>(), layers_of(model)?);
+        let words = |layers: &[Compared], at: usize| layers.get(at).map(|layer| layer.words.clone());
+        for at in 0..here.len().max(there.len()) {
+            if words(&here, at) != words(&there, at) {
+                let [here, there] = [&here, &there].map(|layers| words(layers, at).unwrap_or_else(|| "nothing".into()));
+                return Err(format!("its layer {} is {here}, where the model has {there}", at + 1));
+            }
+        }
+        // Windows that hang over the edge count on one side only where that changes an extent.
+        let image = Maps { maps: model.input.channels, height: size, width: size };
+        let [outputs_here, outputs_there] = [&here, &there].map(|layers| outputs(layers, image));
+        match outputs_here.iter().zip(&outputs_there).position(|(here, there)| here != there) {
             None => Ok(()),
-            Some(at) => {
-                let [here, there] = [here, there].map(|list| list.get(at).cloned().unwrap_or_else(end));
-                Err(format!("its layer {} is {here}, where the model has {there}", at + 1))
-            }
+            Some(at) => Err(format!(
+                "its layer {} is {} and gives {}, where the model's gives {}",
+                at + 1,
+                here[at].words,
+                outputs_here[at],
+                outputs_there[at]
+            )),
         }
     }
 }
 
-fn told(layer: &Layer) -> String {
-    match layer.kind {
-        Kind::Conv(conv) => conv_told(&layer.name, [conv.filters, conv.size, conv.stride, conv.pad]),
-        Kind::Full(outputs) => full_told(&layer.name, outputs),
-        Kind::Relu => Stage::Relu.name().into(),
-        Kind::Tanh => Stage::Tanh.name().into(),
-        Kind::Lrn(lrn) => {
-            let super::layers::Lrn { within, size, k, alpha, beta } = lrn;
-            lrn_told(within, Lrn { size, k, alpha, beta }, 1)
+fn layers_of(model: &Model) -> Result<Vec<Compared>, String> {
+    let mut layers = Vec::new();
+    for row in &model.layers {
+        for (name, stage) in
+            std::iter::once((Some(&*row.name), &row.head)).chain(row.then.iter().map(|stage| (None, stage)))
+        {
+            let settings = model.settings(stage).map_err(|reason| format!("layer {}: {reason}", row.name))?;
+            layers.extend(compared(name, stage.kind, &settings, model.towers));
         }
-        Kind::Pool(pool) => pool_told(pool.average, [pool.size, pool.stride, pool.pad]),
-        Kind::Softmax => Stage::Softmax.name().into(),
     }
+    Ok(layers)
 }
 
-fn row_told(model: &Model, row: &Row) -> Vec<String> {
-    let layer = match (row.conv, row.fc) {
-        (Some(conv), _) => conv_told(&row.name, [conv.filters, conv.size, conv.stride, conv.pad]),
-        (None, outputs) => full_told(&row.name, outputs.unwrap_or_default()),
+/// A layer as it is compared; `None` for one that does nothing in evaluation. Only layers with weights have a name that counts.
+pub(super) fn compared(
+    name: Option<&str>,
+    kind: &'static LayerKind,
+    settings: &Params,
+    towers: usize,
+) -> Option<Compared> {
+    let Caffe::Words(words) = kind.caffe else { return None };
+    let words = words(kind, settings, towers);
+    let words = match name.filter(|_| kind.is_head()) {
+        Some(name) => format!("{name}, {words}"),
+        None => words,
     };
-    let stages = row.then.iter().filter_map(|stage| {
-        Some(match stage {
-            Stage::Dropout(_) => return None,
-            Stage::Lrn(own) => lrn_told(false, own.or(model.lrn)?, model.towers),
-            Stage::LrnSpatial(own) => lrn_told(true, own.or(model.lrn)?, 1),
-            Stage::Pool(own) => own.or(model.pool).map(|pool| pool_told(false, [pool.size, pool.stride, pool.pad]))?,
-            Stage::AveragePool(own) => {
-                own.or(model.pool).map(|pool| pool_told(true, [pool.size, pool.stride, pool.pad]))?
+    Some(Compared { kind, settings: settings.clone(), words })
+}
+
+/// The outputs of the layers on one tower, as far as each of them can be built.
+pub(super) fn outputs(layers: &[Compared], image: Maps) -> Vec<Maps> {
+    let mut x = image;
+    let each = layers.iter().map_while(|layer| {
+        let built = match layer.kind.place {
+            Place::Head { outputs, build } => {
+                let outputs = layer.settings.get(outputs);
+                build(&layer.settings, Head { outputs, activation: Activation::Linear, weights: 0.0, bias: 0.0 })
             }
-            other => other.name().into(),
-        })
+            Place::Stage { build, .. } => build(&layer.settings),
+            Place::Loss => return Some(x),
+        };
+        x = built.and_then(|layer| layer.output(&[x])).ok()?;
+        Some(x)
     });
-    std::iter::once(layer).chain(stages).collect()
-}
-
-fn conv_told(name: &str, [filters, size, stride, pad]: [usize; 4]) -> String {
-    format!("{name}, a convolution of {filters} filters {size}×{size}/{stride} with padding {pad}")
-}
-
-fn full_told(name: &str, outputs: usize) -> String {
-    format!("{name}, fully connected with {outputs} outputs")
-}
-
-fn lrn_told(within: bool, lrn: Lrn, towers: usize) -> String {
-    let over = if within { "pixels" } else { "maps" };
-    let inside = if towers > 1 { format!(" inside each of {towers} towers") } else { String::new() };
-    let Lrn { size, k, alpha, beta } = lrn;
-    format!("normalisation over {size} {over}{inside}, k {k}, alpha {alpha:.4e}, beta {beta}")
-}
-
-fn pool_told(average: bool, [size, stride, pad]: [usize; 3]) -> String {
-    let kind = if average { "average" } else { "max" };
-    format!("{kind} pool {size}×{size}/{stride} with padding {pad}")
+    each.collect()
 }

@@ -11,61 +11,23 @@ use super::proto::{
     BlobProto, ConvolutionParameter, LayerParameter, LrnParameter, NetParameter, Phase, PoolingParameter,
     V1LayerParameter,
 };
+use crate::kernel::{Param as _, Params};
+use crate::ops::kind::LayerKind;
+use crate::ops::{activation, conv, fc, lrn, lrn_spatial, pool, softmax};
 use crate::tensor::Tensor;
 
 /// Largest side of a window, stride or padding, in pixels, and most groups.
 const MOST: u32 = 16_384;
 
-/// Function of a layer, with its settings.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
-    Conv(Conv),
-    /// Fully connected layer with this many outputs.
-    Full(usize),
-    Relu,
-    Tanh,
-    Lrn(Lrn),
-    Pool(Pool),
-    Softmax,
-}
-
-/// Settings of a convolution; sizes in pixels.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Conv {
-    pub filters: usize,
-    pub groups: usize,
-    pub size: usize,
-    pub stride: usize,
-    pub pad: usize,
-}
-
-/// Settings of a normalisation, whose alpha is a factor of the sum of squares, as in the paper.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Lrn {
-    /// Whether the sum is over pixels instead of channels.
-    pub within: bool,
-    /// Channels, or pixels of a side, in the sum.
-    pub size: usize,
-    pub k: f32,
-    pub alpha: f32,
-    pub beta: f32,
-}
-
-/// Settings of a pool; sizes in pixels.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Pool {
-    /// Whether it gives means instead of maxima.
-    pub average: bool,
-    pub size: usize,
-    pub stride: usize,
-    pub pad: usize,
-}
-
 /// Layer of the chain.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layer {
     pub name: String,
-    pub kind: Kind,
+    pub kind: &'static LayerKind,
+    /// Settings as a row of a model file has them.
+    pub settings: Params,
+    /// Groups of a convolution; 1 of any other layer.
+    pub groups: usize,
     /// Weights and biases; none in a `.prototxt`.
     pub blobs: Vec<BlobProto>,
 }
@@ -75,19 +37,23 @@ impl Layer {
     pub(super) fn weights(&self, tensor: Tensor) -> Result<Tensor, LayerError> {
         let found = tensor.shape().to_vec();
         let wrong = |expected: String| Err(LayerError::Weights { found: found.clone(), expected });
-        match (self.kind, &found[..]) {
-            (Kind::Conv(Conv { filters, groups, size, .. }), &[k, channels, height, width]) => {
+        if *self.kind == fc::KIND {
+            let outputs = self.settings.get("outputs");
+            return match &found[..] {
+                &[.., k, inputs] if k == outputs && found.iter().product::<usize>() == k * inputs => {
+                    Ok(Tensor::new([outputs, inputs], tensor.into_values()))
+                }
+                _ => wrong(format!("[{outputs}, inputs]")),
+            };
+        }
+        let (conv::Settings { filters, size, .. }, groups) = (conv::Settings::from(&self.settings), self.groups);
+        match &found[..] {
+            &[k, channels, height, width] => {
                 if (k, height, width) != (filters, size, size) || channels == 0 || !filters.is_multiple_of(groups) {
                     return wrong(format!("[{filters}, channels, {size}, {size}], with {groups} groups"));
                 }
                 Ok(tensor)
             }
-            (Kind::Full(outputs), &[.., k, inputs])
-                if k == outputs && found.iter().product::<usize>() == k * inputs =>
-            {
-                Ok(Tensor::new([outputs, inputs], tensor.into_values()))
-            }
-            (Kind::Full(outputs), _) => wrong(format!("[{outputs}, inputs]")),
             _ => wrong("[filters, channels, height, width]".into()),
         }
     }
@@ -133,27 +99,33 @@ pub(super) fn chain(net: NetParameter) -> Result<Vec<Layer>, CaffeError> {
             return Err(CaffeError::Layer { name, reason: LayerError::Chain { found: bottom, expected } });
         }
         last = Some(layer.top.first().cloned().unwrap_or(bottom));
-        chain.extend(kind.map(|kind| Layer { name, kind, blobs: layer.blobs }));
+        let groups = match layer.convolution_param.as_ref().map_or(Ok(1), groups) {
+            Ok(groups) => groups,
+            Err(reason) => return Err(CaffeError::Layer { name, reason }),
+        };
+        chain.extend(kind.map(|(kind, settings)| Layer { name, kind, settings, groups, blobs: layer.blobs }));
     }
     if chain.is_empty() { Err(CaffeError::NoLayers) } else { Ok(chain) }
 }
 
-fn kind(layer: &LayerParameter) -> Result<Kind, LayerError> {
+/// The kind of a layer, with its settings.
+fn kind(layer: &LayerParameter) -> Result<(&'static LayerKind, Params), LayerError> {
+    let plain = |kind: &'static LayerKind| Ok((kind, Params::default()));
     match layer.r#type() {
-        "Convolution" => Ok(Kind::Conv(conv(&layer.convolution_param.clone().unwrap_or_default())?)),
+        "Convolution" => Ok((&conv::KIND, conv(&layer.convolution_param.clone().unwrap_or_default())?)),
         "InnerProduct" => {
             let full = layer.inner_product_param.unwrap_or_default();
             only("transpose", full.transpose(), false)?;
-            Ok(Kind::Full(full.num_output() as usize))
+            Ok((&fc::KIND, Params::new(vec![("outputs", (full.num_output() as usize).value())])))
         }
         "ReLU" => {
             only("negative_slope", layer.relu_param.unwrap_or_default().negative_slope(), 0.0)?;
-            Ok(Kind::Relu)
+            plain(&activation::RELU)
         }
-        "TanH" => Ok(Kind::Tanh),
-        "LRN" => Ok(Kind::Lrn(lrn(&layer.lrn_param.unwrap_or_default())?)),
-        "Pooling" => Ok(Kind::Pool(pool(&layer.pooling_param.unwrap_or_default())?)),
-        "Softmax" | "SoftmaxWithLoss" => Ok(Kind::Softmax),
+        "TanH" => plain(&activation::TANH),
+        "LRN" => lrn(&layer.lrn_param.unwrap_or_default()),
+        "Pooling" => pool(&layer.pooling_param.unwrap_or_default()),
+        "Softmax" | "SoftmaxWithLoss" => plain(&softmax::KIND),
         other => Err(LayerError::Type(other.into())),
     }
 }
@@ -183,31 +155,38 @@ fn square(
     }
 }
 
-fn conv(conv: &ConvolutionParameter) -> Result<Conv, LayerError> {
+fn conv(conv: &ConvolutionParameter) -> Result<Params, LayerError> {
     conv.dilation.iter().try_for_each(|&dilation| only("dilation", dilation, 1))?;
-    Ok(Conv {
+    let settings = conv::Settings {
         filters: conv.num_output() as usize,
-        groups: square("group", &[conv.group()], [None; 2], 1)?.max(1),
         size: square("kernel_size", &conv.kernel_size, [conv.kernel_h, conv.kernel_w], 0)?,
         stride: square("stride", &conv.stride, [conv.stride_h, conv.stride_w], 1)?,
         pad: square("pad", &conv.pad, [conv.pad_h, conv.pad_w], 0)?,
-    })
+        floor: true,
+    };
+    Ok(settings.params())
 }
 
-fn lrn(lrn: &LrnParameter) -> Result<Lrn, LayerError> {
+fn groups(conv: &ConvolutionParameter) -> Result<usize, LayerError> {
+    Ok(square("group", &[conv.group()], [None; 2], 1)?.max(1))
+}
+
+fn lrn(lrn: &LrnParameter) -> Result<(&'static LayerKind, Params), LayerError> {
     let size = square("local_size", &[lrn.local_size()], [None; 2], 5)?.max(1);
-    let within = lrn.norm_region() == NormRegion::WithinChannel;
     // Caffe divides alpha by the numbers in the sum; its k within channels is always 1.
-    let (summed, k) = if within { (size * size, 1.0) } else { (size, lrn.k()) };
+    let (kind, summed, k) = match lrn.norm_region() {
+        NormRegion::WithinChannel => (&lrn_spatial::KIND, size * size, 1.0),
+        NormRegion::AcrossChannels => (&lrn::KIND, size, lrn.k()),
+    };
     let alpha = (f64::from(lrn.alpha()) / summed as f64) as f32;
-    Ok(Lrn { within, size, k, alpha, beta: lrn.beta() })
+    Ok((kind, lrn::Settings { size, k, alpha, beta: lrn.beta() }.params()))
 }
 
-fn pool(pool: &PoolingParameter) -> Result<Pool, LayerError> {
+fn pool(pool: &PoolingParameter) -> Result<(&'static LayerKind, Params), LayerError> {
     let pad = square("pad", pool.pad.as_slice(), [pool.pad_h, pool.pad_w], 0)?;
-    let average = match pool.pool() {
-        PoolMethod::Max => false,
-        PoolMethod::Ave if pad == 0 => true,
+    let kind = match pool.pool() {
+        PoolMethod::Max => &pool::MAX_KIND,
+        PoolMethod::Ave if pad == 0 => &pool::AVERAGE_KIND,
         PoolMethod::Ave => return Err(setting("pad", &pad, &"0 of a pool that averages")),
         PoolMethod::Stochastic => return Err(setting("pool", &"STOCHASTIC", &"MAX or AVE")),
     };
@@ -217,7 +196,7 @@ fn pool(pool: &PoolingParameter) -> Result<Pool, LayerError> {
     }
     let size = square("kernel_size", pool.kernel_size.as_slice(), [pool.kernel_h, pool.kernel_w], 0)?;
     let stride = square("stride", pool.stride.as_slice(), [pool.stride_h, pool.stride_w], 1)?;
-    Ok(Pool { average, size, stride, pad })
+    Ok((kind, pool::Settings { size, stride, pad }.params()))
 }
 
 /// Converts a layer from the format of 2014 to the present one.

@@ -16,11 +16,12 @@ mod prototxt;
 use std::collections::BTreeMap;
 
 pub use self::error::{BlobError, CaffeError, LayerError, TextError};
-use self::layers::{Kind, Layer, chain};
+use self::layers::{Layer, chain};
 use self::proto::{BlobProto, NetParameter};
 use crate::interop::wire::{BLOB, CAFFE, decode};
 use crate::interop::{InteropError, Names, Naming, wholes};
 use crate::net::Net;
+use crate::ops::conv;
 use crate::tensor::{Stored, Tensor};
 
 /// Chain of layers, with weights where it comes from a `.caffemodel`.
@@ -60,7 +61,7 @@ impl Network {
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>, CaffeError> {
         let mut tensors = BTreeMap::new();
         for layer in &self.layers {
-            if !matches!(layer.kind, Kind::Conv(_) | Kind::Full(_)) {
+            if !layer.kind.is_head() {
                 continue;
             }
             let name = &layer.name;
@@ -82,14 +83,16 @@ impl Network {
     pub fn ungroup(&self, net: &Net, tensors: &mut BTreeMap<String, Tensor>) -> Result<(), InteropError> {
         let wholes = wholes(net, &Naming::new(&net.model, Names::Caffe))?;
         for layer in &self.layers {
-            let Kind::Conv(conv) = layer.kind else { continue };
+            if *layer.kind != conv::KIND {
+                continue;
+            }
             let name = format!("{}.weight", layer.name);
             let Some(wanted) = wholes.iter().find(|whole| whole.name == name) else { continue };
             let Some(tensor) = tensors.get_mut(&name) else { continue };
-            let (filters, channels) = (tensor.shape()[0], tensor.shape()[1].checked_mul(conv.groups));
+            let (filters, channels) = (tensor.shape()[0], tensor.shape()[1].checked_mul(layer.groups));
             let fits = filters == wanted.shape[0] && channels == Some(wanted.shape[1]);
-            if fits && filters.is_multiple_of(conv.groups) {
-                *tensor = ungroup(tensor, conv.groups);
+            if fits && filters.is_multiple_of(layer.groups) {
+                *tensor = ungroup(tensor, layer.groups);
             }
         }
         Ok(())

@@ -5,7 +5,11 @@ use prost::Message as _;
 use super::proto::v1_layer_parameter::LayerType;
 use super::proto::{BlobShape, ConvolutionParameter, InnerProductParameter, LayerParameter, V1LayerParameter};
 use super::*;
+use crate::kernel::{Param as _, Params, Value};
 use crate::net::Model;
+use crate::ops::LAYERS;
+use crate::ops::kind::LayerKind;
+use crate::ops::layer::Maps;
 
 /// Small chain, as Caffe's authors write theirs.
 const TEXT: &str = r#"
@@ -153,9 +157,44 @@ fn a_model_that_computes_something_else_is_refused() {
     refuses("\"lrn\", \"pool\"", "\"pool\", \"lrn\"", &["its layer 3 is normalisation", "the model has max pool"]);
     refuses("alpha = 2e-5", "alpha = 1e-4", &["alpha 2.0000e-5", "alpha 1.0000e-4"]);
     refuses("filters = 4, size = 1", "filters = 8, size = 1", &["conv2", "4 filters", "8 filters"]);
+    refuses("size = 3, pad = 1 }", "size = 3, pad = 1, stride = 2 }", &["3×3/1", "3×3/2"]);
     refuses("\"dropout\", ", "\"relu\", ", &["is softmax, where the model has relu"]);
     // Caffe's normalisation goes across groups.
     refuses("lrn = {", "towers = 2\nlrn = {", &["over 5 maps, k", "over 5 maps inside each of 2 towers"]);
+}
+
+/// Every setting of every kind of layer changes the words that are compared, or the outputs.
+#[test]
+fn every_setting_takes_part() {
+    let image = Maps { maps: 3, height: 9, width: 8 };
+    for kind in LAYERS {
+        for setting in kind.settings {
+            let takes_part = kind.examples.iter().any(|example| {
+                let settings = settings_of(kind, example);
+                let changed = settings.iter().map(|(name, value)| match value {
+                    _ if name != setting.name => (name, value),
+                    Value::U32(value) => (name, Value::U32(value + 1)),
+                    Value::F32(bits) => (name, (f32::from_bits(bits) * 1.5).value()),
+                    Value::Bool(value) => (name, Value::Bool(!value)),
+                });
+                let changed = Params::new(changed.collect());
+                let both = [settings, changed].map(|settings| agree::compared(Some("layer"), kind, &settings, 1));
+                let [Some(one), Some(other)] = both else { return true };
+                one.words != other.words || agree::outputs(&[one], image) != agree::outputs(&[other], image)
+            });
+            assert!(takes_part, "{} {}: another value is another layer, and is not seen", kind.name, setting.name);
+        }
+    }
+}
+
+/// The settings of an example, as a model file has them.
+fn settings_of(kind: &LayerKind, example: &str) -> Params {
+    let stage = if example.starts_with('"') { example.to_owned() } else { format!("{{ {example} }}") };
+    let (from, to) = if kind.is_head() { ("fc = 10", example) } else { ("\"dropout\"", &*stage) };
+    let text = MODEL.replace(from, to);
+    let model = Model::parse("model", &text).unwrap();
+    let row = &model.layers[2];
+    model.settings(if kind.is_head() { &row.head } else { &row.then[0] }).unwrap()
 }
 
 #[test]

@@ -1,62 +1,81 @@
-//! The convolutional layer: one convolution for each input, bias and neuron in the last one's epilogue.
+//! The convolutional layer, `conv`.
 
-use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, extent, floor_extent};
-use crate::ops::activation::Activation;
-use crate::ops::bias;
-use crate::ops::layer::{Init, Layer, Maps, Saved, Site, WeightKind, WeightSpec, map_slot};
-use crate::program::{Recorder, Slot};
+use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, GROUPED, extent, floor_extent};
+use crate::kernel::{Kernel, Params};
+use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
+use crate::ops::layer::{MOST_PIXELS, Maps};
+use crate::ops::onnx::{Form, Subgraph, WEIGHTS, X, Y, int, windows};
+use crate::ops::weighted::{Contraction, Epilogue, Weighted};
+use crate::params;
 
-/// One tower's share of a convolutional layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConvLayer {
-    /// Filters of this tower.
-    pub filters: usize,
-    /// Window, square.
-    pub size: usize,
-    /// Pixels from one window to the next.
-    pub stride: usize,
-    /// Zeros around the maps.
-    pub pad: usize,
-    /// Leaves out pixels that a whole stride does not reach, instead of adding zeros.
-    pub floor: bool,
-    /// Neuron.
-    pub activation: Activation,
-    /// Standard deviation of the initial weights.
-    pub weights: f32,
-    /// Initial bias.
-    pub bias: f32,
-}
-
-impl ConvLayer {
-    fn conv(&self, site: &Site, x: Maps, y: Maps) -> Conv {
-        Conv {
-            maps: x.maps,
-            h: x.height,
-            w: x.width,
-            n: site.images,
-            k: self.filters,
-            p: y.height,
-            q: y.width,
-            r: self.size,
-            s: self.size,
-            stride_y: self.stride,
-            stride_x: self.stride,
-            pad_y: self.pad,
-            pad_x: self.pad,
-            accumulate: false,
-            bias: false,
-            activation: Activation::Linear as usize,
-        }
+params! {
+    /// Settings of a convolution over the whole width of the network.
+    pub struct Settings {
+        /// Filters of all towers together.
+        filters: usize,
+        /// Side of the window in pixels.
+        size: usize,
+        /// Pixels from one window to the next.
+        stride: usize,
+        /// Zeros around the maps, fewer than `size`.
+        pad: usize,
+        /// Leaves out pixels that a whole stride does not reach, as later libraries do; the released code adds zeros.
+        floor: bool,
     }
 }
 
-impl Layer for ConvLayer {
-    fn describe(&self) -> String {
+/// `conv`: filters over windows of the maps.
+pub static KIND: LayerKind = LayerKind {
+    name: "conv",
+    settings: &[
+        Setting::count("filters"),
+        Setting::count("size"),
+        Setting::count_or("stride", 1),
+        Setting::count_or("pad", 0),
+        Setting::switch("floor"),
+    ],
+    shared: None,
+    place: Place::Head {
+        outputs: "filters",
+        build: |settings, head| {
+            let contraction = Settings::from(settings);
+            let Settings { size, stride, pad, .. } = contraction;
+            if ![size, stride].iter().all(|extent| (1..=MOST_PIXELS).contains(extent)) {
+                return Err(format!("its window and stride lie between 1 and {MOST_PIXELS}"));
+            }
+            if pad >= size {
+                return Err("its padding must be smaller than its window".into());
+            }
+            Ok(Box::new(Weighted { contraction, head }))
+        },
+    },
+    scaling: Scaling::Other,
+    onnx: |settings, shapes| {
+        let Settings { size, stride, pad, .. } = Settings::from(settings);
+        let [weights, bias] = WEIGHTS;
+        let mut attributes = windows(shapes, size, stride, pad);
+        attributes.push(("group", int(shapes.groups)));
+        Subgraph::new(Form::Maps).then("Conv", &[X, weights, bias], &[Y], attributes)
+    },
+    caffe: Caffe::Words(|_, settings, _| {
+        let Settings { filters, size, stride, pad, .. } = Settings::from(settings);
+        format!("a convolution of {filters} filters {size}×{size}/{stride} with padding {pad}")
+    }),
+    kernels: &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_FILTER, &GROUPED],
+    examples: &[
+        "conv = { filters = 6, size = 3, pad = 1 }",
+        "conv = { filters = 6, size = 3, stride = 2, pad = 1, floor = true }",
+        "conv = { filters = 4, size = 5, stride = 3, pad = 2 }",
+    ],
+};
+
+impl Contraction for Settings {
+    fn describe(&self, _: usize) -> String {
         let stride = if self.stride > 1 { format!("/{}", self.stride) } else { String::new() };
-        format!("conv {0}×{0}{stride}{1}", self.size, self.activation.suffix())
+        format!("conv {0}×{0}{stride}", self.size)
     }
 
-    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
+    fn output(&self, outputs: usize, x: &[Maps]) -> Result<Maps, String> {
         let along = |input: usize| {
             let extent = if self.floor { floor_extent } else { extent };
             extent(input, self.size, self.stride, self.pad).ok_or_else(|| {
@@ -67,59 +86,36 @@ impl Layer for ConvLayer {
         if x.iter().any(|maps| maps.pixels() != first.pixels()) {
             return Err("its inputs differ in size".into());
         }
-        Ok(Maps { maps: self.filters, height: along(first.height)?, width: along(first.width)? })
+        Ok(Maps { maps: outputs, height: along(first.height)?, width: along(first.width)? })
     }
 
-    fn weights(&self, x: &[Maps]) -> Vec<WeightSpec> {
-        let matrix = |(i, maps): (usize, &Maps)| WeightSpec {
-            kind: WeightKind::Weights(i),
-            shape: vec![maps.maps, self.size, self.size, self.filters],
-            init: Init::Normal(self.weights),
+    fn window(&self, x: Maps) -> Vec<usize> {
+        vec![x.maps, self.size, self.size]
+    }
+
+    fn kernels(&self) -> [&'static Kernel; 3] {
+        [&FORWARD, &BACKWARD_INPUT, &BACKWARD_FILTER]
+    }
+
+    fn params(&self, images: usize, x: Maps, y: Maps, epilogue: Epilogue, _: bool) -> Params {
+        let conv = Conv {
+            maps: x.maps,
+            h: x.height,
+            w: x.width,
+            n: images,
+            k: y.maps,
+            p: y.height,
+            q: y.width,
+            r: self.size,
+            s: self.size,
+            stride_y: self.stride,
+            stride_x: self.stride,
+            pad_y: self.pad,
+            pad_x: self.pad,
+            accumulate: epilogue.accumulate,
+            bias: epilogue.bias,
+            activation: epilogue.activation as usize,
         };
-        let mut specs: Vec<_> = x.iter().enumerate().map(matrix).collect();
-        specs.push(WeightSpec { kind: WeightKind::Bias, shape: vec![self.filters], init: Init::Constant(self.bias) });
-        specs
-    }
-
-    fn macs(&self, x: &[Maps], y: Maps) -> u64 {
-        let window = self.size * self.size;
-        x.iter().map(|maps| (maps.maps * window * y.count()) as u64).sum()
-    }
-
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], w: &[Slot], y: Maps, _: bool) -> Slot {
-        let out = map_slot(r, site, "y", y);
-        let bias = w[x.len()];
-        for (i, &(slot, maps)) in x.iter().enumerate() {
-            let mut conv = Conv { accumulate: i > 0, ..self.conv(site, maps, y) };
-            if i + 1 == x.len() {
-                (conv.bias, conv.activation) = (true, self.activation as usize);
-            }
-            r.run(&FORWARD, conv.params(), &[slot, w[i], bias, out]);
-        }
-        out
-    }
-
-    fn activation(&self) -> Activation {
-        self.activation
-    }
-
-    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot {
-        let maps = saved.x[i].1;
-        let dx = map_slot(r, site, &format!("dx{i}"), maps);
-        r.run(&BACKWARD_INPUT, self.conv(site, maps, saved.y.1).params(), &[saved.w[i], dz, dx]);
-        dx
-    }
-
-    fn backward_weights(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot) {
-        let y = saved.y.1;
-        if let Some(db) = saved.dw[saved.x.len()] {
-            bias::backward(r, site, y, dz, db);
-        }
-        for (&(x, maps), dw) in saved.x.iter().zip(saved.dw) {
-            if let Some(dw) = *dw {
-                let conv = Conv { accumulate: site.accumulate, ..self.conv(site, maps, y) };
-                r.run(&BACKWARD_FILTER, conv.params(), &[x, dz, dw]);
-            }
-        }
+        conv.params()
     }
 }

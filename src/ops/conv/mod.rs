@@ -9,7 +9,7 @@ mod tiles;
 mod twins;
 
 pub use self::grouped::{GROUPED, Grouped};
-pub use self::layer::ConvLayer;
+pub use self::layer::{KIND, Settings};
 
 use super::contraction::{
     ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16, MATRIX16_THREADS,

@@ -1,10 +1,74 @@
-//! The pooling layer.
+//! The pooling layers: `pool` and `average_pool`.
 
 use super::{AVERAGE_BACKWARD, AVERAGE_FORWARD, MAX_BACKWARD, MAX_FORWARD, Shape, pooled};
+use crate::kernel::Params;
+use crate::ops::activation::Activation;
+use crate::ops::kind::{Built, Caffe, LayerKind, Place, Scaling, Setting};
 use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
+use crate::ops::onnx::{Form, Subgraph, windows};
+use crate::params;
 use crate::program::{Recorder, Slot};
 
-/// What pooling takes of a window.
+params! {
+    /// Settings of both kinds of pooling, in a row or as `pool = { … }` at the top of a model file.
+    pub struct Settings {
+        /// Side of the window in pixels.
+        size: usize,
+        /// Pixels from one window to the next.
+        stride: usize,
+        /// Pixels around the maps, which do not count; fewer than `size`.
+        pad: usize,
+    }
+}
+
+const SETTINGS: &[Setting] = &[Setting::count("size"), Setting::count("stride"), Setting::count_or("pad", 0)];
+
+fn build(kind: PoolKind, settings: &Params) -> Built {
+    let Settings { size, stride, pad } = Settings::from(settings);
+    if !(size > 0 && stride > 0 && pad < size) {
+        return Err("pool needs size ≥ 1, stride ≥ 1, pad < size".into());
+    }
+    Ok(Box::new(PoolLayer { kind, size, stride, pad }))
+}
+
+fn words(kind: &str, settings: &Params) -> String {
+    let Settings { size, stride, pad } = Settings::from(settings);
+    format!("{kind} pool {size}×{size}/{stride} with padding {pad}")
+}
+
+/// `pool`: the maximum of windows.
+pub static MAX_KIND: LayerKind = LayerKind {
+    name: "pool",
+    settings: SETTINGS,
+    shared: Some("pool"),
+    place: Place::Stage { build: |settings| build(PoolKind::Max, settings), epilogue: Activation::Linear },
+    scaling: Scaling::Homogeneous,
+    onnx: |settings, shapes| {
+        let Settings { size, stride, pad } = Settings::from(settings);
+        Subgraph::one(Form::Maps, "MaxPool", windows(shapes, size, stride, pad))
+    },
+    caffe: Caffe::Words(|_, settings, _| words("max", settings)),
+    kernels: &[&MAX_FORWARD, &MAX_BACKWARD, &super::window::MAX],
+    examples: &["pool = { size = 3, stride = 2 }", "pool = { size = 3, stride = 2, pad = 1 }"],
+};
+
+/// `average_pool`: the mean of windows.
+pub static AVERAGE_KIND: LayerKind = LayerKind {
+    name: "average_pool",
+    settings: SETTINGS,
+    shared: Some("pool"),
+    place: Place::Stage { build: |settings| build(PoolKind::Average, settings), epilogue: Activation::Linear },
+    scaling: Scaling::Homogeneous,
+    onnx: |settings, shapes| {
+        let Settings { size, stride, pad } = Settings::from(settings);
+        Subgraph::one(Form::Maps, "AveragePool", windows(shapes, size, stride, pad))
+    },
+    caffe: Caffe::Words(|_, settings, _| words("average", settings)),
+    kernels: &[&AVERAGE_FORWARD, &AVERAGE_BACKWARD, &super::window::AVERAGE],
+    examples: &["average_pool = { size = 3, stride = 2 }", "average_pool = { size = 2, stride = 3, pad = 1 }"],
+};
+
+/// What a window is reduced to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
     /// The maximum.

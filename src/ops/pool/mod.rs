@@ -5,7 +5,7 @@
 mod layer;
 pub mod window;
 
-pub use self::layer::{PoolKind, PoolLayer};
+pub use self::layer::{AVERAGE_KIND, MAX_KIND, PoolKind, PoolLayer, Settings};
 
 use std::ops::Range;
 

@@ -6,38 +6,35 @@ use super::super::proto::tensor_shape_proto::{Dimension, dimension};
 use super::super::proto::{
     AttributeProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
+use crate::ops::onnx::Attribute;
 
-/// A setting of a node.
-pub(super) struct Attribute(AttributeProto);
-
-impl Attribute {
-    fn named(name: &str, kind: AttributeType) -> AttributeProto {
-        AttributeProto { name: Some(name.into()), r#type: Some(kind as i32), ..AttributeProto::default() }
-    }
-
-    pub(super) fn int(name: &str, value: i64) -> Self {
-        Self(AttributeProto { i: Some(value), ..Self::named(name, AttributeType::Int) })
-    }
-
-    pub(super) fn ints(name: &str, values: &[i64]) -> Self {
-        Self(AttributeProto { ints: values.into(), ..Self::named(name, AttributeType::Ints) })
-    }
-
-    pub(super) fn float(name: &str, value: f32) -> Self {
-        Self(AttributeProto { f: Some(value), ..Self::named(name, AttributeType::Float) })
+/// A node, which is called what its first output is.
+pub(super) fn node(
+    op: &str,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    attributes: Vec<(&str, Attribute)>,
+) -> NodeProto {
+    NodeProto {
+        input: inputs,
+        name: outputs.first().cloned(),
+        output: outputs,
+        op_type: Some(op.into()),
+        attribute: attributes.into_iter().map(attribute).collect(),
+        domain: None,
     }
 }
 
-/// A node, which is called what its first output is.
-pub(super) fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<Attribute>) -> NodeProto {
-    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    NodeProto {
-        input: names(inputs),
-        output: names(outputs),
-        name: outputs.first().map(|&name| name.to_owned()),
-        op_type: Some(op.into()),
-        attribute: attributes.into_iter().map(|attribute| attribute.0).collect(),
-        domain: None,
+fn attribute((name, value): (&str, Attribute)) -> AttributeProto {
+    let named = |kind: AttributeType| AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(kind as i32),
+        ..AttributeProto::default()
+    };
+    match value {
+        Attribute::Int(value) => AttributeProto { i: Some(value), ..named(AttributeType::Int) },
+        Attribute::Ints(ints) => AttributeProto { ints, ..named(AttributeType::Ints) },
+        Attribute::Float(value) => AttributeProto { f: Some(value), ..named(AttributeType::Float) },
     }
 }
 

@@ -1,0 +1,129 @@
+//! Layers with weights, convolutional and fully connected: one contraction for each input, the bias and the activation in
+//! the last one's epilogue.
+
+use std::fmt::Debug;
+
+use super::activation::Activation;
+use super::bias;
+use super::kind::Head;
+use super::layer::{Init, Layer, Maps, Saved, Site, WeightKind, WeightSpec, map_slot};
+use crate::kernel::{Kernel, Params};
+use crate::program::{Recorder, Slot};
+
+/// What the kernel of a contraction does besides summing products.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue {
+    /// Adds to what is there.
+    pub accumulate: bool,
+    /// Adds a bias for each output.
+    pub bias: bool,
+    /// Activation applied last.
+    pub activation: Activation,
+}
+
+impl Epilogue {
+    /// Nothing besides the sum.
+    pub const NONE: Self = Self::accumulating(false);
+
+    /// A sum that is added to what is there, or takes its place.
+    #[must_use]
+    pub const fn accumulating(accumulate: bool) -> Self {
+        Self { accumulate, bias: false, activation: Activation::Linear }
+    }
+}
+
+/// What tells a convolution from a matrix product.
+pub trait Contraction: Debug + Send + Sync {
+    /// Words for listings, `conv 3×3`.
+    fn describe(&self, outputs: usize) -> String;
+
+    /// Shape of the output.
+    ///
+    /// # Errors
+    /// Why these inputs do not fit.
+    fn output(&self, outputs: usize, x: &[Maps]) -> Result<Maps, String>;
+
+    /// Extents of the weights over one input, outputs left out.
+    fn window(&self, x: Maps) -> Vec<usize>;
+
+    /// Kernels of y, of dx and of dw.
+    fn kernels(&self) -> [&'static Kernel; 3];
+
+    /// Parameters of the kernel of y or dw, or of dx where `by_input`.
+    fn params(&self, images: usize, x: Maps, y: Maps, epilogue: Epilogue, by_input: bool) -> Params;
+}
+
+/// One tower's share of a layer with weights.
+#[derive(Debug)]
+pub struct Weighted<C> {
+    /// The contraction.
+    pub contraction: C,
+    /// What the row states.
+    pub head: Head,
+}
+
+impl<C: Contraction> Layer for Weighted<C> {
+    fn describe(&self) -> String {
+        self.contraction.describe(self.head.outputs) + &self.head.activation.suffix()
+    }
+
+    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
+        self.contraction.output(self.head.outputs, x)
+    }
+
+    fn weights(&self, x: &[Maps]) -> Vec<WeightSpec> {
+        let Head { outputs, weights, bias, .. } = self.head;
+        let matrix = |(i, &maps): (usize, &Maps)| WeightSpec {
+            kind: WeightKind::Weights(i),
+            shape: [&self.contraction.window(maps)[..], &[outputs]].concat(),
+            init: Init::Normal(weights),
+        };
+        let bias = WeightSpec { kind: WeightKind::Bias, shape: vec![outputs], init: Init::Constant(bias) };
+        x.iter().enumerate().map(matrix).chain([bias]).collect()
+    }
+
+    fn macs(&self, x: &[Maps], y: Maps) -> u64 {
+        x.iter().map(|&maps| (self.contraction.window(maps).iter().product::<usize>() * y.count()) as u64).sum()
+    }
+
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], w: &[Slot], y: Maps, _: bool) -> Slot {
+        let out = map_slot(r, site, "y", y);
+        let [kernel, ..] = self.contraction.kernels();
+        for (i, &(slot, maps)) in x.iter().enumerate() {
+            let mut epilogue = Epilogue::accumulating(i > 0);
+            if i + 1 == x.len() {
+                (epilogue.bias, epilogue.activation) = (true, self.head.activation);
+            }
+            let params = self.contraction.params(site.images, maps, y, epilogue, false);
+            r.run(kernel, params, &[slot, w[i], w[x.len()], out]);
+        }
+        out
+    }
+
+    fn activation(&self) -> Activation {
+        self.head.activation
+    }
+
+    fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot {
+        let maps = saved.x[i].1;
+        let dx = map_slot(r, site, &format!("dx{i}"), maps);
+        let [_, kernel, _] = self.contraction.kernels();
+        let params = self.contraction.params(site.images, maps, saved.y.1, Epilogue::NONE, true);
+        r.run(kernel, params, &[saved.w[i], dz, dx]);
+        dx
+    }
+
+    fn backward_weights(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot) {
+        let y = saved.y.1;
+        if let Some(db) = saved.dw[saved.x.len()] {
+            bias::backward(r, site, y, dz, db);
+        }
+        let [.., kernel] = self.contraction.kernels();
+        for (&(x, maps), dw) in saved.x.iter().zip(saved.dw) {
+            if let Some(dw) = *dw {
+                let epilogue = Epilogue::accumulating(site.accumulate);
+                r.run(kernel, self.contraction.params(site.images, maps, y, epilogue, false), &[x, dz, dw]);
+            }
+        }
+    }
+}
