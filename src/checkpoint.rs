@@ -23,30 +23,22 @@ pub const DEVIATIONS: &str = "deviations";
 
 /// Why a checkpoint cannot be used.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum CheckpointError {
-    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The content of the file is not a checkpoint.
     #[error("{}: {error}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: ContentError,
-    },
+    Content { path: PathBuf, error: ContentError },
 }
 
 /// What is wrong with the content of a checkpoint.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum ContentError {
-    /// The tensors are not those of a checkpoint.
     #[error(transparent)]
     Tensors(#[from] TensorError),
-    /// Another program, or `export`, wrote the file.
     #[error("is a safetensors file, but not a checkpoint of this program (no alexnet metadata)")]
     Foreign,
-    /// The state of the run cannot be read.
     #[error("has damaged metadata ({0})")]
     State(#[from] serde_json::Error),
 }
@@ -100,15 +92,11 @@ impl Checkpoint {
     }
 
     /// Reads a checkpoint, or the best (else the last) one of a run folder.
-    ///
-    /// # Errors
-    /// When there is none, or it is damaged.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         Self::read(&Self::locate(path))
     }
 
     /// The checkpoint file that `path` stands for: itself, or the best (else the last) one of a run folder.
-    #[must_use]
     pub fn locate(path: &Path) -> PathBuf {
         let best = path.join("best.safetensors");
         match (path.is_dir(), best.is_file()) {
@@ -119,17 +107,11 @@ impl Checkpoint {
     }
 
     /// Reads the checkpoint in one file.
-    ///
-    /// # Errors
-    /// When it cannot be read or is damaged.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         Self::parse(&read_file(path)?).map_err(|error| CheckpointError::Content { path: path.into(), error })
     }
 
     /// The checkpoint in the bytes of a file.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, ContentError> {
         let file = TensorFile::parse(bytes)?;
         let state = serde_json::from_str(file.metadata(METADATA).ok_or(ContentError::Foreign)?)?;

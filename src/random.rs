@@ -9,7 +9,6 @@ const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;
 
 /// One Philox4x32-10 block: four random words for a 128-bit `counter` under a 64-bit `key`.
-#[must_use]
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let [mut c, mut k] = [counter, [key[0], key[1], 0, 0]];
     for _ in 0..ROUNDS {
@@ -33,7 +32,6 @@ fn low(product: u64) -> u32 {
 }
 
 /// A uniform number in `[0, 1)` from the upper 24 bits of `word`, exact in f32.
-#[must_use]
 pub fn unit(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)
 }
@@ -64,19 +62,16 @@ pub struct Stream {
 
 impl Stream {
     /// The stream for `purpose`; `tag` distinguishes streams of one purpose.
-    #[must_use]
     pub fn new(seed: u64, purpose: Purpose, tag: u32) -> Self {
         Self { key: key(seed), id: stream_id(purpose, tag) }
     }
 
     /// Four words for position `(major, minor)`, for example (epoch, image).
-    #[must_use]
     pub fn words(&self, major: u64, minor: u32) -> [u32; 4] {
         philox([minor, low(major), high(major), self.id], self.key)
     }
 
     /// Four standard normal numbers for position `(major, minor)` (Box and Muller, in f64).
-    #[must_use]
     pub fn normals(&self, major: u64, minor: u32) -> [f64; 4] {
         let w = self.words(major, minor);
         let pair = |a: u32, b: u32| {
@@ -90,7 +85,6 @@ impl Stream {
     }
 
     /// `count` normal numbers with standard deviation `sd`.
-    #[must_use]
     pub fn normal_vec(&self, count: usize, sd: f64) -> Vec<f32> {
         let blocks = count.div_ceil(4) as u64;
         let numbers = (0..blocks).flat_map(|block| self.normals(block, 0));
@@ -98,7 +92,6 @@ impl Stream {
     }
 
     /// A permutation of `0..count` for `epoch` (Fisher and Yates).
-    #[must_use]
     pub fn permutation(&self, epoch: u64, count: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..count as u32).collect();
         for last in (1..count).rev() {
@@ -111,19 +104,16 @@ impl Stream {
 }
 
 /// The Philox key of a seed, as the shaders receive it.
-#[must_use]
 pub fn key(seed: u64) -> [u32; 2] {
     [low(seed), high(seed)]
 }
 
 /// The last counter word: purpose in the top byte, tag below.
-#[must_use]
 pub fn stream_id(purpose: Purpose, tag: u32) -> u32 {
     ((purpose as u32 + 1) << 24) | (tag & 0x00FF_FFFF)
 }
 
 /// A 24-bit tag from a name (FNV-1a, folded), so that a stream follows its tensor wherever that is placed.
-#[must_use]
 pub fn tag(name: &str) -> u32 {
     let hash = name.bytes().fold(0x811C_9DC5_u32, |h, byte| (h ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (hash >> 24) ^ (hash & 0x00FF_FFFF)

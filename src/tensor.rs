@@ -51,7 +51,6 @@ pub enum Stored {
 
 impl Stored {
     /// Size of a number in bytes.
-    #[must_use]
     pub const fn size(self) -> usize {
         match self {
             Self::F16 | Self::BF16 => 2,
@@ -62,7 +61,6 @@ impl Stored {
 
     /// The numbers in `bytes`, whose length is a multiple of their size, rounded to 32 bits; `None` where one is out of the
     /// range of f32.
-    #[must_use]
     pub fn read(self, bytes: &[u8]) -> Option<Vec<f32>> {
         let each = bytes.chunks_exact(self.size());
         let pair = |bytes: &[u8]| [bytes[0], bytes[1]];
@@ -93,7 +91,6 @@ impl Tensor {
     ///
     /// # Panics
     /// If the number of values is not the product of `shape`; callers check what comes from outside.
-    #[must_use]
     pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Self {
         let shape = shape.into();
         assert_eq!(shape.iter().product::<usize>(), values.len(), "shape {shape:?}");
@@ -101,19 +98,16 @@ impl Tensor {
     }
 
     /// The extents, outermost first.
-    #[must_use]
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
     /// The values in row-major order.
-    #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
     /// Converts the tensor to its values in row-major order.
-    #[must_use]
     pub fn into_values(self) -> Vec<f32> {
         self.values
     }

@@ -52,9 +52,6 @@ pub struct Traffic {
 impl Cluster {
     /// Cuts `program` into one part for each of `count` members, tower t on member t % `count`, and sets each up with
     /// `set_up`, which gets the member's index and its part.
-    ///
-    /// # Errors
-    /// When a part does not fit its device.
     pub fn new(
         program: &Program,
         count: usize,
@@ -83,26 +80,22 @@ impl Cluster {
     }
 
     /// The program that runs.
-    #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
     }
 
     /// Letters of the towers and name of the device of every member, for messages.
-    #[must_use]
     pub fn devices(&self) -> Vec<(String, String)> {
         let towers = |index| towers(&self.program, self.members.len(), index);
         self.members.iter().enumerate().map(|(index, member)| (towers(index), member.device())).collect()
     }
 
     /// Memory that the program takes on every member, in bytes.
-    #[must_use]
     pub fn footprints(&self) -> Vec<Footprint> {
         self.members.iter().map(|member| member.footprint()).collect()
     }
 
     /// The chosen variants of all runs whose kernel has several, over all members.
-    #[must_use]
     pub fn variants(&self) -> Variants {
         let mut variants = Variants::new();
         for (run, found) in self.members.iter().flat_map(|member| member.variants()) {
@@ -112,25 +105,21 @@ impl Cluster {
     }
 
     /// Bytes that the driver's allocator has given to every member; `None` where it keeps no count.
-    #[must_use]
     pub fn allocated(&self) -> Vec<Option<u64>> {
         self.members.iter().map(|member| member.allocated()).collect()
     }
 
     /// Sums of the transfers by (sender, receiver), since the cluster was set up or the clock was started.
-    #[must_use]
     pub fn traffic(&self) -> &BTreeMap<(usize, usize), Traffic> {
         &self.traffic
     }
 
     /// The part of the program that member `index` runs.
-    #[must_use]
     pub fn part(&self, index: usize) -> &Program {
         self.members[index].program()
     }
 
     /// Time that the host has spent waiting for members, or computing in their place.
-    #[must_use]
     pub fn waited(&self) -> Duration {
         self.members.iter().map(|member| member.waited()).sum()
     }
@@ -151,47 +140,31 @@ impl Cluster {
     }
 
     /// The transfers since [`Cluster::start_clock`], in order.
-    #[must_use]
     pub fn exchanges(&self) -> &[Exchange] {
         &self.exchanges
     }
 
     /// The work of every member since [`Cluster::start_clock`], by its own clock; `None` where it has none.
-    ///
-    /// # Errors
-    /// When a device is gone.
     pub fn spans(&mut self) -> Result<Vec<Option<Vec<Span>>>, BackendError> {
         (0..self.members.len()).map(|index| self.at(index, |member| member.spans())).collect()
     }
 
     /// Sets the contents of `slot`, whose element count `data` must have, on every device that has it.
-    ///
-    /// # Errors
-    /// When a device is gone.
     pub fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError> {
         self.members_of(slot).into_iter().try_for_each(|index| self.at(index, |member| member.write(slot, data)))
     }
 
     /// The contents of a float slot, once everything queued is done.
-    ///
-    /// # Errors
-    /// When a device is gone.
     pub fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
         self.at(self.members_of(slot)[0], |member| member.read(slot))
     }
 
     /// Begins to fetch a float slot as it is once everything queued so far is done.
-    ///
-    /// # Errors
-    /// When a device is gone.
     pub fn fetch(&mut self, slot: Slot) -> Result<(), BackendError> {
         self.at(self.members_of(slot)[0], |member| member.fetch(slot))
     }
 
     /// The contents that [`Cluster::fetch`] fetched, waiting for them if need be.
-    ///
-    /// # Errors
-    /// When a device is gone.
     pub fn take(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
         let mut taken = Vec::new();
         let mut sink = |data: Data<'_>| {
@@ -205,9 +178,6 @@ impl Cluster {
     }
 
     /// Queues a whole pass; returns before it is done.
-    ///
-    /// # Errors
-    /// When a device is gone.
     pub fn run(&mut self, pass: Pass) -> Result<(), BackendError> {
         for action in self.actions_of(pass) {
             match action {
@@ -223,18 +193,12 @@ impl Cluster {
     }
 
     /// Makes all transfers of a pass, and computes nothing.
-    ///
-    /// # Errors
-    /// When a device is gone.
     pub fn exchange_all(&mut self, pass: Pass) -> Result<(), BackendError> {
         self.actions_of(pass).iter().try_for_each(|action| self.exchange(action))
     }
 
     /// Runs a pass command by command, passes each float slot that was written to `stop`, and ends with the first slot for
     /// which that returns true.
-    ///
-    /// # Errors
-    /// When a device is gone.
     pub fn trace(&mut self, pass: Pass, mut stop: impl FnMut(&[f32]) -> bool) -> Result<Option<Slot>, BackendError> {
         self.walk(pass, |_, member, command| {
             member.run_commands(pass, command..command + 1)?;
@@ -250,9 +214,6 @@ impl Cluster {
 
     /// Goes through a pass command by command and transfer by transfer. `run` runs each command, given the member's index,
     /// the member and the command's index; the walk ends with the first result that is not `None`.
-    ///
-    /// # Errors
-    /// When a device is gone.
     pub fn walk<R>(
         &mut self,
         pass: Pass,
@@ -330,7 +291,6 @@ impl Cluster {
 }
 
 /// The letters of the towers of member `index` of `count`, with commas between.
-#[must_use]
 pub fn towers(program: &Program, count: usize, index: usize) -> String {
     let letters = (index..program.towers()).step_by(count).map(|tower| letter(tower).to_string());
     letters.collect::<Vec<_>>().join(", ")

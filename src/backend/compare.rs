@@ -24,7 +24,6 @@ pub struct Finding {
 
 impl Finding {
     /// Whether the error is at most `tolerance`; NaN is not.
-    #[must_use]
     pub fn within(&self, tolerance: f64) -> bool {
         self.error <= tolerance
     }
@@ -44,7 +43,6 @@ pub const GUARD: usize = 64;
 const UNTOUCHED: f32 = -12_344.0;
 
 /// A program of one command that runs `kernel` on the buffers of `case`, with `guard` elements behind what it writes.
-#[must_use]
 pub fn program(kernel: &'static Kernel, case: &Case, guard: usize) -> Program {
     let mut recorder = Recorder::new();
     recorder.begin(Pass::Evaluate);
@@ -67,9 +65,6 @@ pub fn program(kernel: &'static Kernel, case: &Case, guard: usize) -> Program {
 }
 
 /// Compares the outputs of `case` on `backend`, set up with [`program`], with those of the f64 twin.
-///
-/// # Errors
-/// When the device fails.
 pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) -> Result<Finding, BackendError> {
     let mut oracle = Cpu::<f64>::new(program(kernel, case, 0));
     for (index, (binding, (count, fill))) in kernel.bindings.iter().zip(&case.buffers).enumerate() {

@@ -81,7 +81,6 @@ impl Clock {
 
 impl<T: Precision> Cpu<T> {
     /// Allocates everything `program` needs, filled with zeros.
-    #[must_use]
     pub fn new(program: Program) -> Self {
         let plan = Plan::new(&program, u64::MAX);
         let mut ends = vec![[0; 2]; plan.buffers.len()];
@@ -148,7 +147,6 @@ impl<T: Precision> Cpu<T> {
     }
 
     /// The contents of a float slot at this precision.
-    #[must_use]
     pub fn read_exact(&self, slot: Slot) -> Vec<T> {
         let (buffer, range) = self.range(slot);
         self.stores[buffer].floats[range].to_vec()
@@ -167,7 +165,6 @@ fn round<T: Real>(values: &mut [T]) {
 }
 
 /// Name of the CPU engine with its number of threads, for messages.
-#[must_use]
 pub fn describe() -> String {
     format!("cpu ({} threads)", rayon::current_num_threads())
 }

@@ -34,7 +34,6 @@ pub struct Memory {
 
 impl Limits {
     /// The limits of the CPU engine: its memory alone.
-    #[must_use]
     pub fn cpu() -> Self {
         let memory = host_memory().map(|bytes| Memory { pool: HOST.into(), bytes });
         Self { device: cpu::describe(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory }
@@ -46,7 +45,6 @@ pub const FEWER: &str = "take a smaller --micro-batch, or a network with more to
 
 impl Limits {
     /// The error for a slot of which `needed` bytes would have to be bound at once.
-    #[must_use]
     pub fn refuse_binding(&self, slot: &str, needed: u64) -> BackendError {
         BackendError::TooLarge {
             what: slot.into(),
@@ -59,13 +57,11 @@ impl Limits {
 }
 
 /// A size in MiB, for messages.
-#[must_use]
 pub fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// Bytes of physical memory, or those that this process's control group may use; `None` where unknown.
-#[must_use]
 pub fn host_memory() -> Option<u64> {
     let ram = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(ram);

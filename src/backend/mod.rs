@@ -46,90 +46,33 @@ pub type Variants = BTreeMap<String, BTreeSet<String>>;
 
 /// Why a program could not be set up or run.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum BackendError {
-    /// No adapter has this name.
     #[error("no device {wanted}; this machine has {found}")]
-    UnknownDevice {
-        /// The name given.
-        wanted: String,
-        /// The devices of this machine.
-        found: String,
-    },
-    /// More than one adapter has this name.
+    UnknownDevice { wanted: String, found: String },
     #[error("device {wanted} is ambiguous: {found} match; use the number that `alexnet devices` prints")]
-    AmbiguousDevice {
-        /// The name given.
-        wanted: String,
-        /// The adapters that match.
-        found: String,
-    },
-    /// `auto` among other entries.
+    AmbiguousDevice { wanted: String, found: String },
     #[error(
         "auto stands alone and cannot be combined with other devices: it chooses for every tower; leave the others out"
     )]
     AutoNotAlone,
-    /// The adapter refused to open.
     #[error("{device} could not be opened: {reason}")]
-    Open {
-        /// Name of the adapter.
-        device: String,
-        /// The message of wgpu.
-        reason: String,
-    },
-    /// The program needs more than the adapter has.
+    Open { device: String, reason: String },
     #[error("{what} needs {needed}, but {device} allows {allowed}; {fix}")]
-    TooLarge {
-        /// Slot, kernel or plan.
-        what: String,
-        /// Size needed.
-        needed: String,
-        /// Name of the device.
-        device: String,
-        /// The limit and its name.
-        allowed: String,
-        /// Advice to the user.
-        fix: String,
-    },
-    /// Mixed precision on an adapter without 16-bit floats.
+    TooLarge { what: String, needed: String, device: String, allowed: String, fix: String },
     #[error(
         "{device} has no 16-bit floats in its shaders, in which --precision mixed stores maps; leave that option out"
     )]
-    NoHalves {
-        /// The device.
-        device: String,
-    },
-    /// A kernel did not compile on this adapter.
+    NoHalves { device: String },
     #[error("{device}: {reason}")]
-    Kernel {
-        /// The device.
-        device: String,
-        /// Kernel, variant and the compiler's message.
-        reason: String,
-    },
-    /// The device stopped answering.
+    Kernel { device: String, reason: String },
     #[error("{device} was lost ({reason}); what was saved before is intact")]
-    Lost {
-        /// The device.
-        device: String,
-        /// What the driver said.
-        reason: String,
-    },
+    Lost { device: String, reason: String },
     /// The device had no memory left for what the plan does not show: drivers and other programs need some too.
     #[error("{device} ran out of memory ({reason}); what was saved before is intact")]
-    OutOfMemory {
-        /// The device.
-        device: String,
-        /// What the driver said.
-        reason: String,
-    },
-    /// An error of one of several devices.
+    OutOfMemory { device: String, reason: String },
     #[error("tower {towers}: {error}")]
-    Member {
-        /// Letters of the device's towers.
-        towers: String,
-        /// The error itself.
-        error: Box<BackendError>,
-    },
+    Member { towers: String, error: Box<BackendError> },
 }
 
 impl BackendError {
@@ -158,7 +101,6 @@ pub enum Data<'a> {
 
 impl Data<'_> {
     /// Number of elements.
-    #[must_use]
     pub fn count(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
@@ -168,7 +110,6 @@ impl Data<'_> {
     }
 
     /// The elements as bytes, in the machine's order.
-    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::F32(values) => bytemuck::cast_slice(values),
@@ -215,34 +156,19 @@ pub trait Backend {
     fn device(&self) -> String;
 
     /// Sets the contents of `slot`, whose element count `data` must have.
-    ///
-    /// # Errors
-    /// When the device is gone.
     fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError>;
 
     /// Queues some commands of a pass, in order; returns before they are done.
-    ///
-    /// # Errors
-    /// When the device is gone.
     fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError>;
 
     /// The contents of a slot of floats or halves, once everything queued is done. A map keeps its contents only until its
     /// last reader has run.
-    ///
-    /// # Errors
-    /// When the device is gone.
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError>;
 
     /// The contents of a slot of words, as [`Backend::read`] reads floats.
-    ///
-    /// # Errors
-    /// When the device is gone.
     fn read_words(&mut self, slot: Slot) -> Result<Vec<u32>, BackendError>;
 
     /// Begins to fetch a slot as it is once everything queued so far is done; [`Backend::take`] ends it.
-    ///
-    /// # Errors
-    /// When the device is gone.
     fn fetch(&mut self, slot: Slot) -> Result<(), BackendError>;
 
     /// Passes the contents that [`Backend::fetch`] fetched to `sink`, waiting for them if need be; with `keep` they can be
@@ -276,15 +202,9 @@ pub trait Backend {
     fn stop_clock(&mut self);
 
     /// The work since [`Backend::start_clock`], once everything queued is done; `None` where the device has no clock.
-    ///
-    /// # Errors
-    /// When the device is gone.
     fn spans(&mut self) -> Result<Option<Vec<Span>>, BackendError>;
 
     /// Runs a whole pass.
-    ///
-    /// # Errors
-    /// When the device is gone.
     fn run(&mut self, pass: Pass) -> Result<(), BackendError> {
         let all = 0..self.program().commands(pass).len();
         self.run_commands(pass, all)

@@ -18,15 +18,11 @@ pub struct Check {
 
 impl Check {
     /// The name of the variant, `twin` for the CPU's.
-    #[must_use]
     pub fn variant_name(&self) -> &'static str {
         self.variant.map_or("twin", |variant| variant.name)
     }
 
     /// Compares the outputs on `engine` with those of the f64 twin.
-    ///
-    /// # Errors
-    /// When the kernel does not compile there or the device fails.
     pub fn run(&self, engine: &Engine) -> Result<Finding, BackendError> {
         let guard = if self.variant.is_some() { GUARD } else { 0 };
         let program = program(self.kernel, &self.case, guard);
@@ -37,7 +33,6 @@ impl Check {
 
 /// Every kernel of `kernels` in every variant that runs on `engine`, on all of its cases, and once more with maps of
 /// halves where both have them.
-#[must_use]
 pub fn checks(kernels: &[&'static Kernel], engine: &Engine) -> Vec<Check> {
     let mut checks = Vec::new();
     for &kernel in kernels {
@@ -94,7 +89,6 @@ pub struct Failure {
 
 impl Report {
     /// A report without verdicts.
-    #[must_use]
     pub fn new(device: String) -> Self {
         Self { device, verdicts: Vec::new() }
     }
@@ -130,19 +124,16 @@ impl Report {
     }
 
     /// Number of cases.
-    #[must_use]
     pub fn cases(&self) -> usize {
         self.verdicts.iter().map(|verdict| verdict.cases).sum()
     }
 
     /// Number of cases that were wrong or did not run.
-    #[must_use]
     pub fn failed(&self) -> usize {
         self.verdicts.iter().map(|verdict| verdict.failures.len()).sum()
     }
 
     /// Number of kernels, whose variants follow one another.
-    #[must_use]
     pub fn kernels(&self) -> usize {
         self.verdicts.chunk_by(|a, b| a.kernel == b.kernel).count()
     }

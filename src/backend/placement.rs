@@ -24,15 +24,11 @@ pub enum Engine {
 
 impl Engine {
     /// Opens every adapter of this machine, best first.
-    ///
-    /// # Errors
-    /// When one does not open.
     pub fn all() -> Result<Vec<Self>, BackendError> {
         adapters().iter().map(|adapter| Ok(Self::Gpu(Rc::new(Device::open(adapter)?)))).collect()
     }
 
     /// Name and driver, for messages.
-    #[must_use]
     pub fn describe(&self) -> String {
         match self {
             Self::Cpu => cpu::describe(),
@@ -41,7 +37,6 @@ impl Engine {
     }
 
     /// The limits that bound a program there.
-    #[must_use]
     pub fn limits(&self) -> Limits {
         match self {
             Self::Cpu => Limits::cpu(),
@@ -50,7 +45,6 @@ impl Engine {
     }
 
     /// Whether the engine can run `variant` with `params`; the CPU engine runs no variants, but twins.
-    #[must_use]
     pub fn runs(&self, variant: &Variant, params: &Params) -> bool {
         match self {
             Self::Cpu => false,
@@ -59,7 +53,6 @@ impl Engine {
     }
 
     /// Whether the engine can store maps as halves.
-    #[must_use]
     pub fn halves(&self) -> bool {
         match self {
             Self::Cpu => true,
@@ -68,9 +61,6 @@ impl Engine {
     }
 
     /// Sets a program, or one device's part of it, up to run there.
-    ///
-    /// # Errors
-    /// When it does not fit.
     pub fn set_up(&self, program: Program) -> Result<Box<dyn Backend>, BackendError> {
         Ok(match self {
             Self::Cpu => Box::new(Cpu::<f32>::new(program)),
@@ -79,9 +69,6 @@ impl Engine {
     }
 
     /// Sets `program`, which runs a single kernel, up in the given variant; the CPU engine runs the twin.
-    ///
-    /// # Errors
-    /// When it does not fit or compile.
     pub fn set_up_variant(
         &self,
         program: Program,
@@ -125,9 +112,6 @@ impl Placement {
     /// - one GPU that is reached through two APIs counts once (by its PCI bus id, where drivers tell it);
     /// - hardware is not paired with software, which would only slow it down, but software is with software;
     /// - one adapter where there is no second to pair it with, `None` where there is none.
-    ///
-    /// # Errors
-    /// When no adapter or more than one has a name, or one does not open.
     pub fn open(spec: Option<&str>) -> Result<Option<Self>, BackendError> {
         // Adapters are listed only where one is wanted, and opened one by one, because some drivers crash otherwise.
         let none = spec.is_some_and(|spec| spec.split(',').all(|entry| entry == "cpu"));
@@ -144,15 +128,11 @@ impl Placement {
     }
 
     /// The entries, at least one.
-    #[must_use]
     pub fn engines(&self) -> &[Engine] {
         &self.engines
     }
 
     /// Sets `program` up to run there.
-    ///
-    /// # Errors
-    /// When it does not fit.
     pub fn set_up(&self, program: &Program) -> Result<Cluster, BackendError> {
         let count = self.members(program.towers());
         Cluster::new(program, count, |member, part| {
@@ -165,7 +145,6 @@ impl Placement {
     }
 
     /// The limits of each device that runs a part of a network of `towers` towers.
-    #[must_use]
     pub fn limits(&self, towers: usize) -> Vec<Limits> {
         self.engines[..self.members(towers)].iter().map(Engine::limits).collect()
     }

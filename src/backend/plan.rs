@@ -49,13 +49,11 @@ pub struct Staging {
 
 impl Staging {
     /// Index of the buffer that `slot` passes through; `None` for slots that the host seldom writes or reads.
-    #[must_use]
     pub fn of(&self, slot: Slot) -> Option<usize> {
         self.of.get(&slot).copied()
     }
 
     /// Bytes of all buffers.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.buffers.iter().sum()
     }
@@ -91,7 +89,6 @@ pub struct Footprint {
 
 impl Footprint {
     /// Bytes by what they are for, in words, without the total.
-    #[must_use]
     pub fn parts(&self) -> Vec<(&'static str, u64)> {
         let mut parts = vec![("weights", self.weights)];
         parts.extend(self.states.iter().map(|(name, bytes)| (*name, *bytes)));
@@ -104,7 +101,6 @@ impl Footprint {
 impl Plan {
     /// Plans `program`, whatever it touches on one device, no buffer larger than `largest` bytes unless a single
     /// slot is. Of a part of a program, slots that other devices have take nothing.
-    #[must_use]
     pub fn new(program: &Program, largest: u64) -> Self {
         let root = aliases(program);
         let (incoming, outgoing) = (Staging::default(), Staging::default());
@@ -128,7 +124,6 @@ impl Plan {
     }
 
     /// Whether this device has `slot`.
-    #[must_use]
     pub fn has(&self, slot: Slot) -> bool {
         self.places[slot.0].is_some()
     }
@@ -137,25 +132,21 @@ impl Plan {
     ///
     /// # Panics
     /// When this device does not have it; see [`Plan::has`].
-    #[must_use]
     pub fn place(&self, slot: Slot) -> Place {
         self.places[slot.0].unwrap_or_else(|| panic!("slot {} is on another device", slot.0))
     }
 
     /// Bytes of all buffers of one role.
-    #[must_use]
     pub fn bytes_of(&self, role: Role) -> u64 {
         self.buffers.iter().filter(|(_, r)| *r == role).map(|(bytes, _)| bytes).sum()
     }
 
     /// Bytes of all buffers.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.footprint().total
     }
 
     /// Bytes by what they are for.
-    #[must_use]
     pub fn footprint(&self) -> Footprint {
         let buffers: u64 = self.buffers.iter().map(|(bytes, _)| bytes).sum();
         let staging = self.incoming.bytes() + self.outgoing.bytes();

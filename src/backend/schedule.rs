@@ -49,7 +49,6 @@ pub struct Schedule {
 
 impl Schedule {
     /// Cuts `program` into the parts of `count` members, tower t on member t % `count`.
-    #[must_use]
     pub fn new(program: &Program, count: usize) -> Self {
         let mut schedule = Self { program: program.clone(), parts: vec![Vec::new(); count], actions: Vec::new() };
         for (pass, commands) in program.passes() {
@@ -68,13 +67,11 @@ impl Schedule {
     }
 
     /// The program that member `index` runs.
-    #[must_use]
     pub fn part(&self, index: usize) -> Program {
         self.program.part(self.parts[index].clone())
     }
 
     /// Bytes that one run of `pass` transfers, by (sender, receiver).
-    #[must_use]
     pub fn traffic(&self, pass: Pass) -> BTreeMap<(usize, usize), u64> {
         let mut traffic = BTreeMap::new();
         for action in self.actions.iter().filter(|(p, _)| *p == pass).flat_map(|(_, actions)| actions) {

@@ -89,9 +89,6 @@ impl From<Pictured> for Preprocessing {
 }
 
 /// The network of a built-in name or a model file, with stages replaced.
-///
-/// # Errors
-/// When there is none, or it is not a network.
 pub(super) fn open_net(model: &str, replaced: &Replaced) -> Result<Net> {
     let mut network = Model::open(model)?;
     replaced.apply(&mut network)?;
@@ -107,8 +104,6 @@ pub(super) struct Replaced {
 }
 
 impl Replaced {
-    /// # Errors
-    /// When no layer has the stage.
     pub(super) fn apply(&self, network: &mut Model) -> Result<()> {
         self.stages.iter().try_for_each(|stage| stage.apply(network)).context("--replace")
     }

@@ -7,9 +7,6 @@ use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle}
 use serde::Serialize;
 
 /// Writes `text` and a line end.
-///
-/// # Errors
-/// When standard output is closed or full; see [`ended_by_reader`].
 pub(super) fn line(text: impl std::fmt::Display) -> Result<()> {
     writeln!(io::stdout().lock(), "{text}").context("standard output")
 }
@@ -20,9 +17,6 @@ pub(super) fn say(text: impl std::fmt::Display) {
 }
 
 /// Writes `value` as one indented JSON document.
-///
-/// # Errors
-/// As [`line()`].
 pub(super) fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }

@@ -80,7 +80,6 @@ pub struct TrainingPlan {
 
 impl TrainingPlan {
     /// The plan of a network that lies on its devices as `layout` says.
-    #[must_use]
     pub fn new(layout: &Layout, minibatch: usize) -> Self {
         Self {
             minibatch,
@@ -95,9 +94,6 @@ impl TrainingPlan {
 
 impl Description {
     /// Of `net`, trained as `job` wants it on devices with these limits; on one without any where there are none.
-    ///
-    /// # Errors
-    /// When it does not fit.
     pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Result<Self, BackendError> {
         let unbound =
             [Limits { device: "one device".into(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory: None }];

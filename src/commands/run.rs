@@ -34,9 +34,6 @@ pub struct Run {
 }
 
 /// The graph of an ONNX file.
-///
-/// # Errors
-/// When it cannot be read, or asks for what is not supported.
 pub fn read_graph(path: &Path) -> Result<Graph> {
     let bytes = read_file(path)?;
     onnx::parse(&bytes).with_context(|| path.display().to_string())
@@ -44,9 +41,6 @@ pub fn read_graph(path: &Path) -> Result<Graph> {
 
 impl Run {
     /// Reads the network in `model` and, by the names of its inputs, `.npy` files.
-    ///
-    /// # Errors
-    /// When a file cannot be read or is damaged, or an input is given twice.
     pub fn read(model: &Path, inputs: &[(String, PathBuf)]) -> Result<Self> {
         let mut run = Self { graph: read_graph(model)?, given: BTreeMap::new(), floats: BTreeMap::new() };
         for (name, path) in inputs {
@@ -68,18 +62,12 @@ impl Run {
     }
 
     /// Sets the network up on `devices`.
-    ///
-    /// # Errors
-    /// As [`GraphSession::new`].
     pub fn session(&self, devices: &Placement) -> Result<GraphSession> {
         Ok(GraphSession::new(&self.graph, &self.given, devices)?)
     }
 
     /// Computes it once and writes each output to a `.npy` file of its name in `folder`, which gets none when something
     /// fails before; characters that file names should not have become `_`.
-    ///
-    /// # Errors
-    /// When a device fails, the names of two files would be the same, or the disk refuses.
     pub fn write(&self, session: &mut GraphSession, folder: &Path) -> Result<Vec<Written>> {
         let outputs = session.run(&self.floats)?;
         let names: BTreeSet<String> = outputs.iter().map(|(name, _)| file_name(name)).collect();

@@ -22,9 +22,6 @@ pub struct Dataset {
 impl Dataset {
     /// A data set of images that decode to `size` x `size` pixels; labels are places in `classes`. This is how a program
     /// trains on images of its own.
-    ///
-    /// # Errors
-    /// [`DataError::Count`] when a set has no images, or [`DataError::Label`] when a label is no place in `classes`.
     pub fn new(
         classes: Vec<String>,
         training: impl ImageSet + 'static,
@@ -46,18 +43,12 @@ impl Dataset {
     }
 
     /// Mean image and colours of the training images: known beforehand, or computed from all of them.
-    ///
-    /// # Errors
-    /// [`DataError::NoImage`] if no image at all can be decoded.
     pub fn statistics(&self) -> Result<Statistics, DataError> {
         let known = self.measured.as_ref().filter(|measured| measured.about.size == self.train.size());
         known.map_or_else(|| measure(&self.train), |measured| Ok(measured.statistics.clone()))
     }
 
     /// Makes sure that labels mean what they meant to a checkpoint with these `classes`.
-    ///
-    /// # Errors
-    /// [`DataError::Classes`] when they do not.
     pub fn expect_classes(&self, classes: &[String]) -> Result<(), DataError> {
         if self.classes == classes {
             return Ok(());

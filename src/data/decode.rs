@@ -32,9 +32,6 @@ impl Image {
     ///
     /// Grey is copied to the three channels, palettes, CMYK and 16-bit values are converted, and transparent pixels are
     /// shown on white. A camera's note of which side is up (Exif) is obeyed, so that photographs stand upright.
-    ///
-    /// # Errors
-    /// See [`ImageError`].
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
         Self::decode_named(|| name.to_owned(), bytes)
     }
@@ -65,9 +62,6 @@ impl Image {
     }
 
     /// Reads and decodes a file, as [`Image::decode`].
-    ///
-    /// # Errors
-    /// See [`ImageError`].
     pub fn read(path: &Path) -> Result<Self, ImageError> {
         let name = path.display().to_string();
         Self::decode(&name, &read_file(&name, path)?)
@@ -75,9 +69,6 @@ impl Image {
 
     /// The image scaled so that its shorter side has `size` pixels, then cropped to the centre (section 2 of the paper):
     /// `size` x `size` x 3 bytes.
-    ///
-    /// # Errors
-    /// [`ImageError::Damaged`] with `name` if the pixels are not as many as the sides say.
     pub fn square(&self, name: &str, size: usize) -> Result<Vec<u8>, ImageError> {
         square(name, &self.rgb, (self.width, self.height), size)
     }

@@ -44,9 +44,6 @@ pub struct Loader {
 impl Loader {
     /// Starts loading `split` as `plan` says.
     ///
-    /// # Errors
-    /// [`DataError::Threads`] if a thread cannot be started.
-    ///
     /// # Panics
     /// If the order names an image which the split does not have.
     pub fn new(split: &Arc<Split>, plan: Plan) -> Result<Self, DataError> {

@@ -15,9 +15,6 @@ struct PartialSums {
 ///
 /// The sums are integers, so the bits do not depend on the number of threads. An image that cannot be decoded is left
 /// out.
-///
-/// # Errors
-/// [`DataError::NoImage`] if no image at all can be decoded.
 pub(super) fn measure(split: &Split) -> Result<Statistics, DataError> {
     let nothing = || PartialSums { sums: TotalSums::new(split.size()), first_failure: None };
     let all = (0..split.len())

@@ -44,7 +44,6 @@ pub use statistics::{About, Colours, Measured, Statistics};
 pub use views::{Draw, Noise, View, Views, centre_view, ten_views, training_order};
 
 /// Threads that decode ahead of the device: half of the processor, since a software device needs it too.
-#[must_use]
 pub fn decoding_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }

@@ -35,9 +35,6 @@ pub struct LoaderSpeed {
 }
 
 /// Measures the first `images` images of an epoch of `split` on `threads` threads.
-///
-/// # Errors
-/// [`DataError`] if a thread cannot be started or no image can be decoded.
 pub fn loader_speed(split: &Arc<Split>, threads: usize, images: usize) -> Result<LoaderSpeed, DataError> {
     let threads = threads.max(1);
     let mut order = split.training_order(0, 0);

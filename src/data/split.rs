@@ -18,15 +18,9 @@ pub trait ImageSet: Send + Sync {
     fn name(&self, i: usize) -> String;
 
     /// Image `i` as it is stored.
-    ///
-    /// # Errors
-    /// [`ImageError`], which carries the name, when the image cannot be read.
     fn read(&self, i: usize) -> Result<Stored<'_>, ImageError>;
 
     /// The bytes of image `i` as it is stored, by which `prepare` notices that a data set has changed.
-    ///
-    /// # Errors
-    /// [`ImageError`] when that cannot be found out.
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
         Ok(match self.read(i)? {
             Stored::File(bytes) | Stored::Pixels { rgb: bytes, .. } => bytes.len() as u64,
@@ -65,9 +59,6 @@ pub struct Split {
 impl Split {
     /// The images of `images` as `size` x `size` pixels, with labels of `classes` classes; `what` is the name of the split
     /// in messages.
-    ///
-    /// # Errors
-    /// [`DataError::Count`] when there is none or there are too many, [`DataError::Label`] when a label is not below `classes`.
     pub(super) fn new(
         what: &'static str,
         images: impl ImageSet + 'static,
@@ -85,19 +76,16 @@ impl Split {
     }
 
     /// The number of images.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.images.labels().len()
     }
 
     /// Whether there are none, which no opened data set has.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The side of a decoded image, in pixels.
-    #[must_use]
     pub fn size(&self) -> usize {
         self.size
     }
@@ -106,14 +94,12 @@ impl Split {
     ///
     /// # Panics
     /// If `i` is not below [`Split::len`].
-    #[must_use]
     pub fn label(&self, i: usize) -> u32 {
         self.images.labels()[i]
     }
 
     /// The order in which an epoch of training visits the images: a permutation that depends on the seed and the epoch
     /// alone. Images in shards are visited a few shards at a time.
-    #[must_use]
     pub fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
         self.images.training_order(seed, epoch)
     }
@@ -122,7 +108,6 @@ impl Split {
     ///
     /// # Panics
     /// If `i` is not below [`Split::len`].
-    #[must_use]
     pub fn name(&self, i: usize) -> String {
         self.images.name(i)
     }
@@ -133,9 +118,6 @@ impl Split {
     }
 
     /// Image `i` as `size` x `size` x 3 bytes: rows outermost, red first.
-    ///
-    /// # Errors
-    /// [`ImageError`] where an image is missing or broken.
     ///
     /// # Panics
     /// If `i` is not below [`Split::len`].

@@ -66,7 +66,6 @@ pub struct About {
 
 impl Colours {
     /// From nine and three numbers; `None` where there are more or fewer.
-    #[must_use]
     pub fn new(eigenvectors: &[f32], deviations: &[f32]) -> Option<Self> {
         let (rows, []) = eigenvectors.as_chunks() else { return None };
         Some(Self { eigenvectors: rows.try_into().ok()?, deviations: deviations.try_into().ok()? })

@@ -39,7 +39,6 @@ pub enum Views {
 
 impl Views {
     /// The view of the image numbered `index` in its split, which stands at `position` of the order.
-    #[must_use]
     pub fn of(&self, index: u32, position: usize) -> View {
         match self {
             Self::Centre { border2 } => centre_view(*border2),
@@ -70,7 +69,6 @@ pub struct Draw {
 
 impl Draw {
     /// The view of image `index` at `position` of the order.
-    #[must_use]
     pub fn view(&self, index: u32, position: usize) -> View {
         let [y, x, side, _] = match self.together {
             0 | 1 => Stream::new(self.seed, Purpose::Crop, 0).words(self.epoch, index),
@@ -104,14 +102,12 @@ impl Noise {
     ///
     /// An eigenvalue is a square and depends on the unit of pixels. The paper names none; of pixels from 0 to 1 it moves
     /// brightness on ImageNet by a standard deviation of 5.8 of 255, of pixels from 0 to 255 it would by 1483.
-    #[must_use]
     pub fn paper(colours: &Colours, alpha: f32) -> Self {
         Self::along(colours, colours.deviations.map(|deviation| alpha * deviation * deviation / 255.0), 1.0)
     }
 
     /// The released code's (convdata_jpeg.py:155-179): α times the standard deviation, and the image then divided by
     /// 1 + `alpha`, about as much as the noise adds to it.
-    #[must_use]
     pub fn released(colours: &Colours, alpha: f32) -> Self {
         Self::along(colours, colours.deviations.map(|deviation| alpha * deviation), 1.0 / (1.0 + alpha))
     }
@@ -131,19 +127,16 @@ impl Noise {
 }
 
 /// The order in which an epoch visits `count` images: a permutation that depends on the seed and the epoch alone.
-#[must_use]
 pub fn training_order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
     Stream::new(seed, Purpose::Shuffle, 0).permutation(epoch, count)
 }
 
 /// The centre crop.
-#[must_use]
 pub fn centre_view(border2: u32) -> View {
     View { y: border2 / 2, x: border2 / 2, ..View::default() }
 }
 
 /// The ten views of evaluation: the corners and the centre in the order of the original code, then the same mirrored.
-#[must_use]
 pub fn ten_views(border2: u32) -> [View; 10] {
     let (centre, far) = (border2 / 2, border2);
     let offsets = [(0, 0), (0, far), (centre, centre), (far, 0), (far, far)];

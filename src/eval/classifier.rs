@@ -24,9 +24,6 @@ pub struct Preprocessing {
 }
 
 /// Parses three numbers with commas between, one for each of red, green and blue.
-///
-/// # Errors
-/// When `text` is anything else.
 pub fn colour(text: &str) -> Result<[f32; 3], ColourError> {
     let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
     numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or(ColourError)
@@ -64,10 +61,6 @@ pub(super) struct OnnxClassifier {
 
 impl OnnxClassifier {
     /// Sets up the network in `path` on `devices`, for runs of `batch` images, or of as many as its input declares.
-    ///
-    /// # Errors
-    /// When it is no network from images to scores of classes, neither the file nor `given` says how images become its
-    /// input, or it does not fit the devices.
     pub(super) fn open(
         path: &Path,
         given: &Preprocessing,

@@ -30,7 +30,6 @@ named! { Viewing: Centre "1" "The centre", Ten "10" "The four corners and the ce
 
 impl Viewing {
     /// Count of views of each image.
-    #[must_use]
     pub fn count(self) -> usize {
         match self {
             Self::Centre => 1,
@@ -116,10 +115,6 @@ const BEST: usize = 5;
 impl Evaluator {
     /// Sets up the network of a checkpoint, of a run folder or of an ONNX file on `devices`, for batches of `batch`
     /// images; `preprocessing` is for ONNX files alone.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is no network from images to classes or does not fit the devices, or when a
-    /// checkpoint is given preprocessing.
     pub fn open(
         path: &Path,
         preprocessing: &Preprocessing,
@@ -142,9 +137,6 @@ impl Evaluator {
     }
 
     /// Sets up the network of `checkpoint` on `devices`, for batches of `batch` images.
-    ///
-    /// # Errors
-    /// When the checkpoint's model or tensors do not belong together, or the network does not fit the devices.
     pub fn new(checkpoint: &Checkpoint, batch: usize, devices: &Placement) -> Result<Self, EvalError> {
         let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
         let (stored, border2) = (model.input.stored(), model.input.border2());
@@ -162,7 +154,6 @@ impl Evaluator {
     }
 
     /// Names of its devices, for people.
-    #[must_use]
     pub fn device(&self) -> String {
         match &self.network {
             Network::Trained(session, _) => session.device(),
@@ -171,7 +162,6 @@ impl Evaluator {
     }
 
     /// Steps that a checkpoint was trained for.
-    #[must_use]
     pub fn steps(&self) -> Option<u64> {
         if let Network::Trained(_, steps) = self.network { Some(steps) } else { None }
     }

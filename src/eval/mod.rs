@@ -106,10 +106,6 @@ impl Row {
 }
 
 /// Evaluates networks on `devices`, one after the other; `progress` gets the views that are done, and all.
-///
-/// # Errors
-/// When a checkpoint does not fit its network, the data cannot be opened, has other classes or no images, weights are
-/// not as many as checkpoints, predictions cannot be written, or a device fails.
 pub fn evaluate(
     request: &Request,
     devices: &Placement,

@@ -18,9 +18,6 @@ pub(super) struct PredictionFile<'p> {
 
 impl<'p> PredictionFile<'p> {
     /// Checks the path before there is anything to write; its extension decides the format.
-    ///
-    /// # Errors
-    /// When the extension is unknown, or the folder does not exist.
     pub(super) fn new(path: &'p Path) -> Result<Self, EvalError> {
         let encode = match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv") => table,
@@ -34,9 +31,6 @@ impl<'p> PredictionFile<'p> {
     }
 
     /// Writes probabilities, `[images][classes]`.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
     pub(super) fn write(&self, probabilities: &[f32], images: &LabelledImages) -> Result<(), EvalError> {
         let bytes = (self.encode)(probabilities, images)?;
         Ok(write_file(self.path, &bytes)?)

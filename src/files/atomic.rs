@@ -24,9 +24,6 @@ pub struct AtomicFile {
 
 impl AtomicFile {
     /// Begins a file that is to replace `target`, in a folder that exists.
-    ///
-    /// # Errors
-    /// [`FileError::Write`] when the operating system refuses.
     pub fn create(target: &Path) -> Result<Self, FileError> {
         let mut prefix = target.file_name().unwrap_or_default().to_owned();
         prefix.push(".");
@@ -88,15 +85,11 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 }
 
 /// Whether a file is named like one that is not finished.
-#[must_use]
 pub fn is_partial(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == PARTIAL)
 }
 
 /// Removes the unfinished files that killed processes left in `folder`; nobody may be writing there.
-///
-/// # Errors
-/// [`FileError`] when the folder cannot be listed or a file not removed.
 pub fn sweep(folder: &Path) -> Result<(), FileError> {
     for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
         let path = entry.map_err(FileError::read(folder))?.path();

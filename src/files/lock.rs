@@ -19,9 +19,6 @@ pub struct FolderLock {
 
 impl FolderLock {
     /// Takes the lock of `folder`, which exists.
-    ///
-    /// # Errors
-    /// [`FileError::Locked`] when another process has it, or [`FileError::Write`] when the folder cannot be written in.
     pub fn acquire(folder: &Path) -> Result<Self, FileError> {
         let path = folder.join(NAME);
         loop {
@@ -44,15 +41,11 @@ impl FolderLock {
     }
 
     /// The folder whose lock it is.
-    #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Whether `folder` holds nothing, save a lock that a killed process left.
-    ///
-    /// # Errors
-    /// When the folder cannot be listed.
     pub fn is_free(folder: &Path) -> io::Result<bool> {
         for entry in fs::read_dir(folder)? {
             if entry?.file_name() != NAME {

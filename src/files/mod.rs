@@ -19,41 +19,20 @@ pub use self::tensors::{Elements, METADATA, TensorError, TensorFile, serialize, 
 
 /// Why a file cannot be read or written.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum FileError {
-    /// The file cannot be read.
     #[error("{}: cannot be read ({reason})", path.display())]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the operating system said.
-        reason: io::Error,
-    },
-    /// The file cannot be written; its content is as it was.
+    Read { path: PathBuf, reason: io::Error },
     #[error("{}: cannot be written ({reason}); what was saved there before is intact", path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the operating system said.
-        reason: io::Error,
-    },
-    /// The tensors of a safetensors file are not what is wanted.
+    Write { path: PathBuf, reason: io::Error },
     #[error("{}: {error}", path.display())]
-    Tensors {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with them.
-        error: TensorError,
-    },
-    /// Another process holds the lock of the folder.
+    Tensors { path: PathBuf, error: TensorError },
     #[error(
         "{}: another process is working in this folder and holds its lock; wait until it ends, stop it, or choose \
          another folder",
         folder.display()
     )]
-    Locked {
-        /// The folder.
-        folder: PathBuf,
-    },
+    Locked { folder: PathBuf },
 }
 
 impl FileError {
@@ -69,9 +48,6 @@ impl FileError {
 }
 
 /// Reads all of a file.
-///
-/// # Errors
-/// [`FileError::Read`] when the operating system refuses.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(FileError::read(path))
 }

@@ -15,27 +15,16 @@ pub const METADATA: &str = "alexnet";
 
 /// What is wrong with the content of a safetensors file.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum TensorError {
-    /// The bytes are no safetensors file, or not all of one.
     #[error("is truncated or not a safetensors file ({0})")]
     Damaged(SafeTensorError),
-    /// A tensor is not there.
     #[error("there is no tensor {0}")]
     Missing(String),
-    /// A tensor has elements of another type.
     #[error("tensor {name} holds {found:?}, not {wanted}")]
-    Elements {
-        /// The tensor.
-        name: String,
-        /// The type of its elements.
-        found: Dtype,
-        /// The types that would do.
-        wanted: &'static str,
-    },
-    /// A number does not fit.
+    Elements { name: String, found: Dtype, wanted: &'static str },
     #[error("tensor {0} holds a number beyond the range of 32-bit floats")]
     Range(String),
-    /// A tensor cannot be written.
     #[error("cannot be made a safetensors file ({0})")]
     Unwritable(SafeTensorError),
 }
@@ -48,9 +37,6 @@ pub struct TensorFile<'b> {
 
 impl<'b> TensorFile<'b> {
     /// Reads the header of `bytes`, a whole file.
-    ///
-    /// # Errors
-    /// [`TensorError::Damaged`] when it is none.
     pub fn parse(bytes: &'b [u8]) -> Result<Self, TensorError> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(TensorError::Damaged)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(TensorError::Damaged)?;
@@ -58,24 +44,17 @@ impl<'b> TensorFile<'b> {
     }
 
     /// The metadata entry called `key`.
-    #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {
         Some(self.header.metadata().as_ref()?.get(key)?.as_str())
     }
 
     /// All tensors by name, which have to hold floats of 16, 32 or 64 bits.
-    ///
-    /// # Errors
-    /// [`TensorError`] naming a tensor that holds something else, or a number beyond 32 bits.
     pub fn floats(&self) -> Result<BTreeMap<String, Tensor>, TensorError> {
         let tensors = self.tensors.tensors().into_iter();
         tensors.map(|(name, view)| floats(&name, &view).map(|tensor| (name, tensor))).collect()
     }
 
     /// A tensor of 32-bit floats.
-    ///
-    /// # Errors
-    /// [`TensorError`] when there is none of that name, or it holds something else.
     pub fn float32(&self, name: &str) -> Result<Tensor, TensorError> {
         let view = self.view(name)?;
         match view.dtype() {
@@ -85,9 +64,6 @@ impl<'b> TensorFile<'b> {
     }
 
     /// The shape and the values of a tensor of whole numbers.
-    ///
-    /// # Errors
-    /// [`TensorError`] when there is none of that name, or it holds something else.
     pub fn integers(&self, name: &str) -> Result<(Vec<usize>, Vec<i64>), TensorError> {
         let view = self.view(name)?;
         let data = view.data();
@@ -134,9 +110,6 @@ pub enum Elements<'a> {
 
 /// The bytes of a safetensors file of some tensors (name, shape, values), with one metadata entry (key, text) or none.
 /// They depend on the content alone, not on the order of the tensors.
-///
-/// # Errors
-/// [`TensorError::Unwritable`] when values are not as many as their shape says.
 pub fn serialize<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a [usize], Elements<'a>)>,
     metadata: Option<(&str, String)>,

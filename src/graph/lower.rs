@@ -40,9 +40,6 @@ pub struct Output {
 }
 
 /// Lowers `graph` for what is `given` for its inputs.
-///
-/// # Errors
-/// When an input is missing or has another shape, or a node has settings that are not supported.
 pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<Lowered, GraphError> {
     let mut lowering = Lowering::new(graph);
     let mut inputs = lowering.bind(given)?;

@@ -41,7 +41,6 @@ pub struct Graph {
 
 impl Graph {
     /// The name of a value.
-    #[must_use]
     pub fn name(&self, value: ValueId) -> &str {
         &self.names[value.0]
     }
@@ -121,7 +120,6 @@ pub struct Node {
 
 impl Node {
     /// The error of this node for `reason`.
-    #[must_use]
     pub fn refuse(&self, reason: impl Into<String>) -> GraphError {
         GraphError::Node { node: self.name.clone(), operator: self.operator.clone(), reason: reason.into() }
     }
@@ -227,28 +225,12 @@ pub enum Op {
 
 /// Why a graph cannot be computed.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum GraphError {
-    /// The file as a whole.
     #[error("{0}")]
     File(String),
-    /// A tensor, an input or an output.
     #[error("{what} {name}: {reason}")]
-    Value {
-        /// `tensor`, `input`, `output` and the like.
-        what: &'static str,
-        /// Name of the value.
-        name: String,
-        /// What was found, and what is supported.
-        reason: String,
-    },
-    /// A node that cannot be computed.
+    Value { what: &'static str, name: String, reason: String },
     #[error("node {node} ({operator}): {reason}")]
-    Node {
-        /// Name of the node.
-        node: String,
-        /// Name of its operator in the file.
-        operator: String,
-        /// What was found and what is supported, with the name of the setting.
-        reason: String,
-    },
+    Node { node: String, operator: String, reason: String },
 }

@@ -189,7 +189,6 @@ pub struct Upload {
 
 impl Upload {
     /// The values to write, as many as the slot has elements.
-    #[must_use]
     pub fn values(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.to.size];
         self.from.each(&self.to, &mut |from, to| out[to] = self.factor * self.values[from]);

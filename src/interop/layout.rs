@@ -48,9 +48,6 @@ pub enum Quantity {
 }
 
 /// All tensors of a file with the weights of `net`, in the order of the network.
-///
-/// # Errors
-/// When a dropout's share cannot go into the weights behind it.
 pub fn wholes(net: &Net, naming: &Naming) -> Result<Vec<Whole>, InteropError> {
     let lowered = lower(net, &Job::evaluation(1));
     let mut wholes: Vec<Whole> = Vec::new();
@@ -116,9 +113,6 @@ fn kept(net: &Net, row: &str) -> Result<f32, InteropError> {
 
 impl Whole {
     /// Checks that `tensor` has its shape.
-    ///
-    /// # Errors
-    /// When it has another.
     pub fn fits(&self, tensor: &Tensor) -> Result<(), InteropError> {
         if tensor.shape() == self.shape {
             return Ok(());
@@ -128,7 +122,6 @@ impl Whole {
     }
 
     /// The network's tensors, with their names, from the file's, which [`Whole::fits`].
-    #[must_use]
     pub fn cut(&self, whole: &Tensor) -> Vec<(String, Tensor)> {
         let cut = |part: &Part| {
             let (filters, maps) = (part.filters.1, part.maps.1 * self.window);
@@ -144,9 +137,6 @@ impl Whole {
     }
 
     /// The file's tensor from the network's, which `part` finds by their names.
-    ///
-    /// # Errors
-    /// When one is missing or has another shape.
     pub fn join<'t>(
         &self,
         part: impl Fn(&str) -> Option<&'t Tensor>,

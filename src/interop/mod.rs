@@ -28,49 +28,23 @@ pub const CONVENTIONS: [Names; 3] = [Names::Torchvision, Names::Caffe, Names::To
 
 /// Why weights cannot go from a network to a file, or back.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum InteropError {
-    /// A tensor does not fit.
     #[error("tensor {name} has shape {found:?}, layer {row} of this network needs {wanted:?}")]
-    Shape {
-        /// Its name.
-        name: String,
-        /// The layer.
-        row: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// The network's.
-        wanted: Vec<usize>,
-    },
-    /// Tensors that the network needs are not there.
+    Shape { name: String, row: String, found: Vec<usize>, wanted: Vec<usize> },
     #[error("there is no tensor {names}")]
-    Missing {
-        /// Their names.
-        names: String,
-    },
-    /// A file that cannot be.
+    Missing { names: String },
     #[error("an ONNX file has at most {most} bytes, this network needs {bytes}")]
-    Large {
-        /// What it would have.
-        bytes: usize,
-        /// What it can have.
-        most: usize,
-    },
-    /// A dropout whose share cannot be a factor of weights.
+    Large { bytes: usize, most: usize },
     #[error(
         "layer {row}: {stage} after dropout. Other programs' dropout does nothing in evaluation, so that its share \
          would have to go into the weights of the next layer, and cannot through {stage}"
     )]
-    Dropout {
-        /// The row.
-        row: String,
-        /// The stage.
-        stage: &'static str,
-    },
+    Dropout { row: String, stage: &'static str },
 }
 
 impl Naming {
     /// The convention by which most of the `tensors` are weights of `net`; `None` where none is, as in its own checkpoints.
-    #[must_use]
     pub fn of(net: &Net, tensors: &BTreeMap<String, Tensor>) -> Option<Self> {
         let model = &net.model;
         let hits = |naming: &Self| {

@@ -39,7 +39,6 @@ const FULL: &str = "classifier.";
 
 impl Naming {
     /// As it is written.
-    #[must_use]
     pub fn new(model: &Model, names: Names) -> Self {
         let by_row = || model.layers.iter().map(|row| (row.name.clone(), row.name.clone())).collect();
         let prefixes = if names == Names::Torchvision { counted(model) } else { by_row() };
@@ -48,7 +47,6 @@ impl Naming {
 
     /// As `tensors` have it: where they number as many layers of a kind as the network has, these are its layers in
     /// their order, whatever else was counted between them.
-    #[must_use]
     pub fn found(model: &Model, names: Names, tensors: &BTreeMap<String, Tensor>) -> Self {
         let mut naming = Self::new(model, names);
         if names != Names::Torchvision {
@@ -71,13 +69,11 @@ impl Naming {
     }
 
     /// Whether each tower's filters are by themselves.
-    #[must_use]
     pub fn apart(&self) -> bool {
         self.names == Names::Tower
     }
 
     /// The name of a tensor of a row; `tower` is `None` in a network of one.
-    #[must_use]
     pub fn name(&self, row: &str, tower: Option<Tower>, bias: bool) -> String {
         let prefix = self.prefixes.get(row).map_or(row, String::as_str);
         let tower = tower.filter(|_| self.apart()).map_or(String::new(), |tower| format!(".{}", letter(tower)));

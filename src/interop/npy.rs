@@ -27,27 +27,16 @@ pub enum Array {
 
 /// Reason why bytes are no array that can be read.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum NpyError {
-    /// Missing magic bytes, or an end inside the header.
     #[error("not a .npy file, or a damaged one: expected the bytes \\x93NUMPY, a version and a header")]
     Magic,
-    /// A header that lacks a key or has another syntax.
     #[error("header {0:?} cannot be read; expected a dict of descr, fortran_order and shape")]
     Header(String),
-    /// A type of elements that is not supported.
     #[error("elements of type {0} are not supported; known are <f4, <f8, <i8, <i4 and |b1")]
     Type(String),
-    /// A shape that needs another number of bytes than the file has.
     #[error("found {found} bytes of elements, expected those of shape {dims:?} and type {kind}")]
-    Length {
-        /// Bytes after the header.
-        found: usize,
-        /// Extents in the header.
-        dims: Vec<usize>,
-        /// Type of the elements in the header.
-        kind: String,
-    },
-    /// A 64-bit float with no 32-bit equivalent.
+    Length { found: usize, dims: Vec<usize>, kind: String },
     #[error("an element is beyond the range of 32-bit floats: scale the array, or save it as float32")]
     Range,
 }
@@ -63,9 +52,6 @@ struct Header<'a> {
 
 /// Parses the bytes of a file with elements of type `<f4`, `<f8` (narrowed to 32 bits), `<i8`, `<i4` or `|b1`. Memory
 /// use is proportional to the file.
-///
-/// # Errors
-/// See [`NpyError`].
 pub fn parse(bytes: &[u8]) -> Result<Array, NpyError> {
     let (header, data) = split(bytes).ok_or(NpyError::Magic)?;
     let Header { kind, fortran_order, dims } =
@@ -141,7 +127,6 @@ fn fortran_index(index: usize, dims: &[usize]) -> usize {
 }
 
 /// Bytes of a file of type `<f4` with the elements of `tensor`.
-#[must_use]
 pub fn bytes(tensor: &Tensor) -> Vec<u8> {
     let extents = tensor.shape().iter().map(|extent| format!("{extent},")).collect::<Vec<_>>().concat();
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({extents}), }}");

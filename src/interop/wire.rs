@@ -8,18 +8,10 @@ use thiserror::Error;
 
 /// Reason why a protobuf file is not decoded.
 #[derive(Debug, Error, PartialEq)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum WireError {
-    /// A file whose messages take far more memory than it is long.
     #[error("its {length} bytes would take {needed} MiB of memory, expected at most {allowed} MiB")]
-    Memory {
-        /// Bytes of the file.
-        length: u64,
-        /// Mebibytes that its messages would take.
-        needed: u64,
-        /// Mebibytes that a file of this length may take.
-        allowed: u64,
-    },
-    /// Bytes that are no messages of the format.
+    Memory { length: u64, needed: u64, allowed: u64 },
     #[error(transparent)]
     Damaged(#[from] prost::DecodeError),
 }

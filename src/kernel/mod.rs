@@ -25,7 +25,6 @@ pub enum Elem {
 
 impl Elem {
     /// Size of one element.
-    #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
             Self::F32 | Self::U32 => 4,
@@ -34,7 +33,6 @@ impl Elem {
     }
 
     /// `f32`, `f16`, `u32`: its name in WGSL.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -44,7 +42,6 @@ impl Elem {
     }
 
     /// Whether it is a float, of whatever size.
-    #[must_use]
     pub const fn is_float(self) -> bool {
         !matches!(self, Self::U32)
     }
@@ -90,7 +87,6 @@ impl Binding {
     }
 
     /// Scalar type in a run with these parameters.
-    #[must_use]
     pub fn elem(&self, params: &Params) -> Elem {
         match self.holds {
             Holds::Maps => params.maps(),
@@ -101,50 +97,42 @@ impl Binding {
 }
 
 /// A binding of maps that is only read.
-#[must_use]
 pub const fn read_map(name: &'static str) -> Binding {
     Binding::new(name, Holds::Maps, Access::Read)
 }
 
 /// A binding of maps that is written whole.
-#[must_use]
 pub const fn write_map(name: &'static str) -> Binding {
     Binding::new(name, Holds::Maps, Access::Write)
 }
 
 /// A binding of maps that is read and written.
-#[must_use]
 pub const fn update_map(name: &'static str) -> Binding {
     Binding::new(name, Holds::Maps, Access::Update)
 }
 
 /// A float binding that is only read.
-#[must_use]
 pub const fn read(name: &'static str) -> Binding {
     Binding::new(name, Holds::Floats, Access::Read)
 }
 
 /// A float binding that is written whole.
-#[must_use]
 pub const fn write(name: &'static str) -> Binding {
     Binding::new(name, Holds::Floats, Access::Write)
 }
 
 /// A float binding that is read and written.
-#[must_use]
 pub const fn update(name: &'static str) -> Binding {
     Binding::new(name, Holds::Floats, Access::Update)
 }
 
 /// A binding of words that is only read.
-#[must_use]
 pub const fn words(name: &'static str) -> Binding {
     Binding::new(name, Holds::Words, Access::Read)
 }
 
 /// A binding of words that is written whole. Words that kernels write are pairs of f16, as `pack2x16float` makes them:
 /// parity compares the values in them.
-#[must_use]
 pub const fn write_words(name: &'static str) -> Binding {
     Binding::new(name, Holds::Words, Access::Write)
 }
@@ -171,7 +159,6 @@ pub struct Args<'a, T> {
 
 impl<'a, T> Args<'a, T> {
     /// Arguments in binding order.
-    #[must_use]
     pub fn new(params: &'a Params, buffers: Vec<Arg<'a, T>>) -> Self {
         Self { params, buffers: buffers.into_iter() }
     }
@@ -252,13 +239,11 @@ pub struct Split {
 
 impl Kernel {
     /// Whether any of its bindings holds maps.
-    #[must_use]
     pub fn has_maps(&self) -> bool {
         self.bindings.iter().any(|binding| binding.holds == Holds::Maps)
     }
 
     /// Its cases with maps stored as `maps`; no halves where there are no maps.
-    #[must_use]
     pub fn cases_with(&self, maps: Elem) -> Vec<Case> {
         if maps == Elem::F16 && !self.has_maps() {
             return Vec::new();
@@ -269,7 +254,6 @@ impl Kernel {
 
     /// Largest error of a run with these parameters: where maps are halves, device and twin may round what they agree
     /// on to neighbours, which lie 2^-10 of the value apart at most.
-    #[must_use]
     pub fn tolerance_of(&self, params: &Params) -> f64 {
         if self.has_maps() && params.maps() == Elem::F16 { self.tolerance + 1.0 / 1024.0 } else { self.tolerance }
     }
@@ -328,7 +312,6 @@ pub struct Case {
 
 impl Case {
     /// A case with its buffers in binding order.
-    #[must_use]
     pub fn new(name: impl Into<String>, params: Params, buffers: Vec<(usize, Fill)>) -> Self {
         Self { name: name.into(), params, buffers }
     }

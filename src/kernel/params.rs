@@ -61,13 +61,11 @@ pub struct Params {
 
 impl Params {
     /// From names and values.
-    #[must_use]
     pub fn new(entries: Vec<(&'static str, Value)>) -> Self {
         Self { entries, maps: Elem::F32 }
     }
 
     /// Type of the elements of maps: [`Elem::F32`] unless said, or [`Elem::F16`].
-    #[must_use]
     pub const fn maps(&self) -> Elem {
         self.maps
     }
@@ -87,7 +85,6 @@ impl Params {
     ///
     /// # Panics
     /// When the kernel was not given it: a slip in an op, found by its first case.
-    #[must_use]
     pub fn get<P: Param>(&self, name: &str) -> P {
         self.find(name).unwrap_or_else(|| panic!("kernel parameter {name} is missing or of another type"))
     }
@@ -114,7 +111,6 @@ impl Params {
 
     /// The declarations that precede the WGSL source: one `const` a parameter, its name in upper case, and what maps are
     /// stored as, `Map` and `Map4`. Shaders convert what they load from them, and what they store.
-    #[must_use]
     pub fn wgsl(&self) -> String {
         let (enable, map) = (if self.maps == Elem::F16 { "enable f16;\n" } else { "" }, self.maps.name());
         let mut text = format!("{enable}alias Map = {map};\nalias Map4 = vec4<{map}>;\n");
@@ -173,7 +169,6 @@ macro_rules! params {
 
         impl $Name {
             /// The parameters of a run, by the names of the fields.
-            #[must_use]
             pub fn params(&self) -> $crate::kernel::Params {
                 $crate::kernel::Params::new(vec![$((stringify!($field), $crate::kernel::Param::value(self.$field)),)*])
             }

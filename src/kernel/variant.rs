@@ -33,7 +33,6 @@ impl Needs {
     pub const NONE: Self = Self { subgroup_size: None, matrix: None, words: false, shapes: |_| true };
 
     /// Whether a variant with these needs can compute a run with these parameters, on an adapter that has all it needs.
-    #[must_use]
     pub fn fit(&self, params: &Params) -> bool {
         (self.matrix.is_none() || params.maps() == Elem::F16) && (self.shapes)(params)
     }
@@ -60,14 +59,12 @@ pub struct Variant {
 
 impl Variant {
     /// The variant `plain` of a kernel over independent items, one an invocation, in the workgroups of [`linear_tile`].
-    #[must_use]
     pub const fn linear(entry: &'static str, sources: &'static [&'static str], items: fn(&Params) -> usize) -> Self {
         let (grid, needs) = (Grid::Linear(items), Needs::NONE);
         Self { name: "plain", sources, entry, vector: 1, tile: linear_tile, grid, needs }
     }
 
     /// The variant `plain` of a kernel that one invocation computes from beginning to end.
-    #[must_use]
     pub const fn single(entry: &'static str, sources: &'static [&'static str]) -> Self {
         Self { tile: |_| Vec::new(), ..Self::linear(entry, sources, |_| 1) }
     }
@@ -79,7 +76,6 @@ impl Variant {
     }
 
     /// Invocations along x, y, z of a run with `params`.
-    #[must_use]
     pub fn invocations(&self, params: &Params) -> [usize; 3] {
         match self.grid {
             Grid::Linear(items) => [items(params).div_ceil(self.vector), 1, 1],
@@ -89,7 +85,6 @@ impl Variant {
 }
 
 /// The tile of a kernel over independent items: 64 invocations in a workgroup.
-#[must_use]
 pub fn linear_tile(_: &Params) -> Tile {
     vec![("workgroup", 64)]
 }

@@ -31,7 +31,6 @@ pub const PRESETS: &[&str] = &["none", "crops", "paper", "2012"];
 
 impl Augment {
     /// Images in a row that share crop and mirror.
-    #[must_use]
     pub fn together(&self) -> usize {
         if self.released { 32 } else { 1 }
     }

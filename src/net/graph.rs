@@ -52,13 +52,11 @@ pub struct Node {
 
 impl Node {
     /// The row of the model it comes from.
-    #[must_use]
     pub fn row(&self) -> &str {
         self.name.split('.').next().unwrap_or(&self.name)
     }
 
     /// Whether it has weights that are trained.
-    #[must_use]
     pub fn trains(&self) -> bool {
         !self.frozen && !self.layer.weights(&self.x).is_empty()
     }
@@ -83,9 +81,6 @@ impl Net {
     }
 
     /// Leaves the weights of these rows as they are, and trains those of all others.
-    ///
-    /// # Errors
-    /// When there is no such row.
     pub fn freeze(&mut self, rows: &BTreeSet<String>) -> Result<(), NetError> {
         let known: Vec<&str> = self.model.layers.iter().map(|row| row.name.as_str()).collect();
         if let Some(unknown) = rows.iter().find(|row| !known.contains(&row.as_str())) {
@@ -99,7 +94,6 @@ impl Net {
     }
 
     /// For every node whether a gradient by its output leads to weights that are trained, its own or below it.
-    #[must_use]
     pub fn needs_gradient(&self) -> Vec<bool> {
         let mut needs: Vec<bool> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
@@ -110,13 +104,11 @@ impl Net {
     }
 
     /// Number of classes.
-    #[must_use]
     pub fn classes(&self) -> usize {
         self.nodes.last().map_or(0, |node| node.y.maps)
     }
 
     /// Towers on which a node's output lies.
-    #[must_use]
     pub fn towers_of(&self, node: &Node) -> Vec<Tower> {
         match node.spread {
             Spread::One(tower) => vec![tower],
@@ -125,7 +117,6 @@ impl Net {
     }
 
     /// Trained numbers of one node on all towers.
-    #[must_use]
     pub fn parameters_of(&self, node: &Node) -> u64 {
         let specs = node.layer.weights(&node.x);
         let each: u64 = specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
@@ -133,26 +124,22 @@ impl Net {
     }
 
     /// Trained numbers.
-    #[must_use]
     pub fn parameters(&self) -> u64 {
         self.nodes.iter().map(|node| self.parameters_of(node)).sum()
     }
 
     /// Neurons: outputs of layers with weights, as Figure 2 of the paper counts them.
-    #[must_use]
     pub fn neurons(&self) -> u64 {
         let weighted = self.nodes.iter().filter(|node| !node.layer.weights(&node.x).is_empty());
         weighted.map(|node| (node.y.count() * self.towers_of(node).len()) as u64).sum()
     }
 
     /// Multiply-adds of one node for one image, forward, on all towers.
-    #[must_use]
     pub fn macs_of(&self, node: &Node) -> u64 {
         node.layer.macs(&node.x, node.y) * self.towers_of(node).len() as u64
     }
 
     /// Multiply-adds for one image, forward.
-    #[must_use]
     pub fn macs(&self) -> u64 {
         self.nodes.iter().map(|node| self.macs_of(node)).sum()
     }

@@ -47,7 +47,6 @@ pub struct Trained {
 
 impl Trained {
     /// Its `count` initial values.
-    #[must_use]
     pub fn draw(&self, count: usize, seed: u64) -> Vec<f32> {
         match self.init {
             Init::Constant(value) => vec![value; count],
@@ -97,7 +96,6 @@ pub struct Feature {
 }
 
 /// Lowers `net` for a job.
-#[must_use]
 pub fn lower(net: &Net, job: &Job) -> Lowered {
     let mut lowering = Lowering::new(net, *job);
     if job.training {

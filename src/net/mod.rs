@@ -31,51 +31,20 @@ pub use self::stage::{Replacement, Stage};
 
 /// What is wrong with a network.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum NetError {
-    /// No such model.
     #[error("no model {wanted}: neither a file nor one of {known}")]
-    Unknown {
-        /// What was asked for.
-        wanted: String,
-        /// Built-in names.
-        known: String,
-    },
-    /// The model file cannot be read.
+    Unknown { wanted: String, known: String },
     #[error("{path} cannot be read: {reason}")]
-    Read {
-        /// The file.
-        path: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// The text is not a model.
+    Read { path: String, reason: String },
     #[error("{source_name}: {reason}")]
-    Parse {
-        /// The file.
-        source_name: String,
-        /// Line, column and what was expected there.
-        reason: String,
-    },
-    /// An optimiser, or a number of one, that is not there.
+    Parse { source_name: String, reason: String },
     #[error("{0}")]
     Optimizer(String),
-    /// A number of the training defaults is out of its range.
     #[error("{0}")]
     Training(String),
-    /// A list names a row that is not there.
     #[error("there is no layer {wanted:?}; there are {known}")]
-    NoRow {
-        /// The name in the list.
-        wanted: String,
-        /// The rows, with commas between.
-        known: String,
-    },
-    /// A row does not fit the network.
+    NoRow { wanted: String, known: String },
     #[error("layer {layer}: {reason}")]
-    Layer {
-        /// The row.
-        layer: String,
-        /// What is wrong and how to mend it.
-        reason: String,
-    },
+    Layer { layer: String, reason: String },
 }

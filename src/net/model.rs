@@ -79,13 +79,11 @@ fn unscaled() -> [f32; 3] {
 
 impl Input {
     /// Side of the stored image.
-    #[must_use]
     pub fn stored(&self) -> usize {
         self.stored.unwrap_or(self.size)
     }
 
     /// Pixels by which the crop can move in the stored image, twice the original's border; 0 where it does not fit.
-    #[must_use]
     pub fn border2(&self) -> u32 {
         self.stored().saturating_sub(self.size) as u32
     }
@@ -204,9 +202,6 @@ impl Model {
 
     /// The rows in a list with commas between: `conv1,fc6`, or `conv1..conv5` for all from one to the other; `none` for
     /// no row.
-    ///
-    /// # Errors
-    /// When there is no such row.
     pub fn rows(&self, list: &str) -> Result<BTreeSet<String>, NetError> {
         let names: Vec<&str> = self.layers.iter().map(|row| row.name.as_str()).collect();
         let place = |name: &str| {

@@ -37,9 +37,6 @@ impl From<&'static Optimizer> for OptimizerConfig {
 
 impl OptimizerConfig {
     /// The optimiser called `name`, with its defaults.
-    ///
-    /// # Errors
-    /// When there is none of this name.
     pub fn named(name: &str) -> Result<Self, NetError> {
         let known = || OPTIMIZERS.iter().map(|optimizer| optimizer.name).collect::<Vec<_>>().join(", ");
         let unknown = || NetError::Optimizer(format!("unknown optimizer {name}; known are {}", known()));
@@ -47,9 +44,6 @@ impl OptimizerConfig {
     }
 
     /// Sets a hyper-parameter.
-    ///
-    /// # Errors
-    /// When the optimiser has none of this name.
     pub fn set(&mut self, name: &str, value: f32) -> Result<(), NetError> {
         let known = self.hyper.keys().copied().collect::<Vec<_>>().join(", ");
         let slot = self.hyper.get_mut(name).ok_or_else(|| {

@@ -37,7 +37,6 @@ named! {
 
 impl Precision {
     /// The scale of the loss at the start of training; a scale of 1 changes nothing.
-    #[must_use]
     pub const fn first_loss_scale(self) -> LossScale {
         LossScale { scale: if matches!(self, Self::Mixed) { 65_536.0 } else { 1.0 }, good: 0.0 }
     }
@@ -90,13 +89,11 @@ pub struct Job {
 
 impl Job {
     /// Training with minibatches of `images`.
-    #[must_use]
     pub const fn training(images: usize) -> Self {
         Self { minibatch: images, training: true, floats: false, features: false, options: Options::DEFAULT }
     }
 
     /// Evaluation with batches of `images`.
-    #[must_use]
     pub const fn evaluation(images: usize) -> Self {
         Self { training: false, ..Self::training(images) }
     }
@@ -115,7 +112,6 @@ impl Job {
 
     /// Images computed at once: WGSL wants multiples of 8. Where a minibatch is more, several batches add up their
     /// gradients.
-    #[must_use]
     pub fn images(&self) -> usize {
         self.options.micro_batch.unwrap_or(self.minibatch).next_multiple_of(8).max(8)
     }

@@ -167,7 +167,6 @@ impl Factors {
 
 impl Schedule {
     /// The factors at some point of a run.
-    #[must_use]
     pub fn factors(&self, at: &Progress) -> Factors {
         match self {
             Self::Constant => Factors::all(1.0),
@@ -215,7 +214,6 @@ pub const PRESETS: &[&str] = &["constant", "paper", "2012", "plateau", "dexp"];
 
 impl Schedule {
     /// One of [`PRESETS`].
-    #[must_use]
     pub fn preset(name: &str) -> Option<Self> {
         Some(match name {
             "constant" => Self::Constant,

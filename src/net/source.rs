@@ -30,7 +30,6 @@ pub struct Stored {
 
 impl Source {
     /// The slots of stored images; `None` where there are none.
-    #[must_use]
     pub fn stored(&self) -> Option<Stored> {
         if let Self::Stored(stored) = self { Some(*stored) } else { None }
     }

@@ -30,7 +30,6 @@ impl Stage {
     }
 
     /// Its name in model files.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         self.kind.name
     }
@@ -96,9 +95,6 @@ impl Replacement {
     }
 
     /// Replaces the stage in every row of `model`.
-    ///
-    /// # Errors
-    /// When no row has it.
     pub fn apply(&self, model: &mut Model) -> Result<(), NetError> {
         let stages = || model.layers.iter().flat_map(|row| &row.then);
         if !stages().any(|stage| stage.kind == self.from) {

@@ -26,19 +26,16 @@ pub enum Activation {
 
 impl Activation {
     /// The function behind a kernel's `activation` parameter.
-    #[must_use]
     pub fn numbered(parameter: usize) -> Self {
         [Self::Linear, Self::Relu, Self::Tanh][parameter]
     }
 
     /// As model files write it.
-    #[must_use]
     pub fn name(self) -> &'static str {
         ["linear", "relu", "tanh"][self as usize]
     }
 
     /// `, relu` behind the description of a layer that has it in its epilogue.
-    #[must_use]
     pub fn suffix(self) -> String {
         if self == Self::Linear { String::new() } else { format!(", {}", self.name()) }
     }

@@ -29,14 +29,12 @@ params! {
 
 impl Shape {
     /// The shape with [`parts`] parts.
-    #[must_use]
     pub fn new(maps: usize, pixels: usize, images: usize, accumulate: bool) -> Self {
         Self { maps, pixels, images, parts: parts(pixels * images), accumulate }
     }
 }
 
 /// Into how many partial sums a map of `elements` (pixels · images) is cut: one per 2048, at most 64.
-#[must_use]
 pub fn parts(elements: usize) -> usize {
     elements.div_ceil(2048).clamp(1, 64)
 }

@@ -48,7 +48,6 @@ params! {
 
 impl Shape {
     /// The parameters of a sum of two maps.
-    #[must_use]
     pub fn sum(count: usize) -> crate::kernel::Params {
         Self { count, operation: Operation::Add as usize }.params()
     }

@@ -34,7 +34,6 @@ pub const SKIP: usize = 5;
 pub const COUNT: usize = 6;
 
 /// Good health, and losses scaled by `scale`.
-#[must_use]
 pub const fn state(scale: f32) -> [f32; COUNT] {
     [0.0, 0.0, scale, 1.0 / scale, 0.0, 0.0]
 }

@@ -30,7 +30,6 @@ params! {
 
 impl Shape {
     /// Words that hold the packed images.
-    #[must_use]
     pub fn words(&self) -> usize {
         (self.images * self.size * self.size * 3).div_ceil(4)
     }
@@ -48,7 +47,6 @@ pub mod view {
     pub const COUNT: usize = 4;
 
     /// The words of one image.
-    #[must_use]
     pub fn words(row: u32, column: u32, mirror: bool) -> [u32; COUNT] {
         let mut words = [0; COUNT];
         (words[ROW], words[COLUMN], words[MIRROR]) = (row, column, mirror.into());
@@ -70,7 +68,6 @@ pub mod colour {
     pub const COUNT: usize = 4;
 
     /// The floats of one image.
-    #[must_use]
     pub fn floats([red, green, blue]: [f32; 3], gain: f32) -> [f32; COUNT] {
         let mut floats = [0.0; COUNT];
         (floats[RED], floats[GREEN], floats[BLUE], floats[GAIN]) = (red, green, blue, gain);

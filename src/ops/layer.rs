@@ -23,19 +23,16 @@ pub struct Maps {
 
 impl Maps {
     /// Maps of a fully connected layer: one pixel each.
-    #[must_use]
     pub const fn flat(maps: usize) -> Self {
         Self { maps, height: 1, width: 1 }
     }
 
     /// Pixels of one map.
-    #[must_use]
     pub const fn pixels(&self) -> usize {
         self.height * self.width
     }
 
     /// Numbers for one image.
-    #[must_use]
     pub const fn count(&self) -> usize {
         self.maps * self.pixels()
     }
@@ -114,9 +111,6 @@ pub trait Layer: Send + Sync + std::fmt::Debug {
     fn describe(&self) -> String;
 
     /// Shape of the output.
-    ///
-    /// # Errors
-    /// Why these inputs do not fit.
     fn output(&self, x: &[Maps]) -> Result<Maps, String>;
 
     /// Trained tensors, given the inputs; none unless said.
@@ -156,9 +150,6 @@ pub fn map_slot(r: &mut Recorder, site: &Site, what: &str, maps: Maps) -> Slot {
 }
 
 /// The shape of the one input of a layer that leaves shapes as they are.
-///
-/// # Errors
-/// When there is no input or more than one.
 pub fn only(x: &[Maps]) -> Result<Maps, String> {
     match x {
         [maps] => Ok(*maps),

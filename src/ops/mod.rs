@@ -121,7 +121,6 @@ pub mod step {
     pub const COUNT: usize = 8;
 
     /// The words of step `step` of a minibatch with `images` labelled images.
-    #[must_use]
     pub fn words(seed: u64, step: u32, images: u32, first_image: u32) -> [u32; COUNT] {
         let [low, high] = crate::random::key(seed);
         let mut words = [0; COUNT];

@@ -222,7 +222,6 @@ fn loss<T: Real>(mut args: Args<T>) {
 
 /// The chance that the label is among the first `ranks`, when `above` scores are greater than its own and `equal` (with
 /// its own) tie in random order (released code, layer_kernels.cu:96-119).
-#[must_use]
 pub fn credit<T: Real>(ranks: usize, above: usize, equal: usize) -> T {
     let free = ranks.saturating_sub(above).min(equal);
     T::of(free as f64) / T::of(equal as f64)

@@ -52,7 +52,6 @@ params! {
 
 impl Shape {
     /// A copy of `axes`, each an extent with its strides in x and y, the innermost last.
-    #[must_use]
     pub fn new(axes: [[usize; 3]; AXES], [x_first, y_first]: [usize; 2], factor: f32) -> Self {
         let [[e0, a0, b0], [e1, a1, b1], [e2, a2, b2], [e3, a3, b3], [e4, a4, b4]] = axes;
         Self { e0, e1, e2, e3, e4, a0, a1, a2, a3, a4, b0, b1, b2, b3, b4, x_first, y_first, factor }

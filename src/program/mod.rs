@@ -20,7 +20,6 @@ use crate::kernel::{Access, Kernel, Params};
 pub type Tower = usize;
 
 /// The letter of a tower: `a`, `b`, …, and `a` again after `z`.
-#[must_use]
 pub fn letter(tower: Tower) -> char {
     char::from(b'a' + u8::try_from(tower % 26).unwrap_or(0))
 }
@@ -77,7 +76,6 @@ pub enum Command {
 
 impl Command {
     /// Slots that the command reads.
-    #[must_use]
     pub fn reads(&self) -> Vec<Slot> {
         match self {
             Self::Copy { from, .. } | Self::Send { from } => vec![*from],
@@ -87,7 +85,6 @@ impl Command {
     }
 
     /// Slots that the command writes.
-    #[must_use]
     pub fn writes(&self) -> Vec<Slot> {
         match self {
             Self::Copy { to, .. } | Self::Receive { to } => vec![*to],
@@ -124,19 +121,16 @@ pub struct Program {
 
 impl Program {
     /// Declarations of all slots, by [`Slot`].
-    #[must_use]
     pub fn slots(&self) -> &[SlotInfo] {
         &self.slots
     }
 
     /// The declaration of `slot`.
-    #[must_use]
     pub fn slot(&self, slot: Slot) -> &SlotInfo {
         &self.slots[slot.0]
     }
 
     /// The commands of one pass; empty when it was not recorded.
-    #[must_use]
     pub fn commands(&self, pass: Pass) -> &[Command] {
         self.passes.iter().find(|(p, _)| *p == pass).map_or(&[], |(_, commands)| commands)
     }
@@ -152,7 +146,6 @@ impl Program {
     }
 
     /// The roles of the optimiser's states, in order of declaration.
-    #[must_use]
     pub fn states(&self) -> Vec<Role> {
         let mut roles: Vec<Role> = Vec::new();
         for info in &self.slots {
@@ -164,13 +157,11 @@ impl Program {
     }
 
     /// The slot called `name`.
-    #[must_use]
     pub fn find(&self, name: &str) -> Option<Slot> {
         self.slots.iter().position(|info| info.name == name).map(Slot)
     }
 
     /// The slot of the largest view that a command binds, and its bytes: what a device's limit is measured against.
-    #[must_use]
     pub fn largest_binding(&self) -> Option<(Slot, u64)> {
         let commands = self.passes.iter().flat_map(|(_, commands)| commands);
         let views =
@@ -179,14 +170,12 @@ impl Program {
     }
 
     /// Number of towers that slots live on.
-    #[must_use]
     pub fn towers(&self) -> usize {
         let end = |info: &SlotInfo| if let Home::Tower(tower) = info.home { tower + 1 } else { 0 };
         self.slots.iter().map(end).max().unwrap_or(0)
     }
 
     /// Whether each slot is read, written, or an input of every device; by [`Slot`].
-    #[must_use]
     pub fn touched(&self) -> Vec<bool> {
         let given = |info: &SlotInfo| info.role == Role::Input && info.home == Home::Every;
         let mut touched: Vec<bool> = self.slots.iter().map(given).collect();
@@ -211,7 +200,6 @@ impl Program {
     }
 
     /// Floating-point operations of one pass.
-    #[must_use]
     pub fn flops(&self, pass: Pass) -> u64 {
         let flops = |command: &Command| match command {
             Command::Run { kernel, params, .. } => (kernel.flops)(params),

@@ -13,19 +13,16 @@ pub struct Recorder {
 
 impl Recorder {
     /// An empty program, whose maps are 32-bit floats.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// An empty program that stores maps as `maps`.
-    #[must_use]
     pub fn storing(maps: Elem) -> Self {
         Self { maps, ..Self::default() }
     }
 
     /// Element type of maps.
-    #[must_use]
     pub fn maps(&self) -> Elem {
         self.maps
     }
@@ -41,7 +38,6 @@ impl Recorder {
     }
 
     /// The row and phase that runs are recorded for now.
-    #[must_use]
     pub fn current_label(&self) -> Label {
         self.label.clone()
     }
@@ -72,7 +68,6 @@ impl Recorder {
     }
 
     /// The declaration of a slot.
-    #[must_use]
     pub fn info(&self, slot: Slot) -> &SlotInfo {
         self.program.slot(slot)
     }
@@ -139,7 +134,6 @@ impl Recorder {
     }
 
     /// The finished program.
-    #[must_use]
     pub fn finish(self) -> Program {
         self.program
     }

@@ -35,7 +35,6 @@ pub enum Role {
 
 impl Role {
     /// Whether the contents outlive a pass.
-    #[must_use]
     pub fn persistent(self) -> bool {
         self != Self::Map
     }
@@ -63,19 +62,16 @@ fn bytes(elem: Elem, count: usize) -> u64 {
 
 impl SlotInfo {
     /// Number of elements.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
     /// Size in bytes.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         bytes(self.elem, self.count())
     }
 
     /// All of `slot`, whose declaration this is.
-    #[must_use]
     pub fn whole(&self, slot: Slot) -> View {
         View { slot, elem: self.elem, start: 0, count: self.count() }
     }
@@ -96,13 +92,11 @@ pub struct View {
 
 impl View {
     /// Size in bytes.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         bytes(self.elem, self.count)
     }
 
     /// Offset in the slot, in bytes.
-    #[must_use]
     pub fn offset(&self) -> u64 {
         (self.elem.bytes() * self.start) as u64
     }

@@ -19,17 +19,11 @@ pub struct Floats {
 
 impl Session {
     /// Forward with dropout masks and backward on a minibatch, for step `number`, as [`Session::gradients`].
-    ///
-    /// # Errors
-    /// When images are of another size, the network was set up for stored ones, or a device fails.
     pub fn gradients_of(&mut self, batch: &Floats, number: u64) -> Result<(), SessionError> {
         self.run(batch.labels.len(), |session, first| session.feed_floats(batch, first, number), TRAINING)
     }
 
     /// Class scores of each image before softmax, `[images][classes]`, without dropout masks.
-    ///
-    /// # Errors
-    /// As [`Session::gradients_of`].
     pub fn logits(&mut self, batch: &Floats) -> Result<Tensor, SessionError> {
         let evaluated = self.lowered.logits.iter().find(|(pass, _)| *pass == Pass::Evaluate).map(|(_, slot)| *slot);
         let Some(slot) = evaluated else { return Err(SessionError::Unscored) };
@@ -47,9 +41,6 @@ impl Session {
 
     /// What every layer makes of each image, without dropout masks: by the names of nodes, `[images][maps][height][width]`
     /// of all towers behind each other. There is something where the network was set up for it.
-    ///
-    /// # Errors
-    /// As [`Session::gradients_of`].
     pub fn features(&mut self, batch: &Floats) -> Result<BTreeMap<String, Tensor>, SessionError> {
         let (count, images) = (batch.labels.len(), self.lowered.images);
         let mut all = vec![Vec::new(); self.lowered.features.len()];

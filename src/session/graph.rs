@@ -33,21 +33,16 @@ impl GraphSession {
     }
 
     /// Where it runs, for people.
-    #[must_use]
     pub fn device(&self) -> String {
         self.backend.devices().into_iter().map(|(_, device)| device).collect::<Vec<_>>().join("; ")
     }
 
     /// Names and shapes of the outputs, in the order of the graph.
-    #[must_use]
     pub fn outputs(&self) -> Vec<(&str, &[usize])> {
         self.lowered.outputs.iter().map(|output| (output.name.as_str(), &output.dims[..])).collect()
     }
 
     /// The outputs, in the order of the graph, for `inputs` of the shapes that were given, by their names.
-    ///
-    /// # Errors
-    /// When an input is missing or has another shape, or a device fails.
     pub fn run(&mut self, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<(String, Tensor)>, SessionError> {
         for (name, &slot) in &self.lowered.inputs {
             let refuse = |reason| GraphError::Value { what: "input", name: name.clone(), reason };

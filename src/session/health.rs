@@ -9,9 +9,6 @@ use crate::program::Pass;
 
 impl Session {
     /// The first step since weights were set whose loss was not finite. Weights are as they were before it.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn trouble(&mut self) -> Result<Option<u64>, SessionError> {
         let Some(slot) = self.lowered.health else { return Ok(None) };
         let state = self.backend.read(slot)?;
@@ -24,9 +21,6 @@ impl Session {
     }
 
     /// How the loss is scaled; `None` where it is not.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn loss_scale(&mut self) -> Result<Option<LossScale>, SessionError> {
         let Some(slot) = self.lowered.health.filter(|_| self.job.options.precision == Precision::Mixed) else {
             return Ok(None);
@@ -36,9 +30,6 @@ impl Session {
     }
 
     /// Scales the loss as it was in another session.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn set_loss_scale(&mut self, LossScale { scale, good }: LossScale) -> Result<(), SessionError> {
         let Some(slot) = self.lowered.health else { return Ok(()) };
         let mut state = health::state(scale);
@@ -48,9 +39,6 @@ impl Session {
 
     /// Names the first slot that is not finite: weights that already are not, or the map where it begins when `batch`
     /// is run once more, command by command.
-    ///
-    /// # Errors
-    /// When a device fails.
     pub fn diagnose(&mut self, batch: Option<&Batch>, number: u64) -> Result<Option<String>, SessionError> {
         for trained in &self.lowered.trained {
             if self.backend.read(trained.value)?.iter().any(|v| !v.is_finite()) {

@@ -59,9 +59,6 @@ pub struct Crossing {
 impl Layout {
     /// Lays `net` out on devices with these `limits`, one for each device that runs a part of it. Where not all of a
     /// minibatch fits, it is computed in several batches of about equal size.
-    ///
-    /// # Errors
-    /// When it does not fit, however few images are computed at once; or as many as were asked for do not.
     pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Result<Self, BackendError> {
         if let Some(limits) = limits.iter().find(|limits| job.options.precision == Precision::Mixed && !limits.halves) {
             return Err(BackendError::NoHalves { device: limits.device.clone() });
@@ -110,16 +107,12 @@ impl Layout {
     }
 
     /// Bytes on all devices.
-    #[must_use]
     pub fn total(&self) -> u64 {
         self.shares.iter().map(|share| share.footprint.total).sum()
     }
 }
 
 /// `program` with no binding larger than these devices allow.
-///
-/// # Errors
-/// When it does not fit.
 pub fn fit(program: &Program, limits: &[Limits]) -> Result<Program, BackendError> {
     let program = split(program, limits)?;
     shares(&Schedule::new(&program, limits.len()), limits)?;
@@ -154,7 +147,6 @@ pub struct Capacity {
 
 impl Capacity {
     /// The most images that `net` can be computed with at once; `None` when not even the fewest fit.
-    #[must_use]
     pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Option<Self> {
         let with = |groups| Layout::with_images(net, job, groups * GROUP, limits);
         let layout = with(largest(MOST_IMAGES / GROUP, |groups| with(groups).is_ok())?).ok()?;

@@ -31,38 +31,24 @@ use crate::tensor::NO_LABEL;
 
 /// Why weights do not fit a network, or a device fails.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum SessionError {
-    /// The device.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// Devices that cannot be chosen or opened.
     #[error("--devices: {0}")]
     Devices(Box<BackendError>),
-    /// A graph that cannot be computed as it is.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// A layer that is to be frozen is not there.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// A score is wanted of a batch that was not computed to its end.
     #[error("there is no score: the last batch was not computed to its end")]
     Unscored,
-    /// Images of another kind than the network was set up for.
     #[error("this network was set up for {0}")]
     Source(&'static str),
-    /// A tensor the network needs is not there.
     #[error("tensor {0} is missing: these weights belong to another network")]
     Missing(String),
-    /// A tensor has another shape.
     #[error("tensor {name} has shape {found:?}, the network needs {wanted:?}: these weights belong to another network")]
-    Shape {
-        /// Which.
-        name: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// The network's.
-        wanted: Vec<usize>,
-    },
+    Shape { name: String, found: Vec<usize>, wanted: Vec<usize> },
 }
 
 /// Learning rates of one step.
@@ -101,7 +87,6 @@ impl Score {
     }
 
     /// Means over the images: loss, top-1 error, top-5 error.
-    #[must_use]
     pub fn means(&self) -> (f64, f64, f64) {
         let images = self.images.max(1) as f64;
         (self.loss / images, self.top1 / images, self.top5 / images)
@@ -139,9 +124,6 @@ impl Session {
     }
 
     /// Sets `net` up on `devices`, on whose limits `layout` was made for `job`.
-    ///
-    /// # Errors
-    /// When a device fails.
     pub fn laid_out(net: Net, job: &Job, layout: Layout, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
         let lowered = layout.lowered;
         let backend = devices.set_up(&lowered.program)?;
@@ -151,19 +133,16 @@ impl Session {
     }
 
     /// The network.
-    #[must_use]
     pub fn net(&self) -> &Net {
         &self.net
     }
 
     /// Images that are computed at once, a multiple of 8.
-    #[must_use]
     pub fn images(&self) -> usize {
         self.lowered.images
     }
 
     /// Where it runs, for people.
-    #[must_use]
     pub fn device(&self) -> String {
         match &self.backend.devices()[..] {
             [(_, only)] => only.clone(),
@@ -174,7 +153,6 @@ impl Session {
     }
 
     /// The devices it runs on.
-    #[must_use]
     pub fn cluster(&self) -> &Cluster {
         &self.backend
     }
@@ -185,15 +163,11 @@ impl Session {
     }
 
     /// The program it runs.
-    #[must_use]
     pub fn lowered(&self) -> &Lowered {
         &self.lowered
     }
 
     /// Sets the mean image: stored size squared × 3, H·W·C.
-    ///
-    /// # Errors
-    /// When it is of another size, or the device fails.
     pub fn set_mean(&mut self, mean: &[f32]) -> Result<(), SessionError> {
         let slot = self.stored()?.mean;
         let shape = self.lowered.program.slot(slot).shape.clone();
@@ -238,9 +212,6 @@ impl Session {
     }
 
     /// Uploads the first images of a minibatch, as many as are computed at once, and computes nothing.
-    ///
-    /// # Errors
-    /// When a device fails.
     pub fn upload(&mut self, batch: &Batch) -> Result<(), SessionError> {
         self.feed(batch, 0, 0).map(drop)
     }
@@ -295,9 +266,6 @@ impl Session {
     }
 
     /// Sets learning rates; written to the device only when they change.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn set_rates(&mut self, rates: Rates) -> Result<(), SessionError> {
         if self.rates.as_ref() == Some(&rates) {
             return Ok(());
@@ -314,33 +282,21 @@ impl Session {
     }
 
     /// Forward with dropout masks and backward on a minibatch, for step `number`: the gradients of its mean loss.
-    ///
-    /// # Errors
-    /// When a device fails.
     pub fn gradients(&mut self, batch: &Batch, number: u64) -> Result<(), SessionError> {
         self.run(batch.count, |session, first| session.feed(batch, first, number), TRAINING)
     }
 
     /// The optimiser's step from the gradients. After a loss that was not finite it changes nothing.
-    ///
-    /// # Errors
-    /// When a device fails.
     pub fn update(&mut self) -> Result<(), SessionError> {
         self.phase("submit", |session| Ok(session.backend.run(Pass::Update)?))
     }
 
     /// Forward without dropout masks on a batch of any size.
-    ///
-    /// # Errors
-    /// When a device fails.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<(), SessionError> {
         self.run(batch.count, |session, first| session.feed(batch, first, 0), [Pass::Evaluate; 2])
     }
 
     /// What the last [`Session::gradients`] or [`Session::evaluate`] scored.
-    ///
-    /// # Errors
-    /// When a device fails, or did then.
     pub fn score(&mut self) -> Result<Score, SessionError> {
         // Taken out, so that of a score that cannot be read to its end no part is left.
         let mut score = self.score.take().ok_or(SessionError::Unscored)?;
@@ -350,9 +306,6 @@ impl Session {
     }
 
     /// Class probabilities of each image of a batch of any size.
-    ///
-    /// # Errors
-    /// When a device fails.
     pub fn probabilities(&mut self, batch: &Batch) -> Result<Vec<Vec<f32>>, SessionError> {
         let mut all = Vec::with_capacity(batch.count);
         for first in self.firsts(batch.count) {

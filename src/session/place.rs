@@ -11,9 +11,6 @@ pub const INSTALL: &str =
 
 /// Opens the devices in `spec`, as [`Placement::open`] takes it, or the best adapter where absent. A machine without any
 /// runs on the CPU engine, with a warning.
-///
-/// # Errors
-/// When nothing answers to the name, or it does not open.
 pub fn open_devices(spec: Option<&str>) -> Result<Placement, SessionError> {
     let opened = Placement::open(spec).map_err(|error| SessionError::Devices(error.into()))?;
     Ok(opened.unwrap_or_else(|| {
@@ -24,9 +21,6 @@ pub fn open_devices(spec: Option<&str>) -> Result<Placement, SessionError> {
 
 /// Opens devices as [`open_devices`] does and lays `net` out on them. Where `spec` is absent and the best adapter is too
 /// small, the two best share the network, with a warning.
-///
-/// # Errors
-/// When it does not fit, or a device does not open.
 pub fn place(net: &Net, job: &Job, spec: Option<&str>) -> Result<(Placement, Layout), SessionError> {
     let towers = net.model.towers;
     let devices = open_devices(spec)?;

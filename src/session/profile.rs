@@ -64,9 +64,6 @@ impl Session {
     }
 
     /// What happened since this was asked for last, once everything queued is done.
-    ///
-    /// # Errors
-    /// When a device fails.
     pub fn take_profile(&mut self) -> Result<Vec<Event>, SessionError> {
         let begin = Instant::now();
         let spans = self.backend.spans()?;
@@ -104,7 +101,6 @@ impl Session {
     }
 
     /// The most events that a training step of so many images can have.
-    #[must_use]
     pub fn events_of_a_step(&self, images: usize) -> usize {
         let (program, batches) = (&self.lowered.program, images.div_ceil(self.lowered.images));
         let of = |pass| program.commands(pass).len();

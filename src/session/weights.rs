@@ -10,9 +10,6 @@ use crate::tensor::Tensor;
 
 impl Session {
     /// Draws initial weights; the optimiser's states become 0.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn initialise(&mut self) -> Result<(), SessionError> {
         for trained in &self.lowered.trained {
             let count = self.lowered.program.slot(trained.value).count();
@@ -27,10 +24,6 @@ impl Session {
     /// Loads the weights of some rows by name, without the optimiser's states; of all rows whose tensors are there and have the
     /// network's shapes where `rows` is empty. Gives the names of what was loaded; nothing is written unless all of
     /// the rows asked for fit.
-    ///
-    /// # Errors
-    /// When a tensor of a row that was asked for is missing or has another shape, or no tensor at all fits, or the
-    /// device fails.
     pub fn load_rows(
         &mut self,
         tensors: &BTreeMap<String, Tensor>,
@@ -61,9 +54,6 @@ impl Session {
 
     /// Loads weights, and the optimiser's states where there are any and the session trains, by name. Nothing is
     /// written unless all of it fits.
-    ///
-    /// # Errors
-    /// When a tensor is missing or has another shape, or the device fails.
     pub fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<(), SessionError> {
         let mut found = Vec::new();
         for trained in &self.lowered.trained {
@@ -95,9 +85,6 @@ impl Session {
     }
 
     /// Weights, and the optimiser's states where the session trains, by name.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
         let trained = self.lowered.trained.iter();
         let slots: Vec<Slot> = trained.flat_map(|trained| [&[trained.value], &trained.states[..]].concat()).collect();
@@ -106,9 +93,6 @@ impl Session {
     }
 
     /// The gradients of the last [`Session::gradients`] before [`Session::update`], by the names of the weights.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn gradient_tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
         let slots = self.lowered.trained.iter().filter_map(|trained| Some((trained.name.clone(), trained.gradient?)));
         let slots: Vec<_> = slots.collect();
@@ -129,9 +113,6 @@ impl Session {
     /// Leaves the weights of these rows as they are from now on, and trains those of all others. The network is set up
     /// anew, without what they and the layers below them no longer need; weights stay, and so do the optimiser's states of
     /// what is trained before and after.
-    ///
-    /// # Errors
-    /// When there is no such row, or a device fails.
     pub fn freeze(&mut self, rows: &BTreeSet<String>) -> Result<(), SessionError> {
         if *rows == self.frozen {
             return Ok(());

@@ -75,7 +75,6 @@ impl FromStr for SaveEvery {
 
 impl Config {
     /// A run of `network`, which is called `model`, on the bundled sample and the best adapter.
-    #[must_use]
     pub fn new(model: &str, network: Model, seed: u64) -> Self {
         Self {
             model: model.into(),
@@ -93,9 +92,6 @@ impl Config {
     }
 
     /// Has another network, with its own training defaults.
-    ///
-    /// # Errors
-    /// When there is no such model.
     pub fn set_model(&mut self, model: &str) -> Result<(), NetError> {
         (self.network, self.model) = (Model::open(model)?, model.into());
         Ok(())
@@ -113,19 +109,16 @@ impl Config {
     }
 
     /// Images in a minibatch.
-    #[must_use]
     pub fn batch(&self) -> usize {
         self.network.train.batch
     }
 
     /// The job that its session is set up for.
-    #[must_use]
     pub fn job(&self) -> Job {
         Job::training(self.batch()).with(self.options)
     }
 
     /// Rates at some point of the run.
-    #[must_use]
     pub fn rates(&self, at: &Progress) -> Rates {
         let train = &self.network.train;
         let Factors { weights, biases, mut layers, .. } = train.schedule.factors(at);
@@ -142,7 +135,6 @@ impl Config {
     }
 
     /// Rows whose weights stay as they are at some point of the run: asked for, or with a rate of 0.
-    #[must_use]
     pub fn frozen(&self, at: &Progress) -> BTreeSet<String> {
         let rates = self.rates(at).layers;
         let slow = rates.into_iter().filter(|(_, factor)| *factor == 0.0).map(|(row, _)| row);

@@ -12,66 +12,28 @@ use crate::session::SessionError;
 
 /// What ends a run early.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum TrainError {
-    /// The network or its device.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A file of the run folder, or its lock.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The model file.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// A model that is not a network.
     #[error("model {model}: {error}")]
-    Model {
-        /// Its name or path.
-        model: String,
-        /// What is wrong with it.
-        error: NetError,
-    },
-    /// Weights to begin with.
+    Model { model: String, error: NetError },
     #[error("--init {path}: {reason}")]
-    Init {
-        /// Their file.
-        path: PathBuf,
-        /// Why they cannot be used.
-        reason: String,
-    },
-    /// The run folder.
+    Init { path: PathBuf, reason: String },
     #[error("{path}: {reason}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The network or its device, in the midst of training.
+    Folder { path: PathBuf, reason: String },
     #[error("after step {step}: {error}; {advice}")]
-    Stopped {
-        /// Finished steps.
-        step: u64,
-        /// What happened.
-        error: Box<SessionError>,
-        /// What to try if it happens again.
-        advice: String,
-    },
-    /// The loss is NaN or infinite.
+    Stopped { step: u64, error: Box<SessionError>, advice: String },
     #[error("the loss is not finite {when}; it began in {place}; {kept}. Try a smaller --lr")]
-    Diverged {
-        /// The step, counted from 1.
-        when: String,
-        /// The slot where it began.
-        place: String,
-        /// Where the last good checkpoint is.
-        kept: String,
-    },
+    Diverged { when: String, place: String, kept: String },
 }
 
 impl TrainError {

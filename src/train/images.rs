@@ -8,9 +8,6 @@ use crate::session::SessionError;
 use crate::tensor::Tensor;
 
 /// What a network is to be told of its training images: fixed means where the model file has them.
-///
-/// # Errors
-/// When no image at all can be decoded.
 pub(super) fn statistics(config: &Config, dataset: &Dataset) -> Result<Statistics, DataError> {
     let (input, augment) = (&config.network.input, config.network.train.augment);
     let fixed = input.mean.map(|mean| mean.repeat(input.stored().pow(2)));

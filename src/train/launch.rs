@@ -62,18 +62,12 @@ pub struct Ready {
 
 impl Launch {
     /// A new run of a built-in network or a model file, with the model's training defaults.
-    ///
-    /// # Errors
-    /// When there is no such model.
     pub fn new(model: &str) -> Result<Self, TrainError> {
         let config = Config::new(model, Model::open(model)?, 0);
         Ok(Self { config, folder: None, profile: None, resumed: None })
     }
 
     /// The run in `folder`, with its configuration and its last checkpoint.
-    ///
-    /// # Errors
-    /// When it is no run folder, or there is no whole checkpoint in it.
     pub fn resume(folder: &Path) -> Result<Self, TrainError> {
         if !folder.is_dir() {
             let reason = "is no folder; give --resume the folder of a run".into();
@@ -92,10 +86,6 @@ impl Launch {
 
     /// Opens data and devices, lays the network out, sets it up and takes the folder; nothing of a resumed run is changed
     /// yet. `adjust` may change how the devices run kernels.
-    ///
-    /// # Errors
-    /// When a number of the model is out of its range, data cannot be opened, the network does not fit its devices, the
-    /// weights to begin with do not fit it, or the folder is taken.
     pub fn prepare(self, adjust: impl FnOnce(Placement) -> Placement) -> Result<Ready, TrainError> {
         let Self { mut config, folder, profile, resumed } = self;
         config.network.check()?;
@@ -124,15 +114,11 @@ impl Launch {
 
 impl Ready {
     /// The run's folder.
-    #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.folder()
     }
 
     /// The loop over its epochs; `stop` ends it after the step in progress.
-    ///
-    /// # Errors
-    /// When a resumed run's checkpoint does not fit, a device fails, or the folder cannot be written.
     pub fn trainer(self, stop: &AtomicBool) -> Result<Trainer<'_>, TrainError> {
         let Self { config, dataset, folder, session, resumed, profile, .. } = self;
         let trainer = if let Some(checkpoint) = resumed {

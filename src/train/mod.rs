@@ -79,9 +79,6 @@ pub struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     /// A run from the beginning, with the weights that its session has, in `folder`; `stop` ends it after
     /// the step in progress.
-    ///
-    /// # Errors
-    /// When the device fails or the folder cannot be written.
     pub fn new(
         config: Config,
         session: Session,
@@ -149,9 +146,6 @@ impl<'a> Trainer<'a> {
     }
 
     /// Trains to the end of the configuration or until `stop`.
-    ///
-    /// # Errors
-    /// When the loss is not finite, or data, device or disk fail.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         if let Some(profile) = &mut self.profile {
             profile.begin(&mut self.session);
@@ -347,9 +341,6 @@ impl<'a> Trainer<'a> {
 }
 
 /// Scores a session, without dropout masks, on all batches of a loader.
-///
-/// # Errors
-/// When the device fails, or no image at all can be decoded.
 pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String>), TrainError> {
     let (mut total, mut skipped) = (Score::default(), Vec::new());
     for batch in loader {

@@ -26,9 +26,6 @@ pub struct Profile {
 impl Profile {
     /// Makes the file at `path`, with room for `steps` steps of so many images, before anything is trained; what it held
     /// before is lost.
-    ///
-    /// # Errors
-    /// When it cannot be written, or the disk has not that much room.
     pub fn create(path: &Path, steps: u64, session: &Session, images: usize) -> Result<Self, TrainError> {
         let room = EVENT * session.events_of_a_step(images) * steps as usize;
         let refuse = |e: io::Error| TrainError::Folder {

@@ -49,9 +49,6 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Makes a new folder, which must not exist or be empty, and takes its lock. It stays empty until the run begins.
-    ///
-    /// # Errors
-    /// When there is something in it already, another process trains in it, or the disk refuses.
     pub fn reserve(path: &Path) -> Result<FolderLock, TrainError> {
         let refuse = |reason: String| TrainError::Folder { path: path.into(), reason };
         if path.exists() && !FolderLock::is_free(path).unwrap_or(false) {
@@ -63,9 +60,6 @@ impl RunFolder {
     }
 
     /// Begins or goes on with the run that `config` describes in the folder of `lock`, and writes it there.
-    ///
-    /// # Errors
-    /// When the folder cannot be written in.
     pub fn open(lock: FolderLock, config: &Config) -> Result<Self, TrainError> {
         let path = lock.folder();
         let refuse = |reason: String| TrainError::Folder { path: path.into(), reason };
@@ -84,21 +78,16 @@ impl RunFolder {
     }
 
     /// The folder.
-    #[must_use]
     pub fn path(&self) -> &Path {
         self.lock.folder()
     }
 
     /// A checkpoint in the folder.
-    #[must_use]
     pub fn checkpoint(&self, name: &str) -> PathBuf {
         self.path().join(format!("{name}.safetensors"))
     }
 
     /// Keeps a copy of the checkpoint at `last` by its step, and so many of those in all.
-    ///
-    /// # Errors
-    /// When the disk refuses.
     pub fn keep(&self, last: &Path, step: u64, count: usize) -> Result<(), TrainError> {
         let refuse = |e: io::Error| {
             let reason = format!("checkpoints cannot be kept ({e}); the last one is intact");
@@ -132,17 +121,11 @@ impl RunFolder {
     }
 
     /// Appends a line of metrics.
-    ///
-    /// # Errors
-    /// When the disk refuses.
     pub fn log(&mut self, metric: &Metric) -> Result<(), TrainError> {
         self.append(metric)
     }
 
     /// Appends how far every tensor moves.
-    ///
-    /// # Errors
-    /// When the disk refuses.
     pub fn log_movements(
         &mut self,
         step: u64,
@@ -191,7 +174,6 @@ fn end_at_a_line(file: &mut File) -> io::Result<()> {
 }
 
 /// The first of `runs/MODEL-1`, `runs/MODEL-2`, … that does not exist.
-#[must_use]
 pub fn free_folder(model: &str) -> PathBuf {
     let stem = Path::new(model).file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
     let mut paths = (1_u32..).map(|number| PathBuf::from(format!("runs/{stem}-{number}")));

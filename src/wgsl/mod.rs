@@ -43,7 +43,6 @@ pub struct Shader {
 }
 
 /// The WGSL text of `variant` for `params`.
-#[must_use]
 pub fn source(variant: &Variant, params: &Params) -> String {
     let mut text = String::from(if variant.needs.matrix.is_some() { "enable wgpu_cooperative_matrix;\n" } else { "" });
     text.push_str(&params.with(&(variant.tile)(params)).wgsl());
@@ -68,7 +67,6 @@ fn vector(width: usize) -> String {
 }
 
 /// How maps are loaded in words of 64 bits: what stands in front of a variant that needs them.
-#[must_use]
 pub const fn words(maps: Elem) -> &'static str {
     match maps {
         Elem::F16 => include_str!("../../shaders/common/words_f16.wgsl"),
@@ -77,9 +75,6 @@ pub const fn words(maps: Elem) -> &'static str {
 }
 
 /// Parses (once), validates and reflects `variant` of `kernel` for `params`.
-///
-/// # Errors
-/// When naga refuses the source, or it disagrees with the kernel's declaration.
 pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Shader, ShaderError> {
     let fail = |what: String| ShaderError { kernel: kernel.name, variant: variant.name, what };
     let text = unroll::unroll(&source(variant, params)).map_err(fail)?;

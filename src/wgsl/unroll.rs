@@ -19,10 +19,6 @@ use naga::{Expression, Literal};
 const ATTRIBUTE: &str = "@unroll ";
 
 /// `text`, a WGSL module with its constants, with every loop that has the attribute written out.
-///
-/// # Errors
-/// When a constant of the module does not parse, or a loop with the attribute is not of the form above, its bound is no
-/// constant of the module, or its body leaves or continues it.
 pub(super) fn unroll(text: &str) -> Result<String, String> {
     if !text.contains(ATTRIBUTE) {
         return Ok(text.to_owned());

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 /// Every adapter of this machine, best first: discrete, integrated, virtual, other, software.
-#[must_use]
 pub fn adapters() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
@@ -26,7 +25,6 @@ fn rank(kind: wgpu::DeviceType) -> u8 {
 }
 
 /// Name, API and driver of an adapter on one line.
-#[must_use]
 pub fn describe(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({:?}, {} {})", info.name, info.backend, info.driver, info.driver_info)
 }
@@ -69,7 +67,6 @@ pub struct Identity {
 }
 
 /// The properties by which a user names `adapter`.
-#[must_use]
 pub fn identity(adapter: &wgpu::Adapter) -> Identity {
     let info = adapter.get_info();
     let software = info.device_type == wgpu::DeviceType::Cpu;

@@ -38,13 +38,11 @@ impl Choices {
     }
 
     /// Whether runs without an entry are measured.
-    #[must_use]
     pub fn measures(&self) -> bool {
         self.measures.get()
     }
 
     /// The variant that was the fastest for `run`, here or in another process.
-    #[must_use]
     pub fn get(&self, run: &str) -> Option<String> {
         if !self.known.borrow().contains_key(run) {
             // Another device of this adapter may have chosen meanwhile: different variants would round differently.

@@ -77,9 +77,6 @@ struct Trouble {
 
 impl Device {
     /// Opens `adapter` with all of its limits.
-    ///
-    /// # Errors
-    /// When the driver refuses.
     pub fn open(adapter: &wgpu::Adapter) -> Result<Self, BackendError> {
         let info = adapter.get_info();
         let descriptor = wgpu::DeviceDescriptor {
@@ -122,9 +119,6 @@ impl Device {
 
     /// Opens a device of wgpu's noop backend with exactly `limits`. It takes programs and computes nothing: for tests of
     /// what happens before a kernel runs. Its buffers are host memory.
-    ///
-    /// # Errors
-    /// When wgpu refuses the limits.
     pub fn noop(limits: &Limits) -> Result<Self, BackendError> {
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
         descriptor.backends = wgpu::Backends::NOOP;
@@ -147,7 +141,6 @@ impl Device {
     }
 
     /// The limits that bound a program on this device.
-    #[must_use]
     pub fn bounds(&self) -> Limits {
         Limits {
             device: self.info.name.clone(),
@@ -159,28 +152,22 @@ impl Device {
     }
 
     /// Name, API and driver on one line.
-    #[must_use]
     pub fn describe(&self) -> String {
         describe(&self.info)
     }
 
     /// Whether subgroups have exactly `lanes` lanes on this device.
-    #[must_use]
     pub fn has_subgroups_of(&self, lanes: u32) -> bool {
         let (least, most) = (self.info.subgroup_min_size, self.info.subgroup_max_size);
         self.features.contains(wgpu::Features::SUBGROUP) && least == lanes && most == lanes
     }
 
     /// Whether matrix units multiply tiles of `side` × `side` 16-bit floats into 32-bit sums.
-    #[must_use]
     pub fn has_matrices_of(&self, side: u32) -> bool {
         self.matrices.contains(&side)
     }
 
     /// Passes on the first error that the driver reported since the device was opened.
-    ///
-    /// # Errors
-    /// [`BackendError::OutOfMemory`] or [`BackendError::Lost`], with the driver's message.
     pub fn check(&self) -> Result<(), BackendError> {
         let device = self.info.name.clone();
         match self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone() {
@@ -191,9 +178,6 @@ impl Device {
     }
 
     /// Waits for a submission; `None` waits for all.
-    ///
-    /// # Errors
-    /// When the device was lost, or gives no answer for 300 s.
     pub fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), BackendError> {
         let begin = Instant::now();
         let poll = |kind| answer(|| self.device.poll(kind));
@@ -208,19 +192,16 @@ impl Device {
     }
 
     /// Time that the host spent in [`Device::wait`] so far.
-    #[must_use]
     pub fn waited(&self) -> Duration {
         self.waited.get()
     }
 
     /// Bytes that the driver's allocator has given to this device; `None` where it keeps no count.
-    #[must_use]
     pub fn allocated(&self) -> Option<u64> {
         self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
 
     /// The error of a device that stopped working for `reason`.
-    #[must_use]
     pub fn lost(&self, reason: String) -> BackendError {
         BackendError::Lost { device: self.info.name.clone(), reason }
     }
@@ -229,13 +210,11 @@ impl Device {
 /// A poll of a device that failed.
 #[derive(Debug, Error, PartialEq)]
 enum PollFailure {
-    /// The device took longer than [`PATIENCE`].
     #[error("no answer for {} s", PATIENCE.as_secs())]
     Timeout,
-    /// wgpu refused to poll.
     #[error("{0}")]
     Refused(String),
-    /// wgpu panicked, which it does when the driver reports a loss in the middle of a poll.
+    /// wgpu panics when the driver reports a loss in the middle of a poll.
     #[error("{0}")]
     Panicked(String),
 }

@@ -29,9 +29,6 @@ impl<'a> Sample<'a> {
 
     /// Estimates the time of a run of `flops` operations, from a part of its workgroups or from several runs. Ends early
     /// once the run is known to take longer than `limit`.
-    ///
-    /// # Errors
-    /// When the device is gone.
     pub(super) fn time(&self, flops: u64, limit: Option<Duration>) -> Result<Duration, BackendError> {
         let [x, y, z] = self.pipeline.workgroups;
         // Part of the larger of y and z; x may be the images, which go together.

@@ -48,7 +48,6 @@ pub struct Pipeline {
 }
 
 /// Whether `device` has the features that `variant` needs, and `variant` fits the shapes of `params`.
-#[must_use]
 pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
     let maps = params.maps() != Elem::F16 || device.features.contains(wgpu::Features::SHADER_F16);
     let lanes = variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes));
@@ -68,9 +67,6 @@ pub struct Pipelines {
 
 impl Pipelines {
     /// The pipeline of `variant` for `params`, compiled when it is new.
-    ///
-    /// # Errors
-    /// When the shader does not compile or exceeds a limit of the device.
     pub fn get(
         &mut self,
         device: &Device,

@@ -61,9 +61,6 @@ pub struct Gpu {
 
 impl Gpu {
     /// Allocates `program` on `device` and has `select` choose the pipelines of its runs; `watch` hears of each.
-    ///
-    /// # Errors
-    /// When the program does not fit, a kernel does not compile, or the device is lost.
     pub(super) fn set_up(
         device: &Rc<Device>,
         program: Program,

@@ -72,7 +72,6 @@ pub struct Lanes {
 
 impl Summary {
     /// The limits that bound a program on it.
-    #[must_use]
     pub fn bounds(&self) -> crate::backend::Limits {
         crate::backend::Limits {
             device: self.name.clone(),
@@ -85,7 +84,6 @@ impl Summary {
 }
 
 /// Every adapter of this machine, in the order of its number.
-#[must_use]
 pub fn summaries() -> Vec<Summary> {
     adapters().iter().map(summary).collect()
 }

@@ -46,9 +46,6 @@ pub struct Speed {
 
 impl Ceilings {
     /// Measures `engine` with medians of `repeats`.
-    ///
-    /// # Errors
-    /// When it fails, or its memory does not hold what is copied.
     pub fn measure(engine: &Engine, repeats: usize) -> Result<Self, BackendError> {
         let (mut rounds, most) = ROUNDS;
         let flops = loop {
@@ -65,7 +62,6 @@ impl Ceilings {
     }
 
     /// What comes of so much work in `seconds`.
-    #[must_use]
     pub fn speed(&self, flops: u64, bytes: u64, seconds: f64) -> Speed {
         let (flops, bytes) = (flops as f64 / seconds, bytes as f64 / seconds);
         let (fma, copy) = (flops / self.flops, bytes / self.bytes);

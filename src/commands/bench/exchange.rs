@@ -33,9 +33,6 @@ pub struct PassTimes {
 }
 
 /// Times what crosses between devices for one batch, `repeats` times.
-///
-/// # Errors
-/// When a device fails.
 pub fn exchange(session: &mut Session, repeats: usize) -> Result<ExchangeTimes, SessionError> {
     let mut passes = Vec::new();
     for (name, pass) in [("forward", Pass::Evaluate), ("forward and backward", Pass::Gradients)] {

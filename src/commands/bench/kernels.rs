@@ -75,9 +75,6 @@ pub struct KernelRow<'a> {
 /// Times every kernel of the passes for gradients, update and evaluation by itself, `repeats` times.
 ///
 /// They run in the order of the step, each again and again, so that every one finds in memory what it does in training.
-///
-/// # Errors
-/// When a device fails.
 pub fn kernels(
     session: &mut Session,
     devices: &Placement,
@@ -148,7 +145,6 @@ fn values(params: &Params) -> BTreeMap<&'static str, Json> {
 
 impl DeviceKernels {
     /// The runs of `pass` by kernel and shape, those that take longest first.
-    #[must_use]
     pub fn rows(&self, pass: &str) -> Vec<KernelRow<'_>> {
         let mut rows: Vec<KernelRow<'_>> = Vec::new();
         for run in self.runs.iter().filter(|run| run.pass == pass) {

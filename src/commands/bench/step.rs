@@ -109,9 +109,6 @@ struct Measured {
 }
 
 /// Times `steps` training steps and as many forward passes on random images.
-///
-/// # Errors
-/// When a device fails.
 pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTimes, SessionError> {
     prepare(session)?;
     let batch = random_batch(session, images);

@@ -25,9 +25,6 @@ pub struct WeightsFile {
 
 /// Reads a safetensors file, a state dict as PyTorch saves it (`.pth`), or a network of Caffe, which its extension
 /// `.caffemodel` tells; numbers of 16 and 64 bits become such of 32.
-///
-/// # Errors
-/// When it cannot be read, is damaged, or holds something else.
 pub fn read_weights(path: &Path) -> Result<WeightsFile> {
     let parse = if has_extension(path, "caffemodel") { parse_caffe } else { parse };
     parse(&read_file(path)?).with_context(|| path.display().to_string())
@@ -35,9 +32,6 @@ pub fn read_weights(path: &Path) -> Result<WeightsFile> {
 
 /// Reads a mean image `[3][height][width]`, or means by colour `[3]`, in red, green, blue, from a file with those in the
 /// order of Caffe: `.npy`, else a `.binaryproto`.
-///
-/// # Errors
-/// When it cannot be read, is damaged, or holds something else.
 pub(super) fn read_mean(path: &Path) -> Result<Tensor> {
     let bytes = read_file(path)?;
     let parse = || {
@@ -53,9 +47,6 @@ pub(super) fn read_mean(path: &Path) -> Result<Tensor> {
 }
 
 /// Reads the layers of a `.prototxt`.
-///
-/// # Errors
-/// When it cannot be read, or is none of a network like ours.
 pub(super) fn read_layers(path: &Path) -> Result<caffe::Network> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     caffe::parse_text(&text).with_context(|| path.display().to_string())

@@ -19,10 +19,6 @@ use crate::net::{Job, Model, Net, lower};
 use crate::tensor::Tensor;
 
 /// Writes the weights of `checkpoint` to a safetensors file at `path`, under these names.
-///
-/// # Errors
-/// When the checkpoint's model or tensors do not belong together, a dropout's share cannot go into the weights behind
-/// it, or the disk refuses.
 pub fn export(checkpoint: &Checkpoint, names: Names, path: &Path) -> Result<()> {
     let net = Net::new(Model::parse("the checkpoint's model", &checkpoint.state.model)?)?;
     let naming = Naming::new(&net.model, names);
@@ -45,9 +41,6 @@ pub fn export(checkpoint: &Checkpoint, names: Names, path: &Path) -> Result<()> 
 
 /// Writes the network of `checkpoint` with its weights to an ONNX file at `path`. It takes images as the network sees
 /// them; of a mean image the file tells the means by colour.
-///
-/// # Errors
-/// As [`export`], and when the file would be larger than protobuf allows.
 pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
     let net = Net::new(Model::parse("the checkpoint's model", &checkpoint.state.model)?)?;
     let mean = match net.model.input.mean {
@@ -100,10 +93,6 @@ pub struct Imported {
 
 impl Import {
     /// Reads the file.
-    ///
-    /// # Errors
-    /// When the file cannot be read, none of its tensors are the network's, one has another shape, or something is
-    /// missing.
     pub fn read(mut self) -> Result<Imported> {
         let path = self.file.display().to_string();
         let WeightsFile { tensors: mut file, classes, layers } = read_weights(&self.file)?;
@@ -155,9 +144,6 @@ pub struct Weights {
 
 impl Weights {
     /// The weights of `net` in `file`; those that are missing are drawn from a seed if there is one.
-    ///
-    /// # Errors
-    /// When none of the tensors are the network's, one has another shape, or one is missing and there is no seed.
     pub fn of(net: &Net, file: &BTreeMap<String, Tensor>, seed: Option<u64>) -> Result<Self> {
         let Some(naming) = Naming::of(net, file) else { bail!(strange(net, file)) };
         let wholes = wholes(net, &naming)?;

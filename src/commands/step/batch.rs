@@ -9,9 +9,6 @@ use crate::net::MOST_IMAGES;
 use crate::session::Floats;
 
 /// Reads `images`, floats `[images][3][size][size]`, and `labels`, whole numbers below `classes`, from a safetensors file.
-///
-/// # Errors
-/// When the file cannot be read, or its tensors are others.
 pub(super) fn read(path: &Path, size: usize, classes: usize) -> Result<Floats> {
     parse(&read_file(path)?, size, classes).with_context(|| path.display().to_string())
 }

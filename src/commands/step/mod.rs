@@ -40,9 +40,6 @@ pub struct Outcome {
 impl Inputs {
     /// Reads weights under any of the names of [`crate::interop`], of which the last layer gets its outputs, and a
     /// batch: `images`, floats `[images][3][size][size]` as the network sees them, and `labels`.
-    ///
-    /// # Errors
-    /// When a file cannot be read, or does not hold what `model` needs.
     pub fn read(mut model: Model, weights: &Path, batch: &Path) -> Result<Self> {
         let file = read_weights(weights)?.tensors;
         fit_classes(&mut model, &file);
@@ -61,15 +58,11 @@ impl Inputs {
     }
 
     /// The job that a session for [`Inputs::run`] is set up for.
-    #[must_use]
     pub fn job(&self) -> Job {
         Job { floats: true, features: self.features, ..Job::training(self.batch.labels.len()) }
     }
 
     /// Makes so many steps in a session that was set up for [`Inputs::job`].
-    ///
-    /// # Errors
-    /// When a loss is not finite, or a device fails.
     pub fn run(&self, session: &mut Session, steps: u64) -> Result<Outcome> {
         session.load(&self.weights.tensors)?;
         let train = &self.model.train;

@@ -18,9 +18,6 @@ pub(super) struct Compared {
 
 impl Network {
     /// Checks that `model` computes what this network does.
-    ///
-    /// # Errors
-    /// The first layer that differs, as it is here and there.
     pub fn agrees_with(&self, model: &Model) -> Result<(), String> {
         let size = model.input.size;
         if let Some(other) = self.size.filter(|&other| other != size) {

@@ -33,9 +33,6 @@ pub struct Network {
 }
 
 /// Parses the network in a `.caffemodel`.
-///
-/// # Errors
-/// When it is damaged, is no chain of the layers of AlexNet's family, or has a setting that these do not have.
 pub fn parse(bytes: &[u8]) -> Result<Network, CaffeError> {
     network(decode(bytes, &CAFFE).map_err(|reason| CaffeError::File { format: ".caffemodel", reason })?)
 }
@@ -55,9 +52,6 @@ fn network(net: NetParameter) -> Result<Network, CaffeError> {
 
 impl Network {
     /// Weights and biases under the names of `export --names caffe`, for images in red, green, blue.
-    ///
-    /// # Errors
-    /// When blobs are missing, or of another shape than the layer's settings say.
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>, CaffeError> {
         let mut tensors = BTreeMap::new();
         for layer in &self.layers {
@@ -77,9 +71,6 @@ impl Network {
     }
 
     /// Replaces grouped convolutions in `tensors` by those over all channels, where `net` has these.
-    ///
-    /// # Errors
-    /// When the weights of `net` cannot be those of a file.
     pub fn ungroup(&self, net: &Net, tensors: &mut BTreeMap<String, Tensor>) -> Result<(), InteropError> {
         let wholes = wholes(net, &Naming::new(&net.model, Names::Caffe))?;
         for layer in &self.layers {
@@ -131,9 +122,6 @@ fn ungroup(grouped: &Tensor, groups: usize) -> Tensor {
 }
 
 /// Parses the mean image of a `.binaryproto`, `[3][height][width]` in red, green, blue.
-///
-/// # Errors
-/// When it is damaged or has other extents.
 pub fn parse_mean(bytes: &[u8]) -> Result<Tensor, CaffeError> {
     let blob: BlobProto = decode(bytes, &BLOB).map_err(|reason| CaffeError::File { format: ".binaryproto", reason })?;
     let tensor = tensor(&blob)?;
@@ -146,9 +134,6 @@ pub fn parse_mean(bytes: &[u8]) -> Result<Tensor, CaffeError> {
 }
 
 /// Reorders a mean image `[3][height][width]`, or means by colour `[3]`, from blue, green, red to red, green, blue.
-///
-/// # Errors
-/// When it has other extents.
 pub fn mean_of(mean: &Tensor) -> Result<Tensor, CaffeError> {
     match mean.shape() {
         [3, _, _] | [3] => Ok(bgr_to_rgb(mean, 0)?),

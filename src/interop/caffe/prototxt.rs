@@ -17,9 +17,6 @@ const DEEPEST: usize = 16;
 const CHOICES: i32 = 64;
 
 /// Parses the network in `text`.
-///
-/// # Errors
-/// The first line that cannot be read, or that there is no network.
 pub(super) fn parse(text: &str) -> Result<NetParameter, CaffeError> {
     let mut parser = Parser { rest: text, line: 1 };
     let fields = parser.fields(0).map_err(|reason| CaffeError::Text { line: parser.line, reason })?;

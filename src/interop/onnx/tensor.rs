@@ -7,9 +7,6 @@ use super::proto::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataTy
 use crate::graph::{Constant, Values};
 
 /// Constant that a message holds.
-///
-/// # Errors
-/// When its elements are in another file, or not as many as its shape says.
 pub(super) fn constant(tensor: &TensorProto) -> Result<Constant, ValueError> {
     if tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty() {
         return Err(ValueError::External);

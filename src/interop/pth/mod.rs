@@ -28,82 +28,45 @@ const MOST_SHARED: usize = 4;
 
 /// Reason why a file is no state dict that can be read.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum PthError {
-    /// Bytes that are no archive.
     #[error("truncated, or not a zip archive ({0})")]
     Archive(zip::result::ZipError),
-    /// Entries of equal names.
     #[error("found two entries of one name, expected one of each")]
     DuplicateEntry,
-    /// No pickle, or several.
     #[error("found {0} entries called data.pkl, expected the one that torch.save writes")]
     Pickles(usize),
-    /// An entry that is missing, or whose bytes do not match their checksum.
     #[error("entry {name} is missing or damaged ({reason})")]
-    Entry {
-        /// Path in the archive.
-        name: String,
-        /// Message of the archive's reader.
-        reason: String,
-    },
-    /// A compressed entry.
+    Entry { name: String, reason: String },
     #[error("entry {0} is compressed, expected none as torch.save writes them: save the state dict again")]
     Compressed(String),
-    /// Entries of more bytes than the file.
     #[error("entry {0} is larger than what the other entries leave of the file")]
     Overlap(String),
-    /// Numbers of the other byte order.
     #[error("found big-endian numbers, expected little-endian ones: save the state dict on another machine")]
     BigEndian,
-    /// A pickle of something else.
     #[error(transparent)]
     Pickle(#[from] PickleError),
-    /// A tensor that cannot be read.
     #[error("tensor {name}: {reason}")]
-    Tensor {
-        /// Name in the state dict.
-        name: String,
-        /// What is wrong with it.
-        reason: StorageError,
-    },
+    Tensor { name: String, reason: StorageError },
 }
 
 /// Reason why a tensor cannot be read from its storage.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum StorageError {
-    /// Elements that are no floats.
     #[error("elements of type {0} are not supported; known are {known}", known = pickle::FLOATS)]
     Type(String),
-    /// A storage of another size than the pickle says.
     #[error("found {found} bytes in its storage, expected {numbers} numbers of {size} bytes")]
-    Length {
-        /// Bytes of the storage.
-        found: usize,
-        /// Numbers of the storage, by the pickle.
-        numbers: usize,
-        /// Bytes of a number.
-        size: usize,
-    },
-    /// Elements behind the end of the storage.
+    Length { found: usize, numbers: usize, size: usize },
     #[error("shape {shape:?} reaches beyond its storage of {numbers} numbers")]
-    Beyond {
-        /// Extents of the tensor.
-        shape: Vec<usize>,
-        /// Numbers of the storage.
-        numbers: usize,
-    },
-    /// Elements that are repeated over and over.
+    Beyond { shape: Vec<usize>, numbers: usize },
     #[error("it and the tensors before it are larger than {MOST_SHARED} times the file")]
     Repeated,
-    /// A 64-bit float with no 32-bit equivalent.
     #[error("a number is beyond the range of 32-bit floats")]
     Range,
 }
 
 /// Reads the tensors of a state dict by name; the dict may be the entry `state_dict` of another.
-///
-/// # Errors
-/// When the archive is damaged, or holds anything but plain tensors of floats.
 pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, PthError> {
     let mut archive = Archive::open(bytes)?;
     let pickle = archive.entry("data.pkl")?;
@@ -114,9 +77,6 @@ pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, PthError> {
 }
 
 /// Reads the tensors of a pickle from a file of `length` bytes; `storage` reads the storage of a given key.
-///
-/// # Errors
-/// As [`parse`].
 pub fn unpickle(
     pickle: &[u8],
     length: usize,

@@ -18,37 +18,28 @@ pub(super) const FLOATS: &str = "HalfStorage, BFloat16Storage, FloatStorage and 
 
 /// Reason why a pickle is no state dict.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum PickleError {
-    /// An end in the midst of an opcode.
     #[error("damaged pickle: it ends too early")]
     Truncated,
-    /// An opcode without its operands on the stack.
     #[error("damaged pickle: an opcode does not find its operands")]
     Operands,
-    /// An opcode that state dicts do not use.
     #[error("opcode {0:#04x} of the pickle is not supported: torch.save(model.state_dict(), FILE) writes none")]
     Opcode(u8),
-    /// A class or function that is not known.
     #[error(
         "found {0}, which only Python code could make, expected plain tensors: torch.save(model.state_dict(), FILE)"
     )]
     Python(String),
-    /// An integer of more than 64 bits.
     #[error("found an integer of {0} bytes in the pickle, expected at most 8")]
     Integer(usize),
-    /// A string that is not UTF-8.
     #[error("a string of the pickle is not UTF-8")]
     Utf8,
-    /// A number that cannot be an extent, a stride or an offset.
     #[error("found {0} as an extent, stride or offset, expected 0 or more")]
     Extent(i64),
-    /// Something else than a dict.
     #[error("no dict of tensors in the pickle: torch.save(model.state_dict(), FILE) writes one")]
     NoDict,
-    /// A dict without tensors.
     #[error("no tensors, neither in the dict nor in its entry state_dict")]
     NoTensors,
-    /// Two tensors of one name.
     #[error("found two tensors of name {0}, expected one")]
     Duplicate(String),
 }

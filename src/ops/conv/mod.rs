@@ -62,7 +62,6 @@ params! {
 
 impl Conv {
     /// Multiply-adds of one pass, counting those that meet zeros beyond the edge as the paper does.
-    #[must_use]
     pub fn macs(&self) -> u64 {
         [self.k, self.p, self.q, self.maps, self.r, self.s, self.n].iter().map(|&extent| extent as u64).product()
     }
@@ -83,13 +82,11 @@ impl Conv {
 /// Output extent of a window moved over `input` pixels: 1 + ceil((2·pad + input − window) / stride), the rule of the
 /// released code (layer.py:1004), by which 224 pixels, window 11 and stride 4 give 55. `None` when the window is
 /// larger than the padded input.
-#[must_use]
 pub fn extent(input: usize, window: usize, stride: usize, pad: usize) -> Option<usize> {
     Some(1 + (2 * pad + input).checked_sub(window)?.div_ceil(stride))
 }
 
 /// The rule of later libraries: 1 + floor((2·pad + input − window) / stride).
-#[must_use]
 pub fn floor_extent(input: usize, window: usize, stride: usize, pad: usize) -> Option<usize> {
     Some(1 + (2 * pad + input).checked_sub(window)? / stride)
 }

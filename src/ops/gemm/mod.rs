@@ -35,7 +35,6 @@ params! {
 
 impl Gemm {
     /// Multiply-adds of one product.
-    #[must_use]
     pub fn macs(&self) -> u64 {
         self.m as u64 * self.k as u64 * self.n as u64
     }

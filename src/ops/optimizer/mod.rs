@@ -59,19 +59,16 @@ const COMMON: [&str; 2] = ["rate", "decay"];
 
 impl Optimizer {
     /// The optimiser called `name`.
-    #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         OPTIMIZERS.iter().copied().find(|optimizer| optimizer.name == name)
     }
 
     /// Number of floats in the `rule` slot.
-    #[must_use]
     pub fn rule_len(&self) -> usize {
         COMMON.len() + self.hyper.len()
     }
 
     /// The content of the `rule` slot of a tensor; hyper-parameters that `hyper` does not name have their defaults.
-    #[must_use]
     pub fn rule(&self, rate: f32, decay: f32, hyper: &BTreeMap<&'static str, f32>) -> Vec<f32> {
         let own = self.hyper.iter().map(|(name, default)| hyper.get(name).copied().unwrap_or(*default));
         [rate, decay].into_iter().chain(own).collect()

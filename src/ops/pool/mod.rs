@@ -18,7 +18,6 @@ use crate::{params, twin};
 /// A last window that would begin at or beyond extent + pad, where it would see nothing, does not exist: Caffe drops
 /// it when there is padding, the released code needs no such rule as it has none and keeps stride <= size. With
 /// pad < size, which callers ensure, every window then holds at least one pixel.
-#[must_use]
 pub fn pooled(extent: usize, size: usize, stride: usize, pad: usize) -> usize {
     let last = (extent + 2 * pad).saturating_sub(size).div_ceil(stride);
     if last > 0 && last * stride >= extent + pad { last } else { last + 1 }
@@ -50,7 +49,6 @@ params! {
 
 impl Shape {
     /// Square windows over maps of height and width `extent`.
-    #[must_use]
     pub fn new(maps: usize, extent: [usize; 2], images: usize, size: usize, stride: usize, pad: usize) -> Self {
         let [height, width] = extent;
         let [out_height, out_width] = extent.map(|extent| pooled(extent, size, stride, pad));

@@ -40,10 +40,6 @@ pub struct Facts {
 const LARGEST: usize = i32::MAX as usize;
 
 /// The bytes of a file with the network and weights that `part` finds by their names in `net`.
-///
-/// # Errors
-/// When a weight is missing or has another shape, a dropout's share cannot go into the weights behind it, or the file
-/// would be larger than protobuf allows.
 pub fn write<'t>(net: &Net, part: impl Fn(&str) -> Option<&'t Tensor>, facts: &Facts) -> Result<Vec<u8>, InteropError> {
     let mut writer = Writer { net, graph: GraphProto::default(), value: INPUT.into(), flat: false };
     for whole in wholes(net, &Naming::new(&net.model, Names::Caffe))? {
