@@ -32,9 +32,9 @@ fn positive(value: &Value) -> f64 {
 fn every_kernel_of_a_step_stands_beside_the_ceilings() {
     let place = Place::new();
     for spec in devices() {
-        let it = place.json(&bench("kernels", &spec, &["--json"]));
-        assert!(it["images"] == 16 && it["repeats"] == 3, "{it}");
-        let [device] = list(&it, "devices") else { panic!("{it}") };
+        let report = place.json(&bench("kernels", &spec, &["--json"]));
+        assert!(report["images"] == 16 && report["repeats"] == 3, "{report}");
+        let [device] = list(&report, "devices") else { panic!("{report}") };
         let [flops, bytes] = ["flops", "bytes"].map(|key| positive(&device["ceilings"][key]));
         let runs = list(device, "runs");
         for run in runs {
@@ -69,8 +69,8 @@ fn every_kernel_of_a_step_stands_beside_the_ceilings() {
 #[test]
 fn kernels_are_told_by_device() {
     let place = Place::new();
-    let it = place.json(&bench("kernels", "cpu,cpu", &["--json"]));
-    let devices = list(&it, "devices");
+    let report = place.json(&bench("kernels", "cpu,cpu", &["--json"]));
+    let devices = list(&report, "devices");
     let towers: Vec<_> = devices.iter().map(|device| device["towers"].as_str().unwrap()).collect();
     assert_eq!(towers, ["a", "b"]);
     let losses =
@@ -82,22 +82,22 @@ fn kernels_are_told_by_device() {
 fn a_step_is_told_by_layers_host_and_memory() {
     let place = Place::new();
     for spec in devices() {
-        let it = place.json(&bench("step", &spec, &["--json"]));
-        let step = positive(&it["step"]);
-        let times: Vec<f64> = list(&it, "times").iter().map(positive).collect();
+        let report = place.json(&bench("step", &spec, &["--json"]));
+        let step = positive(&report["step"]);
+        let times: Vec<f64> = list(&report, "times").iter().map(positive).collect();
         assert!(times.len() == 3 && times.contains(&step), "{times:?} without {step}");
-        let host = positive(&it["host"]);
+        let host = positive(&report["host"]);
         assert!(host < step, "{spec}: the host works for {host} s of {step}");
-        for of in [&it, &it["forward"]] {
-            let seconds = of.get("step").unwrap_or(&of["seconds"]).as_f64().unwrap();
+        for part in [&report, &report["forward"]] {
+            let seconds = part.get("step").unwrap_or(&part["seconds"]).as_f64().unwrap();
             // The quotient of the same numbers, but for how they are read from text.
-            let ratio = positive(&of["images_per_second"]) * seconds / 16.0;
+            let ratio = positive(&part["images_per_second"]) * seconds / 16.0;
             assert!((ratio - 1.0).abs() < 1e-12, "{spec}: {ratio}");
-            positive(&of["flops_per_second"]);
+            positive(&part["flops_per_second"]);
         }
-        let [device] = list(&it, "devices") else { panic!("{it}") };
+        let [device] = list(&report, "devices") else { panic!("{report}") };
         positive(&device["planned"]);
-        let layers = list(&it, "layers");
+        let layers = list(&report, "layers");
         let names: Vec<_> = layers.iter().map(|layer| layer["layer"].as_str().unwrap()).collect();
         assert_eq!(names, ["input", "conv1", "fc2", "fc3"], "{spec}");
         for layer in &layers[1..] {
@@ -117,11 +117,12 @@ fn a_step_is_told_by_layers_host_and_memory() {
 #[test]
 fn layers_are_told_by_device() {
     let place = Place::new();
-    let it = place.json(&bench("step", "cpu,cpu", &["--json"]));
-    let layers =
-        list(&it, "layers").iter().map(|layer| [&layer["towers"], &layer["layer"]].map(|it| it.as_str().unwrap()));
+    let report = place.json(&bench("step", "cpu,cpu", &["--json"]));
+    let layers = list(&report, "layers")
+        .iter()
+        .map(|layer| [&layer["towers"], &layer["layer"]].map(|entry| entry.as_str().unwrap()));
     let [a, b]: [Vec<_>; 2] =
-        ["a", "b"].map(|tower| layers.clone().filter(|it| it[0] == tower).map(|it| it[1]).collect());
+        ["a", "b"].map(|tower| layers.clone().filter(|row| row[0] == tower).map(|row| row[1]).collect());
     assert_eq!(a, ["input", "conv1", "fc2", "fc3"]);
     assert_eq!(b, ["input", "conv1", "fc2"], "the last row lies on tower A");
 }
@@ -180,10 +181,10 @@ fn a_profile_shows_what_host_and_devices_do() {
         for track in [1, 2] {
             let kernels = on(track);
             assert_nested(&kernels);
-            let of = |name: &str, layer: &str| {
+            let count = |name: &str, layer: &str| {
                 kernels.iter().filter(|event| event["name"] == name && event["cat"] == layer).count()
             };
-            assert_eq!([of("conv.forward", "conv1"), of("sgd.update", "fc2")], [3, 9], "{spec}");
+            assert_eq!([count("conv.forward", "conv1"), count("sgd.update", "fc2")], [3, 9], "{spec}");
         }
     }
 }

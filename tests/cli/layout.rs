@@ -73,16 +73,16 @@ fn what_crosses_is_what_was_planned() {
 #[test]
 fn a_step_is_told_by_its_parts() {
     let place = Place::new();
-    let it = place.json(&[&["bench", "step", "--model", "mini", "--repeats", "2"], &TWO[..]].concat());
+    let report = place.json(&[&["bench", "step", "--model", "mini", "--repeats", "2"], &TWO[..]].concat());
     let number = |value: &Value| value.as_f64().unwrap();
-    let step = number(&it["step"]);
-    assert!(step > 0.0 && it["images"] == 32 && it["steps"] == 2, "{it}");
-    let devices = it["devices"].as_array().unwrap();
+    let step = number(&report["step"]);
+    assert!(step > 0.0 && report["images"] == 32 && report["steps"] == 2, "{report}");
+    let devices = report["devices"].as_array().unwrap();
     assert_eq!(devices.len(), 2);
     for device in devices {
         let [compute, waiting, other] = ["compute", "waiting", "other"].map(|part| number(&device[part]));
         assert!(compute > 0.0 && waiting > 0.0 && other >= 0.0, "{device}");
         assert!((compute + waiting + other - step).abs() < 1e-9, "{compute} + {waiting} + {other} is not {step}");
     }
-    assert_eq!(ways(&it["ways"], "bytes").len(), 2);
+    assert_eq!(ways(&report["ways"], "bytes").len(), 2);
 }

@@ -24,22 +24,22 @@ fn complaint(arguments: &[&str], code: i32) -> String {
 
 #[test]
 fn describe_prints_the_figures_of_the_paper() {
-    let it = text(&["describe", "alexnet"]);
-    contains(&it, &["60,965,224", "659,272", "724,406,816", "55-27-13-13-13-6", "2 × 48×55×55", "batches of 128"]);
-    let it = text(&["describe", "alexnet-one-tower"]);
-    contains(&it, &["59,798,312", "391,514,384"]);
+    let output = text(&["describe", "alexnet"]);
+    contains(&output, &["60,965,224", "659,272", "724,406,816", "55-27-13-13-13-6", "2 × 48×55×55", "batches of 128"]);
+    let output = text(&["describe", "alexnet-one-tower"]);
+    contains(&output, &["59,798,312", "391,514,384"]);
 }
 
 #[test]
 fn describe_gives_the_same_as_json() {
-    let it = json(&["describe", "alexnet", "--batch", "60", "--json"]);
-    assert_eq!(it["model"], "alexnet");
-    assert_eq!(it["parameters"], 60_965_224);
-    assert_eq!(it["neurons"], 659_272);
-    assert_eq!(it["multiply_adds"], 724_406_816);
-    assert_eq!(it["maps"], serde_json::json!([55, 27, 13, 13, 13, 6]));
-    assert_eq!(it["layers"][0]["output"], serde_json::json!([48, 55, 55]));
-    assert_eq!(it["plan"]["micro_batch"], 64, "padded to whole groups of 8");
+    let document = json(&["describe", "alexnet", "--batch", "60", "--json"]);
+    assert_eq!(document["model"], "alexnet");
+    assert_eq!(document["parameters"], 60_965_224);
+    assert_eq!(document["neurons"], 659_272);
+    assert_eq!(document["multiply_adds"], 724_406_816);
+    assert_eq!(document["maps"], serde_json::json!([55, 27, 13, 13, 13, 6]));
+    assert_eq!(document["layers"][0]["output"], serde_json::json!([48, 55, 55]));
+    assert_eq!(document["plan"]["micro_batch"], 64, "padded to whole groups of 8");
 }
 
 #[test]
@@ -55,9 +55,9 @@ fn describe_says_what_is_wrong_with_a_model() {
 fn devices_lists_what_there_is() {
     let listed = text(&["devices"]);
     contains(&listed, &["cpu (", " threads)"]);
-    let it = json(&["devices", "--json"]);
-    contains(it["cpu"].as_str().unwrap(), &["threads"]);
-    for adapter in it["adapters"].as_array().unwrap() {
+    let document = json(&["devices", "--json"]);
+    contains(document["cpu"].as_str().unwrap(), &["threads"]);
+    for adapter in document["adapters"].as_array().unwrap() {
         assert!(adapter["limits"]["max_storage_buffer_binding_size"].as_u64().unwrap() > 0);
         assert_eq!(adapter["alexnet"]["images"].as_u64().unwrap() % 8, 0);
         if adapter["backend"] == "Vulkan" {
@@ -73,19 +73,19 @@ fn devices_lists_what_there_is() {
 #[test]
 fn kernels_lists_the_registry() {
     contains(&text(&["kernels"]), &["conv.forward", "x: read", "variants", "tolerance"]);
-    let it = json(&["kernels", "--json"]);
-    let names: Vec<_> = it.as_array().unwrap().iter().map(|kernel| kernel["name"].as_str().unwrap()).collect();
+    let document = json(&["kernels", "--json"]);
+    let names: Vec<_> = document.as_array().unwrap().iter().map(|kernel| kernel["name"].as_str().unwrap()).collect();
     let registered: Vec<_> = alexnet::ops::KERNELS.iter().map(|kernel| kernel.name).collect();
     assert_eq!(names, registered);
 }
 
 #[test]
 fn check_trusts_the_cpu() {
-    let it = text(&["check", "--devices", "cpu"]);
+    let output = text(&["check", "--devices", "cpu"]);
     let verdict = format!("cases of {} kernels agree on cpu", alexnet::ops::KERNELS.len());
-    contains(&it, &["conv.forward", "softmax.loss", &verdict]);
-    let it = json(&["check", "--devices", "cpu", "--json"]);
-    assert!(it[0]["verdicts"].as_array().unwrap().iter().all(|v| v["failures"].as_array().unwrap().is_empty()));
+    contains(&output, &["conv.forward", "softmax.loss", &verdict]);
+    let document = json(&["check", "--devices", "cpu", "--json"]);
+    assert!(document[0]["verdicts"].as_array().unwrap().iter().all(|v| v["failures"].as_array().unwrap().is_empty()));
 }
 
 #[test]

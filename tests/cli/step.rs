@@ -128,11 +128,11 @@ fn same_as_a_session(devices: &str, names: Names, dropout: bool, more: &[&str]) 
     let given = read_weights(&place.path("weights.safetensors")).unwrap().tensors;
     let Steps { losses, gradients, last } = steps(&model, devices, &given);
     let rest = ["--devices", devices, "--steps", "3", "--seed", "5", "--no-tune", "--out", "out.safetensors", "--json"];
-    let told = place.json(&[&FILES[..], &RATES, &rest, more].concat());
+    let printed = place.json(&[&FILES[..], &RATES, &rest, more].concat());
     let out = read_weights(&place.path("out.safetensors")).unwrap().tensors;
     assert_eq!(out["loss"].values(), losses, "{devices}");
     assert!(losses[2] < losses[0], "it learns: {losses:?}");
-    assert_eq!(told["losses"][2].as_f64().unwrap() as f32, losses[2]);
+    assert_eq!(printed["losses"][2].as_f64().unwrap() as f32, losses[2]);
     assert_eq!(out["logits"].shape(), [IMAGES, 10]);
     assert_eq!(out.len(), 2 + 3 * given.len(), "{:?}", out.keys());
     for whole in wholes(&Net::new(model.clone()).unwrap(), &Naming::new(&model, names)).unwrap() {
@@ -175,8 +175,8 @@ fn logits_are_those_of_the_first_step() {
         sum.ln() - f64::from(scores[label(n) as usize])
     };
     let mean = out["logits"].values().chunks(10).enumerate().map(loss).sum::<f64>() / IMAGES as f64;
-    let told = f64::from(out["loss"].values()[0]);
-    assert!((mean - told).abs() < 1e-5, "{mean} and {told}: sums of 10 and 13 floats of about 2");
+    let reported = f64::from(out["loss"].values()[0]);
+    assert!((mean - reported).abs() < 1e-5, "{mean} and {reported}: sums of 10 and 13 floats of about 2");
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn files_have_the_names_and_shapes_of_the_field() {
 
 /// Losses and errors of a checkpoint on the coloured spots.
 fn scores(place: &Place, checkpoint: &str) -> Vec<f64> {
-    let it = place.json(&["eval", checkpoint, "--data", "blobs", "--devices", "cpu", "--json"]);
-    ["loss", "top1_error", "top5_error"].map(|key| it["rows"][0][key].as_f64().unwrap()).into()
+    let results = place.json(&["eval", checkpoint, "--data", "blobs", "--devices", "cpu", "--json"]);
+    ["loss", "top1_error", "top5_error"].map(|key| results["rows"][0][key].as_f64().unwrap()).into()
 }
 
 /// Dropout of 2012 multiplies with a half in evaluation; that of others does nothing there, so that a network without any
@@ -139,8 +139,8 @@ fn what_is_missing_is_named_or_drawn() {
     place.refuses(&arguments, &[&["trunk.safetensors"], &named[..], &["this network needs"]].concat());
     assert!(!place.path("imported.safetensors").exists());
     let drawn = |seed: &str| {
-        let told = place.ok(&[&arguments[..], &["--missing", "random", "--seed", seed]].concat());
-        contains(&told, &[&["not of this network, so left out: lpips.lin0.weight"], &named[..]].concat());
+        let output = place.ok(&[&arguments[..], &["--missing", "random", "--seed", seed]].concat());
+        contains(&output, &[&["not of this network, so left out: lpips.lin0.weight"], &named[..]].concat());
         Checkpoint::read(&place.path("imported.safetensors")).unwrap()
     };
     let (first, other) = (drawn("1"), drawn("2"));

@@ -42,7 +42,10 @@ fn lists_adapters() {
 
 /// Name and driver of every adapter, in the order of their numbers.
 fn listed() -> Vec<String> {
-    summaries().into_iter().map(|it| format!("{} ({} {})", it.name, it.driver, it.version)).collect()
+    summaries()
+        .into_iter()
+        .map(|adapter| format!("{} ({} {})", adapter.name, adapter.driver, adapter.version))
+        .collect()
 }
 
 /// Checks that two devices of one adapter and two adapters give the bits of one; the losses.

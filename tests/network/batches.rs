@@ -119,7 +119,7 @@ fn what_is_said_of_an_image_does_not_depend_on_its_batch() {
         let [(whole, probabilities), rest @ ..] = &outcomes;
         assert_eq!((whole.images, probabilities.len()), (37, 37));
         let labels = partly_filled(&Net::new(mini(2)).unwrap()).labels;
-        let own = probabilities.iter().zip(labels).map(|(of, label)| -f64::from(of[label as usize]).ln());
+        let own = probabilities.iter().zip(labels).map(|(scores, label)| -f64::from(scores[label as usize]).ln());
         let loss: f64 = own.sum();
         assert!((loss - whole.loss).abs() < 1e-5 * loss, "{loss} by the probabilities, scored {}", whole.loss);
         for (score, parts) in rest {

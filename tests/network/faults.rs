@@ -144,7 +144,9 @@ fn after_a_fault_anywhere_in_a_step_the_same_session_goes_on() {
             let mut session = prepared(&trap.hide_in(open(&spec)));
             let want = step(&mut session, &batch).unwrap();
             assert!(want[1] < want[0], "{spec}: nothing was learnt: {want:?}");
-            for (member, operation) in [0, 1].into_iter().flat_map(|member| OPERATIONS.map(|it| (member, it))) {
+            for (member, operation) in
+                [0, 1].into_iter().flat_map(|member| OPERATIONS.map(|operation| (member, operation)))
+            {
                 let mut faults = 0;
                 loop {
                     let fault = Fault { member, operation, after: faults, out_of_memory: false };

@@ -69,7 +69,7 @@ impl Lavapipe {
 
 /// Files and folders in which driver files are looked for.
 fn places() -> Vec<PathBuf> {
-    if let Some(files) = DRIVERS.iter().find_map(|it| env::var_os(it).filter(|files| !files.is_empty())) {
+    if let Some(files) = DRIVERS.iter().find_map(|variable| env::var_os(variable).filter(|files| !files.is_empty())) {
         return env::split_paths(&files).collect();
     }
     let shared = env::var_os("XDG_DATA_DIRS").unwrap_or_default();
@@ -89,14 +89,14 @@ fn driver_files(place: &Path) -> Vec<PathBuf> {
 
 /// Where the dynamic linker may find the library `name`.
 fn libraries(name: &Path) -> Vec<PathBuf> {
-    let cache = ["ldconfig", "/sbin/ldconfig"].iter().find_map(|it| Command::new(it).arg("-p").output().ok());
+    let cache = ["ldconfig", "/sbin/ldconfig"].iter().find_map(|program| Command::new(program).arg("-p").output().ok());
     let cache = cache.map_or_else(String::new, |output| String::from_utf8_lossy(&output.stdout).into_owned());
     let cached = cache.lines().filter_map(|line| line.split_once(" => ")).map(|(_, path)| PathBuf::from(path));
     let own = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let multiarch = format!("/usr/lib/{}-linux-gnu", env::consts::ARCH);
     let usual = ["/usr/lib64", "/usr/lib", "/usr/local/lib", &multiarch].map(PathBuf::from);
     let own = env::split_paths(&own).map(|folder| folder.join(name));
-    own.chain(cached.filter(|path| path.ends_with(name))).chain(usual.iter().map(|it| it.join(name))).collect()
+    own.chain(cached.filter(|path| path.ends_with(name))).chain(usual.iter().map(|folder| folder.join(name))).collect()
 }
 
 /// For which processor an ELF file is: word size, byte order and machine.

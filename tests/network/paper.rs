@@ -65,8 +65,8 @@ fn maps_shrink_as_in_figure_2() {
         let mut sides: Vec<_> = heights.collect();
         sides.dedup();
         assert_eq!(sides, [55, 27, 13, 6].map(|side| (side, side)), "{name}");
-        let of = |layer: &str| net.nodes.iter().find(|node| node.name == layer).unwrap().y.height;
-        let sizes = ["conv1", "conv2", "conv3", "conv4", "conv5", "conv5.pool"].map(of);
+        let height = |layer: &str| net.nodes.iter().find(|node| node.name == layer).unwrap().y.height;
+        let sizes = ["conv1", "conv2", "conv3", "conv4", "conv5", "conv5.pool"].map(height);
         assert_eq!(sizes, [55, 27, 13, 13, 13, 6], "{name}");
     }
 }

@@ -49,8 +49,8 @@ fn engines_of_the_processor_give_the_bits_of_one() {
 fn an_adapter_answers_to_its_ids() {
     let opened: Vec<_> = gpus().iter().map(Engine::describe).collect();
     let adapters = summaries();
-    let named = |id: &str| adapters.iter().filter(|it| it.ids.vendor_device.as_deref() == Some(id)).count();
-    for adapter in adapters.iter().filter(|it| opened.iter().any(|name| name.starts_with(&it.name))) {
+    let named = |id: &str| adapters.iter().filter(|adapter| adapter.ids.vendor_device.as_deref() == Some(id)).count();
+    for adapter in adapters.iter().filter(|adapter| opened.iter().any(|name| name.starts_with(&adapter.name))) {
         let ids = [&adapter.ids.pci_bus, &adapter.ids.vendor_device].into_iter().flatten();
         for id in ids.filter(|id| named(id) <= 1) {
             assert!(open(id).engines()[0].describe().starts_with(&adapter.name), "{id}: {}", adapter.name);
@@ -80,8 +80,14 @@ fn limits_of_opened_adapters_are_those_listed() {
     for engine in gpus() {
         let Limits { device, binding, buffer, halves, memory } = engine.limits();
         let said = (device, memory, halves, binding, buffer);
-        let mut found = listed.iter().map(|it| {
-            (it.name.clone(), it.memory.clone(), it.features.f16, it.limits.binding, it.limits.max_buffer_size)
+        let mut found = listed.iter().map(|adapter| {
+            (
+                adapter.name.clone(),
+                adapter.memory.clone(),
+                adapter.features.f16,
+                adapter.limits.binding,
+                adapter.limits.max_buffer_size,
+            )
         });
         assert!(found.any(|listed| listed == said), "{said:?}");
     }

@@ -130,14 +130,14 @@ fn a_minibatch_may_be_computed_in_parts() {
 fn maps_take_half_the_memory() {
     let net = Net::new(alexnet::net::Model::open("alexnet").unwrap()).unwrap();
     let limits = Limits { device: "a device".into(), binding: 128 << 20, buffer: 2 << 30, halves: true, memory: None };
-    let of = |job: Job, halves| Layout::new(&net, &job, &[Limits { halves, ..limits.clone() }]);
+    let layout = |job: Job, halves| Layout::new(&net, &job, &[Limits { halves, ..limits.clone() }]);
     let job = Job::training(128);
     let mixed = job.with(MIXED.options);
-    let [whole, half] = [job, mixed].map(|job| of(job, true).unwrap().shares[0].footprint.clone());
+    let [whole, half] = [job, mixed].map(|job| layout(job, true).unwrap().shares[0].footprint.clone());
     assert_eq!(half.weights, whole.weights);
     // Besides, weights as contractions read them: half of 244 MB.
     let most = whole.maps / 2 + whole.weights / 2;
     assert!(half.maps > whole.maps / 2 && half.maps <= most, "{} of {most}", half.maps);
-    let refused = of(mixed, false).err().unwrap().to_string();
+    let refused = layout(mixed, false).err().unwrap().to_string();
     assert!(refused.contains("a device has no 16-bit floats") && refused.contains("--precision mixed"), "{refused}");
 }

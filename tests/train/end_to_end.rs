@@ -85,7 +85,7 @@ fn a_run_folder_is_complete(device: &str) {
     for key in ["top1_error", "top5_error"] {
         assert_eq!(score[key], validations[11][key]);
     }
-    let [loss, logged] = [&score, validations[11]].map(|it| it["loss"].as_f64().unwrap());
+    let [loss, logged] = [&score, validations[11]].map(|results| results["loss"].as_f64().unwrap());
     assert!((loss - logged).abs() < 1e-5 * logged, "{loss} and {logged}");
     let percent = format!("{:.2} %", 100.0 * best);
     let said = place.ok(&["eval", "run", "--data", "blobs", "--devices", device]);

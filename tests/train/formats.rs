@@ -129,8 +129,8 @@ fn an_onnx_graph_of_2012_has_normalisation_within_maps() {
 
 /// Losses and errors on the coloured spots.
 fn scores(place: &Place, network: &str) -> Vec<f64> {
-    let it = place.json(&["eval", network, "--data", "blobs", "--devices", "cpu", "--json"]);
-    ["loss", "top1_error", "top5_error"].map(|key| it["rows"][0][key].as_f64().unwrap()).into()
+    let results = place.json(&["eval", network, "--data", "blobs", "--devices", "cpu", "--json"]);
+    ["loss", "top1_error", "top5_error"].map(|key| results["rows"][0][key].as_f64().unwrap()).into()
 }
 
 #[test]

@@ -28,9 +28,9 @@ fn blobs() -> Place {
 
 /// Of row `row` all tensors that are trained, of both checkpoints in `a` and `b`.
 fn same_row(a: &Checkpoint, b: &Checkpoint, row: &str) -> bool {
-    let values = |it: &Checkpoint| {
+    let values = |checkpoint: &Checkpoint| {
         let of_row = |name: &&String| name.starts_with(&format!("{row}.")) && !name.ends_with(".momentum");
-        it.tensors.keys().filter(of_row).map(|name| it.tensors[name].clone()).collect::<Vec<_>>()
+        checkpoint.tensors.keys().filter(of_row).map(|name| checkpoint.tensors[name].clone()).collect::<Vec<_>>()
     };
     assert!(!values(a).is_empty(), "{row} has no tensors");
     values(a) == values(b)

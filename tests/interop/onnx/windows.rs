@@ -32,7 +32,7 @@ impl Axis {
 }
 
 fn attributes(axes: [Axis; 2]) -> Vec<AttributeProto> {
-    let pair = |of: fn(&Axis) -> usize| axes.each_ref().map(|axis| of(axis) as i64);
+    let pair = |extent: fn(&Axis) -> usize| axes.each_ref().map(|axis| extent(axis) as i64);
     let [[top, bottom], [left, right]] = axes.map(|axis| axis.pads.map(|pad| pad as i64));
     vec![
         ints("kernel_shape", &pair(|axis| axis.size)),
