@@ -320,10 +320,14 @@ impl Case {
 /// Runs `body(index, chunk)` over consecutive chunks of `out` on all cores, with the widest vectors of this processor.
 /// A large body is marked `#[inline(always)]`, or it is compiled for the narrowest ones.
 pub fn for_each_chunk<T: Send>(out: &mut [T], chunk: usize, body: impl Fn(usize, &mut [T]) + Sync) {
-    use rayon::prelude::*;
     let arch = pulp::Arch::new();
-    let chunks = out.par_chunks_mut(chunk.max(1)).enumerate();
-    chunks.for_each(|(index, part)| arch.dispatch(Chunk { index, part, body: &body }));
+    on_all_cores(out, chunk, &|index, part| arch.dispatch(Chunk { index, part, body: &body }));
+}
+
+/// Runs `body(index, chunk)` on all cores; one copy in the machine code serves every kernel.
+fn on_all_cores<T: Send>(out: &mut [T], chunk: usize, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    use rayon::prelude::*;
+    out.par_chunks_mut(chunk.max(1)).enumerate().for_each(|(index, part)| body(index, part));
 }
 
 /// The work on one chunk. A type of its own because a closure here would not be inlined into the vector code.
