@@ -75,6 +75,12 @@ impl Variant {
         Self { vector, ..self }
     }
 
+    /// Whether `other` is the same WGSL with as many numbers an invocation, so that only the tile tells them apart.
+    #[must_use]
+    pub fn is_tile_of(&self, other: &Self) -> bool {
+        (self.sources, self.entry, self.vector) == (other.sources, other.entry, other.vector)
+    }
+
     /// Invocations along x, y, z of a run with `params`.
     pub fn invocations(&self, params: &Params) -> [usize; 3] {
         match self.grid {

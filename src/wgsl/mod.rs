@@ -5,10 +5,12 @@
 
 mod unroll;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 use thiserror::Error;
 
@@ -26,8 +28,6 @@ pub struct ShaderError {
 /// A variant for given parameters, ready for a device.
 #[derive(Debug)]
 pub struct Shader {
-    /// Constants and sources, loops with `@unroll` written out.
-    pub text: String,
     /// Name of the entry point.
     pub entry: &'static str,
     /// Invocations of a workgroup along x, y, z, from `@workgroup_size`.
@@ -36,10 +36,56 @@ pub struct Shader {
     pub bindings: Vec<(u32, bool)>,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
-    /// The validated module and what is known about it, for translation to other languages.
-    pub module: naga::Module,
-    /// Findings of the validator on the module.
-    pub info: naga::valid::ModuleInfo,
+    /// The module, for a device or for translation to other languages.
+    pub module: Arc<Module>,
+}
+
+/// A validated module of WGSL.
+#[derive(Debug)]
+pub struct Module {
+    /// Constants and sources as naga has them, loops with `@unroll` written out.
+    pub naga: naga::Module,
+    /// Findings of the validator.
+    pub info: ModuleInfo,
+}
+
+/// Modules kept for the next device, program or measurement: more than one device's program has.
+const KEPT: usize = 64;
+
+/// The last modules, with their constants and sources.
+static MODULES: Mutex<VecDeque<(String, Arc<Module>)>> = Mutex::new(VecDeque::new());
+
+/// The module of constants and sources `source`, parsed and validated unless it was one of the last [`KEPT`].
+fn module(source: String) -> Result<Arc<Module>, String> {
+    // Held meanwhile: two devices that need one module do not both parse it.
+    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, module)) = modules.iter().find(|(known, _)| *known == source) {
+        return Ok(Arc::clone(module));
+    }
+    let module = Arc::new(parse(&source)?);
+    modules.truncate(KEPT - 1);
+    modules.push_front((source, Arc::clone(&module)));
+    Ok(module)
+}
+
+/// Parses and validates constants and sources `source`.
+fn parse(source: &str) -> Result<Module, String> {
+    let begin = Instant::now();
+    let text = unroll::unroll(source)?;
+    let naga = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text))?;
+    // SHADER_FLOAT16_IN_FLOAT32 is pack2x16float: on every adapter but llvmpipe on a processor that does not convert to
+    // f16. Halves and matrix units are asked only of adapters that have them.
+    let capabilities = Capabilities::SUBGROUP
+        | Capabilities::SHADER_INT64
+        | Capabilities::SHADER_FLOAT16
+        | Capabilities::SHADER_FLOAT16_IN_FLOAT32
+        | Capabilities::COOPERATIVE_MATRIX;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+    validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+    let info = validator.validate(&naga).map_err(|e| e.emit_to_string(&text))?;
+    log::debug!("a module of {} bytes of WGSL: parsed in {:.2?}", text.len(), begin.elapsed());
+    Ok(Module { naga, info })
 }
 
 /// The WGSL text of `variant` for `params`.
@@ -74,22 +120,11 @@ pub const fn words(maps: Elem) -> &'static str {
     }
 }
 
-/// Parses (once), validates and reflects `variant` of `kernel` for `params`.
+/// Parses, validates and reflects `variant` of `kernel` for `params`.
 pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Shader, ShaderError> {
     let fail = |what: String| ShaderError { kernel: kernel.name, variant: variant.name, what };
-    let text = unroll::unroll(&source(variant, params)).map_err(fail)?;
-    let module = naga::front::wgsl::parse_str(&text).map_err(|e| fail(e.emit_to_string(&text)))?;
-    // SHADER_FLOAT16_IN_FLOAT32 is pack2x16float: on every adapter but llvmpipe on a processor that does not convert to
-    // f16. Halves and matrix units are asked only of adapters that have them.
-    let capabilities = Capabilities::SUBGROUP
-        | Capabilities::SHADER_INT64
-        | Capabilities::SHADER_FLOAT16
-        | Capabilities::SHADER_FLOAT16_IN_FLOAT32
-        | Capabilities::COOPERATIVE_MATRIX;
-    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-    validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
-    validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
-    let info = validator.validate(&module).map_err(|e| fail(e.emit_to_string(&text)))?;
+    let parsed = module(source(variant, params)).map_err(fail)?;
+    let Module { naga: module, info } = &*parsed;
     let index = module.entry_points.iter().position(|e| e.name == variant.entry);
     let index = index.ok_or_else(|| fail(format!("no entry point {}", variant.entry)))?;
     let usage = info.get_entry_point(index);
@@ -105,14 +140,14 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
         return Err(fail(format!("{name} is used but not declared in Rust")));
     }
     let bindings: Result<Vec<_>, String> =
-        kernel.bindings.iter().map(|b| reflect(b, variant, params, &used, &module)).collect();
+        kernel.bindings.iter().map(|b| reflect(b, variant, params, &used, module)).collect();
     let bindings = bindings.map_err(fail)?;
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| fail(e.to_string()))?;
     let shared = used.values().filter(|var| var.space == AddressSpace::WorkGroup);
     let workgroup_bytes = shared.map(|var| layouter[var.ty].size).sum();
     let workgroup = module.entry_points[index].workgroup_size;
-    Ok(Shader { entry: variant.entry, workgroup, bindings, workgroup_bytes, text, module, info })
+    Ok(Shader { entry: variant.entry, workgroup, bindings, workgroup_bytes, module: parsed })
 }
 
 fn reflect(
@@ -152,4 +187,18 @@ fn reflect(
         return Err(format!("{} holds {elem:?}, declared {declared:?}", binding.name));
     }
     Ok((place.binding, !writable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_parsed_once_and_a_wrong_one_is_refused() {
+        let source = |value: u32| format!("const VALUE = {value}u;\n@compute @workgroup_size(1) fn main() {{}}\n");
+        let first = module(source(1)).unwrap();
+        assert!(Arc::ptr_eq(&first, &module(source(1)).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &module(source(2)).unwrap()));
+        assert!(module("no WGSL".to_owned()).is_err() && module("no WGSL".to_owned()).is_err());
+    }
 }

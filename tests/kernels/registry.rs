@@ -203,7 +203,7 @@ const MAGIC: u32 = 0x0723_0203;
 #[test]
 fn every_shader_translates_to_every_driver_language() {
     for_each_shader(|_, variant, _, shader| {
-        let (module, info, entry) = (&shader.module, &shader.info, shader.entry.to_owned());
+        let (module, info, entry) = (&shader.module.naga, &shader.module.info, shader.entry.to_owned());
         let stage = naga::ShaderStage::Compute;
         let options = spv::PipelineOptions { shader_stage: stage, entry_point: entry.clone() };
         // Subgroups need SPIR-V 1.3, Metal 2.1 and shader model 6.0; maps of halves 6.2.

@@ -1,5 +1,6 @@
 //! Compiles a variant of a kernel for its parameters to a pipeline that a device can dispatch.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
@@ -101,8 +102,9 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
         bind_group_layouts: &[Some(&layout)],
         immediate_size: 0,
     });
-    let descriptor =
-        wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(shader.text.into()) };
+    // wgpu validates it again, for this device.
+    let source = wgpu::ShaderSource::Naga(Cow::Owned(shader.module.naga.clone()));
+    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
     let checked = device.checked.get();
     let module = if checked {
         device.device.create_shader_module(descriptor)

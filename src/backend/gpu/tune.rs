@@ -161,10 +161,7 @@ impl Tuner<'_> {
         let time = Sample::new(self.device, self.buffers, &pipeline, self.run.views).time(self.flops(), limit)?;
         log::debug!("{} {}: {:.2} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
         if limit.is_some_and(|limit| time > limit) {
-            let alike = kernel
-                .variants
-                .iter()
-                .filter(|other| (other.sources, other.vector) == (variant.sources, variant.vector));
+            let alike = kernel.variants.iter().filter(|other| other.is_tile_of(variant));
             self.device.verdicts.borrow_mut().hopeless.extend(alike.map(|variant| variant.name));
         }
         Ok(Some(time))
@@ -216,7 +213,7 @@ mod tests {
     use crate::backend::gpu::testing;
     use crate::backend::{Backend, Data};
     use crate::kernel::Params;
-    use crate::ops::activation;
+    use crate::ops::{activation, round};
     use crate::program::{Pass, Slot};
 
     const WRONG: Variant = Variant {
@@ -289,6 +286,16 @@ mod tests {
         Gpu::new(&device, program(kernel, case, 0), Choice::Fastest).unwrap();
         let hopeless = device.verdicts.borrow().hopeless.clone();
         assert_eq!(hopeless, HashSet::from(["slow", "small"]));
+    }
+
+    /// `quads` and `plain` of one kernel share their sources, and one may be much faster.
+    #[test]
+    fn a_variant_that_takes_more_numbers_at_once_is_no_tile_of_the_same() {
+        let small = Variant { name: "small", tile: |_| vec![("edge", 8)], ..SLOW };
+        assert!(SLOW.is_tile_of(&small) && !SLOW.is_tile_of(&WRONG));
+        let [quads, plain] = round::WEIGHTS.variants else { panic!("quads and plain") };
+        assert_eq!(quads.sources, plain.sources);
+        assert!(!quads.is_tile_of(plain) && !plain.is_tile_of(quads));
     }
 
     #[test]
