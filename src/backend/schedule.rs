@@ -12,29 +12,14 @@ use crate::program::{Command, Home, Pass, Program, Role, Slot, SlotInfo, Tower, 
 
 /// One action of a pass.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "an action says what its fields are")]
 pub enum Action {
     /// Queue commands of parts: pairs of member and range of commands.
     Run(Vec<(usize, Range<usize>)>),
-    /// Begin to fetch a slot from a member.
-    Send {
-        /// Index of the member that has it.
-        member: usize,
-        /// The slot to fetch.
-        from: Slot,
-    },
-    /// Write the contents fetched from one member to another.
-    Receive {
-        /// Index of the sending member.
-        source: usize,
-        /// The slot on the sending member.
-        from: Slot,
-        /// Index of the receiving member.
-        member: usize,
-        /// The slot on the receiving member.
-        to: Slot,
-        /// Whether another member receives the same contents later.
-        again: bool,
-    },
+    /// Begin to fetch slot `from` from a member.
+    Send { member: usize, from: Slot },
+    /// Write slot `from` of member `source` to slot `to` of another; `again` where a further member receives it later.
+    Receive { source: usize, from: Slot, member: usize, to: Slot, again: bool },
 }
 
 /// A program cut into parts, and the order in which they run.

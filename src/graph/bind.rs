@@ -3,76 +3,74 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::lower::{Lowering, Value};
+use super::places::{Places, Source, Tensor};
 use super::refusal::Refusal;
-use super::shapes::{AXES, volume};
-use super::{Constant, Elem, Extent, Graph, GraphError, Input, Values};
+use super::shapes::AXES;
+use super::{Elem, Extent, GraphError, Input};
+use crate::program::{Role, Slot};
 
 /// The value given for an input when a network is set up.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "a variant says what its fields are")]
 pub enum Given {
     /// Extents of floats whose values come with every run.
     Floats(Vec<usize>),
-    /// Whole numbers, constant from now on.
-    Integers {
-        /// Extents, the last axis innermost.
-        dims: Vec<usize>,
-        /// Values, as many as the product of `dims`.
-        values: Arc<[i64]>,
-    },
+    /// Whole numbers, constant from now on: extents, the last axis innermost, and as many values as their product.
+    Integers { dims: Vec<usize>, values: Arc<[i64]> },
 }
 
-impl Given {
-    fn dims(&self) -> &[usize] {
-        match self {
-            Self::Floats(dims) | Self::Integers { dims, .. } => dims,
+impl<'a> Lowering<'a> {
+    /// Binds the inputs to what is `given`; the slots of those that are floats, by name.
+    pub(super) fn bind(&mut self, given: &BTreeMap<String, Given>) -> Result<BTreeMap<String, Slot>, GraphError> {
+        let (graph, mut extents, mut slots) = (self.graph, BTreeMap::new(), BTreeMap::new());
+        for input in &graph.inputs {
+            let name = graph.name(input.value);
+            let value = self.input(input, given.get(name), &mut extents);
+            let value = value.map_err(|refusal| refusal.about("input", name))?;
+            if let Value::Floats(Tensor { source: Source::Slot(slot), .. }) = value {
+                slots.insert(name.to_owned(), slot);
+            }
+            self.values.insert(input.value, value);
+        }
+        let names: Vec<&str> = graph.inputs.iter().map(|input| graph.name(input.value)).collect();
+        match given.keys().find(|name| !names.contains(&name.as_str())) {
+            None => Ok(slots),
+            Some(name) => Err(Refusal::UnknownInput(names.join(", ")).about("input", name)),
         }
     }
-}
 
-/// An input of a graph, bound to what is given for it.
-pub(super) enum Bound {
-    /// Floats of these extents, in a slot.
-    Floats(Vec<usize>),
-    /// A constant, known before the network runs.
-    Constant(Constant),
-}
-
-impl Graph {
-    /// Binds `input` to what is `given`; adds to `extents`, those of names so far.
-    pub(super) fn bind<'a>(
-        &'a self,
+    /// The value of `input` from what is `given` for it; adds to `extents`, those of names so far.
+    fn input(
+        &mut self,
         input: &'a Input,
-        given: &BTreeMap<String, Given>,
+        given: Option<&Given>,
         extents: &mut BTreeMap<&'a str, usize>,
-    ) -> Result<Bound, GraphError> {
-        let name = self.name(input.value);
-        let refuse =
-            |reason: Refusal| GraphError::Value { what: "input", name: name.into(), reason: reason.to_string() };
-        let other = |elem: &str| Bound::Constant(Constant { dims: Vec::new(), values: Values::Other(elem.into()) });
-        let Some(given) = given.get(name) else {
+    ) -> Result<Value, Refusal> {
+        let name = self.graph.name(input.value);
+        let Some(given) = given else {
             return match &input.elem {
-                Elem::Other(elem) => Ok(other(elem)),
-                _ => Err(refuse(Refusal::NotGiven(name.into()))),
+                Elem::Other(elem) => Ok(Value::Other(elem.clone())),
+                _ => Err(Refusal::NotGiven(name.into())),
             };
         };
-        let dims = given.dims();
+        let (Given::Floats(dims) | Given::Integers { dims, .. }) = given;
         if dims.len() > AXES {
-            return Err(refuse(Refusal::Axes(dims.len())));
+            return Err(Refusal::Axes(dims.len()));
         }
         if let Some(declared) = &input.dims {
-            fits(declared, dims, extents).map_err(refuse)?;
+            fits(declared, dims, extents)?;
         }
         match (given, &input.elem) {
             (Given::Floats(_), Elem::Float) => {
-                volume(dims).map_err(refuse)?;
-                Ok(Bound::Floats(dims.to_vec()))
+                let places = Places::rows(dims)?;
+                let source = Source::Slot(self.slot(name, dims, Role::Input));
+                Ok(Value::Floats(Tensor { source, places }))
             }
-            (Given::Integers { values, .. }, Elem::Integer) => {
-                Ok(Bound::Constant(Constant { dims: dims.to_vec(), values: Values::Integers(Arc::clone(values)) }))
-            }
-            (_, Elem::Other(elem)) => Ok(other(elem)),
-            (Given::Floats(_), Elem::Integer) => Err(refuse(Refusal::FloatsGiven)),
-            (Given::Integers { .. }, Elem::Float) => Err(refuse(Refusal::IntegersGiven)),
+            (Given::Integers { values, .. }, Elem::Integer) => Ok(Value::Integers(Arc::clone(values))),
+            (_, Elem::Other(elem)) => Ok(Value::Other(elem.clone())),
+            (Given::Floats(_), Elem::Integer) => Err(Refusal::FloatsGiven),
+            (Given::Integers { .. }, Elem::Float) => Err(Refusal::IntegersGiven),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Operators without weights, and changes of shape.
+//! Operators without weights, and changes of shape, as [`super::Op`] describes them.
 
 use super::Node;
 use super::lower::{Lowering, Value};
@@ -21,7 +21,6 @@ pub(super) fn maps(name: &'static str, dims: &[usize]) -> Result<[usize; 4], Ref
 }
 
 impl Lowering<'_> {
-    /// Takes the largest element of every window.
     pub(super) fn max_pool(&mut self, node: &Node, window: &Window) -> Result<Value, Refusal> {
         let x = self.floats(node, 0)?;
         let shape = windows(x.dims(), window, false)?;
@@ -29,7 +28,6 @@ impl Lowering<'_> {
         self.maps_to_maps(node, &x, &y, |images| (&MAX, Pool { images, ..shape }.params())).map(Value::Floats)
     }
 
-    /// Takes the mean of every window.
     pub(super) fn average_pool(&mut self, node: &Node, window: &Window, padding: bool) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let shape = windows(x.dims(), window, padding)?;
@@ -37,7 +35,6 @@ impl Lowering<'_> {
         self.maps_to_maps(node, &x, &y, |images| (&AVERAGE, Pool { images, ..shape }.params()))
     }
 
-    /// Takes the mean of every map.
     pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let [images, maps, height, width] = maps("X", x.dims())?;
@@ -46,7 +43,6 @@ impl Lowering<'_> {
         self.maps_to_maps(node, &x, &[images, maps, 1, 1], |images| (&AVERAGE, Pool { images, ..shape }.params()))
     }
 
-    /// Normalises over `size` neighbouring maps.
     pub(super) fn lrn(&mut self, node: &Node, size: usize, alpha: f32, beta: f32, k: f32) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let [_, maps, height, width] = maps("X", x.dims())?;
@@ -108,7 +104,6 @@ impl Lowering<'_> {
         Ok(y)
     }
 
-    /// Applies an operation to two tensors, number by number.
     pub(super) fn binary(&mut self, node: &Node, operation: Operation, at: Option<i64>) -> Result<Tensor, Refusal> {
         let (a, mut b) = (self.floats(node, 0)?, self.floats(node, 1)?);
         if let Some(at) = at {
@@ -127,7 +122,6 @@ impl Lowering<'_> {
         Ok(y)
     }
 
-    /// Joins tensors along an axis.
     pub(super) fn concat(&mut self, node: &Node, at: i64) -> Result<Tensor, Refusal> {
         let parts = (0..node.inputs.len()).map(|i| self.floats(node, i)).collect::<Result<Vec<_>, _>>()?;
         let mut dims = parts.first().ok_or(Refusal::NoInput)?.dims().to_vec();
@@ -184,7 +178,6 @@ impl Lowering<'_> {
         Ok(sizes.into_iter().map(part).collect())
     }
 
-    /// Changes the shape to `dims`, or to the second input.
     pub(super) fn reshape(&mut self, node: &Node, dims: Option<&[i64]>, zero: bool) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let wanted = match dims {
@@ -195,7 +188,6 @@ impl Lowering<'_> {
         self.reshaped(node, &x, &dims)
     }
 
-    /// Joins the axes before an axis, and those from it on.
     pub(super) fn flatten(&mut self, node: &Node, at: i64) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let (before, behind) = x.dims().split_at(boundary(at, x.dims().len())?);

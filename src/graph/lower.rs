@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::bind::{Bound, Given};
+use super::bind::Given;
 use super::places::{Places, Source, Tensor, Upload};
 use super::refusal::Refusal;
 use super::shapes::AXES;
@@ -90,9 +90,9 @@ impl From<&Constant> for Value {
 
 /// A program under construction, and the values that nodes have written so far.
 pub(super) struct Lowering<'a> {
-    graph: &'a Graph,
+    pub(super) graph: &'a Graph,
     pub(super) r: Recorder,
-    values: HashMap<ValueId, Value>,
+    pub(super) values: HashMap<ValueId, Value>,
     uploads: Vec<Upload>,
     /// Activations that run in the epilogue of the kernel before them, by the value in between.
     epilogues: HashMap<ValueId, Activation>,
@@ -125,37 +125,7 @@ impl<'a> Lowering<'a> {
         Self { graph, r, values, uploads: Vec::new(), epilogues: epilogues(graph), zero: Arc::new([0.0]) }
     }
 
-    /// Binds the inputs to what is `given`; the slots of those that are floats, by name.
-    fn bind(&mut self, given: &BTreeMap<String, Given>) -> Result<BTreeMap<String, Slot>, GraphError> {
-        let (graph, mut extents, mut inputs) = (self.graph, BTreeMap::new(), BTreeMap::new());
-        for input in &graph.inputs {
-            let name = graph.name(input.value);
-            let refuse =
-                |reason: Refusal| GraphError::Value { what: "input", name: name.into(), reason: reason.to_string() };
-            let value = match graph.bind(input, given, &mut extents)? {
-                Bound::Constant(constant) => Value::from(&constant),
-                Bound::Floats(dims) => {
-                    let places = Places::rows(&dims).map_err(refuse)?;
-                    let slot = self.slot(name, &dims, Role::Input);
-                    inputs.insert(name.to_owned(), slot);
-                    Value::Floats(Tensor { source: Source::Slot(slot), places })
-                }
-            };
-            self.values.insert(input.value, value);
-        }
-        let known = |name: &&String| graph.inputs.iter().any(|input| graph.name(input.value) == **name);
-        match given.keys().find(|name| !known(name)) {
-            None => Ok(inputs),
-            Some(name) => {
-                let names: Vec<&str> = graph.inputs.iter().map(|input| graph.name(input.value)).collect();
-                let reason = Refusal::UnknownInput(names.join(", ")).to_string();
-                Err(GraphError::Value { what: "input", name: name.clone(), reason })
-            }
-        }
-    }
-
-    /// Declares a slot of 32-bit floats.
-    fn slot(&mut self, name: &str, shape: &[usize], role: Role) -> Slot {
+    pub(super) fn slot(&mut self, name: &str, shape: &[usize], role: Role) -> Slot {
         let (name, shape) = (name.to_owned(), shape.to_vec());
         self.r.slot(SlotInfo { name, shape, elem: Elem::F32, home: Home::Tower(0), role })
     }
@@ -169,8 +139,7 @@ impl<'a> Lowering<'a> {
     /// Copies an output of the graph to a slot of its own, the last axis innermost.
     fn output(&mut self, value: ValueId) -> Result<Output, GraphError> {
         let name = self.graph.name(value);
-        let refuse =
-            |reason: Refusal| GraphError::Value { what: "output", name: name.into(), reason: reason.to_string() };
+        let refuse = |refusal: Refusal| refusal.about("output", name);
         let tensor = self.floats_of(value).map_err(refuse)?;
         let rows = Places::rows(tensor.dims()).map_err(refuse)?;
         let slot = self.slot(name, &rows.dims, Role::Output);
@@ -178,7 +147,6 @@ impl<'a> Lowering<'a> {
         Ok(Output { name: name.into(), dims: rows.dims, slot })
     }
 
-    /// The floats of a value.
     fn floats_of(&self, value: ValueId) -> Result<Tensor, Refusal> {
         let name = self.graph.name(value).to_owned();
         match self.values.get(&value) {

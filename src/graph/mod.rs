@@ -127,96 +127,41 @@ impl Node {
 
 /// The operation of a node with its settings. Negative axes count from the end.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "an operation says what its settings are")]
 pub enum Op {
     /// Convolution of `[N][C][H][W]` with filters `[K][C / groups][R][S]`, and a bias `[K]` or none.
-    Conv {
-        /// Size, strides, dilations and padding of the windows.
-        window: Window,
-        /// Number of groups that maps and filters are divided into.
-        groups: usize,
-    },
+    Conv { window: Window, groups: usize },
     /// The largest of every window.
     MaxPool(Window),
-    /// The mean of every window.
-    AveragePool {
-        /// Size, strides and padding of the windows.
-        window: Window,
-        /// Whether padding counts as elements of value 0.
-        count_padding: bool,
-    },
+    /// The mean of every window; with `count_padding`, padding counts as elements of value 0.
+    AveragePool { window: Window, count_padding: bool },
     /// The mean of every map.
     GlobalAveragePool,
-    /// x (k + alpha Σ x²)^-beta over neighbouring maps.
-    Lrn {
-        /// Number of maps in the sum.
-        size: usize,
-        /// Factor of the sum.
-        alpha: f32,
-        /// Negated exponent.
-        beta: f32,
-        /// Constant that the sum is added to.
-        k: f32,
-    },
+    /// x (k + alpha Σ x²)^-beta, the sum over `size` neighbouring maps.
+    Lrn { size: usize, alpha: f32, beta: f32, k: f32 },
     /// max(x, 0).
     Relu,
     /// tanh x.
     Tanh,
     /// alpha · A · B + beta · C, any of A and B transposed.
-    Gemm {
-        /// Factor of the product.
-        alpha: f32,
-        /// Factor of the third input.
-        beta: f32,
-        /// Whether the first input is transposed.
-        transposed_a: bool,
-        /// Whether the second input is transposed.
-        transposed_b: bool,
-    },
+    Gemm { alpha: f32, beta: f32, transposed_a: bool, transposed_b: bool },
     /// A · B over the last two axes; axes before them are a batch of products.
     MatMul,
     /// An operation on two tensors, number by number. Where the second has fewer axes, it is aligned at `axis` of the first,
     /// without one at the last axes.
-    Binary {
-        /// Sum, product or another operation on two numbers.
-        operation: Operation,
-        /// Axis of the first tensor at which the second begins.
-        axis: Option<i64>,
-    },
-    /// Probabilities along an axis.
-    Softmax {
-        /// Axis that sums to 1.
-        axis: i64,
-        /// Whether this axis and all behind it are taken as one, as in opsets up to 12.
-        flat: bool,
-        /// Whether logarithms are wanted.
-        log: bool,
-    },
+    Binary { operation: Operation, axis: Option<i64> },
+    /// Probabilities along `axis`, or their logarithms; `flat` takes all axes from it on as one, as in opsets up to 12.
+    Softmax { axis: i64, flat: bool, log: bool },
     /// Several tensors joined along an axis.
-    Concat {
-        /// Axis along which they are joined.
-        axis: i64,
-    },
-    /// A tensor cut into parts along an axis.
-    Split {
-        /// Axis along which it is cut.
-        axis: i64,
-        /// Extents of the parts, unless a second input holds them; equal parts without either.
-        sizes: Option<Vec<i64>>,
-        /// Whether equal parts may leave a smaller one for the last.
-        uneven: bool,
-    },
-    /// A tensor under another shape: that of the setting, or else of the second input.
-    Reshape {
-        /// Extents; -1 stands for what is left.
-        dims: Option<Vec<i64>>,
-        /// Whether 0 means an extent of 0; otherwise it stands for the input's extent.
-        zero: bool,
-    },
+    Concat { axis: i64 },
+    /// A tensor cut along an axis into parts of `sizes`, else of those in a second input, else into equal parts, of which
+    /// the last may be smaller where they are `uneven`.
+    Split { axis: i64, sizes: Option<Vec<i64>>, uneven: bool },
+    /// A tensor under the shape `dims`, else under that of the second input: -1 stands for what is left, 0 for the input's
+    /// extent unless `zero`.
+    Reshape { dims: Option<Vec<i64>>, zero: bool },
     /// A tensor as a matrix: the axes before `axis` are its rows, the others its columns.
-    Flatten {
-        /// First axis of the columns.
-        axis: i64,
-    },
+    Flatten { axis: i64 },
     /// The input unchanged, as when a network is evaluated; a third input may ask for training.
     Dropout,
     /// The input unchanged.

@@ -9,9 +9,7 @@ use crate::program::Slot;
 /// Where the elements of a tensor lie in a buffer: element i at `first` + Σ i · `strides`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Places {
-    /// Place of the first element.
     pub(super) first: usize,
-    /// Extents.
     pub(super) dims: Vec<usize>,
     /// Elements between neighbours along each axis.
     pub(super) strides: Vec<usize>,
@@ -165,7 +163,6 @@ pub(super) enum Source {
 }
 
 impl Tensor {
-    /// Extents, the last axis innermost.
     pub(super) fn dims(&self) -> &[usize] {
         &self.places.dims
     }

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::GraphError;
 use super::contractions::BATCH;
 use super::layers::LRN_SIZE;
 use super::shapes::{AXES, LARGEST};
@@ -92,4 +93,11 @@ pub(super) enum Refusal {
     WindowTooLarge { size: usize, dilation: usize },
     #[error("a window of {reach} (kernel_shape, dilations) is larger than the map of {extent}")]
     WindowBeyondMap { reach: usize, extent: usize },
+}
+
+impl Refusal {
+    /// The error about the value `name`, which is a `what`.
+    pub(super) fn about(&self, what: &'static str, name: &str) -> GraphError {
+        GraphError::Value { what, name: name.into(), reason: self.to_string() }
+    }
 }

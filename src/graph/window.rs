@@ -36,10 +36,8 @@ impl Default for Pads {
     }
 }
 
-/// Windows along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AxisWindows {
-    /// Elements of a window.
     pub(super) size: usize,
     pub(super) stride: usize,
     pub(super) dilation: usize,
@@ -47,7 +45,6 @@ pub(super) struct AxisWindows {
     pub(super) before: usize,
     /// Places of padding behind the last element.
     pub(super) behind: usize,
-    /// Number of windows.
     pub(super) count: usize,
 }
 

@@ -13,16 +13,12 @@ const ALIGNMENT: usize = 64;
 
 /// Elements of a file, widened to the types that this program computes with.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "a variant says what its fields are")]
 pub enum Array {
     /// 32-bit floats.
     Floats(Tensor),
-    /// Integers, or booleans as 0 and 1.
-    Integers {
-        /// Extents, the last axis innermost.
-        dims: Vec<usize>,
-        /// Elements, as many as the product of `dims`.
-        values: Arc<[i64]>,
-    },
+    /// Integers, or booleans as 0 and 1: extents, the last axis innermost, and as many values as their product.
+    Integers { dims: Vec<usize>, values: Arc<[i64]> },
 }
 
 /// Reason why bytes are no array that can be read.
@@ -41,7 +37,6 @@ pub enum NpyError {
     Range,
 }
 
-/// Fields of a header.
 struct Header<'a> {
     /// Type of the elements, such as `<f4`.
     kind: &'a str,

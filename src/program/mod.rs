@@ -39,39 +39,18 @@ pub struct Wire {
 
 /// One entry of a pass.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "a command says what its fields are")]
 pub enum Command {
-    /// Run a kernel on views of slots in the order of its bindings.
-    Run {
-        /// The kernel.
-        kernel: &'static Kernel,
-        /// Parameters: shapes and constants of the shader.
-        params: Params,
-        /// Views, one for each binding of the kernel.
-        views: Vec<View>,
-        /// The device that runs it.
-        home: Home,
-        /// The row and phase it belongs to.
-        label: Label,
-    },
-    /// Make `from` available as `to`, which has the same shape and may live on another device.
-    Copy {
-        /// Slot copied from.
-        from: Slot,
-        /// Slot copied to.
-        to: Slot,
-        /// Wire format between devices; `None` where the copy has to be exact.
-        wire: Option<Wire>,
-    },
+    /// Run a kernel with the constants of its shader on one view of a slot for each of its bindings, on the devices of
+    /// `home`; `label` names the row and phase it belongs to.
+    Run { kernel: &'static Kernel, params: Params, views: Vec<View>, home: Home, label: Label },
+    /// Make `from` available as `to`, which has the same shape and may live on another device; without a wire format
+    /// the copy is exact.
+    Copy { from: Slot, to: Slot, wire: Option<Wire> },
     /// Send the contents of a slot: the first half of a copy between devices, in the sender's part of the program.
-    Send {
-        /// Slot whose contents are sent.
-        from: Slot,
-    },
+    Send { from: Slot },
     /// Receive the contents of a slot: the second half, in the receiver's part; they have arrived from here on.
-    Receive {
-        /// Slot whose contents are received.
-        to: Slot,
-    },
+    Receive { to: Slot },
 }
 
 impl Command {
