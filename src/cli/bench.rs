@@ -11,7 +11,7 @@ use super::options::{Placed, Replaced, built_in, open_net};
 use super::output::{json, line, table, thousands};
 use alexnet::backend::Placement;
 use alexnet::commands::bench::{
-    self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, StepTimes, Way,
+    self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, Link, StepTimes,
 };
 use alexnet::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
 use alexnet::files::write_file;
@@ -222,7 +222,7 @@ fn print_exchange(it: &ExchangeTimes) -> Result<()> {
     Ok(())
 }
 
-fn print_ways(ways: &[Way]) -> Result<()> {
+fn print_ways(ways: &[Link]) -> Result<()> {
     if ways.is_empty() {
         return line("\nnothing crosses: all towers lie on one device");
     }

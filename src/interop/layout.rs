@@ -1,4 +1,4 @@
-//! Where the tensors of a network lie in the tensors of a file.
+//! Places of a network's tensors in the tensors of a file.
 
 use std::collections::BTreeMap;
 
@@ -10,35 +10,35 @@ use crate::tensor::Tensor;
 /// A tensor of a file, whose parts are tensors of the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Whole {
-    /// Its name in the file.
+    /// Name in the file.
     pub name: String,
-    /// The row of the network that it belongs to.
+    /// Name of the row of the network.
     pub row: String,
     /// `[filters][maps][R][S]`, `[outputs][inputs]` or, of a bias, `[filters]`.
     pub shape: Vec<usize>,
-    /// The network's tensors of which it consists.
+    /// Tensors of the network that it consists of.
     pub parts: Vec<Part>,
-    /// Extents of `shape` as one filter's maps and one map's window; 1 and 1 of a bias.
+    /// Maps of one filter, and elements of one map's window; 1 and 1 of a bias.
     maps: usize,
     window: usize,
-    /// What a file's values are of the network's: the share that a dropout before the layer keeps.
+    /// Factor from the network's values to the file's: the share that a dropout before the layer keeps.
     kept: f32,
 }
 
 /// A tensor of the network as a part of one in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
-    /// Its name in the network.
+    /// Name in the network.
     pub name: String,
-    /// Its shape there, filters innermost.
+    /// Shape in the network, filters innermost.
     pub shape: Vec<usize>,
-    /// Its filters in the file's tensor, as first and count.
+    /// First filter in the file's tensor, and count of filters.
     filters: (usize, usize),
-    /// Its maps there.
+    /// First map in the file's tensor, and count of maps.
     maps: (usize, usize),
 }
 
-/// What the numbers of a tensor are, which decides how a dropout's share goes into them.
+/// Quantity that a tensor holds, which decides how a dropout's share scales it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// Weights, or increments of them.
@@ -61,7 +61,7 @@ pub fn wholes(net: &Net, naming: &Naming) -> Result<Vec<Whole>, InteropError> {
     Ok(wholes)
 }
 
-/// The tensor that a network's one is part of, still without parts, and its place there.
+/// The file's tensor that `trained` is part of, still without parts, and that part.
 fn place(net: &Net, lowered: &Lowered, naming: &Naming, trained: &Trained) -> Result<(Whole, Part), InteropError> {
     let node = &net.nodes[trained.node];
     let row = node.row().to_owned();
@@ -117,8 +117,11 @@ impl Whole {
         if tensor.shape() == self.shape {
             return Ok(());
         }
-        let (name, row) = (self.name.clone(), self.row.clone());
-        Err(InteropError::Shape { name, row, found: tensor.shape().to_vec(), wanted: self.shape.clone() })
+        Err(self.wrong_shape(&self.name, tensor.shape(), &self.shape))
+    }
+
+    fn wrong_shape(&self, name: &str, found: &[usize], wanted: &[usize]) -> InteropError {
+        InteropError::Shape { name: name.into(), row: self.row.clone(), found: found.into(), wanted: wanted.into() }
     }
 
     /// The network's tensors, with their names, from the file's, which [`Whole::fits`].
@@ -148,9 +151,7 @@ impl Whole {
                 return Err(InteropError::Missing { names: place.name.clone() });
             };
             if tensor.shape() != place.shape {
-                let (name, row) = (place.name.clone(), self.row.clone());
-                let (found, wanted) = (tensor.shape().to_vec(), place.shape.clone());
-                return Err(InteropError::Shape { name, row, found, wanted });
+                return Err(self.wrong_shape(&place.name, tensor.shape(), &place.shape));
             }
             let (filters, maps) = (place.filters.1, place.maps.1 * self.window);
             for k in 0..filters {
@@ -167,7 +168,7 @@ impl Whole {
         Ok(Tensor::new(self.shape.clone(), values))
     }
 
-    /// Where the maps of a part's filter `k` begin.
+    /// Index of the first element of filter `k` of a part.
     fn start(&self, part: &Part, k: usize) -> usize {
         ((part.filters.0 + k) * self.maps + part.maps.0) * self.window
     }
@@ -215,7 +216,6 @@ mod tests {
         Net::new(Model::open(name).unwrap()).unwrap()
     }
 
-    /// A tensor that counts up.
     fn counting(shape: &[usize]) -> Tensor {
         Tensor::new(shape, (0..shape.iter().product::<usize>()).map(|i| i as f32).collect())
     }
@@ -302,7 +302,6 @@ mod tests {
         }
     }
 
-    /// A derivative by a multiple is that part of the derivative.
     #[test]
     fn gradients_are_divided_by_what_weights_are_multiplied_with() {
         let net = net("alexnet-2012");

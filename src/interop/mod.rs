@@ -23,10 +23,10 @@ pub use self::names::{Names, Naming};
 use crate::net::{Model, Net};
 use crate::tensor::Tensor;
 
-/// All of them.
+/// All conventions, the likeliest first.
 pub const CONVENTIONS: [Names; 3] = [Names::Torchvision, Names::Caffe, Names::Tower];
 
-/// Why weights cannot go from a network to a file, or back.
+/// Reason why weights cannot be brought from a network to a file, or back.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum InteropError {
@@ -54,7 +54,7 @@ impl Naming {
             names.collect::<BTreeSet<_>>().iter().filter(|name| tensors.contains_key(*name)).count()
         };
         let namings = CONVENTIONS.map(|names| Self::found(model, names, tensors));
-        // Of equals the first.
+        // The first of several with as many hits.
         namings.into_iter().rev().max_by_key(hits).filter(|naming| hits(naming) > 0)
     }
 }

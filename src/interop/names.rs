@@ -1,4 +1,4 @@
-//! What files call the layers of a network.
+//! Names of a network's tensors in files.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::ops::{conv, fc};
 use crate::program::{Tower, letter};
 use crate::tensor::Tensor;
 
-/// A convention for names.
+/// A convention for the names of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// Numbers, as `nn.Sequential` counts layers, neurons, pools and dropouts: `features.0.weight` is the first
@@ -15,7 +15,7 @@ pub enum Names {
     Torchvision,
     /// The rows of the model file: `conv1.weight`.
     Caffe,
-    /// The same, each tower's filters by themselves: `conv1.a.weight`.
+    /// The rows, one tensor for each tower's filters: `conv1.a.weight`.
     Tower,
 }
 
@@ -30,7 +30,7 @@ named! {
 #[derive(Clone, Debug)]
 pub struct Naming {
     names: Names,
-    /// By row, what stands before `.weight`.
+    /// Text before `.weight`, by row.
     prefixes: BTreeMap<String, String>,
 }
 
@@ -38,37 +38,32 @@ const CONVOLUTIONS: &str = "features.";
 const FULL: &str = "classifier.";
 
 impl Naming {
-    /// As it is written.
+    /// The names that `model` is written with.
     pub fn new(model: &Model, names: Names) -> Self {
         let by_row = || model.layers.iter().map(|row| (row.name.clone(), row.name.clone())).collect();
         let prefixes = if names == Names::Torchvision { counted(model) } else { by_row() };
         Self { names, prefixes }
     }
 
-    /// As `tensors` have it: where they number as many layers of a kind as the network has, these are its layers in
-    /// their order, whatever else was counted between them.
+    /// The names that `tensors` have: where they number as many layers of a kind as the network has, these are its layers
+    /// in their order, whatever else was counted between them.
     pub fn found(model: &Model, names: Names, tensors: &BTreeMap<String, Tensor>) -> Self {
         let mut naming = Self::new(model, names);
         if names != Names::Torchvision {
             return naming;
         }
         for (stem, convolves) in [(CONVOLUTIONS, true), (FULL, false)] {
-            let rows: Vec<&str> = model
-                .layers
-                .iter()
-                .filter(|row| (*row.head.kind == conv::KIND) == convolves)
-                .map(|row| row.name.as_str())
-                .collect();
+            let rows: Vec<_> = model.layers.iter().filter(|row| (*row.head.kind == conv::KIND) == convolves).collect();
             let numbers = numbers(tensors, stem);
             if numbers.len() == rows.len() {
                 let named = rows.into_iter().zip(numbers);
-                naming.prefixes.extend(named.map(|(row, number)| (row.into(), format!("{stem}{number}"))));
+                naming.prefixes.extend(named.map(|(row, number)| (row.name.clone(), format!("{stem}{number}"))));
             }
         }
         naming
     }
 
-    /// Whether each tower's filters are by themselves.
+    /// Whether each tower's filters are a tensor of their own.
     pub fn apart(&self) -> bool {
         self.names == Names::Tower
     }
@@ -81,7 +76,7 @@ impl Naming {
     }
 }
 
-/// The numbers of all `STEM<number>.weight`, in their order, which is not that of the text.
+/// The numbers of all `STEM<number>.weight`, ascending.
 fn numbers(tensors: &BTreeMap<String, Tensor>, stem: &str) -> Vec<u32> {
     let number = |name: &String| name.strip_prefix(stem)?.strip_suffix(".weight")?.parse().ok();
     let mut numbers: Vec<u32> = tensors.keys().filter_map(number).collect();
@@ -137,7 +132,7 @@ mod tests {
         assert_eq!(named(&Naming::new(&model, Names::Tower), &model)[..2], ["conv1.b.weight", "conv2.b.weight"]);
     }
 
-    /// Whoever leaves out normalisation or flattens in between counts otherwise.
+    /// Sequences without normalisation, or with a flattening, count otherwise.
     #[test]
     fn other_numbers_in_the_same_order_will_do() {
         let model = Model::open("mini").unwrap();

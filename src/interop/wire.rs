@@ -183,13 +183,13 @@ mod tests {
 
     #[test]
     fn numbers_count_as_what_they_become_and_bytes_as_what_they_are() {
-        let tensor = TensorProto { raw_data: Some(vec![1; 1000]), ..TensorProto::default() };
-        let graph = GraphProto { initializer: vec![tensor], ..GraphProto::default() };
-        let model = ModelProto { graph: Some(graph), ..ModelProto::default() };
-        assert_eq!(estimate(&model.encode_to_vec(), &ONNX, 0), 3 * MESSAGE + TEXT + 1000);
-        let tensor = TensorProto { int64_data: vec![1; 1000], ..TensorProto::default() };
-        let graph = GraphProto { initializer: vec![tensor], ..GraphProto::default() };
-        let model = ModelProto { graph: Some(graph), ..ModelProto::default() };
+        let model = |tensor| {
+            let graph = GraphProto { initializer: vec![tensor], ..GraphProto::default() };
+            ModelProto { graph: Some(graph), ..ModelProto::default() }
+        };
+        let raw = model(TensorProto { raw_data: Some(vec![1; 1000]), ..TensorProto::default() });
+        assert_eq!(estimate(&raw.encode_to_vec(), &ONNX, 0), 3 * MESSAGE + TEXT + 1000);
+        let model = model(TensorProto { int64_data: vec![1; 1000], ..TensorProto::default() });
         assert_eq!(estimate(&model.encode_to_vec(), &ONNX, 0), 3 * MESSAGE + 8 * 1000);
         assert_eq!(decode::<ModelProto>(&model.encode_to_vec(), &ONNX), Ok(model));
     }

@@ -9,18 +9,18 @@ pub fn adapters() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(descriptor);
     let mut found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     // Stable: adapters of one kind keep the driver's order, so their numbers do not change from run to run.
-    found.sort_by_key(|adapter| rank(adapter.get_info().device_type));
+    found.sort_by_key(|adapter| kind(adapter.get_info().device_type).0);
     found
 }
 
-/// Place of an adapter in the listing by its kind, 0 first.
-fn rank(kind: wgpu::DeviceType) -> u8 {
+/// Place of an adapter of this kind in the listing, 0 first, and the name of the kind.
+pub(super) fn kind(kind: wgpu::DeviceType) -> (u8, &'static str) {
     match kind {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
+        wgpu::DeviceType::DiscreteGpu => (0, "discrete GPU"),
+        wgpu::DeviceType::IntegratedGpu => (1, "integrated GPU"),
+        wgpu::DeviceType::VirtualGpu => (2, "virtual GPU"),
+        wgpu::DeviceType::Other => (3, "other"),
+        wgpu::DeviceType::Cpu => (4, "software"),
     }
 }
 

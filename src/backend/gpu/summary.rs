@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::adapter::{Ids, adapters, binding_limit, ids, matrices};
+use super::adapter::{Ids, adapters, binding_limit, ids, kind, matrices};
 use super::memory::memory;
 use crate::backend::Memory;
 
@@ -31,16 +31,12 @@ pub struct Summary {
 
 /// Limits on buffers, workgroups and dispatches, by their names in WebGPU; bytes and counts.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[allow(missing_docs, reason = "WebGPU says what they are")]
 pub struct Limits {
-    /// Bytes of one binding.
     pub max_storage_buffer_binding_size: u64,
-    /// Bytes of one buffer.
     pub max_buffer_size: u64,
-    /// Bytes of workgroup memory.
     pub max_compute_workgroup_storage_size: u32,
-    /// Invocations of a workgroup.
     pub max_compute_invocations_per_workgroup: u32,
-    /// Workgroups along one dimension of a dispatch.
     pub max_compute_workgroups_per_dimension: u32,
     /// Bytes that the largest slot of a program may have: the smaller of the first two.
     pub binding: u64,
@@ -92,7 +88,7 @@ fn summary(adapter: &wgpu::Adapter) -> Summary {
     let (info, limits, offers) = (adapter.get_info(), adapter.limits(), adapter.features());
     let lanes = Lanes { min: info.subgroup_min_size, max: info.subgroup_max_size };
     Summary {
-        kind: kind(info.device_type),
+        kind: kind(info.device_type).1,
         ids: ids(&info),
         memory: memory(adapter),
         backend: format!("{:?}", info.backend),
@@ -114,15 +110,5 @@ fn summary(adapter: &wgpu::Adapter) -> Summary {
         name: info.name,
         driver: info.driver,
         version: info.driver_info,
-    }
-}
-
-fn kind(kind: wgpu::DeviceType) -> &'static str {
-    match kind {
-        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
-        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
-        wgpu::DeviceType::VirtualGpu => "virtual GPU",
-        wgpu::DeviceType::Cpu => "software",
-        wgpu::DeviceType::Other => "other",
     }
 }

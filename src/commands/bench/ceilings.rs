@@ -1,4 +1,4 @@
-//! How fast a device can be at all: multiply-adds that wait for nothing, and the copy of memory.
+//! Ceilings of a device: the rate of multiply-adds on registers, and of a copy of memory.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::random::{Purpose, Stream};
 /// Elements of the chains of multiply-adds: enough of them for the threads of the largest devices.
 const LANES: usize = 1 << 20;
 
-/// Their first length, and the last that is tried.
+/// First and last length of the chains that is tried.
 const ROUNDS: (usize, usize) = (256, 1 << 17);
 
 /// Seconds that a run should last, so that its beginning and end do not count.
@@ -22,7 +22,7 @@ const LONG: f64 = 0.01;
 /// Bytes that are copied: as many as WebGPU allows in one binding, more than caches hold.
 const COPIED: usize = 128 << 20;
 
-/// What an engine can do at most.
+/// Highest rates that were measured on an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ceilings {
     /// Floating-point operations a second, of multiply-adds on registers.
@@ -31,14 +31,14 @@ pub struct Ceilings {
     pub bytes: f64,
 }
 
-/// What a kernel does in a second beside what can be done.
+/// Rates of a kernel beside the ceilings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Speed {
     /// Floating-point operations a second.
     pub flops: f64,
     /// Bytes a second of what is bound, each view once for each direction.
     pub bytes: f64,
-    /// The share of the ceiling that binds it, which is the one that it is nearer to.
+    /// Share of the ceiling that binds it: of the nearer one.
     pub share: f64,
     /// `fma` or `copy`.
     pub ceiling: &'static str,
@@ -61,7 +61,7 @@ impl Ceilings {
         Ok(Self { flops, bytes: 2.0 * COPIED as f64 / seconds })
     }
 
-    /// What comes of so much work in `seconds`.
+    /// Rates of `flops` operations and `bytes` bytes in `seconds`.
     pub fn speed(&self, flops: u64, bytes: u64, seconds: f64) -> Speed {
         let (flops, bytes) = (flops as f64 / seconds, bytes as f64 / seconds);
         let (fma, copy) = (flops / self.flops, bytes / self.bytes);

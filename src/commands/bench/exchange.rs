@@ -1,16 +1,16 @@
-//! What crosses between devices, with nothing computed in between.
+//! Times of the transfers between devices, with nothing computed in between.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Way, median, ways};
+use super::{Link, median, ways};
 use crate::backend::Detail;
 use crate::program::Pass;
 use crate::session::{Session, SessionError};
 
-/// What crosses between devices for one batch, counted where it crosses.
+/// Times of the transfers between devices for one batch.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExchangeTimes {
     /// Images of the batch.
@@ -19,20 +19,20 @@ pub struct ExchangeTimes {
     pub passes: Vec<PassTimes>,
 }
 
-/// What a pass sends, with nothing computed in between.
+/// The transfers of a pass, with nothing computed in between.
 #[derive(Clone, Debug, Serialize)]
 pub struct PassTimes {
     /// `forward`, or `forward and backward`.
     pub pass: &'static str,
-    /// Seconds for all of it, one exchange after the other.
+    /// Median seconds of all transfers, one after the other.
     pub seconds: f64,
-    /// Bytes a second.
+    /// Bytes transferred in a second.
     pub bytes_per_second: f64,
-    /// Every way.
-    pub ways: Vec<Way>,
+    /// Traffic by pair of devices.
+    pub ways: Vec<Link>,
 }
 
-/// Times what crosses between devices for one batch, `repeats` times.
+/// Times the transfers between devices for one batch, `repeats` times.
 pub fn exchange(session: &mut Session, repeats: usize) -> Result<ExchangeTimes, SessionError> {
     let mut passes = Vec::new();
     for (name, pass) in [("forward", Pass::Evaluate), ("forward and backward", Pass::Gradients)] {
@@ -46,7 +46,7 @@ pub fn exchange(session: &mut Session, repeats: usize) -> Result<ExchangeTimes, 
             traffic.clone_from(session.cluster().traffic());
         }
         let (seconds, ways) = (median(times), ways(session, &traffic));
-        let bytes: u64 = ways.iter().map(|way| way.bytes).sum();
+        let bytes: u64 = ways.iter().map(|link| link.bytes).sum();
         passes.push(PassTimes { pass: name, seconds, bytes_per_second: bytes as f64 / seconds, ways });
     }
     Ok(ExchangeTimes { images: session.images(), passes })

@@ -1,4 +1,4 @@
-//! Every kernel of a network's own step, by itself, beside what its device can do at most.
+//! Times of every kernel of a network's step, beside the ceilings of its device.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ use crate::session::{Session, SessionError};
 pub struct KernelTimes {
     /// Images computed at once.
     pub images: usize,
-    /// Runs of each kernel of which the median is told.
+    /// Runs of each kernel, whose median counts.
     pub repeats: usize,
-    /// Every device with its towers.
+    /// Kernels by device.
     pub devices: Vec<DeviceKernels>,
 }
 
@@ -28,11 +28,11 @@ pub struct KernelTimes {
 pub struct DeviceKernels {
     /// Letters of its towers, with commas between.
     pub towers: String,
-    /// The device.
+    /// Name of the device.
     pub device: String,
-    /// What it can do at most.
+    /// Ceilings of the device.
     pub ceilings: Ceilings,
-    /// In the order of the passes.
+    /// Runs in the order of the passes.
     pub runs: Vec<KernelRun>,
 }
 
@@ -41,21 +41,21 @@ pub struct DeviceKernels {
 pub struct KernelRun {
     /// `gradients`, `update` or `evaluate`.
     pub pass: &'static str,
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: &'static str,
-    /// What computes it where there are several variants; `None` on the CPU engine.
+    /// Name of the variant where there are several; `None` on the CPU engine.
     pub variant: Option<String>,
-    /// The row of the network.
+    /// Name of the row of the network.
     pub layer: String,
-    /// Its parameters, shapes among them.
+    /// Parameters of the kernel, shapes among them.
     pub params: BTreeMap<&'static str, Json>,
-    /// Median.
+    /// Median seconds.
     pub seconds: f64,
     /// Floating-point operations.
     pub flops: u64,
     /// Bytes of what is bound, each view once for each direction.
     pub bytes: u64,
-    /// What comes of it in a second.
+    /// Operations and bytes in a second.
     pub speed: Speed,
 }
 
@@ -68,13 +68,12 @@ pub struct KernelRow<'a> {
     pub seconds: f64,
     /// Rows of the network they belong to, each once.
     pub layers: Vec<&'a str>,
-    /// What comes of them in a second.
+    /// Operations and bytes of all of them in a second.
     pub speed: Speed,
 }
 
-/// Times every kernel of the passes for gradients, update and evaluation by itself, `repeats` times.
-///
-/// They run in the order of the step, each again and again, so that every one finds in memory what it does in training.
+/// Times every kernel of the passes for gradients, update and evaluation by itself, `repeats` times; in the order of the
+/// step, so that each finds in memory what it finds in training.
 pub fn kernels(
     session: &mut Session,
     devices: &Placement,
@@ -140,7 +139,7 @@ fn values(params: &Params) -> BTreeMap<&'static str, Json> {
         Value::F32(bits) => f32::from_bits(bits).into(),
         Value::Bool(switch) => switch.into(),
     };
-    params.iter().map(|(name, it)| (name, value(it))).collect()
+    params.iter().map(|(name, constant)| (name, value(constant))).collect()
 }
 
 impl DeviceKernels {

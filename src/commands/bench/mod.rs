@@ -14,25 +14,25 @@ use serde::Serialize;
 pub use self::ceilings::{Ceilings, Speed};
 pub use self::exchange::{ExchangeTimes, PassTimes, exchange};
 pub use self::kernels::{DeviceKernels, KernelRow, KernelRun, KernelTimes, kernels};
-pub use self::step::{DeviceTimes, ForwardTimes, LayerTimes, Parts, StepTimes, step};
+pub use self::step::{DeviceTimes, ForwardTimes, LayerTimes, StepBreakdown, StepTimes, step};
 use crate::backend::{Backend, BackendError, Detail, Traffic};
 use crate::data::{Batch, centre_view};
 use crate::program::Pass;
 use crate::random::{Purpose, Stream};
 use crate::session::{Rates, Session, SessionError};
 
-/// One way between two devices.
+/// Traffic from one device to another in a step.
 #[derive(Clone, Debug, Serialize)]
-pub struct Way {
-    /// Letters of the towers there.
+pub struct Link {
+    /// Letters of the sending device's towers.
     pub from: String,
-    /// And here.
+    /// Letters of the receiving device's towers.
     pub to: String,
-    /// Bytes in a step.
+    /// Bytes on the wire.
     pub bytes: u64,
-    /// Times that something was handed over in a step.
+    /// Number of transfers.
     pub exchanges: u64,
-    /// Seconds that the host spent on it in a step: waiting until it was there, and copying.
+    /// Seconds that the host spent on them, waiting and copying.
     pub host: f64,
 }
 
@@ -44,7 +44,7 @@ fn prepare(session: &mut Session) -> Result<(), SessionError> {
     session.set_rates(Rates { weights: 1e-6, biases: 1e-6, ..Rates::default() })
 }
 
-/// Random bytes: zeros would be faster than the real thing.
+/// A batch of random pixels: kernels are faster on zeros than on images.
 fn random_batch(session: &Session, images: usize) -> Batch {
     let input = session.net().model.input;
     let bytes = images * input.stored() * input.stored() * 3;
@@ -61,16 +61,16 @@ fn random_batch(session: &Session, images: usize) -> Batch {
     }
 }
 
-fn ways(session: &Session, traffic: &BTreeMap<(usize, usize), Traffic>) -> Vec<Way> {
+fn ways(session: &Session, traffic: &BTreeMap<(usize, usize), Traffic>) -> Vec<Link> {
     let devices = session.cluster().devices();
-    let way = |(&(from, to), traffic): (&(usize, usize), &Traffic)| Way {
+    let link = |(&(from, to), traffic): (&(usize, usize), &Traffic)| Link {
         from: devices[from].0.clone(),
         to: devices[to].0.clone(),
         bytes: traffic.bytes,
         exchanges: traffic.exchanges,
         host: traffic.time.as_secs_f64(),
     };
-    traffic.iter().map(way).collect()
+    traffic.iter().map(link).collect()
 }
 
 /// Runs of a command that do not count: drivers compile in the first, and engines measure two for themselves.
@@ -90,7 +90,7 @@ fn command_times(
     Ok(spans.into_iter().map(|span| span.end - span.begin).collect())
 }
 
-/// The middle one, or the upper of the two in the middle; 0 of none.
+/// The median, the upper of two; 0 of none.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)

@@ -1,11 +1,11 @@
-//! A training step and a forward pass with their parts: on every device, in every row of the network, on the host.
+//! Times of a training step and a forward pass: by device, by row of the network, and on the host.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Way, median, prepare, random_batch, ways};
+use super::{Link, median, prepare, random_batch, ways};
 use crate::backend::{Detail, Span, Traffic};
 use crate::data::Batch;
 use crate::program::{Command, Pass, Phase};
@@ -17,7 +17,7 @@ const WARM_UP: usize = 3;
 /// Steps at most in which every kernel is measured by itself.
 const MOST_DETAILED: usize = 5;
 
-/// A training step: of several the one that is in the middle by its time.
+/// The training step of median time.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepTimes {
     /// Images of a step.
@@ -30,17 +30,16 @@ pub struct StepTimes {
     pub images_per_second: f64,
     /// Floating-point operations a second.
     pub flops_per_second: f64,
-    /// Seconds of a step in which the host worked: images on their way, commands encoded and submitted, what crosses
-    /// copied. Not those in which it waited.
+    /// Seconds of a step in which the host copied images and transfers, encoded and submitted, without those it waited.
     pub host: f64,
-    /// The pass that scores images.
+    /// The forward pass that scores images.
     pub forward: ForwardTimes,
-    /// What every device did in the step.
+    /// The step by device.
     pub devices: Vec<DeviceTimes>,
-    /// What every row of the network took, on every device: medians of some further steps, kernel by kernel.
+    /// Times of every row of the network by device: medians of further steps, measured kernel by kernel.
     pub layers: Vec<LayerTimes>,
-    /// What crossed between devices.
-    pub ways: Vec<Way>,
+    /// Traffic by pair of devices.
+    pub ways: Vec<Link>,
     /// Seconds of every step, in order.
     pub times: Vec<f64>,
 }
@@ -48,7 +47,7 @@ pub struct StepTimes {
 /// A forward pass, without dropout masks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ForwardTimes {
-    /// Median, from handing over the images to the score.
+    /// Median seconds from handing over the images to the score.
     pub seconds: f64,
     /// Images a second.
     pub images_per_second: f64,
@@ -56,28 +55,28 @@ pub struct ForwardTimes {
     pub flops_per_second: f64,
 }
 
-/// What a device did in a step, in seconds, and what it holds.
+/// A device: its times in a step, and its memory.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceTimes {
     /// Letters of its towers, with commas between.
     pub towers: String,
-    /// The device.
+    /// Name of the device.
     pub device: String,
-    /// Its times; absent where it has no clock.
+    /// Seconds of the step; absent where it has no clock.
     #[serde(flatten)]
-    pub parts: Option<Parts>,
-    /// Bytes of the plan.
+    pub parts: Option<StepBreakdown>,
+    /// Bytes that the memory plan takes.
     pub planned: u64,
-    /// Bytes that the driver's allocator has given; absent where it does not say.
+    /// Bytes that the driver's allocator has given; absent where it keeps no count.
     pub allocated: Option<u64>,
 }
 
-/// The step as a device spends it: the three add up.
+/// Seconds of a step on one device; their sum is the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Parts {
+pub struct StepBreakdown {
     /// Kernels ran.
     pub compute: f64,
-    /// It had nothing to do before something from another device had arrived.
+    /// The device idled until a transfer had arrived.
     pub waiting: f64,
     /// Everything else: images and loss on their way between host and device, gaps between submissions.
     pub other: f64,
@@ -88,23 +87,22 @@ pub struct Parts {
 pub struct LayerTimes {
     /// Letters of the device's towers, with commas between.
     pub towers: String,
-    /// The row; `input` for what comes before the first.
+    /// Name of the row; `input` for the kernels before the first.
     pub layer: String,
-    /// In a training step.
+    /// Forward kernels of a training step.
     pub forward: f64,
-    /// In a training step.
+    /// Backward kernels of a training step.
     pub backward: f64,
-    /// In a training step.
+    /// Kernels of the update.
     pub update: f64,
-    /// In the pass that scores images.
+    /// Kernels of the pass that scores images.
     pub evaluate: f64,
 }
 
-/// One step.
 struct Measured {
     time: f64,
     host: f64,
-    parts: Vec<Option<Parts>>,
+    parts: Vec<Option<StepBreakdown>>,
     traffic: BTreeMap<(usize, usize), Traffic>,
 }
 
@@ -118,7 +116,7 @@ pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTi
         measured.push(measure(session, &batch)?);
     }
     let times = measured.iter().map(|step| step.time).collect();
-    // All of one step: medians of its parts, each by itself, would not add up to it.
+    // All numbers are of one step: medians of each would not add up.
     measured.sort_by(|a, b| a.time.total_cmp(&b.time));
     let Measured { time, host, parts, traffic } = measured.swap_remove(measured.len() / 2);
     let forward = forward(session, &batch, steps)?;
@@ -137,14 +135,13 @@ pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTi
     })
 }
 
-/// A training step, to its score. Its update may still be going on.
+/// Runs a training step to its score; its update may still be running.
 fn train(session: &mut Session, batch: &Batch) -> Result<(), SessionError> {
     session.gradients(batch, 0)?;
     session.update()?;
     session.score().map(drop)
 }
 
-/// A forward pass, to its score.
 fn evaluate(session: &mut Session, batch: &Batch) -> Result<(), SessionError> {
     session.evaluate(batch)?;
     session.score().map(drop)
@@ -155,14 +152,14 @@ fn measure(session: &mut Session, batch: &Batch) -> Result<Measured, SessionErro
     let (begin, waited) = (Instant::now(), session.cluster().waited());
     train(session, batch)?;
     let host = worked(begin.elapsed(), session.cluster().waited().saturating_sub(waited));
-    // Waits for the update, which the score does not.
+    // Waits for the update, for which the score does not.
     let spans = session.cluster_mut().spans()?;
     let time = begin.elapsed().as_secs_f64();
     let parts = spans.into_iter().map(|spans| spans.map(|spans| parts(&spans, time))).collect();
     Ok(Measured { time, host, parts, traffic: session.cluster().traffic().clone() })
 }
 
-/// Seconds that are left of `elapsed`.
+/// Seconds of `elapsed` without those `waited`.
 fn worked(elapsed: Duration, waited: Duration) -> f64 {
     elapsed.saturating_sub(waited).as_secs_f64()
 }
@@ -181,13 +178,13 @@ fn forward(session: &mut Session, batch: &Batch, repeats: usize) -> Result<Forwa
     Ok(ForwardTimes { seconds, images_per_second, flops_per_second })
 }
 
-/// Operations of a step with so many images, in as many batches as it takes.
+/// Floating-point operations of a step with `images` images, in as many batches as that takes.
 fn training_flops(session: &Session, images: usize) -> u64 {
     let (program, further) = (&session.lowered().program, images.div_ceil(session.images()) as u64 - 1);
     program.flops(Pass::Gradients) + further * program.flops(Pass::Accumulate) + program.flops(Pass::Update)
 }
 
-fn devices(session: &Session, parts: Vec<Option<Parts>>) -> Vec<DeviceTimes> {
+fn devices(session: &Session, parts: Vec<Option<StepBreakdown>>) -> Vec<DeviceTimes> {
     let cluster = session.cluster();
     let (planned, allocated) = (cluster.footprints(), cluster.allocated());
     let device = |(member, ((towers, device), parts)): (usize, ((String, String), _))| {
@@ -197,15 +194,15 @@ fn devices(session: &Session, parts: Vec<Option<Parts>>) -> Vec<DeviceTimes> {
     cluster.devices().into_iter().zip(parts).enumerate().map(device).collect()
 }
 
-/// A step of `time` seconds as the device spent it that worked at these times.
-fn parts(spans: &[Span], time: f64) -> Parts {
+/// Breaks a step of `time` seconds down, on a device that worked during `spans`.
+fn parts(spans: &[Span], time: f64) -> StepBreakdown {
     let compute: f64 = spans.iter().map(|span| span.end - span.begin).sum();
     let gaps = spans.windows(2).filter(|pair| pair[1].received).map(|pair| (pair[1].begin - pair[0].end).max(0.0));
     let waiting = gaps.fold(0.0, |sum, gap| sum + gap);
-    Parts { compute, waiting, other: (time - compute - waiting).max(0.0) }
+    StepBreakdown { compute, waiting, other: (time - compute - waiting).max(0.0) }
 }
 
-/// A device, a row of the network, and what is done there: of [`LayerTimes`] the place of the number.
+/// Place of a number in [`LayerTimes`]: member, row and column.
 type Place = (usize, String, Column);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -235,7 +232,7 @@ fn layers(session: &mut Session, batch: &Batch, repeats: usize) -> Result<Vec<La
                 [Column::Forward, Column::Backward, Column::Update, Column::Evaluate].map(time);
             let times =
                 LayerTimes { towers: towers.clone(), layer: layer.clone(), forward, backward, update, evaluate };
-            all.extend(Some(times).filter(|it| it.forward + it.backward + it.update + it.evaluate > 0.0));
+            all.extend(Some(times).filter(|_| forward + backward + update + evaluate > 0.0));
         }
     }
     Ok(all)
@@ -275,8 +272,8 @@ mod tests {
         let span = |begin, end, received| Span { begin, end, received, pass: Pass::Gradients, commands: 0..1 };
         // Three gaps: of one the exchange is the reason, and two spans overlap.
         let spans = [span(1.0, 2.0, true), span(2.5, 3.0, true), span(4.0, 5.0, false), span(4.5, 6.0, true)];
-        assert_eq!(parts(&spans, 8.0), Parts { compute: 4.0, waiting: 0.5, other: 3.5 });
-        assert_eq!(parts(&[], 1.0), Parts { compute: 0.0, waiting: 0.0, other: 1.0 });
+        assert_eq!(parts(&spans, 8.0), StepBreakdown { compute: 4.0, waiting: 0.5, other: 3.5 });
+        assert_eq!(parts(&[], 1.0), StepBreakdown { compute: 0.0, waiting: 0.0, other: 1.0 });
     }
 
     #[test]

@@ -109,12 +109,11 @@ impl Import {
         fit_classes(&mut self.model, &file);
         let net = Net::new(self.model)?;
         if let Some(layers) = &layers {
-            layers.agrees_with(&net.model).map_err(anyhow::Error::msg).with_context(|| path.clone())?;
+            layers.agrees_with(&net.model).with_context(|| path.clone())?;
             layers.ungroup(&net, &mut file)?;
         }
         if let Some(path) = &self.prototxt {
-            let told = read_layers(path)?.agrees_with(&net.model);
-            told.map_err(anyhow::Error::msg).with_context(|| path.display().to_string())?;
+            read_layers(path)?.agrees_with(&net.model).with_context(|| path.display().to_string())?;
         }
         let mut weights = Weights::of(&net, &file, self.missing).with_context(|| path.clone())?;
         let mean = mean_image(&net.model, &file).with_context(|| path.clone())?;

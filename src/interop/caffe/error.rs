@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::interop::wire::WireError;
+use crate::ops::layer::Maps;
 
 /// Reason why a file of Caffe is refused.
 #[derive(Debug, Error, PartialEq)]
@@ -20,6 +21,13 @@ pub enum CaffeError {
     Mean(#[from] BlobError),
     #[error("found a mean of shape {found:?}, expected an image [3, height, width] or one number per colour [3]")]
     MeanShape { found: Vec<usize> },
+}
+
+impl CaffeError {
+    /// Wraps the reason why layer `name` is refused.
+    pub(super) fn layer(name: &str) -> impl Fn(LayerError) -> Self {
+        move |reason| Self::Layer { name: name.into(), reason }
+    }
 }
 
 /// Reason why a line of a `.prototxt` cannot be read.
@@ -77,4 +85,18 @@ pub enum BlobError {
     Range,
     #[error("found {0} colours, expected 3")]
     Colours(usize),
+}
+
+/// First difference between a network of Caffe and a model file.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum ModelMismatch {
+    #[error("it reads images of {found} pixels, the model of {expected}")]
+    Size { found: usize, expected: usize },
+    #[error("its layer {number} is {found}, where the model has {expected}")]
+    Layer { number: usize, found: String, expected: String },
+    #[error("its layer {number} is {layer} and gives {found}, where the model's gives {expected}")]
+    Output { number: usize, layer: String, found: Maps, expected: Maps },
+    #[error("layer {layer}: {reason}")]
+    Settings { layer: String, reason: String },
 }

@@ -19,7 +19,6 @@ use crate::tensor::Tensor;
 /// Largest side of a window, stride or padding, in pixels, and most groups.
 const MOST: u32 = 16_384;
 
-/// Layer of the chain.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layer {
     pub name: String,
@@ -90,25 +89,18 @@ pub(super) fn chain(net: NetParameter) -> Result<Vec<Layer>, CaffeError> {
                 continue;
             }
             "Dropout" | "Flatten" => None,
-            _ => match kind(&layer) {
-                Ok(kind) => Some(kind),
-                Err(reason) => return Err(CaffeError::Layer { name, reason }),
-            },
+            _ => Some(kind(&layer).map_err(CaffeError::layer(&name))?),
         };
         if let Some(expected) = last.filter(|last| *last != bottom) {
-            return Err(CaffeError::Layer { name, reason: LayerError::Chain { found: bottom, expected } });
+            return Err(CaffeError::layer(&name)(LayerError::Chain { found: bottom, expected }));
         }
         last = Some(layer.top.first().cloned().unwrap_or(bottom));
-        let groups = match layer.convolution_param.as_ref().map_or(Ok(1), groups) {
-            Ok(groups) => groups,
-            Err(reason) => return Err(CaffeError::Layer { name, reason }),
-        };
+        let groups = layer.convolution_param.as_ref().map_or(Ok(1), groups).map_err(CaffeError::layer(&name))?;
         chain.extend(kind.map(|(kind, settings)| Layer { name, kind, settings, groups, blobs: layer.blobs }));
     }
     if chain.is_empty() { Err(CaffeError::NoLayers) } else { Ok(chain) }
 }
 
-/// The kind of a layer, with its settings.
 fn kind(layer: &LayerParameter) -> Result<(&'static LayerKind, Params), LayerError> {
     let plain = |kind: &'static LayerKind| Ok((kind, Params::default()));
     match layer.r#type() {
@@ -204,7 +196,7 @@ fn modern(old: V1LayerParameter) -> Result<LayerParameter, CaffeError> {
     let number = old.r#type.unwrap_or_default();
     let name = old.name.unwrap_or_default();
     let Ok(kind) = LayerType::try_from(number) else {
-        return Err(CaffeError::Layer { name, reason: LayerError::Type(number.to_string()) });
+        return Err(CaffeError::layer(&name)(LayerError::Type(number.to_string())));
     };
     let kind = match kind {
         LayerType::Lrn => "LRN".into(),

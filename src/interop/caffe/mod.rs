@@ -15,7 +15,7 @@ mod prototxt;
 
 use std::collections::BTreeMap;
 
-pub use self::error::{BlobError, CaffeError, LayerError, TextError};
+pub use self::error::{BlobError, CaffeError, LayerError, ModelMismatch, TextError};
 use self::layers::{Layer, chain};
 use self::proto::{BlobProto, NetParameter};
 use crate::interop::wire::{BLOB, CAFFE, decode};
@@ -59,13 +59,9 @@ impl Network {
                 continue;
             }
             let name = &layer.name;
-            match weights_and_bias(layer, tensors.is_empty()) {
-                Ok([weights, bias]) => {
-                    tensors.insert(format!("{name}.weight"), weights);
-                    tensors.insert(format!("{name}.bias"), bias);
-                }
-                Err(reason) => return Err(CaffeError::Layer { name: name.clone(), reason }),
-            }
+            let [weights, bias] = weights_and_bias(layer, tensors.is_empty()).map_err(CaffeError::layer(name))?;
+            tensors.insert(format!("{name}.weight"), weights);
+            tensors.insert(format!("{name}.bias"), bias);
         }
         Ok(tensors)
     }

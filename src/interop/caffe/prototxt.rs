@@ -16,7 +16,6 @@ const DEEPEST: usize = 16;
 /// Number above those of all enumerations of the format.
 const CHOICES: i32 = 64;
 
-/// Parses the network in `text`.
 pub(super) fn parse(text: &str) -> Result<NetParameter, CaffeError> {
     let mut parser = Parser { rest: text, line: 1 };
     let fields = parser.fields(0).map_err(|reason| CaffeError::Text { line: parser.line, reason })?;
@@ -26,7 +25,6 @@ pub(super) fn parse(text: &str) -> Result<NetParameter, CaffeError> {
     message(&fields)
 }
 
-/// Field of a message.
 struct Field {
     /// Line of its name, counted from 1.
     line: usize,

@@ -7,7 +7,6 @@ use super::proto::{AttributeProto, NodeProto, TensorProto, attribute_proto::Attr
 
 /// Attributes of a node that have not been taken yet.
 pub(super) struct Attributes<'a> {
-    /// Node that they belong to.
     pub(super) node: &'a NodeProto,
     /// Version of ONNX's own operators.
     pub(super) version: i64,
@@ -15,7 +14,6 @@ pub(super) struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    /// All attributes of `node`.
     pub(super) fn new(node: &'a NodeProto, version: i64) -> Result<Self, NodeError> {
         let mut left = BTreeMap::new();
         for attribute in &node.attribute {

@@ -7,14 +7,12 @@ use super::error::NodeError;
 use super::proto::NodeProto;
 use crate::graph::{Op, Operation, Pads, Window};
 
-/// Operator that is supported.
 struct Operator {
     name: &'static str,
     /// Counts of inputs that a node may have.
     inputs: RangeInclusive<usize>,
     /// Most outputs that a node may have.
     outputs: usize,
-    /// Reads the attributes of a node.
     read: fn(&mut Attributes) -> Result<Op, NodeError>,
 }
 

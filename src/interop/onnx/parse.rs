@@ -34,7 +34,6 @@ pub fn parse(bytes: &[u8]) -> Result<Graph, OnnxError> {
     Ok(parser.graph)
 }
 
-/// Version of ONNX's own operators.
 fn version(model: &ModelProto) -> Result<i64, OnnxError> {
     let set = model.opset_import.iter().find(|set| standard(set.domain())).ok_or(OnnxError::NoVersion)?;
     let (first, last) = VERSIONS.into_inner();
@@ -65,7 +64,6 @@ struct Parser {
 }
 
 impl Parser {
-    /// Defines a value.
     fn define(&mut self, what: &'static str, name: &str) -> Result<ValueId, OnnxError> {
         let value = ValueId(self.graph.names.len());
         if name.is_empty() {
@@ -178,7 +176,6 @@ fn declaration(info: &ValueInfoProto) -> Result<(Elem, Option<Vec<Extent>>), Val
     Ok((elem, dims.transpose()?))
 }
 
-/// Value of a node Constant.
 fn constant_of(node: &NodeProto, version: i64) -> Result<Constant, NodeError> {
     let mut a = Attributes::new(node, version)?;
     let found = if let Some(tensor) = a.tensor("value")? {

@@ -6,7 +6,6 @@ use super::error::ValueError;
 use super::proto::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataType};
 use crate::graph::{Constant, Values};
 
-/// Constant that a message holds.
 pub(super) fn constant(tensor: &TensorProto) -> Result<Constant, ValueError> {
     if tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty() {
         return Err(ValueError::External);

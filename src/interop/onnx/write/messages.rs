@@ -38,16 +38,12 @@ fn attribute((name, value): (&str, Attribute)) -> AttributeProto {
     }
 }
 
-/// A constant of floats.
 pub(super) fn weights(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
-    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    constant(name, DataType::Float, shape, bytes)
+    constant(name, DataType::Float, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-/// A list of whole numbers.
 pub(super) fn whole_numbers(name: &str, values: &[i64]) -> TensorProto {
-    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    constant(name, DataType::Int64, &[values.len()], bytes)
+    constant(name, DataType::Int64, &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 fn constant(name: &str, kind: DataType, shape: &[usize], bytes: Vec<u8>) -> TensorProto {

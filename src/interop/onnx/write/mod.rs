@@ -1,7 +1,7 @@
 //! A network as an ONNX graph of standard operators: whole layers over all towers, maps `[N][C][H][W]`, the towers' behind
 //! each other. A layer whose towers see only their own maps is a grouped convolution; normalisation inside a tower
 //! stands between a split and a concatenation. Dropout is a factor of the weights behind it, as in [`crate::interop::wholes`].
-//! What a layer is in ONNX, its kind says ([`crate::ops::onnx`]); here its words become messages.
+//! The kind of a layer gives its operators ([`crate::ops::onnx`]); here they become messages.
 
 mod messages;
 
@@ -22,12 +22,12 @@ use crate::tensor::Tensor;
 const OPERATORS: i64 = 17;
 const FORMAT: i64 = 8;
 
-/// The names of what goes in, `[N][3][size][size]`, and of what comes out, `[N][classes]`.
+/// Name of the input, images `[N][3][size][size]`.
 pub const INPUT: &str = "images";
-/// See [`INPUT`].
+/// Name of the output, probabilities `[N][classes]`.
 pub const OUTPUT: &str = "probabilities";
 
-/// How images become inputs, and what outputs stand for.
+/// Conversion of images to inputs, and classes of the outputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
     /// Means of red, green and blue of 0 to 255.
