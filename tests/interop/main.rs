@@ -9,6 +9,7 @@ mod devices;
 #[path = "../common/tiny.rs"]
 mod tiny;
 
+mod formats;
 mod onnx;
 mod proto;
 mod weights;

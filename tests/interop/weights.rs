@@ -23,8 +23,8 @@ fn small(name: &str) -> Model {
     model
 }
 
-/// A checkpoint of `model` as it is before training, with a mean image that counts up.
-fn checkpoint(model: &Model) -> Checkpoint {
+/// A checkpoint of `model` before training, with the model's mean or a mean image that counts up.
+pub(crate) fn checkpoint(model: &Model) -> Checkpoint {
     let net = Net::new(model.clone()).unwrap();
     let lowered = lower(&net, &Job::evaluation(1));
     let mut tensors: BTreeMap<_, _> = lowered
@@ -51,7 +51,7 @@ fn import(file: &Path, model: Model) -> Import {
 }
 
 #[test]
-fn a_round_trip_changes_no_byte() {
+fn export_and_import_change_no_byte() {
     let place = Place::new();
     let [first, second] = ["first", "second"].map(|name| place.path(name));
     for name in ["alexnet", "alexnet-2012", "mini", "torchvision"] {
@@ -98,16 +98,16 @@ fn files_have_the_names_and_shapes_of_the_field() {
     assert!(!towers.contains_key("fc8.b.weight"));
 }
 
-/// Losses and errors of a checkpoint on the coloured spots.
-fn scores(place: &Place, checkpoint: &str) -> Vec<f64> {
-    let results = place.json(&["eval", checkpoint, "--data", "blobs", "--devices", "cpu", "--json"]);
+/// Loss, top-1 and top-5 error of a network file on the coloured spots.
+pub(crate) fn scores(place: &Place, network: &str) -> Vec<f64> {
+    let results = place.json(&["eval", network, "--data", "blobs", "--devices", "cpu", "--json"]);
     ["loss", "top1_error", "top5_error"].map(|key| results["rows"][0][key].as_f64().unwrap()).into()
 }
 
 /// Dropout of 2012 multiplies with a half in evaluation; that of others does nothing there, so that a network without any
 /// stands for theirs.
 #[test]
-fn weights_evaluate_elsewhere_as_they_do_here() {
+fn imported_weights_have_the_scores_of_the_exported_ones() {
     let place = Place::new();
     place.blobs();
     place.write("theirs.toml", TINY.replace(", \"dropout\"", ""));
@@ -125,7 +125,7 @@ fn weights_evaluate_elsewhere_as_they_do_here() {
 }
 
 #[test]
-fn what_is_missing_is_named_or_drawn() {
+fn missing_tensors_are_named_or_drawn() {
     let place = Place::new();
     place.write("fixed.toml", TINY.replace("stored = 10,", "stored = 10, mean = [120.0, 110.0, 100.0],"));
     let trunk = BTreeMap::from([

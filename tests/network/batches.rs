@@ -1,5 +1,5 @@
-//! In how many batches a minibatch is computed, in how many pieces a kernel runs, and what is made again instead of
-//! kept: nothing of it is part of the network, so nothing of it may change what comes out.
+//! Micro-batches, kernels in pieces and recomputed maps: how a minibatch is computed is no part of the network, so it
+//! must not change the results.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use alexnet::session::layout::Layout;
 
 use crate::devices::{open, spec};
 use crate::engine::Engine;
-use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, mini, train, train_as};
+use crate::training::{Run, assert_same, assert_trained, batches, begin, difference, gentle, mini, train, train_as};
 
 const STEPS: usize = 5;
 
@@ -21,16 +21,15 @@ fn everywhere() -> Vec<Placement> {
     ["cpu", "gpu"].into_iter().filter_map(spec).map(|spec| open(&spec)).collect()
 }
 
-/// `got` is within 1e-5 of `want`: rounding alone, which a few steps at a gentle rate do not amplify beyond.
+/// Checks that losses of `got` are within 1e-5 of those of `want`: rounding alone, which a few steps at a gentle rate do not amplify beyond.
 #[track_caller]
 fn assert_near(name: &str, got: &Run, want: &Run) {
-    assert_eq!(got.losses.len(), want.losses.len(), "{name}");
-    let worst = got.losses.iter().zip(&want.losses).map(|(got, want)| (got - want).abs() / want).fold(0.0, f64::max);
+    let worst = difference(got, want);
     println!("{name}: {worst:.1e}");
-    assert!(worst < 1e-5, "{name}: losses {:?}, else {:?}", got.losses, want.losses);
+    assert!(worst < 1e-5, "{name}: losses {:?}, elsewhere {:?}", got.losses, want.losses);
 }
 
-/// Every layer that there is; the meeting points of the paper.
+/// Two towers with every kind of layer, which meet where the paper's do.
 const ALL_LAYERS: &str = r#"input = { channels = 3, size = 21, mean_centred = true }
     towers = 2
     lrn = { size = 5, k = 2.0, alpha = 0.2, beta = 0.75 }
@@ -46,7 +45,7 @@ const ALL_LAYERS: &str = r#"input = { channels = 3, size = 21, mean_centred = tr
       { name = "fc8", fc = 10, sees = "both", on = "a", weights = 0.5, then = ["softmax"] },
     ]"#;
 
-/// The gradients of a minibatch with `labels`, computed `images` at once; twice, so that leftovers would show.
+/// Gradients, by name, of a minibatch with `labels`, computed `images` at once; twice, so that leftovers would show.
 fn gradients(images: usize, labels: &[u32]) -> HashMap<String, Vec<f64>> {
     let job = Job::training(labels.len()).at_once(images);
     let mut engine = Engine::<f64>::set_up(ALL_LAYERS, &job);
@@ -101,10 +100,10 @@ fn mini_trains_alike_in_micro_batches() {
     }
 }
 
-/// Batches of 37 images in 40 places. What a kernel computes of an image it computes in one order, whatever tile the
-/// image lies in, so that an adapter gives the same bits, too.
+/// Batches of 37 images in 40 places. A kernel computes an image in one order, whichever tile it lies in, so adapters
+/// give the same bits, too.
 #[test]
-fn what_is_said_of_an_image_does_not_depend_on_its_batch() {
+fn scores_of_an_image_do_not_depend_on_its_batch() {
     for place in everywhere() {
         let outcomes = [40, 16, 8].map(|at_once| {
             let job = Job::evaluation(40).at_once(at_once);
@@ -143,7 +142,7 @@ fn partly_filled(net: &Net) -> Batch {
     batch
 }
 
-/// `mini` with wide last rows, and the tiny network: nets with weights that are larger than any map of 8 images.
+/// `mini` and the tiny network with wide layers: weights that are larger than any map of 8 images.
 fn wide() -> [Model; 2] {
     let mut mini = gentle();
     for (row, neurons) in [(5, 512), (6, 512)] {
@@ -184,14 +183,14 @@ fn networks_train_alike_in_pieces() {
     }
 }
 
-/// The last stages of its rows: neuron after pooling as in alexnet-2012, both normalisations, dropout.
+/// The model of [`ALL_LAYERS`].
 fn all_layers() -> Model {
     let text = format!("about = \"all\"\ntrain = {{ batch = 16, epochs = 1, rate = 0.001 }}\n{ALL_LAYERS}");
     Model::parse("all layers", &text).unwrap()
 }
 
 #[test]
-fn what_is_made_again_has_the_bits_of_what_was_kept() {
+fn recomputed_maps_have_the_bits_of_kept_ones() {
     for place in everywhere() {
         for model in [mini(2), all_layers()] {
             let kept = Job::training(32).at_once(16);
@@ -207,14 +206,14 @@ fn lowered(model: &Model, recompute: bool) -> Lowered {
     lower(&Net::new(model.clone()).unwrap(), &job)
 }
 
-/// Names of what the runs of a pass write, in order.
+/// Names of the slots that the runs of a pass write, in order.
 fn written(program: &Program, pass: Pass) -> Vec<String> {
     let runs = program.commands(pass).iter().filter(|command| matches!(command, Command::Run { .. }));
     runs.flat_map(Command::writes).map(|slot| program.slot(slot).name.clone()).collect()
 }
 
 #[test]
-fn only_what_is_read_is_made_again_and_only_once() {
+fn only_maps_that_are_read_are_recomputed_and_only_once() {
     let built_in = model::BUILT_IN.iter().map(|&(name, _)| (name, Model::open(name).unwrap()));
     for (name, model) in built_in.chain([("all layers", all_layers())]) {
         let [keeps, makes] = [false, true].map(|recompute| lowered(&model, recompute).program);
@@ -242,8 +241,8 @@ fn only_what_is_read_is_made_again_and_only_once() {
     }
 }
 
-/// What is kept no longer are the outputs of both normalisations, 96·55² and 256·27² numbers an image; what is made of
-/// them again takes room, too, but not all of it at once.
+/// The outputs of both normalisations are not kept, 96·55² and 256·27² numbers an image; recomputed they take room, too,
+/// but not all at once.
 #[test]
 fn recomputing_takes_less_memory() {
     let net = Net::new(Model::open("alexnet").unwrap()).unwrap();

@@ -5,9 +5,7 @@ use alexnet::net::{Exchange, Job, Net, Options};
 use alexnet::session::Session;
 
 use crate::devices::{open, spec};
-use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, train_as};
-
-const STEPS: usize = 20;
+use crate::training::{assert_rounded, assert_same, batches, begin, gentle, train_as};
 
 /// An f16 has 11 bits, so that every value that crosses is off by up to 2^-12 of itself: at a gentle rate, where steps do
 /// not amplify it, a loss is off by about as much, and here may be by four times that.
@@ -16,37 +14,20 @@ const TOLERANCE: f64 = 1.0 / 1024.0;
 const JOB: Job = Job::training(32);
 const HALVES: Job = JOB.with(Options { exchange: Exchange::F16, ..Options::DEFAULT });
 
-/// The largest relative difference of two runs' losses.
-fn difference(got: &Run, want: &Run) -> f64 {
-    assert_eq!(got.losses.len(), STEPS);
-    got.losses.iter().zip(&want.losses).map(|(got, want)| (got - want).abs() / want).fold(0.0, f64::max)
-}
-
-#[track_caller]
-fn nearly_as_good(two: &str) {
-    let halves = train_as(&HALVES, &open(two), &gentle(), STEPS);
-    assert_trained(two, &halves);
-    let difference = difference(&halves, &train_as(&JOB, &open(two), &gentle(), STEPS));
-    println!("{two}: {difference:.1e}");
-    assert!(difference < TOLERANCE, "{two}: losses differ by {difference:.1e}");
-    assert!(difference > 1e-9, "{two}: nothing was packed");
-    assert_same("once more", &train_as(&HALVES, &open(two), &gentle(), STEPS), &halves);
-}
-
 #[test]
 fn halves_are_nearly_as_good_between_engines_of_the_processor() {
-    nearly_as_good("cpu,cpu");
+    assert_rounded("cpu,cpu", &HALVES, &JOB, TOLERANCE);
 }
 
 #[test]
 fn halves_are_nearly_as_good_between_devices_of_an_adapter() {
     if let Some(two) = spec("gpu,gpu") {
-        nearly_as_good(&two);
+        assert_rounded(&two, &HALVES, &JOB, TOLERANCE);
     }
 }
 
 #[test]
-fn nothing_is_packed_that_does_not_cross() {
+fn maps_that_stay_on_a_device_are_not_packed() {
     for alone in ["cpu", "gpu"].into_iter().filter_map(spec) {
         let [whole, halves] = [JOB, HALVES].map(|job| train_as(&job, &open(&alone), &gentle(), 3));
         assert_same(&alone, &halves, &whole);
@@ -57,7 +38,7 @@ fn session(job: &Job, placement: &Placement) -> Session {
     Session::new(Net::new(gentle()).unwrap(), job, placement, 5).unwrap()
 }
 
-/// For the update 24 bytes cross in every step that are never packed: whether there was trouble.
+/// Every step also sends 24 bytes of health for the update, which are never packed.
 #[test]
 fn half_as_many_bytes_cross() {
     let bytes = [JOB, HALVES].map(|job| {
@@ -73,7 +54,7 @@ fn half_as_many_bytes_cross() {
 }
 
 #[test]
-fn what_is_no_number_stays_none_on_its_way() {
+fn nan_and_infinity_cross_as_such() {
     for two in ["cpu,cpu", "gpu,gpu"].into_iter().filter_map(spec) {
         let mut session = session(&HALVES, &open(&two));
         begin(&mut session, 32, 1);

@@ -7,7 +7,7 @@ use alexnet::session::Session;
 use alexnet::session::layout::Layout;
 
 use crate::devices::{open, spec};
-use crate::training::{Run, assert_same, assert_trained, batches, begin, gentle, mini, train_as};
+use crate::training::{assert_rounded, assert_same, batches, begin, difference, gentle, mini, train_as};
 
 const STEPS: usize = 20;
 
@@ -18,32 +18,15 @@ const MIXED: Job = WHOLE.with(Options { precision: Precision::Mixed, ..Options::
 /// would add up to eighteen times that.
 const TOLERANCE: f64 = 18.0 / 4096.0;
 
-/// The largest relative difference of two runs' losses.
-fn difference(got: &Run, want: &Run) -> f64 {
-    assert_eq!(got.losses.len(), STEPS);
-    got.losses.iter().zip(&want.losses).map(|(got, want)| (got - want).abs() / want).fold(0.0, f64::max)
-}
-
-#[track_caller]
-fn nearly_as_good(spec: &str) {
-    let mixed = train_as(&MIXED, &open(spec), &gentle(), STEPS);
-    assert_trained(spec, &mixed);
-    let difference = difference(&mixed, &train_as(&WHOLE, &open(spec), &gentle(), STEPS));
-    println!("{spec}: {difference:.1e}");
-    assert!(difference < TOLERANCE, "{spec}: losses differ by {difference:.1e}");
-    assert!(difference > 1e-9, "{spec}: nothing was rounded");
-    assert_same("once more", &train_as(&MIXED, &open(spec), &gentle(), STEPS), &mixed);
-}
-
 #[test]
 fn mixed_precision_is_nearly_as_good_on_the_processor() {
-    nearly_as_good("cpu");
+    assert_rounded("cpu", &MIXED, &WHOLE, TOLERANCE);
 }
 
 #[test]
 fn mixed_precision_is_nearly_as_good_on_an_adapter() {
     if let Some(alone) = spec("gpu") {
-        nearly_as_good(&alone);
+        assert_rounded(&alone, &MIXED, &WHOLE, TOLERANCE);
     }
 }
 
@@ -57,7 +40,7 @@ fn two_devices_compute_the_bits_of_one() {
     }
 }
 
-/// Of unlike engines the losses differ by what is rounded to the one or the other of two neighbours.
+/// Unlike engines may round a value to different neighbours.
 #[test]
 fn an_adapter_and_the_processor_agree() {
     for spec in ["gpu", "gpu,cpu"].into_iter().filter_map(spec) {
@@ -72,10 +55,9 @@ fn session(placement: &Placement) -> Session {
     Session::new(Net::new(mini(2)).unwrap(), &MIXED, placement, 5).unwrap()
 }
 
-/// At 2^100 even the smallest gradient overflows: the step is left out on both towers, and the scale halved until it
-/// fits.
+/// At 2^100 even the smallest gradient overflows: both towers skip the step, and the scale is halved.
 #[test]
-fn a_step_whose_gradients_overflow_is_left_out_everywhere() {
+fn a_step_whose_gradients_overflow_is_skipped_on_both_towers() {
     for spec in ["cpu,cpu", "gpu,cpu"].into_iter().filter_map(spec) {
         let mut session = session(&open(&spec));
         begin(&mut session, 32, 1);
@@ -97,7 +79,7 @@ fn a_step_whose_gradients_overflow_is_left_out_everywhere() {
 
 /// Powers of two change no digit of a gradient, unless it leaves the range of halves.
 #[test]
-fn the_scale_does_not_show_in_gradients() {
+fn the_loss_scale_does_not_change_gradients() {
     let mut session = session(&open("cpu"));
     begin(&mut session, 32, 1);
     let batch = batches(session.net(), 32).next().unwrap();
@@ -117,17 +99,16 @@ fn the_scale_does_not_show_in_gradients() {
     }
 }
 
-/// The sum of a minibatch's parts differs from the whole by what f32 sums round, and by halves of gradients that lie on
-/// an edge.
+/// Sums of parts differ from the whole by rounding: of f32 sums, and of gradients to another neighbouring half.
 #[test]
-fn a_minibatch_may_be_computed_in_parts() {
+fn micro_batches_have_the_losses_of_the_whole_minibatch() {
     let parts = MIXED.at_once(8);
     let [whole, parts] = [MIXED, parts].map(|job| train_as(&job, &open("cpu"), &gentle(), STEPS));
     assert!(difference(&parts, &whole) < TOLERANCE);
 }
 
 #[test]
-fn maps_take_half_the_memory() {
+fn mixed_precision_halves_the_memory_of_maps() {
     let net = Net::new(alexnet::net::Model::open("alexnet").unwrap()).unwrap();
     let limits = Limits { device: "a device".into(), binding: 128 << 20, buffer: 2 << 30, halves: true, memory: None };
     let layout = |job: Job, halves| Layout::new(&net, &job, &[Limits { halves, ..limits.clone() }]);

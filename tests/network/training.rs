@@ -8,20 +8,22 @@ use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Rates, Score, Session};
 use alexnet::tensor::Tensor;
 
+use crate::devices::open;
+
 const SEED: u64 = 5;
 
 /// How far losses of unlike engines may be apart, relative: they differ in rounding only, which the steps amplify.
 const TOLERANCE: f64 = 1e-4;
 
-/// What came of some steps.
+/// Results of the first steps of a network.
 pub(crate) struct Run {
-    /// Where they ran.
+    /// Devices of the towers.
     pub(crate) device: String,
-    /// Of every step.
+    /// Mean loss of each step.
     pub(crate) losses: Vec<f64>,
-    /// Of every step.
+    /// Score of each step.
     pub(crate) scores: Vec<Score>,
-    /// Weights and momentum after the last.
+    /// Weights and momenta after the last step, by name.
     pub(crate) tensors: BTreeMap<String, Tensor>,
 }
 
@@ -44,13 +46,13 @@ pub(crate) fn train(placement: &Placement, model: &Model, steps: usize) -> Run {
     train_as(&Job::training(model.train.batch), placement, model, steps)
 }
 
-/// The same with minibatches computed as `job` wants it.
+/// Does the first `steps` of `model` with minibatches computed as `job` says.
 pub(crate) fn train_as(job: &Job, placement: &Placement, model: &Model, steps: usize) -> Run {
     let mut session = Session::new(Net::new(model.clone()).unwrap(), job, placement, SEED).unwrap();
     begin(&mut session, job.minibatch, steps)
 }
 
-/// Has a session draw its weights and do its first `steps` on minibatches of `batch` images of the bundled sample.
+/// Draws the weights of a session and does its first `steps` on minibatches of `batch` images of the bundled sample.
 pub(crate) fn begin(session: &mut Session, batch: usize, steps: usize) -> Run {
     let (input, defaults) = (session.net().model.input, session.net().model.train.clone());
     session.initialise().unwrap();
@@ -110,7 +112,30 @@ pub(crate) fn assert_same(name: &str, got: &Run, want: &Run) {
     }
 }
 
-/// Checks that losses agree as those of unlike engines do, and gives the largest relative difference.
+/// The largest difference of the losses of two runs, relative to those of `want`.
+#[track_caller]
+pub(crate) fn difference(got: &Run, want: &Run) -> f64 {
+    assert_eq!(got.losses.len(), want.losses.len(), "{}: steps", got.device);
+    assert!(got.losses.iter().all(|loss| loss.is_finite()), "{}: {:?}", got.device, got.losses);
+    got.losses.iter().zip(&want.losses).map(|(got, want)| (got - want).abs() / want).fold(0.0, f64::max)
+}
+
+/// Checks that 20 steps of `gentle` on `spec`, computed as `rounded` says, have the losses of those computed as `exact`
+/// says to within `tolerance` but not to the last bit, and that the same steps give the same bits again.
+#[track_caller]
+pub(crate) fn assert_rounded(spec: &str, rounded: &Job, exact: &Job, tolerance: f64) {
+    const STEPS: usize = 20;
+    let run = |job: &Job| train_as(job, &open(spec), &gentle(), STEPS);
+    let (got, want) = (run(rounded), run(exact));
+    assert_trained(spec, &got);
+    let difference = difference(&got, &want);
+    println!("{spec}: {difference:.1e}");
+    assert!(difference < tolerance, "{spec}: losses differ by {difference:.1e}");
+    assert!(difference > 1e-9, "{spec}: nothing was rounded");
+    assert_same("once more", &run(rounded), &got);
+}
+
+/// Checks that losses agree as those of unlike engines do; returns the largest relative difference.
 #[track_caller]
 pub(crate) fn assert_close(name: &str, got: &[f64], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len(), "{name}: steps");

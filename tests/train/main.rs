@@ -10,7 +10,6 @@ mod tiny;
 mod augment;
 mod end_to_end;
 mod eval;
-mod formats;
 mod prepare;
 mod recipe;
 mod release;

@@ -1,13 +1,13 @@
-//! Files of other programs besides plain safetensors: numbers of other lengths, ONNX, Caffe.
+//! Files of other programs besides plain safetensors: numbers of 16 and 64 bits, ONNX, Caffe.
 
 use std::collections::BTreeMap;
 
-use alexnet::checkpoint::{Checkpoint, MEAN, State};
+use alexnet::checkpoint::{Checkpoint, MEAN};
 use alexnet::commands::convert::export_onnx;
 use alexnet::interop::caffe::proto::{BlobProto, BlobShape, ConvolutionParameter, InnerProductParameter};
 use alexnet::interop::caffe::proto::{LayerParameter, LrnParameter, NetParameter, PoolingParameter};
 use alexnet::interop::onnx::proto::{ModelProto, NodeProto};
-use alexnet::net::{Job, Model, Net, lower};
+use alexnet::net::Model;
 use alexnet::ops::{LAYERS, kind};
 use alexnet::tensor::Tensor;
 use half::{bf16, f16};
@@ -17,6 +17,7 @@ use safetensors::tensor::TensorView;
 
 use crate::cli::{Place, contains};
 use crate::tiny::TINY;
+use crate::weights::{checkpoint, scores};
 
 /// A safetensors file with the first layer of the tiny network.
 fn first_layer(place: &Place, dtype: Dtype, number: impl Fn(f32) -> Vec<u8>) {
@@ -32,7 +33,7 @@ const IMPORT: [&str; 10] =
     ["import", "w.safetensors", "--model", "tiny.toml", "--missing", "random", "--mean", "1,2,3", "--out", "imported"];
 
 #[test]
-fn numbers_of_16_and_64_bits_are_read_as_32() {
+fn numbers_of_16_and_64_bits_become_32_bit_floats() {
     let place = Place::new();
     let imported = |dtype, number: &dyn Fn(f32) -> Vec<u8>| {
         first_layer(&place, dtype, number);
@@ -51,7 +52,7 @@ fn numbers_of_16_and_64_bits_are_read_as_32() {
 }
 
 #[test]
-fn files_that_only_look_like_pytorch_s_are_refused() {
+fn files_that_only_look_like_those_of_pytorch_are_refused() {
     let place = Place::new();
     let refuses = |bytes: &[u8], part: &str| {
         place.write("w.safetensors", bytes);
@@ -64,23 +65,12 @@ fn files_that_only_look_like_pytorch_s_are_refused() {
     refuses(&[&0x280_u64.to_le_bytes()[..], b"{}", &[b' '; 0x27e]].concat(), "no tensor of this network");
 }
 
-/// A checkpoint of `model` as it is before training.
-fn checkpoint(model: &Model) -> Checkpoint {
-    let net = Net::new(model.clone()).unwrap();
-    let lowered = lower(&net, &Job::evaluation(1));
-    let drawn = lowered.trained.iter().map(|trained| {
-        let info = lowered.program.slot(trained.value);
-        (trained.name.clone(), Tensor::new(info.shape.clone(), trained.draw(info.count(), 7)))
-    });
-    let size = model.input.stored();
-    let mean = (MEAN.to_owned(), Tensor::new([size, size, 3], [1.0, 2.0, 3.0].repeat(size * size)));
-    let classes = (0..net.classes()).map(|class| class.to_string()).collect();
-    let state = State { model: toml::to_string(model).unwrap(), classes, ..State::default() };
-    Checkpoint { tensors: drawn.chain([mean]).collect(), state }
-}
-
+/// The ONNX file of `model` before training, with a mean of 1, 2 and 3.
 fn exported(place: &Place, model: &Model) -> ModelProto {
-    export_onnx(&checkpoint(model), &place.path("network.onnx")).unwrap();
+    let mut checkpoint = checkpoint(model);
+    let size = model.input.stored();
+    checkpoint.tensors.insert(MEAN.into(), Tensor::new([size, size, 3], [1.0, 2.0, 3.0].repeat(size * size)));
+    export_onnx(&checkpoint, &place.path("network.onnx")).unwrap();
     ModelProto::decode(place.read("network.onnx").as_slice()).unwrap()
 }
 
@@ -125,12 +115,6 @@ fn an_onnx_graph_of_2012_has_normalisation_within_maps() {
         graph.node.iter().filter(|node| node.name().starts_with("conv2.lrn_spatial")).map(NodeProto::op_type).collect();
     assert_eq!(within, ["Mul", "Conv", "Pow", "Mul"]);
     assert_eq!(ints(node("conv2.lrn_spatial.sums"), "pads"), [2, 2, 2, 2]);
-}
-
-/// Losses and errors on the coloured spots.
-fn scores(place: &Place, network: &str) -> Vec<f64> {
-    let results = place.json(&["eval", network, "--data", "blobs", "--devices", "cpu", "--json"]);
-    ["loss", "top1_error", "top5_error"].map(|key| results["rows"][0][key].as_f64().unwrap()).into()
 }
 
 #[test]
