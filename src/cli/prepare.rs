@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{say, thousands};
 use super::progress::bars;
-use alexnet::data::{Observer, Prepared, Recipe, prepare};
+use alexnet::data::{PrepareObserver, Prepared, Recipe, prepare};
 
 /// Arguments of `prepare`.
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ impl Progress {
     }
 }
 
-impl Observer for Progress {
+impl PrepareObserver for Progress {
     fn begin(&self, [training, validation]: [usize; 2], classes: usize, shards: usize) {
         self.bar.set_length((training + validation) as u64);
         let [training, validation] = [training, validation].map(|count| thousands(count as u64));

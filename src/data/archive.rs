@@ -22,11 +22,11 @@ const LONGEST_NAME: u64 = 1 << 16;
 /// A regular file in an archive.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Its path in the archive.
-    pub(super) name: String,
-    /// Where its content begins, in bytes from the beginning of the (outermost) file.
+    /// Path in the archive.
+    pub(super) name: Box<str>,
+    /// Start of the content, in bytes from the beginning of the outermost file.
     pub(super) offset: u64,
-    /// Bytes of content.
+    /// Size of the content in bytes.
     pub(super) length: u64,
 }
 
@@ -141,7 +141,7 @@ impl<'a> Archive<'a> {
                     return Err(self.wrong(at, format!("{} is sparse; pack it without --sparse", name())));
                 }
                 EntryType::Regular | EntryType::Continuous => {
-                    return Ok(Some(Member { name: long_name.take().unwrap_or_else(name), offset, length }));
+                    return Ok(Some(Member { name: long_name.take().unwrap_or_else(name).into(), offset, length }));
                 }
                 // Folders, links and what is said of all entries.
                 _ => long_name = None,

@@ -26,14 +26,14 @@ pub struct Batch {
 }
 
 /// One image of the order on its way into a batch.
-pub(super) struct Item {
+pub(super) struct DecodedImage {
     /// The image's number in its split.
     pub(super) index: u32,
     /// Its class and pixels, or why it has to be left out.
     pub(super) content: Result<(u32, Vec<u8>), String>,
 }
 
-impl Item {
+impl DecodedImage {
     /// The item for image `index`.
     pub(super) fn new(index: u32, label: u32, decoded: Result<Vec<u8>, ImageError>) -> Self {
         Self { index, content: decoded.map(|pixels| (label, pixels)).map_err(|error| error.to_string()) }
@@ -58,7 +58,7 @@ impl Batch {
     ///
     /// Broken images which follow a full batch count as skipped by it, so that none is lost at the end of an epoch.
     pub(super) fn fill(
-        items: &mut Peekable<impl Iterator<Item = Item>>,
+        items: &mut Peekable<impl Iterator<Item = DecodedImage>>,
         capacity: usize,
         bytes_per_image: usize,
         start: usize,

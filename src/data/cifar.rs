@@ -1,11 +1,12 @@
 //! The CIFAR-10 binary folder (Krizhevsky 2009): files of records, each a label byte and three 32x32 planes.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::format::{Folder, Format};
-use super::tiles::{TILE, TILE_BYTES, TileFile, Tiles};
-use super::{DataError, Dataset};
+use super::format::{Folder, Format, lines};
+use super::split::{ImageSet, Stored};
+use super::{DataError, Dataset, ImageError};
 
 /// `data_batch_*.bin` to train on and `test_batch.bin` to validate on, or without it the last training batch, which then
 /// is not trained on; class names from `batches.meta.txt`. The images are held in memory, 3 KiB each.
@@ -15,12 +16,60 @@ pub(super) const FORMAT: Format = Format {
     open,
 };
 
+/// Side of an image, the sample's too, in pixels.
+pub(super) const TILE: usize = 32;
+
+/// Bytes of an RGB image.
+pub(super) const TILE_BYTES: usize = TILE * TILE * 3;
+
 const RECORD: usize = 1 + TILE_BYTES;
 const PLANE: usize = TILE * TILE;
 
 /// The classes of CIFAR-10 in the order of its labels.
 pub(super) const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// Images of 32 x 32 pixels in memory.
+#[derive(Debug, Default)]
+pub(super) struct Tiles {
+    /// [`TILE_BYTES`] for each image, rows outermost, red first.
+    pub(super) pixels: Vec<u8>,
+    /// The class of each image.
+    pub(super) labels: Vec<u32>,
+    /// Files they came from, in order.
+    pub(super) files: Vec<TileFile>,
+}
+
+/// A file that consecutive tiles came from.
+#[derive(Debug)]
+pub(super) struct TileFile {
+    /// File name, for messages.
+    pub(super) name: String,
+    /// Number of images in the file.
+    pub(super) count: usize,
+}
+
+impl ImageSet for Tiles {
+    fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    fn name(&self, i: usize) -> String {
+        let mut within = i;
+        for file in &self.files {
+            if within < file.count {
+                return format!("{} image {within}", file.name);
+            }
+            within -= file.count;
+        }
+        format!("image {i}")
+    }
+
+    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
+        let rgb = Cow::Borrowed(&self.pixels[i * TILE_BYTES..][..TILE_BYTES]);
+        Ok(Stored::Pixels { width: TILE, height: TILE, rgb })
+    }
+}
 
 /// Whether `file` is called like a training batch.
 fn is_batch(file: &str) -> bool {
@@ -46,21 +95,19 @@ fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
     Dataset::new(classes, training, validation, size)
 }
 
-/// One name a line; the digits where the file is absent.
+/// Class names, one a line; the digits where the file is absent.
 fn class_names(path: &Path) -> Result<Vec<String>, DataError> {
     if !path.exists() {
         return Ok((0..CLASSES.len()).map(|label| label.to_string()).collect());
     }
-    let text = fs::read(path).map_err(DataError::read(path))?;
-    let text = String::from_utf8_lossy(&text);
-    let names: Vec<String> = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let names = lines(path)?;
     if names.is_empty() {
         return Err(DataError::content(path, "names no class; write one name a line or delete the file"));
     }
     Ok(names)
 }
 
-/// The records in some files.
+/// Reads the records of some files.
 fn read(paths: &[PathBuf], classes: usize) -> Result<Tiles, DataError> {
     let mut tiles = Tiles::default();
     for path in paths {
@@ -95,7 +142,7 @@ fn read(paths: &[PathBuf], classes: usize) -> Result<Tiles, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::testing::{folder, record, refusal};
+    use crate::data::testing::{check, folder, record, refusal};
 
     fn names(text: &str) -> (&str, Vec<u8>) {
         ("batches.meta.txt", text.into())
@@ -147,9 +194,6 @@ mod tests {
     fn damaged_folders_are_refused_by_name() {
         let good = || record(1, 1);
         let refused = |files: Vec<(&str, Vec<u8>)>| refusal(folder(files).path());
-        let check = |message: String, words: &[&str]| {
-            assert!(words.iter().all(|word| message.contains(word)), "{message}");
-        };
         check(refused(vec![("data_batch_1.bin", good())]), &["add test_batch.bin"]);
         for wrong in [Vec::new(), good()[1..].to_vec(), [good(), vec![0]].concat()] {
             let length = format!("has {} bytes", wrong.len());

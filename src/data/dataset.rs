@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::measure::measure;
+use super::statistics::measure;
 use super::{DataError, ImageSet, Measured, Split, Statistics, format, sample};
 
 /// Training and validation images with the names of their classes.

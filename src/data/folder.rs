@@ -113,7 +113,7 @@ pub(super) fn is_image_name(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::testing::{folder as files, png, refusal};
+    use crate::data::testing::{check, folder as files, png, refusal};
 
     fn image() -> Vec<u8> {
         png(6, 4, [10, 20, 30])
@@ -144,9 +144,6 @@ mod tests {
     #[test]
     fn wrong_folders_are_refused_by_name() {
         let refused = |names: &[&'static str]| refusal(files(names.iter().map(|&name| (name, image()))).path());
-        let check = |message: String, words: &[&str]| {
-            assert!(words.iter().all(|word| message.contains(word)), "{message}");
-        };
         check(refused(&["train/cat/1.png"]), &["has train/ but no val/", "val/<class>/"]);
         check(refused(&["train/1.png", "val/cat/1.png"]), &["train: has no class folders"]);
         check(refused(&["train/cat/1.png", "val/1.png"]), &["val: has no class folders"]);

@@ -85,7 +85,14 @@ pub(super) fn accepted() -> String {
     })
 }
 
-/// What is in a folder, sorted.
+/// Reads the lines of a text file, trimmed, without the empty ones.
+pub(super) fn lines(path: &Path) -> Result<Vec<String>, DataError> {
+    let text = fs::read(path).map_err(DataError::read(path))?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+}
+
+/// Lists the paths in a folder, sorted.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let listing = fs::read_dir(folder).map_err(DataError::read(folder))?;
     let paths: Result<Vec<PathBuf>, _> = listing.map(|entry| entry.map(|entry| entry.path())).collect();

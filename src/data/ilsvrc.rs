@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::archive::{Archive, Member, read_exact_at};
 use super::folder::is_image_name;
-use super::format::{Folder, Format};
+use super::format::{Folder, Format, lines};
 use super::split::{ImageSet, Stored};
 use super::{DataError, Dataset, ImageError, MAX_BYTES};
 
@@ -43,18 +43,9 @@ const KIT_SYNSETS: &str = "devkit_synsets.txt";
 struct TarImages {
     path: PathBuf,
     file: File,
-    members: Vec<TarImage>,
+    /// The images, named through nested archives.
+    members: Vec<Member>,
     labels: Vec<u32>,
-}
-
-/// An image in a tar file.
-struct TarImage {
-    /// The image's path in the archive, through nested archives.
-    name: Box<str>,
-    /// Where its content begins, in bytes from the beginning of the file.
-    offset: u64,
-    /// Bytes of content.
-    length: u64,
 }
 
 impl ImageSet for TarImages {
@@ -67,7 +58,7 @@ impl ImageSet for TarImages {
     }
 
     fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
-        let TarImage { name, offset, length } = &self.members[i];
+        let Member { name, offset, length } = &self.members[i];
         if *length > MAX_BYTES {
             return Err(ImageError::TooLarge(name.to_string(), format!("more than {} MiB", MAX_BYTES >> 20)));
         }
@@ -119,17 +110,6 @@ fn first(root: &Path, names: &[&str]) -> Option<PathBuf> {
     names.iter().map(|name| root.join(name)).find(|path| path.is_file())
 }
 
-/// The lines of a file that are not empty.
-fn lines(path: &Path) -> Result<Vec<String>, DataError> {
-    let text = fs::read(path).map_err(DataError::read(path))?;
-    let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
-}
-
-fn image(member: &Member, name: String) -> TarImage {
-    TarImage { name: name.into(), offset: member.offset, length: member.length }
-}
-
 /// The images of the tars within the tar at `path`.
 fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &Path) -> Result<TarImages, DataError> {
     let file = File::open(path).map_err(DataError::read(path))?;
@@ -144,9 +124,8 @@ fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &P
         };
         for image in Archive::within(path, &file, class.offset, class.offset + class.length) {
             let image = image?;
-            if is_image_name(Path::new(&image.name)) {
-                let name = format!("{}/{}", class.name, image.name);
-                members.push(self::image(&image, name));
+            if is_image_name(Path::new(&*image.name)) {
+                members.push(Member { name: format!("{}/{}", class.name, image.name).into(), ..image });
                 labels.push(label);
                 images_of[label as usize] += 1;
             }
@@ -261,7 +240,7 @@ fn validation(path: &Path, labels: &Labels, list: &Path) -> Result<TarImages, Da
     let file = File::open(path).map_err(DataError::read(path))?;
     let members: Result<Vec<_>, _> = Archive::new(path, &file)?.collect();
     let mut members = members?;
-    members.retain(|member| is_image_name(Path::new(&member.name)));
+    members.retain(|member| is_image_name(Path::new(&*member.name)));
     members.sort_by(|a, b| file_name(&a.name).cmp(file_name(&b.name)));
     let labels = match labels {
         Labels::Ordered(labels) if labels.len() == members.len() => labels.clone(),
@@ -279,6 +258,5 @@ fn validation(path: &Path, labels: &Labels, list: &Path) -> Result<TarImages, Da
             members.iter().map(label).collect::<Result<_, _>>()?
         }
     };
-    let members = members.iter().map(|member| image(member, member.name.clone())).collect();
     Ok(TarImages { path: path.into(), file, members, labels })
 }

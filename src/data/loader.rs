@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use super::batch::{Batch, Item};
+use super::batch::{Batch, DecodedImage};
 use super::decode::guarded;
 use super::{DataError, Split, Views};
 
@@ -14,9 +14,9 @@ use super::{DataError, Split, Views};
 /// the memory of the last one is still warm when the next is decoded into it.
 const QUEUED: usize = 16;
 
-/// What a [`Loader`] is to load.
+/// What a [`Loader`] loads, and how.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct LoaderOptions {
     /// Numbers of images in the order to visit them: [`Split::training_order`], or `0..len` to evaluate.
     pub order: Vec<u32>,
     /// How many entries of the order to pass over, for example [`Batch::next`] of the last batch before a break.
@@ -42,14 +42,14 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts loading `split` as `plan` says.
+    /// Starts loading `split` with `options`.
     ///
     /// # Panics
     /// If the order names an image which the split does not have.
-    pub fn new(split: &Arc<Split>, plan: Plan) -> Result<Self, DataError> {
-        assert!(plan.order.iter().all(|&i| (i as usize) < split.len()), "the order leaves the split");
-        let (threads, capacity) = (plan.threads.max(1), plan.capacity.max(1));
-        let order: Arc<[u32]> = plan.order.into();
+    pub fn new(split: &Arc<Split>, options: LoaderOptions) -> Result<Self, DataError> {
+        assert!(options.order.iter().all(|&i| (i as usize) < split.len()), "the order leaves the split");
+        let (threads, capacity) = (options.threads.max(1), options.capacity.max(1));
+        let order: Arc<[u32]> = options.order.into();
         let (to_consumer, batches) = sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
         // From here on an early return drops the loader, which ends the threads started so far.
@@ -59,15 +59,16 @@ impl Loader {
             let (queue, items) = sync_channel(capacity.div_ceil(threads).min(QUEUED));
             queues.push(items);
             let (split, order, stop) = (split.clone(), order.clone(), loader.stop.clone());
-            let mine = move || order.iter().copied().skip(plan.start + worker).step_by(threads).collect::<Vec<u32>>();
+            let mine =
+                move || order.iter().copied().skip(options.start + worker).step_by(threads).collect::<Vec<u32>>();
             loader.spawn(format!("decode-{worker}"), move || decode(&split, &mine(), &stop, &queue))?;
         }
         let bytes_per_image = split.size() * split.size() * 3;
         let collect = move || {
-            let in_turn = (plan.start..order.len()).zip((0..threads).cycle());
+            let in_turn = (options.start..order.len()).zip((0..threads).cycle());
             let mut items = in_turn.map_while(|(_, worker)| queues[worker].recv().ok()).peekable();
-            let mut next = plan.start;
-            while let Some(batch) = Batch::fill(&mut items, capacity, bytes_per_image, next, plan.views) {
+            let mut next = options.start;
+            while let Some(batch) = Batch::fill(&mut items, capacity, bytes_per_image, next, options.views) {
                 next = batch.next;
                 if to_consumer.send(batch).is_err() {
                     return; // the consumer has gone
@@ -85,13 +86,13 @@ impl Loader {
 }
 
 /// A decoding thread: sends the images `mine` one after the other until all are sent or nobody wants them any more.
-fn decode(split: &Split, mine: &[u32], stop: &AtomicBool, queue: &SyncSender<Item>) {
+fn decode(split: &Split, mine: &[u32], stop: &AtomicBool, queue: &SyncSender<DecodedImage>) {
     for &index in mine {
         if stop.load(Ordering::Relaxed) {
             return;
         }
         let i = index as usize;
-        let item = Item::new(index, split.label(i), guarded(|| split.name(i), || split.decode(i)));
+        let item = DecodedImage::new(index, split.label(i), guarded(|| split.name(i), || split.decode(i)));
         if queue.send(item).is_err() {
             return;
         }
@@ -162,23 +163,23 @@ mod tests {
         Arc::new(Split::new("training", Fake { labels, ..fake }, 3, 1).unwrap())
     }
 
-    fn plan(order: impl IntoIterator<Item = u32>, capacity: usize, threads: usize) -> Plan {
+    fn options(order: impl IntoIterator<Item = u32>, capacity: usize, threads: usize) -> LoaderOptions {
         let noise = Some(Noise { steps: [[1.0, 2.0, 3.0]; 3], gain: 0.5 });
         let draw = Draw { seed: 9, epoch: 1, border2: 8, crop: true, mirror: true, together: 4, noise };
         let views = Views::Random(draw);
-        Plan { order: order.into_iter().collect(), start: 0, capacity, views, threads }
+        LoaderOptions { order: order.into_iter().collect(), start: 0, capacity, views, threads }
     }
 
-    fn load(fake: Fake, plan: Plan) -> Vec<Batch> {
-        Loader::new(&split(fake), plan).unwrap().collect()
+    fn load(fake: Fake, options: LoaderOptions) -> Vec<Batch> {
+        Loader::new(&split(fake), options).unwrap().collect()
     }
 
     #[test]
     fn the_sample_arrives_the_same_from_any_number_of_threads() {
         let train = Dataset::open(None, 32).unwrap().train;
         let batches = |threads| -> Vec<Batch> {
-            let plan = plan(training_order(3, 1, train.len()), 96, threads);
-            Loader::new(&train, plan).unwrap().collect()
+            let options = options(training_order(3, 1, train.len()), 96, threads);
+            Loader::new(&train, options).unwrap().collect()
         };
         let one = batches(1);
         assert!(one == batches(4));
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_last_batch_may_be_short_and_is_padded() {
-        let batches = load(Fake::default(), plan(0..5, 3, 2));
+        let batches = load(Fake::default(), options(0..5, 3, 2));
         assert_eq!(batches.len(), 2);
         let last = &batches[1];
         assert_eq!((last.count, last.next), (2, 5));
@@ -208,7 +209,7 @@ mod tests {
     #[test]
     fn the_next_image_takes_the_place_of_a_broken_one() {
         let fake = Fake { broken: [1, 4, 9].into(), ..Fake::default() };
-        let batches = load(fake, plan(0..10, 3, 4));
+        let batches = load(fake, options(0..10, 3, 4));
         let found: Vec<(Vec<u32>, usize)> =
             batches.iter().map(|batch| (batch.indices[..batch.count].to_vec(), batch.next)).collect();
         assert_eq!(found, [(vec![0, 2, 3], 5), (vec![5, 6, 7], 8), (vec![8], 10)]);
@@ -219,14 +220,14 @@ mod tests {
 
     #[test]
     fn with_every_image_broken_one_empty_batch_says_so() {
-        let batches = load(Fake { broken: (0..7).collect(), ..Fake::default() }, plan(0..7, 3, 2));
+        let batches = load(Fake { broken: (0..7).collect(), ..Fake::default() }, options(0..7, 3, 2));
         assert_eq!((batches.len(), batches[0].count, batches[0].skipped.len()), (1, 0, 7));
-        assert!(load(Fake::default(), plan([], 3, 2)).is_empty());
+        assert!(load(Fake::default(), options([], 3, 2)).is_empty());
     }
 
     #[test]
     fn a_panic_counts_as_a_broken_image() {
-        let batches = load(Fake { panicking: [2].into(), ..Fake::default() }, plan(0..4, 2, 2));
+        let batches = load(Fake { panicking: [2].into(), ..Fake::default() }, options(0..4, 2, 2));
         assert_eq!(batches[1].indices, [3, NO_LABEL]);
         let reason = &batches[0].skipped[0];
         assert!(reason.contains("fake 2") && reason.contains("the decoder panicked: no pixels in 2"), "{reason}");
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn the_decoders_stay_a_bounded_way_ahead() {
         let fake = Fake::default();
-        let mut loader = Loader::new(&split(fake.clone()), plan(0..1000, 10, 3)).unwrap();
+        let mut loader = Loader::new(&split(fake.clone()), options(0..1000, 10, 3)).unwrap();
         assert!(loader.next().is_some());
         std::thread::sleep(Duration::from_millis(100));
         // Delivered, queued, being delivered, about one in the decoders' queues, one image in each hand.
@@ -246,7 +247,7 @@ mod tests {
     #[test]
     fn dropping_early_ends_the_threads_at_once() {
         let fake = split(Fake { delay: Duration::from_millis(20), ..Fake::default() });
-        let loader = Loader::new(&fake, plan((0..200).cycle().take(10_000), 1000, 2)).unwrap();
+        let loader = Loader::new(&fake, options((0..200).cycle().take(10_000), 1000, 2)).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         let begin = Instant::now();
         drop(loader);
@@ -262,12 +263,12 @@ mod tests {
         ) {
             let fake = || Fake { broken: broken.iter().map(|&i| i as usize % 80).collect(), ..Fake::default() };
             let order = training_order(5, 0, count as usize);
-            let whole = load(fake(), plan(order.clone(), capacity, 1));
-            prop_assert_eq!(&load(fake(), plan(order.clone(), capacity, threads)), &whole);
+            let whole = load(fake(), options(order.clone(), capacity, 1));
+            prop_assert_eq!(&load(fake(), options(order.clone(), capacity, threads)), &whole);
             let full = whole.len().saturating_sub(1);
             prop_assert!(whole[..full].iter().all(|batch| batch.count == capacity.max(1)));
             for (done, batch) in whole.iter().enumerate() {
-                let rest = load(fake(), Plan { start: batch.next, ..plan(order.clone(), capacity, threads) });
+                let rest = load(fake(), LoaderOptions { start: batch.next, ..options(order.clone(), capacity, threads) });
                 prop_assert_eq!(&rest[..], &whole[done + 1..]);
             }
         }

@@ -17,7 +17,6 @@ mod folder;
 mod format;
 mod ilsvrc;
 mod loader;
-mod measure;
 mod prepare;
 mod resize;
 mod sample;
@@ -25,10 +24,8 @@ mod shards;
 mod speed;
 mod split;
 mod statistics;
-mod sums;
 #[cfg(test)]
 mod testing;
-mod tiles;
 mod views;
 
 pub use crate::tensor::NO_LABEL;
@@ -36,11 +33,11 @@ pub use batch::Batch;
 pub use dataset::Dataset;
 pub use decode::{Image, MAX_BYTES, MAX_SIDE, decode_file};
 pub use error::{DataError, ImageError};
-pub use loader::{Loader, Plan};
-pub use prepare::{Observer, Prepared, Recipe, prepare};
+pub use loader::{Loader, LoaderOptions};
+pub use prepare::{PrepareObserver, Prepared, Recipe, prepare};
 pub use speed::{LoaderSpeed, loader_speed};
 pub use split::{ImageSet, Split, Stored};
-pub use statistics::{About, Colours, Measured, Statistics};
+pub use statistics::{Colours, Measured, Provenance, Statistics};
 pub use views::{Draw, Noise, View, Views, centre_view, ten_views, training_order};
 
 /// Threads that decode ahead of the device: half of the processor, since a software device needs it too.

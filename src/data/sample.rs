@@ -1,8 +1,7 @@
 //! The sample bundled with the program: 3,000 images of CIFAR-10 on two contact sheets (`assets/sample/README.md`).
 
-use super::cifar::CLASSES;
+use super::cifar::{CLASSES, TILE, TILE_BYTES, TileFile, Tiles};
 use super::decode::Image;
-use super::tiles::{TILE, TILE_BYTES, TileFile, Tiles};
 use super::{DataError, Dataset};
 
 const TRAIN: &[u8] = include_bytes!("../../assets/sample/train.png");

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{DataError, Loader, Plan, Split, Views};
+use super::{DataError, Loader, LoaderOptions, Split, Views};
 
 /// Images of a batch, as the original's.
 const BATCH: usize = 128;
@@ -45,10 +45,15 @@ pub fn loader_speed(split: &Arc<Split>, threads: usize, images: usize) -> Result
     let mut skipped = 0;
     for _ in 0..REPEATS {
         decoder.push(order.len() as f64 / decode_all(split, &order, threads) / threads as f64);
-        let plan =
-            Plan { order: order.clone(), start: 0, capacity: BATCH, views: Views::Centre { border2: 0 }, threads };
+        let options = LoaderOptions {
+            order: order.clone(),
+            start: 0,
+            capacity: BATCH,
+            views: Views::Centre { border2: 0 },
+            threads,
+        };
         let begin = Instant::now();
-        let batches = Loader::new(split, plan)?;
+        let batches = Loader::new(split, options)?;
         let (mut asked, mut count) = (Instant::now(), 0);
         skipped = 0;
         for batch in batches {

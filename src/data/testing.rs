@@ -34,3 +34,10 @@ pub(super) fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
 pub(super) fn refusal(root: &Path) -> String {
     super::Dataset::open(Some(root), 32).unwrap_err().to_string()
 }
+
+/// Asserts that `message` contains all of `words`.
+#[track_caller]
+pub(super) fn check(message: impl AsRef<str>, words: &[&str]) {
+    let message = message.as_ref();
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
+}

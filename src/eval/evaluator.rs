@@ -11,8 +11,8 @@ use super::scores::ranking;
 use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
 use crate::data::{
-    Batch, DataError, Dataset, Loader, NO_LABEL, Plan, View, Views, centre_view, decode_file, decoding_threads,
-    ten_views,
+    Batch, DataError, Dataset, Loader, LoaderOptions, NO_LABEL, View, Views, centre_view, decode_file,
+    decoding_threads, ten_views,
 };
 use crate::net::{Job, Model, Net, named};
 use crate::session::Session;
@@ -182,7 +182,7 @@ impl Evaluator {
         let split = &dataset.validation;
         let order: Vec<u32> = (0..split.len() as u32).collect();
         let centre = Views::Centre { border2: self.border2 };
-        let plan = Plan { order, start: 0, capacity: self.batch, views: centre, threads: decoding_threads() };
+        let plan = LoaderOptions { order, start: 0, capacity: self.batch, views: centre, threads: decoding_threads() };
         let views = viewing.views(self.border2);
         let all = split.len() * views.len();
         let mut images = LabelledImages { classes: self.classes.clone(), ..LabelledImages::default() };

@@ -24,7 +24,7 @@ pub use self::run::{Metric, RunFolder, free_folder};
 pub use self::watch::Movement;
 use self::watch::{Start, movements};
 use crate::checkpoint::{Checkpoint, State};
-use crate::data::{self, Batch, DataError, Dataset, Loader, Plan, Split, Statistics, Views};
+use crate::data::{self, Batch, DataError, Dataset, Loader, LoaderOptions, Split, Statistics, Views};
 use crate::files::FolderLock;
 use crate::net::{Progress, Schedule};
 use crate::session::{Score, Session};
@@ -292,7 +292,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn loader(&self, split: &Arc<Split>, order: Vec<u32>, start: usize, views: Views) -> Result<Loader, TrainError> {
-        let plan = Plan { order, start, capacity: self.config.batch(), views, threads: data::decoding_threads() };
+        let plan =
+            LoaderOptions { order, start, capacity: self.config.batch(), views, threads: data::decoding_threads() };
         Ok(Loader::new(split, plan)?)
     }
 

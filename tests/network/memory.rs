@@ -1,7 +1,7 @@
 //! Memory: what the plan says against what drivers give, and that training takes no more of it as it goes on.
 
 use alexnet::backend::{Limits, Placement};
-use alexnet::data::{Dataset, Loader, Plan, Views, training_order};
+use alexnet::data::{Dataset, Loader, LoaderOptions, Views, training_order};
 use alexnet::net::{Job, Model, Net};
 use alexnet::session::layout::Layout;
 use alexnet::session::{Rates, Session};
@@ -103,7 +103,7 @@ fn soak(spec: &str, model: &Model, steps: u64, mut each: impl FnMut(u64, Taken))
     let views = Views::Centre { border2: (stored - model.input.size) as u32 };
     let batches = (0..).flat_map(|epoch| {
         let order = training_order(1, epoch, dataset.train.len());
-        Loader::new(&dataset.train, Plan { order, start: 0, capacity: IMAGES, views, threads: 1 }).unwrap()
+        Loader::new(&dataset.train, LoaderOptions { order, start: 0, capacity: IMAGES, views, threads: 1 }).unwrap()
     });
     for (step, batch) in (1..=steps).zip(batches) {
         session.gradients(&batch, step).unwrap();

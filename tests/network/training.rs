@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use alexnet::backend::Placement;
-use alexnet::data::{Dataset, Draw, Loader, Plan, Views, training_order};
+use alexnet::data::{Dataset, Draw, Loader, LoaderOptions, Views, training_order};
 use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Rates, Score, Session};
 use alexnet::tensor::Tensor;
@@ -78,7 +78,7 @@ pub(crate) fn batches(net: &Net, capacity: usize) -> Loader {
     let draw = Draw { seed: SEED, epoch: 0, border2, crop: true, mirror: true, together: 1, noise: None };
     let views = Views::Random(draw);
     let order = training_order(SEED, 0, dataset.train.len());
-    Loader::new(&dataset.train, Plan { order, start: 0, capacity, views, threads: 1 }).unwrap()
+    Loader::new(&dataset.train, LoaderOptions { order, start: 0, capacity, views, threads: 1 }).unwrap()
 }
 
 /// Checks that a run did something: losses are finite, and every weight has a momentum that is not all zeros.

@@ -5,7 +5,6 @@
 //! matter how many threads there are, or how often the work is interrupted.
 
 mod shard;
-mod source;
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +14,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::shard::{ShardTask, sums_path};
-use super::format::entries;
+use super::format::{self, entries};
 use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
-use super::statistics::{self, About, Measured};
-use super::sums::TotalSums;
-use super::{DataError, Dataset, Split};
+use super::statistics::{self, Measured, Provenance, Sums};
+use super::{DataError, Dataset, ImageError, Split};
 use crate::files::{is_partial, sweep, write_file};
 use crate::random::{Purpose, Stream};
 
@@ -56,7 +54,7 @@ struct Claim {
 }
 
 /// Where the work tells how it goes, from several threads.
-pub trait Observer: Sync {
+pub trait PrepareObserver: Sync {
     /// There are so many training and validation images, and so many shards, some of them made before.
     fn begin(&self, images: [usize; 2], classes: usize, shards: usize);
     /// A shard is there already, with so many images.
@@ -85,7 +83,12 @@ pub struct Prepared {
 ///
 /// # Errors
 /// [`DataError`] naming the file at fault; shards finished before it stay.
-pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observer) -> Result<Prepared, DataError> {
+pub fn prepare(
+    source: &Path,
+    out: &Path,
+    recipe: &Recipe,
+    observer: &dyn PrepareObserver,
+) -> Result<Prepared, DataError> {
     let Dataset { classes, train: training, validation, .. } = claim(source, out, recipe)?;
     write_file(&out.join(CLASSES), (classes.join("\n") + "\n").as_bytes())?;
     let shuffled = Stream::new(recipe.seed, Purpose::Shuffle, ORDER_TAG).permutation(0, training.len());
@@ -121,11 +124,11 @@ pub fn prepare(source: &Path, out: &Path, recipe: &Recipe, observer: &dyn Observ
     let statistics = if summed {
         Measured::read(&statistics_path)?.statistics
     } else {
-        let mut sums = TotalSums::new(recipe.size);
+        let mut sums = Sums::new(recipe.size);
         for job in &jobs[..training_shards] {
             sums.add_file(&sums_path(&job.path))?;
         }
-        let about = About {
+        let about = Provenance {
             program: program(),
             source: source.display().to_string(),
             size: recipe.size,
@@ -159,11 +162,11 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Dataset, DataErro
         let problem = "is not empty and was not made by `alexnet prepare`; choose another --out";
         return Err(DataError::content(out, problem));
     }
-    let opened = source::open(source, recipe.size)?;
+    let opened = open(source, recipe.size)?;
     let claim = Claim {
         program: program(),
         source: source.display().to_string(),
-        fingerprint: format!("{:016x}", source::fingerprint(source, &opened)?),
+        fingerprint: format!("{:016x}", fingerprint(source, &opened)?),
         training: opened.train.len(),
         validation: opened.validation.len(),
         recipe: recipe.clone(),
@@ -225,4 +228,60 @@ fn jobs<'a>(
         training: split == "train",
     };
     order.chunks(recipe.shard_images.max(1)).enumerate().map(job).collect()
+}
+
+/// Opens the data set in the folder at `root`: where it lies in several formats, the one nearest to what was distributed.
+fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
+    format::open_distributed(root, size).map_err(|error| match error {
+        DataError::Unrecognised { path, found } => {
+            let problem = format!("holds nothing to prepare: {found}. Accepted are {}", format::accepted());
+            DataError::content(path, problem.trim_end_matches("; "))
+        }
+        other => other,
+    })
+}
+
+/// Name of image `i` relative to the folder of the data set at `root`.
+fn image_name(root: &Path, split: &Split, i: usize) -> String {
+    let name = split.name(i);
+    Path::new(&name).strip_prefix(root).map(|inside| inside.display().to_string()).unwrap_or(name)
+}
+
+/// A number that changes with the names, the sizes and the classes of the images.
+fn fingerprint(root: &Path, dataset: &Dataset) -> Result<u64, DataError> {
+    let mut hash = Fnv::new();
+    for class in &dataset.classes {
+        hash.add(class.as_bytes());
+    }
+    for split in [&dataset.train, &dataset.validation] {
+        hash.add(&split.len().to_le_bytes());
+        for i in 0..split.len() {
+            hash.add(image_name(root, split, i).as_bytes());
+            hash.add(&split.label(i).to_le_bytes());
+            hash.add(&split.stored_bytes(i).map_err(unreadable)?.to_le_bytes());
+        }
+    }
+    Ok(hash.0)
+}
+
+/// Turns an error about one image into one about the data set.
+pub(super) fn unreadable(error: ImageError) -> DataError {
+    match error {
+        ImageError::Read(name, error) => DataError::Read { path: name.into(), error },
+        other => DataError::Image(other),
+    }
+}
+
+/// Fowler, Noll and Vo's hash 1a of 64 bits, over parts that do not run together.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, part: &[u8]) {
+        let bytes = part.iter().copied().chain((part.len() as u64).to_le_bytes());
+        self.0 = bytes.fold(self.0, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    }
 }

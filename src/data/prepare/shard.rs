@@ -7,11 +7,10 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use tar::{Builder, EntryType, Header};
 
-use super::source;
-use super::{Observer, Recipe};
+use super::{PrepareObserver, Recipe, image_name, unreadable};
 use crate::data::decode::guarded;
 use crate::data::shards::Index;
-use crate::data::sums::ShardSums;
+use crate::data::statistics::Sums;
 use crate::data::{DataError, ImageError, Split};
 use crate::files::{AtomicFile, write_file};
 
@@ -48,13 +47,13 @@ impl ShardTask<'_> {
     }
 
     /// Makes the shard. It gets its name last, so that where it is there, all is.
-    pub(super) fn write(&self, recipe: &Recipe, observer: &dyn Observer) -> Result<Index, DataError> {
-        let mut sums = ShardSums::new(if self.training { recipe.size } else { 0 });
+    pub(super) fn write(&self, recipe: &Recipe, observer: &dyn PrepareObserver) -> Result<Index, DataError> {
+        let mut sums = Sums::new(if self.training { recipe.size } else { 0 });
         let (mut entries, mut skipped, mut at) = (Vec::with_capacity(self.numbers.len()), Vec::new(), 0);
         let mut tar = Builder::new(AtomicFile::create(&self.path)?);
         for (place, &number) in (self.first..).zip(self.numbers) {
             let i = number as usize;
-            let name = || source::name(self.source, self.images, i);
+            let name = || image_name(self.source, self.images, i);
             match guarded(|| self.images.name(i), || self.images.decode(i)) {
                 Ok(rgb) => {
                     if self.training {
@@ -73,7 +72,7 @@ impl ShardTask<'_> {
                     }
                 }
                 // A file that cannot be read says nothing of the image.
-                Err(error @ ImageError::Read(..)) => return Err(source::unreadable(error)),
+                Err(error @ ImageError::Read(..)) => return Err(unreadable(error)),
                 Err(error) => {
                     // As the data set names it, wherever that lies.
                     let reason = error.to_string().replacen(&self.images.name(i), &name(), 1);
