@@ -10,7 +10,7 @@
 // Threads of a slice, each with 8 rows by 8 filters of the tile.
 const SLICE = EDGE / 8 * (EDGE / 8);
 const SLICES = THREADS / SLICE;
-const WINDOWS = MAPS * R * S;
+const WINDOWS = CHANNELS * R * S;
 // Groups of four images of all pixels, and how many rounds the slices need for them.
 const GROUPS = P * Q * N / 4;
 const ROUNDS = (GROUPS + SLICES - 1) / SLICES;

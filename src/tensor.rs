@@ -38,7 +38,7 @@ impl Real for f64 {
 
 /// Float formats of files, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
+pub enum FloatFormat {
     /// IEEE half: 16 bits, 5 of exponent.
     F16,
     /// bfloat16: 16 bits, 8 of exponent.
@@ -49,7 +49,7 @@ pub enum Stored {
     F64,
 }
 
-impl Stored {
+impl FloatFormat {
     /// Size of a number in bytes.
     pub const fn size(self) -> usize {
         match self {
@@ -119,11 +119,11 @@ mod tests {
 
     #[test]
     fn stored_floats_are_read_as_32_bits() {
-        assert_eq!(Stored::F16.read(&[0x00, 0xc1, 0xff, 0x7b]).unwrap(), [-2.5, 65504.0]);
-        assert_eq!(Stored::BF16.read(&[0x20, 0xc0]).unwrap(), [-2.5]);
-        assert_eq!(Stored::F32.read(&(-2.5_f32).to_le_bytes()).unwrap(), [-2.5]);
+        assert_eq!(FloatFormat::F16.read(&[0x00, 0xc1, 0xff, 0x7b]).unwrap(), [-2.5, 65504.0]);
+        assert_eq!(FloatFormat::BF16.read(&[0x20, 0xc0]).unwrap(), [-2.5]);
+        assert_eq!(FloatFormat::F32.read(&(-2.5_f32).to_le_bytes()).unwrap(), [-2.5]);
         let doubles: Vec<u8> = [0.1, f64::INFINITY].into_iter().flat_map(f64::to_le_bytes).collect();
-        assert_eq!(Stored::F64.read(&doubles).unwrap(), [0.1, f32::INFINITY]);
-        assert_eq!(Stored::F64.read(&1e39_f64.to_le_bytes()), None);
+        assert_eq!(FloatFormat::F64.read(&doubles).unwrap(), [0.1, f32::INFINITY]);
+        assert_eq!(FloatFormat::F64.read(&1e39_f64.to_le_bytes()), None);
     }
 }

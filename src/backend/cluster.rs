@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::schedule::{Action, Schedule};
-use super::{Backend, BackendError, Data, Detail, Footprint, Span, Variants};
+use super::partition::{Action, Partition};
+use super::{Backend, BackendError, ClockDetail, Data, Footprint, Span, Variants};
 use crate::program::{Home, Pass, Program, Slot, letter};
 
 /// Several devices, the members, that run one program.
@@ -20,12 +20,12 @@ pub struct Cluster {
     /// Origin of the clock, while it runs.
     origin: Option<Instant>,
     /// Every exchange since the clock was started.
-    exchanges: Vec<Exchange>,
+    exchanges: Vec<Transfer>,
 }
 
 /// A transfer of a slot from one member to another, with its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Exchange {
+pub struct Transfer {
     /// Index of the sending member.
     pub from: usize,
     /// Index of the receiving member.
@@ -57,7 +57,7 @@ impl Cluster {
         count: usize,
         mut set_up: impl FnMut(usize, Program) -> Result<Box<dyn Backend>, BackendError>,
     ) -> Result<Self, BackendError> {
-        let schedule = Schedule::new(program, count);
+        let schedule = Partition::new(program, count);
         let mut members = Vec::with_capacity(count);
         for index in 0..count {
             members.push(set_up(index, schedule.part(index)).map_err(|e| whose(&schedule.program, count, index, e))?);
@@ -125,7 +125,7 @@ impl Cluster {
     }
 
     /// Starts to measure work and transfers, in seconds since `origin`.
-    pub fn start_clock(&mut self, detail: Detail, origin: Instant) {
+    pub fn start_clock(&mut self, detail: ClockDetail, origin: Instant) {
         self.traffic.clear();
         self.exchanges.clear();
         self.origin = Some(origin);
@@ -140,7 +140,7 @@ impl Cluster {
     }
 
     /// The transfers since [`Cluster::start_clock`], in order.
-    pub fn exchanges(&self) -> &[Exchange] {
+    pub fn exchanges(&self) -> &[Transfer] {
         &self.exchanges
     }
 
@@ -264,7 +264,7 @@ impl Cluster {
                 traffic.time += begin.elapsed();
                 self.exchanges.extend(self.origin.map(|origin| {
                     let seconds = |at: Instant| at.duration_since(origin).as_secs_f64();
-                    Exchange { from: source, to: member, bytes, begin: seconds(begin), end: seconds(Instant::now()) }
+                    Transfer { from: source, to: member, bytes, begin: seconds(begin), end: seconds(Instant::now()) }
                 }));
                 Ok(())
             }
@@ -334,7 +334,7 @@ mod tests {
         let meeting = meeting(false);
         for count in 1..=4 {
             let mut cluster = filled(&meeting, count);
-            let per_run = Schedule::new(&meeting.program, count).traffic(PASS);
+            let per_run = Partition::new(&meeting.program, count).traffic(PASS);
             for runs in 1..3 {
                 cluster.run(PASS).unwrap();
                 for (tower, &slot) in meeting.outputs.iter().enumerate() {

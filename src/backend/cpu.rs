@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use half::f16;
 use rayon::prelude::*;
 
-use super::plan::{Place, Plan};
-use super::{Backend, BackendError, Data, Detail, Footprint, Sink, Span};
+use super::plan::{Location, MemoryPlan};
+use super::{Backend, BackendError, ClockDetail, Data, Footprint, Sink, Span};
 use crate::kernel::{Access, Arg, Args, Elem, Holds, Kernel, Params, Twin};
-use crate::program::{Command, Pass, Program, Slot, SlotInfo, View};
+use crate::program::{Command, Pass, Program, Slot, SlotInfo, SlotRange};
 use crate::tensor::Real;
 
 /// A float type for which twins exist.
@@ -43,7 +43,7 @@ struct Store<T> {
 /// A program on the processor, its kernels spread over all cores.
 pub struct Cpu<T> {
     program: Program,
-    plan: Plan,
+    plan: MemoryPlan,
     stores: Vec<Store<T>>,
     fetched: HashMap<Slot, Fetched>,
     clock: Option<Clock>,
@@ -59,7 +59,7 @@ enum Fetched {
 
 /// Clock of the engine: the times at which it worked.
 struct Clock {
-    detail: Detail,
+    detail: ClockDetail,
     origin: Instant,
     spans: Vec<Span>,
 }
@@ -68,7 +68,7 @@ impl Clock {
     /// Adds runs of a pass, each as command, begin and end, that followed one another.
     fn add(&mut self, pass: Pass, received: bool, runs: &[(usize, Instant, Instant)]) {
         let seconds = |at: Instant| at.duration_since(self.origin).as_secs_f64();
-        let stretches = runs.chunks(if self.detail == Detail::Commands { 1 } else { runs.len().max(1) });
+        let stretches = runs.chunks(if self.detail == ClockDetail::Commands { 1 } else { runs.len().max(1) });
         for (index, stretch) in stretches.enumerate() {
             if let ([(first, begin, _), ..], [.., (last, _, end)]) = (stretch, stretch) {
                 let (begin, end) = (seconds(*begin), seconds(*end));
@@ -82,7 +82,7 @@ impl Clock {
 impl<T: Precision> Cpu<T> {
     /// Allocates everything `program` needs, filled with zeros.
     pub fn new(program: Program) -> Self {
-        let plan = Plan::new(&program, u64::MAX);
+        let plan = MemoryPlan::new(&program, u64::MAX);
         let mut ends = vec![[0; 2]; plan.buffers.len()];
         for (i, info) in program.slots().iter().enumerate().filter(|(i, _)| plan.has(Slot(*i))) {
             let place = plan.place(Slot(i));
@@ -103,8 +103,8 @@ impl<T: Precision> Cpu<T> {
     }
 
     /// Runs the kernel's twin on `views`, one for each of its bindings.
-    fn run_kernel(&mut self, kernel: &Kernel, params: &Params, views: &[View]) {
-        let range = |view: &View| {
+    fn run_kernel(&mut self, kernel: &Kernel, params: &Params, views: &[SlotRange]) {
+        let range = |view: &SlotRange| {
             let (buffer, slot) = self.range(view.slot);
             (buffer, slot.start + view.start..slot.start + view.start + view.count)
         };
@@ -154,7 +154,7 @@ impl<T: Precision> Cpu<T> {
 }
 
 /// Index of a slot's first element in its buffer.
-fn element(info: &SlotInfo, place: Place) -> usize {
+fn element(info: &SlotInfo, place: Location) -> usize {
     place.offset as usize / info.elem.bytes()
 }
 
@@ -268,7 +268,7 @@ impl<T: Precision> Backend for Cpu<T> {
         self.busy
     }
 
-    fn start_clock(&mut self, detail: Detail, origin: Instant) {
+    fn start_clock(&mut self, detail: ClockDetail, origin: Instant) {
         self.clock = Some(Clock { detail, origin, spans: Vec::new() });
     }
 

@@ -20,12 +20,12 @@ pub struct Limits {
     /// Whether its shaders have 16-bit floats, in which mixed precision stores maps.
     pub halves: bool,
     /// Memory of the device; `None` with Metal and DX12, which are not asked.
-    pub memory: Option<Memory>,
+    pub memory: Option<MemoryPool>,
 }
 
 /// Memory that a device computes in. No driver reports how much of it is free.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Memory {
+pub struct MemoryPool {
     /// Name of the pool, shared by devices of the same name: a PCI bus id, the name of an adapter without one, or [`HOST`].
     pub pool: String,
     /// Size in bytes, as the driver reports it.
@@ -35,7 +35,7 @@ pub struct Memory {
 impl Limits {
     /// The limits of the CPU engine: its memory alone.
     pub fn cpu() -> Self {
-        let memory = host_memory().map(|bytes| Memory { pool: HOST.into(), bytes });
+        let memory = host_memory().map(|bytes| MemoryPool { pool: HOST.into(), bytes });
         Self { device: cpu::describe(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory }
     }
 }

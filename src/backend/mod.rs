@@ -8,7 +8,7 @@ pub mod limits;
 pub mod parity;
 mod placement;
 pub mod plan;
-pub mod schedule;
+pub mod partition;
 mod select;
 #[cfg(test)]
 mod testing;
@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use half::f16;
 use thiserror::Error;
 
-pub use self::cluster::{Cluster, Exchange, Traffic, towers};
-pub use self::limits::{Limits, Memory};
+pub use self::cluster::{Cluster, Traffic, Transfer, towers};
+pub use self::limits::{Limits, MemoryPool};
 pub use self::placement::{Engine, Placement};
 pub use self::plan::Footprint;
 
@@ -29,7 +29,7 @@ use crate::program::{Pass, Program, Slot};
 
 /// Progress of setting a program up on a device.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub struct SetupProgress {
     /// Runs of kernels that are ready.
     pub done: usize,
     /// Runs of kernels in all.
@@ -39,7 +39,7 @@ pub struct Progress {
 }
 
 /// Callback for the progress of setting a program up.
-pub type Watch = dyn Fn(Progress);
+pub type SetupWatch = dyn Fn(SetupProgress);
 
 /// Names of the variants that compute each run of a kernel, by kernel and parameters.
 pub type Variants = BTreeMap<String, BTreeSet<String>>;
@@ -124,7 +124,7 @@ pub type Sink<'a> = dyn FnMut(Data<'_>) -> Result<(), BackendError> + 'a;
 
 /// The unit of work that a clock measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
+pub enum ClockDetail {
     /// Stretches of work without a break.
     Stretches,
     /// Every run of a kernel. Devices without a clock are waited for after each, and the host's clock takes its place.
@@ -196,7 +196,7 @@ pub trait Backend {
     fn waited(&self) -> Duration;
 
     /// Starts to measure when the device works, in seconds since `origin`; earlier measurements are dropped.
-    fn start_clock(&mut self, detail: Detail, origin: Instant);
+    fn start_clock(&mut self, detail: ClockDetail, origin: Instant);
 
     /// Stops measuring.
     fn stop_clock(&mut self);

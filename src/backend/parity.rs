@@ -52,16 +52,16 @@ pub fn checks(kernels: &[&'static Kernel], engine: &Engine) -> Vec<Check> {
 
 /// Results of the checks of a device, summed up by kernel, variant and element type of maps.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct ParityReport {
     /// Name of the device.
     pub device: String,
     /// Verdicts in the order of the checks.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<VariantResult>,
 }
 
 /// Result of all cases of one variant of a kernel.
 #[derive(Clone, Debug, Serialize)]
-pub struct Verdict {
+pub struct VariantResult {
     /// Name of the kernel.
     pub kernel: &'static str,
     /// Name of the variant, `twin` for the CPU's.
@@ -87,7 +87,7 @@ pub struct Failure {
     pub what: String,
 }
 
-impl Report {
+impl ParityReport {
     /// A report without verdicts.
     pub fn new(device: String) -> Self {
         Self { device, verdicts: Vec::new() }
@@ -97,9 +97,9 @@ impl Report {
     pub fn add(&mut self, check: &Check, outcome: Result<Finding, BackendError>) {
         let (kernel, variant) = (check.kernel.name, check.variant_name());
         let tolerance = check.kernel.tolerance_of(&check.case.params);
-        let maps = check.case.params.maps().name();
+        let maps = check.case.params.storage().name();
         if self.verdicts.last().is_none_or(|last| (last.kernel, last.variant, last.maps) != (kernel, variant, maps)) {
-            self.verdicts.push(Verdict {
+            self.verdicts.push(VariantResult {
                 kernel,
                 variant,
                 maps,
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn report_keeps_the_worst_and_every_failure() {
-        let mut report = Report::new("nowhere".into());
+        let mut report = ParityReport::new("nowhere".into());
         let checks = checks(&[&activation::FORWARD], &Engine::Cpu);
         let finding = |error| Finding { error, place: "y[3]".into(), values: (1.0, 2.0) };
         let refused = BackendError::Kernel { device: "nowhere".into(), reason: "syntax".into() };

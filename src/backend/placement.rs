@@ -5,11 +5,11 @@ use std::rc::Rc;
 use super::cpu::{self, Cpu};
 use super::gpu::adapter::{adapters, identity};
 use super::gpu::device::Device;
-use super::gpu::tune::Choice;
+use super::gpu::tune::VariantChoice;
 use super::gpu::{Gpu, pipeline};
 use super::limits::Limits;
 use super::select::{AUTO, best_two, choose};
-use super::{Backend, BackendError, Cluster, Progress, Watch};
+use super::{Backend, BackendError, Cluster, SetupProgress, SetupWatch};
 use crate::kernel::{Params, Variant};
 use crate::program::Program;
 
@@ -64,7 +64,7 @@ impl Engine {
     pub fn set_up(&self, program: Program) -> Result<Box<dyn Backend>, BackendError> {
         Ok(match self {
             Self::Cpu => Box::new(Cpu::<f32>::new(program)),
-            Self::Gpu(device) => Box::new(Gpu::new(device, program, Choice::Fastest)?),
+            Self::Gpu(device) => Box::new(Gpu::new(device, program, VariantChoice::Fastest)?),
         })
     }
 
@@ -75,7 +75,9 @@ impl Engine {
         variant: Option<&'static Variant>,
     ) -> Result<Box<dyn Backend>, BackendError> {
         match (self, variant) {
-            (Self::Gpu(device), Some(variant)) => Ok(Box::new(Gpu::new(device, program, Choice::Fixed(variant))?)),
+            (Self::Gpu(device), Some(variant)) => {
+                Ok(Box::new(Gpu::new(device, program, VariantChoice::Fixed(variant))?))
+            }
             _ => self.set_up(program),
         }
     }
@@ -157,8 +159,8 @@ impl Placement {
 
     /// The same devices, which report the progress of setting a program up to `watch`.
     #[must_use]
-    pub fn watched(self, watch: impl Fn(Progress) + 'static) -> Self {
-        let watch: Rc<Watch> = Rc::new(watch);
+    pub fn watched(self, watch: impl Fn(SetupProgress) + 'static) -> Self {
+        let watch: Rc<SetupWatch> = Rc::new(watch);
         for device in self.devices() {
             *device.watch.borrow_mut() = Some(Rc::clone(&watch));
         }

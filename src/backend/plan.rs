@@ -20,8 +20,8 @@ const ALIGNMENT: u64 = 256;
 
 /// Location of a slot in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Index into [`Plan::buffers`].
+pub struct Location {
+    /// Index into [`MemoryPlan::buffers`].
     pub buffer: usize,
     /// Offset in the buffer, in bytes.
     pub offset: u64,
@@ -29,14 +29,14 @@ pub struct Place {
 
 /// Memory of a program on one device.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct MemoryPlan {
     /// Size of every buffer in bytes and the role it serves.
     pub buffers: Vec<(u64, Role)>,
     /// Staging buffers that the host writes in every pass.
     pub incoming: Staging,
     /// Staging buffers that the host reads in every pass.
     pub outgoing: Staging,
-    places: Vec<Option<Place>>,
+    places: Vec<Option<Location>>,
 }
 
 /// Staging buffers between host and device, in one direction.
@@ -98,7 +98,7 @@ impl Footprint {
     }
 }
 
-impl Plan {
+impl MemoryPlan {
     /// Plans `program`, whatever it touches on one device, no buffer larger than `largest` bytes unless a single
     /// slot is. Of a part of a program, slots that other devices have take nothing.
     pub fn new(program: &Program, largest: u64) -> Self {
@@ -111,7 +111,7 @@ impl Plan {
         }
         for role in [Role::Input, Role::Output] {
             for (slot, info) in program.with_role(role).filter(|(slot, _)| touched[slot.0]) {
-                plan.places[slot.0] = Some(Place { buffer: plan.buffers.len(), offset: 0 });
+                plan.places[slot.0] = Some(Location { buffer: plan.buffers.len(), offset: 0 });
                 plan.buffers.push((info.bytes(), role));
             }
         }
@@ -131,8 +131,8 @@ impl Plan {
     /// Location of `slot`.
     ///
     /// # Panics
-    /// When this device does not have it; see [`Plan::has`].
-    pub fn place(&self, slot: Slot) -> Place {
+    /// When this device does not have it; see [`MemoryPlan::has`].
+    pub fn place(&self, slot: Slot) -> Location {
         self.places[slot.0].unwrap_or_else(|| panic!("slot {} is on another device", slot.0))
     }
 
@@ -204,7 +204,7 @@ impl Plan {
                 end = 0;
             }
             let buffer = self.buffers.len() - 1;
-            self.places[slot.0] = Some(Place { buffer, offset: end });
+            self.places[slot.0] = Some(Location { buffer, offset: end });
             self.buffers[buffer].0 = end + bytes;
             end = (end + bytes).next_multiple_of(ALIGNMENT);
         }
@@ -226,7 +226,7 @@ impl Plan {
                 taken.len() - 1
             });
             taken[at].1.extend(life);
-            self.places[slot] = Some(Place { buffer: taken[at].0, offset: 0 });
+            self.places[slot] = Some(Location { buffer: taken[at].0, offset: 0 });
         }
     }
 }

@@ -6,7 +6,7 @@ use super::options::DEVICES;
 use super::output::{json, line, table, tolerance};
 use super::progress::bars;
 use alexnet::backend::Engine;
-use alexnet::backend::parity::{self, Report, Verdict};
+use alexnet::backend::parity::{self, ParityReport, VariantResult};
 use alexnet::ops::KERNELS;
 use alexnet::session::open_devices;
 
@@ -26,7 +26,7 @@ impl Check {
     pub(super) fn run(self) -> Result<()> {
         let placement = open_devices(self.devices.as_deref())?;
         let placement = if self.checked { placement.checked() } else { placement };
-        let reports: Vec<Report> = placement.engines().iter().map(report).collect();
+        let reports: Vec<ParityReport> = placement.engines().iter().map(report).collect();
         if self.json {
             json(&reports)?;
         } else {
@@ -43,10 +43,10 @@ impl Check {
 }
 
 /// All kernels on one engine.
-fn report(engine: &Engine) -> Report {
+fn report(engine: &Engine) -> ParityReport {
     let checks = parity::checks(KERNELS, engine);
     let bar = bar(checks.len());
-    let mut report = Report::new(engine.describe());
+    let mut report = ParityReport::new(engine.describe());
     for check in &checks {
         bar.set_message(format!("{} {}", check.kernel.name, check.variant_name()));
         report.add(check, check.run(engine));
@@ -66,7 +66,7 @@ fn bar(length: usize) -> ProgressBar {
     bar
 }
 
-fn print(report: &Report) -> Result<()> {
+fn print(report: &ParityReport) -> Result<()> {
     let mut rows = table(&["kernel", "variant", "maps", "cases", "worst error", "tolerance", ""], &[3, 4, 5]);
     for it in &report.verdicts {
         let worst =
@@ -83,9 +83,9 @@ fn print(report: &Report) -> Result<()> {
     line(format_args!("{} cases of {} kernels agree on {}", report.cases(), report.kernels(), report.device))
 }
 
-fn print_failures(verdict: &Verdict) -> Result<()> {
+fn print_failures(verdict: &VariantResult) -> Result<()> {
     for failure in &verdict.failures {
-        let Verdict { kernel, variant, maps, .. } = verdict;
+        let VariantResult { kernel, variant, maps, .. } = verdict;
         line(format_args!("{kernel} {variant}, maps of {maps}, {}: {}", failure.case, failure.what))?;
     }
     Ok(())

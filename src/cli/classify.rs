@@ -8,7 +8,7 @@ use clap::Args;
 use super::options::{DEVICES, Pictured, named};
 use super::output::{json, line};
 use super::progress::preparing;
-use alexnet::eval::{Evaluator, Viewing};
+use alexnet::eval::{Evaluator, TestViews};
 use alexnet::session::open_devices;
 
 /// Images in a batch: few, since people classify few.
@@ -24,8 +24,8 @@ pub(super) struct Classify {
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Views of each image, whose probabilities are averaged
-    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = named::<Viewing>())]
-    views: Viewing,
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = named::<TestViews>())]
+    views: TestViews,
     #[command(flatten)]
     pictured: Pictured,
     #[arg(long, value_name = "DEVICES", help = DEVICES)]

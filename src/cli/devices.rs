@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::options::{Replaced, open_net};
 use super::output::{bytes, json, line, thousands};
 use alexnet::backend::cpu;
-use alexnet::backend::gpu::summary::{Lanes, Summary, summaries};
+use alexnet::backend::gpu::summary::{AdapterSummary, Lanes, summaries};
 use alexnet::net::Job;
 use alexnet::session::INSTALL;
 use alexnet::session::layout::Capacity;
@@ -30,7 +30,7 @@ struct Listing {
 struct Adapter {
     number: usize,
     #[serde(flatten)]
-    summary: Summary,
+    summary: AdapterSummary,
     /// The most images of `alexnet` that can be trained with at once, and the bytes they take.
     alexnet: Option<Capacity>,
 }
@@ -38,7 +38,7 @@ struct Adapter {
 impl Devices {
     pub(super) fn run(self) -> Result<()> {
         let net = open_net(MODEL, &Replaced::default())?;
-        let adapter = |(number, summary): (usize, Summary)| {
+        let adapter = |(number, summary): (usize, AdapterSummary)| {
             let job = Job::training(net.model.train.batch);
             let alexnet = Capacity::new(&net, &job, &[summary.bounds()]);
             Adapter { number, summary, alexnet }
@@ -81,7 +81,7 @@ fn print(listing: &Listing) -> Result<()> {
     line(&listing.cpu)
 }
 
-fn features(summary: &Summary) -> String {
+fn features(summary: &AdapterSummary) -> String {
     let subgroups = summary.features.subgroups.map(|Lanes { min, max }| {
         if min == max { format!("subgroups of {min}") } else { format!("subgroups of {min} to {max}") }
     });

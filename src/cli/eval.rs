@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::options::{DEVICES, Pictured, named};
 use super::output::{json, line, table, thousands};
 use super::progress::{bars, preparing};
-use alexnet::eval::{Evaluation, Request, Row, Viewing, Weights, evaluate};
+use alexnet::eval::{EnsembleWeights, EvalOptions, Evaluation, ScoreRow, TestViews, evaluate};
 use alexnet::session::open_devices;
 
 /// Arguments of `eval`.
@@ -23,8 +23,8 @@ pub(super) struct Eval {
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Views of each image, whose probabilities are averaged: the centre, or corners and centre and their mirror images
-    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = named::<Viewing>())]
-    views: Viewing,
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = named::<TestViews>())]
+    views: TestViews,
     /// How much each network counts in the ensemble [default: all as much]
     #[arg(long, value_name = "W,...", value_delimiter = ',')]
     weights: Vec<f64>,
@@ -52,11 +52,11 @@ pub(super) struct Eval {
 impl Eval {
     pub(super) fn run(self) -> Result<()> {
         let weights = match (self.search, self.weights.is_empty()) {
-            (true, _) => Weights::Searched,
-            (false, true) => Weights::Equal,
-            (false, false) => Weights::Given(self.weights),
+            (true, _) => EnsembleWeights::Searched,
+            (false, true) => EnsembleWeights::Equal,
+            (false, false) => EnsembleWeights::Given(self.weights),
         };
-        let request = Request {
+        let request = EvalOptions {
             checkpoints: self.checkpoints,
             preprocessing: self.pictured.into(),
             data: self.data,
@@ -78,7 +78,7 @@ impl Eval {
         });
         bar.finish_and_clear();
         let result = result?;
-        if self.json { json(&result) } else { print(&result, request.weights == Weights::Searched) }
+        if self.json { json(&result) } else { print(&result, request.weights == EnsembleWeights::Searched) }
     }
 }
 
@@ -109,8 +109,8 @@ fn print(it: &Evaluation, searched: bool) -> Result<()> {
     Ok(())
 }
 
-fn cells(row: &Row) -> [String; 7] {
-    let Row { network, steps, weight, views, loss, top1_error, top5_error } = row;
+fn cells(row: &ScoreRow) -> [String; 7] {
+    let ScoreRow { network, steps, weight, views, loss, top1_error, top5_error } = row;
     [
         network.clone(),
         steps.map_or_else(String::new, thousands),

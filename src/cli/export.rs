@@ -9,7 +9,7 @@ use super::options::named;
 use super::output::say;
 use alexnet::checkpoint::Checkpoint;
 use alexnet::commands::convert::{export, export_onnx};
-use alexnet::interop::Names;
+use alexnet::interop::Convention;
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
@@ -21,8 +21,8 @@ pub(super) struct Export {
     #[arg(long, default_value = "safetensors")]
     format: Format,
     /// What tensors of a safetensors file are called [default: torchvision]
-    #[arg(long, value_name = "CONVENTION", value_parser = named::<Names>())]
-    names: Option<Names>,
+    #[arg(long, value_name = "CONVENTION", value_parser = named::<Convention>())]
+    names: Option<Convention>,
     /// The file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -42,7 +42,7 @@ impl Export {
         let path = Checkpoint::locate(&self.checkpoint);
         let checkpoint = Checkpoint::read(&path)?;
         match (self.format, self.names) {
-            (Format::Safetensors, names) => export(&checkpoint, names.unwrap_or(Names::Torchvision), &self.out),
+            (Format::Safetensors, names) => export(&checkpoint, names.unwrap_or(Convention::Torchvision), &self.out),
             (Format::Onnx, None) => export_onnx(&checkpoint, &self.out),
             (Format::Onnx, Some(_)) => bail!("--names is of safetensors files; an ONNX file has the model's own names"),
         }

@@ -8,7 +8,7 @@ use super::progress::preparing;
 use alexnet::backend::Placement;
 use alexnet::eval::{Preprocessing, colour};
 use alexnet::net::model::BUILT_IN;
-use alexnet::net::{Exchange, MOST_IMAGES, Model, Named, Net, Options, Precision, Replacement};
+use alexnet::net::{MOST_IMAGES, Model, Named, Net, Options, Precision, Replacement, WireFormat};
 
 /// What `--devices` takes.
 pub(super) const DEVICES: &str = "An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet \
@@ -35,8 +35,8 @@ pub(super) struct Placed {
     #[arg(long)]
     pub(super) recompute: bool,
     /// Number format of maps between devices [default: f32]
-    #[arg(long, value_name = "FORMAT", value_parser = named::<Exchange>())]
-    pub(super) exchange: Option<Exchange>,
+    #[arg(long, value_name = "FORMAT", value_parser = named::<WireFormat>())]
+    pub(super) exchange: Option<WireFormat>,
     /// Floating-point precision [default: f32]
     #[arg(long, value_name = "PRECISION", value_parser = named::<Precision>())]
     pub(super) precision: Option<Precision>,

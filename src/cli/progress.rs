@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
-use alexnet::backend::Progress;
+use alexnet::backend::SetupProgress;
 
 /// All bars of the program.
 pub(super) fn bars() -> &'static MultiProgress {
@@ -15,9 +15,9 @@ pub(super) fn bars() -> &'static MultiProgress {
 }
 
 /// A bar that shows how far a network is set up on a device: kernels are compiled and, the first time, measured.
-pub(super) fn preparing() -> impl Fn(Progress) + 'static {
+pub(super) fn preparing() -> impl Fn(SetupProgress) + 'static {
     let shown: RefCell<Option<ProgressBar>> = RefCell::default();
-    move |Progress { done, total, kernel }| {
+    move |SetupProgress { done, total, kernel }| {
         let mut shown = shown.borrow_mut();
         if done == total {
             shown.take().inspect(ProgressBar::finish_and_clear);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::options::DEVICES;
 use super::output::{json, line};
 use super::progress::preparing;
-use alexnet::commands::run::{self, Written};
+use alexnet::commands::run::{self, WrittenArray};
 use alexnet::session::open_devices;
 
 /// Arguments of `run`.
@@ -34,7 +34,7 @@ pub(super) struct Run {
 #[derive(Serialize)]
 struct Told {
     device: String,
-    outputs: Vec<Written>,
+    outputs: Vec<WrittenArray>,
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
@@ -54,8 +54,8 @@ impl Run {
             return json(&told);
         }
         line(format_args!("on {}", told.device))?;
-        told.outputs
-            .iter()
-            .try_for_each(|Written { name, shape, file }| line(format_args!("{name} {shape:?} in {}", file.display())))
+        told.outputs.iter().try_for_each(|WrittenArray { name, shape, file }| {
+            line(format_args!("{name} {shape:?} in {}", file.display()))
+        })
     }
 }

@@ -18,7 +18,7 @@ use alexnet::commands::describe::TrainingPlan;
 use alexnet::net::schedule::PRESETS;
 use alexnet::net::{AUGMENTS, Augment, Schedule};
 use alexnet::session::layout::Share;
-use alexnet::train::{Launch, Metric, Observer, Outcome, Ready, SaveEvery};
+use alexnet::train::{Launch, Metric, Observer, Ready, RunSummary, SaveEvery};
 
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
@@ -163,7 +163,7 @@ fn plan(plan: &TrainingPlan) -> String {
 }
 
 /// What is to be said of a run that ended.
-fn report(outcome: &Outcome, go_on: &str) {
+fn report(outcome: &RunSummary, go_on: &str) {
     if !outcome.skipped.is_empty() {
         say(format!("{} images were skipped:", outcome.skipped.len()));
         outcome.skipped.iter().for_each(|reason| say(format!("  {reason}")));

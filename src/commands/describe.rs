@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::backend::{BackendError, Limits};
 use crate::net::model::Row;
-use crate::net::{Job, Net, Node};
+use crate::net::{Job, Net, PlacedLayer};
 use crate::ops::conv;
 use crate::ops::layer::WeightKind;
 use crate::program::Pass;
@@ -122,7 +122,7 @@ impl Description {
     }
 }
 
-fn layer(net: &Net, node: &Node) -> LayerInfo {
+fn layer(net: &Net, node: &PlacedLayer) -> LayerInfo {
     let towers = net.towers_of(node).len();
     let trained = |bias: bool| -> u64 {
         let specs = node.layer.weights(&node.x);
@@ -141,7 +141,7 @@ fn layer(net: &Net, node: &Node) -> LayerInfo {
         what: node.layer.describe(),
         sees,
         towers,
-        output: [node.y.maps, node.y.height, node.y.width],
+        output: [node.y.channels, node.y.height, node.y.width],
         weights,
         biases,
         multiply_adds: net.macs_of(node),

@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 
 /// An output that was written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Written {
+pub struct WrittenArray {
     /// Its name in the network.
     pub name: String,
     /// Extents, the last one innermost.
@@ -68,7 +68,7 @@ impl Run {
 
     /// Computes it once and writes each output to a `.npy` file of its name in `folder`, which gets none when something
     /// fails before; characters that file names should not have become `_`.
-    pub fn write(&self, session: &mut GraphSession, folder: &Path) -> Result<Vec<Written>> {
+    pub fn write(&self, session: &mut GraphSession, folder: &Path) -> Result<Vec<WrittenArray>> {
         let outputs = session.run(&self.floats)?;
         let names: BTreeSet<String> = outputs.iter().map(|(name, _)| file_name(name)).collect();
         if names.len() < outputs.len() {
@@ -79,7 +79,7 @@ impl Run {
         for (name, tensor) in outputs {
             let file = folder.join(file_name(&name));
             write_file(&file, &npy::bytes(&tensor))?;
-            written.push(Written { name, shape: tensor.shape().to_vec(), file });
+            written.push(WrittenArray { name, shape: tensor.shape().to_vec(), file });
         }
         Ok(written)
     }

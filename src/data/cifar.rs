@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::format::{Folder, Format, lines};
-use super::split::{ImageSet, Stored};
+use super::split::{ImageSet, StoredImage};
 use super::{DataError, Dataset, ImageError};
 
 /// `data_batch_*.bin` to train on and `test_batch.bin` to validate on, or without it the last training batch, which then
@@ -65,9 +65,9 @@ impl ImageSet for Tiles {
         format!("image {i}")
     }
 
-    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
+    fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
         let rgb = Cow::Borrowed(&self.pixels[i * TILE_BYTES..][..TILE_BYTES]);
-        Ok(Stored::Pixels { width: TILE, height: TILE, rgb })
+        Ok(StoredImage::Pixels { width: TILE, height: TILE, rgb })
     }
 }
 

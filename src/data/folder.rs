@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::decode::read_file;
 use super::format::{Folder, Format, entries};
-use super::split::{ImageSet, Stored};
+use super::split::{ImageSet, StoredImage};
 use super::{DataError, Dataset, ImageError};
 
 /// Classes are the sorted folder names of `train`; files not called .jpg, .jpeg, .jfif or .png, in any case, are passed
@@ -33,8 +33,8 @@ impl ImageSet for ImageFiles {
         self.paths[i].display().to_string()
     }
 
-    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
-        Ok(Stored::File(Cow::Owned(read_file(&self.name(i), &self.paths[i])?)))
+    fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
+        Ok(StoredImage::File(Cow::Owned(read_file(&self.name(i), &self.paths[i])?)))
     }
 
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::archive::{Archive, Member, read_exact_at};
 use super::folder::is_image_name;
 use super::format::{Folder, Format, lines};
-use super::split::{ImageSet, Stored};
+use super::split::{ImageSet, StoredImage};
 use super::{DataError, Dataset, ImageError, MAX_BYTES};
 
 /// The release as it is distributed, before it is prepared.
@@ -57,7 +57,7 @@ impl ImageSet for TarImages {
         self.members[i].name.to_string()
     }
 
-    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
+    fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
         let Member { name, offset, length } = &self.members[i];
         if *length > MAX_BYTES {
             return Err(ImageError::TooLarge(name.to_string(), format!("more than {} MiB", MAX_BYTES >> 20)));
@@ -65,7 +65,7 @@ impl ImageSet for TarImages {
         let mut bytes = vec![0; *length as usize];
         let read = read_exact_at(&self.file, &mut bytes, *offset);
         read.map_err(|error| ImageError::Read(format!("{} {name}", self.path.display()), error))?;
-        Ok(Stored::File(Cow::Owned(bytes)))
+        Ok(StoredImage::File(Cow::Owned(bytes)))
     }
 
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {

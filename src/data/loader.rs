@@ -127,7 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::{Dataset, Draw, ImageError, ImageSet, NO_LABEL, Noise, Stored, View, training_order};
+    use crate::data::{Dataset, Draw, ImageError, ImageSet, NO_LABEL, Noise, StoredImage, View, training_order};
 
     /// Images of one pixel whose red is their number; some refuse, some panic, all take their time.
     #[derive(Clone, Default)]
@@ -146,14 +146,14 @@ mod tests {
         fn name(&self, i: usize) -> String {
             format!("fake {i}")
         }
-        fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
+        fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
             std::thread::sleep(self.delay);
             self.decoded.fetch_add(1, Ordering::Relaxed);
             assert!(!self.panicking.contains(&i), "no pixels in {i}");
             if self.broken.contains(&i) {
                 return Err(ImageError::Empty(self.name(i)));
             }
-            Ok(Stored::Pixels { width: 1, height: 1, rgb: vec![i as u8, 1, 2].into() })
+            Ok(StoredImage::Pixels { width: 1, height: 1, rgb: vec![i as u8, 1, 2].into() })
         }
     }
 

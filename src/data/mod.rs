@@ -36,7 +36,7 @@ pub use error::{DataError, ImageError};
 pub use loader::{Loader, LoaderOptions};
 pub use prepare::{PrepareObserver, Prepared, Recipe, prepare};
 pub use speed::{LoaderSpeed, loader_speed};
-pub use split::{ImageSet, Split, Stored};
+pub use split::{ImageSet, Split, StoredImage};
 pub use statistics::{Colours, Measured, Provenance, Statistics};
 pub use views::{Draw, Noise, View, Views, centre_view, ten_views, training_order};
 

@@ -18,12 +18,12 @@ pub trait ImageSet: Send + Sync {
     fn name(&self, i: usize) -> String;
 
     /// Image `i` as it is stored.
-    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError>;
+    fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError>;
 
     /// The bytes of image `i` as it is stored, by which `prepare` notices that a data set has changed.
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
         Ok(match self.read(i)? {
-            Stored::File(bytes) | Stored::Pixels { rgb: bytes, .. } => bytes.len() as u64,
+            StoredImage::File(bytes) | StoredImage::Pixels { rgb: bytes, .. } => bytes.len() as u64,
         })
     }
 
@@ -36,7 +36,7 @@ pub trait ImageSet: Send + Sync {
 
 /// An image as an [`ImageSet`] stores it.
 #[derive(Clone, Debug)]
-pub enum Stored<'a> {
+pub enum StoredImage<'a> {
     /// The content of a JPEG or PNG file.
     File(Cow<'a, [u8]>),
     /// Decoded pixels.
@@ -124,8 +124,8 @@ impl Split {
     pub fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError> {
         let name = || self.images.name(i);
         match self.images.read(i)? {
-            Stored::File(bytes) => Image::decode_named(name, &bytes)?.into_square(name, self.size),
-            Stored::Pixels { width, height, rgb } => {
+            StoredImage::File(bytes) => Image::decode_named(name, &bytes)?.into_square(name, self.size),
+            StoredImage::Pixels { width, height, rgb } => {
                 if width.min(height) < 2 && self.size > 1 {
                     return Err(ImageError::TooSmall(name(), width, height));
                 }

@@ -19,16 +19,16 @@ use crate::session::Session;
 
 /// Crops of an image whose probabilities are averaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Viewing {
+pub enum TestViews {
     /// The centre alone.
     Centre,
     /// Four corners and the centre, and the mirror image of each.
     Ten,
 }
 
-named! { Viewing: Centre "1" "The centre", Ten "10" "The four corners and the centre, and their mirror images" }
+named! { TestViews: Centre "1" "The centre", Ten "10" "The four corners and the centre, and their mirror images" }
 
-impl Viewing {
+impl TestViews {
     /// Count of views of each image.
     pub fn count(self) -> usize {
         match self {
@@ -171,7 +171,7 @@ impl Evaluator {
     pub(super) fn predict(
         &mut self,
         path: Option<&Path>,
-        viewing: Viewing,
+        viewing: TestViews,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Predictions, EvalError> {
         let dataset = Dataset::open(path, self.stored)?;
@@ -224,7 +224,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When an image, which the message names, cannot be decoded, or a device fails.
-    pub fn classify(&mut self, paths: &[&Path], viewing: Viewing) -> Result<Vec<Classification>, EvalError> {
+    pub fn classify(&mut self, paths: &[&Path], viewing: TestViews) -> Result<Vec<Classification>, EvalError> {
         let views = viewing.views(self.border2);
         let mut results = Vec::with_capacity(paths.len());
         for paths in paths.chunks(self.batch) {

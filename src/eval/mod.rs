@@ -20,13 +20,13 @@ pub use self::confusion::Confusion;
 use self::confusion::confusions;
 use self::ensemble::{Mixture, searched};
 pub use self::error::{ColourError, EvalError};
-pub use self::evaluator::{Classification, Evaluator, Viewing};
+pub use self::evaluator::{Classification, Evaluator, TestViews};
 use self::predictions::PredictionFile;
 use self::scores::{Scores, scores};
 
 /// Networks and data of an evaluation, and its options.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct EvalOptions {
     /// Checkpoints, run folders or ONNX files; several are an ensemble.
     pub checkpoints: Vec<PathBuf>,
     /// Conversion of images to inputs of ONNX files.
@@ -34,9 +34,9 @@ pub struct Request {
     /// Data whose validation images are scored; the bundled sample where absent.
     pub data: Option<PathBuf>,
     /// Views of each image, whose probabilities are averaged.
-    pub viewing: Viewing,
+    pub viewing: TestViews,
     /// Weights of the networks in the ensemble.
-    pub weights: Weights,
+    pub weights: EnsembleWeights,
     /// Images in a batch.
     pub batch: usize,
     /// Most pairs of classes to report that are mistaken for one another.
@@ -47,7 +47,7 @@ pub struct Request {
 
 /// Weights of the networks of an ensemble.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Weights {
+pub enum EnsembleWeights {
     /// Equal weights.
     Equal,
     /// Weights of 0 or more, one for each network; only their ratios matter.
@@ -68,7 +68,7 @@ pub struct Evaluation {
     /// Share of images whose five best classes are wrong, likewise.
     pub top5_error: f64,
     /// Scores of each network by one view and by all, and of all together.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ScoreRow>,
     /// Most frequent confusions, likewise.
     pub confusions: Vec<Confusion>,
     /// Devices of the last network.
@@ -79,7 +79,7 @@ pub struct Evaluation {
 
 /// Scores of one network, or of the ensemble, by some views.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct ScoreRow {
     /// Path of the network, or `ensemble`.
     pub network: String,
     /// Steps that it was trained for.
@@ -98,7 +98,7 @@ pub struct Row {
     pub top5_error: f64,
 }
 
-impl Row {
+impl ScoreRow {
     fn new(network: &str, views: usize, scores: Scores) -> Self {
         let Scores { loss, top1_error, top5_error } = scores;
         Self { network: network.into(), steps: None, weight: None, views, loss, top1_error, top5_error }
@@ -107,12 +107,12 @@ impl Row {
 
 /// Evaluates networks on `devices`, one after the other; `progress` gets the views that are done, and all.
 pub fn evaluate(
-    request: &Request,
+    request: &EvalOptions,
     devices: &Placement,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation, EvalError> {
     let count = request.checkpoints.len();
-    if let Weights::Given(weights) = &request.weights
+    if let EnsembleWeights::Given(weights) = &request.weights
         && (weights.len() != count || weights.iter().any(|weight| !(weight.is_finite() && *weight >= 0.0)))
     {
         return Err(EvalError::Weights(count));
@@ -127,10 +127,10 @@ pub fn evaluate(
         let member = evaluator.predict(request.data.as_deref(), request.viewing, &mut progress)?;
         let steps = evaluator.steps();
         if let Some(centre) = &member.centre {
-            rows.push(Row { steps, ..Row::new(&name, 1, scores(centre, &member.images)) });
+            rows.push(ScoreRow { steps, ..ScoreRow::new(&name, 1, scores(centre, &member.images)) });
         }
         let views = request.viewing.count();
-        rows.push(Row { steps, ..Row::new(&name, views, scores(&member.probabilities, &member.images)) });
+        rows.push(ScoreRow { steps, ..ScoreRow::new(&name, views, scores(&member.probabilities, &member.images)) });
         device = evaluator.device();
         members.push(member);
     }
@@ -141,9 +141,9 @@ pub fn evaluate(
     }
     let images = first.images.clone();
     let weights = match &request.weights {
-        Weights::Equal => vec![1.0; count],
-        Weights::Given(weights) => weights.clone(),
-        Weights::Searched => searched(&members),
+        EnsembleWeights::Equal => vec![1.0; count],
+        EnsembleWeights::Given(weights) => weights.clone(),
+        EnsembleWeights::Searched => searched(&members),
     };
     let mixture = Mixture::new(&members, &weights).ok_or(EvalError::NoWeight)?;
     let together = scores(&mixture.probabilities, &images);
@@ -154,7 +154,7 @@ pub fn evaluate(
                 row.weight = Some(weight);
             }
         }
-        rows.push(Row::new("ensemble", request.viewing.count(), together));
+        rows.push(ScoreRow::new("ensemble", request.viewing.count(), together));
     }
     if let Some(file) = file {
         file.write(&mixture.probabilities, &images)?;

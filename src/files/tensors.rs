@@ -8,7 +8,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use thiserror::Error;
 
 use super::{FileError, write_file};
-use crate::tensor::{Stored, Tensor};
+use crate::tensor::{FloatFormat, Tensor};
 
 /// The key of the one metadata entry that this program writes; a second one would be written in random order.
 pub const METADATA: &str = "alexnet";
@@ -86,10 +86,10 @@ impl<'b> TensorFile<'b> {
 
 fn floats(name: &str, view: &TensorView) -> Result<Tensor, TensorError> {
     let stored = match view.dtype() {
-        Dtype::F16 => Stored::F16,
-        Dtype::BF16 => Stored::BF16,
-        Dtype::F32 => Stored::F32,
-        Dtype::F64 => Stored::F64,
+        Dtype::F16 => FloatFormat::F16,
+        Dtype::BF16 => FloatFormat::BF16,
+        Dtype::F32 => FloatFormat::F32,
+        Dtype::F64 => FloatFormat::F64,
         found => {
             return Err(TensorError::Elements { name: name.into(), found, wanted: "floats of 16, 32 or 64 bits" });
         }

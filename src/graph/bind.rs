@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::lower::{Lowering, Value};
-use super::places::{Places, Source, Tensor};
+use super::lower::{GraphLowering, Value};
 use super::refusal::Refusal;
 use super::shapes::AXES;
-use super::{Elem, Extent, GraphError, Input};
+use super::storage::{Places, Storage, Tensor};
+use super::{ElementType, Extent, GraphError, GraphInput};
 use crate::program::{Role, Slot};
 
 /// The value given for an input when a network is set up.
@@ -20,7 +20,7 @@ pub enum Given {
     Integers { dims: Vec<usize>, values: Arc<[i64]> },
 }
 
-impl<'a> Lowering<'a> {
+impl<'a> GraphLowering<'a> {
     /// Binds the inputs to what is `given`; the slots of those that are floats, by name.
     pub(super) fn bind(&mut self, given: &BTreeMap<String, Given>) -> Result<BTreeMap<String, Slot>, GraphError> {
         let (graph, mut extents, mut slots) = (self.graph, BTreeMap::new(), BTreeMap::new());
@@ -28,7 +28,7 @@ impl<'a> Lowering<'a> {
             let name = graph.name(input.value);
             let value = self.input(input, given.get(name), &mut extents);
             let value = value.map_err(|refusal| refusal.about("input", name))?;
-            if let Value::Floats(Tensor { source: Source::Slot(slot), .. }) = value {
+            if let Value::Floats(Tensor { source: Storage::Slot(slot), .. }) = value {
                 slots.insert(name.to_owned(), slot);
             }
             self.values.insert(input.value, value);
@@ -43,14 +43,14 @@ impl<'a> Lowering<'a> {
     /// The value of `input` from what is `given` for it; adds to `extents`, those of names so far.
     fn input(
         &mut self,
-        input: &'a Input,
+        input: &'a GraphInput,
         given: Option<&Given>,
         extents: &mut BTreeMap<&'a str, usize>,
     ) -> Result<Value, Refusal> {
         let name = self.graph.name(input.value);
         let Some(given) = given else {
             return match &input.elem {
-                Elem::Other(elem) => Ok(Value::Other(elem.clone())),
+                ElementType::Other(elem) => Ok(Value::Other(elem.clone())),
                 _ => Err(Refusal::NotGiven(name.into())),
             };
         };
@@ -62,15 +62,15 @@ impl<'a> Lowering<'a> {
             fits(declared, dims, extents)?;
         }
         match (given, &input.elem) {
-            (Given::Floats(_), Elem::Float) => {
+            (Given::Floats(_), ElementType::Float) => {
                 let places = Places::rows(dims)?;
-                let source = Source::Slot(self.slot(name, dims, Role::Input));
+                let source = Storage::Slot(self.slot(name, dims, Role::Input));
                 Ok(Value::Floats(Tensor { source, places }))
             }
-            (Given::Integers { values, .. }, Elem::Integer) => Ok(Value::Integers(Arc::clone(values))),
-            (_, Elem::Other(elem)) => Ok(Value::Other(elem.clone())),
-            (Given::Floats(_), Elem::Integer) => Err(Refusal::FloatsGiven),
-            (Given::Integers { .. }, Elem::Float) => Err(Refusal::IntegersGiven),
+            (Given::Integers { values, .. }, ElementType::Integer) => Ok(Value::Integers(Arc::clone(values))),
+            (_, ElementType::Other(elem)) => Ok(Value::Other(elem.clone())),
+            (Given::Floats(_), ElementType::Integer) => Err(Refusal::FloatsGiven),
+            (Given::Integers { .. }, ElementType::Float) => Err(Refusal::IntegersGiven),
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use super::Node;
 use super::layers::maps;
-use super::lower::Lowering;
-use super::places::{Places, Source, Tensor};
+use super::lower::GraphLowering;
 use super::refusal::Refusal;
 use super::shapes::{broadcast, padded};
-use super::window::Window;
+use super::storage::{Places, Storage, Tensor};
+use super::window::WindowSpec;
 use crate::ops::activation::Activation;
 use crate::ops::conv::{self, Conv, GROUPED, Grouped};
 use crate::ops::gemm::{self, Gemm};
-use crate::program::{Slot, View};
+use crate::program::{Slot, SlotRange};
 
 /// The most products of a batch: each is a run of its own.
 pub(super) const BATCH: usize = 256;
@@ -33,9 +33,9 @@ struct Product {
     activation: Activation,
 }
 
-impl Lowering<'_> {
+impl GraphLowering<'_> {
     /// Convolves maps `[N][C][H][W]` with filters `[K][C / groups][R][S]`.
-    pub(super) fn conv(&mut self, node: &Node, window: &Window, groups: usize) -> Result<Tensor, Refusal> {
+    pub(super) fn conv(&mut self, node: &Node, window: &WindowSpec, groups: usize) -> Result<Tensor, Refusal> {
         let (x, w, b) = (self.floats(node, 0)?, self.floats(node, 1)?, self.optional(node, 2)?);
         let ([images, maps_in, h, width], filters) = (maps("X", x.dims())?, maps("W", w.dims())?);
         let [k, c, r, s] = filters;
@@ -51,7 +51,7 @@ impl Lowering<'_> {
         let x = self.place(node, &x, &Places::images(x.dims())?, 1.0);
         let (y, out) = self.map(node, places);
         let whole = Grouped {
-            maps: c,
+            channels: c,
             h,
             w: width,
             n,
@@ -89,10 +89,10 @@ impl Lowering<'_> {
         w: &Tensor,
         b: Option<&Tensor>,
     ) -> Result<(), Refusal> {
-        let &Grouped { maps, h, w: width, n, p, q, r, s, groups, .. } = whole;
+        let &Grouped { channels: maps, h, w: width, n, p, q, r, s, groups, .. } = whole;
         let k = whole.k / groups;
         let conv = Conv {
-            maps,
+            channels: maps,
             h,
             w: width,
             n,
@@ -114,7 +114,7 @@ impl Lowering<'_> {
             let filters = self.place(node, &part(w), &Places::filters(&[k, maps, r, s])?, 1.0);
             let bias = self.bias(node, b.map(part).as_ref(), k)?;
             let all = |slot| self.r.info(slot).whole(slot);
-            let view = |slot, count| View { start: group * count, count, ..all(slot) };
+            let view = |slot, count| SlotRange { start: group * count, count, ..all(slot) };
             let views = vec![view(x, maps * h * width * n), all(filters), all(bias), view(y, k * p * q * n)];
             self.r.run_on(&conv::FORWARD, conv.params(), views);
         }
@@ -236,13 +236,13 @@ impl Lowering<'_> {
     /// A single zero, bound where a kernel has nothing to read.
     fn nothing(&self) -> Tensor {
         let places = Places { first: 0, dims: vec![1], strides: vec![0], size: 1 };
-        Tensor { source: Source::Host(self.zero.clone()), places }
+        Tensor { source: Storage::Host(self.zero.clone()), places }
     }
 }
 
 /// Whether the groups of a convolution run one by one: they are few and large, and begin where views of slots may.
 fn runs_by_group(conv: &Grouped) -> bool {
-    let &Grouped { maps, h, w, n, k, p, q, groups, dilation_y, dilation_x, .. } = conv;
+    let &Grouped { channels: maps, h, w, n, k, p, q, groups, dilation_y, dilation_x, .. } = conv;
     let (filters, worth) = (k / groups, |filters: usize| groups <= OWN_GROUPS && filters >= OWN_FILTERS);
     let aligned = (maps * h * w * n).is_multiple_of(ALIGNMENT) && (filters * p * q * n).is_multiple_of(ALIGNMENT);
     (dilation_y, dilation_x) == (1, 1) && (groups == 1 || aligned && worth(filters))

@@ -1,11 +1,11 @@
 //! Operators without weights, and changes of shape, as [`super::Op`] describes them.
 
 use super::Node;
-use super::lower::{Lowering, Value};
-use super::places::{Places, Tensor};
+use super::lower::{GraphLowering, Value};
 use super::refusal::Refusal;
 use super::shapes::{axis, boundary, broadcast, padded, reshape, volume};
-use super::window::Window;
+use super::storage::{Places, Tensor};
+use super::window::WindowSpec;
 use crate::kernel::{Kernel, Params};
 use crate::ops::activation::{self, Activation};
 use crate::ops::binary::{self, Operation};
@@ -20,25 +20,25 @@ pub(super) fn maps(name: &'static str, dims: &[usize]) -> Result<[usize; 4], Ref
     dims.try_into().map_err(|_| Refusal::NotMaps { name, dims: dims.to_vec() })
 }
 
-impl Lowering<'_> {
-    pub(super) fn max_pool(&mut self, node: &Node, window: &Window) -> Result<Value, Refusal> {
+impl GraphLowering<'_> {
+    pub(super) fn max_pool(&mut self, node: &Node, window: &WindowSpec) -> Result<Value, Refusal> {
         let x = self.floats(node, 0)?;
         let shape = windows(x.dims(), window, false)?;
-        let y = [x.dims()[0], shape.maps, shape.out_height, shape.out_width];
+        let y = [x.dims()[0], shape.channels, shape.out_height, shape.out_width];
         self.maps_to_maps(node, &x, &y, |images| (&MAX, Pool { images, ..shape }.params())).map(Value::Floats)
     }
 
-    pub(super) fn average_pool(&mut self, node: &Node, window: &Window, padding: bool) -> Result<Tensor, Refusal> {
+    pub(super) fn average_pool(&mut self, node: &Node, window: &WindowSpec, padding: bool) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let shape = windows(x.dims(), window, padding)?;
-        let y = [x.dims()[0], shape.maps, shape.out_height, shape.out_width];
+        let y = [x.dims()[0], shape.channels, shape.out_height, shape.out_width];
         self.maps_to_maps(node, &x, &y, |images| (&AVERAGE, Pool { images, ..shape }.params()))
     }
 
     pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let [images, maps, height, width] = maps("X", x.dims())?;
-        let window = Window { size: Some(vec![height, width]), ..Window::default() };
+        let window = WindowSpec { size: Some(vec![height, width]), ..WindowSpec::default() };
         let shape = windows(x.dims(), &window, false)?;
         self.maps_to_maps(node, &x, &[images, maps, 1, 1], |images| (&AVERAGE, Pool { images, ..shape }.params()))
     }
@@ -50,7 +50,7 @@ impl Lowering<'_> {
             return Err(Refusal::LrnSize(size));
         }
         let pixels = height * width;
-        let shape = |images| lrn::Shape { maps, pixels, images, size, k, alpha: alpha / size as f32, beta };
+        let shape = |images| lrn::Shape { channels: maps, pixels, images, size, k, alpha: alpha / size as f32, beta };
         self.maps_to_maps(node, &x, x.dims(), |images| (&lrn::FORWARD, shape(images).params()))
     }
 
@@ -205,7 +205,7 @@ impl Lowering<'_> {
 }
 
 /// The shape of a pooling over maps of extents `dims`, with one image; `count_padding` lets means count it.
-fn windows(dims: &[usize], window: &Window, count_padding: bool) -> Result<Pool, Refusal> {
+fn windows(dims: &[usize], window: &WindowSpec, count_padding: bool) -> Result<Pool, Refusal> {
     let [_, maps, height, width] = maps("X", dims)?;
     let [y, x] = window.over([height, width], None)?;
     let counted = |pad: usize, extent: usize, behind: usize| {
@@ -213,7 +213,7 @@ fn windows(dims: &[usize], window: &Window, count_padding: bool) -> Result<Pool,
     };
     let ((low_y, high_y), (low_x, high_x)) = (counted(y.before, height, y.behind), counted(x.before, width, x.behind));
     Ok(Pool {
-        maps,
+        channels: maps,
         height,
         width,
         out_height: y.count,

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::bind::Given;
-use super::places::{Places, Source, Tensor, Upload};
 use super::refusal::Refusal;
 use super::shapes::AXES;
-use super::{Constant, Graph, GraphError, Node, Op, ValueId, Values};
+use super::storage::{Places, Storage, Tensor, Upload};
+use super::{Constant, ConstantValues, Graph, GraphError, Node, Op, ValueId};
 use crate::kernel::Elem;
 use crate::ops::activation::Activation;
 use crate::ops::strided;
@@ -17,20 +17,20 @@ use crate::program::{Home, Pass, Phase, Program, Recorder, Role, Slot, SlotInfo}
 
 /// A graph as a program, with the slots through which the host talks to it.
 #[derive(Clone, Debug)]
-pub struct Lowered {
+pub struct GraphProgram {
     /// The program, of one pass: [`Pass::Evaluate`].
     pub program: Program,
     /// Slots of the float inputs that a node reads, by name; the last axis innermost, as in files.
     pub inputs: BTreeMap<String, Slot>,
     /// Outputs in the order of the graph.
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<GraphOutput>,
     /// Constants to write once, before the program runs.
     pub uploads: Vec<Upload>,
 }
 
 /// An output of a program.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Output {
+pub struct GraphOutput {
     /// Name of the value.
     pub name: String,
     /// Extents, the last axis innermost.
@@ -40,8 +40,8 @@ pub struct Output {
 }
 
 /// Lowers `graph` for what is `given` for its inputs.
-pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<Lowered, GraphError> {
-    let mut lowering = Lowering::new(graph);
+pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<GraphProgram, GraphError> {
+    let mut lowering = GraphLowering::new(graph);
     let mut inputs = lowering.bind(given)?;
     for node in &graph.nodes {
         lowering.r.label(&node.name, Phase::Forward);
@@ -57,7 +57,7 @@ pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<Lowered, 
     let touched = program.touched();
     inputs.retain(|_, slot| touched[slot.0]);
     uploads.retain(|upload| touched[upload.slot.0]);
-    Ok(Lowered { program, inputs, outputs, uploads })
+    Ok(GraphProgram { program, inputs, outputs, uploads })
 }
 
 /// A value whose shape is known.
@@ -75,21 +75,21 @@ impl From<&Constant> for Value {
     fn from(constant: &Constant) -> Self {
         let dims = &constant.dims;
         match &constant.values {
-            Values::Floats(_) if dims.len() > AXES => {
+            ConstantValues::Floats(_) if dims.len() > AXES => {
                 Self::Other(format!("of {} axes, of which at most {AXES} are supported", dims.len()))
             }
-            Values::Floats(values) => match Places::rows(dims) {
-                Ok(places) => Self::Floats(Tensor { source: Source::Host(Arc::clone(values)), places }),
+            ConstantValues::Floats(values) => match Places::rows(dims) {
+                Ok(places) => Self::Floats(Tensor { source: Storage::Host(Arc::clone(values)), places }),
                 Err(reason) => Self::Other(format!("not supported ({reason})")),
             },
-            Values::Integers(values) => Self::Integers(Arc::clone(values)),
-            Values::Other(elem) => Self::Other(elem.clone()),
+            ConstantValues::Integers(values) => Self::Integers(Arc::clone(values)),
+            ConstantValues::Other(elem) => Self::Other(elem.clone()),
         }
     }
 }
 
 /// A program under construction, and the values that nodes have written so far.
-pub(super) struct Lowering<'a> {
+pub(super) struct GraphLowering<'a> {
     pub(super) graph: &'a Graph,
     pub(super) r: Recorder,
     pub(super) values: HashMap<ValueId, Value>,
@@ -117,7 +117,7 @@ fn epilogues(graph: &Graph) -> HashMap<ValueId, Activation> {
     graph.nodes.iter().filter_map(activation).filter(|(value, _)| alone(value)).collect()
 }
 
-impl<'a> Lowering<'a> {
+impl<'a> GraphLowering<'a> {
     fn new(graph: &'a Graph) -> Self {
         let mut r = Recorder::new();
         r.begin(Pass::Evaluate);
@@ -133,18 +133,18 @@ impl<'a> Lowering<'a> {
     /// Declares the slot of a node's output, laid out as `places`; the slot, and the output as a tensor.
     pub(super) fn map(&mut self, node: &Node, places: Places) -> (Slot, Tensor) {
         let slot = self.slot(&node.name, &[places.size], Role::Map);
-        (slot, Tensor { source: Source::Slot(slot), places })
+        (slot, Tensor { source: Storage::Slot(slot), places })
     }
 
     /// Copies an output of the graph to a slot of its own, the last axis innermost.
-    fn output(&mut self, value: ValueId) -> Result<Output, GraphError> {
+    fn output(&mut self, value: ValueId) -> Result<GraphOutput, GraphError> {
         let name = self.graph.name(value);
         let refuse = |refusal: Refusal| refusal.about("output", name);
         let tensor = self.floats_of(value).map_err(refuse)?;
         let rows = Places::rows(tensor.dims()).map_err(refuse)?;
         let slot = self.slot(name, &rows.dims, Role::Output);
         self.copy(&tensor, slot, &rows, 1.0);
-        Ok(Output { name: name.into(), dims: rows.dims, slot })
+        Ok(GraphOutput { name: name.into(), dims: rows.dims, slot })
     }
 
     fn floats_of(&self, value: ValueId) -> Result<Tensor, Refusal> {
@@ -186,8 +186,8 @@ impl<'a> Lowering<'a> {
     /// The slot that holds `tensor` times `factor` in the layout `places`: its own slot where that is its layout.
     pub(super) fn place(&mut self, node: &Node, tensor: &Tensor, places: &Places, factor: f32) -> Slot {
         match &tensor.source {
-            Source::Slot(slot) if tensor.places == *places && factor == 1.0 => *slot,
-            Source::Host(values) if !tensor.places.repeats() => {
+            Storage::Slot(slot) if tensor.places == *places && factor == 1.0 => *slot,
+            Storage::Host(values) if !tensor.places.repeats() => {
                 self.upload(&node.name, values, &tensor.places, places, factor)
             }
             _ => {
@@ -212,8 +212,8 @@ impl<'a> Lowering<'a> {
     /// Writes `tensor` times `factor` to `places` of `slot`, repeated where it has fewer axes or extents of 1.
     pub(super) fn copy(&mut self, tensor: &Tensor, slot: Slot, places: &Places, factor: f32) {
         let (from, tensor) = match &tensor.source {
-            Source::Slot(from) => (*from, tensor.places.clone()),
-            Source::Host(values) => {
+            Storage::Slot(from) => (*from, tensor.places.clone()),
+            Storage::Host(values) => {
                 // Repeated elements are uploaded once and repeated on the device.
                 let size = values.len();
                 let whole = Places { first: 0, dims: vec![size], strides: vec![1], size };
@@ -248,7 +248,7 @@ impl<'a> Lowering<'a> {
         }
         let (rows, places) = (Places::rows(tensor.dims())?, Places::rows(dims)?);
         let slot = self.place(node, tensor, &rows, 1.0);
-        Ok(Tensor { source: Source::Slot(slot), places })
+        Ok(Tensor { source: Storage::Slot(slot), places })
     }
 
     /// The tensor repeated to `dims`, aligned at its last axes.

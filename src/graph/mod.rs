@@ -6,7 +6,7 @@ mod bind;
 mod contractions;
 mod layers;
 mod lower;
-mod places;
+mod storage;
 mod refusal;
 mod shapes;
 mod window;
@@ -17,9 +17,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub use self::bind::Given;
-pub use self::lower::{Lowered, Output, lower};
-pub use self::places::Upload;
-pub use self::window::{Pads, Window};
+pub use self::lower::{GraphOutput, GraphProgram, lower};
+pub use self::storage::Upload;
+pub use self::window::{Pads, WindowSpec};
 pub use crate::ops::binary::Operation;
 
 /// A network as a graph of operators.
@@ -28,7 +28,7 @@ pub struct Graph {
     /// Names of all values, by [`ValueId`].
     pub names: Vec<String>,
     /// Inputs that the caller gives.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<GraphInput>,
     /// Values that the caller gets.
     pub outputs: Vec<ValueId>,
     /// Nodes, each behind those that write what it reads.
@@ -52,18 +52,18 @@ pub struct ValueId(pub usize);
 
 /// An input that the caller gives.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Input {
+pub struct GraphInput {
     /// The value it becomes.
     pub value: ValueId,
     /// Type of its elements.
-    pub elem: Elem,
+    pub elem: ElementType,
     /// Extents, the last axis innermost; `None` where the file does not say how many.
     pub dims: Option<Vec<Extent>>,
 }
 
 /// Type of the elements of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Elem {
+pub enum ElementType {
     /// 32-bit floats.
     Float,
     /// Whole numbers or truth values that are known when the network is set up, for example sizes.
@@ -89,12 +89,12 @@ pub struct Constant {
     /// Extents, the last axis innermost.
     pub dims: Vec<usize>,
     /// Elements in row-major order.
-    pub values: Values,
+    pub values: ConstantValues,
 }
 
 /// Elements of a constant.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Values {
+pub enum ConstantValues {
     /// 32-bit floats.
     Floats(Arc<[f32]>),
     /// Whole numbers: sizes, axes.
@@ -130,11 +130,11 @@ impl Node {
 #[allow(missing_docs, reason = "an operation says what its settings are")]
 pub enum Op {
     /// Convolution of `[N][C][H][W]` with filters `[K][C / groups][R][S]`, and a bias `[K]` or none.
-    Conv { window: Window, groups: usize },
+    Conv { window: WindowSpec, groups: usize },
     /// The largest of every window.
-    MaxPool(Window),
+    MaxPool(WindowSpec),
     /// The mean of every window; with `count_padding`, padding counts as elements of value 0.
-    AveragePool { window: Window, count_padding: bool },
+    AveragePool { window: WindowSpec, count_padding: bool },
     /// The mean of every map.
     GlobalAveragePool,
     /// x (k + alpha Σ x²)^-beta, the sum over `size` neighbouring maps.

@@ -4,7 +4,7 @@ use super::refusal::Refusal;
 
 /// Settings of a window, one number for each axis of a map.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Window {
+pub struct WindowSpec {
     /// Extents [height, width]; those of the filters where absent.
     pub size: Option<Vec<usize>>,
     /// Distances between windows; 1 where absent.
@@ -51,7 +51,7 @@ pub(super) struct AxisWindows {
 /// The most places of a window, with its dilation, and of a padding: far more than any map has.
 pub(super) const LARGEST: usize = 1 << 16;
 
-impl Window {
+impl WindowSpec {
     /// The windows over a map of `extents` [height, width]; where there are `filters`, their extents are the size.
     pub(super) fn over(&self, extents: [usize; 2], filters: Option<[usize; 2]>) -> Result<[AxisWindows; 2], Refusal> {
         let pair = |name: &'static str, numbers: &Option<Vec<usize>>, default: usize| match numbers.as_deref() {

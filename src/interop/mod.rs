@@ -4,10 +4,10 @@
 //! A layer whose towers see only their own maps is a grouped one, whose filters have the maps of one group; one that
 //! sees both has the maps of all towers in their order. A fully connected layer reads maps in the order C·H·W. Colours
 //! are red, green, blue. Dropout does nothing in evaluation, where that of 2012 multiplies with the share that is kept:
-//! the weights behind it have it as a factor. One description, [`wholes`], serves both ways.
+//! the weights behind it have it as a factor. One description, [`file_tensors`], serves both ways.
 
 pub mod caffe;
-mod layout;
+mod tensors;
 mod names;
 pub mod npy;
 pub mod onnx;
@@ -18,13 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-pub use self::layout::{Part, Quantity, Whole, adopt, wholes};
-pub use self::names::{Names, Naming};
+pub use self::names::{Convention, Naming};
+pub use self::tensors::{FileTensor, Quantity, TensorPart, adopt, file_tensors};
 use crate::net::{Model, Net};
 use crate::tensor::Tensor;
 
 /// All conventions, the likeliest first.
-pub const CONVENTIONS: [Names; 3] = [Names::Torchvision, Names::Caffe, Names::Tower];
+pub const CONVENTIONS: [Convention; 3] = [Convention::Torchvision, Convention::Caffe, Convention::Tower];
 
 /// Reason why weights cannot be brought from a network to a file, or back.
 #[derive(Debug, Error)]

@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 
 /// A convention for the names of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub enum Convention {
     /// Numbers, as `nn.Sequential` counts layers, neurons, pools and dropouts: `features.0.weight` is the first
     /// convolution, `classifier.1.weight` a fully connected layer with a dropout before it.
     Torchvision,
@@ -20,7 +20,7 @@ pub enum Names {
 }
 
 named! {
-    Names:
+    Convention:
     Torchvision "torchvision" "features.0.weight, classifier.1.weight: by the places of layers in a sequence",
     Caffe "caffe" "conv1.weight, fc6.weight: by the model's rows",
     Tower "tower" "conv1.a.weight, fc6.b.weight: by rows, each tower's filters by themselves"
@@ -29,7 +29,7 @@ named! {
 /// A convention, applied to one network.
 #[derive(Clone, Debug)]
 pub struct Naming {
-    names: Names,
+    names: Convention,
     /// Text before `.weight`, by row.
     prefixes: BTreeMap<String, String>,
 }
@@ -39,17 +39,17 @@ const FULL: &str = "classifier.";
 
 impl Naming {
     /// The names that `model` is written with.
-    pub fn new(model: &Model, names: Names) -> Self {
+    pub fn new(model: &Model, names: Convention) -> Self {
         let by_row = || model.layers.iter().map(|row| (row.name.clone(), row.name.clone())).collect();
-        let prefixes = if names == Names::Torchvision { counted(model) } else { by_row() };
+        let prefixes = if names == Convention::Torchvision { counted(model) } else { by_row() };
         Self { names, prefixes }
     }
 
     /// The names that `tensors` have: where they number as many layers of a kind as the network has, these are its layers
     /// in their order, whatever else was counted between them.
-    pub fn found(model: &Model, names: Names, tensors: &BTreeMap<String, Tensor>) -> Self {
+    pub fn found(model: &Model, names: Convention, tensors: &BTreeMap<String, Tensor>) -> Self {
         let mut naming = Self::new(model, names);
-        if names != Names::Torchvision {
+        if names != Convention::Torchvision {
             return naming;
         }
         for (stem, convolves) in [(CONVOLUTIONS, true), (FULL, false)] {
@@ -65,7 +65,7 @@ impl Naming {
 
     /// Whether each tower's filters are a tensor of their own.
     pub fn apart(&self) -> bool {
-        self.names == Names::Tower
+        self.names == Convention::Tower
     }
 
     /// The name of a tensor of a row; `tower` is `None` in a network of one.
@@ -122,14 +122,14 @@ mod tests {
             .into_iter()
             .chain(["classifier.1", "classifier.4", "classifier.6"])
             .map(|prefix| format!("{prefix}.weight"));
-        assert_eq!(named(&Naming::new(&model, Names::Torchvision), &model), published.collect::<Vec<_>>());
+        assert_eq!(named(&Naming::new(&model, Convention::Torchvision), &model), published.collect::<Vec<_>>());
     }
 
     #[test]
     fn rows_keep_their_names() {
         let model = Model::open("mini").unwrap();
-        assert_eq!(named(&Naming::new(&model, Names::Caffe), &model)[..2], ["conv1.weight", "conv2.weight"]);
-        assert_eq!(named(&Naming::new(&model, Names::Tower), &model)[..2], ["conv1.b.weight", "conv2.b.weight"]);
+        assert_eq!(named(&Naming::new(&model, Convention::Caffe), &model)[..2], ["conv1.weight", "conv2.weight"]);
+        assert_eq!(named(&Naming::new(&model, Convention::Tower), &model)[..2], ["conv1.b.weight", "conv2.b.weight"]);
     }
 
     /// Sequences without normalisation, or with a flattening, count otherwise.
@@ -138,7 +138,7 @@ mod tests {
         let model = Model::open("mini").unwrap();
         let numbered = ["features.0", "features.2", "features.10", "features.4", "features.6", "classifier.6"];
         let tensors = numbered.map(|prefix| (format!("{prefix}.weight"), Tensor::new([0], Vec::new()))).into();
-        let got = named(&Naming::found(&model, Names::Torchvision, &tensors), &model);
+        let got = named(&Naming::found(&model, Convention::Torchvision, &tensors), &model);
         let convolutions = [0, 2, 4, 6, 10].map(|number| format!("features.{number}.weight"));
         assert_eq!(got[..5], convolutions);
         // One of three: it stands for the layer of this number.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::tensor::{Stored, Tensor};
+use crate::tensor::{FloatFormat, Tensor};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -63,7 +63,7 @@ pub fn parse(bytes: &[u8]) -> Result<Array, NpyError> {
     }
     let integers: Vec<i64> = match kind {
         "<f4" | "<f8" => {
-            let stored = if size == 4 { Stored::F32 } else { Stored::F64 };
+            let stored = if size == 4 { FloatFormat::F32 } else { FloatFormat::F64 };
             let floats = stored.read(data).ok_or(NpyError::Range)?;
             return Ok(Array::Floats(Tensor::new(dims.clone(), row_major(&floats, fortran_order, &dims))));
         }

@@ -62,7 +62,7 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
     /// Maps, gradients of maps, or weights on their way into a contraction: floats as the run's parameters say,
-    /// [`Params::maps`]; `Map` in WGSL.
+    /// `Params::storage`; `Map` in WGSL.
     Maps,
     /// 32-bit floats, `f32` in WGSL.
     Floats,
@@ -89,7 +89,7 @@ impl Binding {
     /// Scalar type in a run with these parameters.
     pub fn elem(&self, params: &Params) -> Elem {
         match self.holds {
-            Holds::Maps => params.maps(),
+            Holds::Maps => params.storage(),
             Holds::Floats => Elem::F32,
             Holds::Words => Elem::U32,
         }
@@ -234,7 +234,7 @@ pub struct Split {
     pub outermost: &'static [bool],
     /// The parameters of a part: one that sums over the extent accumulates from the second on, and has its
     /// epilogue in the last.
-    pub part: fn(Params, Part) -> Params,
+    pub part: fn(Params, Piece) -> Params,
 }
 
 impl Kernel {
@@ -248,20 +248,20 @@ impl Kernel {
         if maps == Elem::F16 && !self.has_maps() {
             return Vec::new();
         }
-        let stored = |case: Case| Case { params: case.params.with_maps(maps), ..case };
+        let stored = |case: Case| Case { params: case.params.with_storage(maps), ..case };
         (self.cases)().into_iter().map(stored).collect()
     }
 
     /// Largest error of a run with these parameters: where maps are halves, device and twin may round what they agree
     /// on to neighbours, which lie 2^-10 of the value apart at most.
     pub fn tolerance_of(&self, params: &Params) -> f64 {
-        if self.has_maps() && params.maps() == Elem::F16 { self.tolerance + 1.0 / 1024.0 } else { self.tolerance }
+        if self.has_maps() && params.storage() == Elem::F16 { self.tolerance + 1.0 / 1024.0 } else { self.tolerance }
     }
 }
 
 /// Where a part stands among the parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct Piece {
     /// Nothing was computed before it.
     pub first: bool,
     /// Nothing comes after it.

@@ -66,13 +66,13 @@ impl Params {
     }
 
     /// Type of the elements of maps: [`Elem::F32`] unless said, or [`Elem::F16`].
-    pub const fn maps(&self) -> Elem {
+    pub const fn storage(&self) -> Elem {
         self.maps
     }
 
     /// The same with maps stored as `maps`.
     #[must_use]
-    pub fn with_maps(self, maps: Elem) -> Self {
+    pub fn with_storage(self, maps: Elem) -> Self {
         Self { maps, ..self }
     }
 

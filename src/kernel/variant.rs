@@ -34,7 +34,7 @@ impl Needs {
 
     /// Whether a variant with these needs can compute a run with these parameters, on an adapter that has all it needs.
     pub fn fit(&self, params: &Params) -> bool {
-        (self.matrix.is_none() || params.maps() == Elem::F16) && (self.shapes)(params)
+        (self.matrix.is_none() || params.storage() == Elem::F16) && (self.shapes)(params)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::graph::Node;
-use super::lower::{Forward, Lowering};
-use crate::ops::layer::{Maps, Saved};
+use super::build::PlacedLayer;
+use super::lower::{Forward, NetLowering};
+use crate::ops::layer::{Chw, Saved};
 use crate::ops::{activation, binary};
 use crate::program::{Home, Phase, Slot, Tower};
 
@@ -12,10 +12,10 @@ use crate::program::{Home, Phase, Slot, Tower};
 struct Step {
     tower: Tower,
     name: String,
-    x: Vec<(Slot, Maps)>,
+    x: Vec<(Slot, Chw)>,
     w: Vec<Slot>,
     dw: Vec<Option<Slot>>,
-    y: (Slot, Maps),
+    y: (Slot, Chw),
     /// The gradient by the output before the neuron.
     dz: Slot,
 }
@@ -29,7 +29,7 @@ impl Step {
 /// Gradients of a value on a tower, each with the distance of the tower that sent it.
 type Arrived = HashMap<(usize, Tower), Vec<(usize, Slot)>>;
 
-impl Lowering<'_> {
+impl NetLowering<'_> {
     /// All nodes from the last to the first. Gradients arriving at a value are kept in a fixed order, by the tower
     /// that sends them counted from the one that receives them.
     ///
@@ -78,7 +78,7 @@ impl Lowering<'_> {
     }
 
     /// The gradients by a node's inputs, on their way to the towers of those.
-    fn inputs_of(&mut self, node: &Node, from: usize, step: &Step, arrived: &mut Arrived) {
+    fn inputs_of(&mut self, node: &PlacedLayer, from: usize, step: &Step, arrived: &mut Arrived) {
         let site = self.site(node, &step.name, step.tower, false);
         for (distance, source) in self.sources(node, step.tower).into_iter().enumerate().rev() {
             let dx = node.layer.backward_input(&mut self.r, &site, &step.saved(), step.dz, distance);
@@ -88,7 +88,7 @@ impl Lowering<'_> {
     }
 
     /// What a node read in the forward pass; where that is cheap and asked for made again instead of kept.
-    fn kept(&mut self, forward: &mut Forward, index: usize, tower: Tower) -> Vec<(Slot, Maps)> {
+    fn kept(&mut self, forward: &mut Forward, index: usize, tower: Tower) -> Vec<(Slot, Chw)> {
         let mut x = forward.read[&(index, tower)].clone();
         if let Some(input) = self.net.nodes[index].input {
             // A copy of another tower's is kept: to make it again there would be to send it again.
@@ -118,10 +118,10 @@ impl Lowering<'_> {
     }
 
     /// The sum of gradients for one value, in the order of their distance.
-    fn sum(&mut self, name: &str, maps: Maps, tower: Tower, mut parts: Vec<(usize, Slot)>) -> Slot {
+    fn sum(&mut self, name: &str, maps: Chw, tower: Tower, mut parts: Vec<(usize, Slot)>) -> Slot {
         parts.sort_by_key(|&(distance, _)| distance);
         let images = self.out.images;
-        let shape = vec![maps.maps, maps.height, maps.width, images];
+        let shape = vec![maps.channels, maps.height, maps.width, images];
         let slots: Vec<Slot> = parts.into_iter().map(|(_, slot)| slot).collect();
         let mut total = slots[0];
         for (i, &part) in slots.iter().enumerate().skip(1) {

@@ -6,12 +6,12 @@
 
 use std::collections::HashMap;
 
-use super::graph::{Net, Node, Spread};
+use super::build::{Net, PlacedLayer, Spread};
 use super::model::Sees;
-use super::options::{Exchange, Job, Precision};
-use super::source::Source;
+use super::options::{Job, Precision, WireFormat};
+use super::source::ImageSource;
 use crate::kernel::Elem;
-use crate::ops::layer::{Init, Maps, Site, WeightKind};
+use crate::ops::layer::{Chw, Init, Site, WeightKind};
 use crate::ops::{half, health, loss_scale, optimizer, round, softmax, step};
 use crate::program::{Home, Pass, Phase, Program, Recorder, Role, Slot, SlotInfo, Tower, Wire, letter};
 use crate::random::{Purpose, Stream, tag};
@@ -57,13 +57,13 @@ impl Trained {
 
 /// A network as a program, with the slots through which the host talks to it.
 #[derive(Clone, Debug)]
-pub struct Lowered {
+pub struct NetProgram {
     /// What runs.
     pub program: Program,
     /// N: images in a batch, a multiple of 8.
     pub images: usize,
     /// Images.
-    pub source: Source,
+    pub source: ImageSource,
     /// Labels.
     pub labels: Slot,
     /// The per-step words.
@@ -91,13 +91,13 @@ pub struct Lowered {
 pub struct Feature {
     /// Its name.
     pub name: String,
-    /// `[maps][height][width][N]` on each of its towers.
+    /// `[channels][height][width][N]` on each of its towers.
     pub parts: Vec<Slot>,
 }
 
 /// Lowers `net` for a job.
-pub fn lower(net: &Net, job: &Job) -> Lowered {
-    let mut lowering = Lowering::new(net, *job);
+pub fn lower(net: &Net, job: &Job) -> NetProgram {
+    let mut lowering = NetLowering::new(net, *job);
     if job.training {
         lowering.gradients(Pass::Gradients);
         if job.minibatch > job.images() {
@@ -112,11 +112,11 @@ pub fn lower(net: &Net, job: &Job) -> Lowered {
 /// A value on the towers where it lies.
 pub(super) type Values = HashMap<Tower, Slot>;
 
-pub(super) struct Lowering<'a> {
+pub(super) struct NetLowering<'a> {
     pub(super) net: &'a Net,
     pub(super) job: Job,
     pub(super) r: Recorder,
-    pub(super) out: Lowered,
+    pub(super) out: NetProgram,
     /// For every node and tower, indices into `out.trained`.
     weights: HashMap<(usize, Tower), Vec<usize>>,
 }
@@ -127,17 +127,17 @@ pub(super) struct Forward {
     /// Outputs of all nodes.
     pub(super) values: Vec<Values>,
     /// What each node read on each tower.
-    pub(super) read: HashMap<(usize, Tower), Vec<(Slot, Maps)>>,
+    pub(super) read: HashMap<(usize, Tower), Vec<(Slot, Chw)>>,
     /// Outputs that the backward pass has made again.
     pub(super) again: HashMap<(usize, Tower), Slot>,
 }
 
-impl<'a> Lowering<'a> {
+impl<'a> NetLowering<'a> {
     fn new(net: &'a Net, job: Job) -> Self {
         let Job { training, floats, .. } = job;
         let images = job.images();
         let mut r = Recorder::storing(if job.options.precision == Precision::Mixed { Elem::F16 } else { Elem::F32 });
-        let source = Source::declare(&mut r, net, images, floats);
+        let source = ImageSource::declare(&mut r, net, images, floats);
         let classes = net.classes();
         let mut slot = |name: &str, shape: Vec<usize>, elem, home, role| {
             r.slot(SlotInfo { name: name.into(), shape, elem, home, role })
@@ -150,7 +150,7 @@ impl<'a> Lowering<'a> {
         let top1 = slot("top1", vec![images], Elem::F32, first, Role::Output);
         let top5 = slot("top5", vec![images], Elem::F32, first, Role::Output);
         let health = training.then(|| slot("health", vec![health::COUNT], Elem::F32, first, Role::Output));
-        let out = Lowered {
+        let out = NetProgram {
             program: Program::default(),
             images,
             source,
@@ -224,17 +224,17 @@ impl<'a> Lowering<'a> {
     }
 
     /// `conv1.a`; without the tower where the network has one.
-    pub(super) fn site_name(&self, node: &Node, tower: Tower) -> String {
+    pub(super) fn site_name(&self, node: &PlacedLayer, tower: Tower) -> String {
         if self.net.model.towers == 1 { node.name.clone() } else { format!("{}.{}", node.name, letter(tower)) }
     }
 
-    pub(super) fn site<'s>(&self, node: &'s Node, name: &'s str, tower: Tower, accumulate: bool) -> Site<'s> {
+    pub(super) fn site<'s>(&self, node: &'s PlacedLayer, name: &'s str, tower: Tower, accumulate: bool) -> Site<'s> {
         let share = if node.spread == Spread::Shared { (self.net.model.towers, tower) } else { (1, 0) };
         Site { name, layer: &node.name, tower, share, images: self.out.images, step: self.out.step, accumulate }
     }
 
     /// Towers whose values a node reads on `tower`, its own first.
-    pub(super) fn sources(&self, node: &Node, tower: Tower) -> Vec<Tower> {
+    pub(super) fn sources(&self, node: &PlacedLayer, tower: Tower) -> Vec<Tower> {
         let towers = self.net.model.towers;
         let from = node.input.map_or(Spread::Whole, |i| self.net.nodes[i].spread);
         match (from, node.sees) {
@@ -282,10 +282,10 @@ impl<'a> Lowering<'a> {
     }
 
     /// What a node reads on `tower`: its own tower's slot first, then copies of the others'.
-    fn inputs(&mut self, node: &Node, tower: Tower, forward: &Forward, image: Slot) -> Vec<(Slot, Maps)> {
+    fn inputs(&mut self, node: &PlacedLayer, tower: Tower, forward: &Forward, image: Slot) -> Vec<(Slot, Chw)> {
         let slot = |source| node.input.map_or(image, |i| forward.values[i][&source]);
         let slots: Vec<Slot> = self.sources(node, tower).into_iter().map(slot).collect();
-        let copy = |(slot, &maps): (Slot, &Maps)| {
+        let copy = |(slot, &maps): (Slot, &Chw)| {
             let wire = self.wire(slot, 1.0);
             (self.r.copy(slot, tower, wire), maps)
         };
@@ -298,7 +298,7 @@ impl<'a> Lowering<'a> {
         let label = self.r.current_label();
         let wire = || Wire { pack: &half::PACK, unpack: &half::UNPACK, params: shape.params(), label };
         // Maps of mixed precision are halves already.
-        (self.job.options.exchange == Exchange::F16 && self.job.options.precision == Precision::F32).then(wire)
+        (self.job.options.exchange == WireFormat::F16 && self.job.options.precision == Precision::F32).then(wire)
     }
 
     /// How a gradient does. That of one image is some 1e-4, and the mean over the minibatch makes it smaller still,
@@ -316,7 +316,7 @@ impl<'a> Lowering<'a> {
         // The graph's builder made sure that there is a last node, and that it lies on tower 0.
         let logits = forward.values[self.net.nodes.len() - 1][&0];
         let shape = softmax::Shape { classes: self.net.classes(), images: self.out.images, log: false }.params();
-        let Lowered { probabilities, labels, loss, top1, top5, .. } = self.out;
+        let NetProgram { probabilities, labels, loss, top1, top5, .. } = self.out;
         self.r.run(&softmax::FORWARD, shape.clone(), &[logits, probabilities]);
         self.r.run(&softmax::LOSS, shape, &[logits, labels, loss, top1, top5]);
         self.out.logits.push((pass, logits));
@@ -348,7 +348,9 @@ impl<'a> Lowering<'a> {
         self.r.begin(pass);
         let forward = self.forward(true);
         self.loss(pass, &forward);
-        let Lowered { probabilities, labels, step, loss, images, health: Some(health), .. } = self.out else { return };
+        let NetProgram { probabilities, labels, step, loss, images, health: Some(health), .. } = self.out else {
+            return;
+        };
         let classes = self.net.classes();
         self.r.label(self.net.nodes[self.net.nodes.len() - 1].row(), Phase::Backward);
         self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
@@ -382,7 +384,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn finish(mut self) -> Lowered {
+    fn finish(mut self) -> NetProgram {
         self.out.program = self.r.finish();
         self.out
     }

@@ -4,7 +4,7 @@ mod augment;
 mod backward;
 mod check;
 mod named;
-mod graph;
+mod build;
 mod lower;
 pub mod model;
 mod optimizer;
@@ -17,16 +17,16 @@ mod text;
 use thiserror::Error;
 
 pub use self::augment::{Augment, PRESETS as AUGMENTS};
+pub use self::build::{Net, PlacedLayer, Spread};
 pub use self::check::MOST_IMAGES;
-pub use self::graph::{Net, Node, Spread};
-pub use self::lower::{Feature, Lowered, Trained, lower};
+pub use self::lower::{Feature, NetProgram, Trained, lower};
 pub use self::model::Model;
 pub use self::named::Named;
 pub(crate) use self::named::named;
 pub use self::optimizer::OptimizerConfig;
-pub use self::options::{Exchange, Job, LossScale, Options, Precision};
-pub use self::schedule::{Factors, Progress, Schedule, Stagnation};
-pub use self::source::{Source, Stored};
+pub use self::options::{Job, LossScale, Options, Precision, WireFormat};
+pub use self::schedule::{Factors, Position, Schedule, Stagnation};
+pub use self::source::{ImageSource, StoredImageSlots};
 pub use self::stage::{Replacement, Stage};
 
 /// What is wrong with a network.

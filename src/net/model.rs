@@ -113,7 +113,7 @@ pub struct Row {
     /// `a`: not shared, all of it on tower A.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
-    /// Standard deviation of the initial weights; [`PAPER_DEVIATION`] where absent.
+    /// Standard deviation of the initial weights; the paper's 0.01 where absent.
     pub weights: f32,
     /// Initial bias.
     pub bias: f32,

@@ -44,7 +44,7 @@ mod tests {
     use serde::Serialize;
 
     use super::Named;
-    use crate::net::{Exchange, Precision};
+    use crate::net::{Precision, WireFormat};
 
     fn names_are_read_and_written<T>()
     where
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn choices_have_one_name_everywhere() {
-        names_are_read_and_written::<Exchange>();
+        names_are_read_and_written::<WireFormat>();
         names_are_read_and_written::<Precision>();
     }
 }

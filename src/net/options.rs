@@ -7,7 +7,7 @@ use super::named::named;
 /// The number format in which maps and their gradients cross between devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Exchange {
+pub enum WireFormat {
     /// 32-bit floats, unchanged.
     #[default]
     F32,
@@ -15,7 +15,7 @@ pub enum Exchange {
     F16,
 }
 
-named! { Exchange: F32 "f32" "32-bit floats, unchanged", F16 "f16" "16-bit floats: half the bytes, lossy" }
+named! { WireFormat: F32 "f32" "32-bit floats, unchanged", F16 "f16" "16-bit floats: half the bytes, lossy" }
 
 /// Floating-point precision of maps and of the operands of contractions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -61,7 +61,7 @@ pub struct Options {
     /// Recomputes outputs of ReLU, normalisation and dropout in the backward pass instead of keeping them.
     pub recompute: bool,
     /// Number format of maps between devices.
-    pub exchange: Exchange,
+    pub exchange: WireFormat,
     /// Floating-point precision.
     pub precision: Precision,
 }
@@ -69,7 +69,7 @@ pub struct Options {
 impl Options {
     /// Everything as in 2012: 32-bit floats, nothing recomputed, as many images at once as fit.
     pub const DEFAULT: Self =
-        Self { micro_batch: None, recompute: false, exchange: Exchange::F32, precision: Precision::F32 };
+        Self { micro_batch: None, recompute: false, exchange: WireFormat::F32, precision: Precision::F32 };
 }
 
 /// The work that a network is lowered for.

@@ -135,7 +135,7 @@ impl Stagnation {
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Progress {
+pub struct Position {
     /// Finished epochs.
     pub epoch: usize,
     /// Finished steps.
@@ -167,7 +167,7 @@ impl Factors {
 
 impl Schedule {
     /// The factors at some point of a run.
-    pub fn factors(&self, at: &Progress) -> Factors {
+    pub fn factors(&self, at: &Position) -> Factors {
         match self {
             Self::Constant => Factors::all(1.0),
             Self::Drops(drops) => {
@@ -251,8 +251,8 @@ fn log_of_2012() -> Vec<Phase> {
 mod tests {
     use super::*;
 
-    fn at(epoch: usize) -> Progress {
-        Progress { epoch, ..Progress::default() }
+    fn at(epoch: usize) -> Position {
+        Position { epoch, ..Position::default() }
     }
 
     fn close(got: f64, want: f64) {
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn drops_come_after_the_epochs_and_steps_named() {
         let schedule = Schedule::Drops(Drops { epochs: vec![9, 11], steps: vec![5000], ..Drops::default() });
-        let weights = |epoch, step| schedule.factors(&Progress { step, ..at(epoch) }).weights;
+        let weights = |epoch, step| schedule.factors(&Position { step, ..at(epoch) }).weights;
         assert_eq!((weights(0, 0), weights(8, 4999)), (1.0, 1.0));
         close(weights(9, 4999), 0.1);
         close(weights(11, 4999), 0.01);
@@ -290,7 +290,7 @@ mod tests {
     fn dexp_takes_the_rates_of_net_170() {
         let schedule = Schedule::preset("dexp").unwrap();
         let now = |share| {
-            let it = schedule.factors(&Progress { share, ..at(0) });
+            let it = schedule.factors(&Position { share, ..at(0) });
             (0.01 * it.weights, 0.02 * it.biases)
         };
         for (share, weights, biases) in
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn plateaus_divide() {
         let schedule = Schedule::preset("plateau").unwrap();
-        close(schedule.factors(&Progress { plateaus: 2, ..at(40) }).biases, 0.01);
+        close(schedule.factors(&Position { plateaus: 2, ..at(40) }).biases, 0.01);
     }
 
     #[test]

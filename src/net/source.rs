@@ -1,23 +1,23 @@
 //! Where a program gets its images from.
 
-use super::graph::Net;
-use super::lower::Lowering;
+use super::build::Net;
+use super::lower::NetLowering;
 use crate::kernel::Elem;
 use crate::ops::input;
 use crate::program::{Home, Phase, Recorder, Role, Slot, SlotInfo};
 
 /// The slots that images are written to, on every device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ImageSource {
     /// Stored images, cropped and changed on the device.
-    Stored(Stored),
+    Stored(StoredImageSlots),
     /// The network's input itself: `[3][size][size][N]`, stored as maps are.
     Floats(Slot),
 }
 
 /// Stored images and what becomes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredImageSlots {
     /// Packed bytes.
     pub pixels: Slot,
     /// Crop and mirror of every image.
@@ -28,9 +28,9 @@ pub struct Stored {
     pub mean: Slot,
 }
 
-impl Source {
+impl ImageSource {
     /// The slots of stored images; `None` where there are none.
-    pub fn stored(&self) -> Option<Stored> {
+    pub fn stored(&self) -> Option<StoredImageSlots> {
         if let Self::Stored(stored) = self { Some(*stored) } else { None }
     }
 
@@ -45,7 +45,7 @@ impl Source {
             return Self::Floats(slot("input", vec![3, size, size, images], maps));
         }
         let words = (images * stored * stored * 3).div_ceil(4);
-        Self::Stored(Stored {
+        Self::Stored(StoredImageSlots {
             pixels: slot("pixels", vec![words], Elem::U32),
             views: slot("views", vec![images, input::view::COUNT], Elem::U32),
             colours: slot("colours", vec![images, input::colour::COUNT], Elem::F32),
@@ -54,16 +54,16 @@ impl Source {
     }
 }
 
-impl Lowering<'_> {
+impl NetLowering<'_> {
     /// The network's input on every device: from stored images, or as it is given.
     pub(super) fn image(&mut self) -> Slot {
         match self.out.source {
-            Source::Stored(stored) => self.crop(stored),
-            Source::Floats(input) => input,
+            ImageSource::Stored(stored) => self.crop(stored),
+            ImageSource::Floats(input) => input,
         }
     }
 
-    fn crop(&mut self, stored: Stored) -> Slot {
+    fn crop(&mut self, stored: StoredImageSlots) -> Slot {
         self.r.label("input", Phase::Forward);
         let (size, images) = (self.net.model.input.size, self.out.images);
         let [scale_r, scale_g, scale_b] = self.net.model.input.scale;
@@ -77,7 +77,7 @@ impl Lowering<'_> {
             scale_b,
         };
         let crop = self.r.map("input", vec![3, size, size, images], Home::Every);
-        let Stored { pixels, views, colours, mean } = stored;
+        let StoredImageSlots { pixels, views, colours, mean } = stored;
         self.r.run(&input::CROP, shape.params(), &[pixels, views, colours, mean, crop]);
         crop
     }

@@ -1,12 +1,12 @@
 //! Activations y = f(x): ReLU, the paper's (section 3.1), and tanh, to which Figure 1 compares it.
 //!
-//! x, y: maps of any shape, `count` elements; dx = dy f'(x), computed from the saved y: relu' = [y > 0], tanh' = 1 − y².
+//! x, y: maps of any shape, `count` elements; dx = dy f'(x), computed from the saved y: relu' is 1 where y > 0, else 0, tanh' = 1 − y².
 //! After a contraction the activation runs in that kernel's epilogue; on its own where the released code has it after pooling.
 
 use crate::kernel::{Args, Case, Fill, Kernel, Variant, read_map, write_map};
 use crate::ops::elementwise::{count, map, zip};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, caffe_words};
-use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
+use crate::ops::layer::{Chw, Layer, Saved, Site, map_slot, only};
 use crate::ops::onnx::{Form, Subgraph};
 use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
@@ -120,7 +120,7 @@ fn gradient<T: Real>(mut args: Args<T>) {
 }
 
 /// Records the gradient through a neuron whose output is `y`; dy itself where the neuron is linear.
-pub fn backward(r: &mut Recorder, site: &Site, f: Activation, y: (Slot, Maps), dy: Slot) -> Slot {
+pub fn backward(r: &mut Recorder, site: &Site, f: Activation, y: (Slot, Chw), dy: Slot) -> Slot {
     if f == Activation::Linear {
         return dy;
     }
@@ -165,11 +165,11 @@ impl Layer for ActivationLayer {
         self.0.name().into()
     }
 
-    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
         only(x)
     }
 
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], _: &[Slot], y: Maps, _: bool) -> Slot {
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Chw)], _: &[Slot], y: Chw, _: bool) -> Slot {
         let out = map_slot(r, site, "y", y);
         let shape = Shape { count: y.count() * site.images, activation: self.0 as usize };
         r.run(&FORWARD, shape.params(), &[x[0].0, out]);

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::activation::Activation;
-use crate::kernel::{Grid, Needs, Params, Part, Tile, Variant};
+use crate::kernel::{Grid, Needs, Params, Piece, Tile, Variant};
 
 /// Lanes of the subgroups over which weights are handed around.
 pub(super) const SUBGROUP: usize = 8;
@@ -36,13 +36,13 @@ pub(super) const MATRIX16: &str = include_str!("../../shaders/common/matrix16.wg
 pub(super) const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
 
 /// A part of a run that sums over the extent which is cut: bias and activation come with the last.
-pub(super) fn summing_part(params: Params, part: Part) -> Params {
+pub(super) fn summing_part(params: Params, part: Piece) -> Params {
     let params = if part.first { params } else { params.replaced("accumulate", true) };
     if part.last { params } else { params.replaced("bias", false).replaced("activation", Activation::Linear as usize) }
 }
 
 /// A part of a run whose outputs are cut: nothing else changes.
-pub(super) fn plain_part(params: Params, _: Part) -> Params {
+pub(super) fn plain_part(params: Params, _: Piece) -> Params {
     params
 }
 

@@ -8,7 +8,7 @@ use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, r
 use crate::ops::activation::Activation;
 use crate::ops::elementwise::map;
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
+use crate::ops::layer::{Chw, Layer, Saved, Site, map_slot, only};
 use crate::ops::onnx::{Form, Subgraph};
 use crate::ops::step;
 use crate::program::{Recorder, Slot};
@@ -112,7 +112,7 @@ pub struct DropoutLayer {
 }
 
 impl DropoutLayer {
-    fn shape(&self, site: &Site, maps: Maps) -> Shape {
+    fn shape(&self, site: &Site, maps: Chw) -> Shape {
         let (units, (_, share)) = (maps.count(), site.share);
         let stream = stream_id(Purpose::Dropout, tag(site.layer)) as usize;
         Shape { units, images: site.images, first_unit: share * units, keep: self.keep, stream }
@@ -124,11 +124,11 @@ impl Layer for DropoutLayer {
         format!("dropout, keeps {}", self.keep)
     }
 
-    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
         only(x)
     }
 
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], _: &[Slot], y: Maps, training: bool) -> Slot {
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Chw)], _: &[Slot], y: Chw, training: bool) -> Slot {
         let (out, params) = (map_slot(r, site, "y", y), self.shape(site, y).params());
         if training {
             r.run(&MASK, params, &[x[0].0, site.step, out]);

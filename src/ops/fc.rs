@@ -3,7 +3,7 @@
 
 use super::gemm::{BACKWARD_INPUT, BACKWARD_WEIGHTS, FORWARD, Gemm};
 use super::kind::{Caffe, LayerKind, Place, Scaling, Setting};
-use super::layer::Maps;
+use super::layer::Chw;
 use super::onnx::{Form, Subgraph, WEIGHTS, X, Y, int, ints};
 use super::weighted::{Contraction, Epilogue, Weighted};
 use crate::kernel::{Kernel, Params};
@@ -27,7 +27,7 @@ pub static KIND: LayerKind = LayerKind {
         // Towers apart: a convolution whose windows are the maps.
         let attributes = vec![("kernel_shape", ints(&[x.height, x.width])), ("group", int(shapes.groups))];
         let subgraph = Subgraph::new(Form::Maps).then("Conv", inputs, &[Y], attributes);
-        Subgraph { weights: Some(vec![x.maps, x.height, x.width]), ..subgraph }
+        Subgraph { weights: Some(vec![x.channels, x.height, x.width]), ..subgraph }
     },
     caffe: Caffe::Words(|_, settings, _| format!("fully connected with {} outputs", settings.get::<usize>("outputs"))),
     kernels: &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHTS],
@@ -43,11 +43,11 @@ impl Contraction for FullyConnected {
         format!("fc {outputs}")
     }
 
-    fn output(&self, outputs: usize, _: &[Maps]) -> Result<Maps, String> {
-        Ok(Maps::flat(outputs))
+    fn output(&self, outputs: usize, _: &[Chw]) -> Result<Chw, String> {
+        Ok(Chw::flat(outputs))
     }
 
-    fn window(&self, x: Maps) -> Vec<usize> {
+    fn window(&self, x: Chw) -> Vec<usize> {
         vec![x.count()]
     }
 
@@ -55,9 +55,9 @@ impl Contraction for FullyConnected {
         [&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHTS]
     }
 
-    fn params(&self, images: usize, x: Maps, y: Maps, epilogue: Epilogue, by_input: bool) -> Params {
+    fn params(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue, by_input: bool) -> Params {
         let Epilogue { accumulate, bias, activation } = epilogue;
         let activation = activation as usize;
-        Gemm { m: y.maps, k: x.count(), n: images, accumulate, bias, activation, by_input }.params()
+        Gemm { m: y.channels, k: x.count(), n: images, accumulate, bias, activation, by_input }.params()
     }
 }

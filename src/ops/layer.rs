@@ -12,19 +12,19 @@ pub const MOST_PIXELS: usize = 16_384;
 
 /// Extents of one tower's maps for one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Maps {
+pub struct Chw {
     /// C: maps, or features of a fully connected layer.
-    pub maps: usize,
+    pub channels: usize,
     /// H.
     pub height: usize,
     /// W.
     pub width: usize,
 }
 
-impl Maps {
+impl Chw {
     /// Maps of a fully connected layer: one pixel each.
     pub const fn flat(maps: usize) -> Self {
-        Self { maps, height: 1, width: 1 }
+        Self { channels: maps, height: 1, width: 1 }
     }
 
     /// Pixels of one map.
@@ -34,13 +34,13 @@ impl Maps {
 
     /// Numbers for one image.
     pub const fn count(&self) -> usize {
-        self.maps * self.pixels()
+        self.channels * self.pixels()
     }
 }
 
-impl std::fmt::Display for Maps {
+impl std::fmt::Display for Chw {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}×{}×{}", self.maps, self.height, self.width)
+        write!(f, "{}×{}×{}", self.channels, self.height, self.width)
     }
 }
 
@@ -96,13 +96,13 @@ pub struct Site<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a> {
     /// Inputs and their shapes, own tower first.
-    pub x: &'a [(Slot, Maps)],
+    pub x: &'a [(Slot, Chw)],
     /// Weights, in the order of [`Layer::weights`].
     pub w: &'a [Slot],
     /// Where the gradient of each weight goes; `None` for a frozen one.
     pub dw: &'a [Option<Slot>],
     /// The output and its shape.
-    pub y: (Slot, Maps),
+    pub y: (Slot, Chw),
 }
 
 /// One tower's share of a layer.
@@ -111,20 +111,20 @@ pub trait Layer: Send + Sync + std::fmt::Debug {
     fn describe(&self) -> String;
 
     /// Shape of the output.
-    fn output(&self, x: &[Maps]) -> Result<Maps, String>;
+    fn output(&self, x: &[Chw]) -> Result<Chw, String>;
 
     /// Trained tensors, given the inputs; none unless said.
-    fn weights(&self, _x: &[Maps]) -> Vec<WeightSpec> {
+    fn weights(&self, _x: &[Chw]) -> Vec<WeightSpec> {
         Vec::new()
     }
 
     /// Multiply-adds of a forward pass for one image; 0 for layers without weights.
-    fn macs(&self, _x: &[Maps], _y: Maps) -> u64 {
+    fn macs(&self, _x: &[Chw], _y: Chw) -> u64 {
         0
     }
 
     /// Records the forward pass; `training` draws dropout masks.
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], w: &[Slot], y: Maps, training: bool) -> Slot;
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Chw)], w: &[Slot], y: Chw, training: bool) -> Slot;
 
     /// Neuron in the epilogue of the forward pass, through which a gradient goes first on its way back.
     fn activation(&self) -> Activation {
@@ -144,13 +144,13 @@ pub trait Layer: Send + Sync + std::fmt::Debug {
 }
 
 /// Declares a map slot of `maps` for a site.
-pub fn map_slot(r: &mut Recorder, site: &Site, what: &str, maps: Maps) -> Slot {
-    let shape = vec![maps.maps, maps.height, maps.width, site.images];
+pub fn map_slot(r: &mut Recorder, site: &Site, what: &str, maps: Chw) -> Slot {
+    let shape = vec![maps.channels, maps.height, maps.width, site.images];
     r.map(format!("{}.{what}", site.name), shape, crate::program::Home::Tower(site.tower))
 }
 
 /// The shape of the one input of a layer that leaves shapes as they are.
-pub fn only(x: &[Maps]) -> Result<Maps, String> {
+pub fn only(x: &[Chw]) -> Result<Chw, String> {
     match x {
         [maps] => Ok(*maps),
         other => Err(format!("it has {} inputs instead of one", other.len())),
@@ -170,7 +170,7 @@ pub struct Unary {
     /// Kernel that reads x and dy and writes dx.
     pub backward: &'static Kernel,
     /// Parameters of both kernels from the settings, the maps of one tower and the number of images.
-    pub params: fn(&Params, Maps, usize) -> Params,
+    pub params: fn(&Params, Chw, usize) -> Params,
 }
 
 impl Layer for Unary {
@@ -178,11 +178,11 @@ impl Layer for Unary {
         self.text.clone()
     }
 
-    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
         only(x)
     }
 
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], _: &[Slot], y: Maps, _: bool) -> Slot {
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Chw)], _: &[Slot], y: Chw, _: bool) -> Slot {
         let out = map_slot(r, site, "y", y);
         r.run(self.forward, (self.params)(&self.settings, y, site.images), &[x[0].0, out]);
         out

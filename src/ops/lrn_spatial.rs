@@ -9,15 +9,15 @@ use super::lrn::{Curve, SETTINGS, Settings, holders, window};
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read_map, write_map};
 use crate::ops::activation::Activation;
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling};
-use crate::ops::layer::Maps;
+use crate::ops::layer::Chw;
 use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
-    /// Normalisation within each map: x and y are `[maps][height][width][images]`.
+    /// Normalisation within each map: x and y are `[channels][height][width][images]`.
     pub struct Shape {
         /// Maps of the tower.
-        maps: usize,
+        channels: usize,
         /// Rows of a map.
         height: usize,
         /// Columns of a map.
@@ -37,7 +37,7 @@ params! {
 
 impl Shape {
     fn elements(&self) -> usize {
-        self.maps * self.height * self.width * self.images
+        self.channels * self.height * self.width * self.images
     }
 }
 
@@ -47,7 +47,7 @@ const SOURCES: &[&str] =
 /// Elements of one row of every map, each of which is walked down its column.
 fn columns(params: &Params) -> usize {
     let shape = Shape::from(params);
-    shape.maps * shape.width * shape.images
+    shape.channels * shape.width * shape.images
 }
 
 /// y_i = x_i (k + alpha Σ x_j²)^-beta.
@@ -78,7 +78,7 @@ pub static BACKWARD: Kernel = Kernel {
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
     let case = |(name, [maps, height, width, images, size], [k, alpha, beta]): (&str, [usize; 5], [f32; 3])| {
-        let shape = Shape { maps, height, width, images, size, k, alpha, beta };
+        let shape = Shape { channels: maps, height, width, images, size, k, alpha, beta };
         Case::new(name, shape.params(), buffers(shape.elements()))
     };
     [
@@ -103,9 +103,9 @@ pub static KIND: LayerKind = LayerKind {
         build: |settings| {
             let settings = Settings::from(settings);
             let over = format!("within a map over {}² pixels", settings.size);
-            settings.layer(&over, [&FORWARD, &BACKWARD], |settings, Maps { maps, height, width }, images| {
+            settings.layer(&over, [&FORWARD, &BACKWARD], |settings, Chw { channels: maps, height, width }, images| {
                 let Settings { size, k, alpha, beta } = Settings::from(settings);
-                Shape { maps, height, width, images, size, k, alpha, beta }.params()
+                Shape { channels: maps, height, width, images, size, k, alpha, beta }.params()
             })
         },
         epilogue: Activation::Linear,
@@ -114,7 +114,7 @@ pub static KIND: LayerKind = LayerKind {
     // ONNX has no operator for it.
     onnx: |settings, shapes| {
         let settings = Settings::from(settings);
-        let (maps, size, before) = (shapes.x.maps * shapes.towers, settings.size, settings.size / 2);
+        let (maps, size, before) = (shapes.x.channels * shapes.towers, settings.size, settings.size / 2);
         let filters = vec![settings.alpha; maps * size * size];
         settings.divide([maps, 1, size, size], filters, maps, [before, size - 1 - before])
     },
@@ -196,10 +196,10 @@ mod tests {
     }
 
     const SHAPES: [Shape; 4] = [
-        Shape { maps: 2, height: 4, width: 7, images: 8, size: 3, k: 2.0, alpha: 0.2, beta: 0.75 },
-        Shape { maps: 1, height: 6, width: 5, images: 8, size: 4, k: 1.0, alpha: 0.1, beta: 0.6 },
-        Shape { maps: 2, height: 3, width: 2, images: 8, size: 7, k: 1.0, alpha: 0.3, beta: 0.75 },
-        Shape { maps: 3, height: 1, width: 1, images: 8, size: 5, k: 1.0, alpha: 0.5, beta: 1.0 },
+        Shape { channels: 2, height: 4, width: 7, images: 8, size: 3, k: 2.0, alpha: 0.2, beta: 0.75 },
+        Shape { channels: 1, height: 6, width: 5, images: 8, size: 4, k: 1.0, alpha: 0.1, beta: 0.6 },
+        Shape { channels: 2, height: 3, width: 2, images: 8, size: 7, k: 1.0, alpha: 0.3, beta: 0.75 },
+        Shape { channels: 3, height: 1, width: 1, images: 8, size: 5, k: 1.0, alpha: 0.5, beta: 1.0 },
     ];
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn small_numbers_come_out_by_hand() {
         // Each of the four pixels sees all four: 1 + 4 + 4 + 16 = 25, a length of 5.
-        let shape = Shape { maps: 1, height: 2, width: 2, images: 1, size: 3, k: 0.0, alpha: 1.0, beta: 0.5 };
+        let shape = Shape { channels: 1, height: 2, width: 2, images: 1, size: 3, k: 0.0, alpha: 1.0, beta: 0.5 };
         let y = run(&FORWARD, &shape.params(), &[&[1.0, 2.0, 2.0, 4.0]]);
         assert_close(&y, &[0.2, 0.4, 0.4, 0.8], 1e-15);
     }

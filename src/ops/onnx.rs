@@ -1,7 +1,7 @@
 //! Layers in the words of ONNX, as data: operators and constants of one layer over all towers, whose maps `[N][C][H][W]`
 //! stand behind each other. Values are named within the layer; who writes a file puts the layer's name before them.
 
-use super::layer::Maps;
+use super::layer::Chw;
 
 /// The layer's input, as an operator reads it.
 pub const X: &str = "x";
@@ -16,9 +16,9 @@ pub const WEIGHTS: [&str; 2] = ["weight", "bias"];
 #[derive(Clone, Copy, Debug)]
 pub struct Shapes {
     /// Input of one tower.
-    pub x: Maps,
+    pub x: Chw,
     /// Output of one tower.
-    pub y: Maps,
+    pub y: Chw,
     /// Number of towers that share the layer.
     pub towers: usize,
     /// Groups whose filters read the maps of one tower alone; 1 where they read all.

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use super::activation::Activation;
 use super::bias;
 use super::kind::Head;
-use super::layer::{Init, Layer, Maps, Saved, Site, WeightKind, WeightSpec, map_slot};
+use super::layer::{Chw, Init, Layer, Saved, Site, WeightKind, WeightSpec, map_slot};
 use crate::kernel::{Kernel, Params};
 use crate::program::{Recorder, Slot};
 
@@ -41,16 +41,16 @@ pub trait Contraction: Debug + Send + Sync {
     ///
     /// # Errors
     /// Why these inputs do not fit.
-    fn output(&self, outputs: usize, x: &[Maps]) -> Result<Maps, String>;
+    fn output(&self, outputs: usize, x: &[Chw]) -> Result<Chw, String>;
 
     /// Extents of the weights over one input, outputs left out.
-    fn window(&self, x: Maps) -> Vec<usize>;
+    fn window(&self, x: Chw) -> Vec<usize>;
 
     /// Kernels of y, of dx and of dw.
     fn kernels(&self) -> [&'static Kernel; 3];
 
     /// Parameters of the kernel of y or dw, or of dx where `by_input`.
-    fn params(&self, images: usize, x: Maps, y: Maps, epilogue: Epilogue, by_input: bool) -> Params;
+    fn params(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue, by_input: bool) -> Params;
 }
 
 /// One tower's share of a layer with weights.
@@ -67,13 +67,13 @@ impl<C: Contraction> Layer for Weighted<C> {
         self.contraction.describe(self.head.outputs) + &self.head.activation.suffix()
     }
 
-    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
         self.contraction.output(self.head.outputs, x)
     }
 
-    fn weights(&self, x: &[Maps]) -> Vec<WeightSpec> {
+    fn weights(&self, x: &[Chw]) -> Vec<WeightSpec> {
         let Head { outputs, weights, bias, .. } = self.head;
-        let matrix = |(i, &maps): (usize, &Maps)| WeightSpec {
+        let matrix = |(i, &maps): (usize, &Chw)| WeightSpec {
             kind: WeightKind::Weights(i),
             shape: [&self.contraction.window(maps)[..], &[outputs]].concat(),
             init: Init::Normal(weights),
@@ -82,11 +82,11 @@ impl<C: Contraction> Layer for Weighted<C> {
         x.iter().enumerate().map(matrix).chain([bias]).collect()
     }
 
-    fn macs(&self, x: &[Maps], y: Maps) -> u64 {
+    fn macs(&self, x: &[Chw], y: Chw) -> u64 {
         x.iter().map(|&maps| (self.contraction.window(maps).iter().product::<usize>() * y.count()) as u64).sum()
     }
 
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], w: &[Slot], y: Maps, _: bool) -> Slot {
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Chw)], w: &[Slot], y: Chw, _: bool) -> Slot {
         let out = map_slot(r, site, "y", y);
         let [kernel, ..] = self.contraction.kernels();
         for (i, &(slot, maps)) in x.iter().enumerate() {

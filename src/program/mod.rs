@@ -11,7 +11,7 @@ mod split;
 
 pub use self::label::{Label, Phase};
 pub use self::recorder::Recorder;
-pub use self::slot::{Home, Role, Slot, SlotInfo, View};
+pub use self::slot::{Home, Role, Slot, SlotInfo, SlotRange};
 pub use self::split::TooLarge;
 
 use crate::kernel::{Access, Kernel, Params};
@@ -43,7 +43,7 @@ pub struct Wire {
 pub enum Command {
     /// Run a kernel with the constants of its shader on one view of a slot for each of its bindings, on the devices of
     /// `home`; `label` names the row and phase it belongs to.
-    Run { kernel: &'static Kernel, params: Params, views: Vec<View>, home: Home, label: Label },
+    Run { kernel: &'static Kernel, params: Params, views: Vec<SlotRange>, home: Home, label: Label },
     /// Make `from` available as `to`, which has the same shape and may live on another device; without a wire format
     /// the copy is exact.
     Copy { from: Slot, to: Slot, wire: Option<Wire> },
@@ -74,7 +74,7 @@ impl Command {
 }
 
 /// Slots of the views whose access is `wanted`.
-fn with_access(kernel: &Kernel, views: &[View], wanted: impl Fn(Access) -> bool) -> Vec<Slot> {
+fn with_access(kernel: &Kernel, views: &[SlotRange], wanted: impl Fn(Access) -> bool) -> Vec<Slot> {
     kernel.bindings.iter().zip(views).filter(|(b, _)| wanted(b.access)).map(|(_, view)| view.slot).collect()
 }
 

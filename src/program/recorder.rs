@@ -1,6 +1,6 @@
 //! The recorder, through which ops write programs.
 
-use super::{Command, Home, Label, Pass, Phase, Program, Role, Slot, SlotInfo, Tower, View, Wire, letter};
+use super::{Command, Home, Label, Pass, Phase, Program, Role, Slot, SlotInfo, SlotRange, Tower, Wire, letter};
 use crate::kernel::{Access, Elem, Holds, Kernel, Params};
 
 /// A program under construction: ops record their slots and commands through it alone.
@@ -84,11 +84,11 @@ impl Recorder {
     ///
     /// # Panics
     /// As [`Recorder::run`].
-    pub fn run_on(&mut self, kernel: &'static Kernel, params: Params, views: Vec<View>) {
+    pub fn run_on(&mut self, kernel: &'static Kernel, params: Params, views: Vec<SlotRange>) {
         assert_eq!(kernel.bindings.len(), views.len(), "{}: slots", kernel.name);
         let bound = || kernel.bindings.iter().zip(&views);
         let maps = bound().find(|(binding, _)| binding.holds == Holds::Maps);
-        let params = params.with_maps(maps.map_or(Elem::F32, |(_, view)| view.elem));
+        let params = params.with_storage(maps.map_or(Elem::F32, |(_, view)| view.elem));
         for (binding, view) in bound() {
             assert_eq!(binding.elem(&params), view.elem, "{}: {}", kernel.name, binding.name);
         }

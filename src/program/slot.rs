@@ -72,14 +72,14 @@ impl SlotInfo {
     }
 
     /// All of `slot`, whose declaration this is.
-    pub fn whole(&self, slot: Slot) -> View {
-        View { slot, elem: self.elem, start: 0, count: self.count() }
+    pub fn whole(&self, slot: Slot) -> SlotRange {
+        SlotRange { slot, elem: self.elem, start: 0, count: self.count() }
     }
 }
 
 /// Consecutive elements of a slot, in most cases all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct View {
+pub struct SlotRange {
     /// The slot it is part of.
     pub slot: Slot,
     /// Scalar type of the slot.
@@ -90,7 +90,7 @@ pub struct View {
     pub count: usize,
 }
 
-impl View {
+impl SlotRange {
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
         bytes(self.elem, self.count)

@@ -3,8 +3,8 @@
 //! The slots stay whole, so checkpoints, gradients and the memory plan are the same. The pieces, and the order in which
 //! their results add up, depend on the limit alone.
 
-use super::{Command, Program, Slot, View};
-use crate::kernel::Part;
+use super::{Command, Program, Slot, SlotRange};
+use crate::kernel::Piece;
 
 /// Alignment of pieces in bytes: WebGPU's largest `min_storage_buffer_offset_alignment`.
 const ALIGNMENT: usize = 256;
@@ -44,7 +44,7 @@ impl Program {
 /// The runs that compute `command` with no view of more than `limit` bytes.
 fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
     let Command::Run { kernel, params, views, home, label } = command else { return Ok(vec![command.clone()]) };
-    let over = |view: &&View| view.bytes() > limit;
+    let over = |view: &&SlotRange| view.bytes() > limit;
     let Some(split) = &kernel.split else {
         return views
             .iter()
@@ -59,9 +59,9 @@ fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
     }
     let pieces = || views.iter().zip(split.outermost).filter(|(_, outermost)| **outermost).map(|(view, _)| view);
     // Steps are powers of two, so the largest is a multiple of all.
-    let step = |view: &View| ALIGNMENT / gcd(view.count / extent * view.elem.bytes(), ALIGNMENT);
+    let step = |view: &SlotRange| ALIGNMENT / gcd(view.count / extent * view.elem.bytes(), ALIGNMENT);
     let step = pieces().map(step).max().unwrap_or(1);
-    let most = |view: &View| (limit * extent as u64 / view.bytes()) as usize / step * step;
+    let most = |view: &SlotRange| (limit * extent as u64 / view.bytes()) as usize / step * step;
     if let Some(view) = pieces().filter(|view| most(view) == 0).max_by_key(|view| view.bytes()) {
         return Err(TooLarge { slot: view.slot, needed: view.bytes() / extent as u64 * step.min(extent) as u64 });
     }
@@ -69,10 +69,10 @@ fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
     let size = extent.div_ceil(parts).next_multiple_of(step);
     let run = |start: usize| {
         let end = (start + size).min(extent);
-        let part = Part { first: start == 0, last: end == extent };
+        let part = Piece { first: start == 0, last: end == extent };
         let params = (split.part)(params.replaced(split.along, end - start), part);
-        let piece = |(view, &outermost): (&View, &bool)| match view.count / extent {
-            unit if outermost => View { start: view.start + start * unit, count: (end - start) * unit, ..*view },
+        let piece = |(view, &outermost): (&SlotRange, &bool)| match view.count / extent {
+            unit if outermost => SlotRange { start: view.start + start * unit, count: (end - start) * unit, ..*view },
             _ => *view,
         };
         let views = views.iter().zip(split.outermost).map(piece).collect();
@@ -82,7 +82,7 @@ fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
 }
 
 /// The refusal of a view that would have to be bound whole.
-fn refuse<T>(view: &View) -> Result<T, TooLarge> {
+fn refuse<T>(view: &SlotRange) -> Result<T, TooLarge> {
     Err(TooLarge { slot: view.slot, needed: view.bytes() })
 }
 
@@ -134,7 +134,7 @@ mod tests {
         program(&FORWARD, gemm.params(), &[k * n, k * m, m, m * n])
     }
 
-    fn runs(program: &Program) -> Vec<(&Params, &[View])> {
+    fn runs(program: &Program) -> Vec<(&Params, &[SlotRange])> {
         let mut all = Vec::new();
         for command in program.commands(Pass::Evaluate) {
             let Command::Run { params, views, .. } = command else { panic!("nothing else was recorded") };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Session, SessionError, TRAINING};
 use crate::backend::Data;
-use crate::net::{Feature, Source};
+use crate::net::{Feature, ImageSource};
 use crate::program::Pass;
 use crate::tensor::Tensor;
 
@@ -39,7 +39,7 @@ impl Session {
         Ok(Tensor::new([count, classes], all))
     }
 
-    /// What every layer makes of each image, without dropout masks: by the names of nodes, `[images][maps][height][width]`
+    /// What every layer makes of each image, without dropout masks: by the names of nodes, `[images][channels][height][width]`
     /// of all towers behind each other. There is something where the network was set up for it.
     pub fn features(&mut self, batch: &Floats) -> Result<BTreeMap<String, Tensor>, SessionError> {
         let (count, images) = (batch.labels.len(), self.lowered.images);
@@ -67,7 +67,7 @@ impl Session {
 
     /// Uploads the images of a minibatch from number `first` on, as many as are computed at once, images innermost.
     fn feed_floats(&mut self, batch: &Floats, first: usize, number: u64) -> Result<usize, SessionError> {
-        let Source::Floats(input) = self.lowered.source else {
+        let ImageSource::Floats(input) = self.lowered.source else {
             return Err(SessionError::Source("stored images, not ones as floats"));
         };
         let info = self.lowered.program.slot(input);

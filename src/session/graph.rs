@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::SessionError;
 use crate::backend::{BackendError, Cluster, Data, Placement};
-use crate::graph::{Given, Graph, GraphError, Lowered, lower};
+use crate::graph::{Given, Graph, GraphError, GraphProgram, lower};
 use crate::program::Pass;
 use crate::session::layout::fit;
 use crate::tensor::Tensor;
 
 /// A graph set up to run.
 pub struct GraphSession {
-    lowered: Lowered,
+    lowered: GraphProgram,
     backend: Cluster,
 }
 

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::backend::limits::{FEWER, mib};
-use crate::backend::plan::Plan;
-use crate::backend::schedule::Schedule;
+use crate::backend::partition::Partition;
+use crate::backend::plan::MemoryPlan;
 use crate::backend::{BackendError, Footprint, Limits, towers};
-use crate::net::{Job, Lowered, MOST_IMAGES, Net, Precision, lower};
+use crate::net::{Job, MOST_IMAGES, Net, NetProgram, Precision, lower};
 use crate::program::{Pass, Program, TooLarge};
 
 /// WGSL wants whole groups of images.
@@ -18,7 +18,7 @@ const GROUP: usize = 8;
 /// A network on its devices.
 pub struct Layout {
     /// The network as a program, no binding of which is larger than any of the devices allows.
-    pub lowered: Lowered,
+    pub lowered: NetProgram,
     /// Batches that a minibatch is computed in.
     pub micro_batches: usize,
     /// What every device holds.
@@ -85,7 +85,7 @@ impl Layout {
     fn with_images(net: &Net, job: &Job, images: usize, limits: &[Limits]) -> Result<Self, BackendError> {
         let mut lowered = lower(net, &job.at_once(images));
         lowered.program = split(&lowered.program, limits)?;
-        let schedule = Schedule::new(&lowered.program, limits.len());
+        let schedule = Partition::new(&lowered.program, limits.len());
         let towers = |index| towers(&lowered.program, limits.len(), index);
         let shares = shares(&schedule, limits)?;
         let (evaluate, train) = (schedule.traffic(Pass::Evaluate), schedule.traffic(Pass::Gradients));
@@ -115,14 +115,14 @@ impl Layout {
 /// `program` with no binding larger than these devices allow.
 pub fn fit(program: &Program, limits: &[Limits]) -> Result<Program, BackendError> {
     let program = split(program, limits)?;
-    shares(&Schedule::new(&program, limits.len()), limits)?;
+    shares(&Partition::new(&program, limits.len()), limits)?;
     Ok(program)
 }
 
 /// What every device holds of a program.
-fn shares(schedule: &Schedule, limits: &[Limits]) -> Result<Vec<Share>, BackendError> {
+fn shares(schedule: &Partition, limits: &[Limits]) -> Result<Vec<Share>, BackendError> {
     let share = |(index, of): (usize, &Limits)| {
-        let plan = Plan::new(&schedule.part(index), of.buffer);
+        let plan = MemoryPlan::new(&schedule.part(index), of.buffer);
         buffers_fit(&plan, of)?;
         Ok(Share {
             towers: towers(&schedule.program, limits.len(), index),
@@ -160,7 +160,7 @@ fn split(program: &Program, limits: &[Limits]) -> Result<Program, BackendError> 
     program.split(least.binding).map_err(refuse)
 }
 
-fn buffers_fit(plan: &Plan, limits: &Limits) -> Result<(), BackendError> {
+fn buffers_fit(plan: &MemoryPlan, limits: &Limits) -> Result<(), BackendError> {
     let staging = plan.incoming.buffers.iter().chain(&plan.outgoing.buffers);
     let largest = plan.buffers.iter().map(|(bytes, _)| bytes).chain(staging).max().copied().unwrap_or(0);
     if largest <= limits.buffer {
@@ -223,8 +223,8 @@ fn largest(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Memory;
-    use crate::net::{Exchange, Model, Options};
+    use crate::backend::MemoryPool;
+    use crate::net::{Model, Options, WireFormat};
     use crate::program::{Command, Role};
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
 
     /// What lavapipe allows, and some memory.
     fn limits(pool: &str, mib: u64) -> Limits {
-        let memory = Some(Memory { pool: pool.into(), bytes: mib << 20 });
+        let memory = Some(MemoryPool { pool: pool.into(), bytes: mib << 20 });
         Limits { device: format!("device of {pool}"), binding: 128 << 20, buffer: 2 << 30, halves: true, memory }
     }
 
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(layout.crossings, [crossing("a", "b", to_b, to_a, 24), crossing("b", "a", to_a, to_b, 0)]);
         let half = Layout::new(
             &net("alexnet"),
-            &Job::training(128).with(Options { exchange: Exchange::F16, ..Options::DEFAULT }),
+            &Job::training(128).with(Options { exchange: WireFormat::F16, ..Options::DEFAULT }),
             &limits,
         )
         .unwrap();

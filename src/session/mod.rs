@@ -7,7 +7,7 @@ mod graph;
 mod health;
 pub mod layout;
 mod place;
-mod profile;
+mod timeline;
 mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +18,12 @@ pub use self::floats::Floats;
 pub use self::graph::GraphSession;
 use self::layout::Layout;
 pub use self::place::{INSTALL, open_devices, place};
-pub use self::profile::Event;
-use self::profile::Profile;
+pub use self::timeline::Event;
+use self::timeline::Timeline;
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::graph::GraphError;
-use crate::net::{Job, Lowered, Net, NetError, Stored};
+use crate::net::{Job, Net, NetError, NetProgram, StoredImageSlots};
 use crate::ops::input::{colour, view};
 use crate::ops::step;
 use crate::program::{Pass, Slot};
@@ -102,7 +102,7 @@ pub struct Session {
     job: Job,
     devices: Placement,
     frozen: BTreeSet<String>,
-    lowered: Lowered,
+    lowered: NetProgram,
     backend: Cluster,
     seed: u64,
     rates: Option<Rates>,
@@ -110,7 +110,7 @@ pub struct Session {
     score: Option<Score>,
     /// Images of the batch whose score was asked for and not yet taken.
     unread: Option<usize>,
-    profile: Option<Profile>,
+    profile: Option<Timeline>,
 }
 
 impl Session {
@@ -163,7 +163,7 @@ impl Session {
     }
 
     /// The program it runs.
-    pub fn lowered(&self) -> &Lowered {
+    pub fn lowered(&self) -> &NetProgram {
         &self.lowered
     }
 
@@ -177,13 +177,13 @@ impl Session {
         Ok(self.backend.write(slot, Data::F32(mean))?)
     }
 
-    fn stored(&self) -> Result<Stored, SessionError> {
+    fn stored(&self) -> Result<StoredImageSlots, SessionError> {
         self.lowered.source.stored().ok_or(SessionError::Source("images as floats, not stored ones"))
     }
 
     /// Uploads the images of a minibatch from number `first` on, as many as are computed at once, for step `number`.
     fn feed(&mut self, batch: &Batch, first: usize, number: u64) -> Result<usize, SessionError> {
-        let (images, Stored { pixels, views, colours, .. }) = (self.lowered.images, self.stored()?);
+        let (images, StoredImageSlots { pixels, views, colours, .. }) = (self.lowered.images, self.stored()?);
         let end = (first + images).min(batch.labels.len());
         let bytes_per_image = batch.images.len() / batch.labels.len().max(1);
         let mut bytes = batch.images[first * bytes_per_image..end * bytes_per_image].to_vec();

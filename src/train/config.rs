@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::net::{Factors, Job, Model, NetError, Options, Progress};
+use crate::net::{Factors, Job, Model, NetError, Options, Position};
 use crate::session::Rates;
 
 /// A resolved run, as `config.toml` in the run folder has it.
@@ -119,7 +119,7 @@ impl Config {
     }
 
     /// Rates at some point of the run.
-    pub fn rates(&self, at: &Progress) -> Rates {
+    pub fn rates(&self, at: &Position) -> Rates {
         let train = &self.network.train;
         let Factors { weights, biases, mut layers, .. } = train.schedule.factors(at);
         for (row, factor) in &train.layers {
@@ -135,7 +135,7 @@ impl Config {
     }
 
     /// Rows whose weights stay as they are at some point of the run: asked for, or with a rate of 0.
-    pub fn frozen(&self, at: &Progress) -> BTreeSet<String> {
+    pub fn frozen(&self, at: &Position) -> BTreeSet<String> {
         let rates = self.rates(at).layers;
         let slow = rates.into_iter().filter(|(_, factor)| *factor == 0.0).map(|(row, _)| row);
         self.freeze.iter().cloned().chain(slow).collect()
@@ -145,14 +145,14 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Exchange, Precision};
+    use crate::net::{Precision, WireFormat};
 
     #[test]
     fn rates_are_those_of_the_run_times_the_schedule_s_and_the_layers_factors() {
         let mut network = Model::open("cifar-quick").unwrap();
         network.train.layers = [("conv1".to_owned(), 0.5), ("conv2".to_owned(), 0.0)].into();
         let mut config = Config::new("cifar-quick", network, 0);
-        let at = |epoch| Progress { epoch, ..Progress::default() };
+        let at = |epoch| Position { epoch, ..Position::default() };
         let rates = config.rates(&at(0));
         assert_eq!((rates.weights, rates.biases, rates.hyper["momentum"]), (0.001, 0.002, 0.9));
         assert_eq!((rates.layers["conv1"], rates.layers["conv2"]), (0.5, 0.0));
@@ -168,7 +168,7 @@ mod tests {
         let mut network = Model::open("alexnet-2012").unwrap();
         network.train.schedule = crate::net::Schedule::preset("2012").unwrap();
         let config = Config::new("alexnet-2012", network, 0);
-        let frozen = |epoch| config.frozen(&Progress { epoch, ..Progress::default() }).len();
+        let frozen = |epoch| config.frozen(&Position { epoch, ..Position::default() }).len();
         assert_eq!([0, 67, 71, 72, 90].map(frozen), [0, 0, 0, 1, 1]);
     }
 
@@ -208,7 +208,7 @@ mod tests {
                 options: Options {
                     micro_batch: Some(8),
                     recompute: true,
-                    exchange: Exchange::F16,
+                    exchange: WireFormat::F16,
                     precision: Precision::Mixed,
                 },
                 ..Config::new(name, network, 1)

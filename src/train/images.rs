@@ -3,7 +3,7 @@
 use super::Config;
 use crate::checkpoint::{Checkpoint, DEVIATIONS, EIGENVECTORS, MEAN};
 use crate::data::{Colours, DataError, Dataset, Draw, Noise, Statistics};
-use crate::net::Progress;
+use crate::net::Position;
 use crate::session::SessionError;
 use crate::tensor::Tensor;
 
@@ -40,7 +40,7 @@ pub(super) fn statistics_to(statistics: &Statistics, size: usize) -> [(String, T
 }
 
 /// How the images of the epoch at `now` are viewed.
-pub(super) fn draw(config: &Config, now: &Progress, colours: &Colours) -> Draw {
+pub(super) fn draw(config: &Config, now: &Position, colours: &Colours) -> Draw {
     let augment = config.network.train.augment;
     let alpha = augment.colour * config.network.train.schedule.factors(now).colour;
     let noise = if augment.released { Noise::released } else { Noise::paper };
@@ -69,7 +69,7 @@ mod tests {
         network.train.schedule = Schedule::preset("2012").unwrap();
         assert!(Augment::preset("2012", &mut network));
         let config = Config::new("alexnet", network, 5);
-        let at = |epoch| draw(&config, &Progress { epoch, ..Progress::default() }, &COLOURS);
+        let at = |epoch| draw(&config, &Position { epoch, ..Position::default() }, &COLOURS);
         let first = at(66);
         assert_eq!((first.together, first.border2, first.crop, first.mirror, first.epoch), (32, 32, true, true, 66));
         let noise = first.noise.unwrap();
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn the_papers_noise_goes_by_eigenvalues() {
         let config = Config::new("alexnet", Model::open("alexnet").unwrap(), 5);
-        let draw = draw(&config, &Progress::default(), &COLOURS);
+        let draw = draw(&config, &Position::default(), &COLOURS);
         let noise = draw.noise.unwrap();
         assert_eq!((draw.together, noise.gain), (1, 1.0));
         assert!((f64::from(noise.steps[0][0]) - 0.1 * 1e4 / 255.0).abs() < 1e-5, "{noise:?}");

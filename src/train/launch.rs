@@ -19,8 +19,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::run::{RunFolder, free_folder};
-use super::{Config, Profile, TrainError, Trainer, statistics};
+use super::folder::{RunFolder, free_folder};
+use super::{Config, TraceFile, TrainError, Trainer, statistics};
 use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::commands::convert::read_weights;
@@ -57,7 +57,7 @@ pub struct Ready {
     folder: FolderLock,
     session: Session,
     resumed: Option<Checkpoint>,
-    profile: Option<Profile>,
+    profile: Option<TraceFile>,
 }
 
 impl Launch {
@@ -98,7 +98,7 @@ impl Launch {
         let plan = TrainingPlan::new(&layout, job.minibatch);
         let mut session = Session::laid_out(net, &job, layout, &adjust(devices), config.seed)?;
         let profile =
-            profile.map(|(path, steps)| Profile::create(&path, steps, &session, job.minibatch)).transpose()?;
+            profile.map(|(path, steps)| TraceFile::create(&path, steps, &session, job.minibatch)).transpose()?;
         let mut begun = None;
         let (folder, resumed) = if let Some((folder, checkpoint)) = resumed {
             (folder, Some(checkpoint))

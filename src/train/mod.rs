@@ -4,9 +4,9 @@ mod config;
 mod error;
 mod images;
 mod launch;
-mod profile;
+mod trace;
 mod restore;
-mod run;
+mod folder;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -16,23 +16,23 @@ use std::time::{Duration, Instant};
 
 pub use self::config::{Config, SaveEvery};
 pub use self::error::TrainError;
+pub use self::folder::{Metric, RunFolder, free_folder};
 use self::images::{draw, statistics, statistics_of, statistics_to};
 pub use self::launch::{Launch, Ready};
-pub use self::profile::Profile;
 use self::restore::restore;
-pub use self::run::{Metric, RunFolder, free_folder};
+pub use self::trace::TraceFile;
 pub use self::watch::Movement;
 use self::watch::{Start, movements};
 use crate::checkpoint::{Checkpoint, State};
 use crate::data::{self, Batch, DataError, Dataset, Loader, LoaderOptions, Split, Statistics, Views};
 use crate::files::FolderLock;
-use crate::net::{Progress, Schedule};
+use crate::net::{Position, Schedule};
 use crate::session::{Score, Session};
 use crate::tensor::Tensor;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct RunSummary {
     /// Last validation.
     pub validation: Option<Metric>,
     /// Finished steps.
@@ -73,7 +73,7 @@ pub struct Trainer<'a> {
     saved: (Instant, u64),
     start: Start,
     skipped: Vec<String>,
-    profile: Option<Profile>,
+    profile: Option<TraceFile>,
 }
 
 impl<'a> Trainer<'a> {
@@ -131,22 +131,22 @@ impl<'a> Trainer<'a> {
 
     /// The same with a trace taken of its first steps.
     #[must_use]
-    pub fn with_profile(mut self, profile: Option<Profile>) -> Self {
+    pub fn with_profile(mut self, profile: Option<TraceFile>) -> Self {
         self.profile = profile;
         self
     }
 
     /// How far the run is.
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> Position {
         let State { epoch, step, position, stagnation, .. } = self.state;
         let epochs = self.config.network.train.epochs.max(1) as f64;
         let whole = epoch as f64 + position as f64 / self.dataset.train.len().max(1) as f64;
         let share = self.config.steps.map_or(whole / epochs, |steps| step as f64 / steps.max(1) as f64);
-        Progress { epoch, step, share, plateaus: stagnation.plateaus }
+        Position { epoch, step, share, plateaus: stagnation.plateaus }
     }
 
     /// Trains to the end of the configuration or until `stop`.
-    pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    pub fn run(mut self, observer: &mut dyn Observer) -> Result<RunSummary, TrainError> {
         if let Some(profile) = &mut self.profile {
             profile.begin(&mut self.session);
         }
@@ -154,7 +154,7 @@ impl<'a> Trainer<'a> {
         self.end_profile();
         let validation = ended.map_err(|error| error.after(self.state.step, self.session.images()))?;
         let (steps, interrupted) = (self.state.step, self.stop.load(Ordering::Relaxed));
-        Ok(Outcome { validation, steps, interrupted, skipped: self.skipped })
+        Ok(RunSummary { validation, steps, interrupted, skipped: self.skipped })
     }
 
     fn end_profile(&mut self) {

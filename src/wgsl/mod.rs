@@ -97,7 +97,7 @@ pub fn source(variant: &Variant, params: &Params) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "const SUBGROUP: u32 = {lanes}u;");
     }
-    let words = variant.needs.words.then(|| words(params.maps()));
+    let words = variant.needs.words.then(|| words(params.storage()));
     for part in words.iter().chain(variant.sources) {
         text.push('\n');
         text.push_str(part);

@@ -1,6 +1,6 @@
 //! How a network is laid out and what that costs, as the command line says it: `train`, `bench`, `describe`.
 
-use alexnet::net::{Exchange, Options};
+use alexnet::net::{Options, WireFormat};
 use alexnet::train::Config;
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ fn a_run_remembers_how_it_is_laid_out() {
         let Options { micro_batch, recompute, exchange, .. } = config.options;
         (micro_batch, recompute, exchange, config.devices)
     };
-    let as_said = (Some(8), true, Exchange::F16, Some("cpu,cpu".into()));
+    let as_said = (Some(8), true, WireFormat::F16, Some("cpu,cpu".into()));
     assert_eq!(laid_out(config(&place, "run")), as_said);
     contains(&place.ok(&["train", "--resume", "run", "--steps", "5"]), &["tower b: cpu", "minibatch 16 in 2 of 8"]);
     assert_eq!(laid_out(config(&place, "run")), as_said, "kept by --resume");
@@ -30,7 +30,7 @@ fn a_run_remembers_how_it_is_laid_out() {
     assert!(place.read("whole/last.safetensors") == place.read("run/last.safetensors"));
     // The command line says more than the run.
     place.ok(&["train", "--resume", "run", "--steps", "6", "--micro-batch", "16", "--exchange", "f32"]);
-    assert_eq!(laid_out(config(&place, "run")), (Some(16), true, Exchange::F32, Some("cpu,cpu".into())));
+    assert_eq!(laid_out(config(&place, "run")), (Some(16), true, WireFormat::F32, Some("cpu,cpu".into())));
 }
 
 #[test]

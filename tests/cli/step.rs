@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use alexnet::backend::{Engine, Placement};
-use alexnet::commands::convert::Weights;
+use alexnet::commands::convert::CheckpointWeights;
 use alexnet::commands::convert::read_weights;
 use alexnet::data::{Batch, View};
 use alexnet::files::write_tensors;
-use alexnet::interop::{Names, Naming, Quantity, wholes};
+use alexnet::interop::{Convention, Naming, Quantity, file_tensors};
 use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Rates, Session};
 use alexnet::tensor::Tensor;
@@ -81,7 +81,7 @@ struct Steps {
 fn steps(model: &Model, devices: &str, weights: &BTreeMap<String, Tensor>) -> Steps {
     let placement = devices::open(devices);
     let net = Net::new(model.clone()).unwrap();
-    let weights = Weights::of(&net, weights, None).unwrap();
+    let weights = CheckpointWeights::of(&net, weights, None).unwrap();
     let mut session = Session::new(net, &Job::training(IMAGES), &placement, 5).unwrap();
     session.load(&weights.tensors).unwrap();
     session.set_mean(&[0.0; 300]).unwrap();
@@ -101,17 +101,17 @@ fn steps(model: &Model, devices: &str, weights: &BTreeMap<String, Tensor>) -> St
 }
 
 /// Writes the files of a step: weights as they are drawn, and images.
-fn prepare(place: &Place, model: &Model, names: Names) {
+fn prepare(place: &Place, model: &Model, names: Convention) {
     let net = Net::new(model.clone()).unwrap();
     let mut session = Session::new(net, &Job::evaluation(8), &Placement::from(Engine::Cpu), 3).unwrap();
     session.initialise().unwrap();
     let tensors = session.tensors().unwrap();
     let naming = Naming::new(model, names);
-    let whole = |whole: alexnet::interop::Whole| {
+    let whole = |whole: alexnet::interop::FileTensor| {
         let tensor = whole.join(|name| tensors.get(name), Quantity::Weights).unwrap();
         (whole.name, tensor)
     };
-    let weights = wholes(session.net(), &naming).unwrap().into_iter().map(whole).collect();
+    let weights = file_tensors(session.net(), &naming).unwrap().into_iter().map(whole).collect();
     write_tensors(&place.path("weights.safetensors"), &weights, None).unwrap();
     write(place, "batch.safetensors", &floats());
 }
@@ -121,7 +121,7 @@ const FILES: [&str; 7] =
 
 /// The input kernel makes the very floats of these bytes, so that there is nothing to tolerate.
 #[track_caller]
-fn same_as_a_session(devices: &str, names: Names, dropout: bool, more: &[&str]) {
+fn same_as_a_session(devices: &str, names: Convention, dropout: bool, more: &[&str]) {
     let place = Place::new();
     let model = model(dropout);
     prepare(&place, &model, names);
@@ -135,7 +135,7 @@ fn same_as_a_session(devices: &str, names: Names, dropout: bool, more: &[&str]) 
     assert_eq!(printed["losses"][2].as_f64().unwrap() as f32, losses[2]);
     assert_eq!(out["logits"].shape(), [IMAGES, 10]);
     assert_eq!(out.len(), 2 + 3 * given.len(), "{:?}", out.keys());
-    for whole in wholes(&Net::new(model.clone()).unwrap(), &Naming::new(&model, names)).unwrap() {
+    for whole in file_tensors(&Net::new(model.clone()).unwrap(), &Naming::new(&model, names)).unwrap() {
         let find = |prefix: &str| &out[&format!("{prefix}{}", whole.name)];
         let name = &whole.name;
         let gradient = whole.join(|part| gradients.get(part), Quantity::Gradients).unwrap();
@@ -150,16 +150,16 @@ fn same_as_a_session(devices: &str, names: Names, dropout: bool, more: &[&str]) 
 
 #[test]
 fn steps_are_those_of_a_session() {
-    for names in [Names::Torchvision, Names::Caffe, Names::Tower] {
+    for names in [Convention::Torchvision, Convention::Caffe, Convention::Tower] {
         same_as_a_session("cpu", names, false, &["--no-dropout"]);
     }
-    same_as_a_session("cpu,cpu", Names::Caffe, true, &[]);
+    same_as_a_session("cpu,cpu", Convention::Caffe, true, &[]);
 }
 
 #[test]
 fn steps_are_those_of_a_session_on_an_adapter() {
     if let Some(spec) = devices::spec("gpu") {
-        same_as_a_session(&spec, Names::Caffe, false, &["--no-dropout"]);
+        same_as_a_session(&spec, Convention::Caffe, false, &["--no-dropout"]);
     }
 }
 
@@ -167,7 +167,7 @@ fn steps_are_those_of_a_session_on_an_adapter() {
 #[test]
 fn logits_are_those_of_the_first_step() {
     let place = Place::new();
-    prepare(&place, &model(false), Names::Tower);
+    prepare(&place, &model(false), Convention::Tower);
     place.ok(&[&FILES[..], &["--devices", "cpu", "--no-dropout", "--micro-batch", "8", "--out", "out"]].concat());
     let out = read_weights(&place.path("out")).unwrap().tensors;
     let loss = |(n, scores): (usize, &[f32])| {
@@ -182,7 +182,7 @@ fn logits_are_those_of_the_first_step() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let place = Place::new();
-    prepare(&place, &model(false), Names::Caffe);
+    prepare(&place, &model(false), Convention::Caffe);
     let arguments = [&FILES[..], &["--devices", "cpu", "--out", "out"]].concat();
     let refuses = |change: &dyn Fn(&mut File), parts: &[&str]| {
         let mut file = floats();
@@ -221,7 +221,7 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn a_loss_that_is_not_finite_is_no_result() {
     let place = Place::new();
-    prepare(&place, &model(false), Names::Caffe);
+    prepare(&place, &model(false), Convention::Caffe);
     let rest = ["--devices", "cpu", "--out", "out", "--lr", "1e30", "--steps", "3"];
     place.refuses(&[&FILES[..], &rest].concat(), &["loss of step", "not finite"]);
     assert!(!place.path("out").exists());

@@ -6,7 +6,7 @@ use std::path::Path;
 use alexnet::checkpoint::{Checkpoint, MEAN, State};
 use alexnet::commands::convert::{Import, export, read_weights};
 use alexnet::files::write_tensors;
-use alexnet::interop::Names;
+use alexnet::interop::Convention;
 use alexnet::net::{Job, Model, Net, lower};
 use alexnet::tensor::Tensor;
 
@@ -57,7 +57,7 @@ fn export_and_import_change_no_byte() {
     for name in ["alexnet", "alexnet-2012", "mini", "torchvision"] {
         let model = small(name);
         let ours = checkpoint(&model);
-        for names in [Names::Torchvision, Names::Caffe, Names::Tower] {
+        for names in [Convention::Torchvision, Convention::Caffe, Convention::Tower] {
             export(&ours, names, &first).unwrap();
             let imported = import(&first, model.clone()).read().unwrap();
             assert_eq!((imported.drawn, imported.unused), (Vec::new(), Vec::new()));
@@ -82,16 +82,16 @@ fn files_have_the_names_and_shapes_of_the_field() {
         let tensors = read_weights(&file).unwrap().tensors.into_iter();
         tensors.map(|(name, tensor)| (name, tensor.shape().to_vec())).collect::<BTreeMap<_, _>>()
     };
-    let torchvision = shapes("torchvision", Names::Torchvision);
+    let torchvision = shapes("torchvision", Convention::Torchvision);
     assert_eq!(torchvision.len(), 16, "nothing but weights, so that it loads as it is: {torchvision:?}");
     assert_eq!(torchvision["features.10.weight"], [64, 64, 3, 3]);
     assert_eq!(torchvision["classifier.1.weight"], [128, 64 * 6 * 6]);
-    let grouped = shapes("alexnet", Names::Caffe);
+    let grouped = shapes("alexnet", Convention::Caffe);
     assert_eq!(grouped["conv2.weight"], [64, 12, 5, 5]);
     assert_eq!(grouped["conv3.weight"], [96, 64, 3, 3]);
     assert_eq!(grouped["fc8.bias"], [31]);
     assert_eq!(grouped[MEAN], [3, 256, 256]);
-    let towers = shapes("alexnet", Names::Tower);
+    let towers = shapes("alexnet", Convention::Tower);
     assert_eq!(towers["conv2.b.weight"], [32, 12, 5, 5]);
     assert_eq!(towers["conv3.b.weight"], [48, 64, 3, 3]);
     assert_eq!(towers["fc8.a.weight"], [31, 128]);
@@ -163,7 +163,8 @@ fn missing_tensors_are_named_or_drawn() {
 fn files_that_do_not_fit_are_refused() {
     let place = Place::new();
     let whole = || {
-        export(&checkpoint(&Model::parse("tiny", TINY).unwrap()), Names::Caffe, &place.path("w.safetensors")).unwrap();
+        export(&checkpoint(&Model::parse("tiny", TINY).unwrap()), Convention::Caffe, &place.path("w.safetensors"))
+            .unwrap();
         read_weights(&place.path("w.safetensors")).unwrap().tensors
     };
     let arguments = ["import", "w.safetensors", "--model", "tiny.toml", "--out", "imported.safetensors"];

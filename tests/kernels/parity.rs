@@ -22,7 +22,7 @@ fn every_twin_is_as_good_at_f32() {
 }
 
 fn agrees(engine: &Engine) {
-    let mut report = parity::Report::new(engine.describe());
+    let mut report = parity::ParityReport::new(engine.describe());
     for check in parity::checks(ops::KERNELS, engine) {
         report.add(&check, check.run(engine));
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use alexnet::backend::{Limits, Placement};
 use alexnet::data::{Batch, NO_LABEL};
-use alexnet::net::{Job, Lowered, Model, Net, Options, lower, model};
+use alexnet::net::{Job, Model, Net, NetProgram, Options, lower, model};
 use alexnet::program::{Command, Pass, Program, Role};
 use alexnet::session::Session;
 use alexnet::session::layout::Layout;
@@ -201,7 +201,7 @@ fn recomputed_maps_have_the_bits_of_kept_ones() {
     }
 }
 
-fn lowered(model: &Model, recompute: bool) -> Lowered {
+fn lowered(model: &Model, recompute: bool) -> NetProgram {
     let job = Job::training(16).with(Options { recompute, micro_batch: Some(8), ..Options::DEFAULT });
     lower(&Net::new(model.clone()).unwrap(), &job)
 }

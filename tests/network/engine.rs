@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "every test program takes what it needs")]
 use alexnet::backend::cpu::{Cpu, Precision};
 use alexnet::backend::{Backend, Data};
-use alexnet::net::{Job, Lowered, Model, Net, lower};
+use alexnet::net::{Job, Model, Net, NetProgram, lower};
 use alexnet::ops::layer::Init;
 use alexnet::ops::optimizer::sgd::SGD;
 use alexnet::ops::{health, step};
@@ -12,7 +12,7 @@ use alexnet::tensor::{NO_LABEL, Real};
 
 /// A network ready to run.
 pub(crate) struct Engine<T> {
-    pub(crate) lowered: Lowered,
+    pub(crate) lowered: NetProgram,
     pub(crate) cpu: Cpu<T>,
     labels: Vec<u32>,
 }

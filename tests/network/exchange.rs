@@ -1,7 +1,7 @@
 //! Maps that travel between devices as 16-bit floats: half the bytes, nearly the same losses, and nothing hidden.
 
 use alexnet::backend::Placement;
-use alexnet::net::{Exchange, Job, Net, Options};
+use alexnet::net::{Job, Net, Options, WireFormat};
 use alexnet::session::Session;
 
 use crate::devices::{open, spec};
@@ -12,7 +12,7 @@ use crate::training::{assert_rounded, assert_same, batches, begin, gentle, train
 const TOLERANCE: f64 = 1.0 / 1024.0;
 
 const JOB: Job = Job::training(32);
-const HALVES: Job = JOB.with(Options { exchange: Exchange::F16, ..Options::DEFAULT });
+const HALVES: Job = JOB.with(Options { exchange: WireFormat::F16, ..Options::DEFAULT });
 
 #[test]
 fn halves_are_nearly_as_good_between_engines_of_the_processor() {

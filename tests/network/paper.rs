@@ -1,7 +1,7 @@
 //! The paper's numbers as assertions on the built-in models.
 
 use alexnet::backend::Engine;
-use alexnet::net::{Job, Model, Net, Node, Progress, Replacement, lower};
+use alexnet::net::{Job, Model, Net, PlacedLayer, Position, Replacement, lower};
 use alexnet::ops::layer::{Init, WeightKind};
 use alexnet::ops::lrn;
 use alexnet::program::{Command, Home, Pass, Program};
@@ -12,7 +12,7 @@ fn net(name: &str) -> Net {
 }
 
 /// Weights without biases and biases of one node on one tower.
-fn weights_and_biases(node: &Node) -> (usize, usize) {
+fn weights_and_biases(node: &PlacedLayer) -> (usize, usize) {
     let mut counts = (0, 0);
     for spec in node.layer.weights(&node.x) {
         let count: usize = spec.shape.iter().product();
@@ -209,7 +209,7 @@ fn order(net: &Net) -> Vec<&str> {
 
 /// Initial deviations and biases of every layer with weights.
 fn inits(net: &Net) -> Vec<(String, Vec<Init>)> {
-    let init = |node: &Node| {
+    let init = |node: &PlacedLayer| {
         let mut inits: Vec<Init> = node.layer.weights(&node.x).iter().map(|spec| spec.init).collect();
         inits.dedup();
         (node.name.clone(), inits)
@@ -284,7 +284,7 @@ fn the_paper_and_the_released_code_differ_where_they_should() {
     for train in [paper.train, code.train] {
         let numbers = (train.batch, train.rate, train.optimizer.hyper["momentum"], train.decay, train.augment.mirror);
         assert_eq!(numbers, (128, 0.01, 0.9, 0.0005, true));
-        let end = Progress { epoch: train.epochs, ..Progress::default() };
+        let end = Position { epoch: train.epochs, ..Position::default() };
         let last = train.schedule.factors(&end).weights;
         assert!((last / 1e-3 - 1.0).abs() < 1e-6, "the rate was reduced three times, to {last} of the first");
     }

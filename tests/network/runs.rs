@@ -10,7 +10,7 @@ use alexnet::data::{Batch, Dataset, View};
 use alexnet::files::FolderLock;
 use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Session, SessionError};
-use alexnet::train::{Config, Metric, Observer, Outcome, TrainError, Trainer};
+use alexnet::train::{Config, Metric, Observer, RunSummary, TrainError, Trainer};
 
 /// Images of a minibatch.
 pub(crate) const BATCH: usize = 100;
@@ -76,7 +76,7 @@ pub(crate) fn train(
     folder: &Path,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunSummary, TrainError> {
     train_on(Dataset::open(None, tiny().input.stored())?, placement, folder, stop, observer)
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn train_on(
     folder: &Path,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunSummary, TrainError> {
     let config = Config::new("tiny", tiny(), 0);
     let statistics = dataset.statistics()?;
     let mut session = session(placement)?;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use alexnet::backend::cpu::Precision;
-use alexnet::backend::plan::Plan;
+use alexnet::backend::plan::MemoryPlan;
 use alexnet::net::{Job, Model, Net, Options, Trained, lower, model};
 use alexnet::program::{Command, Pass, Program, Role, Slot, letter};
 
@@ -178,7 +178,7 @@ fn programs() -> Vec<(String, Program)> {
 /// What lies where: byte ranges of buffers with the number of the write that filled them.
 struct Memory<'a> {
     program: &'a Program,
-    plan: &'a Plan,
+    plan: &'a MemoryPlan,
     /// For every buffer, disjoint ranges and what was written there last.
     tags: Vec<Vec<(u64, u64, usize)>>,
     /// For every slot, the number of the write whose value it should hold.
@@ -187,7 +187,7 @@ struct Memory<'a> {
 }
 
 impl<'a> Memory<'a> {
-    fn new(program: &'a Program, plan: &'a Plan) -> Self {
+    fn new(program: &'a Program, plan: &'a MemoryPlan) -> Self {
         let mut memory =
             Self { program, plan, tags: vec![Vec::new(); plan.buffers.len()], values: HashMap::new(), writes: 0 };
         // The host fills what is not a map, before the first pass.
@@ -267,7 +267,7 @@ impl<'a> Memory<'a> {
 fn nothing_is_overwritten_while_it_is_needed() {
     for (name, program) in programs() {
         println!("{name}");
-        let plan = Plan::new(&program, u64::MAX);
+        let plan = MemoryPlan::new(&program, u64::MAX);
         let mut memory = Memory::new(&program, &plan);
         for pass in [Pass::Gradients, Pass::Update, Pass::Gradients, Pass::Evaluate, Pass::Update, Pass::Evaluate] {
             memory.run(pass);
@@ -282,7 +282,7 @@ fn nothing_is_overwritten_while_it_is_needed() {
 fn arenas_are_packed_in_program_order() {
     for (name, program) in programs() {
         for largest in [u64::MAX, 64 << 20] {
-            let plan = Plan::new(&program, largest);
+            let plan = MemoryPlan::new(&program, largest);
             for role in [Role::Weight, Role::State("momentum"), Role::Gradient] {
                 let mut end: HashMap<usize, u64> = HashMap::new();
                 let mut before = 0;
@@ -314,7 +314,7 @@ fn arenas_are_packed_in_program_order() {
 #[test]
 fn maps_share_memory() {
     for (name, program) in programs() {
-        let plan = Plan::new(&program, u64::MAX);
+        let plan = MemoryPlan::new(&program, u64::MAX);
         let copies = |slot: Slot| {
             let mut commands = program.passes().flat_map(|(_, commands)| commands);
             commands.any(|command| matches!(command, Command::Copy { to, .. } if *to == slot))

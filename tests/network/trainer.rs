@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use alexnet::backend::{BackendError, Engine, Placement};
 use alexnet::checkpoint::Checkpoint;
-use alexnet::data::{DataError, Dataset, ImageError, ImageSet, Stored};
+use alexnet::data::{DataError, Dataset, ImageError, ImageSet, StoredImage};
 use alexnet::session::SessionError;
 use alexnet::train::TrainError;
 
@@ -81,8 +81,8 @@ impl ImageSet for Greys {
         format!("grey {i}")
     }
 
-    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
-        Ok(Stored::Pixels { width: 12, height: 16, rgb: vec![25 * self.0[i] as u8; 12 * 16 * 3].into() })
+    fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
+        Ok(StoredImage::Pixels { width: 12, height: 16, rgb: vec![25 * self.0[i] as u8; 12 * 16 * 3].into() })
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use alexnet::backend::{Backend, BackendError, Data, Detail, Footprint, Placement, Sink, Span};
+use alexnet::backend::{Backend, BackendError, ClockDetail, Data, Footprint, Placement, Sink, Span};
 use alexnet::program::{Pass, Program, Slot};
 
 /// What a device is asked for.
@@ -144,7 +144,7 @@ impl Backend for Trapped {
         self.inner.waited()
     }
 
-    fn start_clock(&mut self, detail: Detail, origin: Instant) {
+    fn start_clock(&mut self, detail: ClockDetail, origin: Instant) {
         self.inner.start_clock(detail, origin);
     }
 

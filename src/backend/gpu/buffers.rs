@@ -5,17 +5,17 @@ use super::pipeline::Pipeline;
 use super::staging::{Incoming, Outgoing};
 use crate::backend::BackendError;
 use crate::backend::limits::mib;
-use crate::backend::plan::Plan;
-use crate::program::{Program, Slot, View};
+use crate::backend::plan::MemoryPlan;
+use crate::program::{Program, Slot, SlotRange};
 
 /// The buffers of a plan, allocated.
 pub(super) struct Buffers {
-    pub(super) plan: Plan,
-    /// Buffers of slots, as in [`Plan::buffers`].
+    pub(super) plan: MemoryPlan,
+    /// Buffers of slots, as in [`MemoryPlan::buffers`].
     slots: Vec<wgpu::Buffer>,
-    /// Staging buffers that the host writes, as in [`Plan::incoming`].
+    /// Staging buffers that the host writes, as in [`MemoryPlan::incoming`].
     pub(super) incoming: Vec<Incoming>,
-    /// Staging buffers that the host reads, as in [`Plan::outgoing`].
+    /// Staging buffers that the host reads, as in [`MemoryPlan::outgoing`].
     pub(super) outgoing: Vec<Outgoing>,
 }
 
@@ -32,7 +32,7 @@ impl Buffers {
         }
         // Only a wait reports a lost device; allocating and compiling do not.
         device.wait(None)?;
-        let plan = Plan::new(program, bounds.buffer);
+        let plan = MemoryPlan::new(program, bounds.buffer);
         let scope = device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let create = |&(size, _): &(u64, _)| {
@@ -60,8 +60,8 @@ impl Buffers {
     }
 
     /// Binds `views`, one for each binding of the kernel, to `pipeline`.
-    pub(super) fn bind(&self, device: &Device, pipeline: &Pipeline, views: &[View]) -> wgpu::BindGroup {
-        let entry = |(&binding, view): (&u32, &View)| {
+    pub(super) fn bind(&self, device: &Device, pipeline: &Pipeline, views: &[SlotRange]) -> wgpu::BindGroup {
+        let entry = |(&binding, view): (&u32, &SlotRange)| {
             let (buffer, start) = self.region(view.slot);
             let (offset, size) = (start + view.offset(), std::num::NonZeroU64::new(view.bytes()));
             let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });

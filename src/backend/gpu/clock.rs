@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::device::Device;
-use crate::backend::{BackendError, Detail, Span};
+use crate::backend::{BackendError, ClockDetail, Span};
 use crate::program::Pass;
 
 /// The most compute passes that a clock measures, each with begin and end; later ones are not measured.
@@ -12,7 +12,7 @@ const MOST_SPANS: u32 = wgpu::QUERY_SET_MAX_QUERIES / 2;
 /// Times of compute passes since the clock was started.
 pub(super) struct Clock {
     /// The work that a compute pass holds.
-    pub(super) detail: Detail,
+    pub(super) detail: ClockDetail,
     origin: Instant,
     source: Source,
     /// Measured work; where the device keeps the times, they are filled in by [`Clock::spans`].
@@ -36,10 +36,10 @@ struct Queries {
 
 impl Clock {
     /// Starts a clock; `None` where the device has none and the host's cannot take its place.
-    pub(super) fn new(device: &Device, detail: Detail, origin: Instant) -> Option<Self> {
+    pub(super) fn new(device: &Device, detail: ClockDetail, origin: Instant) -> Option<Self> {
         let source = if device.features.contains(wgpu::Features::TIMESTAMP_QUERY) {
             Source::Device { queries: Queries::new(device), first: None }
-        } else if detail == Detail::Commands {
+        } else if detail == ClockDetail::Commands {
             Source::Host
         } else {
             return None;
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
     use crate::backend::gpu::testing::device;
-    use crate::backend::gpu::{Gpu, tune::Choice};
+    use crate::backend::gpu::{Gpu, tune::VariantChoice};
     use crate::backend::{Backend, Data};
     use crate::kernel::Elem;
     use crate::ops::binary;
@@ -162,12 +162,12 @@ mod tests {
     fn host_and_device_tell_one_kernel_from_the_next() {
         let Some(device) = device().map(Rc::new) else { return };
         for by_host in [false, true] {
-            let mut gpu = Gpu::new(&device, program(), Choice::Fastest).unwrap();
+            let mut gpu = Gpu::new(&device, program(), VariantChoice::Fastest).unwrap();
             gpu.write(Slot(0), Data::F32(&vec![1.5; COUNT])).unwrap();
             let origin = Instant::now();
-            gpu.start_clock(Detail::Commands, origin);
+            gpu.start_clock(ClockDetail::Commands, origin);
             if by_host {
-                let clock = Clock { detail: Detail::Commands, origin, source: Source::Host, spans: Vec::new() };
+                let clock = Clock { detail: ClockDetail::Commands, origin, source: Source::Host, spans: Vec::new() };
                 gpu.clock = Some(clock);
             } else if gpu.clock.as_ref().is_some_and(Clock::by_host) {
                 println!("NOT RUN: {} has no clock", gpu.device());

@@ -12,7 +12,7 @@ use super::adapter::{binding_limit, describe, matrices};
 use super::cache::Compiled;
 use super::choices::{Choices, Verdicts};
 use super::memory::memory;
-use crate::backend::{BackendError, Limits, Memory, Watch};
+use crate::backend::{BackendError, Limits, MemoryPool, SetupWatch};
 
 /// Time without an answer after which a device counts as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -49,7 +49,7 @@ pub struct Device {
     pub limits: wgpu::Limits,
     /// The features granted: those of the adapter that this crate uses.
     pub features: wgpu::Features,
-    memory: Option<Memory>,
+    memory: Option<MemoryPool>,
     /// Sides of the square tiles that its matrix units multiply.
     matrices: Vec<u32>,
     /// The first error that the driver reported.
@@ -61,7 +61,7 @@ pub struct Device {
     /// Whether shaders are compiled with checks of every index and loop.
     pub(in crate::backend) checked: Cell<bool>,
     /// Callback for the progress of setting a program up.
-    pub(in crate::backend) watch: RefCell<Option<Rc<Watch>>>,
+    pub(in crate::backend) watch: RefCell<Option<Rc<SetupWatch>>>,
     /// The driver's cache of pipelines compiled in earlier runs.
     pub(super) compiled: Option<Compiled>,
     /// Time spent in [`Device::wait`].
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_noop_device_has_the_limits_it_was_given_and_is_no_adapter() {
-        let memory = Some(Memory { pool: "tests".into(), bytes: 1 << 30 });
+        let memory = Some(MemoryPool { pool: "tests".into(), bytes: 1 << 30 });
         let limits = Limits { device: "noop".into(), binding: 128 << 20, buffer: 256 << 20, halves: false, memory };
         assert_eq!(Device::noop(&limits).unwrap().bounds(), limits);
         assert!(adapters().iter().all(|adapter| adapter.get_info().backend != wgpu::Backend::Noop));

@@ -6,7 +6,7 @@ use super::buffers::Buffers;
 use super::device::Device;
 use super::pipeline::Pipeline;
 use crate::backend::BackendError;
-use crate::program::View;
+use crate::program::SlotRange;
 
 /// Floating-point operations of the first measurement; a faster device gets more.
 const FIRST_FLOPS: u64 = 30_000_000;
@@ -23,7 +23,7 @@ pub(super) struct Sample<'a> {
 
 impl<'a> Sample<'a> {
     /// `pipeline` on `views` of `buffers`.
-    pub(super) fn new(device: &'a Device, buffers: &Buffers, pipeline: &'a Pipeline, views: &[View]) -> Self {
+    pub(super) fn new(device: &'a Device, buffers: &Buffers, pipeline: &'a Pipeline, views: &[SlotRange]) -> Self {
         Self { device, pipeline, group: buffers.bind(device, pipeline, views) }
     }
 

@@ -1,17 +1,17 @@
 //! Memory of an adapter, which WebGPU does not report: asked of Vulkan or the operating system.
 
 use super::adapter::{Ids, ids};
-use crate::backend::limits::{HOST, Memory, host_memory};
+use crate::backend::limits::{HOST, MemoryPool, host_memory};
 
 /// The memory of `adapter`, from Vulkan alone: Metal's `recommendedMaxWorkingSetSize` and DX12's
 /// `DedicatedVideoMemory` are not asked for.
-pub(super) fn memory(adapter: &wgpu::Adapter) -> Option<Memory> {
+pub(super) fn memory(adapter: &wgpu::Adapter) -> Option<MemoryPool> {
     let info = adapter.get_info();
     let pool = pool(info.device_type, &ids(&info), &info.name);
     // A software driver reports some number (lavapipe 2 GiB), but allocates as long as the machine does.
     let software = info.device_type == wgpu::DeviceType::Cpu;
     let bytes = if software { host_memory() } else { device_local(adapter) }?;
-    Some(Memory { pool, bytes })
+    Some(MemoryPool { pool, bytes })
 }
 
 /// Name of the pool of memory that an adapter computes in: the machine's, its own, or, without a bus id, that of all

@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
     use crate::backend::gpu::device::Device;
-    use crate::backend::gpu::{Gpu, testing, tune::Choice};
+    use crate::backend::gpu::{Gpu, testing, tune::VariantChoice};
     use crate::backend::{Backend, Data};
     use crate::net::{Job, Model, Net, lower};
     use crate::ops::step;
@@ -134,7 +134,7 @@ mod tests {
         let net = Net::new(Model::open("mini").unwrap()).unwrap();
         let lowered = lower(&net, &Job::training(8));
         let program = &lowered.program;
-        let mut gpu = Gpu::new(device, program.clone(), Choice::Fastest).unwrap();
+        let mut gpu = Gpu::new(device, program.clone(), VariantChoice::Fastest).unwrap();
         for recording in &mut gpu.recordings {
             let work = (0..recording.dispatches.len()).filter(|&command| recording.dispatches[command].is_some());
             for (command, time) in work.filter_map(|command| time.map(|time| (command, time))) {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::device::Device;
 use crate::backend::BackendError;
 use crate::kernel::{Elem, Grid, Kernel, Params, Variant};
-use crate::program::{Command, View};
+use crate::program::{Command, SlotRange};
 use crate::wgsl;
 
 /// A run of a kernel, as a program records it.
@@ -16,7 +16,7 @@ pub(super) struct Run<'a> {
     pub(super) kernel: &'static Kernel,
     pub(super) params: &'a Params,
     /// One view for each binding of the kernel.
-    pub(super) views: &'a [View],
+    pub(super) views: &'a [SlotRange],
 }
 
 impl<'a> Run<'a> {
@@ -50,7 +50,7 @@ pub struct Pipeline {
 
 /// Whether `device` has the features that `variant` needs, and `variant` fits the shapes of `params`.
 pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
-    let maps = params.maps() != Elem::F16 || device.features.contains(wgpu::Features::SHADER_F16);
+    let maps = params.storage() != Elem::F16 || device.features.contains(wgpu::Features::SHADER_F16);
     let lanes = variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes));
     let matrix = variant.needs.matrix.is_none_or(|side| device.has_matrices_of(side));
     let words = !variant.needs.words || device.features.contains(wgpu::Features::SHADER_INT64);

@@ -16,7 +16,7 @@ use super::pace::{LONGEST, Pace};
 use super::pipeline::{Pipeline, Run};
 use super::staging::Outgoing;
 use crate::backend::plan::Footprint;
-use crate::backend::{Backend, BackendError, Data, Detail, Progress, Sink, Span, Variants, Watch};
+use crate::backend::{Backend, BackendError, ClockDetail, Data, SetupProgress, SetupWatch, Sink, Span, Variants};
 use crate::kernel::Elem;
 use crate::program::{Command, Pass, Program, Slot};
 
@@ -64,7 +64,7 @@ impl Gpu {
     pub(super) fn set_up(
         device: &Rc<Device>,
         program: Program,
-        watch: Option<&Watch>,
+        watch: Option<&SetupWatch>,
         select: &mut Select<'_>,
     ) -> Result<Self, BackendError> {
         let buffers = Buffers::allocate(device, &program)?;
@@ -72,7 +72,7 @@ impl Gpu {
         let mut done = 0;
         let mut tell = |kernel| {
             if let Some(watch) = watch {
-                watch(Progress { done, total, kernel });
+                watch(SetupProgress { done, total, kernel });
             }
             done += 1;
         };
@@ -177,7 +177,7 @@ impl Gpu {
         }
         let mut clock = self.clock.take();
         let stretches: Vec<Range<usize>> = match &clock {
-            Some(Clock { detail: Detail::Commands, .. }) => commands.filter(is_run).map(|i| i..i + 1).collect(),
+            Some(Clock { detail: ClockDetail::Commands, .. }) => commands.filter(is_run).map(|i| i..i + 1).collect(),
             _ => std::iter::once(first..commands.end).collect(),
         };
         let index = self.submit(|_, encoder| {
@@ -353,7 +353,7 @@ impl Backend for Gpu {
         self.device.waited() + self.computed
     }
 
-    fn start_clock(&mut self, detail: Detail, origin: Instant) {
+    fn start_clock(&mut self, detail: ClockDetail, origin: Instant) {
         self.clock = Clock::new(&self.device, detail, origin);
     }
 

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::adapter::{Ids, adapters, binding_limit, ids, kind, matrices};
 use super::memory::memory;
-use crate::backend::Memory;
+use crate::backend::MemoryPool;
 
 /// An adapter of this machine.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
+pub struct AdapterSummary {
     /// The name that the driver reports.
     pub name: String,
     /// `discrete GPU`, `integrated GPU`, `virtual GPU`, `software` or `other`.
@@ -22,9 +22,9 @@ pub struct Summary {
     /// Bus id and model.
     pub ids: Ids,
     /// The memory it computes in, where the driver tells.
-    pub memory: Option<Memory>,
+    pub memory: Option<MemoryPool>,
     /// Limits on buffers, workgroups and dispatches.
-    pub limits: Limits,
+    pub limits: AdapterLimits,
     /// Optional features.
     pub features: Features,
 }
@@ -32,7 +32,7 @@ pub struct Summary {
 /// Limits on buffers, workgroups and dispatches, by their names in WebGPU; bytes and counts.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[allow(missing_docs, reason = "WebGPU says what they are")]
-pub struct Limits {
+pub struct AdapterLimits {
     pub max_storage_buffer_binding_size: u64,
     pub max_buffer_size: u64,
     pub max_compute_workgroup_storage_size: u32,
@@ -66,7 +66,7 @@ pub struct Lanes {
     pub max: u32,
 }
 
-impl Summary {
+impl AdapterSummary {
     /// The limits that bound a program on it.
     pub fn bounds(&self) -> crate::backend::Limits {
         crate::backend::Limits {
@@ -80,19 +80,19 @@ impl Summary {
 }
 
 /// Every adapter of this machine, in the order of its number.
-pub fn summaries() -> Vec<Summary> {
+pub fn summaries() -> Vec<AdapterSummary> {
     adapters().iter().map(summary).collect()
 }
 
-fn summary(adapter: &wgpu::Adapter) -> Summary {
+fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
     let (info, limits, offers) = (adapter.get_info(), adapter.limits(), adapter.features());
     let lanes = Lanes { min: info.subgroup_min_size, max: info.subgroup_max_size };
-    Summary {
+    AdapterSummary {
         kind: kind(info.device_type).1,
         ids: ids(&info),
         memory: memory(adapter),
         backend: format!("{:?}", info.backend),
-        limits: Limits {
+        limits: AdapterLimits {
             max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
             max_buffer_size: limits.max_buffer_size,
             max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,

@@ -18,7 +18,7 @@ use crate::program::Program;
 
 /// Which variants run the kernels of a program.
 #[derive(Clone, Copy)]
-pub enum Choice {
+pub enum VariantChoice {
     /// The fastest that agree with their twins, where the device measures; else the first that the device can run.
     Fastest,
     /// This variant, for a program of one kernel.
@@ -39,14 +39,14 @@ impl Gpu {
     ///
     /// # Errors
     /// When the program does not fit (found before anything is allocated) or a kernel does not compile.
-    pub fn new(device: &Rc<Device>, program: Program, choice: Choice) -> Result<Self, BackendError> {
+    pub fn new(device: &Rc<Device>, program: Program, choice: VariantChoice) -> Result<Self, BackendError> {
         let mut pipelines = Pipelines::default();
         let mut select = |buffers: &Buffers, run: &Run<'_>| match choice {
-            Choice::Fixed(variant) => pipelines.get(device, run.kernel, variant, run.params),
-            Choice::Fastest => Tuner { device, buffers, run, pipelines: &mut pipelines }.fastest(),
+            VariantChoice::Fixed(variant) => pipelines.get(device, run.kernel, variant, run.params),
+            VariantChoice::Fastest => Tuner { device, buffers, run, pipelines: &mut pipelines }.fastest(),
         };
         // The progress of a single kernel, checked amid other work, is of no interest.
-        let watch = device.watch.borrow().clone().filter(|_| matches!(choice, Choice::Fastest));
+        let watch = device.watch.borrow().clone().filter(|_| matches!(choice, VariantChoice::Fastest));
         Self::set_up(device, program, watch.as_deref(), &mut select)
     }
 }
@@ -80,7 +80,7 @@ impl Tuner<'_> {
         // measured.
         let ranked = if rivals.len() > 1 { self.rank(rivals)? } else { rivals };
         for variant in ranked.into_iter().chain(hopeless) {
-            if !self.device.is_right(kernel, variant, params.maps())? {
+            if !self.device.is_right(kernel, variant, params.storage())? {
                 continue;
             }
             let compiled = self.compile(variant);
@@ -190,7 +190,7 @@ impl Device {
 
     /// Whether `variant` computes `case` as its twin does, within the kernel's tolerance; warns where not.
     fn agrees(self: &Rc<Self>, kernel: &'static Kernel, variant: &'static Variant, case: &Case) -> bool {
-        let choice = Choice::Fixed(variant);
+        let choice = VariantChoice::Fixed(variant);
         let finding =
             Gpu::new(self, program(kernel, case, GUARD), choice).and_then(|mut gpu| compare(&mut gpu, kernel, case));
         let wrong = match finding {
@@ -256,7 +256,7 @@ mod tests {
         let Some(device) = device().map(Rc::new) else { return };
         let kernel = kernel([BROKEN, WRONG, plain()]);
         let case = &(kernel.cases)()[0];
-        let mut gpu = Gpu::new(&device, program(kernel, case, 0), Choice::Fastest).unwrap();
+        let mut gpu = Gpu::new(&device, program(kernel, case, 0), VariantChoice::Fastest).unwrap();
         assert!(compare(&mut gpu, kernel, case).unwrap().within(kernel.tolerance));
         let run = format!("{} {}", kernel.name, case.params);
         assert_eq!(device.choices.get(&run).as_deref(), Some("plain"));
@@ -283,7 +283,7 @@ mod tests {
         let Some(device) = device().map(Rc::new) else { return };
         let kernel = kernel([plain(), SLOW, Variant { name: "small", ..SLOW }]);
         let case = &(kernel.cases)()[0];
-        Gpu::new(&device, program(kernel, case, 0), Choice::Fastest).unwrap();
+        Gpu::new(&device, program(kernel, case, 0), VariantChoice::Fastest).unwrap();
         let hopeless = device.verdicts.borrow().hopeless.clone();
         assert_eq!(hopeless, HashSet::from(["slow", "small"]));
     }
@@ -303,7 +303,7 @@ mod tests {
         let Some(device) = device().map(Rc::new) else { return };
         let kernel = kernel([BROKEN, WRONG]);
         let case = &(kernel.cases)()[0];
-        let refused = Gpu::new(&device, program(kernel, case, 0), Choice::Fastest);
+        let refused = Gpu::new(&device, program(kernel, case, 0), VariantChoice::Fastest);
         assert!(refused.is_err(), "the first is no WGSL");
         assert_eq!(device.choices.get(&format!("{} {}", kernel.name, case.params)), None);
     }
@@ -314,7 +314,7 @@ mod tests {
         device.choices.do_not_measure();
         let kernel = kernel([WRONG, plain()]);
         let case = &(kernel.cases)()[0];
-        let mut gpu = Gpu::new(&Rc::new(device), program(kernel, case, 0), Choice::Fastest).unwrap();
+        let mut gpu = Gpu::new(&Rc::new(device), program(kernel, case, 0), VariantChoice::Fastest).unwrap();
         gpu.write(Slot(0), Data::F32(&vec![0.5; case.buffers[0].0])).unwrap();
         Backend::run(&mut gpu, Pass::Evaluate).unwrap();
         assert!(gpu.read(Slot(1)).unwrap()[0] >= 1.0, "what is wrong in it shows");

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{Link, median, ways};
-use crate::backend::Detail;
+use crate::backend::ClockDetail;
 use crate::program::Pass;
 use crate::session::{Session, SessionError};
 
@@ -39,7 +39,7 @@ pub fn exchange(session: &mut Session, repeats: usize) -> Result<ExchangeTimes, 
         session.cluster_mut().exchange_all(pass)?;
         let (mut times, mut traffic) = (Vec::new(), BTreeMap::new());
         for _ in 0..repeats {
-            session.cluster_mut().start_clock(Detail::Stretches, Instant::now());
+            session.cluster_mut().start_clock(ClockDetail::Stretches, Instant::now());
             let begin = Instant::now();
             session.cluster_mut().exchange_all(pass)?;
             times.push(begin.elapsed().as_secs_f64());

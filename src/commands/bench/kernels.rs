@@ -174,7 +174,7 @@ mod tests {
     use crate::kernel::Elem;
     use crate::ops::optimizer::Shape;
     use crate::ops::optimizer::sgd::SGD;
-    use crate::program::{Home, Label, Slot, View};
+    use crate::program::{Home, Label, Slot, SlotRange};
 
     const CEILINGS: Ceilings = Ceilings { flops: 100.0, bytes: 1000.0 };
 
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_updated_is_read_and_written() {
-        let view = |slot| View { slot: Slot(slot), elem: Elem::F32, start: 0, count: 10 };
+        let view = |slot| SlotRange { slot: Slot(slot), elem: Elem::F32, start: 0, count: 10 };
         let (params, label) = (Shape { count: 10 }.params(), Label::default());
         let views = (0..SGD.kernel.bindings.len()).map(view).collect();
         let command = Command::Run { kernel: &SGD.kernel, params, views, home: Home::Every, label };

@@ -15,7 +15,7 @@ pub use self::ceilings::{Ceilings, Speed};
 pub use self::exchange::{ExchangeTimes, PassTimes, exchange};
 pub use self::kernels::{DeviceKernels, KernelRow, KernelRun, KernelTimes, kernels};
 pub use self::step::{DeviceTimes, ForwardTimes, LayerTimes, StepBreakdown, StepTimes, step};
-use crate::backend::{Backend, BackendError, Detail, Traffic};
+use crate::backend::{Backend, BackendError, ClockDetail, Traffic};
 use crate::data::{Batch, centre_view};
 use crate::program::Pass;
 use crate::random::{Purpose, Stream};
@@ -84,7 +84,7 @@ fn command_times(
     repeats: usize,
 ) -> Result<Vec<f64>, BackendError> {
     (0..UNCOUNTED).try_for_each(|_| backend.run_commands(pass, command..command + 1))?;
-    backend.start_clock(Detail::Commands, Instant::now());
+    backend.start_clock(ClockDetail::Commands, Instant::now());
     (0..repeats.max(1)).try_for_each(|_| backend.run_commands(pass, command..command + 1))?;
     let spans = backend.spans()?.unwrap_or_default();
     Ok(spans.into_iter().map(|span| span.end - span.begin).collect())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{Link, median, prepare, random_batch, ways};
-use crate::backend::{Detail, Span, Traffic};
+use crate::backend::{ClockDetail, Span, Traffic};
 use crate::data::Batch;
 use crate::program::{Command, Pass, Phase};
 use crate::session::{Session, SessionError};
@@ -148,7 +148,7 @@ fn evaluate(session: &mut Session, batch: &Batch) -> Result<(), SessionError> {
 }
 
 fn measure(session: &mut Session, batch: &Batch) -> Result<Measured, SessionError> {
-    session.cluster_mut().start_clock(Detail::Stretches, Instant::now());
+    session.cluster_mut().start_clock(ClockDetail::Stretches, Instant::now());
     let (begin, waited) = (Instant::now(), session.cluster().waited());
     train(session, batch)?;
     let host = worked(begin.elapsed(), session.cluster().waited().saturating_sub(waited));
@@ -240,7 +240,7 @@ fn layers(session: &mut Session, batch: &Batch, repeats: usize) -> Result<Vec<La
 
 /// Sums over the kernels of a step and a forward pass.
 fn detailed(session: &mut Session, batch: &Batch) -> Result<BTreeMap<Place, f64>, SessionError> {
-    session.cluster_mut().start_clock(Detail::Commands, Instant::now());
+    session.cluster_mut().start_clock(ClockDetail::Commands, Instant::now());
     train(session, batch)?;
     evaluate(session, batch)?;
     let spans = session.cluster_mut().spans()?;

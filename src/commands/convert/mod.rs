@@ -13,17 +13,17 @@ use self::file::{CLASSES, read_layers, read_mean};
 pub use self::file::{WeightsFile, read_weights};
 use crate::checkpoint::{Checkpoint, MEAN, State};
 use crate::files::{write_file, write_tensors};
-use crate::interop::onnx::{self, Facts};
-use crate::interop::{CONVENTIONS, Names, Naming, Quantity, Whole, fit_classes, wholes};
+use crate::interop::onnx::{self, ImageMetadata};
+use crate::interop::{CONVENTIONS, Convention, FileTensor, Naming, Quantity, file_tensors, fit_classes};
 use crate::net::{Job, Model, Net, lower};
 use crate::tensor::Tensor;
 
 /// Writes the weights of `checkpoint` to a safetensors file at `path`, under these names.
-pub fn export(checkpoint: &Checkpoint, names: Names, path: &Path) -> Result<()> {
+pub fn export(checkpoint: &Checkpoint, names: Convention, path: &Path) -> Result<()> {
     let net = Net::new(Model::parse("the checkpoint's model", &checkpoint.state.model)?)?;
     let naming = Naming::new(&net.model, names);
     let mut tensors = BTreeMap::new();
-    for whole in wholes(&net, &naming)? {
+    for whole in file_tensors(&net, &naming)? {
         let tensor = whole.join(|name| checkpoint.tensors.get(name), Quantity::Weights);
         tensors.insert(whole.name, tensor.context("the checkpoint's tensors are not those of its model")?);
     }
@@ -47,7 +47,7 @@ pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
         Some(mean) => mean,
         None => colour_means(checkpoint.tensors.get(MEAN).context("the checkpoint has no mean image")?.values()),
     };
-    let facts = Facts { mean, classes: serde_json::to_string(&checkpoint.state.classes)? };
+    let facts = ImageMetadata { mean, classes: serde_json::to_string(&checkpoint.state.classes)? };
     let file = onnx::write(&net, |name| checkpoint.tensors.get(name), &facts);
     let file = file.context("the checkpoint's tensors are not those of its model")?;
     Ok(write_file(path, &file)?)
@@ -115,12 +115,13 @@ impl Import {
         if let Some(path) = &self.prototxt {
             read_layers(path)?.agrees_with(&net.model).with_context(|| path.display().to_string())?;
         }
-        let mut weights = Weights::of(&net, &file, self.missing).with_context(|| path.clone())?;
+        let mut weights = CheckpointWeights::of(&net, &file, self.missing).with_context(|| path.clone())?;
         let mean = mean_image(&net.model, &file).with_context(|| path.clone())?;
         weights.tensors.insert(MEAN.into(), mean);
         let classes = class_names(self.classes, classes.as_deref(), net.classes()).with_context(|| path.clone())?;
         let known = |name: &String| {
-            weights.wholes.iter().any(|whole| whole.name == *name) || name == MEAN && net.model.input.mean.is_none()
+            weights.file_tensors.iter().any(|whole| whole.name == *name)
+                || name == MEAN && net.model.input.mean.is_none()
         };
         let unused = file.keys().filter(|name| !known(name)).cloned().collect();
         let (model, seed) = (toml::to_string(&net.model)?, self.missing.unwrap_or_default());
@@ -132,22 +133,22 @@ impl Import {
 
 /// Weights of a network out of a file of other names and another layout.
 #[derive(Clone, Debug)]
-pub struct Weights {
+pub struct CheckpointWeights {
     /// By the network's names.
     pub tensors: BTreeMap<String, Tensor>,
     /// What the file has, or should have.
-    pub wholes: Vec<Whole>,
+    pub file_tensors: Vec<FileTensor>,
     /// Tensors that were drawn, by the file's names.
     pub drawn: Vec<String>,
 }
 
-impl Weights {
+impl CheckpointWeights {
     /// The weights of `net` in `file`; those that are missing are drawn from a seed if there is one.
     pub fn of(net: &Net, file: &BTreeMap<String, Tensor>, seed: Option<u64>) -> Result<Self> {
         let Some(naming) = Naming::of(net, file) else { bail!(strange(net, file)) };
-        let wholes = wholes(net, &naming)?;
+        let file_tensors = file_tensors(net, &naming)?;
         let (mut tensors, mut missing) = (BTreeMap::new(), Vec::new());
-        for whole in &wholes {
+        for whole in &file_tensors {
             let Some(tensor) = file.get(&whole.name) else {
                 missing.push(whole);
                 continue;
@@ -161,7 +162,7 @@ impl Weights {
             None if !drawn.is_empty() => bail!("there is no tensor {}, which this network needs", drawn.join(", ")),
             None => (),
         }
-        Ok(Self { tensors, wholes, drawn })
+        Ok(Self { tensors, file_tensors, drawn })
     }
 }
 
@@ -175,9 +176,9 @@ fn strange(net: &Net, file: &BTreeMap<String, Tensor>) -> String {
 }
 
 /// Initial values of the parts of some tensors.
-fn draw(net: &Net, wholes: &[&Whole], seed: u64) -> Vec<(String, Tensor)> {
+fn draw(net: &Net, file_tensors: &[&FileTensor], seed: u64) -> Vec<(String, Tensor)> {
     let lowered = lower(net, &Job::evaluation(1));
-    let wanted = |name: &str| wholes.iter().any(|whole| whole.parts.iter().any(|part| part.name == name));
+    let wanted = |name: &str| file_tensors.iter().any(|whole| whole.parts.iter().any(|part| part.name == name));
     let drawn = lowered.trained.iter().filter(|trained| wanted(&trained.name)).map(|trained| {
         let info = lowered.program.slot(trained.value);
         (trained.name.clone(), Tensor::new(info.shape.clone(), trained.draw(info.count(), seed)))

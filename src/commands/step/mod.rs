@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::commands::convert::{Weights, read_weights};
+use crate::commands::convert::{CheckpointWeights, read_weights};
 use crate::interop::{InteropError, Quantity, fit_classes};
 use crate::net::{Job, Model, Net};
 use crate::session::{Floats, Rates, Session};
@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 pub struct Inputs {
     /// The network, whose training defaults are the rates.
     model: Model,
-    weights: Weights,
+    weights: CheckpointWeights,
     batch: Floats,
     /// Whether to tell what every layer makes of the images.
     pub features: bool,
@@ -27,7 +27,7 @@ pub struct Inputs {
 
 /// What came of them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct StepResult {
     /// Mean loss of each step, in nats.
     pub losses: Vec<f64>,
     /// Where wanted, as `feature.NODE` what each layer gives, as [`Session::features`] before the first step; `loss`
@@ -44,7 +44,7 @@ impl Inputs {
         let file = read_weights(weights)?.tensors;
         fit_classes(&mut model, &file);
         let net = Net::new(model.clone())?;
-        let weights = Weights::of(&net, &file, None).with_context(|| weights.display().to_string())?;
+        let weights = CheckpointWeights::of(&net, &file, None).with_context(|| weights.display().to_string())?;
         let batch = batch::read(batch, model.input.size, net.classes())?;
         Ok(Self { model, weights, batch, features: false })
     }
@@ -63,7 +63,7 @@ impl Inputs {
     }
 
     /// Makes so many steps in a session that was set up for [`Inputs::job`].
-    pub fn run(&self, session: &mut Session, steps: u64) -> Result<Outcome> {
+    pub fn run(&self, session: &mut Session, steps: u64) -> Result<StepResult> {
         session.load(&self.weights.tensors)?;
         let train = &self.model.train;
         session.set_rates(Rates {
@@ -96,7 +96,7 @@ impl Inputs {
         }
         let loss = losses.iter().map(|&loss| loss as f32).collect();
         tensors.insert("loss".into(), Tensor::new([losses.len()], loss));
-        Ok(Outcome { losses, tensors })
+        Ok(StepResult { losses, tensors })
     }
 
     /// Adds tensors of the network as those of the given weights.
@@ -107,7 +107,7 @@ impl Inputs {
         quantity: Quantity,
         part: impl Fn(&str) -> Option<&'t Tensor>,
     ) -> Result<(), InteropError> {
-        for whole in &self.weights.wholes {
+        for whole in &self.weights.file_tensors {
             tensors.insert(format!("{prefix}{}", whole.name), whole.join(&part, quantity)?);
         }
         Ok(())

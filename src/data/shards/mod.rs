@@ -16,7 +16,7 @@ use rayon::prelude::*;
 pub(super) use self::index::Index;
 use super::archive::read_exact_at;
 use super::format::{Folder, Format};
-use super::split::{ImageSet, Stored};
+use super::split::{ImageSet, StoredImage};
 use super::statistics::{self, Measured};
 use super::{DataError, Dataset, ImageError};
 use crate::random::{Purpose, Stream};
@@ -179,20 +179,20 @@ impl ImageSet for Shards {
         format!("{} byte {}", self.files[usize::from(entry.shard)].path.display(), entry.offset)
     }
 
-    fn read(&self, i: usize) -> Result<Stored<'_>, ImageError> {
+    fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
         let entry = self.entries[i];
         let mut bytes = vec![0; entry.length as usize];
         let read = self.file(entry.shard).and_then(|file| read_exact_at(&file, &mut bytes, entry.offset));
         read.map_err(|error| ImageError::Read(self.name(i), error))?;
         if !entry.raw {
-            return Ok(Stored::File(Cow::Owned(bytes)));
+            return Ok(StoredImage::File(Cow::Owned(bytes)));
         }
         let side = (bytes.len() / 3).isqrt();
         if side < 2 || side * side * 3 != bytes.len() {
             let reason = format!("{} bytes are no square of RGB pixels", bytes.len());
             return Err(ImageError::Damaged(self.name(i), reason));
         }
-        Ok(Stored::Pixels { width: side, height: side, rgb: Cow::Owned(bytes) })
+        Ok(StoredImage::Pixels { width: side, height: side, rgb: Cow::Owned(bytes) })
     }
 
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {

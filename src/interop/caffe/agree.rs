@@ -6,7 +6,7 @@ use crate::kernel::Params;
 use crate::net::Model;
 use crate::ops::activation::Activation;
 use crate::ops::kind::{Caffe, Head, LayerKind, Place};
-use crate::ops::layer::Maps;
+use crate::ops::layer::Chw;
 
 /// A layer of the network or of the model.
 pub(super) struct Compared {
@@ -34,7 +34,7 @@ impl Network {
             }
         }
         // Windows that hang over the edge count on one side only where that changes an extent.
-        let image = Maps { maps: model.input.channels, height: size, width: size };
+        let image = Chw { channels: model.input.channels, height: size, width: size };
         let [outputs_here, outputs_there] = [&here, &there].map(|layers| outputs(layers, image));
         match outputs_here.iter().zip(&outputs_there).position(|(here, there)| here != there) {
             None => Ok(()),
@@ -77,7 +77,7 @@ pub(super) fn compared(
 }
 
 /// The outputs of the layers on one tower, up to the first that cannot be built.
-pub(super) fn outputs(layers: &[Compared], image: Maps) -> Vec<Maps> {
+pub(super) fn outputs(layers: &[Compared], image: Chw) -> Vec<Chw> {
     let mut x = image;
     let each = layers.iter().map_while(|layer| {
         let built = match layer.kind.place {

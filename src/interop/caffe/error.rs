@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::interop::wire::WireError;
-use crate::ops::layer::Maps;
+use crate::ops::layer::Chw;
 
 /// Reason why a file of Caffe is refused.
 #[derive(Debug, Error, PartialEq)]
@@ -96,7 +96,7 @@ pub enum ModelMismatch {
     #[error("its layer {number} is {found}, where the model has {expected}")]
     Layer { number: usize, found: String, expected: String },
     #[error("its layer {number} is {layer} and gives {found}, where the model's gives {expected}")]
-    Output { number: usize, layer: String, found: Maps, expected: Maps },
+    Output { number: usize, layer: String, found: Chw, expected: Chw },
     #[error("layer {layer}: {reason}")]
     Settings { layer: String, reason: String },
 }

@@ -19,10 +19,10 @@ pub use self::error::{BlobError, CaffeError, LayerError, ModelMismatch, TextErro
 use self::layers::{Layer, chain};
 use self::proto::{BlobProto, NetParameter};
 use crate::interop::wire::{BLOB, CAFFE, decode};
-use crate::interop::{InteropError, Names, Naming, wholes};
+use crate::interop::{Convention, InteropError, Naming, file_tensors};
 use crate::net::Net;
 use crate::ops::conv;
-use crate::tensor::{Stored, Tensor};
+use crate::tensor::{FloatFormat, Tensor};
 
 /// Chain of layers, with weights where it comes from a `.caffemodel`.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,13 +68,13 @@ impl Network {
 
     /// Replaces grouped convolutions in `tensors` by those over all channels, where `net` has these.
     pub fn ungroup(&self, net: &Net, tensors: &mut BTreeMap<String, Tensor>) -> Result<(), InteropError> {
-        let wholes = wholes(net, &Naming::new(&net.model, Names::Caffe))?;
+        let file_tensors = file_tensors(net, &Naming::new(&net.model, Convention::Caffe))?;
         for layer in &self.layers {
             if *layer.kind != conv::KIND {
                 continue;
             }
             let name = format!("{}.weight", layer.name);
-            let Some(wanted) = wholes.iter().find(|whole| whole.name == name) else { continue };
+            let Some(wanted) = file_tensors.iter().find(|whole| whole.name == name) else { continue };
             let Some(tensor) = tensors.get_mut(&name) else { continue };
             let (filters, channels) = (tensor.shape()[0], tensor.shape()[1].checked_mul(layer.groups));
             let fits = filters == wanted.shape[0] && channels == Some(wanted.shape[1]);
@@ -160,7 +160,7 @@ fn tensor(blob: &BlobProto) -> Result<Tensor, BlobError> {
         blob.data.clone()
     } else {
         let bytes: Vec<u8> = blob.double_data.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Stored::F64.read(&bytes).ok_or(BlobError::Range)?
+        FloatFormat::F64.read(&bytes).ok_or(BlobError::Range)?
     };
     let count = shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent));
     if count != Some(values.len()) {

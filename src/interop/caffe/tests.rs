@@ -9,7 +9,7 @@ use crate::kernel::{Param as _, Params, Value};
 use crate::net::Model;
 use crate::ops::LAYERS;
 use crate::ops::kind::LayerKind;
-use crate::ops::layer::Maps;
+use crate::ops::layer::Chw;
 
 /// Small chain, as Caffe's authors write theirs.
 const TEXT: &str = r#"
@@ -166,7 +166,7 @@ fn a_model_that_computes_something_else_is_refused() {
 /// Every setting of every kind of layer changes the words that are compared, or the outputs.
 #[test]
 fn every_setting_takes_part() {
-    let image = Maps { maps: 3, height: 9, width: 8 };
+    let image = Chw { channels: 3, height: 9, width: 8 };
     for kind in LAYERS {
         for setting in kind.settings {
             let takes_part = kind.examples.iter().any(|example| {

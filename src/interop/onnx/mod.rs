@@ -14,7 +14,7 @@ mod write;
 
 pub use self::error::{NodeError, OnnxError, ValueError};
 pub use self::parse::parse;
-pub use self::write::{Facts, INPUT, OUTPUT, write};
+pub use self::write::{INPUT, ImageMetadata, OUTPUT, write};
 
 /// Keys of a file's metadata that say how images become inputs and what outputs stand for.
 pub mod metadata {

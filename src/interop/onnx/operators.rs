@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::attributes::Attributes;
 use super::error::NodeError;
 use super::proto::NodeProto;
-use crate::graph::{Op, Operation, Pads, Window};
+use crate::graph::{Op, Operation, Pads, WindowSpec};
 
 struct Operator {
     name: &'static str,
@@ -90,7 +90,7 @@ fn expect_arity(node: &NodeProto, inputs: &RangeInclusive<usize>, outputs: usize
     Err(NodeError::Arity { inputs, outputs, found })
 }
 
-fn window(a: &mut Attributes) -> Result<Window, NodeError> {
+fn window(a: &mut Attributes) -> Result<WindowSpec, NodeError> {
     let given = a.counts("pads")?;
     let pads = match a.text("auto_pad")? {
         None | Some("NOTSET" | "") => Pads::Given(given),
@@ -103,15 +103,15 @@ fn window(a: &mut Attributes) -> Result<Window, NodeError> {
         }
     };
     let (size, strides, dilations) = (a.counts("kernel_shape")?, a.counts("strides")?, a.counts("dilations")?);
-    Ok(Window { size, strides, dilations, pads, ceil: false })
+    Ok(WindowSpec { size, strides, dilations, pads, ceil: false })
 }
 
 fn conv(a: &mut Attributes) -> Result<Op, NodeError> {
     Ok(Op::Conv { groups: a.count("group")?.unwrap_or(1), window: window(a)? })
 }
 
-fn pool(a: &mut Attributes) -> Result<Window, NodeError> {
-    Ok(Window { ceil: a.switch("ceil_mode")?, ..window(a)? })
+fn pool(a: &mut Attributes) -> Result<WindowSpec, NodeError> {
+    Ok(WindowSpec { ceil: a.switch("ceil_mode")?, ..window(a)? })
 }
 
 fn max_pool(a: &mut Attributes) -> Result<Op, NodeError> {

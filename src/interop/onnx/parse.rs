@@ -9,7 +9,7 @@ use super::operators::operation;
 use super::proto::tensor_proto::DataType;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use super::tensor::{constant, extents, type_name};
-use crate::graph::{Constant, Elem, Extent, Graph, Input, Node, ValueId, Values};
+use crate::graph::{Constant, ConstantValues, ElementType, Extent, Graph, GraphInput, Node, ValueId};
 use crate::interop::wire::{ONNX, decode};
 
 /// Versions of ONNX's own operators that are supported.
@@ -99,7 +99,7 @@ impl Parser {
             }
             let value = self.define("input", info.name())?;
             let (elem, dims) = declaration(info).map_err(refuse("input", info.name()))?;
-            self.graph.inputs.push(Input { value, elem, dims });
+            self.graph.inputs.push(GraphInput { value, elem, dims });
         }
         Ok(())
     }
@@ -156,14 +156,14 @@ impl Parser {
 }
 
 /// Type of the elements of an input, and its extents where they are declared.
-fn declaration(info: &ValueInfoProto) -> Result<(Elem, Option<Vec<Extent>>), ValueError> {
+fn declaration(info: &ValueInfoProto) -> Result<(ElementType, Option<Vec<Extent>>), ValueError> {
     let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
-        return Ok((Elem::Other("not a tensor".into()), None));
+        return Ok((ElementType::Other("not a tensor".into()), None));
     };
     let elem = match DataType::try_from(tensor.elem_type()) {
-        Ok(DataType::Float) => Elem::Float,
-        Ok(DataType::Int64 | DataType::Int32 | DataType::Bool) => Elem::Integer,
-        other => Elem::Other(type_name(tensor.elem_type(), other.ok())),
+        Ok(DataType::Float) => ElementType::Float,
+        Ok(DataType::Int64 | DataType::Int32 | DataType::Bool) => ElementType::Integer,
+        other => ElementType::Other(type_name(tensor.elem_type(), other.ok())),
     };
     let extent = |dim: &tensor_shape_proto::Dimension| match &dim.value {
         Some(tensor_shape_proto::dimension::Value::DimValue(value)) => Ok(Extent::Known(extents(&[*value])?[0])),
@@ -181,13 +181,13 @@ fn constant_of(node: &NodeProto, version: i64) -> Result<Constant, NodeError> {
     let found = if let Some(tensor) = a.tensor("value")? {
         constant(tensor)?
     } else if let Some(value) = a.float("value_float")? {
-        Constant { dims: Vec::new(), values: Values::Floats(Arc::new([value])) }
+        Constant { dims: Vec::new(), values: ConstantValues::Floats(Arc::new([value])) }
     } else if let Some(value) = a.int("value_int")? {
-        Constant { dims: Vec::new(), values: Values::Integers(Arc::new([value])) }
+        Constant { dims: Vec::new(), values: ConstantValues::Integers(Arc::new([value])) }
     } else if let Some(values) = a.floats("value_floats")? {
-        Constant { dims: vec![values.len()], values: Values::Floats(values.into()) }
+        Constant { dims: vec![values.len()], values: ConstantValues::Floats(values.into()) }
     } else if let Some(values) = a.ints("value_ints")? {
-        Constant { dims: vec![values.len()], values: Values::Integers(values.into()) }
+        Constant { dims: vec![values.len()], values: ConstantValues::Integers(values.into()) }
     } else {
         return Err(NodeError::NoValue);
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::ValueError;
 use super::proto::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataType};
-use crate::graph::{Constant, Values};
+use crate::graph::{Constant, ConstantValues};
 
 pub(super) fn constant(tensor: &TensorProto) -> Result<Constant, ValueError> {
     if tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty() {
@@ -15,18 +15,18 @@ pub(super) fn constant(tensor: &TensorProto) -> Result<Constant, ValueError> {
     let count = count.ok_or_else(|| ValueError::Large(tensor.dims.clone()))?;
     let raw = tensor.raw_data.as_deref().filter(|raw| !raw.is_empty());
     let values = match (DataType::try_from(tensor.data_type()), raw) {
-        (Ok(DataType::Float), Some(raw)) => Values::Floats(from_bytes(raw, count, f32::from_le_bytes)?),
-        (Ok(DataType::Float), None) => Values::Floats(from_list(&tensor.float_data, count, |value| value)?),
-        (Ok(DataType::Int64), Some(raw)) => Values::Integers(from_bytes(raw, count, i64::from_le_bytes)?),
-        (Ok(DataType::Int64), None) => Values::Integers(from_list(&tensor.int64_data, count, |value| value)?),
+        (Ok(DataType::Float), Some(raw)) => ConstantValues::Floats(from_bytes(raw, count, f32::from_le_bytes)?),
+        (Ok(DataType::Float), None) => ConstantValues::Floats(from_list(&tensor.float_data, count, |value| value)?),
+        (Ok(DataType::Int64), Some(raw)) => ConstantValues::Integers(from_bytes(raw, count, i64::from_le_bytes)?),
+        (Ok(DataType::Int64), None) => ConstantValues::Integers(from_list(&tensor.int64_data, count, |value| value)?),
         (Ok(DataType::Int32), Some(raw)) => {
-            Values::Integers(from_bytes(raw, count, |bytes| i32::from_le_bytes(bytes).into())?)
+            ConstantValues::Integers(from_bytes(raw, count, |bytes| i32::from_le_bytes(bytes).into())?)
         }
-        (Ok(DataType::Bool), Some(raw)) => Values::Integers(from_bytes(raw, count, |[byte]| byte.into())?),
+        (Ok(DataType::Bool), Some(raw)) => ConstantValues::Integers(from_bytes(raw, count, |[byte]| byte.into())?),
         (Ok(DataType::Int32 | DataType::Bool), None) => {
-            Values::Integers(from_list(&tensor.int32_data, count, i64::from)?)
+            ConstantValues::Integers(from_list(&tensor.int32_data, count, i64::from)?)
         }
-        (other, _) => Values::Other(type_name(tensor.data_type(), other.ok())),
+        (other, _) => ConstantValues::Other(type_name(tensor.data_type(), other.ok())),
     };
     Ok(Constant { dims, values })
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use thiserror::Error;
 
-use crate::tensor::Stored;
+use crate::tensor::FloatFormat;
 
 /// Most axes of a tensor; a pickle can repeat a tensor, which is therefore short.
 const MOST_AXES: usize = 16;
@@ -127,12 +127,12 @@ impl Global {
 }
 
 /// Format of the floats in a storage of class `kind`; `None` where they are no floats.
-pub(super) fn stored(kind: &str) -> Option<Stored> {
+pub(super) fn stored(kind: &str) -> Option<FloatFormat> {
     match kind {
-        "HalfStorage" => Some(Stored::F16),
-        "BFloat16Storage" => Some(Stored::BF16),
-        "FloatStorage" => Some(Stored::F32),
-        "DoubleStorage" => Some(Stored::F64),
+        "HalfStorage" => Some(FloatFormat::F16),
+        "BFloat16Storage" => Some(FloatFormat::BF16),
+        "FloatStorage" => Some(FloatFormat::F32),
+        "DoubleStorage" => Some(FloatFormat::F64),
         _ => None,
     }
 }

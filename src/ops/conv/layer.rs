@@ -3,7 +3,7 @@
 use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, GROUPED, extent, floor_extent};
 use crate::kernel::{Kernel, Params};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{MOST_PIXELS, Maps};
+use crate::ops::layer::{Chw, MOST_PIXELS};
 use crate::ops::onnx::{Form, Subgraph, WEIGHTS, X, Y, int, windows};
 use crate::ops::weighted::{Contraction, Epilogue, Weighted};
 use crate::params;
@@ -75,7 +75,7 @@ impl Contraction for Settings {
         format!("conv {0}×{0}{stride}", self.size)
     }
 
-    fn output(&self, outputs: usize, x: &[Maps]) -> Result<Maps, String> {
+    fn output(&self, outputs: usize, x: &[Chw]) -> Result<Chw, String> {
         let along = |input: usize| {
             let extent = if self.floor { floor_extent } else { extent };
             extent(input, self.size, self.stride, self.pad).ok_or_else(|| {
@@ -86,24 +86,24 @@ impl Contraction for Settings {
         if x.iter().any(|maps| maps.pixels() != first.pixels()) {
             return Err("its inputs differ in size".into());
         }
-        Ok(Maps { maps: outputs, height: along(first.height)?, width: along(first.width)? })
+        Ok(Chw { channels: outputs, height: along(first.height)?, width: along(first.width)? })
     }
 
-    fn window(&self, x: Maps) -> Vec<usize> {
-        vec![x.maps, self.size, self.size]
+    fn window(&self, x: Chw) -> Vec<usize> {
+        vec![x.channels, self.size, self.size]
     }
 
     fn kernels(&self) -> [&'static Kernel; 3] {
         [&FORWARD, &BACKWARD_INPUT, &BACKWARD_FILTER]
     }
 
-    fn params(&self, images: usize, x: Maps, y: Maps, epilogue: Epilogue, _: bool) -> Params {
+    fn params(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue, _: bool) -> Params {
         let conv = Conv {
-            maps: x.maps,
+            channels: x.channels,
             h: x.height,
             w: x.width,
             n: images,
-            k: y.maps,
+            k: y.channels,
             p: y.height,
             q: y.width,
             r: self.size,

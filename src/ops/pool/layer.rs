@@ -4,7 +4,7 @@ use super::{AVERAGE_BACKWARD, AVERAGE_FORWARD, MAX_BACKWARD, MAX_FORWARD, Shape,
 use crate::kernel::Params;
 use crate::ops::activation::Activation;
 use crate::ops::kind::{Built, Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{Layer, Maps, Saved, Site, map_slot, only};
+use crate::ops::layer::{Chw, Layer, Saved, Site, map_slot, only};
 use crate::ops::onnx::{Form, Subgraph, windows};
 use crate::params;
 use crate::program::{Recorder, Slot};
@@ -91,8 +91,8 @@ pub struct PoolLayer {
 }
 
 impl PoolLayer {
-    fn shape(&self, site: &Site, x: Maps) -> Shape {
-        Shape::new(x.maps, [x.height, x.width], site.images, self.size, self.stride, self.pad)
+    fn shape(&self, site: &Site, x: Chw) -> Shape {
+        Shape::new(x.channels, [x.height, x.width], site.images, self.size, self.stride, self.pad)
     }
 }
 
@@ -102,16 +102,16 @@ impl Layer for PoolLayer {
         format!("{name} pool {0}×{0}/{1}", self.size, self.stride)
     }
 
-    fn output(&self, x: &[Maps]) -> Result<Maps, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
         let x = only(x)?;
         if self.size > x.height.min(x.width) + 2 * self.pad {
             return Err(format!("its window of {} is larger than the map of {}×{}", self.size, x.height, x.width));
         }
         let along = |extent| pooled(extent, self.size, self.stride, self.pad);
-        Ok(Maps { maps: x.maps, height: along(x.height), width: along(x.width) })
+        Ok(Chw { channels: x.channels, height: along(x.height), width: along(x.width) })
     }
 
-    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Maps)], _: &[Slot], y: Maps, _: bool) -> Slot {
+    fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Chw)], _: &[Slot], y: Chw, _: bool) -> Slot {
         let out = map_slot(r, site, "y", y);
         let kernel = if self.kind == PoolKind::Max { &MAX_FORWARD } else { &AVERAGE_FORWARD };
         r.run(kernel, self.shape(site, x[0].1).params(), &[x[0].0, out]);

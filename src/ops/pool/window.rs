@@ -1,5 +1,5 @@
 //! Pooling over any windows, as networks of other programs have it: oblong, dilated, padded by any number of pixels;
-//! forward only. x is `[C][H][W][N]`, y `[C][P][Q][N]`; y[c][p][q][n] is the maximum or average of x[c][h][w][n] over
+//! forward only. x is `[C][H][W][N]`, y `[C][P][Q][N]`; `y[c][p][q][n]` is the maximum or average of `x[c][h][w][n]` over
 //! h = p·stride + r·dilation − pad (and w alike) for r over the rows of the window, where that lies in the map.
 
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read, write};
@@ -7,10 +7,10 @@ use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
-    /// Pooling of each map: x is `[maps][height][width][images]`, y `[maps][out_height][out_width][images]`.
+    /// Pooling of each map: x is `[channels][height][width][images]`, y `[channels][out_height][out_width][images]`.
     pub struct Window {
         /// C: maps.
-        maps: usize,
+        channels: usize,
         /// Rows of an input map.
         height: usize,
         /// Columns of an input map.
@@ -50,11 +50,11 @@ params! {
 
 impl Window {
     fn inputs(&self) -> usize {
-        self.maps * self.height * self.width * self.images
+        self.channels * self.height * self.width * self.images
     }
 
     fn outputs(&self) -> usize {
-        self.maps * self.out_height * self.out_width * self.images
+        self.channels * self.out_height * self.out_width * self.images
     }
 }
 
@@ -97,7 +97,7 @@ pub static AVERAGE: Kernel = Kernel {
 
 fn cases() -> Vec<Case> {
     let square = Window {
-        maps: 3,
+        channels: 3,
         height: 7,
         width: 7,
         out_height: 3,

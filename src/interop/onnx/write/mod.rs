@@ -1,6 +1,6 @@
 //! A network as an ONNX graph of standard operators: whole layers over all towers, maps `[N][C][H][W]`, the towers' behind
 //! each other. A layer whose towers see only their own maps is a grouped convolution; normalisation inside a tower
-//! stands between a split and a concatenation. Dropout is a factor of the weights behind it, as in [`crate::interop::wholes`].
+//! stands between a split and a concatenation. Dropout is a factor of the weights behind it, as in [`crate::interop::file_tensors`].
 //! The kind of a layer gives its operators ([`crate::ops::onnx`]); here they become messages.
 
 mod messages;
@@ -12,7 +12,7 @@ use prost::Message as _;
 use self::messages::{node, shaped, weights};
 use super::metadata;
 use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
-use crate::interop::{InteropError, Names, Naming, wholes};
+use crate::interop::{Convention, InteropError, Naming, file_tensors};
 use crate::net::{Net, Spread, Stage};
 use crate::ops::activation::Activation;
 use crate::ops::onnx::{self, Attribute, Constant, Form, Operator, Shapes};
@@ -29,7 +29,7 @@ pub const OUTPUT: &str = "probabilities";
 
 /// Conversion of images to inputs, and classes of the outputs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Facts {
+pub struct ImageMetadata {
     /// Means of red, green and blue of 0 to 255.
     pub mean: [f32; 3],
     /// Names of the classes, a JSON list.
@@ -40,9 +40,13 @@ pub struct Facts {
 const LARGEST: usize = i32::MAX as usize;
 
 /// The bytes of a file with the network and weights that `part` finds by their names in `net`.
-pub fn write<'t>(net: &Net, part: impl Fn(&str) -> Option<&'t Tensor>, facts: &Facts) -> Result<Vec<u8>, InteropError> {
+pub fn write<'t>(
+    net: &Net,
+    part: impl Fn(&str) -> Option<&'t Tensor>,
+    facts: &ImageMetadata,
+) -> Result<Vec<u8>, InteropError> {
     let mut writer = Writer { net, graph: GraphProto::default(), value: INPUT.into(), flat: false };
-    for whole in wholes(net, &Naming::new(&net.model, Names::Caffe))? {
+    for whole in file_tensors(net, &Naming::new(&net.model, Convention::Caffe))? {
         let tensor = whole.join(&part, crate::interop::Quantity::Weights)?;
         writer.graph.initializer.push(weights(&whole.name, tensor.shape(), tensor.values()));
     }
@@ -65,7 +69,7 @@ pub fn write<'t>(net: &Net, part: impl Fn(&str) -> Option<&'t Tensor>, facts: &F
     }
 }
 
-fn properties(net: &Net, facts: &Facts) -> Vec<StringStringEntryProto> {
+fn properties(net: &Net, facts: &ImageMetadata) -> Vec<StringStringEntryProto> {
     let colours = |values: [f32; 3]| values.map(|value| value.to_string()).join(",");
     let input = &net.model.input;
     let entries = BTreeMap::from([

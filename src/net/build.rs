@@ -7,7 +7,7 @@ use super::model::{Model, Row, Sees};
 use super::stage::Stage;
 use crate::ops::activation::Activation;
 use crate::ops::kind::{Head, Place};
-use crate::ops::layer::{Layer, Maps};
+use crate::ops::layer::{Chw, Layer};
 use crate::program::Tower;
 
 /// Most filters or neurons of a layer: far more than any network has, few enough that no product overflows.
@@ -29,7 +29,7 @@ pub enum Spread {
 
 /// A layer in its place.
 #[derive(Debug)]
-pub struct Node {
+pub struct PlacedLayer {
     /// The row it comes from, with the stage behind a dot for what follows: `conv1`, `conv1.lrn`.
     pub name: String,
     /// One tower's share of it.
@@ -41,16 +41,16 @@ pub struct Node {
     /// How its output lies on the towers.
     pub spread: Spread,
     /// Shapes of its inputs on one tower, own first.
-    pub x: Vec<Maps>,
+    pub x: Vec<Chw>,
     /// Shape of its output on one tower.
-    pub y: Maps,
+    pub y: Chw,
     /// Weight decay.
     pub decay: f32,
     /// Whether its weights stay as they are.
     pub frozen: bool,
 }
 
-impl Node {
+impl PlacedLayer {
     /// The row of the model it comes from.
     pub fn row(&self) -> &str {
         self.name.split('.').next().unwrap_or(&self.name)
@@ -68,7 +68,7 @@ pub struct Net {
     /// The text it was built from.
     pub model: Model,
     /// The layers.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<PlacedLayer>,
 }
 
 impl Net {
@@ -105,11 +105,11 @@ impl Net {
 
     /// Number of classes.
     pub fn classes(&self) -> usize {
-        self.nodes.last().map_or(0, |node| node.y.maps)
+        self.nodes.last().map_or(0, |node| node.y.channels)
     }
 
     /// Towers on which a node's output lies.
-    pub fn towers_of(&self, node: &Node) -> Vec<Tower> {
+    pub fn towers_of(&self, node: &PlacedLayer) -> Vec<Tower> {
         match node.spread {
             Spread::One(tower) => vec![tower],
             Spread::Whole | Spread::Shared => (0..self.model.towers).collect(),
@@ -117,7 +117,7 @@ impl Net {
     }
 
     /// Trained numbers of one node on all towers.
-    pub fn parameters_of(&self, node: &Node) -> u64 {
+    pub fn parameters_of(&self, node: &PlacedLayer) -> u64 {
         let specs = node.layer.weights(&node.x);
         let each: u64 = specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
         each * self.towers_of(node).len() as u64
@@ -135,7 +135,7 @@ impl Net {
     }
 
     /// Multiply-adds of one node for one image, forward, on all towers.
-    pub fn macs_of(&self, node: &Node) -> u64 {
+    pub fn macs_of(&self, node: &PlacedLayer) -> u64 {
         node.layer.macs(&node.x, node.y) * self.towers_of(node).len() as u64
     }
 
@@ -147,7 +147,7 @@ impl Net {
 
 struct Builder {
     model: Model,
-    nodes: Vec<Node>,
+    nodes: Vec<PlacedLayer>,
 }
 
 impl Builder {
@@ -251,7 +251,7 @@ impl Builder {
     ) -> Result<(), NetError> {
         let input = self.nodes.len().checked_sub(1);
         let size = self.model.input.size;
-        let image = Maps { maps: self.model.input.channels, height: size, width: size };
+        let image = Chw { channels: self.model.input.channels, height: size, width: size };
         let (maps, from) = input.map_or((image, Spread::Whole), |i| (self.nodes[i].y, self.nodes[i].spread));
         let x = match (from, sees, spread) {
             (Spread::Shared, Sees::Both, _) => vec![maps; self.model.towers],
@@ -264,11 +264,11 @@ impl Builder {
             _ => vec![maps],
         };
         let y = layer.output(&x).map_err(|reason| NetError::Layer { layer: name.clone(), reason })?;
-        if y.count() > MOST_NUMBERS || x.iter().map(Maps::count).sum::<usize>() * y.maps > MOST_NUMBERS {
+        if y.count() > MOST_NUMBERS || x.iter().map(Chw::count).sum::<usize>() * y.channels > MOST_NUMBERS {
             return Err(refuse(row, &format!("it is too large: {y} from {}", x[0])));
         }
         let decay = row.decay.unwrap_or(self.model.train.decay);
-        self.nodes.push(Node { name, layer, input, sees, spread, x, y, decay, frozen: false });
+        self.nodes.push(PlacedLayer { name, layer, input, sees, spread, x, y, decay, frozen: false });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use crate::kernel::Elem;
-use crate::program::{Command, Home, Pass, Program, Role, Slot, SlotInfo, Tower, View, Wire};
+use crate::program::{Command, Home, Pass, Program, Role, Slot, SlotInfo, SlotRange, Tower, Wire};
 
 /// One action of a pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +23,7 @@ pub enum Action {
 }
 
 /// A program cut into parts, and the order in which they run.
-pub struct Schedule {
+pub struct Partition {
     /// The program, with additional slots for packed contents.
     pub program: Program,
     /// Passes of the part of every member.
@@ -32,7 +32,7 @@ pub struct Schedule {
     pub actions: Vec<(Pass, Vec<Action>)>,
 }
 
-impl Schedule {
+impl Partition {
     /// Cuts `program` into the parts of `count` members, tower t on member t % `count`.
     pub fn new(program: &Program, count: usize) -> Self {
         let mut schedule = Self { program: program.clone(), parts: vec![Vec::new(); count], actions: Vec::new() };
@@ -178,7 +178,7 @@ impl Cutter {
         self.program.add_slot(info)
     }
 
-    fn whole(&self, slot: Slot) -> View {
+    fn whole(&self, slot: Slot) -> SlotRange {
         self.program.slot(slot).whole(slot)
     }
 
@@ -235,12 +235,12 @@ mod tests {
 
     const PASS: Pass = Pass::Evaluate;
 
-    fn schedule(count: usize) -> Schedule {
-        Schedule::new(&meeting(false).program, count)
+    fn schedule(count: usize) -> Partition {
+        Partition::new(&meeting(false).program, count)
     }
 
     /// A line for every action of the pass.
-    fn actions(schedule: &Schedule) -> Vec<String> {
+    fn actions(schedule: &Partition) -> Vec<String> {
         let name = |slot: &Slot| &schedule.program.slot(*slot).name;
         let line = |action: &Action| match action {
             Action::Run(runs) => {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     /// A word for every command of a member's part, and the slot that it writes or sends.
-    fn commands(schedule: &Schedule, member: usize) -> Vec<String> {
+    fn commands(schedule: &Partition, member: usize) -> Vec<String> {
         let part = schedule.part(member);
         let name = |slot: Slot| part.slot(slot).name.clone();
         let line = |command: &Command| match command {
@@ -349,7 +349,7 @@ mod tests {
             [(2, &[(0, 1), (1, 0)][..]), (3, &[(0, 1), (0, 2)]), (4, &[(0, 1), (0, 2), (0, 3), (3, 0)])]
         {
             for (packed, bytes) in [(false, bytes), (true, bytes / 2)] {
-                let schedule = Schedule::new(&meeting(packed).program, count);
+                let schedule = Partition::new(&meeting(packed).program, count);
                 let want: BTreeMap<_, _> = pairs.iter().map(|&pair| (pair, bytes)).collect();
                 assert_eq!(schedule.traffic(PASS), want, "{count} devices");
             }
@@ -359,7 +359,7 @@ mod tests {
     /// However many receive it.
     #[test]
     fn a_content_is_packed_once_and_unpacked_by_each_receiver() {
-        let schedule = Schedule::new(&meeting(true).program, 4);
+        let schedule = Partition::new(&meeting(true).program, 4);
         let packing = |member| {
             let mut commands = commands(&schedule, member);
             commands.retain(|command| command.starts_with("half."));

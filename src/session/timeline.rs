@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Session, SessionError};
-use crate::backend::{Detail, Exchange, Span};
+use crate::backend::{ClockDetail, Span, Transfer};
 use crate::program::{Command, Pass};
 
 /// Something that took time, in seconds since the profile was begun.
@@ -22,14 +22,14 @@ pub struct Event {
 }
 
 /// A profile in progress.
-pub(super) struct Profile {
+pub(super) struct Timeline {
     /// What times are counted from.
     origin: Instant,
     /// Of the host, since they were asked for last.
     events: Vec<Event>,
 }
 
-impl Profile {
+impl Timeline {
     fn add(&mut self, name: &str, begin: Instant, end: Instant) {
         let seconds = |at: Instant| at.duration_since(self.origin).as_secs_f64();
         let (begin, end) = (seconds(begin), seconds(end));
@@ -40,8 +40,8 @@ impl Profile {
 impl Session {
     /// Notes from now on what happens when, kernel by kernel, in seconds since `origin`. It costs a little time.
     pub fn start_profile(&mut self, origin: Instant) {
-        self.profile = Some(Profile { origin, events: Vec::new() });
-        self.backend.start_clock(Detail::Commands, origin);
+        self.profile = Some(Timeline { origin, events: Vec::new() });
+        self.backend.start_clock(ClockDetail::Commands, origin);
     }
 
     /// Adds a phase of the host's work to the profile, where there is one.
@@ -75,7 +75,7 @@ impl Session {
         for (device, spans) in spans.into_iter().enumerate() {
             events.extend(spans.into_iter().flatten().map(|span| self.ran(device, &span)));
         }
-        self.backend.start_clock(Detail::Commands, origin);
+        self.backend.start_clock(ClockDetail::Commands, origin);
         Ok(events)
     }
 
@@ -85,7 +85,7 @@ impl Session {
         self.backend.stop_clock();
     }
 
-    fn exchanged(&self, it: &Exchange) -> Event {
+    fn exchanged(&self, it: &Transfer) -> Event {
         let devices = self.backend.devices();
         let name = format!("{} → {}, {} bytes", devices[it.from].0, devices[it.to].0, it.bytes);
         Event { device: None, name, category: "exchange".into(), begin: it.begin, end: it.end }

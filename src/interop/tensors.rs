@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::{InteropError, Naming};
-use crate::net::{Job, Lowered, Net, Trained, lower};
+use crate::net::{Job, Net, NetProgram, Trained, lower};
 use crate::ops::kind::Scaling;
 use crate::tensor::Tensor;
 
 /// A tensor of a file, whose parts are tensors of the network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Whole {
+pub struct FileTensor {
     /// Name in the file.
     pub name: String,
     /// Name of the row of the network.
     pub row: String,
-    /// `[filters][maps][R][S]`, `[outputs][inputs]` or, of a bias, `[filters]`.
+    /// `[filters][channels][R][S]`, `[outputs][inputs]` or, of a bias, `[filters]`.
     pub shape: Vec<usize>,
     /// Tensors of the network that it consists of.
-    pub parts: Vec<Part>,
+    pub parts: Vec<TensorPart>,
     /// Maps of one filter, and elements of one map's window; 1 and 1 of a bias.
     maps: usize,
     window: usize,
@@ -27,7 +27,7 @@ pub struct Whole {
 
 /// A tensor of the network as a part of one in a file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
+pub struct TensorPart {
     /// Name in the network.
     pub name: String,
     /// Shape in the network, filters innermost.
@@ -48,37 +48,42 @@ pub enum Quantity {
 }
 
 /// All tensors of a file with the weights of `net`, in the order of the network.
-pub fn wholes(net: &Net, naming: &Naming) -> Result<Vec<Whole>, InteropError> {
+pub fn file_tensors(net: &Net, naming: &Naming) -> Result<Vec<FileTensor>, InteropError> {
     let lowered = lower(net, &Job::evaluation(1));
-    let mut wholes: Vec<Whole> = Vec::new();
+    let mut file_tensors: Vec<FileTensor> = Vec::new();
     for trained in &lowered.trained {
         let (whole, part) = place(net, &lowered, naming, trained)?;
-        match wholes.iter_mut().find(|other| other.name == whole.name) {
+        match file_tensors.iter_mut().find(|other| other.name == whole.name) {
             Some(other) => other.parts.push(part),
-            None => wholes.push(Whole { parts: vec![part], ..whole }),
+            None => file_tensors.push(FileTensor { parts: vec![part], ..whole }),
         }
     }
-    Ok(wholes)
+    Ok(file_tensors)
 }
 
 /// The file's tensor that `trained` is part of, still without parts, and that part.
-fn place(net: &Net, lowered: &Lowered, naming: &Naming, trained: &Trained) -> Result<(Whole, Part), InteropError> {
+fn place(
+    net: &Net,
+    lowered: &NetProgram,
+    naming: &Naming,
+    trained: &Trained,
+) -> Result<(FileTensor, TensorPart), InteropError> {
     let node = &net.nodes[trained.node];
     let row = node.row().to_owned();
     let shape = lowered.program.slot(trained.value).shape.clone();
     let tower = (net.model.towers > 1).then_some(trained.tower);
     let joined = net.towers_of(node).len() > 1 && !naming.apart();
     let (towers, tower_of) = if joined { (net.model.towers, trained.tower) } else { (1, 0) };
-    let own = node.y.maps;
+    let own = node.y.channels;
     let (conv, bias) = (shape.len() == 4, trained.bias);
     // Of a fully connected layer the window is the whole map, and part of the inputs.
     let pixels = if conv { 1 } else { node.x[0].pixels() };
-    let read = node.x[0].maps * pixels;
+    let read = node.x[0].channels * pixels;
     let first = if node.x.len() > 1 { trained.reads * read } else { 0 };
     let (maps, part_maps) = if bias { (1, (0, 1)) } else { (node.x.len() * read, (first, read)) };
     let window: &[usize] = if conv && !bias { &shape[1..3] } else { &[] };
     let filters = towers * own;
-    let whole = Whole {
+    let whole = FileTensor {
         name: naming.name(&row, tower, bias),
         shape: if bias { vec![filters] } else { [&[filters, maps], window].concat() },
         parts: Vec::new(),
@@ -87,7 +92,7 @@ fn place(net: &Net, lowered: &Lowered, naming: &Naming, trained: &Trained) -> Re
         kept: if bias { 1.0 } else { kept(net, &row)? },
         row,
     };
-    Ok((whole, Part { name: trained.name.clone(), shape, filters: (tower_of * own, own), maps: part_maps }))
+    Ok((whole, TensorPart { name: trained.name.clone(), shape, filters: (tower_of * own, own), maps: part_maps }))
 }
 
 /// The share that dropouts before a row keep. Other programs divide by it in training and do nothing in evaluation; in
@@ -111,7 +116,7 @@ fn kept(net: &Net, row: &str) -> Result<f32, InteropError> {
     Ok(kept)
 }
 
-impl Whole {
+impl FileTensor {
     /// Checks that `tensor` has its shape.
     pub fn fits(&self, tensor: &Tensor) -> Result<(), InteropError> {
         if tensor.shape() == self.shape {
@@ -124,9 +129,9 @@ impl Whole {
         InteropError::Shape { name: name.into(), row: self.row.clone(), found: found.into(), wanted: wanted.into() }
     }
 
-    /// The network's tensors, with their names, from the file's, which [`Whole::fits`].
+    /// The network's tensors, with their names, from the file's, which [`FileTensor::fits`].
     pub fn cut(&self, whole: &Tensor) -> Vec<(String, Tensor)> {
-        let cut = |part: &Part| {
+        let cut = |part: &TensorPart| {
             let (filters, maps) = (part.filters.1, part.maps.1 * self.window);
             let mut values = vec![0.0; filters * maps];
             for k in 0..filters {
@@ -169,7 +174,7 @@ impl Whole {
     }
 
     /// Index of the first element of filter `k` of a part.
-    fn start(&self, part: &Part, k: usize) -> usize {
+    fn start(&self, part: &TensorPart, k: usize) -> usize {
         ((part.filters.0 + k) * self.maps + part.maps.0) * self.window
     }
 
@@ -194,7 +199,7 @@ pub fn adopt(
 ) -> Result<BTreeMap<String, Tensor>, InteropError> {
     let Some(naming) = Naming::of(net, &tensors) else { return Ok(tensors) };
     let mut adopted = Vec::new();
-    for whole in wholes(net, &naming)? {
+    for whole in file_tensors(net, &naming)? {
         let Some(tensor) = tensors.get(&whole.name) else { continue };
         match whole.fits(tensor) {
             Ok(()) => adopted.extend(whole.cut(tensor)),
@@ -208,7 +213,7 @@ pub fn adopt(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Names;
+    use super::super::Convention;
     use super::*;
     use crate::net::Model;
 
@@ -285,10 +290,10 @@ mod tests {
     #[test]
     fn what_is_cut_is_joined_again() {
         for (name, names) in
-            [("mini", Names::Caffe), ("mini", Names::Tower), ("alexnet-four-towers", Names::Torchvision)]
+            [("mini", Convention::Caffe), ("mini", Convention::Tower), ("alexnet-four-towers", Convention::Torchvision)]
         {
             let net = net(name);
-            for whole in wholes(&net, &Naming::new(&net.model, names)).unwrap() {
+            for whole in file_tensors(&net, &Naming::new(&net.model, names)).unwrap() {
                 if whole.shape.iter().product::<usize>() > 1 << 20 {
                     continue;
                 }
@@ -305,8 +310,8 @@ mod tests {
     #[test]
     fn gradients_are_divided_by_what_weights_are_multiplied_with() {
         let net = net("alexnet-2012");
-        let wholes = wholes(&net, &Naming::new(&net.model, Names::Caffe)).unwrap();
-        let whole = wholes.iter().find(|whole| whole.name == "fc8.weight").unwrap();
+        let file_tensors = file_tensors(&net, &Naming::new(&net.model, Convention::Caffe)).unwrap();
+        let whole = file_tensors.iter().find(|whole| whole.name == "fc8.weight").unwrap();
         let ours = Tensor::new([2048, 1000], vec![3.0; 2_048_000]);
         let join = |quantity| whole.join(|_| Some(&ours), quantity).unwrap().values()[5];
         assert_eq!((join(Quantity::Weights), join(Quantity::Gradients)), (1.5, 6.0));
@@ -317,7 +322,7 @@ mod tests {
         let mut model = Model::open("mini").unwrap();
         model.layers[0].then.insert(0, crate::net::Stage::named("dropout").unwrap());
         let net = Net::new(model).unwrap();
-        let refused = wholes(&net, &Naming::new(&net.model, Names::Caffe)).unwrap_err().to_string();
+        let refused = file_tensors(&net, &Naming::new(&net.model, Convention::Caffe)).unwrap_err().to_string();
         assert!(refused.contains("layer conv1: lrn after dropout"), "{refused}");
         let ours = file(&[("conv1.a.weights", &[3, 5, 5, 8])]);
         assert_eq!(adopt(&net, ours.clone(), |_| false).unwrap(), ours, "its own tensors need no factor");

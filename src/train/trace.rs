@@ -14,7 +14,7 @@ use crate::session::{Event, Session, SessionError};
 const EVENT: usize = 256;
 
 /// A trace that is being taken.
-pub struct Profile {
+pub struct TraceFile {
     path: PathBuf,
     file: File,
     /// Steps still to come.
@@ -23,7 +23,7 @@ pub struct Profile {
     events: Vec<Value>,
 }
 
-impl Profile {
+impl TraceFile {
     /// Makes the file at `path`, with room for `steps` steps of so many images, before anything is trained; what it held
     /// before is lost.
     pub fn create(path: &Path, steps: u64, session: &Session, images: usize) -> Result<Self, TrainError> {

@@ -149,13 +149,13 @@ impl Places {
 /// A tensor of floats: a buffer, and the places of its elements there.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
-    pub(super) source: Source,
+    pub(super) source: Storage,
     pub(super) places: Places,
 }
 
 /// The buffer that holds a tensor.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(super) enum Storage {
     /// A slot on the device.
     Slot(Slot),
     /// A constant on the host.
