@@ -47,7 +47,6 @@ pub struct Cpu<T> {
     stores: Vec<Store<T>>,
     fetched: HashMap<Slot, Fetched>,
     clock: Option<Clock>,
-    /// Time spent in kernels.
     busy: Duration,
 }
 
@@ -158,7 +157,6 @@ fn element(info: &SlotInfo, place: Location) -> usize {
     place.offset as usize / info.elem.bytes()
 }
 
-/// Rounds every value to the nearest half.
 fn round<T: Real>(values: &mut [T]) {
     let half = |value: &mut T| *value = T::of(f16::from_f64(value.to_f64()).to_f64());
     values.par_chunks_mut(1 << 12).for_each(|chunk| chunk.iter_mut().for_each(half));

@@ -104,7 +104,6 @@ impl Cutter {
         tower % self.parts.len()
     }
 
-    /// Index of the member that sends `slot`.
     fn home(&self, slot: Slot) -> usize {
         match self.program.slot(slot).home {
             Home::Tower(tower) => self.member(tower),
@@ -356,7 +355,6 @@ mod tests {
         }
     }
 
-    /// However many receive it.
     #[test]
     fn a_content_is_packed_once_and_unpacked_by_each_receiver() {
         let schedule = Partition::new(&meeting(true).program, 4);

@@ -55,7 +55,6 @@ fn same_gpu(a: &Identity, b: &Identity) -> bool {
     a.ids.pci_bus.is_some() && a.ids.pci_bus == b.ids.pci_bus
 }
 
-/// Indices of the adapters for which `holds` is true.
 fn matching(adapters: &[Identity], holds: impl Fn(&Identity) -> bool) -> Vec<usize> {
     (0..adapters.len()).filter(|&i| holds(&adapters[i])).collect()
 }

@@ -69,7 +69,6 @@ impl Write for AtomicFile {
     }
 }
 
-/// The folder that a file lies in.
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

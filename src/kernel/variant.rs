@@ -76,7 +76,6 @@ impl Variant {
     }
 
     /// Whether `other` is the same WGSL with as many numbers an invocation, so that only the tile tells them apart.
-    #[must_use]
     pub fn is_tile_of(&self, other: &Self) -> bool {
         (self.sources, self.entry, self.vector) == (other.sources, other.entry, other.vector)
     }

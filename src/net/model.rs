@@ -129,7 +129,6 @@ pub(super) const PAPER_DEVIATION: f32 = 0.01;
 
 impl Row {
     /// Outputs of all towers: filters of a convolution, outputs of a fully connected layer.
-    #[must_use]
     pub fn outputs(&self) -> usize {
         let settings = self.head.own.as_ref();
         self.head.kind.outputs().and_then(|name| settings?.find(name)).unwrap_or(0)
@@ -223,9 +222,6 @@ impl Model {
     }
 
     /// The settings of a row's layer: its own, else those at the top of the model, else the kind's defaults.
-    ///
-    /// # Errors
-    /// When a setting has neither.
     pub fn settings(&self, stage: &Stage) -> Result<Params, String> {
         let shared = || stage.kind.shared.and_then(|key| self.shared.get(key));
         let stated: Vec<_> = stage.own.as_ref().or_else(shared).into_iter().flat_map(Params::iter).collect();

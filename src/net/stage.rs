@@ -24,7 +24,6 @@ pub struct Stage {
 
 impl Stage {
     /// The stage of that name, its settings the model's.
-    #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Some(Self { kind: kind(LAYERS, name)?, own: None })
     }
@@ -35,19 +34,16 @@ impl Stage {
     }
 
     /// Whether it is dropout, whose training and evaluation differ.
-    #[must_use]
     pub fn is_dropout(&self) -> bool {
         matches!(self.kind.scaling, Scaling::Factor(_))
     }
 
     /// The activation that the layer with weights computes in its stead where it comes first, else linear.
-    #[must_use]
     pub fn epilogue(&self) -> Activation {
         if let Place::Stage { epilogue, .. } = self.kind.place { epilogue } else { Activation::Linear }
     }
 
     /// Whether it is the softmax with the loss.
-    #[must_use]
     pub fn is_loss(&self) -> bool {
         matches!(self.kind.place, Place::Loss)
     }
@@ -81,9 +77,6 @@ impl FromStr for Replacement {
 
 impl Replacement {
     /// The replacement that `text` names, of stages among `kinds`.
-    ///
-    /// # Errors
-    /// When it is none; the message lists the stages.
     pub fn parse_with(text: &str, kinds: Kinds) -> Result<Self, String> {
         let stages: Vec<_> = kinds.iter().copied().filter(|kind| matches!(kind.place, Place::Stage { .. })).collect();
         let names = || stages.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");

@@ -54,31 +54,26 @@ pub enum Number {
 
 impl Setting {
     /// A whole number without a default.
-    #[must_use]
     pub const fn count(name: &'static str) -> Self {
         Self { name, number: Number::Count, default: None }
     }
 
     /// A whole number, `default` where it is left out.
-    #[must_use]
     pub const fn count_or(name: &'static str, default: u32) -> Self {
         Self { name, number: Number::Count, default: Some(Value::U32(default)) }
     }
 
     /// A float without a default.
-    #[must_use]
     pub const fn real(name: &'static str) -> Self {
         Self { name, number: Number::Real, default: None }
     }
 
     /// A float, `default` where it is left out.
-    #[must_use]
     pub const fn real_or(name: &'static str, default: f32) -> Self {
         Self { name, number: Number::Real, default: Some(Value::F32(default.to_bits())) }
     }
 
     /// A switch that is off where it is left out.
-    #[must_use]
     pub const fn switch(name: &'static str) -> Self {
         Self { name, number: Number::Switch, default: Some(Value::Bool(false)) }
     }
@@ -143,16 +138,12 @@ pub enum Caffe {
 }
 
 /// Words for [`Caffe::Words`]: the name with every setting.
-#[must_use]
 pub fn caffe_words(kind: &LayerKind, settings: &Params, _towers: usize) -> String {
     format!("{} {settings}", kind.name).trim_end().into()
 }
 
 impl LayerKind {
     /// Settings of which `given` states some and the defaults the others.
-    ///
-    /// # Errors
-    /// The name of a setting that has neither.
     pub fn complete(&self, given: &[(&'static str, Value)]) -> Result<Params, &'static str> {
         let value = |setting: &Setting| {
             let stated = given.iter().find(|(name, _)| *name == setting.name).map(|&(_, value)| value);
@@ -162,19 +153,16 @@ impl LayerKind {
     }
 
     /// The setting that counts the outputs of a layer with weights.
-    #[must_use]
     pub fn outputs(&self) -> Option<&'static str> {
         if let Place::Head { outputs, .. } = self.place { Some(outputs) } else { None }
     }
 
     /// Whether it is the first layer of a row.
-    #[must_use]
     pub fn is_head(&self) -> bool {
         matches!(self.place, Place::Head { .. })
     }
 
     /// The key of a setting that a row can state, with its type.
-    #[must_use]
     pub fn setting(&self, name: &str) -> Option<&'static Setting> {
         self.settings.iter().find(|setting| setting.name == name)
     }

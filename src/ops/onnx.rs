@@ -86,13 +86,11 @@ pub enum Attribute {
 
 impl Subgraph {
     /// A layer without operators, for input of this form.
-    #[must_use]
     pub const fn new(form: Form) -> Self {
         Self { form, weights: None, constants: Vec::new(), operators: Vec::new() }
     }
 
     /// A layer of one operator.
-    #[must_use]
     pub fn one(form: Form, op: &'static str, attributes: Vec<(&'static str, Attribute)>) -> Self {
         Self::new(form).then(op, &[X], &[Y], attributes)
     }
@@ -121,20 +119,17 @@ impl Subgraph {
 }
 
 /// A whole number from a count.
-#[must_use]
 pub fn int(value: usize) -> Attribute {
     Attribute::Int(value as i64)
 }
 
 /// A list of whole numbers from counts.
-#[must_use]
 pub fn ints(values: &[usize]) -> Attribute {
     Attribute::Ints(values.iter().map(|&value| value as i64).collect())
 }
 
 /// Attributes of square windows with `stride` between them and `pad` pixels before the maps. Behind them stands as much
 /// padding as the last window needs, which leaves nothing to how a reader rounds.
-#[must_use]
 pub fn windows(shapes: &Shapes, size: usize, stride: usize, pad: usize) -> Vec<(&'static str, Attribute)> {
     let behind = |x: usize, y: usize| ((y - 1) * stride + size).saturating_sub(x + pad);
     let (x, y) = (shapes.x, shapes.y);

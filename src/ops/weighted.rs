@@ -26,7 +26,6 @@ impl Epilogue {
     pub const NONE: Self = Self::accumulating(false);
 
     /// A sum that is added to what is there, or takes its place.
-    #[must_use]
     pub const fn accumulating(accumulate: bool) -> Self {
         Self { accumulate, bias: false, activation: Activation::Linear }
     }
@@ -38,9 +37,6 @@ pub trait Contraction: Debug + Send + Sync {
     fn describe(&self, outputs: usize) -> String;
 
     /// Shape of the output.
-    ///
-    /// # Errors
-    /// Why these inputs do not fit.
     fn output(&self, outputs: usize, x: &[Chw]) -> Result<Chw, String>;
 
     /// Extents of the weights over one input, outputs left out.

@@ -33,7 +33,6 @@ pub(super) fn unroll(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// The module's constants of unsigned type.
 fn constants(module: &naga::Module) -> HashMap<&str, u32> {
     let value = |init| match module.global_expressions[init] {
         Expression::Literal(Literal::U32(value)) => Some(value),

@@ -73,7 +73,6 @@ pub fn identity(adapter: &wgpu::Adapter) -> Identity {
     Identity { description: describe(&info), ids: ids(&info), software }
 }
 
-/// The ids that the driver reports in `info`.
 pub(super) fn ids(info: &wgpu::AdapterInfo) -> Ids {
     let pci_bus = Some(info.device_pci_bus_id.to_lowercase()).filter(|id| !id.is_empty());
     let vendor_device = (info.vendor != 0).then(|| format!("{:04x}:{:04x}", info.vendor, info.device));

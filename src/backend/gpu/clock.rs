@@ -73,7 +73,6 @@ impl Clock {
         })
     }
 
-    /// Records the host's times of the last compute pass.
     pub(super) fn observed(&mut self, begin: Instant, end: Instant) {
         let seconds = |at: Instant| at.duration_since(self.origin).as_secs_f64();
         if let Some(span) = self.spans.last_mut() {
@@ -81,7 +80,6 @@ impl Clock {
         }
     }
 
-    /// All work so far, with its times.
     pub(super) fn spans(&self, device: &Device) -> Result<Vec<Span>, BackendError> {
         let mut spans = self.spans.clone();
         let Source::Device { queries, first: Some(first) } = &self.source else { return Ok(spans) };
@@ -143,7 +141,6 @@ mod tests {
 
     const COUNT: usize = 1 << 20;
 
-    /// Twice the sum of two slots.
     fn program() -> crate::program::Program {
         let mut recorder = Recorder::new();
         let mut slot = |name: &str, role| {

@@ -17,7 +17,6 @@ use crate::backend::{BackendError, Limits, MemoryPool, SetupWatch};
 /// Time without an answer after which a device counts as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The features of `adapter` that this crate uses.
 fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
     let used = wgpu::Features::SUBGROUP
         | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
@@ -60,7 +59,6 @@ pub struct Device {
     pub(super) verdicts: RefCell<Verdicts>,
     /// Whether shaders are compiled with checks of every index and loop.
     pub(in crate::backend) checked: Cell<bool>,
-    /// Callback for the progress of setting a program up.
     pub(in crate::backend) watch: RefCell<Option<Rc<SetupWatch>>>,
     /// The driver's cache of pipelines compiled in earlier runs.
     pub(super) compiled: Option<Compiled>,

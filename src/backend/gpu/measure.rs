@@ -22,7 +22,6 @@ pub(super) struct Sample<'a> {
 }
 
 impl<'a> Sample<'a> {
-    /// `pipeline` on `views` of `buffers`.
     pub(super) fn new(device: &'a Device, buffers: &Buffers, pipeline: &'a Pipeline, views: &[SlotRange]) -> Self {
         Self { device, pipeline, group: buffers.bind(device, pipeline, views) }
     }

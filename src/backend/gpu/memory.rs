@@ -26,7 +26,6 @@ fn pool(kind: wgpu::DeviceType, ids: &Ids, name: &str) -> String {
 /// Bytes of all heaps local to the device.
 #[cfg(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd"))]
 fn device_local(adapter: &wgpu::Adapter) -> Option<u64> {
-    /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`.
     const DEVICE_LOCAL: u32 = 1;
     // SAFETY: nothing is destroyed by way of the guard, which is dropped here, before the adapter.
     #[allow(unsafe_code, reason = "wgpu does not tell how much memory there is")]

@@ -29,7 +29,6 @@ impl Pace {
         self.commands[command].1 < MEASURED_RUNS
     }
 
-    /// Records a measurement of a command.
     pub(super) fn measured(&mut self, command: usize, time: Duration) {
         let (least, runs) = &mut self.commands[command];
         *least = time.min(*least);

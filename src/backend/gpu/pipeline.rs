@@ -57,7 +57,6 @@ pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
     maps && lanes && matrix && words && variant.needs.fit(params)
 }
 
-/// Kernel, variant and parameters.
 type Key = (&'static str, &'static str, Params);
 
 /// Pipelines of a program, compiled once for each kernel and set of parameters.

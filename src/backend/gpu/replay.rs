@@ -44,7 +44,6 @@ struct Pending {
     incoming: Vec<usize>,
 }
 
-/// Chooses the pipeline of a run, compiled.
 pub(super) type Select<'a> = dyn FnMut(&Buffers, &Run<'_>) -> Result<Rc<Pipeline>, BackendError> + 'a;
 
 /// A program on one device.
