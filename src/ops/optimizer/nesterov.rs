@@ -26,11 +26,12 @@ optimizer! {
 const STEP: &str = "
 @group(0) @binding(4) var<storage, read_write> momentum: array<Numbers>;
 
-fn step(i: u32, weight: Numbers, gradient: Numbers) -> Numbers {
-    let d = -rule[DECAY] * rule[RATE] * weight - rule[RATE] * gradient;
-    let v = rule[MOMENTUM] * momentum[i] + d;
+fn step(i: u32, weight: Numbers, gradient: Numbers, rate: f32, decay: f32) -> Numbers {
+    let m = rule[MOMENTUM];
+    let d = -decay * rate * weight - rate * gradient;
+    let v = m * momentum[i] + d;
     momentum[i] = v;
-    return weight + rule[MOMENTUM] * v + d;
+    return weight + m * v + d;
 }
 ";
 
