@@ -1,5 +1,6 @@
 // The update of one tensor by an optimiser. What follows declares the optimiser's states, and `step`: the new weights at i
-// from the old ones, the gradient, the learning rate and the weight decay. Constants in front are the places of numbers in `rule`.
+// from the old ones, the gradient, the learning rate and the weight decay. Constants in front are the places of numbers
+// in `rule`.
 
 @group(0) @binding(0) var<storage, read> g: array<Numbers>;
 @group(0) @binding(1) var<storage, read> rule: array<f32>;
