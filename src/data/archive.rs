@@ -1,6 +1,6 @@
-//! Tar archives by their headers: what lies where, without reading the contents.
+//! Index of a tar archive from its headers, without reading the contents.
 //!
-//! Archives come from strangers: every number is checked before it is used, and what is kept in memory is bounded.
+//! Archives come from strangers: every number is checked before use, and memory is bounded.
 
 use std::fs::File;
 use std::io;
@@ -10,13 +10,13 @@ use tar::{EntryType, Header, PaxExtensions};
 
 use super::DataError;
 
-/// Headers and contents are padded to it, in bytes.
+/// Size in bytes to whose multiples headers and contents are padded.
 const BLOCK: u64 = 512;
 
-/// Bytes read at once: a header with a small content and the header after it.
+/// Bytes read at once: a header, a small content and the next header.
 const WINDOW: u64 = 4096;
 
-/// The most bytes of a name that has an entry of its own, or of a set of extended attributes.
+/// Largest size in bytes of an entry that holds a long name or extended attributes.
 const LONGEST_NAME: u64 = 1 << 16;
 
 /// A regular file in an archive.
@@ -30,7 +30,7 @@ pub(super) struct Member {
     pub(super) length: u64,
 }
 
-/// The regular files of an archive, in its order. After an error there is nothing more.
+/// An iterator over the regular files of an archive; it ends after an error.
 pub(super) struct Archive<'a> {
     path: &'a Path,
     file: &'a File,
@@ -41,7 +41,7 @@ pub(super) struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// The archive that the whole of `file` is; `path` is for messages.
+    /// The archive that fills all of `file`; `path` is for messages.
     pub(super) fn new(path: &'a Path, file: &'a File) -> Result<Self, DataError> {
         let length = file.metadata().map_err(DataError::read(path))?.len();
         Ok(Self::within(path, file, 0, length))
@@ -69,7 +69,7 @@ impl<'a> Archive<'a> {
         self.wrong(at, format!("the archive ends in the middle of {what}; fetch it again"))
     }
 
-    /// `length` bytes, at most [`LONGEST_NAME`], from `at`, which lie before the end.
+    /// Reads `length` bytes from byte `at`: at most [`LONGEST_NAME`], all before the end.
     fn bytes(&mut self, at: u64, length: u64) -> Result<&[u8], DataError> {
         let inside = at >= self.window_at && at + length <= self.window_at + self.window.len() as u64;
         if !inside {
@@ -80,7 +80,7 @@ impl<'a> Archive<'a> {
         Ok(&self.window[(at - self.window_at) as usize..][..length as usize])
     }
 
-    /// Whether `header` adds up to the checksum that it carries.
+    /// Whether the checksum of `header` is right.
     fn is_header(header: &Header) -> bool {
         let bytes = header.as_bytes();
         let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
@@ -143,7 +143,7 @@ impl<'a> Archive<'a> {
                 EntryType::Regular | EntryType::Continuous => {
                     return Ok(Some(Member { name: long_name.take().unwrap_or_else(name).into(), offset, length }));
                 }
-                // Folders, links and what is said of all entries.
+                // Folders, links and attributes of all entries.
                 _ => long_name = None,
             }
         }
@@ -162,13 +162,13 @@ impl Iterator for Archive<'_> {
     }
 }
 
-/// Fills `buffer` from `offset`, leaving the position of the file to others.
+/// Fills `buffer` from byte `offset`, without moving the position of the file.
 #[cfg(unix)]
 pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
 }
 
-/// Fills `buffer` from `offset`.
+/// Fills `buffer` from byte `offset`.
 #[cfg(windows)]
 pub(super) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     use std::os::windows::fs::FileExt as _;

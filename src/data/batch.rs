@@ -11,37 +11,38 @@ use crate::tensor::NO_LABEL;
 pub struct Batch {
     /// `capacity` x `size` x `size` x 3 bytes: stored images, uncropped, rows outermost, red first.
     pub images: Vec<u8>,
-    /// Classes, or [`NO_LABEL`].
+    /// Class of each image, or [`NO_LABEL`].
     pub labels: Vec<u32>,
-    /// How each image is to be cropped.
+    /// Crop, mirror and colour change of each image.
     pub views: Vec<View>,
-    /// The number of each image in its split, or [`NO_LABEL`].
+    /// Number of each image in its split, or [`NO_LABEL`].
     pub indices: Vec<u32>,
-    /// How many places hold images. 0 only where no image of the whole order could be decoded.
+    /// Number of places that hold images; 0 only if no image of the whole order can be decoded.
     pub count: usize,
-    /// The images left out since the batch before, each with its reason; others took their places.
+    /// Reasons for the images left out since the batch before; others took their places.
     pub skipped: Vec<String>,
-    /// Where in the order the next batch begins: the `start` with which to go on after this batch.
+    /// Position in the order at which the next batch begins: [`LoaderOptions::start`](super::LoaderOptions::start) of a
+    /// loader that resumes after this batch.
     pub next: usize,
 }
 
-/// One image of the order on its way into a batch.
+/// An image of the order, decoded for a batch.
 pub(super) struct DecodedImage {
-    /// The image's number in its split.
+    /// Number of the image in its split.
     pub(super) index: u32,
-    /// Its class and pixels, or why it has to be left out.
+    /// Class and pixels, or the reason for leaving the image out.
     pub(super) content: Result<(u32, Vec<u8>), String>,
 }
 
 impl DecodedImage {
-    /// The item for image `index`.
+    /// Wraps image `index` of class `label`.
     pub(super) fn new(index: u32, label: u32, decoded: Result<Vec<u8>, ImageError>) -> Self {
         Self { index, content: decoded.map(|pixels| (label, pixels)).map_err(|error| error.to_string()) }
     }
 }
 
 impl Batch {
-    /// A batch of no images yet: `images` grows by each, and is filled up in the end, so that nothing is written twice.
+    /// A batch without images; `images` grows with each and is padded at the end, so that no byte is written twice.
     fn empty(capacity: usize, bytes_per_image: usize, next: usize) -> Self {
         Self {
             images: Vec::with_capacity(capacity * bytes_per_image),
@@ -54,9 +55,9 @@ impl Batch {
         }
     }
 
-    /// Fills a batch from `items`, which stand at position `start` of the order; `None` at the end of them.
+    /// Fills a batch from `items`, which begin at position `start` of the order; `None` if there are none.
     ///
-    /// Broken images which follow a full batch count as skipped by it, so that none is lost at the end of an epoch.
+    /// A full batch also takes the broken images behind it as skipped, so that none is lost at the end of an epoch.
     pub(super) fn fill(
         items: &mut Peekable<impl Iterator<Item = DecodedImage>>,
         capacity: usize,

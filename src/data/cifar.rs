@@ -8,8 +8,8 @@ use super::format::{Folder, Format, lines};
 use super::split::{ImageSet, StoredImage};
 use super::{DataError, Dataset, ImageError};
 
-/// `data_batch_*.bin` to train on and `test_batch.bin` to validate on, or without it the last training batch, which then
-/// is not trained on; class names from `batches.meta.txt`. The images are held in memory, 3 KiB each.
+/// The format of CIFAR-10: `data_batch_*.bin` for training; `test_batch.bin` for validation, or without it the last
+/// `data_batch_*.bin`; class names from `batches.meta.txt`. The images are held in memory, 3 KiB each.
 pub(super) const FORMAT: Format = Format {
     description: "a CIFAR-10 binary folder (data_batch_1.bin, data_batch_2.bin, ..., and test_batch.bin if there is one)",
     recognises: |folder| folder.names.iter().any(|name| is_batch(name)),
@@ -71,7 +71,7 @@ impl ImageSet for Tiles {
     }
 }
 
-/// Whether `file` is called like a training batch.
+/// Whether `file` is named like a training batch.
 fn is_batch(file: &str) -> bool {
     file.strip_prefix("data_batch_").and_then(|rest| rest.strip_suffix(".bin")).is_some()
 }

@@ -9,19 +9,18 @@ use super::{DataError, ImageSet, Measured, Split, Statistics, format, sample};
 /// Training and validation images with the names of their classes.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Names of the classes; a label is a place in this list.
+    /// Names of the classes; a label is an index of this list.
     pub classes: Vec<String>,
-    /// What is trained on.
+    /// Training images.
     pub train: Arc<Split>,
-    /// What is evaluated on; no image of it is trained on.
+    /// Validation images, none of which is trained on.
     pub validation: Arc<Split>,
-    /// Mean and colours of the training images, where they are known beforehand.
+    /// Statistics of the training images, if they were measured when the data set was prepared.
     pub measured: Option<Measured>,
 }
 
 impl Dataset {
-    /// A data set of images that decode to `size` x `size` pixels; labels are places in `classes`. This is how a program
-    /// trains on images of its own.
+    /// A data set of a program's own images, which decode to `size` x `size` pixels; labels are indices of `classes`.
     pub fn new(
         classes: Vec<String>,
         training: impl ImageSet + 'static,
@@ -33,22 +32,22 @@ impl Dataset {
         Ok(Self { classes, train, validation, measured: None })
     }
 
-    /// Opens the data set in the folder at `path`, in whatever of the known formats it lies there, or the bundled sample
-    /// without a path. Images decode to `size` x `size` pixels.
+    /// Opens the data set in the folder at `path`, in any of the known formats, or without a path the bundled sample.
+    /// Images decode to `size` x `size` pixels.
     ///
     /// # Errors
-    /// [`DataError`] naming the file or folder at fault. Single images are not decoded here, except the sample's.
+    /// When a file or folder is at fault, which the message names. Single images are not decoded here, except the sample's.
     pub fn open(path: Option<&Path>, size: usize) -> Result<Self, DataError> {
         path.map_or_else(|| sample::open(size), |path| format::open(path, size))
     }
 
-    /// Mean image and colours of the training images: known beforehand, or computed from all of them.
+    /// Mean image and colours of the training images: as measured before, or computed from all of them.
     pub fn statistics(&self) -> Result<Statistics, DataError> {
         let known = self.measured.as_ref().filter(|measured| measured.about.size == self.train.size());
         known.map_or_else(|| measure(&self.train), |measured| Ok(measured.statistics.clone()))
     }
 
-    /// Makes sure that labels mean what they meant to a checkpoint with these `classes`.
+    /// Checks that the classes are the `classes` of a checkpoint.
     pub fn expect_classes(&self, classes: &[String]) -> Result<(), DataError> {
         if self.classes == classes {
             return Ok(());

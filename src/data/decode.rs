@@ -10,10 +10,10 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbIma
 use super::ImageError;
 use super::resize::square;
 
-/// The longest side an image may have, in pixels.
+/// Longest side of an image, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
 
-/// The most bytes a file may have, and a decoded image may take.
+/// Largest size in bytes of a file, and of a decoded image.
 pub const MAX_BYTES: u64 = 512 << 20;
 
 /// An image of 8-bit RGB pixels.
@@ -30,13 +30,13 @@ pub struct Image {
 impl Image {
     /// Decodes a JPEG or PNG file held in memory; `name` is used in messages only.
     ///
-    /// Grey is copied to the three channels, palettes, CMYK and 16-bit values are converted, and transparent pixels are
-    /// shown on white. A camera's note of which side is up (Exif) is obeyed, so that photographs stand upright.
+    /// Grey is copied to the three channels; palettes, CMYK and 16-bit values are converted; transparent pixels are blended
+    /// with white. Photographs are rotated upright by their Exif orientation.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
         Self::decode_named(|| name.to_owned(), bytes)
     }
 
-    /// [`Image::decode`] of an image whose name is made only when it is needed.
+    /// Decodes as [`Image::decode`]; `name` is called only for a message.
     pub(super) fn decode_named(name: impl Fn() -> String, bytes: &[u8]) -> Result<Self, ImageError> {
         if bytes.is_empty() {
             return Err(ImageError::Empty(name()));
@@ -61,25 +61,24 @@ impl Image {
         Ok(Self { width, height, rgb: rgb.into_raw() })
     }
 
-    /// Reads and decodes a file, as [`Image::decode`].
+    /// Reads a file and decodes it as [`Image::decode`] does.
     pub fn read(path: &Path) -> Result<Self, ImageError> {
         let name = path.display().to_string();
         Self::decode(&name, &read_file(&name, path)?)
     }
 
-    /// The image scaled so that its shorter side has `size` pixels, then cropped to the centre (section 2 of the paper):
-    /// `size` x `size` x 3 bytes.
+    /// Scales the shorter side to `size` pixels and crops the centre (section 2 of the paper): `size` x `size` x 3 bytes.
     pub fn square(&self, name: &str, size: usize) -> Result<Vec<u8>, ImageError> {
         square(name, &self.rgb, (self.width, self.height), size)
     }
 
-    /// [`Image::square`] that hands the pixels over as they are where there is nothing to do.
+    /// Converts as [`Image::square`]; an image of the right size is not copied.
     pub(super) fn into_square(self, name: impl FnOnce() -> String, size: usize) -> Result<Vec<u8>, ImageError> {
         if (self.width, self.height) == (size, size) { Ok(self.rgb) } else { self.square(&name(), size) }
     }
 }
 
-/// The content of an image file; `name` is used in messages only.
+/// Reads an image file; `name` is used in messages only.
 pub(super) fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, ImageError> {
     let mut bytes = Vec::new();
     // Bounded, so that neither a huge file nor an endless device fills the memory.
@@ -93,7 +92,7 @@ pub(super) fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, ImageError> 
     Ok(bytes)
 }
 
-/// What `decode` gives; a decoder that panics counts as one that refuses the image.
+/// Calls `decode` and turns a panic into an error.
 pub(super) fn guarded(
     name: impl FnOnce() -> String,
     decode: impl FnOnce() -> Result<Vec<u8>, ImageError>,
@@ -105,10 +104,7 @@ pub(super) fn guarded(
     })
 }
 
-/// Reads an image file and brings it to `size` x `size` x 3 bytes, rows outermost, red first.
-///
-/// # Errors
-/// See [`ImageError`]; the message names the file.
+/// Reads an image file as `size` x `size` x 3 bytes, rows outermost, red first.
 pub fn decode_file(path: &Path, size: usize) -> Result<Vec<u8>, ImageError> {
     Image::read(path)?.square(&path.display().to_string(), size)
 }
@@ -128,7 +124,7 @@ fn decode_pixels(bytes: &[u8], format: ImageFormat) -> image::ImageResult<RgbIma
     Ok(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() })
 }
 
-/// What lies under a transparent pixel is arbitrary, so it is blended with white instead of shown.
+/// Blends transparent pixels with white, since their own colour is arbitrary.
 fn on_white(image: &DynamicImage) -> RgbImage {
     let rgba = image.to_rgba8();
     let mut rgb = RgbImage::new(rgba.width(), rgba.height());
@@ -139,7 +135,7 @@ fn on_white(image: &DynamicImage) -> RgbImage {
     rgb
 }
 
-/// Whether a JPEG file reaches its end marker. The decoder paints what is missing grey and says nothing.
+/// Whether a JPEG file reaches its end marker. The decoder itself paints missing parts grey without an error.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     let mut at = 2; // after the start marker
     while let Some(distance) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xFF)) {

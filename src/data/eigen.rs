@@ -1,11 +1,11 @@
 //! Eigenvectors of a symmetric 3x3 matrix, by rotations (Jacobi 1846).
 
-/// Rotations through all three pairs until nothing is left beside the diagonal; convergence is quadratic.
+/// Rounds of rotations over the three pairs of axes, until the matrix is diagonal; convergence is quadratic.
 const SWEEPS: usize = 30;
 
 /// Eigenvalues of the symmetric `matrix`, largest first, and their unit eigenvectors as rows.
 ///
-/// An eigenvector is as good as its negative: of each the entry of largest magnitude is positive.
+/// The sign of an eigenvector is free; here its entry of largest magnitude is positive.
 pub(super) fn eigen(mut matrix: [[f64; 3]; 3]) -> ([f64; 3], [[f64; 3]; 3]) {
     let mut vectors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
     for (p, q) in [(0, 1), (0, 2), (1, 2)].repeat(SWEEPS) {

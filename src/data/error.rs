@@ -1,4 +1,4 @@
-//! What can be wrong with a data set or with one image of it; every message names the file and the fix.
+//! Errors about data sets and single images; every message names the file and the fix.
 
 use std::io;
 use std::path::PathBuf;
@@ -54,20 +54,20 @@ impl DataError {
         Self::Content { path: path.into(), problem: problem.into() }
     }
 
-    /// As [`DataError::read`], of a file that is written.
+    /// Wraps an error of the operating system about writing `path`.
     pub(super) fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |error| Self::Write { path, error }
     }
 
-    /// Turns an error of the operating system about `path` into ours.
+    /// Wraps an error of the operating system about reading `path`.
     pub(super) fn read(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |error| Self::Read { path, error }
     }
 }
 
-/// Why one image cannot be used. The first field of each is the image's name: a path, or a record of a batch file.
+/// Why one image cannot be used. The first field of each variant is the image's name: a path, or a record of a file.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum ImageError {

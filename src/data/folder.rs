@@ -8,8 +8,8 @@ use super::format::{Folder, Format, entries};
 use super::split::{ImageSet, StoredImage};
 use super::{DataError, Dataset, ImageError};
 
-/// Classes are the sorted folder names of `train`; files not called .jpg, .jpeg, .jfif or .png, in any case, are passed
-/// over.
+/// The format of image folders. Classes are the sorted folder names of `train`; files without the extension .jpg, .jpeg,
+/// .jfif or .png, in any case, are ignored.
 pub(super) const FORMAT: Format = Format {
     description: "an image folder (train/<class>/* and val/<class>/*, JPEG or PNG)",
     recognises: |folder| folder.root.join("train").is_dir(),
@@ -79,7 +79,7 @@ fn class_folders(folder: &Path) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
-/// The images of the classes which `folder` has; labels are places in `classes`.
+/// Lists the images in the class folders of `folder`; labels are indices of `classes`.
 fn list(folder: &Path, classes: &[String]) -> Result<ImageFiles, DataError> {
     let (mut paths, mut labels) = (Vec::new(), Vec::new());
     for (label, class) in classes.iter().enumerate() {
@@ -103,7 +103,7 @@ fn list(folder: &Path, classes: &[String]) -> Result<ImageFiles, DataError> {
     Ok(ImageFiles { paths, labels })
 }
 
-/// Whether the name is that of a visible image file; what it really holds is found out when it is decoded.
+/// Whether the file is named like a visible image file; decoding finds out its real content.
 pub(super) fn is_image_name(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());

@@ -1,4 +1,4 @@
-//! The forms in which a data set can lie in a folder.
+//! The list of formats of data sets.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 
 use super::{DataError, Dataset, cifar, folder, ilsvrc, shards};
 
-/// A form in which data sets lie in folders: a file of this module and a line of [`FORMATS`].
+/// A format of data sets in folders: a file of this module and a line of [`FORMATS`].
 pub(super) struct Format {
-    /// What it looks like, for the message to somebody whose folder holds something else.
+    /// Description of the folder, for the message about a folder of no format.
     pub(super) description: &'static str,
-    /// Whether a folder holds a data set of this form.
+    /// Whether a folder holds a data set of this format.
     pub(super) recognises: fn(&Folder) -> bool,
-    /// Opens the data set in a folder that is recognised; its images decode to `size` x `size` pixels.
+    /// Opens the data set in a recognised folder; its images decode to `size` x `size` pixels.
     pub(super) open: fn(&Folder, size: usize) -> Result<Dataset, DataError>,
 }
 
-/// All of them. What is trained on comes first: where a folder holds several, `train` takes the first and `prepare` the
-/// last, which is nearest to what was distributed.
+/// Formats in the order of preference of `train`; `prepare` goes from the last to the first, since the last is nearest to
+/// the files as they are distributed.
 const FORMATS: [&Format; 4] = [&cifar::FORMAT, &folder::FORMAT, &shards::FORMAT, &ilsvrc::FORMAT];
 
-/// A folder and what lies in it.
+/// A folder with its listing.
 pub(super) struct Folder {
-    /// Its path.
+    /// Path of the folder.
     pub(super) root: PathBuf,
-    /// The names of its files and folders, sorted: file systems list in any order.
+    /// Names of its files and folders, sorted: file systems list in any order.
     pub(super) names: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl Folder {
         Ok(Self { root: root.into(), names: names.collect() })
     }
 
-    /// A few words on what it holds.
+    /// Describes the content in a few words.
     fn found(&self) -> String {
         const SHOWN: usize = 4;
         if self.names.is_empty() {
@@ -55,12 +55,12 @@ impl Folder {
     }
 }
 
-/// Opens the data set at `root` in the first form that recognises it.
+/// Opens the data set at `root` in the first format that recognises it.
 pub(super) fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
     open_any(root, size, FORMATS.iter())
 }
 
-/// Opens the data set at `root` in the last form that recognises it.
+/// Opens the data set at `root` in the last format that recognises it.
 pub(super) fn open_distributed(root: &Path, size: usize) -> Result<Dataset, DataError> {
     open_any(root, size, FORMATS.iter().rev())
 }
@@ -77,7 +77,7 @@ fn open_any<'f>(
     }
 }
 
-/// What is accepted as a data set, for messages.
+/// Descriptions of all formats, for messages.
 pub(super) fn accepted() -> String {
     FORMATS.iter().fold(String::new(), |mut text, format| {
         let _ = write!(text, "{}; ", format.description);

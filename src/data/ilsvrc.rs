@@ -1,4 +1,4 @@
-//! The ILSVRC2012 release: a tar of tars to train on, a tar to validate on, and text files that say what is what.
+//! The ILSVRC2012 release: training images in a tar of tars, validation images in a tar, classes in text files.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use super::format::{Folder, Format, lines};
 use super::split::{ImageSet, StoredImage};
 use super::{DataError, Dataset, ImageError, MAX_BYTES};
 
-/// The release as it is distributed, before it is prepared.
+/// The format of the release as it is distributed.
 pub(super) const FORMAT: Format = Format {
     description: "the ILSVRC2012 release (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, synset_words.txt and a list of \
                   the validation images' classes)",
@@ -19,16 +19,16 @@ pub(super) const FORMAT: Format = Format {
     open,
 };
 
-/// Training images: `WNID.tar` for each class.
+/// File of the training images: a `WNID.tar` for each class.
 const TRAINING: &str = "ILSVRC2012_img_train.tar";
 
-/// Validation images.
+/// File of the validation images.
 const VALIDATION: &str = "ILSVRC2012_img_val.tar";
 
-/// Lists of the classes: a line begins with a WordNet id, and a class is the number of its line.
+/// Files that list the classes: a line begins with a WordNet id, and its number is the label.
 const SYNSETS: [&str; 2] = ["synset_words.txt", "synsets.txt"];
 
-/// Lists of the validation images' classes.
+/// Files that list the classes of the validation images.
 const LABELS: [&str; 4] = [
     "val.txt",
     "ILSVRC2012_validation_ground_truth.txt",
@@ -36,10 +36,10 @@ const LABELS: [&str; 4] = [
     "data/ILSVRC2012_validation_ground_truth.txt",
 ];
 
-/// WordNet ids in the order of the development kit's ILSVRC2012_ID, which is not that of [`SYNSETS`].
+/// File of the WordNet ids in the order of the development kit's ILSVRC2012_ID, other than that of [`SYNSETS`].
 const KIT_SYNSETS: &str = "devkit_synsets.txt";
 
-/// Images in a tar file, or in tar files within it.
+/// Images in a tar file, or in tar files inside it.
 struct TarImages {
     path: PathBuf,
     file: File,
@@ -73,7 +73,7 @@ impl ImageSet for TarImages {
     }
 }
 
-/// Indexes the archives.
+/// Opens the release by indexing its archives.
 fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
     let root = &folder.root;
     for (name, what) in [(TRAINING, "the training images"), (VALIDATION, "the validation images")] {
@@ -105,12 +105,12 @@ fn missing(root: &Path, name: &str, what: &str) -> DataError {
     DataError::content(root, format!("{name} is missing: {what}; put it beside the rest of the ILSVRC2012 release"))
 }
 
-/// The first of some files that is there.
+/// Path of the first of some files that exists.
 fn first(root: &Path, names: &[&str]) -> Option<PathBuf> {
     names.iter().map(|name| root.join(name)).find(|path| path.is_file())
 }
 
-/// The images of the tars within the tar at `path`.
+/// Indexes the images of the tars inside the tar at `path`.
 fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &Path) -> Result<TarImages, DataError> {
     let file = File::open(path).map_err(DataError::read(path))?;
     let (mut members, mut labels) = (Vec::new(), Vec::new());
@@ -149,7 +149,7 @@ fn file_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// The classes of validation images: by name, or in the order of the names.
+/// Classes of the validation images: by image name, or in the order of the names.
 enum Labels {
     Named(HashMap<String, u32>),
     Ordered(Vec<u32>),
@@ -179,17 +179,17 @@ fn labels(root: &Path, path: &Path, numbers: &HashMap<&str, u32>) -> Result<Labe
     Ok(Labels::Named(names.into_iter().zip(labels).collect()))
 }
 
-/// A class as a list gives it.
+/// A class as a list states it.
 #[derive(Clone, Copy)]
 enum Class {
-    /// By a number whose meaning is to be found out.
+    /// A number, from 0 or 1 and in an order that depends on the list.
     Number(u32),
-    /// By its WordNet id: a label.
+    /// The label of a WordNet id.
     Label(u32),
 }
 
-/// Labels for what a list says. The release's own list has the same name as Caffe's but counts from 1, in another order
-/// of the classes; a list that has a 0, or gives names to the images, is Caffe's.
+/// Converts the classes of a list to labels. The release's own list has the same name as Caffe's but counts from 1, in
+/// another order of the classes; a list with a 0 or with names of images is Caffe's.
 fn base(
     root: &Path,
     path: &Path,
@@ -235,7 +235,7 @@ fn base(
     Ok(found.iter().map(label).collect())
 }
 
-/// The images in the tar at `path`, by name, with what the list at `list` says of them.
+/// Indexes the images of the tar at `path`, sorted by name, with their classes from the file `list`.
 fn validation(path: &Path, labels: &Labels, list: &Path) -> Result<TarImages, DataError> {
     let file = File::open(path).map_err(DataError::read(path))?;
     let members: Result<Vec<_>, _> = Archive::new(path, &file)?.collect();

@@ -10,27 +10,27 @@ use super::batch::{Batch, DecodedImage};
 use super::decode::guarded;
 use super::{DataError, Split, Views};
 
-/// Images that wait for the collector in each decoder's queue: enough to bridge one that takes long, few enough that
-/// the memory of the last one is still warm when the next is decoded into it.
+/// Images in each decoder's queue: enough to bridge a slow one, few enough that freed memory is still in the cache when
+/// the next image is decoded into it.
 const QUEUED: usize = 16;
 
 /// What a [`Loader`] loads, and how.
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
-    /// Numbers of images in the order to visit them: [`Split::training_order`], or `0..len` to evaluate.
+    /// Numbers of the images in the order of visits: [`Split::training_order`], or `0..len` for evaluation.
     pub order: Vec<u32>,
-    /// How many entries of the order to pass over, for example [`Batch::next`] of the last batch before a break.
+    /// Entries of the order to skip, for example [`Batch::next`] of the last batch before a break.
     pub start: usize,
-    /// Places in a batch; 0 is taken as 1.
+    /// Number of places in a batch; 0 means 1.
     pub capacity: usize,
-    /// How the images are viewed.
+    /// Views of the images.
     pub views: Views,
-    /// Decoding threads; 0 is taken as 1. The batches do not depend on it.
+    /// Number of decoding threads, without influence on the batches; 0 means 1.
     pub threads: usize,
 }
 
-/// An iterator over the batches of one pass. At most three batches and some images are held in memory at a time. Dropping it early stops
-/// and joins its threads.
+/// An iterator over the batches of one pass, with at most three batches and some images in memory. Dropping it stops and
+/// joins its threads.
 ///
 /// Batches are full except the last: an image that cannot be decoded is replaced by the next one of the order, and
 /// named in [`Batch::skipped`]. A decoder that panics on an image counts as one that refuses it.
@@ -45,7 +45,7 @@ impl Loader {
     /// Starts loading `split` with `options`.
     ///
     /// # Panics
-    /// If the order names an image which the split does not have.
+    /// If the order names an image that the split does not have.
     pub fn new(split: &Arc<Split>, options: LoaderOptions) -> Result<Self, DataError> {
         assert!(options.order.iter().all(|&i| (i as usize) < split.len()), "the order leaves the split");
         let (threads, capacity) = (options.threads.max(1), options.capacity.max(1));
@@ -59,9 +59,10 @@ impl Loader {
             let (queue, items) = sync_channel(capacity.div_ceil(threads).min(QUEUED));
             queues.push(items);
             let (split, order, stop) = (split.clone(), order.clone(), loader.stop.clone());
-            let mine =
-                move || order.iter().copied().skip(options.start + worker).step_by(threads).collect::<Vec<u32>>();
-            loader.spawn(format!("decode-{worker}"), move || decode(&split, &mine(), &stop, &queue))?;
+            loader.spawn(format!("decode-{worker}"), move || {
+                let share = order.iter().skip(options.start + worker).step_by(threads);
+                decode(&split, share, &stop, &queue);
+            })?;
         }
         let bytes_per_image = split.size() * split.size() * 3;
         let collect = move || {
@@ -85,9 +86,14 @@ impl Loader {
     }
 }
 
-/// A decoding thread: sends the images `mine` one after the other until all are sent or nobody wants them any more.
-fn decode(split: &Split, mine: &[u32], stop: &AtomicBool, queue: &SyncSender<DecodedImage>) {
-    for &index in mine {
+/// Decodes and sends the images of `share` in turn, until `stop` is set or the receiver is gone.
+fn decode<'o>(
+    split: &Split,
+    share: impl Iterator<Item = &'o u32>,
+    stop: &AtomicBool,
+    queue: &SyncSender<DecodedImage>,
+) {
+    for &index in share {
         if stop.load(Ordering::Relaxed) {
             return;
         }
@@ -129,7 +135,7 @@ mod tests {
     use super::*;
     use crate::data::{Dataset, Draw, ImageError, ImageSet, NO_LABEL, Noise, StoredImage, View, training_order};
 
-    /// Images of one pixel whose red is their number; some refuse, some panic, all take their time.
+    /// Images of one pixel whose red is their number; some fail, some panic, each takes `delay`.
     #[derive(Clone, Default)]
     struct Fake {
         labels: Vec<u32>,

@@ -2,9 +2,9 @@
 //!
 //! A [`Dataset`] is opened from a path, in one of the formats that `format.rs` lists, or made of a program's own images
 //! ([`ImageSet`]), and holds two [`Split`]s. A [`Loader`] decodes the images of a split on its own
-//! threads, in a given order, and yields [`Batch`]es of stored images together with the [`View`] each is to be seen
-//! through. What comes out depends on (seed, epoch, index) alone, never on the number of threads. [`prepare()`]
-//! brings images as they are distributed into the form that is read fastest.
+//! threads, in a given order, and yields [`Batch`]es of stored images together with the [`View`] of each. The batches
+//! depend on (seed, epoch, index) alone, never on the number of threads. [`prepare()`] packs images as they are
+//! distributed into shards, the format that is read fastest.
 
 mod archive;
 mod batch;
@@ -40,7 +40,7 @@ pub use split::{ImageSet, Split, StoredImage};
 pub use statistics::{Colours, Measured, Provenance, Statistics};
 pub use views::{Draw, Noise, View, Views, centre_view, ten_views, training_order};
 
-/// Threads that decode ahead of the device: half of the processor, since a software device needs it too.
+/// Number of threads that decode ahead of the device: half of the cores, since a software device needs the others.
 pub fn decoding_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }

@@ -7,7 +7,7 @@ use super::{DataError, Dataset};
 const TRAIN: &[u8] = include_bytes!("../../assets/sample/train.png");
 const VALIDATION: &[u8] = include_bytes!("../../assets/sample/val.png");
 
-/// Opens the sample: 2,500 training and 500 validation images, as many of every class.
+/// Opens the sample: 2,500 training and 500 validation images, the same number of every class.
 pub(super) fn open(size: usize) -> Result<Dataset, DataError> {
     let classes = CLASSES.map(str::to_owned).to_vec();
     Dataset::new(classes, cut("sample/train.png", TRAIN)?, cut("sample/val.png", VALIDATION)?, size)

@@ -1,4 +1,4 @@
-//! How fast images come out of the loader, beside what the decoder alone could do.
+//! Throughput of the loader compared with that of the decoder alone.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,30 +7,30 @@ use serde::Serialize;
 
 use super::{DataError, Loader, LoaderOptions, Split, Views};
 
-/// Images of a batch, as the original's.
+/// Number of images in a batch, as in the paper.
 const BATCH: usize = 128;
 
-/// Times that both are measured, in turn.
+/// Number of measurements of each, in turn.
 const REPEATS: usize = 5;
 
-/// The loader beside the decoder; medians over several turns.
+/// Throughput of loader and decoder: medians of several measurements.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoaderSpeed {
-    /// Images of a turn.
+    /// Number of images in a measurement.
     pub images: usize,
     /// Side of an image in pixels.
     pub size: usize,
-    /// Decoding threads.
+    /// Number of decoding threads.
     pub threads: usize,
-    /// Images a second and thread that the decoder gives where nobody collects them.
+    /// Images per second and thread of the decoder alone.
     pub decoder: f64,
-    /// Images a second and thread that arrive in batches.
+    /// Images per second and thread of the loader.
     pub loader: f64,
-    /// The second over the first.
+    /// Throughput of the loader relative to the decoder's.
     pub share: f64,
-    /// Seconds that a consumer with nothing else to do waits for a batch.
+    /// Seconds that a consumer without other work waits for a batch.
     pub wait: f64,
-    /// Images that cannot be decoded.
+    /// Number of images that cannot be decoded.
     pub skipped: usize,
 }
 
@@ -40,7 +40,7 @@ pub fn loader_speed(split: &Arc<Split>, threads: usize, images: usize) -> Result
     let mut order = split.training_order(0, 0);
     order.truncate(images.max(1));
     let (mut decoder, mut loader, mut waits) = (Vec::new(), Vec::new(), Vec::new());
-    // The first turn brings the files into memory, and does not count.
+    // Brings the files into memory; not measured.
     decode_all(split, &order, threads);
     let mut skipped = 0;
     for _ in 0..REPEATS {
@@ -73,14 +73,14 @@ pub fn loader_speed(split: &Arc<Split>, threads: usize, images: usize) -> Result
     Ok(LoaderSpeed { images, size, threads, decoder, loader, share: loader / decoder, wait, skipped })
 }
 
-/// Seconds in which `threads` threads decode the images of `order`, each as many.
+/// Measures the seconds in which `threads` threads decode the images of `order`, each an equal share.
 fn decode_all(split: &Split, order: &[u32], threads: usize) -> f64 {
     let begin = Instant::now();
     std::thread::scope(|scope| {
         for first in 0..threads {
             scope.spawn(move || {
                 for &i in order.iter().skip(first).step_by(threads) {
-                    // What cannot be decoded takes its time as well.
+                    // An image that cannot be decoded takes time as well.
                     let _ = std::hint::black_box(split.decode(i as usize));
                 }
             });

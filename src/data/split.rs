@@ -1,4 +1,4 @@
-//! The images of one split, training or validation, behind one trait wherever they are stored.
+//! The images of one split, training or validation, behind one trait for all formats.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,19 +8,19 @@ use super::resize::square;
 use super::views::training_order;
 use super::{DataError, ImageError};
 
-/// A set of labelled images, numbered from 0: what a format of data sets implements, or a program with a data set of its
-/// own. Several threads read from it at a time.
+/// A set of labelled images, numbered from 0, which a format implements, or a program for its own images. Several threads
+/// read at a time.
 pub trait ImageSet: Send + Sync {
-    /// The class of each image: a place in the list of classes.
+    /// Class of each image: an index of the list of classes.
     fn labels(&self) -> &[u32];
 
-    /// What to call image `i` in messages and predictions.
+    /// Name of image `i` in messages and predictions.
     fn name(&self, i: usize) -> String;
 
-    /// Image `i` as it is stored.
+    /// Reads image `i` as it is stored.
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError>;
 
-    /// The bytes of image `i` as it is stored, by which `prepare` notices that a data set has changed.
+    /// Size of stored image `i` in bytes, by which `prepare` notices that a data set has changed.
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
         Ok(match self.read(i)? {
             StoredImage::File(bytes) | StoredImage::Pixels { rgb: bytes, .. } => bytes.len() as u64,
@@ -57,7 +57,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// The images of `images` as `size` x `size` pixels, with labels of `classes` classes; `what` is the name of the split
+    /// A split of `images` that decode to `size` x `size` pixels, with labels below `classes`; `what` is the name of the split
     /// in messages.
     pub(super) fn new(
         what: &'static str,
@@ -80,7 +80,7 @@ impl Split {
         self.images.labels().len()
     }
 
-    /// Whether there are none, which no opened data set has.
+    /// Whether there are no images, which is true of no opened data set.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -104,7 +104,7 @@ impl Split {
         self.images.training_order(seed, epoch)
     }
 
-    /// What to call image `i` in a message: its path, or its file and its place in it, counted from 0.
+    /// Name of image `i` in messages: its path, or its file and its place there, from 0.
     ///
     /// # Panics
     /// If `i` is not below [`Split::len`].

@@ -1,11 +1,11 @@
-//! Small data sets on disk for the tests of this module.
+//! Small data sets on disk, and checks of messages, for the tests of this module.
 
 use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
 
-/// A folder with `files`: path and content of each; missing folders on the way are made.
+/// A folder with `files`, given by path and content; missing folders are created.
 pub(super) fn folder<'a>(files: impl IntoIterator<Item = (&'a str, Vec<u8>)>) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, content) in files {
@@ -30,7 +30,7 @@ pub(super) fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// The error of opening `root`, as text.
+/// Message of the error of opening `root`.
 pub(super) fn refusal(root: &Path) -> String {
     super::Dataset::open(Some(root), 32).unwrap_err().to_string()
 }

@@ -1,9 +1,9 @@
-//! How the network looks at a stored image: where it crops, whether it mirrors, how it changes the colours.
+//! Views of stored images: crop, mirror and colour change, in training and evaluation.
 
 use super::Colours;
 use crate::random::{Purpose, Stream};
 
-/// One look at a stored image. The device crops and colours; the loader only says how.
+/// Crop, mirror and colour change of one stored image, drawn by the loader and computed by the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
     /// First row of the crop within the stored image.
@@ -12,33 +12,33 @@ pub struct View {
     pub x: u32,
     /// Whether the crop is mirrored left to right.
     pub mirror: bool,
-    /// Added to red, green and blue, in units of 0 to 255.
+    /// Offset of red, green and blue, in units of 0 to 255.
     pub shift: [f32; 3],
-    /// What all is multiplied with after that.
+    /// Factor of all channels after the offset.
     pub gain: f32,
 }
 
 impl Default for View {
-    /// The upper left corner, its colours unchanged.
+    /// The upper left corner with unchanged colours.
     fn default() -> Self {
         Self { y: 0, x: 0, mirror: false, shift: [0.0; 3], gain: 1.0 }
     }
 }
 
-/// Which view each image of a pass gets. `border2` is the stored side less the crop's: twice the original's border.
+/// Rule for the views of a pass. `border2` is the stored side less the crop's: twice the released code's border.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Views {
-    /// The centre, as in evaluation by a single view.
+    /// The centre of every image, as in evaluation with a single view.
     Centre {
         /// Stored side less crop side, in pixels.
         border2: u32,
     },
-    /// Drawn anew for every epoch.
+    /// Random views, new ones in every epoch.
     Random(Draw),
 }
 
 impl Views {
-    /// The view of the image numbered `index` in its split, which stands at `position` of the order.
+    /// View of image `index` of the split, at `position` of the order.
     pub fn of(&self, index: u32, position: usize) -> View {
         match self {
             Self::Centre { border2 } => centre_view(*border2),
@@ -47,28 +47,28 @@ impl Views {
     }
 }
 
-/// How the views of an epoch of training are drawn (section 4.1 of the paper). A view depends on the seed, the epoch and
-/// its image alone, or where images share a draw on its place in the order.
+/// Random views of one epoch of training (section 4.1 of the paper). A view depends on the seed, the epoch and its image
+/// alone, or if images share one on its place in the order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Draw {
-    /// Of everything random.
+    /// Seed of the run.
     pub seed: u64,
-    /// Counted from 0.
+    /// Number of the epoch, from 0.
     pub epoch: u64,
     /// Stored side less crop side, in pixels.
     pub border2: u32,
-    /// Whether crops lie anywhere, uniform in `0..=border2` both ways; else in the centre.
+    /// Whether offsets of crops are uniform in `0..=border2`; else crops are central.
     pub crop: bool,
     /// Whether half of the images are mirrored.
     pub mirror: bool,
-    /// How many images that follow each other share crop and mirror: 1 in the paper, 32 in the released code.
+    /// Number of successive images that share crop and mirror: 1 in the paper, 32 in the released code.
     pub together: usize,
-    /// How colours are changed.
+    /// Colour noise, if any.
     pub noise: Option<Noise>,
 }
 
 impl Draw {
-    /// The view of image `index` at `position` of the order.
+    /// Draws the view of image `index` at `position` of the order.
     pub fn view(&self, index: u32, position: usize) -> View {
         let [y, x, side, _] = match self.together {
             0 | 1 => Stream::new(self.seed, Purpose::Crop, 0).words(self.epoch, index),
@@ -87,18 +87,18 @@ impl Draw {
     }
 }
 
-/// Colour noise: a multiple of each principal component of the training set's colours, drawn for every image, is added
-/// to all its pixels (section 4.1 of the paper).
+/// Colour noise: random multiples of the principal components of colour, drawn for each image and added to all its pixels
+/// (section 4.1 of the paper).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
-    /// What one standard normal number along each component adds to red, green and blue.
+    /// Offset of red, green and blue for one standard deviation along each component.
     pub steps: [[f32; 3]; 3],
-    /// What the image is multiplied with afterwards.
+    /// Factor of the image afterwards.
     pub gain: f32,
 }
 
 impl Noise {
-    /// The paper's: α times the eigenvalue, α normal with the standard deviation `alpha`.
+    /// Noise of the paper: α times the eigenvalue, α normal with standard deviation `alpha`.
     ///
     /// An eigenvalue is a square and depends on the unit of pixels. The paper names none; of pixels from 0 to 1 it moves
     /// brightness on ImageNet by a standard deviation of 5.8 of 255, of pixels from 0 to 255 it would by 1483.
@@ -106,7 +106,7 @@ impl Noise {
         Self::along(colours, colours.deviations.map(|deviation| alpha * deviation * deviation / 255.0), 1.0)
     }
 
-    /// The released code's (convdata_jpeg.py:155-179): α times the standard deviation, and the image then divided by
+    /// Noise of the released code (convdata_jpeg.py:155-179): α times the standard deviation; the image is then divided by
     /// 1 + `alpha`, about as much as the noise adds to it.
     pub fn released(colours: &Colours, alpha: f32) -> Self {
         Self::along(colours, colours.deviations.map(|deviation| alpha * deviation), 1.0 / (1.0 + alpha))
@@ -126,12 +126,12 @@ impl Noise {
     }
 }
 
-/// The order in which an epoch visits `count` images: a permutation that depends on the seed and the epoch alone.
+/// Order in which an epoch visits `count` images: a permutation that depends on the seed and the epoch alone.
 pub fn training_order(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
     Stream::new(seed, Purpose::Shuffle, 0).permutation(epoch, count)
 }
 
-/// The centre crop.
+/// View of the centre crop.
 pub fn centre_view(border2: u32) -> View {
     View { y: border2 / 2, x: border2 / 2, ..View::default() }
 }
@@ -154,7 +154,7 @@ mod tests {
 
     const DRAW: Draw = Draw { seed: 1, epoch: 2, border2: 32, crop: true, mirror: true, together: 1, noise: None };
 
-    /// ImageNet's, in the released code's file of 2012 (spec, section 3.4).
+    /// Colours of ImageNet, from the released code's file of 2012 (spec, section 3.4).
     const IMAGENET: Colours = Colours {
         eigenvectors: [[0.564, 0.576, 0.592], [0.713, 0.024, -0.701], [0.418, -0.817, 0.397]],
         deviations: [121.78, 37.09, 19.72],
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(places.len(), 4, "four draws for a minibatch of 128");
     }
 
-    /// Of many draws mean and covariance against those asked for.
+    /// Compares mean and deviation of many draws along each component with `lengths`.
     fn spreads(noise: Noise, lengths: [f64; 3]) {
         const COUNT: u32 = 20_000;
         let draw = Draw { noise: Some(noise), ..DRAW };

@@ -1,8 +1,8 @@
-//! Images as they are distributed to shards ready to be trained on: scaled, cropped, shuffled and counted once.
+//! Preparation of a data set: images are scaled, cropped, shuffled, packed into shards and measured once.
 //!
-//! The images of the source are found without reading them, put into an order, and cut into shards, which are made in
-//! parallel, each whole or not at all. What a shard holds and its sums depend on the recipe alone, so it does not
-//! matter how many threads there are, or how often the work is interrupted.
+//! The images of the source are indexed without reading them, ordered, and cut into shards, which are written in parallel,
+//! each whole or not at all. The content of a shard and its sums depend on the recipe alone, neither on the number of
+//! threads nor on interruptions.
 
 mod shard;
 
@@ -21,28 +21,28 @@ use super::{DataError, Dataset, ImageError, Split};
 use crate::files::{is_partial, sweep, write_file};
 use crate::random::{Purpose, Stream};
 
-/// The stream of the order of the images; epochs use the first tags.
+/// Tag of the random stream for the order of the images; epochs use the first tags.
 const ORDER_TAG: u32 = 0x00FF_FFFF;
 
-/// Reasons that are kept with the statistics.
+/// Number of reasons for skipped images that are kept with the statistics.
 const REASONS: usize = 100;
 
-/// How images are to be stored.
+/// Form in which images are stored.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Recipe {
     /// Side of a stored image in pixels.
     pub size: usize,
-    /// Whether pixels are stored as they are, instead of as JPEG.
+    /// Whether images are stored as plain pixels instead of JPEG.
     pub raw: bool,
     /// Quality of the JPEG files, 1 to 100.
     pub quality: u8,
-    /// Images of a shard.
+    /// Number of images in a shard.
     pub shard_images: usize,
     /// Seed of the order of the training images.
     pub seed: u64,
 }
 
-/// What `prepare.json` holds: a folder is gone on with only where all of it is the same.
+/// Content of `prepare.json`: work in a folder is resumed only if all of it is the same.
 #[derive(Debug, PartialEq, Deserialize, Serialize)]
 struct Claim {
     program: String,
@@ -53,36 +53,36 @@ struct Claim {
     recipe: Recipe,
 }
 
-/// Where the work tells how it goes, from several threads.
+/// Receiver of the progress of [`prepare`], called from several threads.
 pub trait PrepareObserver: Sync {
-    /// There are so many training and validation images, and so many shards, some of them made before.
+    /// Called at the start with the numbers of training and validation images, classes and shards.
     fn begin(&self, images: [usize; 2], classes: usize, shards: usize);
-    /// A shard is there already, with so many images.
+    /// Called for a shard that an earlier call finished, with its number of images.
     fn found(&self, images: usize);
-    /// An image is done.
+    /// Called after each image.
     fn image(&self);
-    /// An image was left out, for this reason.
+    /// Called with the reason for leaving an image out.
     fn skipped(&self, reason: &str);
 }
 
-/// What was made.
+/// Summary of a finished preparation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
-    /// Training and validation images in the shards.
+    /// Numbers of training and validation images in the shards.
     pub images: [usize; 2],
-    /// Shards, and how many of them were there before.
+    /// Number of shards, and number of those from earlier calls.
     pub shards: [usize; 2],
-    /// Images that were left out, each with its reason.
+    /// Reasons for the images that were left out.
     pub skipped: Vec<String>,
     /// Standard deviations of colour along its principal components, strongest first, in units of 0 to 255.
     pub deviations: [f32; 3],
 }
 
-/// Makes shards of the images of `source` in the folder `out`, or goes on where an earlier call with the same source
-/// and recipe was interrupted. Images that cannot be decoded are left out and named.
+/// Packs the images of `source` into shards in the folder `out`, or resumes an interrupted call with the same source and
+/// recipe. Images that cannot be decoded are left out and named.
 ///
 /// # Errors
-/// [`DataError`] naming the file at fault; shards finished before it stay.
+/// When a file is at fault, which the message names; shards finished before stay.
 pub fn prepare(
     source: &Path,
     out: &Path,
@@ -93,28 +93,28 @@ pub fn prepare(
     write_file(&out.join(CLASSES), (classes.join("\n") + "\n").as_bytes())?;
     let shuffled = Stream::new(recipe.seed, Purpose::Shuffle, ORDER_TAG).permutation(0, training.len());
     let in_order: Vec<u32> = (0..validation.len() as u32).collect();
-    let jobs = |images, order, split| jobs(source, out, recipe, images, order, split);
-    let (mut jobs, others) = (jobs(&training, &shuffled, "train"), jobs(&validation, &in_order, "val"));
-    let training_shards = jobs.len();
-    jobs.extend(others);
-    if jobs.len() > MOST_SHARDS {
-        let problem = format!("would hold {} shards, more than {MOST_SHARDS}; raise --shard-images", jobs.len());
+    let tasks = |images, order, split| tasks(source, out, recipe, images, order, split);
+    let (mut tasks, others) = (tasks(&training, &shuffled, "train"), tasks(&validation, &in_order, "val"));
+    let training_shards = tasks.len();
+    tasks.extend(others);
+    if tasks.len() > MOST_SHARDS {
+        let problem = format!("would hold {} shards, more than {MOST_SHARDS}; raise --shard-images", tasks.len());
         return Err(DataError::content(out, problem));
     }
-    observer.begin([training.len(), validation.len()], classes.len(), jobs.len());
+    observer.begin([training.len(), validation.len()], classes.len(), tasks.len());
 
     let statistics_path = out.join(statistics::FILE);
     let summed = statistics_path.exists();
     let found = AtomicUsize::new(0);
-    let make = |job: &ShardTask| match job.finished(summed) {
+    let make = |task: &ShardTask| match task.finished(summed) {
         Some(index) => {
             found.fetch_add(1, Ordering::Relaxed);
-            observer.found(job.numbers.len());
+            observer.found(task.numbers.len());
             Ok(index)
         }
-        None => job.write(recipe, observer),
+        None => task.write(recipe, observer),
     };
-    let indices: Vec<Index> = jobs.par_iter().map(make).collect::<Result<_, _>>()?;
+    let indices: Vec<Index> = tasks.par_iter().map(make).collect::<Result<_, _>>()?;
     let count = |indices: &[Index]| indices.iter().map(|index| index.images.len()).sum();
     let images: [usize; 2] = [count(&indices[..training_shards]), count(&indices[training_shards..])];
     let skipped: Vec<String> = indices.into_iter().flat_map(|index| index.skipped).collect();
@@ -125,8 +125,8 @@ pub fn prepare(
         Measured::read(&statistics_path)?.statistics
     } else {
         let mut sums = Sums::new(recipe.size);
-        for job in &jobs[..training_shards] {
-            sums.add_file(&sums_path(&job.path))?;
+        for task in &tasks[..training_shards] {
+            sums.add_file(&sums_path(&task.path))?;
         }
         let about = Provenance {
             program: program(),
@@ -143,11 +143,11 @@ pub fn prepare(
         write_file(&statistics_path, &bytes)?;
         measured.statistics
     };
-    for job in &jobs[..training_shards] {
-        // They have served; one that cannot be removed does no harm.
-        let _ = fs::remove_file(sums_path(&job.path));
+    for task in &tasks[..training_shards] {
+        // A file of sums that cannot be removed does no harm.
+        let _ = fs::remove_file(sums_path(&task.path));
     }
-    let shards = [jobs.len(), found.into_inner()];
+    let shards = [tasks.len(), found.into_inner()];
     Ok(Prepared { images, shards, skipped, deviations: statistics.colours.deviations })
 }
 
@@ -155,7 +155,7 @@ fn program() -> String {
     concat!("alexnet ", env!("CARGO_PKG_VERSION")).into()
 }
 
-/// Opens the source, and makes sure that `out` is new, empty, or was begun with the same source and recipe.
+/// Opens the source, and checks that `out` is new, empty, or was begun with the same source and recipe.
 fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Dataset, DataError> {
     let path = out.join(RECIPE);
     if !path.exists() && out.exists() && entries(out)?.iter().any(|path| !is_partial(path)) {
@@ -189,7 +189,7 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Dataset, DataErro
 }
 
 impl Claim {
-    /// Says how a folder that was begun with `self` is not what `now` asks for.
+    /// Describes the differences of `now` from the claim that the folder was begun with.
     fn differs(&self, now: &Self) -> String {
         let (a, b) = (&self.recipe, &now.recipe);
         let options = [
@@ -210,8 +210,8 @@ impl Claim {
     }
 }
 
-/// The shards of a split whose images come in this order.
-fn jobs<'a>(
+/// Cuts a split into shards, its images in this order.
+fn tasks<'a>(
     source: &'a Path,
     out: &Path,
     recipe: &Recipe,
@@ -219,7 +219,7 @@ fn jobs<'a>(
     order: &'a [u32],
     split: &str,
 ) -> Vec<ShardTask<'a>> {
-    let job = |(number, numbers): (usize, &'a [u32])| ShardTask {
+    let task = |(number, numbers): (usize, &'a [u32])| ShardTask {
         path: out.join(format!("{split}-{number:06}.tar")),
         source,
         images,
@@ -227,10 +227,10 @@ fn jobs<'a>(
         first: number * recipe.shard_images,
         training: split == "train",
     };
-    order.chunks(recipe.shard_images.max(1)).enumerate().map(job).collect()
+    order.chunks(recipe.shard_images.max(1)).enumerate().map(task).collect()
 }
 
-/// Opens the data set in the folder at `root`: where it lies in several formats, the one nearest to what was distributed.
+/// Opens the data set in the folder at `root`; of several formats, the one nearest to the distributed files.
 fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
     format::open_distributed(root, size).map_err(|error| match error {
         DataError::Unrecognised { path, found } => {
@@ -272,7 +272,7 @@ pub(super) fn unreadable(error: ImageError) -> DataError {
     }
 }
 
-/// Fowler, Noll and Vo's hash 1a of 64 bits, over parts that do not run together.
+/// The hash FNV-1a of 64 bits over parts, each with its length.
 struct Fnv(u64);
 
 impl Fnv {

@@ -1,4 +1,4 @@
-//! One shard: a tar of images and their classes, an index, and for training images their sums.
+//! Writing one shard: a tar of images and their classes, an index, and for training images their sums.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,39 +14,39 @@ use crate::data::statistics::Sums;
 use crate::data::{DataError, ImageError, Split};
 use crate::files::{AtomicFile, write_file};
 
-/// The most bytes of a key that come from the name of the image.
+/// Largest number of characters of a key that come from the name of the image.
 const LONGEST_STEM: usize = 60;
 
-/// A shard to be made.
+/// A shard to write.
 pub(super) struct ShardTask<'a> {
-    /// Where it goes.
+    /// Path of the shard.
     pub(super) path: PathBuf,
-    /// The folder of the data set that its images are of.
+    /// Folder of the source data set.
     pub(super) source: &'a Path,
-    /// The images that it is drawn from.
+    /// Split that the images are taken from.
     pub(super) images: &'a Split,
-    /// Which of them, in their order in the shard.
+    /// Numbers of the images in the split, in their order in the shard.
     pub(super) numbers: &'a [u32],
-    /// The place of the first of them in the order of the split.
+    /// Position of the first of them in the order of the split.
     pub(super) first: usize,
-    /// Whether the images are trained on, so that their sums are wanted.
+    /// Whether they are training images, whose sums are needed.
     pub(super) training: bool,
 }
 
-/// Where the sums of the images of a shard are until all shards are there.
+/// Path of the sums of a shard's images, which are kept until all shards are written.
 pub(super) fn sums_path(shard: &Path) -> PathBuf {
     shard.with_extension("sums")
 }
 
 impl ShardTask<'_> {
-    /// The index, if the shard is there with all that belongs to it; `summed` where sums are not wanted any more.
+    /// Index of the shard if it is complete; with `summed` the file of sums is no longer needed.
     pub(super) fn finished(&self, summed: bool) -> Option<Index> {
         let sums = summed || !self.training || sums_path(&self.path).is_file();
-        // What is damaged is made again.
+        // A damaged shard is written again.
         Index::read(&self.path).ok().flatten().filter(|_| sums)
     }
 
-    /// Makes the shard. It gets its name last, so that where it is there, all is.
+    /// Writes the shard. The tar gets its name last: a tar that exists is complete.
     pub(super) fn write(&self, recipe: &Recipe, observer: &dyn PrepareObserver) -> Result<Index, DataError> {
         let mut sums = Sums::new(if self.training { recipe.size } else { 0 });
         let (mut entries, mut skipped, mut at) = (Vec::with_capacity(self.numbers.len()), Vec::new(), 0);
@@ -71,10 +71,10 @@ impl ShardTask<'_> {
                         at += 512 + (content.len() as u64).next_multiple_of(512);
                     }
                 }
-                // A file that cannot be read says nothing of the image.
+                // A file that cannot be read stops the work: the image may be good.
                 Err(error @ ImageError::Read(..)) => return Err(unreadable(error)),
                 Err(error) => {
-                    // As the data set names it, wherever that lies.
+                    // The name within the data set, wherever that lies.
                     let reason = error.to_string().replacen(&self.images.name(i), &name(), 1);
                     observer.skipped(&reason);
                     skipped.push(reason);
@@ -103,7 +103,7 @@ impl ShardTask<'_> {
 }
 
 impl Recipe {
-    /// The extension and content of an image of `rgb` pixels.
+    /// Encodes an image of `rgb` pixels: its extension and content.
     fn encode(&self, key: &str, rgb: Vec<u8>) -> Result<(&'static str, Vec<u8>), ImageError> {
         if self.raw {
             return Ok(("rgb", rgb));
@@ -116,7 +116,7 @@ impl Recipe {
     }
 }
 
-/// The same bytes on every machine and at any time.
+/// Header of a member, the same bytes on every machine and at any time.
 fn header(name: &str, length: usize) -> std::io::Result<Header> {
     let mut header = Header::new_ustar();
     header.set_path(name)?;
@@ -130,8 +130,8 @@ fn header(name: &str, length: usize) -> std::io::Result<Header> {
     Ok(header)
 }
 
-/// What a sample is called: its place among all, so that no two are the same, and the name that it had. Dots would end
-/// the key.
+/// Key of an image: its place in the split, which makes it unique, and the stem of its old name without dots, which would
+/// end the key.
 fn key(place: usize, name: &str) -> String {
     let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);

@@ -1,4 +1,4 @@
-//! What lies where in a shard: from the index beside it, or from its tar headers where there is none.
+//! Index of a shard: from the file beside it, or else from its tar headers.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,23 +9,23 @@ use serde::{Deserialize, Serialize};
 use crate::data::archive::{Archive, Member};
 use crate::data::{DataError, MAX_BYTES};
 
-/// The most bytes an index may have.
+/// Largest size of an index file in bytes.
 const MAX_INDEX: u64 = 256 << 20;
 
-/// The layout of [`Index`] as a file.
+/// Version of the file format of [`Index`].
 const VERSION: u32 = 1;
 
-/// The images of a shard.
+/// The places of a shard's images.
 #[derive(Debug, PartialEq, Deserialize, Serialize)]
 pub(in crate::data) struct Index {
     version: u32,
-    /// Bytes of the shard, by which it is known.
+    /// Size of the shard in bytes, by which a stale index is noticed.
     shard_bytes: u64,
     /// Whether the images are stored as plain pixels.
     pub(in crate::data) raw: bool,
-    /// Images of the source that have no place here, each with its reason.
+    /// Reasons for the images of the source that were left out.
     pub(in crate::data) skipped: Vec<String>,
-    /// Offset and bytes of each image, and its class.
+    /// Offset and size in bytes of each image, and its class.
     pub(in crate::data) images: Vec<(u64, u32, u32)>,
 }
 
@@ -40,7 +40,7 @@ impl Index {
         Self { version: VERSION, shard_bytes, raw, skipped, images }
     }
 
-    /// Where the index of `shard` is.
+    /// Path of the index of `shard`.
     pub(in crate::data) fn path(shard: &Path) -> PathBuf {
         shard.with_extension("json")
     }
@@ -80,7 +80,7 @@ impl Index {
     }
 }
 
-/// The members of one sample: those whose names are equal up to the first dot of the file's name.
+/// The members of one sample, whose names are equal up to the first dot of the file name.
 #[derive(Default)]
 struct Sample {
     key: String,
@@ -89,7 +89,7 @@ struct Sample {
 }
 
 /// Reads the headers of a WebDataset shard: samples of `KEY.jpg` (.jpeg, .png, or .rgb for plain pixels) and
-/// `KEY.cls`; members called otherwise are passed over.
+/// `KEY.cls`; other members are ignored.
 fn scan(shard: &Path) -> Result<Index, DataError> {
     let file = File::open(shard).map_err(DataError::read(shard))?;
     let mut archive = Archive::new(shard, &file)?;
@@ -131,7 +131,7 @@ fn scan(shard: &Path) -> Result<Index, DataError> {
 }
 
 impl Sample {
-    /// The image with its label; nothing of a sample that is neither.
+    /// The image with its label; `None` for a sample with neither.
     fn finish(self, shard: &Path, kinds: &mut [usize; 2]) -> Result<Option<(u64, u32, u32)>, DataError> {
         match (self.image, self.label) {
             (Some((image, raw)), Some(label)) => {
@@ -147,7 +147,7 @@ impl Sample {
     }
 }
 
-/// A member's name cut at the first dot of its file name; nothing of hidden files.
+/// Splits a member's name at the first dot of its file name; `None` for hidden files.
 fn key(name: &str) -> Option<(&str, &str)> {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = file + name[file..].find('.')?;

@@ -1,4 +1,4 @@
-//! Shards: tar files of images and classes, as the WebDataset library reads them and `alexnet prepare` writes them.
+//! Shards: tar files of images and classes, in the format of WebDataset and `alexnet prepare`.
 
 mod index;
 #[cfg(test)]
@@ -21,22 +21,22 @@ use super::statistics::{self, Measured};
 use super::{DataError, Dataset, ImageError};
 use crate::random::{Purpose, Stream};
 
-/// Shards whose images are shuffled among each other: so many files are read from at a time.
+/// Number of shards whose images are shuffled together, and that are read at a time.
 const WINDOW: usize = 8;
 
-/// Shards kept open: those of two windows. A process may have about a thousand files, a data set has more.
+/// Number of shards kept open, those of two windows: a process may open about a thousand files, a data set has more.
 const OPEN: usize = 2 * WINDOW;
 
-/// The most shards of a split: their numbers have 16 bits.
+/// Largest number of shards in a split: their numbers have 16 bits.
 pub(super) const MOST_SHARDS: usize = 1 << 16;
 
-/// The most classes without a list of their names.
+/// Largest number of classes without a list of their names.
 const MOST_CLASSES: u32 = 1 << 16;
 
-/// The names of the classes, one a line.
+/// File of the names of the classes, one a line.
 pub(super) const CLASSES: &str = "classes.txt";
 
-/// What `prepare` was asked for; without [`statistics::FILE`] beside it the folder is not finished.
+/// File of the recipe of `prepare`; without [`statistics::FILE`] beside it the folder is not finished.
 pub(super) const RECIPE: &str = "prepare.json";
 
 /// Images in shards, numbered through all of them.
@@ -46,18 +46,18 @@ pub(super) struct Shards {
     entries: Vec<Entry>,
     /// The class of each image.
     labels: Vec<u32>,
-    /// The latest last.
+    /// Open shards by their numbers, the latest last.
     open: Mutex<VecDeque<(u16, Arc<File>)>>,
 }
 
 #[derive(Debug)]
 struct Shard {
     path: PathBuf,
-    /// Its images.
+    /// Numbers of its images.
     images: Range<u32>,
 }
 
-/// Where an image is; with its label 20 bytes, of which there are a million.
+/// Place of an image; 20 bytes with its label, for a million images.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     offset: u64,
@@ -66,7 +66,7 @@ struct Entry {
     raw: bool,
 }
 
-/// WebDataset tar files `train-*.tar` and `val-*.tar` with `KEY.jpg` (.jpeg, .png; .rgb for plain pixels) and `KEY.cls`, the
+/// The format of shards: tar files `train-*.tar` and `val-*.tar` with `KEY.jpg` (.jpeg, .png; .rgb for plain pixels) and `KEY.cls`, the
 /// number of the class; class names from `classes.txt`, else numbers. What `alexnet prepare` wrote is opened from its index
 /// files, others by reading their headers.
 pub(super) const FORMAT: Format = Format {
@@ -112,7 +112,7 @@ fn open(Folder { root, names }: &Folder, size: usize) -> Result<Dataset, DataErr
     Ok(Dataset { measured, ..Dataset::new(classes, training, validation, size)? })
 }
 
-/// The names in a file, one a line, or numbers up to `most` without one.
+/// Names of the classes in a file, one a line, or without the file numbers up to `most`.
 fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
     if !path.exists() {
         if most >= MOST_CLASSES {
@@ -130,7 +130,7 @@ fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
-/// The shards at `paths`.
+/// Opens the shards at `paths`.
 fn read(paths: Vec<PathBuf>) -> Result<Shards, DataError> {
     if paths.len() > MOST_SHARDS {
         let problem = format!("and {} shards more; a split has at most {MOST_SHARDS}", paths.len() - 1);
@@ -153,7 +153,7 @@ fn read(paths: Vec<PathBuf>) -> Result<Shards, DataError> {
 }
 
 impl Shards {
-    /// The shard, opened now or lately.
+    /// The open file of a shard.
     fn file(&self, shard: u16) -> std::io::Result<Arc<File>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, file)) = open.iter().find(|(number, _)| *number == shard) {
@@ -173,7 +173,7 @@ impl ImageSet for Shards {
         &self.labels
     }
 
-    /// The shard of image `i`, and where in that.
+    /// Path of the shard of image `i`, and the byte where it begins.
     fn name(&self, i: usize) -> String {
         let entry = self.entries[i];
         format!("{} byte {}", self.files[usize::from(entry.shard)].path.display(), entry.offset)
@@ -199,8 +199,8 @@ impl ImageSet for Shards {
         Ok(self.entries[i].length.into())
     }
 
-    /// The order of an epoch, a function of the seed and the epoch: shards at random, and the images of [`WINDOW`]
-    /// successive ones shuffled among each other, so that a disk reads a few files from end to end.
+    /// Order of an epoch: shards are shuffled, then the images of every [`WINDOW`] successive ones together, so that a disk
+    /// reads a few files from end to end.
     fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
         let stream = |tag| Stream::new(seed, Purpose::Shuffle, tag);
         let shards = stream(1).permutation(epoch, self.files.len());
