@@ -43,22 +43,22 @@ pub enum ContentError {
     State(#[from] serde_json::Error),
 }
 
-/// What a checkpoint knows besides its tensors.
+/// State of a run besides its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct State {
     /// The model file, as text.
     pub model: String,
     /// Class names, in the order of the outputs.
     pub classes: Vec<String>,
-    /// Finished steps.
+    /// Number of finished steps.
     pub step: u64,
-    /// Finished epochs.
+    /// Number of finished epochs.
     pub epoch: usize,
     /// Images of the current epoch that were used up.
     pub position: usize,
     /// Best validation error so far.
     pub best: Option<f64>,
-    /// What a plateau schedule remembers.
+    /// Memory of a plateau schedule.
     #[serde(default)]
     pub stagnation: Stagnation,
     /// The seed of everything random.
@@ -74,9 +74,9 @@ pub struct State {
 /// Weights, states of the optimiser and mean by name, and the state of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// By the names of the program's slots, and [`MEAN`].
+    /// Tensors by the names of the program's slots, and [`MEAN`].
     pub tensors: BTreeMap<String, Tensor>,
-    /// The rest.
+    /// State of the run.
     pub state: State,
 }
 

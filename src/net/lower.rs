@@ -21,7 +21,7 @@ use crate::random::{Purpose, Stream, tag};
 pub struct Trained {
     /// For checkpoints: `conv3.a.weights.b` is tower A's matrix over tower B's maps.
     pub name: String,
-    /// Values.
+    /// Slot of its values.
     pub value: Slot,
     /// What contractions of mixed precision read in their place.
     pub rounded: Option<Slot>,
@@ -58,13 +58,13 @@ impl Trained {
 /// A network as a program, with the slots through which the host talks to it.
 #[derive(Clone, Debug)]
 pub struct NetProgram {
-    /// What runs.
+    /// Recorded commands and slots.
     pub program: Program,
     /// N: images in a batch, a multiple of 8.
     pub images: usize,
-    /// Images.
+    /// Slots of the images.
     pub source: ImageSource,
-    /// Labels.
+    /// Labels, `[N]`.
     pub labels: Slot,
     /// The per-step words.
     pub step: Slot,

@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    /// Never.
+    /// Rates that never change.
     #[default]
     Constant,
     /// After given epochs and steps.
     Drops(Drops),
-    /// As a log says.
+    /// Phases with rates of their own, as in a log.
     Phases(Vec<Phase>),
     /// When the validation error no longer improves: the paper's rule.
     Plateau(Plateau),

@@ -32,7 +32,7 @@ impl GraphSession {
         Ok(Self { lowered, backend })
     }
 
-    /// Where it runs, for people.
+    /// Names of its devices, for messages.
     pub fn device(&self) -> String {
         self.backend.devices().into_iter().map(|(_, device)| device).collect::<Vec<_>>().join("; ")
     }

@@ -12,47 +12,47 @@ use crate::backend::{BackendError, Footprint, Limits, towers};
 use crate::net::{Job, MOST_IMAGES, Net, NetProgram, Precision, lower};
 use crate::program::{Pass, Program, TooLarge};
 
-/// WGSL wants whole groups of images.
+/// Number of images in a group: kernels compute whole groups.
 const GROUP: usize = 8;
 
 /// A network on its devices.
 pub struct Layout {
     /// The network as a program, no binding of which is larger than any of the devices allows.
     pub lowered: NetProgram,
-    /// Batches that a minibatch is computed in.
+    /// Number of batches in which a minibatch is computed.
     pub micro_batches: usize,
-    /// What every device holds.
+    /// Share of every device.
     pub shares: Vec<Share>,
-    /// What crosses between devices for one batch.
+    /// Traffic between devices for one batch.
     pub crossings: Vec<Crossing>,
 }
 
-/// What one device holds.
+/// One device's share of a network.
 #[derive(Clone, Debug, Serialize)]
 pub struct Share {
     /// Letters of its towers, with commas between.
     pub towers: String,
-    /// The device.
+    /// Name of the device.
     pub device: String,
-    /// Bytes of the plan.
+    /// Memory of its plan, in bytes.
     #[serde(flatten)]
     pub footprint: Footprint,
-    /// Bytes of the device's memory, where it tells; devices of one adapter share it.
+    /// Bytes of the device's memory, if known; devices of one adapter share it.
     pub memory: Option<u64>,
 }
 
 /// Bytes that one batch sends from one device to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Crossing {
-    /// Letters of the towers there.
+    /// Letters of the sending device's towers.
     pub from: String,
-    /// And here.
+    /// Letters of the receiving device's towers.
     pub to: String,
-    /// Maps.
+    /// Bytes of maps.
     pub forward: u64,
-    /// Gradients of maps.
+    /// Bytes of gradients of maps.
     pub backward: u64,
-    /// For the update of a minibatch.
+    /// Bytes for the update of a minibatch.
     pub update: u64,
 }
 
@@ -106,7 +106,7 @@ impl Layout {
         Ok(Self { lowered, micro_batches, shares, crossings })
     }
 
-    /// Bytes on all devices.
+    /// Total bytes on all devices.
     pub fn total(&self) -> u64 {
         self.shares.iter().map(|share| share.footprint.total).sum()
     }

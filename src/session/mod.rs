@@ -54,20 +54,20 @@ pub enum SessionError {
 /// Learning rates of one step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Of weights.
+    /// Learning rate of weights.
     pub weights: f32,
-    /// Of biases.
+    /// Learning rate of biases.
     pub biases: f32,
     /// Hyper-parameters of the optimiser, by name; its defaults where absent.
     pub hyper: BTreeMap<&'static str, f32>,
-    /// What those of single layers are multiplied with besides, by the names of rows.
+    /// Further factors of the rates of single layers, by the names of rows.
     pub layers: BTreeMap<String, f32>,
 }
 
 /// Sums over the images of one batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
-    /// Images counted.
+    /// Number of images.
     pub images: usize,
     /// Sum of losses in nats.
     pub loss: f64,
@@ -93,7 +93,7 @@ impl Score {
     }
 }
 
-/// How the first batch of a minibatch is trained on, and how all others.
+/// Training passes of the first batch of a minibatch, and of all others.
 const TRAINING: [Pass; 2] = [Pass::Gradients, Pass::Accumulate];
 
 /// A network set up to run.
@@ -106,9 +106,9 @@ pub struct Session {
     backend: Cluster,
     seed: u64,
     rates: Option<Rates>,
-    /// Of the last minibatch; `None` where a device failed in its midst.
+    /// Score of the last minibatch; `None` if a device failed during it.
     score: Option<Score>,
-    /// Images of the batch whose score was asked for and not yet taken.
+    /// Number of images in the batch whose score is on its way from the device.
     unread: Option<usize>,
     profile: Option<Timeline>,
 }
@@ -137,12 +137,12 @@ impl Session {
         &self.net
     }
 
-    /// Images that are computed at once, a multiple of 8.
+    /// Number of images computed at once, a multiple of 8.
     pub fn images(&self) -> usize {
         self.lowered.images
     }
 
-    /// Where it runs, for people.
+    /// Names of its devices, for messages.
     pub fn device(&self) -> String {
         match &self.backend.devices()[..] {
             [(_, only)] => only.clone(),
@@ -251,7 +251,7 @@ impl Session {
         [self.lowered.loss, self.lowered.top1, self.lowered.top5]
     }
 
-    /// What the last batch scored, where that was not read yet.
+    /// Reads the score of the last batch, if that is still to be read.
     fn read_score(&mut self) -> Result<Score, SessionError> {
         let Some(images) = self.unread.take() else { return Ok(Score::default()) };
         let mut sums = [0.0; 3];
@@ -296,9 +296,9 @@ impl Session {
         self.run(batch.count, |session, first| session.feed(batch, first, 0), [Pass::Evaluate; 2])
     }
 
-    /// What the last [`Session::gradients`] or [`Session::evaluate`] scored.
+    /// Score of the last [`Session::gradients`] or [`Session::evaluate`].
     pub fn score(&mut self) -> Result<Score, SessionError> {
-        // Taken out, so that of a score that cannot be read to its end no part is left.
+        // Take it: if reading fails, no half-read score remains.
         let mut score = self.score.take().ok_or(SessionError::Unscored)?;
         score.add(self.read_score()?);
         self.score = Some(score);

@@ -15,17 +15,17 @@ pub struct Event {
     pub name: String,
     /// `host`, `exchange`, or the row of the network that a kernel belongs to.
     pub category: String,
-    /// When it began.
+    /// Begin in seconds.
     pub begin: f64,
-    /// When it ended.
+    /// End in seconds.
     pub end: f64,
 }
 
 /// A profile in progress.
 pub(super) struct Timeline {
-    /// What times are counted from.
+    /// Origin of all times.
     origin: Instant,
-    /// Of the host, since they were asked for last.
+    /// Events of the host since the last [`Session::take_profile`].
     events: Vec<Event>,
 }
 

@@ -121,7 +121,7 @@ impl Session {
         let mean = self.lowered.source.stored().map(|stored| self.backend.read(stored.mean)).transpose()?;
         self.net.freeze(rows)?;
         let layout = Layout::new(&self.net, &self.job, &self.devices.limits(self.net.model.towers))?;
-        // The memory of the old one first.
+        // Frees the memory of the old program first.
         self.backend = self.devices.set_up(&Program::default())?;
         self.backend = self.devices.set_up(&layout.lowered.program)?;
         self.lowered = layout.lowered;
