@@ -1,5 +1,6 @@
-// Gradient of a bias: db[k] = sum of dy[k][pixel][n] over pixels and images, for dy [K][P*Q][N] and db [K]. Two passes of
-// fixed order: `partial_*` sums up each of the PARTS parts of a map into partial [K][PARTS], `sum` the parts of each map.
+// Gradient of a bias: db[k] = sum of dy[k][pixel][n] over pixels and images, for dy [K][P*Q][N] and db [K]. Two passes
+// of fixed order: `partial_*` sums up each of the PARTS parts of a map into partial [K][PARTS], `sum` the parts of each
+// map.
 
 @group(0) @binding(0) var<storage, read> dy: array<Map4>;
 @group(0) @binding(1) var<storage, read_write> partial: array<f32>;

@@ -1,6 +1,6 @@
-// As many multiply-adds as go: for each of COUNT floats x three chains c = FACTOR c + x of ROUNDS links, from x/4, x/2 and
-// 2x; y is their sum. No chain waits for another or for memory. Values alternate between two of their own and come closer
-// by a factor of e until the end, so that they neither vanish nor settle.
+// As many multiply-adds as go: for each of COUNT floats x three chains c = FACTOR c + x of ROUNDS links, from x/4, x/2
+// and 2x; y is their sum. No chain waits for another or for memory. Values alternate between two of their own and come
+// closer by a factor of e until the end, so that they neither vanish nor settle.
 
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read_write> y: array<Numbers>;

@@ -1,6 +1,6 @@
 // Convolution, y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p*stride+r-pad][q*stride+s-pad][n] + b[k]), in
-// cuDNN's letters: CHANNELS input maps of H x W pixels, K filters, P x Q output pixels, R x S window, N images. Images along
-// lanes, a register tile of TM filters by TQ neighbouring output pixels, each input pixel of the row loaded once.
+// cuDNN's letters: CHANNELS input maps of H x W pixels, K filters, P x Q output pixels, R x S window, N images. Images
+// along lanes, a register tile of TM filters by TQ neighbouring output pixels, each input pixel of the row loaded once.
 
 @group(0) @binding(0) var<storage, read> x: array<Map>;
 @group(0) @binding(1) var<storage, read> w: array<Map>;

@@ -1,6 +1,7 @@
 // Gradient of a convolution by its filters on matrix units, for maps of 16-bit floats: as `conv_backward_filter_tiled`,
 // the product of a matrix of C·R·S rows and one of K columns. Four subgroups share the long sum of two by two matrices,
-// each with every fourth group of SIDE images: a tile has EDGE rows and as many filters. In the end their sums are added in their order.
+// each with every fourth group of SIDE images: a tile has EDGE rows and as many filters. In the end their sums are
+// added in their order.
 
 @group(0) @binding(0) var<storage, read> x: array<Map4>;
 @group(0) @binding(1) var<storage, read> dy: array<Map4>;

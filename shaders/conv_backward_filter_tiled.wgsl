@@ -1,6 +1,6 @@
 // Gradient of a convolution by its filters, dw[c][r][s][k] = sum over p, q, n of x[c][h][w][n] dy[k][p][q][n], as the
-// product of a matrix of C·R·S rows and one of K columns, by tiles in workgroup memory, for GPUs: 32 rows by 32 filters.
-// The sum is long and the result small, so 16 slices of 16 threads share the sum of one tile, each with every
+// product of a matrix of C·R·S rows and one of K columns, by tiles in workgroup memory, for GPUs: 32 rows by 32
+// filters. The sum is long and the result small, so 16 slices of 16 threads share the sum of one tile, each with every
 // sixteenth group of four images; in the end they are added in their order. A thread holds 8 rows by 8 filters.
 
 @group(0) @binding(0) var<storage, read> x: array<Map4>;
@@ -11,8 +11,9 @@
 const SLICE = EDGE / 8 * (EDGE / 8);
 const SLICES = THREADS / SLICE;
 const WINDOWS = CHANNELS * R * S;
-// Groups of four images of all pixels, and how many rounds the slices need for them.
-const GROUPS = P * Q * N / 4;
+// Groups of four images of the batch and of all pixels, and how many rounds the slices need for them.
+const BATCH_VECTORS = N / 4;
+const GROUPS = P * Q * BATCH_VECTORS;
 const ROUNDS = (GROUPS + SLICES - 1) / SLICES;
 
 alias Sums = array<array<vec4f, 2>, 8>;
@@ -29,14 +30,14 @@ fn pixels(row: u32, p: u32, q: u32, n: u32) -> vec4f {
     if row >= WINDOWS || y >= H || column >= W {
         return vec4f();
     }
-    return vec4f(x[((row / (R * S) * H + y) * W + column) * (N / 4) + n]);
+    return vec4f(x[((row / (R * S) * H + y) * W + column) * BATCH_VECTORS + n]);
 }
 
 fn gradients(k: u32, p: u32, q: u32, n: u32) -> vec4f {
     if k >= K {
         return vec4f();
     }
-    return vec4f(dy[((k * P + p) * Q + q) * (N / 4) + n]);
+    return vec4f(dy[((k * P + p) * Q + q) * BATCH_VECTORS + n]);
 }
 
 // What a thread brings in a round: four neighbouring rows, or four neighbouring filters, for four images.
@@ -44,8 +45,8 @@ fn load(group: u32, first: u32, rows: bool) -> mat4x4f {
     if group >= GROUPS {
         return mat4x4f();
     }
-    let n = group % (N / 4);
-    let pixel = group / (N / 4);
+    let n = group % BATCH_VECTORS;
+    let pixel = group / BATCH_VECTORS;
     let p = pixel / Q;
     let q = pixel % Q;
     if rows {

@@ -1,6 +1,6 @@
-// Gradient of a convolution by its input (formula: `conv_backward_input.wgsl`), by tiles in workgroup memory: BM maps of
-// one input pixel for BN images. The sum runs over the windows that hold the pixel, filters innermost; which those are,
-// is the same for the whole workgroup.
+// Gradient of a convolution by its input (formula: `conv_backward_input.wgsl`), by tiles in workgroup memory: BM maps
+// of one input pixel for BN images. The sum runs over the windows that hold the pixel, filters innermost; which those
+// are, is the same for the whole workgroup.
 
 @group(0) @binding(0) var<storage, read> w: array<Map>;
 @group(0) @binding(1) var<storage, read> dy: array<Map4>;
@@ -43,7 +43,7 @@ fn image_vector(term: u32, images: u32) -> vec4f {
         return vec4f();
     }
     let at = window(term);
-    return vec4f(dy[((term % K * P + at.x) * Q + at.y) * (N / 4) + n0 + images]);
+    return vec4f(dy[((term % K * P + at.x) * Q + at.y) * BATCH_VECTORS + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -51,7 +51,7 @@ fn put(row: u32, images: u32, sum: vec4f) {
     if c >= CHANNELS {
         return;
     }
-    let at = ((c * H + pixel.x) * W + pixel.y) * (N / 4) + n0 + images;
+    let at = ((c * H + pixel.x) * W + pixel.y) * BATCH_VECTORS + n0 + images;
     if ACCUMULATE {
         dx[at] = Map4(vec4f(dx[at]) + sum);
     } else {

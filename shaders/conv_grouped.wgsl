@@ -1,6 +1,6 @@
-// Convolution in groups of maps and with dilated windows, f(w * x + b) with x [GROUPS * CHANNELS][H][W][N], w [CHANNELS][R][S][K]
-// and y [K][P][Q][N] (letters: `conv.wgsl`): a filter sees the maps of its group. A thread owns TM filters of one output
-// pixel for VECTOR images.
+// Convolution in groups of maps and with dilated windows, f(w * x + b) with x [GROUPS * CHANNELS][H][W][N], w
+// [CHANNELS][R][S][K] and y [K][P][Q][N] (letters: `conv.wgsl`): a filter sees the maps of its group. A thread owns TM
+// filters of one output pixel for VECTOR images.
 
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;

@@ -1,6 +1,6 @@
 // Convolution (formula and letters: `conv.wgsl`) by tiles in workgroup memory: BM filters of one output
-// pixel for BN images. The sum runs over the part of the window that lies inside, maps innermost; which part that is, is
-// the same for the whole workgroup.
+// pixel for BN images. The sum runs over the part of the window that lies inside, maps innermost; which part that is,
+// is the same for the whole workgroup.
 
 @group(0) @binding(0) var<storage, read> x: array<Map4>;
 @group(0) @binding(1) var<storage, read> w: array<Map4>;
@@ -39,7 +39,7 @@ fn image_vector(term: u32, images: u32) -> vec4f {
         return vec4f();
     }
     let at = vec2u(corner + vec2i(element(term)));
-    return vec4f(x[((term % CHANNELS * H + at.x) * W + at.y) * (N / 4) + n0 + images]);
+    return vec4f(x[((term % CHANNELS * H + at.x) * W + at.y) * BATCH_VECTORS + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -47,7 +47,7 @@ fn put(row: u32, images: u32, sum: vec4f) {
     if k >= K {
         return;
     }
-    let at = ((k * P + pixel.x) * Q + pixel.y) * (N / 4) + n0 + images;
+    let at = ((k * P + pixel.x) * Q + pixel.y) * BATCH_VECTORS + n0 + images;
     var value = sum;
     if BIAS {
         value += b[k];

@@ -24,7 +24,7 @@ fn image_vector(m: u32, images: u32) -> vec4f {
     if m >= M {
         return vec4f();
     }
-    return vec4f(dy[m * (N / 4) + n0 + images]);
+    return vec4f(dy[m * BATCH_VECTORS + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -32,7 +32,7 @@ fn put(row: u32, images: u32, sum: vec4f) {
     if k >= K {
         return;
     }
-    let at = k * (N / 4) + n0 + images;
+    let at = k * BATCH_VECTORS + n0 + images;
     if ACCUMULATE {
         dx[at] = Map4(vec4f(dx[at]) + sum);
     } else {

@@ -1,5 +1,5 @@
-// Gradient of a fully connected layer by its input: dx[k][n] = sum over m of w[k][m] dy[m][n], M outputs, K inputs, N images.
-// VECTOR images a lane, a subgroup a workgroup, TM inputs.
+// Gradient of a fully connected layer by its input: dx[k][n] = sum over m of w[k][m] dy[m][n], M outputs, K inputs, N
+// images. VECTOR images a lane, a subgroup a workgroup, TM inputs.
 
 @group(0) @binding(0) var<storage, read> w: array<Pair>;
 @group(0) @binding(1) var<storage, read> dy: array<Quad>;

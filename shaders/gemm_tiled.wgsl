@@ -1,5 +1,5 @@
-// The fully connected layer, y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m]), M outputs, K inputs, N images, by tiles in
-// workgroup memory: BM outputs by BN images.
+// The fully connected layer, y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m]), M outputs, K inputs, N images, by tiles
+// in workgroup memory: BM outputs by BN images.
 
 @group(0) @binding(0) var<storage, read> x: array<Map4>;
 @group(0) @binding(1) var<storage, read> w: array<Map4>;
@@ -22,7 +22,7 @@ fn image_vector(k: u32, images: u32) -> vec4f {
     if k >= K {
         return vec4f();
     }
-    return vec4f(x[k * (N / 4) + n0 + images]);
+    return vec4f(x[k * BATCH_VECTORS + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -30,7 +30,7 @@ fn put(row: u32, images: u32, sum: vec4f) {
     if m >= M {
         return;
     }
-    let at = m * (N / 4) + n0 + images;
+    let at = m * BATCH_VECTORS + n0 + images;
     var value = sum;
     if BIAS {
         value += b[m];

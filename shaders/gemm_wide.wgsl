@@ -1,5 +1,5 @@
-// The fully connected layer, y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m]), M outputs, K inputs, N images: VECTOR images
-// a lane, a subgroup a workgroup, TM outputs.
+// The fully connected layer, y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m]), M outputs, K inputs, N images: VECTOR
+// images a lane, a subgroup a workgroup, TM outputs.
 
 @group(0) @binding(0) var<storage, read> x: array<Quad>;
 @group(0) @binding(1) var<storage, read> w: array<Quad>;

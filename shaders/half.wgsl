@@ -1,5 +1,5 @@
-// Maps half as large for the way between devices: packed[i] holds f16(SCALE x[2i]) and f16(SCALE x[2i+1]), `unpack` divides
-// by SCALE again. COUNT numbers; a power of two as the scale costs no digits.
+// Maps half as large for the way between devices: packed[i] holds f16(SCALE x[2i]) and f16(SCALE x[2i+1]), `unpack`
+// divides by SCALE again. COUNT numbers; a power of two as the scale costs no digits.
 
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read_write> packed: array<vec2u>;

@@ -1,6 +1,6 @@
 // From stored bytes to the network's input (sections 2 and 4.1): y = (pixel - mean + shift) scale gain, cropped and
-// mirrored. Images are packed bytes [IMAGES][SIZE][SIZE][3], four a word, little end first; the mean is [SIZE][SIZE][3],
-// y [3][CROP][CROP][IMAGES].
+// mirrored. Images are packed bytes [IMAGES][SIZE][SIZE][3], four a word, little end first; the mean is
+// [SIZE][SIZE][3], y [3][CROP][CROP][IMAGES].
 
 @group(0) @binding(0) var<storage, read> images: array<u32>;
 // By image, as `common/views.wgsl` says.

@@ -1,5 +1,5 @@
-// Whether this step counts, and the scale of the next loss (Micikevicius et al. 2018): where any of found [PARTS] is not 0
-// the step is left out and the scale halved; after INTERVAL good steps the scale doubles, up to LARGEST.
+// Whether this step counts, and the scale of the next loss (Micikevicius et al. 2018): where any of found [PARTS] is
+// not 0 the step is left out and the scale halved; after INTERVAL good steps the scale doubles, up to LARGEST.
 
 @group(0) @binding(0) var<storage, read> found: array<f32>;
 @group(0) @binding(1) var<storage, read> step: array<u32>;

@@ -1,5 +1,5 @@
-// Whether any gradient of a tensor is not a finite number: found[i] = 1 if one of g[i], g[i + PARTS], ... is not, else 0,
-// for COUNT gradients.
+// Whether any gradient of a tensor is not a finite number: found[i] = 1 if one of g[i], g[i + PARTS], ... is not, else
+// 0, for COUNT gradients.
 
 @group(0) @binding(0) var<storage, read> g: array<f32>;
 @group(0) @binding(1) var<storage, read_write> found: array<f32>;

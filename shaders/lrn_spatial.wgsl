@@ -1,6 +1,7 @@
-// Local response normalisation within a map (the released code's third normalisation; the paper does not mention it) and its gradient:
-// y_i = x_i s_i^-beta,  s_i = k + alpha (sum of x_j^2 over the SIZE x SIZE pixels around i that lie in the map).
-// A thread owns one column of one map for a few images and walks down its rows; sums of rows move through registers.
+// Local response normalisation within a map (the released code's third normalisation; the paper does not mention it)
+// and its gradient: y_i = x_i s_i^-beta,  s_i = k + alpha (sum of x_j^2 over the SIZE x SIZE pixels around i that lie
+// in the map). A thread owns one column of one map for a few images and walks down its rows; sums of rows move through
+// registers.
 
 @group(0) @binding(0) var<storage, read> x: array<MapNumbers>;
 @group(0) @binding(1) var<storage, read_write> y: array<MapNumbers>;

@@ -1,5 +1,6 @@
-// Maximum and average over any windows, oblong, dilated, padded by any number of pixels: x is [CHANNELS][HEIGHT][WIDTH][IMAGES],
-// y [CHANNELS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one pixel of the output for VECTOR images.
+// Maximum and average over any windows, oblong, dilated, padded by any number of pixels: x is
+// [CHANNELS][HEIGHT][WIDTH][IMAGES], y [CHANNELS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one pixel of the output
+// for VECTOR images.
 
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read_write> y: array<Numbers>;

@@ -116,7 +116,8 @@ fn losses(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id
     top5[image] = 1.0 - credit(5.0, sum.y, sum.z);
 }
 
-// The chance that the label is among the first `ranks`, when `above` logits are greater and `equal` tie in random order.
+// The chance that the label is among the first `ranks`, when `above` logits are greater and `equal` tie in random
+// order.
 fn credit(ranks: f32, above: f32, equal: f32) -> f32 {
     return clamp((ranks - above) / equal, 0.0, 1.0);
 }

@@ -1,4 +1,5 @@
-// Copy between layouts: y[Y_FIRST + i · (B0 … B4)] = FACTOR · x[X_FIRST + i · (A0 … A4)] for all five indices i below E0 … E4.
+// Copy between layouts: y[Y_FIRST + i · (B0 … B4)] = FACTOR · x[X_FIRST + i · (A0 … A4)] for all five indices i below
+// E0 … E4.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;

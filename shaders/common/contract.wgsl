@@ -5,9 +5,10 @@
 // images)` four neighbouring images, by their numbers in the tile, 0 beyond the end; `put(row, images, value)` takes
 // what comes out. `tiled.wgsl` and `matrix.wgsl` say who multiplies: BK, `TileVector`, `Sums`, `multiply` and `finish`.
 
-// Vectors of a term in a tile, and how many of a tile a thread brings.
+// Vectors of a term in a tile and in the batch, and how many of a tile a thread brings.
 const ROW_VECTORS = BM / 4;
 const IMAGE_VECTORS = BN / 4;
+const BATCH_VECTORS = N / 4;
 const ROW_LOADS = BK * ROW_VECTORS / THREADS;
 const IMAGE_LOADS = BK * IMAGE_VECTORS / THREADS;
 

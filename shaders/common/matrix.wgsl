@@ -1,6 +1,6 @@
 // The contraction on matrix units (`contract.wgsl`), for maps of 16-bit floats: what is multiplied are matrices that a
-// subgroup holds together, SIDE x SIDE halves each, whose sums are 32-bit floats. The four subgroups of a workgroup share
-// its tile, two along rows and two along images.
+// subgroup holds together, SIDE x SIDE halves each, whose sums are 32-bit floats. The four subgroups of a workgroup
+// share its tile, two along rows and two along images.
 
 const BK = 16;
 // Matrices of a subgroup, and vectors of one.

@@ -1,5 +1,5 @@
-// The contraction by threads of their own (`contract.wgsl`): each holds 8 rows by 8 images, as two vectors of four images
-// half a tile apart, so that neighbouring threads read neighbouring vectors.
+// The contraction by threads of their own (`contract.wgsl`): each holds 8 rows by 8 images, as two vectors of four
+// images half a tile apart, so that neighbouring threads read neighbouring vectors.
 
 const BK = 8;
 // Threads along images.

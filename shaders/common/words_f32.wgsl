@@ -1,5 +1,5 @@
-// Numbers of maps as they are loaded where loads are dear: a software driver pays by the word, for every lane by itself,
-// and one of 64 bits costs no more than one of 32.
+// Numbers of maps as they are loaded where loads are dear: a software driver pays by the word, for every lane by
+// itself, and one of 64 bits costs no more than one of 32.
 
 alias Quad = vec2<u64>;
 alias Pair = u64;

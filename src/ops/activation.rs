@@ -119,7 +119,7 @@ fn gradient<T: Real>(mut args: Args<T>) {
     zip(dx, dy, y, |dy, y| f.gradient(dy, y));
 }
 
-/// Records the gradient through a neuron whose output is `y`; dy itself where the neuron is linear.
+/// Records the gradient through an activation whose output is `y`; dy itself where it is linear.
 pub fn backward(r: &mut Recorder, site: &Site, f: Activation, y: (Slot, Chw), dy: Slot) -> Slot {
     if f == Activation::Linear {
         return dy;
@@ -156,7 +156,7 @@ pub static TANH: LayerKind = LayerKind {
     examples: &["\"tanh\""],
 };
 
-/// A neuron on its own.
+/// An activation as a layer of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActivationLayer(pub Activation);
 

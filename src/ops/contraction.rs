@@ -47,12 +47,12 @@ pub(super) fn plain_part(params: Params, _: Piece) -> Params {
 }
 
 /// 64 rows by as many images as are there, up to 128.
-pub(super) fn large_tile(params: &Params) -> Tile {
+fn large_tile(params: &Params) -> Tile {
     tile_of(64, images_of(params, 128))
 }
 
 /// 32 rows by up to 64 images.
-pub(super) fn small_tile(params: &Params) -> Tile {
+fn small_tile(params: &Params) -> Tile {
     tile_of(32, images_of(params, 64))
 }
 
@@ -62,12 +62,12 @@ pub(super) fn tile_of(rows: usize, images: usize) -> Tile {
 }
 
 /// As the large tile, shared by four subgroups of 32 lanes.
-pub(super) fn matrix16_tile(params: &Params) -> Tile {
+fn matrix16_tile(params: &Params) -> Tile {
     vec![("bm", 64), ("bn", images_of(params, 128)), ("threads", MATRIX16_THREADS)]
 }
 
 /// As the small tile, shared by four subgroups of 8 lanes.
-pub(super) fn matrix8_tile(params: &Params) -> Tile {
+fn matrix8_tile(params: &Params) -> Tile {
     vec![("bm", 32), ("bn", images_of(params, 64)), ("threads", MATRIX8_THREADS)]
 }
 
@@ -83,14 +83,14 @@ pub(super) fn tiled_grid(params: &Params, rows: usize, pixels: usize) -> [usize;
     [images / bn * threads, rows.div_ceil(bm), pixels]
 }
 
-/// How variants of one name go about a contraction, with what that asks of an adapter.
-pub(super) struct Way {
+/// How variants of one name compute a contraction, with what that asks of an adapter.
+pub(super) struct Strategy {
     name: &'static str,
     vector: usize,
     needs: Needs,
 }
 
-impl Way {
+impl Strategy {
     const fn new(name: &'static str, needs: Needs) -> Self {
         Self { name, vector: 1, needs }
     }
@@ -118,7 +118,7 @@ impl Way {
     /// Every invocation for itself: runs everywhere.
     pub(super) const PLAIN: Self = Self::new("plain", Needs::NONE);
 
-    /// The variant that goes this way, for some shapes.
+    /// The variant of this strategy, for some shapes.
     pub(super) const fn variant(
         self,
         entry: &'static str,
@@ -139,7 +139,51 @@ pub(super) const fn plain(
     tile: fn(&Params) -> Tile,
     grid: fn(&Params) -> [usize; 3],
 ) -> Variant {
-    Way::PLAIN.variant(entry, sources, tile, grid, Needs::NONE.shapes)
+    Strategy::PLAIN.variant(entry, sources, tile, grid, Needs::NONE.shapes)
+}
+
+/// WGSL of a variant, concatenated.
+type Sources = &'static [&'static str];
+
+/// The parts in which products of weights and maps differ; [`Contraction::variants`] are computed in the same ways.
+pub(super) struct Contraction {
+    /// Name of the entry point.
+    pub(super) entry: &'static str,
+    /// Sources on matrix units of 16 x 16.
+    pub(super) matrix16: Sources,
+    /// Sources on matrix units of 8 x 8.
+    pub(super) matrix8: Sources,
+    /// Sources by tiles in workgroup memory, of two sizes.
+    pub(super) tiled: Sources,
+    /// Sources of the wide strategy.
+    pub(super) wide: Sources,
+    /// Sources by subgroups, one image a lane.
+    pub(super) subgroup: Sources,
+    /// Sources that run everywhere.
+    pub(super) plain: Sources,
+    /// Tiles of the wide, the subgroup and the plain strategy.
+    pub(super) tiles: [fn(&Params) -> Tile; 3],
+    /// Invocations of the wide, of the tiled and matrix, and of the subgroup and plain strategies.
+    pub(super) grids: [fn(&Params) -> [usize; 3]; 3],
+    /// Shapes of the wide, of the tiled and matrix, and of the subgroup strategies.
+    pub(super) shapes: [fn(&Params) -> bool; 3],
+}
+
+impl Contraction {
+    /// Its variants, best first.
+    pub(super) const fn variants(self) -> [Variant; 7] {
+        let Self { entry, tiles: [wide_tile, subgroup_tile, plain_tile], .. } = self;
+        let ([wide_grid, grid, lanes_grid], [wide, fits, subgroup]) = (self.grids, self.shapes);
+        [
+            Strategy::MATRIX16.variant(entry, self.matrix16, matrix16_tile, grid, fits),
+            Strategy::WIDE.variant(entry, self.wide, wide_tile, wide_grid, wide),
+            Strategy::SUBGROUP.variant(entry, self.subgroup, subgroup_tile, lanes_grid, subgroup),
+            Strategy::TILED.variant(entry, self.tiled, large_tile, grid, fits),
+            Strategy::TILED_SMALL.variant(entry, self.tiled, small_tile, grid, fits),
+            Strategy::MATRIX8.variant(entry, self.matrix8, matrix8_tile, grid, fits),
+            plain(entry, self.plain, plain_tile, lanes_grid),
+        ]
+    }
 }
 
 /// Images of a workgroup of the wide variants, and the least of the tiled ones.

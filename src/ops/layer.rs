@@ -126,7 +126,7 @@ pub trait Layer: Send + Sync + std::fmt::Debug {
     /// Records the forward pass; `training` draws dropout masks.
     fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Chw)], w: &[Slot], y: Chw, training: bool) -> Slot;
 
-    /// Neuron in the epilogue of the forward pass, through which a gradient goes first on its way back.
+    /// Activation in the epilogue of the forward pass, through which a gradient goes first on its way back.
     fn activation(&self) -> Activation {
         Activation::Linear
     }
@@ -136,7 +136,7 @@ pub trait Layer: Send + Sync + std::fmt::Debug {
         false
     }
 
-    /// Records the gradient by input `i`, given that by the output before the neuron.
+    /// Records the gradient by input `i`, given that by the output before the activation.
     fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot;
 
     /// Records the gradients of weights; there are none unless said.

@@ -35,7 +35,7 @@ params! {
 
 params! {
     /// The decision that follows from all searches.
-    pub struct Verdict {
+    pub struct Decision {
         /// Numbers in which the searches are summed up.
         parts: usize,
         /// Good steps until the scale is doubled.
@@ -78,13 +78,13 @@ pub static DECIDE: Kernel = Kernel {
         &[step::LAYOUT, LAYOUT, include_str!("../../shaders/loss_scale_decide.wgsl")],
     )],
     twin: twin!(decide),
-    cases: verdicts,
+    cases: decisions,
     tolerance: 0.0, // powers of two and small integers
     split: None,
     flops: |p| p.get::<usize>("parts") as u64,
 };
 
-/// Records what is between gradients and update: searches `gradients` on the towers that have them, and the verdict on
+/// Records what is between gradients and update: searches `gradients` on the towers that have them, and the decision on
 /// `health`, which lies on tower 0.
 pub fn judge(r: &mut Recorder, gradients: &[(Tower, Slot)], step: Slot, health: Slot) {
     let mut founds: Vec<(Tower, Slot)> = Vec::new();
@@ -106,8 +106,8 @@ pub fn judge(r: &mut Recorder, gradients: &[(Tower, Slot)], step: Slot, health: 
         r.run(&binary::FORWARD, binary::Shape::sum(PARTS), &[all, found, sum]);
         all = sum;
     }
-    let verdict = Verdict { parts: PARTS, interval: INTERVAL, largest: LARGEST };
-    r.run(&DECIDE, verdict.params(), &[all, step, health]);
+    let decision = Decision { parts: PARTS, interval: INTERVAL, largest: LARGEST };
+    r.run(&DECIDE, decision.params(), &[all, step, health]);
 }
 
 fn searches() -> Vec<Case> {
@@ -134,7 +134,7 @@ fn searches() -> Vec<Case> {
     .into()
 }
 
-fn verdicts() -> Vec<Case> {
+fn decisions() -> Vec<Case> {
     let case = |(name, bad, [ill, scale, good]): (&str, Option<usize>, [f32; 3])| {
         let (parts, interval, largest) = (64, 5, 1024.0);
         let mut found = vec![0.0; parts];
@@ -148,7 +148,7 @@ fn verdicts() -> Vec<Case> {
             (step::COUNT, Fill::Words(step::words(1, 70_001, 8, 0).into())),
             (COUNT, Fill::Floats(health.into())),
         ];
-        Case::new(name, Verdict { parts, interval, largest }.params(), buffers)
+        Case::new(name, Decision { parts, interval, largest }.params(), buffers)
     };
     [
         ("good", None, [0.0, 256.0, 3.0]),
@@ -174,7 +174,7 @@ fn watch<T: Real>(mut args: Args<T>) {
 
 fn decide<T: Real>(mut args: Args<T>) {
     use super::health::{GOOD, ILL, INVERSE, SCALE, SKIP, STEP};
-    let Verdict { interval, largest, .. } = Verdict::from(args.params);
+    let Decision { interval, largest, .. } = Decision::from(args.params);
     let (found, words, health) = (args.read(), args.words(), args.write());
     let (one, two) = (T::one(), T::of(2.0));
     let scale = health[SCALE];
@@ -203,7 +203,7 @@ mod tests {
 
     /// Scale and whether the step counts, step by step.
     fn run(health: &mut [f32; COUNT], bad: &[bool]) -> Vec<(f32, bool)> {
-        let params = Verdict { parts: 1, interval: 3, largest: 16.0 }.params();
+        let params = Decision { parts: 1, interval: 3, largest: 16.0 }.params();
         let step = step::words(0, 7, 8, 0);
         let mut steps = Vec::new();
         for &bad in bad {

@@ -1,65 +1,50 @@
 //! Copies between layouts: a tensor is read at any strides and written at others. Transposition, concatenation, a part
 //! of a tensor and repetition along an axis (a stride of 0) are one kernel.
 
-use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, read, update};
+use crate::kernel::{Args, Case, Fill, Kernel, Param, Params, Variant, read, update};
 use crate::tensor::Real;
-use crate::{params, twin};
+use crate::twin;
 
 /// Axes of a copy.
 pub const AXES: usize = 5;
 
-params! {
-    /// A copy of `e0 … e4` elements; what of y is not written stays as it is.
-    pub struct Shape {
-        /// Elements along the outermost axis.
-        e0: usize,
-        /// Elements along the second axis.
-        e1: usize,
-        /// Elements along the third axis.
-        e2: usize,
-        /// Elements along the fourth axis.
-        e3: usize,
-        /// Elements along the innermost axis.
-        e4: usize,
-        /// Elements of x from one place to the next along the outermost axis.
-        a0: usize,
-        /// Elements of x from one place to the next along the second axis.
-        a1: usize,
-        /// Elements of x from one place to the next along the third axis.
-        a2: usize,
-        /// Elements of x from one place to the next along the fourth axis.
-        a3: usize,
-        /// Elements of x from one place to the next along the innermost axis.
-        a4: usize,
-        /// Elements of y from one place to the next along the outermost axis, where no two places are one.
-        b0: usize,
-        /// Elements of y from one place to the next along the second axis.
-        b1: usize,
-        /// Elements of y from one place to the next along the third axis.
-        b2: usize,
-        /// Elements of y from one place to the next along the fourth axis.
-        b3: usize,
-        /// Elements of y from one place to the next along the innermost axis.
-        b4: usize,
-        /// The first element of x.
-        x_first: usize,
-        /// The first element of y.
-        y_first: usize,
-        /// Factor of every element.
-        factor: f32,
-    }
+/// A copy along [`AXES`] axes; what of y is not written stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Extent, stride in x and stride in y of each axis, the innermost last; no two places of y are one.
+    axes: [[usize; 3]; AXES],
+    /// The first element of x and that of y.
+    first: [usize; 2],
+    /// Factor of every element.
+    factor: f32,
 }
+
+/// Names of the parameters: extents, strides in x, strides in y.
+const NAMES: [[&str; AXES]; 3] =
+    [["e0", "e1", "e2", "e3", "e4"], ["a0", "a1", "a2", "a3", "a4"], ["b0", "b1", "b2", "b3", "b4"]];
 
 impl Shape {
     /// A copy of `axes`, each an extent with its strides in x and y, the innermost last.
-    pub fn new(axes: [[usize; 3]; AXES], [x_first, y_first]: [usize; 2], factor: f32) -> Self {
-        let [[e0, a0, b0], [e1, a1, b1], [e2, a2, b2], [e3, a3, b3], [e4, a4, b4]] = axes;
-        Self { e0, e1, e2, e3, e4, a0, a1, a2, a3, a4, b0, b1, b2, b3, b4, x_first, y_first, factor }
+    pub fn new(axes: [[usize; 3]; AXES], first: [usize; 2], factor: f32) -> Self {
+        Self { axes, first, factor }
     }
 
-    fn axes(&self) -> [[usize; 3]; AXES] {
-        let Self { e0, e1, e2, e3, e4, a0, a1, a2, a3, a4, b0, b1, b2, b3, b4, .. } = *self;
-        [[e0, a0, b0], [e1, a1, b1], [e2, a2, b2], [e3, a3, b3], [e4, a4, b4]]
+    /// The parameters of a run.
+    pub fn params(&self) -> Params {
+        let along = |(side, names): (usize, [&'static str; AXES])| {
+            (0..AXES).map(move |axis| (names[axis], self.axes[axis][side].value()))
+        };
+        let mut entries: Vec<_> = NAMES.into_iter().enumerate().flat_map(along).collect();
+        entries.extend([("x_first", self.first[0].value()), ("y_first", self.first[1].value())]);
+        entries.push(("factor", self.factor.value()));
+        Params::new(entries)
+    }
+}
+
+impl From<&Params> for Shape {
+    fn from(params: &Params) -> Self {
+        let axes = std::array::from_fn(|axis| NAMES.map(|names| params.get(names[axis])));
+        Self { axes, first: ["x_first", "y_first"].map(|name| params.get(name)), factor: params.get("factor") }
     }
 }
 
@@ -77,15 +62,15 @@ pub static COPY: Kernel = Kernel {
 };
 
 fn elements(params: &Params) -> usize {
-    Shape::from(params).axes().iter().map(|[extent, ..]| extent).product()
+    Shape::from(params).axes.iter().map(|[extent, ..]| extent).product()
 }
 
 fn copy<T: Real>(mut args: Args<T>) {
     let shape = Shape::from(args.params);
     let (x, y) = (args.read(), args.write());
     let factor = T::of(f64::from(shape.factor));
-    let [outer @ .., [extent, a, b]] = shape.axes();
-    each(&outer, shape.x_first, shape.y_first, &mut |from, to| {
+    let [outer @ .., [extent, a, b]] = shape.axes;
+    each(&outer, shape.first[0], shape.first[1], &mut |from, to| {
         for i in 0..extent {
             y[to + i * b] = factor * x[from + i * a];
         }

@@ -12,9 +12,9 @@ pub use self::grouped::{GROUPED, Grouped};
 pub use self::layer::{KIND, Settings};
 
 use super::contraction::{
-    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16, MATRIX16_THREADS,
-    TILED, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, Way, large_tile, matrix8_tile, matrix16_tile, plain, plain_part,
-    small_tile, summing_part,
+    ACTIVATION, CONTRACT, Contraction, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16,
+    MATRIX16_THREADS, Strategy, TILED, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, plain, plain_part,
+    summing_part,
 };
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
 use crate::params;
@@ -96,9 +96,7 @@ const BACKWARD_INPUT_SOURCE: &str = include_str!("../../../shaders/conv_backward
 const BACKWARD_FILTER_SOURCE: &str = include_str!("../../../shaders/conv_backward_filter.wgsl");
 const WIDE: &str = include_str!("../../../shaders/conv_wide.wgsl");
 const TILES: &str = include_str!("../../../shaders/conv_tiled.wgsl");
-const FORWARD_TILED: &[&str] = &[CONTRACT, TILED, ACTIVATION, TILES];
 const BACKWARD_INPUT_TILES: &str = include_str!("../../../shaders/conv_backward_input_tiled.wgsl");
-const BACKWARD_INPUT_TILED: &[&str] = &[CONTRACT, TILED, BACKWARD_INPUT_TILES];
 const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/conv_backward_input_wide.wgsl");
 const BACKWARD_FILTER_MATRIX: &str = include_str!("../../../shaders/conv_backward_filter_matrix.wgsl");
 const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_filter_wide.wgsl");
@@ -108,39 +106,19 @@ pub static FORWARD: Kernel = Kernel {
     name: "conv.forward",
     doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
-    variants: &[
-        Way::MATRIX16.variant(
-            "forward",
-            &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES],
-            matrix16_tile,
-            tiles::forward_tiled_grid,
-            tiles::wide_shapes,
-        ),
-        Way::WIDE.variant(
-            "forward",
-            &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE],
-            tiles::forward_wide,
-            tiles::forward_wide_grid,
-            tiles::wide_shapes,
-        ),
-        Way::SUBGROUP.variant(
-            "forward",
-            &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
-            tiles::forward_subgroup,
-            tiles::forward_grid,
-            |p| !tiles::wide_shapes(p),
-        ),
-        Way::TILED.variant("forward", FORWARD_TILED, large_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
-        Way::TILED_SMALL.variant("forward", FORWARD_TILED, small_tile, tiles::forward_tiled_grid, tiles::wide_shapes),
-        Way::MATRIX8.variant(
-            "forward",
-            &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES],
-            matrix8_tile,
-            tiles::forward_tiled_grid,
-            tiles::wide_shapes,
-        ),
-        plain("forward", &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE], tiles::forward_plain, tiles::forward_grid),
-    ],
+    variants: &Contraction {
+        entry: "forward",
+        matrix16: &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES],
+        matrix8: &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES],
+        tiled: &[CONTRACT, TILED, ACTIVATION, TILES],
+        wide: &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE],
+        subgroup: &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
+        plain: &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE],
+        tiles: [tiles::forward_wide, tiles::forward_subgroup, tiles::forward_plain],
+        grids: [tiles::forward_wide_grid, tiles::forward_tiled_grid, tiles::forward_grid],
+        shapes: [tiles::wide_shapes, tiles::wide_shapes, |p| !tiles::wide_shapes(p)],
+    }
+    .variants(),
     twin: Twin { f32: products::forward, f64: twins::forward },
     cases: cases::forward,
     tolerance: 3e-6, // sums of up to some thousand products in f32: a few units in the last place of the output's scale
@@ -153,56 +131,19 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     name: "conv.backward_input",
     doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
-    variants: &[
-        Way::MATRIX16.variant(
-            "backward_input",
-            &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
-            matrix16_tile,
-            tiles::backward_input_tiled_grid,
-            tiles::backward_input_tiled_shapes,
-        ),
-        Way::WIDE.variant(
-            "backward_input",
-            &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
-            tiles::backward_input_wide,
-            tiles::backward_input_wide_grid,
-            tiles::wide_shapes,
-        ),
-        Way::SUBGROUP.variant(
-            "backward_input",
-            &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
-            tiles::backward_input_subgroup,
-            tiles::backward_input_grid,
-            |p| !tiles::wide_shapes(p),
-        ),
-        Way::TILED.variant(
-            "backward_input",
-            BACKWARD_INPUT_TILED,
-            large_tile,
-            tiles::backward_input_tiled_grid,
-            tiles::backward_input_tiled_shapes,
-        ),
-        Way::TILED_SMALL.variant(
-            "backward_input",
-            BACKWARD_INPUT_TILED,
-            small_tile,
-            tiles::backward_input_tiled_grid,
-            tiles::backward_input_tiled_shapes,
-        ),
-        Way::MATRIX8.variant(
-            "backward_input",
-            &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
-            matrix8_tile,
-            tiles::backward_input_tiled_grid,
-            tiles::backward_input_tiled_shapes,
-        ),
-        plain(
-            "backward_input",
-            &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
-            tiles::backward_input_plain,
-            tiles::backward_input_grid,
-        ),
-    ],
+    variants: &Contraction {
+        entry: "backward_input",
+        matrix16: &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
+        matrix8: &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
+        tiled: &[CONTRACT, TILED, BACKWARD_INPUT_TILES],
+        wide: &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
+        subgroup: &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
+        plain: &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
+        tiles: [tiles::backward_input_wide, tiles::backward_input_subgroup, tiles::backward_input_plain],
+        grids: [tiles::backward_input_wide_grid, tiles::backward_input_tiled_grid, tiles::backward_input_grid],
+        shapes: [tiles::wide_shapes, |p| fills_images(p.get("n")), |p| !tiles::wide_shapes(p)],
+    }
+    .variants(),
     twin: Twin { f32: products::backward_input, f64: twins::backward_input },
     cases: cases::backward_input,
     tolerance: 3e-6, // as forward
@@ -216,33 +157,33 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     doc: "dw[c][r][s][k] = sum over p, q, n of x[c][p·stride+r-pad][q·stride+s-pad][n] dy[k][p][q][n]",
     bindings: &[read_map("x"), read_map("dy"), update("dw")],
     variants: &[
-        Way::MATRIX16.variant(
+        Strategy::MATRIX16.variant(
             "backward_filter",
             &[MATRIX16, BACKWARD_FILTER_MATRIX],
             |_| vec![("threads", MATRIX16_THREADS), ("edge", 2 * 16)],
             tiles::backward_filter_grid,
-            tiles::backward_filter_matrix_shapes,
+            tiles::wide_shapes,
         ),
-        Way::WIDE.variant(
+        Strategy::WIDE.variant(
             "backward_filter",
             &[BACKWARD_FILTER_WIDE],
             tiles::backward_filter_wide,
             tiles::backward_filter_wide_grid,
             Needs::NONE.shapes,
         ),
-        Way::TILED.variant(
+        Strategy::TILED.variant(
             "backward_filter",
             &[include_str!("../../../shaders/conv_backward_filter_tiled.wgsl")],
             |_| vec![("threads", 256), ("edge", 32)],
             tiles::backward_filter_grid,
             |p| Conv::from(p).k.is_multiple_of(4),
         ),
-        Way::MATRIX8.variant(
+        Strategy::MATRIX8.variant(
             "backward_filter",
             &[MATRIX8, BACKWARD_FILTER_MATRIX],
             |_| vec![("threads", MATRIX8_THREADS), ("edge", 2 * 8)],
             tiles::backward_filter_grid,
-            tiles::backward_filter_matrix_shapes,
+            tiles::wide_shapes,
         ),
         plain(
             "backward_filter",

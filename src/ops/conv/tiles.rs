@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 use super::Conv;
 use crate::kernel::{Params, Tile};
-use crate::ops::contraction::{SUBGROUP, VECTOR, fills_images, fills_wide, tiled_grid, wide_rows, wide_steps};
+use crate::ops::contraction::{SUBGROUP, VECTOR, fills_wide, tiled_grid, wide_rows, wide_steps};
 
 /// Invocations of a plain workgroup.
 const WORKGROUP: usize = 64;
@@ -72,7 +72,7 @@ pub(super) fn forward_wide_grid(params: &Params) -> [usize; 3] {
     [conv.n / VECTOR, conv.k.div_ceil(params.get("tm")), conv.p * conv.q]
 }
 
-/// Whether the wide variants forward and by input can compute these shapes.
+/// Whether images fill the lanes or matrices, and vectors of four filters the rows of the weights.
 pub(super) fn wide_shapes(params: &Params) -> bool {
     let conv = Conv::from(params);
     fills_wide(conv.n, conv.k)
@@ -118,11 +118,6 @@ pub(super) fn backward_input_tiled_grid(params: &Params) -> [usize; 3] {
     tiled_grid(params, conv.channels, conv.h * conv.w)
 }
 
-/// Whether the tiled variant by input can compute these shapes; forward takes what the wide one takes.
-pub(super) fn backward_input_tiled_shapes(params: &Params) -> bool {
-    fills_images(params.get("n"))
-}
-
 /// Floats of workgroup memory that every adapter has.
 const WORKGROUP_FLOATS: usize = 4096;
 
@@ -165,10 +160,4 @@ pub(super) fn backward_filter_wide_grid(params: &Params) -> [usize; 3] {
 pub(super) fn backward_filter_grid(params: &Params) -> [usize; 3] {
     let (conv, [threads, edge]) = (Conv::from(params), ["threads", "edge"].map(|name| params.get::<usize>(name)));
     [threads * conv.k.div_ceil(edge), (conv.channels * conv.r * conv.s).div_ceil(edge), 1]
-}
-
-/// Whether images fill matrices, and vectors of four filters the rows of dw.
-pub(super) fn backward_filter_matrix_shapes(params: &Params) -> bool {
-    let conv = Conv::from(params);
-    fills_wide(conv.n, conv.k)
 }

@@ -6,10 +6,9 @@ mod twins;
 
 use crate::kernel::{Case, Fill, Kernel, Params, Split, Tile, Twin, read, read_map, update, update_map};
 use crate::ops::contraction::{
-    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16, MATRIX16_THREADS,
-    SUBGROUP, TILED, VECTOR, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, Way, fills_images, fills_wide, large_tile,
-    matrix8_tile, matrix16_tile, plain, plain_part, small_tile, summing_part, tile_of, tiled_grid, wide_rows,
-    wide_steps,
+    ACTIVATION, CONTRACT, Contraction, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16,
+    MATRIX16_THREADS, SUBGROUP, Strategy, TILED, VECTOR, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images,
+    fills_wide, plain, plain_part, summing_part, tile_of, tiled_grid, wide_rows, wide_steps,
 };
 use crate::params;
 
@@ -45,9 +44,7 @@ const WEIGHTS_SOURCE: &str = include_str!("../../../shaders/gemm_backward_weight
 const WIDE: &str = include_str!("../../../shaders/gemm_wide.wgsl");
 const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/gemm_backward_input_wide.wgsl");
 const TILES: &str = include_str!("../../../shaders/gemm_tiled.wgsl");
-const FORWARD_TILED: &[&str] = &[CONTRACT, TILED, ACTIVATION, TILES];
 const BACKWARD_INPUT_TILES: &str = include_str!("../../../shaders/gemm_backward_input_tiled.wgsl");
-const BACKWARD_INPUT_TILED: &[&str] = &[CONTRACT, TILED, BACKWARD_INPUT_TILES];
 const WEIGHTS_TILES: &str = include_str!("../../../shaders/gemm_backward_weights_tiled.wgsl");
 const WEIGHTS_WIDE: &str = include_str!("../../../shaders/gemm_backward_weights_wide.wgsl");
 
@@ -56,28 +53,19 @@ pub static FORWARD: Kernel = Kernel {
     name: "gemm.forward",
     doc: "y[m][n] = f(sum over k of w[k][m] x[k][n] + b[m])",
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
-    variants: &[
-        Way::MATRIX16.variant(
-            "forward",
-            &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES],
-            matrix16_tile,
-            tiles,
-            wide_shapes,
-        ),
-        Way::WIDE.variant("forward", &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE], wide_tile, wide_grid, wide_shapes),
-        Way::SUBGROUP
-            .variant("forward", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
-        Way::TILED.variant("forward", FORWARD_TILED, large_tile, tiles, wide_shapes),
-        Way::TILED_SMALL.variant("forward", FORWARD_TILED, small_tile, tiles, wide_shapes),
-        Way::MATRIX8.variant(
-            "forward",
-            &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES],
-            matrix8_tile,
-            tiles,
-            wide_shapes,
-        ),
-        plain("forward", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
-    ],
+    variants: &Contraction {
+        entry: "forward",
+        matrix16: &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES],
+        matrix8: &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES],
+        tiled: &[CONTRACT, TILED, ACTIVATION, TILES],
+        wide: &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE],
+        subgroup: &[FETCH_SUBGROUP, ACTIVATION, SOURCE],
+        plain: &[FETCH_PLAIN, ACTIVATION, SOURCE],
+        tiles: [wide_tile, subgroup_tile, plain_tile],
+        grids: [wide_grid, tiles, grid],
+        shapes: [wide_shapes, wide_shapes, |p| !wide_shapes(p)],
+    }
+    .variants(),
     twin: Twin { f32: products::forward, f64: twins::forward },
     cases: || cases(false, |g| vec![fill(g.k * g.n), fill(g.k * g.m), fill(g.m), target(g, g.m * g.n)]),
     tolerance: 3e-6, // sums of some hundred products in f32
@@ -90,35 +78,19 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     name: "gemm.backward_input",
     doc: "dx[k][n] = sum over m of w[k][m] dy[m][n]",
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
-    variants: &[
-        Way::MATRIX16.variant(
-            "backward_input",
-            &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
-            matrix16_tile,
-            tiles,
-            |p| fills_images(p.get("n")),
-        ),
-        Way::WIDE.variant(
-            "backward_input",
-            &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
-            backward_input_wide_tile,
-            wide_grid,
-            wide_shapes,
-        ),
-        Way::SUBGROUP
-            .variant("backward_input", &[FETCH_SUBGROUP, ACTIVATION, SOURCE], subgroup_tile, grid, |p| !wide_shapes(p)),
-        Way::TILED.variant("backward_input", BACKWARD_INPUT_TILED, large_tile, tiles, |p| fills_images(p.get("n"))),
-        Way::TILED_SMALL
-            .variant("backward_input", BACKWARD_INPUT_TILED, small_tile, tiles, |p| fills_images(p.get("n"))),
-        Way::MATRIX8.variant(
-            "backward_input",
-            &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
-            matrix8_tile,
-            tiles,
-            |p| fills_images(p.get("n")),
-        ),
-        plain("backward_input", &[FETCH_PLAIN, ACTIVATION, SOURCE], plain_tile, grid),
-    ],
+    variants: &Contraction {
+        entry: "backward_input",
+        matrix16: &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
+        matrix8: &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
+        tiled: &[CONTRACT, TILED, BACKWARD_INPUT_TILES],
+        wide: &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
+        subgroup: &[FETCH_SUBGROUP, ACTIVATION, SOURCE],
+        plain: &[FETCH_PLAIN, ACTIVATION, SOURCE],
+        tiles: [backward_input_wide_tile, subgroup_tile, plain_tile],
+        grids: [wide_grid, tiles, grid],
+        shapes: [wide_shapes, |p| fills_images(p.get("n")), |p| !wide_shapes(p)],
+    }
+    .variants(),
     twin: Twin { f32: products::backward_input, f64: twins::backward_input },
     cases: || cases(true, |g| vec![fill(g.k * g.m), fill(g.m * g.n), target(g, g.k * g.n)]),
     tolerance: 3e-6, // as forward
@@ -132,22 +104,22 @@ pub static BACKWARD_WEIGHTS: Kernel = Kernel {
     doc: "dw[k][m] = sum over n of x[k][n] dy[m][n]",
     bindings: &[read_map("x"), read_map("dy"), update("dw")],
     variants: &[
-        Way::MATRIX16.variant(
+        Strategy::MATRIX16.variant(
             "backward_weights",
             &[MATRIX16, CONTRACT, MATRIX, WEIGHTS_TILES],
             |_| vec![("bm", 64), ("bn", 128), ("threads", MATRIX16_THREADS)],
             weights_tiled_grid,
             quads,
         ),
-        Way::WIDE.variant("backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
-        Way::TILED.variant(
+        Strategy::WIDE.variant("backward_weights", &[WEIGHTS_WIDE], weights_wide_tile, weights_wide_grid, quads),
+        Strategy::TILED.variant(
             "backward_weights",
             &[CONTRACT, TILED, WEIGHTS_TILES],
             |_| tile_of(64, 64),
             weights_tiled_grid,
             quads,
         ),
-        Way::MATRIX8.variant(
+        Strategy::MATRIX8.variant(
             "backward_weights",
             &[MATRIX8, CONTRACT, MATRIX, WEIGHTS_TILES],
             |_| vec![("bm", 32), ("bn", 64), ("threads", MATRIX8_THREADS)],
@@ -257,7 +229,7 @@ fn target(gemm: &Gemm, count: usize) -> (usize, Fill) {
 
 fn cases(by_input: bool, buffers: fn(&Gemm) -> Vec<(usize, Fill)>) -> Vec<Case> {
     let shapes = [
-        ("one neuron", (1, 1, 8)),
+        ("one unit", (1, 1, 8)),
         ("fc6, ragged", (67, 230, 24)),
         ("fc6, ragged, 32 images", (100, 70, 32)),
         ("fc7, whole tiles", (64, 128, 32)),
