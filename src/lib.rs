@@ -9,7 +9,7 @@
 //! Modules are listed in the order of their dependencies, which a test keeps:
 //!
 //! ```text
-//! main → cli → train, eval → commands ─┬→ session ─┬→ net, graph → ops → program → kernel → tensor, random
+//! main → cli → commands, eval, train ─┬→ session ─┬→ net, graph → ops → program → kernel → tensor, random
 //!                                       │           ├→ backend → program           (backend/gpu also → wgsl → kernel)
 //!                                       │           └→ data → files → tensor, random         (backend/gpu also → files)
 //!                                       └→ checkpoint, interop → net, graph, files, tensor
@@ -35,6 +35,6 @@ pub mod backend;
 pub mod data;
 pub mod checkpoint;
 pub mod session;
-pub mod commands;
 pub mod train;
 pub mod eval;
+pub mod commands;

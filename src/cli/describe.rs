@@ -5,8 +5,9 @@ use serde::Serialize;
 use super::options::{Placed, Replaced, built_in, open_net};
 use super::output::{bytes, json, line, table, thousands};
 use alexnet::backend::Footprint;
-use alexnet::commands::describe::{Description, LayerInfo, TrainingPlan};
+use alexnet::commands::describe::{Description, LayerInfo};
 use alexnet::net::{Job, MOST_IMAGES, Options};
+use alexnet::session::layout::TrainingPlan;
 use alexnet::session::open_devices;
 
 #[derive(Debug, Args)]

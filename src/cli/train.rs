@@ -14,10 +14,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::options::{Placed, Replaced};
 use super::output::{bytes, say};
 use super::progress::bars;
-use alexnet::commands::describe::TrainingPlan;
 use alexnet::net::schedule::PRESETS;
 use alexnet::net::{AUGMENTS, Augment, Schedule};
-use alexnet::session::layout::Share;
+use alexnet::session::layout::{Share, TrainingPlan};
 use alexnet::train::{Launch, Metric, Observer, Ready, RunSummary, SaveEvery};
 
 /// Arguments of `train`; what is not given comes from the model file.

@@ -8,7 +8,7 @@ use crate::net::{Job, Net, PlacedLayer};
 use crate::ops::conv;
 use crate::ops::layer::WeightKind;
 use crate::program::Pass;
-use crate::session::layout::{Capacity, Crossing, Layout, Share};
+use crate::session::layout::{Capacity, Layout, TrainingPlan};
 
 /// A network and what it costs.
 #[derive(Clone, Debug, Serialize)]
@@ -58,38 +58,6 @@ pub struct LayerInfo {
     pub multiply_adds: u64,
     /// Outputs, where it has weights.
     pub neurons: u64,
-}
-
-/// A network on the devices that train it; bytes.
-#[derive(Clone, Debug, Serialize)]
-pub struct TrainingPlan {
-    /// Images between two updates.
-    pub minibatch: usize,
-    /// Images computed at once, a multiple of 8; where that is less, several batches add up their gradients.
-    pub micro_batch: usize,
-    /// What every device holds.
-    pub devices: Vec<Share>,
-    /// On all devices.
-    pub total: u64,
-    /// What crosses between devices for one micro-batch.
-    pub crossings: Vec<Crossing>,
-    /// The most images that fit at once; absent where nothing was said of devices.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub largest_micro_batch: Option<usize>,
-}
-
-impl TrainingPlan {
-    /// The plan of a network that lies on its devices as `layout` says.
-    pub fn new(layout: &Layout, minibatch: usize) -> Self {
-        Self {
-            minibatch,
-            micro_batch: layout.lowered.images,
-            devices: layout.shares.clone(),
-            total: layout.total(),
-            crossings: layout.crossings.clone(),
-            largest_micro_batch: None,
-        }
-    }
 }
 
 impl Description {

@@ -5,3 +5,76 @@ pub mod convert;
 pub mod describe;
 pub mod run;
 pub mod step;
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::files::{FileError, TensorError};
+use crate::interop::caffe::ModelMismatch;
+use crate::interop::{InteropError, ReadError};
+use crate::net::{MOST_IMAGES, NetError};
+use crate::session::SessionError;
+
+/// Reason why `convert`, `run` or `step` ends early.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum CommandError {
+    #[error("{}: {error}", path.display())]
+    In { path: PathBuf, error: Box<CommandError> },
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Tensors(#[from] TensorError),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Interop(#[from] InteropError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("the checkpoint's tensors are not those of its model: {0}")]
+    Checkpoint(InteropError),
+    #[error("the checkpoint's model cannot be written ({0})")]
+    Model(#[from] toml::ser::Error),
+    #[error("class names cannot be read or written as JSON ({0})")]
+    ClassNames(#[from] serde_json::Error),
+    #[error("found {names} class names for {outputs} outputs, expected one for each")]
+    Classes { names: usize, outputs: usize },
+    #[error("the checkpoint has no mean image")]
+    NoMean,
+    #[error(
+        "found no mean image (a tensor mean of [3, {0}, {0}]): say --mean-file FILE or --mean R,G,B, 0,0,0 for none"
+    )]
+    NoMeanInFile(usize),
+    #[error("tensor {name} has shape {found:?}, expected {expected}")]
+    Shape { name: &'static str, found: Vec<usize>, expected: String },
+    #[error("found no tensor of this network; expected names like {expected}, found {found}")]
+    NoTensor { expected: String, found: String },
+    #[error("there is no tensor {0}, which this network needs")]
+    Missing(String),
+    #[error("there is no tensor {name}, expected {expected}")]
+    NoBatch { name: &'static str, expected: &'static str },
+    #[error("a batch has 1 to {MOST_IMAGES} images, not {0}")]
+    Images(usize),
+    #[error("image {image} has label {label}, but the classes of this network are 0 to {last}")]
+    Label { image: usize, label: i64, last: usize },
+    #[error("the loss of step {0} is not finite; a smaller --lr may help")]
+    NotFinite(u64),
+    #[error(transparent)]
+    Differs(#[from] ModelMismatch),
+    #[error("input {0} is given twice")]
+    Twice(String),
+    #[error("two outputs would be written to one file: {0}")]
+    SameFile(String),
+    #[error("{}: cannot be created ({error})", path.display())]
+    Folder { path: PathBuf, error: std::io::Error },
+}
+
+impl CommandError {
+    /// Names the file that an error is about.
+    fn within<E: Into<Self>>(path: &Path) -> impl Fn(E) -> Self {
+        move |error| Self::In { path: path.into(), error: Box::new(error.into()) }
+    }
+}

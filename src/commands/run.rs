@@ -1,31 +1,31 @@
-//! A network of an ONNX file on arrays of numpy.
+//! Computation of an ONNX network on numpy arrays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
+use super::CommandError;
 use crate::backend::Placement;
-use crate::files::{read_file, write_file};
+use crate::files::write_file;
 use crate::graph::{Given, Graph};
 use crate::interop::npy::{self, Array};
-use crate::interop::onnx;
-use crate::session::GraphSession;
+use crate::interop::{read_array, read_graph};
+use crate::session::{GraphSession, SessionError};
 use crate::tensor::Tensor;
 
-/// An output that was written.
+/// An output array on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WrittenArray {
-    /// Its name in the network.
+    /// Name in the network.
     pub name: String,
-    /// Extents, the last one innermost.
+    /// Extents, the last axis innermost.
     pub shape: Vec<usize>,
-    /// Where it is.
+    /// Path of its `.npy` file.
     pub file: PathBuf,
 }
 
-/// A network and its inputs.
+/// A network and the arrays that it reads.
 #[derive(Clone, Debug)]
 pub struct Run {
     graph: Graph,
@@ -33,20 +33,12 @@ pub struct Run {
     floats: BTreeMap<String, Tensor>,
 }
 
-/// The graph of an ONNX file.
-pub fn read_graph(path: &Path) -> Result<Graph> {
-    let bytes = read_file(path)?;
-    onnx::parse(&bytes).with_context(|| path.display().to_string())
-}
-
 impl Run {
     /// Reads the network in `model` and, by the names of its inputs, `.npy` files.
-    pub fn read(model: &Path, inputs: &[(String, PathBuf)]) -> Result<Self> {
+    pub fn read(model: &Path, inputs: &[(String, PathBuf)]) -> Result<Self, CommandError> {
         let mut run = Self { graph: read_graph(model)?, given: BTreeMap::new(), floats: BTreeMap::new() };
         for (name, path) in inputs {
-            let bytes = read_file(path)?;
-            let array = npy::parse(&bytes).with_context(|| path.display().to_string())?;
-            let given = match array {
+            let given = match read_array(path)? {
                 Array::Integers { dims, values } => Given::Integers { dims, values },
                 Array::Floats(tensor) => {
                     let given = Given::Floats(tensor.shape().to_vec());
@@ -55,26 +47,26 @@ impl Run {
                 }
             };
             if run.given.insert(name.clone(), given).is_some() {
-                bail!("input {name} is given twice");
+                return Err(CommandError::Twice(name.clone()));
             }
         }
         Ok(run)
     }
 
     /// Sets the network up on `devices`.
-    pub fn session(&self, devices: &Placement) -> Result<GraphSession> {
-        Ok(GraphSession::new(&self.graph, &self.given, devices)?)
+    pub fn session(&self, devices: &Placement) -> Result<GraphSession, SessionError> {
+        GraphSession::new(&self.graph, &self.given, devices)
     }
 
-    /// Computes it once and writes each output to a `.npy` file of its name in `folder`, which gets none when something
-    /// fails before; characters that file names should not have become `_`.
-    pub fn write(&self, session: &mut GraphSession, folder: &Path) -> Result<Vec<WrittenArray>> {
+    /// Computes the network once and writes each output to `folder` as a `.npy` file of its name, with `_` for characters
+    /// that file names should not have. Nothing is written unless everything was computed.
+    pub fn write(&self, session: &mut GraphSession, folder: &Path) -> Result<Vec<WrittenArray>, CommandError> {
         let outputs = session.run(&self.floats)?;
         let names: BTreeSet<String> = outputs.iter().map(|(name, _)| file_name(name)).collect();
         if names.len() < outputs.len() {
-            bail!("two outputs would be written to one file: {}", names.into_iter().collect::<Vec<_>>().join(", "));
+            return Err(CommandError::SameFile(names.into_iter().collect::<Vec<_>>().join(", ")));
         }
-        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        std::fs::create_dir_all(folder).map_err(|error| CommandError::Folder { path: folder.into(), error })?;
         let mut written = Vec::with_capacity(outputs.len());
         for (name, tensor) in outputs {
             let file = folder.join(file_name(&name));

@@ -12,6 +12,7 @@ mod names;
 pub mod npy;
 pub mod onnx;
 pub mod pth;
+mod read;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 pub use self::names::{Convention, Naming};
+pub use self::read::{
+    CLASSES, FormatError, ReadError, WeightsFile, read_array, read_graph, read_layers, read_mean, read_weights,
+};
 pub use self::tensors::{FileTensor, Quantity, TensorPart, adopt, file_tensors};
 use crate::net::{Model, Net};
 use crate::tensor::Tensor;

@@ -136,6 +136,38 @@ fn shares(schedule: &Partition, limits: &[Limits]) -> Result<Vec<Share>, Backend
     Ok(shares)
 }
 
+/// Batches and memory (in bytes) of a training run on its devices.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainingPlan {
+    /// Images between two updates.
+    pub minibatch: usize,
+    /// Images computed at once, a multiple of 8; gradients of several micro-batches add up to those of a minibatch.
+    pub micro_batch: usize,
+    /// Memory on each device.
+    pub devices: Vec<Share>,
+    /// Memory on all devices.
+    pub total: u64,
+    /// Traffic between devices for one micro-batch.
+    pub crossings: Vec<Crossing>,
+    /// Most images that fit at once; absent where no devices were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub largest_micro_batch: Option<usize>,
+}
+
+impl TrainingPlan {
+    /// The plan of a network that lies on its devices as `layout` says.
+    pub fn new(layout: &Layout, minibatch: usize) -> Self {
+        Self {
+            minibatch,
+            micro_batch: layout.lowered.images,
+            devices: layout.shares.clone(),
+            total: layout.total(),
+            crossings: layout.crossings.clone(),
+            largest_micro_batch: None,
+        }
+    }
+}
+
 /// Images that fit at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Capacity {

@@ -23,12 +23,11 @@ use super::folder::{RunFolder, free_folder};
 use super::{Config, TraceFile, TrainError, Trainer, statistics};
 use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
-use crate::commands::convert::read_weights;
-use crate::commands::describe::TrainingPlan;
 use crate::data::Dataset;
 use crate::files::FolderLock;
-use crate::interop::adopt;
+use crate::interop::{adopt, read_weights};
 use crate::net::{Model, Net};
+use crate::session::layout::TrainingPlan;
 use crate::session::{Session, place};
 
 /// A run that is configured, and has not touched data, devices or disk.

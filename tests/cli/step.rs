@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use alexnet::backend::{Engine, Placement};
 use alexnet::commands::convert::CheckpointWeights;
-use alexnet::commands::convert::read_weights;
 use alexnet::data::{Batch, View};
 use alexnet::files::write_tensors;
-use alexnet::interop::{Convention, Naming, Quantity, file_tensors};
+use alexnet::interop::{Convention, Naming, Quantity, file_tensors, read_weights};
 use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Rates, Session};
 use alexnet::tensor::Tensor;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use alexnet::checkpoint::{Checkpoint, MEAN, State};
-use alexnet::commands::convert::{Import, export, read_weights};
+use alexnet::commands::convert::{Import, export};
 use alexnet::files::write_tensors;
-use alexnet::interop::Convention;
+use alexnet::interop::{Convention, read_weights};
 use alexnet::net::{Job, Model, Net, lower};
 use alexnet::tensor::Tensor;
 

@@ -256,7 +256,7 @@ fn the_program_runs_networks() {
     let run = |more: &[&'static str]| [&["run", "net.onnx", "--devices", "cpu", "--output-dir", "no"], more].concat();
     place.refuses(&run(&[]), &["input x", "--input x=FILE.npy"]);
     place.refuses(&run(&["--input", "x=tiny.toml"]), &["tiny.toml: not a .npy file"]);
-    place.refuses(&run(&["--input", "x=gone.npy"]), &["gone.npy cannot be read"]);
+    place.refuses(&run(&["--input", "x=gone.npy"]), &["gone.npy: cannot be read"]);
     place.refuses(&run(&["--input", "x=x.npy", "--input", "x=x.npy"]), &["input x is given twice"]);
     place.write("cut.onnx", &whole().bytes()[..500]);
     place.refuses(

@@ -1,0 +1,227 @@
+//! Conversion of checkpoints to files of other programs and back: weights by [`crate::interop`], the mean image as the
+//! tensor `mean`, `[3][size][size]`, class names as metadata. Fixed means and scales belong to the model.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::CommandError;
+use crate::checkpoint::{Checkpoint, MEAN, State};
+use crate::files::{write_file, write_tensors};
+use crate::interop::caffe::Network;
+use crate::interop::onnx::{self, ImageMetadata};
+use crate::interop::{
+    CLASSES, CONVENTIONS, Convention, FileTensor, Naming, Quantity, WeightsFile, file_tensors, fit_classes,
+    read_layers, read_mean, read_weights,
+};
+use crate::net::{Job, Model, Net, lower};
+use crate::tensor::Tensor;
+
+/// Writes the weights of `checkpoint` to a safetensors file at `path`, under these names.
+pub fn export(checkpoint: &Checkpoint, names: Convention, path: &Path) -> Result<(), CommandError> {
+    let net = net(checkpoint)?;
+    let mut tensors = BTreeMap::new();
+    for whole in file_tensors(&net, &Naming::new(&net.model, names))? {
+        let tensor = whole.join(|name| checkpoint.tensors.get(name), Quantity::Weights);
+        tensors.insert(whole.name, tensor.map_err(CommandError::Checkpoint)?);
+    }
+    if net.model.input.mean.is_none() {
+        let size = net.model.input.stored();
+        let mean = shaped(checkpoint.tensors.get(MEAN).ok_or(CommandError::NoMean)?, [size, size, 3])?;
+        tensors.insert(MEAN.into(), planes(mean.values(), size));
+    }
+    let classes = serde_json::to_string(&checkpoint.state.classes)?;
+    Ok(write_tensors(path, &tensors, Some((CLASSES, classes)))?)
+}
+
+/// Writes the network of `checkpoint` to an ONNX file at `path`. Its input is images as the network sees them; a mean
+/// image is reduced to means by colour in the metadata.
+pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<(), CommandError> {
+    let net = net(checkpoint)?;
+    let mean = match net.model.input.mean {
+        Some(mean) => mean,
+        None => colour_means(checkpoint.tensors.get(MEAN).ok_or(CommandError::NoMean)?.values()),
+    };
+    let facts = ImageMetadata { mean, classes: serde_json::to_string(&checkpoint.state.classes)? };
+    let file = onnx::write(&net, |name| checkpoint.tensors.get(name), &facts).map_err(CommandError::Checkpoint)?;
+    Ok(write_file(path, &file)?)
+}
+
+fn net(checkpoint: &Checkpoint) -> Result<Net, CommandError> {
+    Ok(Net::new(Model::parse("the checkpoint's model", &checkpoint.state.model)?)?)
+}
+
+/// The mean image, which must have this shape.
+fn shaped(mean: &Tensor, shape: [usize; 3]) -> Result<&Tensor, CommandError> {
+    if mean.shape() == shape {
+        return Ok(mean);
+    }
+    Err(CommandError::Shape { name: MEAN, found: mean.shape().into(), expected: format!("{shape:?}") })
+}
+
+/// Mean of each colour of an image whose colours are innermost.
+fn colour_means(image: &[f32]) -> [f32; 3] {
+    [0, 1, 2].map(|colour| {
+        let values = || image.iter().skip(colour).step_by(3).map(|&value| f64::from(value));
+        (values().sum::<f64>() / values().count().max(1) as f64) as f32
+    })
+}
+
+/// Weights of another program, and how they become a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// File for [`read_weights`].
+    pub file: PathBuf,
+    /// Network of the weights; its last layer gets the file's outputs, or as many as there are classes.
+    pub model: Model,
+    /// Class names; where absent those in the file, else numbers.
+    pub classes: Option<Vec<String>>,
+    /// Means of red, green and blue instead of the model's or the file's.
+    pub mean: Option<[f32; 3]>,
+    /// Caffe file with a mean image or means by colour, instead of the model's or the file's.
+    pub mean_file: Option<PathBuf>,
+    /// Caffe network as text, which the model must agree with.
+    pub prototxt: Option<PathBuf>,
+    /// Seed to initialise missing tensors from; they are an error where it is absent.
+    pub missing: Option<u64>,
+}
+
+/// Result of an [`Import`].
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// Checkpoint at step 0.
+    pub checkpoint: Checkpoint,
+    /// Initialised tensors, by the file's names.
+    pub drawn: Vec<String>,
+    /// Tensors of the file that the network does not have.
+    pub unused: Vec<String>,
+}
+
+impl Import {
+    /// Reads the file.
+    pub fn read(mut self) -> Result<Imported, CommandError> {
+        let WeightsFile { tensors: mut file, classes, layers } = read_weights(&self.file)?;
+        let mean = self.mean_file.as_deref().map(read_mean).transpose()?;
+        match mean {
+            Some(mean) if mean.shape() == [3] => self.model.input.mean = <[f32; 3]>::try_from(mean.values()).ok(),
+            Some(mean) => {
+                self.model.input.mean = None;
+                file.insert(MEAN.into(), mean);
+            }
+            None => self.model.input.mean = self.mean.or(self.model.input.mean),
+        }
+        self.classes.iter().for_each(|classes| self.model.fit_classes(classes.len()));
+        fit_classes(&mut self.model, &file);
+        let net = Net::new(self.model)?;
+        let agree = |layers: &Network, path: &Path| {
+            let agreed = layers.agrees_with(&net.model).map_err(CommandError::from);
+            agreed.map_err(CommandError::within(path))
+        };
+        if let Some(layers) = &layers {
+            agree(layers, &self.file)?;
+            layers.ungroup(&net, &mut file)?;
+        }
+        if let Some(path) = &self.prototxt {
+            agree(&read_layers(path)?, path)?;
+        }
+        let convert = || {
+            let mut weights = CheckpointWeights::of(&net, &file, self.missing)?;
+            weights.tensors.insert(MEAN.into(), mean_image(&net.model, &file)?);
+            Ok::<_, CommandError>((weights, class_names(self.classes, classes.as_deref(), net.classes())?))
+        };
+        let (weights, classes) = convert().map_err(CommandError::within(&self.file))?;
+        let known = |name: &String| {
+            weights.file_tensors.iter().any(|whole| whole.name == *name)
+                || name == MEAN && net.model.input.mean.is_none()
+        };
+        let unused = file.keys().filter(|name| !known(name)).cloned().collect();
+        let (model, seed) = (toml::to_string(&net.model)?, self.missing.unwrap_or_default());
+        let state = State { model, classes, seed, ..State::default() };
+        Ok(Imported { checkpoint: Checkpoint { tensors: weights.tensors, state }, drawn: weights.drawn, unused })
+    }
+}
+
+/// Weights of a network, converted from a file with other names and another layout.
+#[derive(Clone, Debug)]
+pub struct CheckpointWeights {
+    /// Tensors by the network's names.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Tensors that the file has, or should have.
+    pub file_tensors: Vec<FileTensor>,
+    /// Initialised tensors, by the file's names.
+    pub drawn: Vec<String>,
+}
+
+impl CheckpointWeights {
+    /// Converts the weights of `net` in `file`; missing ones are initialised from the seed, if there is one.
+    pub fn of(net: &Net, file: &BTreeMap<String, Tensor>, seed: Option<u64>) -> Result<Self, CommandError> {
+        let naming = Naming::of(net, file).ok_or_else(|| no_tensor(net, file))?;
+        let file_tensors = file_tensors(net, &naming)?;
+        let (mut tensors, mut missing) = (BTreeMap::new(), Vec::new());
+        for whole in &file_tensors {
+            let Some(tensor) = file.get(&whole.name) else {
+                missing.push(whole);
+                continue;
+            };
+            whole.fits(tensor)?;
+            tensors.extend(whole.cut(tensor));
+        }
+        let drawn: Vec<String> = missing.iter().map(|whole| whole.name.clone()).collect();
+        match seed {
+            Some(seed) => tensors.extend(draw(net, &missing, seed)),
+            None if !drawn.is_empty() => return Err(CommandError::Missing(drawn.join(", "))),
+            None => (),
+        }
+        Ok(Self { tensors, file_tensors, drawn })
+    }
+}
+
+/// Error for a file without any tensor of `net`.
+fn no_tensor(net: &Net, file: &BTreeMap<String, Tensor>) -> CommandError {
+    let first = net.model.layers.first().map_or("", |row| &row.name);
+    let tower = (net.model.towers > 1).then_some(0);
+    let expected = CONVENTIONS.map(|names| Naming::new(&net.model, names).name(first, tower, false)).join(", ");
+    let found: Vec<&str> = file.keys().take(3).map(String::as_str).collect();
+    CommandError::NoTensor { expected, found: found.join(", ") }
+}
+
+/// Initial values of the parts of `file_tensors`.
+fn draw(net: &Net, file_tensors: &[&FileTensor], seed: u64) -> Vec<(String, Tensor)> {
+    let lowered = lower(net, &Job::evaluation(1));
+    let wanted = |name: &str| file_tensors.iter().any(|whole| whole.parts.iter().any(|part| part.name == name));
+    let drawn = lowered.trained.iter().filter(|trained| wanted(&trained.name)).map(|trained| {
+        let info = lowered.program.slot(trained.value);
+        (trained.name.clone(), Tensor::new(info.shape.clone(), trained.draw(info.count(), seed)))
+    });
+    drawn.collect()
+}
+
+/// The mean image, `[size][size][3]`: the model's fixed means, else that of the file.
+fn mean_image(model: &Model, file: &BTreeMap<String, Tensor>) -> Result<Tensor, CommandError> {
+    let size = model.input.stored();
+    if let Some(mean) = model.input.mean {
+        return Ok(Tensor::new([size, size, 3], mean.repeat(size * size)));
+    }
+    let mean = shaped(file.get(MEAN).ok_or(CommandError::NoMeanInFile(size))?, [3, size, size])?;
+    let pixel = |at: usize| [0, 1, 2].map(|colour| mean.values()[colour * size * size + at]);
+    Ok(Tensor::new([size, size, 3], (0..size * size).flat_map(pixel).collect()))
+}
+
+/// An image `[size][size][3]` as planes `[3][size][size]`.
+fn planes(image: &[f32], size: usize) -> Tensor {
+    let plane = |colour: usize| image[colour..].iter().step_by(3).copied();
+    Tensor::new([3, size, size], (0..3).flat_map(plane).collect())
+}
+
+/// Names of the classes, one for each of `outputs`: those given, else those in the file's metadata, else numbers.
+fn class_names(
+    given: Option<Vec<String>>,
+    metadata: Option<&str>,
+    outputs: usize,
+) -> Result<Vec<String>, CommandError> {
+    let in_file = metadata.map(serde_json::from_str).transpose()?;
+    match given.or(in_file) {
+        None => Ok((0..outputs).map(|class| class.to_string()).collect()),
+        Some(names) if names.len() == outputs => Ok(names),
+        Some(names) => Err(CommandError::Classes { names: names.len(), outputs }),
+    }
+}
