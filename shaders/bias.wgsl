@@ -37,7 +37,7 @@ fn partial_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
 // One invocation a part: where barriers are dear.
 @compute @workgroup_size(WORKGROUP)
 fn partial_chains(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var item = id.x; item < CHANNELS * PARTS; item += groups.x * WORKGROUP) {
+    for (var item = id.x; item < MAPS * PARTS; item += groups.x * WORKGROUP) {
         let begin = item % PARTS * PART;
         let end = min(begin + PART, VECTORS);
         let map = item / PARTS * VECTORS;
@@ -51,7 +51,7 @@ fn partial_chains(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgro
 
 @compute @workgroup_size(WORKGROUP)
 fn sum(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var map = id.x; map < CHANNELS; map += groups.x * WORKGROUP) {
+    for (var map = id.x; map < MAPS; map += groups.x * WORKGROUP) {
         var total = 0.0;
         for (var part = 0u; part < PARTS; part++) {
             total += partials[map * PARTS + part];

@@ -1,5 +1,5 @@
 // Convolution, y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p*stride+r-pad][q*stride+s-pad][n] + b[k]), in
-// cuDNN's letters: CHANNELS input maps of H x W pixels, K filters, P x Q output pixels, R x S window, N images. Images
+// cuDNN's letters: MAPS input maps of H x W pixels, K filters, P x Q output pixels, R x S window, N images. Images
 // along lanes, a register tile of TM filters by TQ neighbouring output pixels, each input pixel of the row loaded once.
 
 @group(0) @binding(0) var<storage, read> x: array<Map>;
@@ -22,7 +22,7 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
         return;
     }
     var sum: array<array<f32, TQ>, TM>;
-    for (var c = 0u; c < CHANNELS; c++) {
+    for (var c = 0u; c < MAPS; c++) {
         for (var r = 0u; r < R; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
             let row = p * STRIDE_Y + r - PAD_Y;

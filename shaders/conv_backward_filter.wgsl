@@ -12,7 +12,7 @@ const KEPT = u32(max(i32(S) - i32(STRIDE_X), 0));
 const FRESH = S - KEPT;
 
 fn pixel(c: u32, row: u32, column: u32, n: u32) -> f32 {
-    if c < CHANNELS && column < W {
+    if c < MAPS && column < W {
         return f32(x[((c * H + row) * W + column) * N + n]);
     }
     return 0.0;
@@ -20,7 +20,7 @@ fn pixel(c: u32, row: u32, column: u32, n: u32) -> f32 {
 
 // Writes (or adds) one sum over all pixels and images, if it is one.
 fn put(c: u32, r: u32, s: u32, k: u32, total: f32) {
-    if c < CHANNELS && k < K {
+    if c < MAPS && k < K {
         let at = ((c * R + r) * S + s) * K + k;
         dw[at] = select(total, total + dw[at], ACCUMULATE);
     }

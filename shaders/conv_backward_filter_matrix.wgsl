@@ -9,7 +9,7 @@
 
 const SLICES = THREADS / SUBGROUP;
 const LANES = SUBGROUP;
-const WINDOWS = CHANNELS * R * S;
+const WINDOWS = MAPS * R * S;
 // Vectors of SIDE images, of an operand's tile, and how many of these a lane brings; vectors of a matrix of sums.
 const VECTORS = SIDE / 4;
 const TILE = EDGE * VECTORS;

@@ -10,7 +10,7 @@
 // Threads of a slice, each with 8 rows by 8 filters of the tile.
 const SLICE = EDGE / 8 * (EDGE / 8);
 const SLICES = THREADS / SLICE;
-const WINDOWS = CHANNELS * R * S;
+const WINDOWS = MAPS * R * S;
 // Groups of four images of the batch and of all pixels, and how many rounds the slices need for them.
 const BATCH_VECTORS = N / 4;
 const GROUPS = P * Q * BATCH_VECTORS;

@@ -7,7 +7,7 @@
 @group(0) @binding(2) var<storage, read_write> dw: array<f32>;
 
 const LOADS = TM / SUBGROUP;
-const WINDOWS = CHANNELS * R * S;
+const WINDOWS = MAPS * R * S;
 
 @compute @workgroup_size(SUBGROUP)
 fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {

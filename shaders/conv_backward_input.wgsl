@@ -11,7 +11,7 @@
 const FIRST = (PAD_X + 1 + S * STRIDE_X - S) / STRIDE_X;
 const SEGMENT = (TX - 1 + PAD_X + S * STRIDE_X) / STRIDE_X - FIRST + 1;
 const TILES_X = (W + TX - 1) / TX;
-const EXACT = CHANNELS % TM == 0;
+const EXACT = MAPS % TM == 0;
 
 @compute @workgroup_size(LANES, ROWS)
 fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
@@ -19,7 +19,7 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
     let c0 = id.y * TM;
     let row = id.z / TILES_X;
     let column0 = (id.z % TILES_X) * TX;
-    if c0 >= CHANNELS {
+    if c0 >= MAPS {
         return;
     }
     var sum: array<array<f32, TX>, TM>;
@@ -40,7 +40,7 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
                 }
             }
             @unroll for (var s = 0u; s < S; s++) {
-                let weights = fetch(((c0 * R + r) * S + s) * K + k, R * S * K, CHANNELS - c0, local.x);
+                let weights = fetch(((c0 * R + r) * S + s) * K + k, R * S * K, MAPS - c0, local.x);
                 @unroll for (var j = 0u; j < TM; j++) {
                     @unroll for (var t = 0u; t < TX; t++) {
                         let offset = t + PAD_X + S * STRIDE_X - s;
@@ -53,7 +53,7 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
         }
     }
     @unroll for (var j = 0u; j < TM; j++) {
-        if EXACT || c0 + j < CHANNELS {
+        if EXACT || c0 + j < MAPS {
             @unroll for (var t = 0u; t < TX; t++) {
                 if column0 + t < W {
                     let at = (((c0 + j) * H + row) * W + column0 + t) * N + n;

@@ -31,7 +31,7 @@ fn row_vector(term: u32, rows: u32) -> vec4f {
     let element = padded - window(term) * STRIDE;
     @unroll for (var i = 0u; i < 4; i++) {
         let c = c0 + rows * 4 + i;
-        if term < size.x * size.y * K && c < CHANNELS {
+        if term < size.x * size.y * K && c < MAPS {
             values[i] = f32(w[((c * R + element.x) * S + element.y) * K + term % K]);
         }
     }
@@ -48,7 +48,7 @@ fn image_vector(term: u32, images: u32) -> vec4f {
 
 fn put(row: u32, images: u32, sum: vec4f) {
     let c = c0 + row;
-    if c >= CHANNELS {
+    if c >= MAPS {
         return;
     }
     let at = ((c * H + pixel.x) * W + pixel.y) * BATCH_VECTORS + n0 + images;

@@ -31,7 +31,7 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
             for (var k = 0u; k < K; k += 2u) {
                 var weights: array<vec2f, LOADS>;
                 @unroll for (var l = 0u; l < LOADS; l++) {
-                    let c = min(c0 + l * SUBGROUP + local.x, CHANNELS - 1);
+                    let c = min(c0 + l * SUBGROUP + local.x, MAPS - 1);
                     weights[l] = pair(w[(((c * R + r) * S + s) * K + k) / 2]);
                 }
                 let at = gradient + k * PLANE;
@@ -43,7 +43,7 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     @unroll for (var j = 0u; j < TM; j++) {
         values[j] = sum[j];
     }
-    for (var c = c0; c < min(c0 + TM, CHANNELS); c++) {
+    for (var c = c0; c < min(c0 + TM, MAPS); c++) {
         let at = ((c * H + row) * W + column) * (N / VECTOR) + n;
         var value = values[c - c0];
         if ACCUMULATE {

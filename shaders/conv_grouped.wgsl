@@ -1,5 +1,5 @@
-// Convolution in groups of maps and with dilated windows, f(w * x + b) with x [GROUPS * CHANNELS][H][W][N], w
-// [CHANNELS][R][S][K] and y [K][P][Q][N] (letters: `conv.wgsl`): a filter sees the maps of its group. A thread owns TM
+// Convolution in groups of maps and with dilated windows, f(w * x + b) with x [GROUPS * MAPS][H][W][N], w
+// [MAPS][R][S][K] and y [K][P][Q][N] (letters: `conv.wgsl`): a filter sees the maps of its group. A thread owns TM
 // filters of one output pixel for VECTOR images.
 
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
@@ -18,9 +18,9 @@ fn grouped(@builtin(global_invocation_id) id: vec3u) {
     if n >= BATCH || k0 >= K {
         return;
     }
-    let first = k0 / (K / GROUPS) * CHANNELS;
+    let first = k0 / (K / GROUPS) * MAPS;
     var sum: array<Numbers, TM>;
-    for (var c = 0u; c < CHANNELS; c++) {
+    for (var c = 0u; c < MAPS; c++) {
         for (var r = 0u; r < R; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
             let row = p * STRIDE_Y + r * DILATION_Y - PAD_Y;

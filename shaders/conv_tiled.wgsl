@@ -20,26 +20,26 @@ var<private> size: vec2u;
 // Row and column of the window of a term; maps are innermost.
 fn element(term: u32) -> vec2u {
     // Divided as floats, which are exact for windows of any sane size and quicker where the divisor is not known.
-    let index = term / CHANNELS;
+    let index = term / MAPS;
     let row = u32((f32(index) + 0.5) / f32(size.y));
     return low + vec2u(row, index - row * size.y);
 }
 
 fn row_vector(term: u32, rows: u32) -> vec4f {
     let k = k0 / 4 + rows;
-    if term >= size.x * size.y * CHANNELS || k >= K / 4 {
+    if term >= size.x * size.y * MAPS || k >= K / 4 {
         return vec4f();
     }
     let at = element(term);
-    return vec4f(w[((term % CHANNELS * R + at.x) * S + at.y) * (K / 4) + k]);
+    return vec4f(w[((term % MAPS * R + at.x) * S + at.y) * (K / 4) + k]);
 }
 
 fn image_vector(term: u32, images: u32) -> vec4f {
-    if term >= size.x * size.y * CHANNELS {
+    if term >= size.x * size.y * MAPS {
         return vec4f();
     }
     let at = vec2u(corner + vec2i(element(term)));
-    return vec4f(x[((term % CHANNELS * H + at.x) * W + at.y) * BATCH_VECTORS + n0 + images]);
+    return vec4f(x[((term % MAPS * H + at.x) * W + at.y) * BATCH_VECTORS + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -68,5 +68,5 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     let end = clamp(vec2i(vec2u(H, W)) - corner, first, vec2i(vec2u(R, S)));
     low = vec2u(first);
     size = vec2u(end - first);
-    contract(size.x * size.y * CHANNELS, thread);
+    contract(size.x * size.y * MAPS, thread);
 }

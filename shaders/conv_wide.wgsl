@@ -28,9 +28,9 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
         }
         let pixel = (row * W + q * STRIDE_X - PAD_X) * (N / VECTOR) + n;
         // One loop over columns and maps: the longer it is, the less its beginning and end weigh.
-        for (var i = low * CHANNELS; i < high * CHANNELS; i += STEPS) {
-            let s = i / CHANNELS;
-            let c = i % CHANNELS;
+        for (var i = low * MAPS; i < high * MAPS; i += STEPS) {
+            let s = i / MAPS;
+            let c = i % MAPS;
             var weights: array<vec4f, STEPS>;
             var pixels: array<vec4f, STEPS>;
             @unroll for (var t = 0u; t < STEPS; t++) {

@@ -1,5 +1,5 @@
 // Local response normalisation across maps and its gradient (section 3.3 of the paper):
-// y_i = x_i s_i^-beta,  s_i = k + alpha (sum of x_j^2 over j in i-BEFORE..i+AFTER, clipped to 0..CHANNELS).
+// y_i = x_i s_i^-beta,  s_i = k + alpha (sum of x_j^2 over j in i-BEFORE..i+AFTER, clipped to 0..MAPS).
 // A thread owns one pixel of a few images and walks the maps; the window moves through registers, and every sum is
 // taken afresh from it: a running sum would drift.
 
@@ -16,12 +16,12 @@ const AFTER = SIZE - 1u - BEFORE;
 fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var column = id.x; column < COLUMNS; column += groups.x * WORKGROUP) {
         var window: array<Numbers, SIZE>; // x of maps i - BEFORE to i + AFTER
-        for (var lead = 0u; lead < CHANNELS + AFTER; lead++) {
+        for (var lead = 0u; lead < MAPS + AFTER; lead++) {
             for (var j = 1u; j < SIZE; j++) {
                 window[j - 1u] = window[j];
             }
             window[SIZE - 1u] = Numbers();
-            if lead < CHANNELS {
+            if lead < MAPS {
                 window[SIZE - 1u] = Numbers(x[lead * COLUMNS + column]);
             }
             if lead >= AFTER {
@@ -42,7 +42,7 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
         var window: array<Numbers, SIZE>; // x of maps i to i + SIZE - 1, the window of j = i + BEFORE
         var scaled: array<Numbers, BEFORE + 1u>; // dy s^-beta of maps i to j
         var pulls: array<Numbers, SIZE>; // dy x s^(-beta-1) of maps i - AFTER to j
-        for (var lead = 0u; lead < CHANNELS + SIZE - 1u; lead++) {
+        for (var lead = 0u; lead < MAPS + SIZE - 1u; lead++) {
             for (var j = 1u; j < SIZE; j++) {
                 window[j - 1u] = window[j];
                 pulls[j - 1u] = pulls[j];
@@ -52,10 +52,10 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
             }
             window[SIZE - 1u] = Numbers();
             pulls[SIZE - 1u] = Numbers();
-            if lead < CHANNELS {
+            if lead < MAPS {
                 window[SIZE - 1u] = Numbers(x[lead * COLUMNS + column]);
             }
-            if lead >= AFTER && lead < CHANNELS + AFTER {
+            if lead >= AFTER && lead < MAPS + AFTER {
                 var sum = Numbers();
                 for (var j = 0u; j < SIZE; j++) {
                     sum += window[j] * window[j];

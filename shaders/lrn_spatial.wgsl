@@ -9,7 +9,7 @@
 @group(0) @binding(3) var<storage, read_write> dx: array<MapNumbers>;
 
 const BATCH = IMAGES / VECTOR;
-const ITEMS = CHANNELS * WIDTH * BATCH;
+const ITEMS = MAPS * WIDTH * BATCH;
 const BEFORE = SIZE / 2u;
 const AFTER = SIZE - 1u - BEFORE;
 const SPAN = 2u * SIZE - 1u; // columns that the gradient of one column depends on

@@ -1,5 +1,5 @@
 // Maximum and average over SIZE x SIZE windows, STRIDE apart (section 3.4), and their gradients: x is
-// [CHANNELS][HEIGHT][WIDTH][IMAGES], y [CHANNELS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one
+// [MAPS][HEIGHT][WIDTH][IMAGES], y [MAPS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one
 // pixel of the output (forward) or a few of the input (backward) for a few images: gradients are gathered.
 // Rows and columns are counted from the edge of the padding, so that nothing is negative.
 
@@ -10,14 +10,14 @@
 @group(0) @binding(4) var<storage, read_write> dx: array<MapNumbers>;
 
 const BATCH = IMAGES / VECTOR;
-const OUTPUTS = CHANNELS * OUT_HEIGHT * OUT_WIDTH * BATCH;
+const OUTPUTS = MAPS * OUT_HEIGHT * OUT_WIDTH * BATCH;
 const REACH = (SIZE + STRIDE - 1u) / STRIDE; // windows over one pixel, along one axis
 
 // The input in blocks of STRIDE x STRIDE pixels, for the gradients.
 const AREA = STRIDE * STRIDE;
 const BLOCK_ROWS = (HEIGHT + PAD + STRIDE - 1u) / STRIDE;
 const BLOCK_COLUMNS = (WIDTH + PAD + STRIDE - 1u) / STRIDE;
-const BLOCKS = CHANNELS * BLOCK_ROWS * BLOCK_COLUMNS * BATCH;
+const BLOCKS = MAPS * BLOCK_ROWS * BLOCK_COLUMNS * BATCH;
 
 // Column, row and map of an item of a map `width` wide.
 fn pixel(item: u32, height: u32, width: u32) -> vec3u {

@@ -1,12 +1,12 @@
 // Maximum and average over any windows, oblong, dilated, padded by any number of pixels: x is
-// [CHANNELS][HEIGHT][WIDTH][IMAGES], y [CHANNELS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one pixel of the output
+// [MAPS][HEIGHT][WIDTH][IMAGES], y [MAPS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one pixel of the output
 // for VECTOR images.
 
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read_write> y: array<Numbers>;
 
 const BATCH = IMAGES / VECTOR;
-const OUTPUTS = CHANNELS * OUT_HEIGHT * OUT_WIDTH * BATCH;
+const OUTPUTS = MAPS * OUT_HEIGHT * OUT_WIDTH * BATCH;
 const LOWEST = -3.4028235e38;
 
 // Column, row and map of an output.

@@ -51,7 +51,7 @@ impl GraphLowering<'_> {
         let x = self.place(node, &x, &Places::images(x.dims())?, 1.0);
         let (y, out) = self.map(node, places);
         let whole = Grouped {
-            channels: c,
+            maps: c,
             h,
             w: width,
             n,
@@ -89,10 +89,10 @@ impl GraphLowering<'_> {
         w: &Tensor,
         b: Option<&Tensor>,
     ) -> Result<(), Refusal> {
-        let &Grouped { channels: maps, h, w: width, n, p, q, r, s, groups, .. } = whole;
+        let &Grouped { maps, h, w: width, n, p, q, r, s, groups, .. } = whole;
         let k = whole.k / groups;
         let conv = Conv {
-            channels: maps,
+            maps,
             h,
             w: width,
             n,
@@ -242,7 +242,7 @@ impl GraphLowering<'_> {
 
 /// Whether the groups of a convolution run one by one: they are few and large, and begin where views of slots may.
 fn runs_by_group(conv: &Grouped) -> bool {
-    let &Grouped { channels: maps, h, w, n, k, p, q, groups, dilation_y, dilation_x, .. } = conv;
+    let &Grouped { maps, h, w, n, k, p, q, groups, dilation_y, dilation_x, .. } = conv;
     let (filters, worth) = (k / groups, |filters: usize| groups <= OWN_GROUPS && filters >= OWN_FILTERS);
     let aligned = (maps * h * w * n).is_multiple_of(ALIGNMENT) && (filters * p * q * n).is_multiple_of(ALIGNMENT);
     (dilation_y, dilation_x) == (1, 1) && (groups == 1 || aligned && worth(filters))

@@ -24,14 +24,14 @@ impl GraphLowering<'_> {
     pub(super) fn max_pool(&mut self, node: &Node, window: &WindowSpec) -> Result<Value, Refusal> {
         let x = self.floats(node, 0)?;
         let shape = windows(x.dims(), window, false)?;
-        let y = [x.dims()[0], shape.channels, shape.out_height, shape.out_width];
+        let y = [x.dims()[0], shape.maps, shape.out_height, shape.out_width];
         self.maps_to_maps(node, &x, &y, |images| (&MAX, Pool { images, ..shape }.params())).map(Value::Floats)
     }
 
     pub(super) fn average_pool(&mut self, node: &Node, window: &WindowSpec, padding: bool) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let shape = windows(x.dims(), window, padding)?;
-        let y = [x.dims()[0], shape.channels, shape.out_height, shape.out_width];
+        let y = [x.dims()[0], shape.maps, shape.out_height, shape.out_width];
         self.maps_to_maps(node, &x, &y, |images| (&AVERAGE, Pool { images, ..shape }.params()))
     }
 
@@ -50,7 +50,7 @@ impl GraphLowering<'_> {
             return Err(Refusal::LrnSize(size));
         }
         let pixels = height * width;
-        let shape = |images| lrn::Shape { channels: maps, pixels, images, size, k, alpha: alpha / size as f32, beta };
+        let shape = |images| lrn::Shape { maps, pixels, images, size, k, alpha: alpha / size as f32, beta };
         self.maps_to_maps(node, &x, x.dims(), |images| (&lrn::FORWARD, shape(images).params()))
     }
 
@@ -213,7 +213,7 @@ fn windows(dims: &[usize], window: &WindowSpec, count_padding: bool) -> Result<P
     };
     let ((low_y, high_y), (low_x, high_x)) = (counted(y.before, height, y.behind), counted(x.before, width, x.behind));
     Ok(Pool {
-        channels: maps,
+        maps,
         height,
         width,
         out_height: y.count,

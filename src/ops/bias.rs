@@ -15,7 +15,7 @@ params! {
     /// Both passes of one layer's bias gradient; [`Shape::new`] chooses the parts.
     pub struct Shape {
         /// K: maps, each with one bias.
-        channels: usize,
+        maps: usize,
         /// Pixels of a map, P·Q; 1 for a fully-connected layer.
         pixels: usize,
         /// Images, N: a multiple of 8.
@@ -30,7 +30,7 @@ params! {
 impl Shape {
     /// The shape with [`parts`] parts.
     pub fn new(maps: usize, pixels: usize, images: usize, accumulate: bool) -> Self {
-        Self { channels: maps, pixels, images, parts: parts(pixels * images), accumulate }
+        Self { maps, pixels, images, parts: parts(pixels * images), accumulate }
     }
 }
 
@@ -43,7 +43,7 @@ pub fn parts(elements: usize) -> usize {
 pub fn backward(r: &mut Recorder, site: &Site, y: Chw, dy: Slot, db: Slot) {
     let shape = Shape::new(y.channels, y.pixels(), site.images, site.accumulate);
     let home = Home::Tower(site.tower);
-    let partial = r.floats(format!("{}.bias_parts", site.name), vec![shape.channels, shape.parts], home);
+    let partial = r.floats(format!("{}.bias_parts", site.name), vec![shape.maps, shape.parts], home);
     r.run(&PARTIAL, shape.params(), &[dy, partial]);
     r.run(&SUM, shape.params(), &[partial, db]);
 }
@@ -63,7 +63,7 @@ pub static PARTIAL: Kernel = Kernel {
             ..Variant::linear("partial_chains", SOURCES, sums)
         },
         Variant {
-            grid: Grid::Tiles(|p| [p.get::<usize>("parts") * p.get::<usize>("workgroup"), p.get("channels"), 1]),
+            grid: Grid::Tiles(|p| [p.get::<usize>("parts") * p.get::<usize>("workgroup"), p.get("maps"), 1]),
             ..Variant::linear("partial_sums", SOURCES, sums)
         },
     ],
@@ -71,7 +71,7 @@ pub static PARTIAL: Kernel = Kernel {
     cases: partial_cases,
     tolerance: 1e-5, // sums of up to 6000 numbers round like a random walk, some 1e-6 of their root mean square
     split: None,
-    flops: |p| (p.get::<usize>("channels") * elements(p)) as u64,
+    flops: |p| (p.get::<usize>("maps") * elements(p)) as u64,
 };
 
 /// Second pass: the parts of each map, in order.
@@ -79,7 +79,7 @@ pub static SUM: Kernel = Kernel {
     name: "bias.sum",
     doc: "db[k] = (accumulate: db[k] +) sum of partials[k][parts]; partials [K][parts], db [K]",
     bindings: &[read("partials"), update("db")],
-    variants: &[Variant::linear("sum", SOURCES, |p| p.get("channels"))],
+    variants: &[Variant::linear("sum", SOURCES, |p| p.get("maps"))],
     twin: twin!(sum),
     cases: sum_cases,
     tolerance: 1e-5, // at most 65 roundings
@@ -89,7 +89,7 @@ pub static SUM: Kernel = Kernel {
 
 /// Partial sums of all maps.
 fn sums(params: &Params) -> usize {
-    params.get::<usize>("channels") * params.get::<usize>("parts")
+    params.get::<usize>("maps") * params.get::<usize>("parts")
 }
 
 /// Elements of dy in one map.
@@ -114,7 +114,7 @@ fn partial_cases() -> Vec<Case> {
     };
     let mut cases: Vec<_> = SHAPES.map(case).into();
     // 18 vectors in 8 parts of 3: the last two parts are empty.
-    let empty = Shape { channels: 2, pixels: 3, images: 24, parts: 8, accumulate: false };
+    let empty = Shape { maps: 2, pixels: 3, images: 24, parts: 8, accumulate: false };
     cases.push(Case::new("empty parts", empty.params(), vec![(144, Fill::Normal(1.0)), (16, Fill::Output)]));
     cases
 }
@@ -176,7 +176,7 @@ mod tests {
 
     fn gradient(shape: Shape, dy: &[f32], db: &mut [f32]) {
         let params = shape.params();
-        let mut parts = vec![f32::NAN; shape.channels * shape.parts];
+        let mut parts = vec![f32::NAN; shape.maps * shape.parts];
         partial(Args::new(&params, vec![Arg::Read(dy), Arg::Write(&mut parts)]));
         sum(Args::new(&params, vec![Arg::Read(&parts), Arg::Write(db)]));
     }

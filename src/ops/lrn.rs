@@ -17,10 +17,10 @@ use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
-    /// Normalisation across the maps of one tower: x and y are `[channels][pixels][images]`.
+    /// Normalisation across the maps of one tower: x and y are `[maps][pixels][images]`.
     pub struct Shape {
         /// Maps of the tower; the window does not reach into another.
-        channels: usize,
+        maps: usize,
         /// Pixels of a map, height times width.
         pixels: usize,
         /// Images, a multiple of 8.
@@ -38,7 +38,7 @@ params! {
 
 impl Shape {
     fn elements(&self) -> usize {
-        self.channels * self.pixels * self.images
+        self.maps * self.pixels * self.images
     }
 }
 
@@ -78,7 +78,7 @@ pub static BACKWARD: Kernel = Kernel {
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
     let case = |(name, [maps, pixels, images, size], [k, alpha, beta]): (&str, [usize; 4], [f32; 3])| {
-        let shape = Shape { channels: maps, pixels, images, size, k, alpha, beta };
+        let shape = Shape { maps, pixels, images, size, k, alpha, beta };
         Case::new(name, shape.params(), buffers(shape.elements()))
     };
     [
@@ -240,7 +240,7 @@ pub static KIND: LayerKind = LayerKind {
             let settings = Settings::from(settings);
             settings.layer(&format!("over {} maps", settings.size), [&FORWARD, &BACKWARD], |settings, maps, images| {
                 let Settings { size, k, alpha, beta } = Settings::from(settings);
-                Shape { channels: maps.channels, pixels: maps.pixels(), images, size, k, alpha, beta }.params()
+                Shape { maps: maps.channels, pixels: maps.pixels(), images, size, k, alpha, beta }.params()
             })
         },
         epilogue: Activation::Linear,
@@ -294,7 +294,7 @@ fn forward<T: Real>(mut args: Args<T>) {
         for (i, y) in y.iter_mut().enumerate() {
             let map = |j: usize| &x[j * columns + first..];
             y.fill(curve.k);
-            window(i, shape.size, shape.channels).for_each(|j| curve.square(y, map(j)));
+            window(i, shape.size, shape.maps).for_each(|j| curve.square(y, map(j)));
             curve.scale(y, map(i));
         }
     });
@@ -307,14 +307,14 @@ fn backward<T: Real>(mut args: Args<T>) {
     let columns = shape.pixels * shape.images;
     for_each_block(dx, columns, |first, dx| {
         let map = |j: usize| j * columns + first..;
-        let mut pulls = vec![T::zero(); shape.channels * BLOCK];
+        let mut pulls = vec![T::zero(); shape.maps * BLOCK];
         for (i, (s, pull)) in dx.iter_mut().zip(pulls.chunks_mut(BLOCK)).enumerate() {
             s.fill(curve.k);
-            window(i, shape.size, shape.channels).for_each(|j| curve.square(s, &x[map(j)]));
+            window(i, shape.size, shape.maps).for_each(|j| curve.square(s, &x[map(j)]));
             curve.split(s, pull, &x[map(i)], &dy[map(i)]);
         }
         for (i, dx) in dx.iter_mut().enumerate() {
-            holders(i, shape.size, shape.channels).for_each(|j| curve.pull(dx, &x[map(i)], &pulls[j * BLOCK..]));
+            holders(i, shape.size, shape.maps).for_each(|j| curve.pull(dx, &x[map(i)], &pulls[j * BLOCK..]));
         }
     });
 }
@@ -342,7 +342,7 @@ mod tests {
         let y = |at: usize| {
             let (map, rest) = ((at / column) as isize, at % column);
             let first = map - (shape.size / 2) as isize;
-            let inside = (first..first + shape.size as isize).filter(|j| (0..shape.channels as isize).contains(j));
+            let inside = (first..first + shape.size as isize).filter(|j| (0..shape.maps as isize).contains(j));
             let sum: f64 = inside.map(|j| x[j as usize * column + rest].powi(2)).sum();
             x[at] / (f64::from(shape.k) + f64::from(shape.alpha) * sum).powf(f64::from(shape.beta))
         };
@@ -350,10 +350,10 @@ mod tests {
     }
 
     const SHAPES: [Shape; 4] = [
-        Shape { channels: 9, pixels: 3, images: 8, size: 5, k: 2.0, alpha: 0.2, beta: 0.75 },
-        Shape { channels: 7, pixels: 1, images: 8, size: 4, k: 1.0, alpha: 0.5, beta: 0.6 },
-        Shape { channels: 2, pixels: 2, images: 8, size: 5, k: 1.0, alpha: 0.5, beta: 0.75 },
-        Shape { channels: 1, pixels: 40, images: 8, size: 3, k: 1.0, alpha: 0.5, beta: 1.0 },
+        Shape { maps: 9, pixels: 3, images: 8, size: 5, k: 2.0, alpha: 0.2, beta: 0.75 },
+        Shape { maps: 7, pixels: 1, images: 8, size: 4, k: 1.0, alpha: 0.5, beta: 0.6 },
+        Shape { maps: 2, pixels: 2, images: 8, size: 5, k: 1.0, alpha: 0.5, beta: 0.75 },
+        Shape { maps: 1, pixels: 40, images: 8, size: 3, k: 1.0, alpha: 0.5, beta: 1.0 },
     ];
 
     #[test]
@@ -377,11 +377,11 @@ mod tests {
     #[test]
     fn small_numbers_come_out_by_hand() {
         // s = 0 + 1 (9 + 16 + 144), clipped sums 25, 169 and 160; beta 1/2 makes them lengths.
-        let shape = Shape { channels: 3, pixels: 1, images: 1, size: 3, k: 0.0, alpha: 1.0, beta: 0.5 };
+        let shape = Shape { maps: 3, pixels: 1, images: 1, size: 3, k: 0.0, alpha: 1.0, beta: 0.5 };
         let y = run(&FORWARD, &shape.params(), &[&[3.0, 4.0, 12.0]]);
         assert_close(&y, &[3.0 / 5.0, 4.0 / 13.0, 12.0 / 160.0_f64.sqrt()], 1e-15);
         // 16^(3/4) = 8.
-        let shape = Shape { channels: 1, pixels: 1, images: 1, size: 5, k: 7.0, alpha: 1.0, beta: 0.75 };
+        let shape = Shape { maps: 1, pixels: 1, images: 1, size: 5, k: 7.0, alpha: 1.0, beta: 0.75 };
         assert_close(&run(&FORWARD, &shape.params(), &[&[3.0]]), &[3.0 / 8.0], 1e-15);
     }
 

@@ -17,7 +17,7 @@ params! {
     /// Normalisation within each map: x and y are `[channels][height][width][images]`.
     pub struct Shape {
         /// Maps of the tower.
-        channels: usize,
+        maps: usize,
         /// Rows of a map.
         height: usize,
         /// Columns of a map.
@@ -37,7 +37,7 @@ params! {
 
 impl Shape {
     fn elements(&self) -> usize {
-        self.channels * self.height * self.width * self.images
+        self.maps * self.height * self.width * self.images
     }
 }
 
@@ -47,7 +47,7 @@ const SOURCES: &[&str] =
 /// Elements of one row of every map, each of which is walked down its column.
 fn columns(params: &Params) -> usize {
     let shape = Shape::from(params);
-    shape.channels * shape.width * shape.images
+    shape.maps * shape.width * shape.images
 }
 
 /// y_i = x_i (k + alpha Σ x_j²)^-beta.
@@ -78,7 +78,7 @@ pub static BACKWARD: Kernel = Kernel {
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
     let case = |(name, [maps, height, width, images, size], [k, alpha, beta]): (&str, [usize; 5], [f32; 3])| {
-        let shape = Shape { channels: maps, height, width, images, size, k, alpha, beta };
+        let shape = Shape { maps, height, width, images, size, k, alpha, beta };
         Case::new(name, shape.params(), buffers(shape.elements()))
     };
     [
@@ -105,7 +105,7 @@ pub static KIND: LayerKind = LayerKind {
             let over = format!("within a map over {}² pixels", settings.size);
             settings.layer(&over, [&FORWARD, &BACKWARD], |settings, Chw { channels: maps, height, width }, images| {
                 let Settings { size, k, alpha, beta } = Settings::from(settings);
-                Shape { channels: maps, height, width, images, size, k, alpha, beta }.params()
+                Shape { maps, height, width, images, size, k, alpha, beta }.params()
             })
         },
         epilogue: Activation::Linear,
@@ -196,10 +196,10 @@ mod tests {
     }
 
     const SHAPES: [Shape; 4] = [
-        Shape { channels: 2, height: 4, width: 7, images: 8, size: 3, k: 2.0, alpha: 0.2, beta: 0.75 },
-        Shape { channels: 1, height: 6, width: 5, images: 8, size: 4, k: 1.0, alpha: 0.1, beta: 0.6 },
-        Shape { channels: 2, height: 3, width: 2, images: 8, size: 7, k: 1.0, alpha: 0.3, beta: 0.75 },
-        Shape { channels: 3, height: 1, width: 1, images: 8, size: 5, k: 1.0, alpha: 0.5, beta: 1.0 },
+        Shape { maps: 2, height: 4, width: 7, images: 8, size: 3, k: 2.0, alpha: 0.2, beta: 0.75 },
+        Shape { maps: 1, height: 6, width: 5, images: 8, size: 4, k: 1.0, alpha: 0.1, beta: 0.6 },
+        Shape { maps: 2, height: 3, width: 2, images: 8, size: 7, k: 1.0, alpha: 0.3, beta: 0.75 },
+        Shape { maps: 3, height: 1, width: 1, images: 8, size: 5, k: 1.0, alpha: 0.5, beta: 1.0 },
     ];
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn small_numbers_come_out_by_hand() {
         // Each of the four pixels sees all four: 1 + 4 + 4 + 16 = 25, a length of 5.
-        let shape = Shape { channels: 1, height: 2, width: 2, images: 1, size: 3, k: 0.0, alpha: 1.0, beta: 0.5 };
+        let shape = Shape { maps: 1, height: 2, width: 2, images: 1, size: 3, k: 0.0, alpha: 1.0, beta: 0.5 };
         let y = run(&FORWARD, &shape.params(), &[&[1.0, 2.0, 2.0, 4.0]]);
         assert_close(&y, &[0.2, 0.4, 0.4, 0.8], 1e-15);
     }

@@ -8,7 +8,7 @@ use crate::ops::activation::Activation;
 pub(super) fn square(c: usize, size: usize, k: usize, window: usize, stride: usize, pad: usize, n: usize) -> Conv {
     let p = extent(size, window, stride, pad).unwrap_or(0);
     Conv {
-        channels: c,
+        maps: c,
         h: size,
         w: size,
         n,

@@ -12,7 +12,7 @@ params! {
     /// One convolution, in the letters of [`super::Conv`].
     pub struct Grouped {
         /// C: maps that a filter sees.
-        channels: usize,
+        maps: usize,
         /// H: rows of an input map.
         h: usize,
         /// W: columns of an input map.
@@ -52,7 +52,7 @@ params! {
 
 impl Grouped {
     fn counts(&self) -> [usize; 3] {
-        let Self { channels: maps, h, w, n, k, p, q, r, s, groups, .. } = *self;
+        let Self { maps, h, w, n, k, p, q, r, s, groups, .. } = *self;
         [groups * maps * h * w * n, maps * r * s * k, k * p * q * n]
     }
 }
@@ -79,7 +79,7 @@ pub static GROUPED: Kernel = Kernel {
     tolerance: 3e-6, // sums of up to some thousand products in f32
     split: None,
     flops: |p| {
-        let Grouped { channels: maps, k, r, s, p, q, n, .. } = Grouped::from(p);
+        let Grouped { maps, k, r, s, p, q, n, .. } = Grouped::from(p);
         2 * [maps, k, r, s, p, q, n].iter().map(|&extent| extent as u64).product::<u64>()
     },
 };
@@ -94,7 +94,7 @@ fn tile(params: &Params) -> Tile {
 
 fn cases() -> Vec<Case> {
     let one = Grouped {
-        channels: 3,
+        maps: 3,
         h: 7,
         w: 6,
         n: 8,
@@ -117,8 +117,8 @@ fn cases() -> Vec<Case> {
     let shapes = [
         ("one group", one),
         ("two groups", Grouped { groups: 2, n: 40, bias: false, ..one }),
-        ("a map for each filter", Grouped { channels: 1, k: 5, groups: 5, n: 32, activation: relu, ..one }),
-        ("a map for three filters", Grouped { channels: 1, k: 6, groups: 2, ..one }),
+        ("a map for each filter", Grouped { maps: 1, k: 5, groups: 5, n: 32, activation: relu, ..one }),
+        ("a map for three filters", Grouped { maps: 1, k: 6, groups: 2, ..one }),
         ("dilated, padded, strided", Grouped { dilation_y: 2, stride_x: 2, pad_y: 2, pad_x: 1, p: 7, q: 3, ..one }),
         ("dilated over the edge", Grouped { dilation_y: 4, dilation_x: 3, pad_y: 3, pad_x: 2, p: 5, q: 4, ..one }),
     ];
@@ -151,7 +151,7 @@ fn grouped<T: Real>(mut args: Args<T>) {
 /// Calls `visit(pixel of x, weight)` for every product of filter `k` at output pixel `(p, q)`.
 #[inline(always)]
 fn products(shape: &Grouped, k: usize, (p, q): (usize, usize), mut visit: impl FnMut(usize, usize)) {
-    let Grouped { channels: maps, h, w, r: rows, s: columns, .. } = *shape;
+    let Grouped { maps, h, w, r: rows, s: columns, .. } = *shape;
     let first = k / (shape.k / shape.groups) * maps;
     for c in 0..maps {
         for r in 0..rows {

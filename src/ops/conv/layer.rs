@@ -99,7 +99,7 @@ impl Contraction for Settings {
 
     fn params(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue, _: bool) -> Params {
         let conv = Conv {
-            channels: x.channels,
+            maps: x.channels,
             h: x.height,
             w: x.width,
             n: images,

@@ -26,7 +26,7 @@ params! {
     /// `q` say, and pixels outside count as 0.
     pub struct Conv {
         /// C, input maps; spelt out because WGSL has a `C` of its own among matrices.
-        channels: usize,
+        maps: usize,
         /// H: rows of an input map.
         h: usize,
         /// W: columns of an input map.
@@ -63,15 +63,15 @@ params! {
 impl Conv {
     /// Multiply-adds of one pass, counting those that meet zeros beyond the edge as the paper does.
     pub fn macs(&self) -> u64 {
-        [self.k, self.p, self.q, self.channels, self.r, self.s, self.n].iter().map(|&extent| extent as u64).product()
+        [self.k, self.p, self.q, self.maps, self.r, self.s, self.n].iter().map(|&extent| extent as u64).product()
     }
 
     const fn x_count(&self) -> usize {
-        self.channels * self.h * self.w * self.n
+        self.maps * self.h * self.w * self.n
     }
 
     const fn w_count(&self) -> usize {
-        self.channels * self.r * self.s * self.k
+        self.maps * self.r * self.s * self.k
     }
 
     const fn y_count(&self) -> usize {
@@ -122,7 +122,7 @@ pub static FORWARD: Kernel = Kernel {
     twin: Twin { f32: products::forward, f64: twins::forward },
     cases: cases::forward,
     tolerance: 3e-6, // sums of up to some thousand products in f32: a few units in the last place of the output's scale
-    split: Some(Split { along: "channels", outermost: &[true, true, false, false], part: summing_part }),
+    split: Some(Split { along: "maps", outermost: &[true, true, false, false], part: summing_part }),
     flops: |p| 2 * Conv::from(p).macs(),
 };
 
@@ -147,7 +147,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     twin: Twin { f32: products::backward_input, f64: twins::backward_input },
     cases: cases::backward_input,
     tolerance: 3e-6, // as forward
-    split: Some(Split { along: "channels", outermost: &[true, false, true], part: plain_part }),
+    split: Some(Split { along: "maps", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Conv::from(p).macs(),
 };
 
@@ -195,6 +195,6 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     twin: Twin { f32: products::backward_filter, f64: twins::backward_filter },
     cases: cases::backward_filter,
     tolerance: 1e-5, // sums over all pixels and images, one long chain a lane
-    split: Some(Split { along: "channels", outermost: &[true, false, true], part: plain_part }),
+    split: Some(Split { along: "maps", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Conv::from(p).macs(),
 };

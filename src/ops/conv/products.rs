@@ -34,7 +34,7 @@ pub(super) fn forward(mut args: Args<f32>) {
 pub(super) fn backward_input(mut args: Args<f32>) {
     let conv = Conv::from(args.params);
     let (w, dy, dx) = (args.read(), args.read(), args.write());
-    contract(&Gather::above(&conv, dy), &matrix(w, conv.channels), matrix_mut(dx, conv.channels), |_| ());
+    contract(&Gather::above(&conv, dy), &matrix(w, conv.maps), matrix_mut(dx, conv.maps), |_| ());
 }
 
 pub(super) fn backward_filter(mut args: Args<f32>) {
@@ -110,7 +110,7 @@ impl<'a> Gather<'a> {
     /// The input under output pixels; rows in the order of the weights, `[C][R][S]`.
     fn under(conv: &'a Conv, x: &'a [f32]) -> Self {
         let row = |conv: &Conv, index| (index / (conv.r * conv.s), index / conv.s % conv.r, index % conv.s);
-        let rows = conv.channels * conv.r * conv.s;
+        let rows = conv.maps * conv.r * conv.s;
         Self { conv, maps: x, extents: (conv.h, conv.w), rows, row, width: conv.q, sees: inside }
     }
 

@@ -64,7 +64,7 @@ pub(super) fn forward_grid(params: &Params) -> [usize; 3] {
 
 pub(super) fn forward_wide(params: &Params) -> Tile {
     let conv = Conv::from(params);
-    vec![("tm", wide_rows(conv.k, VECTOR)), ("steps", wide_steps(conv.channels))]
+    vec![("tm", wide_rows(conv.k, VECTOR)), ("steps", wide_steps(conv.maps))]
 }
 
 pub(super) fn forward_wide_grid(params: &Params) -> [usize; 3] {
@@ -84,7 +84,7 @@ pub(super) fn forward_tiled_grid(params: &Params) -> [usize; 3] {
 }
 
 fn backward_input(conv: &Conv, (lanes, rows): (usize, usize), budget: Budget) -> Tile {
-    let (tm, tx) = tile(conv.channels, conv.w, conv.s.div_ceil(conv.stride_x), conv.stride_x, budget);
+    let (tm, tx) = tile(conv.maps, conv.w, conv.s.div_ceil(conv.stride_x), conv.stride_x, budget);
     vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tx", tx)]
 }
 
@@ -101,21 +101,21 @@ pub(super) fn backward_input_plain(params: &Params) -> Tile {
 pub(super) fn backward_input_grid(params: &Params) -> [usize; 3] {
     let conv = Conv::from(params);
     let across = conv.w.div_ceil(params.get("tx"));
-    [conv.n, conv.channels.div_ceil(params.get("tm")), conv.h * across]
+    [conv.n, conv.maps.div_ceil(params.get("tm")), conv.h * across]
 }
 
 pub(super) fn backward_input_wide(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Conv::from(params).channels, SUBGROUP))]
+    vec![("tm", wide_rows(Conv::from(params).maps, SUBGROUP))]
 }
 
 pub(super) fn backward_input_wide_grid(params: &Params) -> [usize; 3] {
     let conv = Conv::from(params);
-    [conv.n / VECTOR, conv.channels.div_ceil(params.get("tm")), conv.h * conv.w]
+    [conv.n / VECTOR, conv.maps.div_ceil(params.get("tm")), conv.h * conv.w]
 }
 
 pub(super) fn backward_input_tiled_grid(params: &Params) -> [usize; 3] {
     let conv = Conv::from(params);
-    tiled_grid(params, conv.channels, conv.h * conv.w)
+    tiled_grid(params, conv.maps, conv.h * conv.w)
 }
 
 /// Floats of workgroup memory that every adapter has.
@@ -124,7 +124,7 @@ const WORKGROUP_FLOATS: usize = 4096;
 pub(super) fn backward_filter_plain(params: &Params) -> Tile {
     let conv = Conv::from(params);
     let tk = if conv.s > PLAIN.1 { 1 } else { 8 };
-    let tc = (PLAIN.1 / (tk * conv.s)).clamp(1, 4).min(conv.channels);
+    let tc = (PLAIN.1 / (tk * conv.s)).clamp(1, 4).min(conv.maps);
     // Every lane's sums are in workgroup memory in the end.
     let fits = |lanes: &usize| conv.n.is_multiple_of(*lanes) && tc * conv.s * tk * lanes <= WORKGROUP_FLOATS;
     let lanes = [32, 16].into_iter().find(fits).unwrap_or(8);
@@ -134,14 +134,14 @@ pub(super) fn backward_filter_plain(params: &Params) -> Tile {
 pub(super) fn backward_filter_plain_grid(params: &Params) -> [usize; 3] {
     let conv = Conv::from(params);
     let lanes: usize = params.get("lanes");
-    [conv.channels.div_ceil(params.get("tc")) * lanes, conv.r, conv.k.div_ceil(params.get("tk"))]
+    [conv.maps.div_ceil(params.get("tc")) * lanes, conv.r, conv.k.div_ceil(params.get("tk"))]
 }
 
 /// 16 rows by four filters a lane, for four images at a time: more sums than registers; larger tiles
 /// were slower.
 pub(super) fn backward_filter_wide(params: &Params) -> Tile {
     let conv = Conv::from(params);
-    let tm = if conv.channels * conv.r * conv.s > 8 { 16 } else { 8 };
+    let tm = if conv.maps * conv.r * conv.s > 8 { 16 } else { 8 };
     vec![("tm", tm), ("tk", wide_filters(conv.k))]
 }
 
@@ -153,11 +153,11 @@ fn wide_filters(filters: usize) -> usize {
 pub(super) fn backward_filter_wide_grid(params: &Params) -> [usize; 3] {
     let conv = Conv::from(params);
     let filters = conv.k.div_ceil(SUBGROUP * params.get::<usize>("tk"));
-    [SUBGROUP * filters, (conv.channels * conv.r * conv.s).div_ceil(params.get("tm")), 1]
+    [SUBGROUP * filters, (conv.maps * conv.r * conv.s).div_ceil(params.get("tm")), 1]
 }
 
 /// A workgroup whose threads share the sum for a square of rows and filters.
 pub(super) fn backward_filter_grid(params: &Params) -> [usize; 3] {
     let (conv, [threads, edge]) = (Conv::from(params), ["threads", "edge"].map(|name| params.get::<usize>(name)));
-    [threads * conv.k.div_ceil(edge), (conv.channels * conv.r * conv.s).div_ceil(edge), 1]
+    [threads * conv.k.div_ceil(edge), (conv.maps * conv.r * conv.s).div_ceil(edge), 1]
 }

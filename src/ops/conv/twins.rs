@@ -70,7 +70,7 @@ pub(super) fn forward(mut args: Args<f64>) {
 #[inline(always)]
 fn output_block(conv: &Conv, x: &[f64], w: &[f64], k0: usize, (p, q): (usize, usize), n: usize) -> Block {
     let mut block = [[0.0; LANES]; ROWS];
-    for c in 0..conv.channels {
+    for c in 0..conv.maps {
         for r in 0..conv.r {
             let Some(row) = inside(p, conv.stride_y, r, conv.pad_y, conv.h) else { continue };
             for s in 0..conv.s {
@@ -105,7 +105,7 @@ pub(super) fn backward_input(mut args: Args<f64>) {
             for at in (0..plane).step_by(LANES) {
                 let (pixel, n) = (at / conv.n, at % conv.n);
                 let block = input_block(&conv, w, dy, c0, (pixel / conv.w, pixel % conv.w), n);
-                for (j, row) in block.iter().enumerate().take(conv.channels - c0) {
+                for (j, row) in block.iter().enumerate().take(conv.maps - c0) {
                     store(&mut dx[j * plane + at..][..LANES], row, conv.accumulate);
                 }
             }
@@ -123,7 +123,7 @@ fn input_block(conv: &Conv, w: &[f64], dy: &[f64], c0: usize, (row, column): (us
         for s in 0..conv.s {
             let Some(q) = above(column, conv.stride_x, s, conv.pad_x, conv.q) else { continue };
             for k in 0..conv.k {
-                let weights = gather(&w[c0 * window + (r * conv.s + s) * conv.k + k..], window, conv.channels - c0);
+                let weights = gather(&w[c0 * window + (r * conv.s + s) * conv.k + k..], window, conv.maps - c0);
                 multiply_add(&mut block, weights, &dy[((k * conv.p + p) * conv.q + q) * conv.n + n..]);
             }
         }
@@ -197,7 +197,7 @@ mod tests {
 
     /// The definition, with no blocking: calls `visit(x index, w index, y index)` for every product.
     fn products(conv: &Conv, mut visit: impl FnMut(usize, usize, usize)) {
-        let Conv { channels: c, h, w, n, k, p, q, r, s, .. } = *conv;
+        let Conv { maps: c, h, w, n, k, p, q, r, s, .. } = *conv;
         for (c, r, s) in (0..c).flat_map(|c| (0..r).flat_map(move |r| (0..s).map(move |s| (c, r, s)))) {
             for (p, q) in (0..p).flat_map(|p| (0..q).map(move |q| (p, q))) {
                 let row = (p * conv.stride_y + r) as isize - conv.pad_y as isize;

@@ -27,7 +27,7 @@ params! {
     /// Pooling of each map: x is `[channels][height][width][images]`, y `[channels][out_height][out_width][images]`.
     pub struct Shape {
         /// Maps of the tower.
-        channels: usize,
+        maps: usize,
         /// Rows of an input map.
         height: usize,
         /// Columns of an input map.
@@ -52,15 +52,15 @@ impl Shape {
     pub fn new(maps: usize, extent: [usize; 2], images: usize, size: usize, stride: usize, pad: usize) -> Self {
         let [height, width] = extent;
         let [out_height, out_width] = extent.map(|extent| pooled(extent, size, stride, pad));
-        Self { channels: maps, height, width, out_height, out_width, images, size, stride, pad }
+        Self { maps, height, width, out_height, out_width, images, size, stride, pad }
     }
 
     fn inputs(&self) -> usize {
-        self.channels * self.height * self.width * self.images
+        self.maps * self.height * self.width * self.images
     }
 
     fn outputs(&self) -> usize {
-        self.channels * self.out_height * self.out_width * self.images
+        self.maps * self.out_height * self.out_width * self.images
     }
 }
 
@@ -75,7 +75,7 @@ const fn variant(entry: &'static str, items: fn(&Params) -> usize) -> Variant {
 fn blocks(params: &Params) -> usize {
     let shape = Shape::from(params);
     let along = |extent: usize| (extent + shape.pad).div_ceil(shape.stride);
-    shape.channels * along(shape.height) * along(shape.width) * shape.images
+    shape.maps * along(shape.height) * along(shape.width) * shape.images
 }
 
 /// Pixels of the output, of all maps and images.
@@ -291,7 +291,7 @@ mod tests {
         let rows = windows(shape.height, shape.size, shape.stride, shape.pad);
         let columns = windows(shape.width, shape.size, shape.stride, shape.pad);
         let mut y = Vec::new();
-        for map in 0..shape.channels {
+        for map in 0..shape.maps {
             for (rows, columns) in rows.iter().flat_map(|r| columns.iter().map(move |c| (r, c))) {
                 for image in 0..shape.images {
                     let at = |r, c| ((map * shape.height + r) * shape.width + c) * shape.images + image;

@@ -10,7 +10,7 @@ params! {
     /// Pooling of each map: x is `[channels][height][width][images]`, y `[channels][out_height][out_width][images]`.
     pub struct Window {
         /// C: maps.
-        channels: usize,
+        maps: usize,
         /// Rows of an input map.
         height: usize,
         /// Columns of an input map.
@@ -50,11 +50,11 @@ params! {
 
 impl Window {
     fn inputs(&self) -> usize {
-        self.channels * self.height * self.width * self.images
+        self.maps * self.height * self.width * self.images
     }
 
     fn outputs(&self) -> usize {
-        self.channels * self.out_height * self.out_width * self.images
+        self.maps * self.out_height * self.out_width * self.images
     }
 }
 
@@ -97,7 +97,7 @@ pub static AVERAGE: Kernel = Kernel {
 
 fn cases() -> Vec<Case> {
     let square = Window {
-        channels: 3,
+        maps: 3,
         height: 7,
         width: 7,
         out_height: 3,
