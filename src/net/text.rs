@@ -414,8 +414,12 @@ train = { batch = 8, epochs = 1, rate = 0.01 }
         assert_eq!(names, ["fc1", "fc1.mine", "fc1.mine2", "fc1.dropout", "fc2"]);
         let again = toml::to_string(&model).unwrap();
         assert_eq!(mine(&again).unwrap(), model, "{again}");
-        let ours = Model::parse("mine.toml", TEXT).unwrap_err().to_string();
-        assert!(ours.contains("line 4") && ours.contains("unknown field `mine`"), "{ours}");
+        // The list of this program knows neither the layer nor the key at the top.
+        let refused = |text: &str| Model::parse("mine.toml", text).unwrap_err().to_string();
+        let layer = refused(TEXT);
+        assert!(layer.contains("line 6") && layer.contains("unknown variant `mine`"), "{layer}");
+        let key = refused(&TEXT.replace("\"mine\", { mine = { second = 2, third = true } }, ", ""));
+        assert!(key.contains("line 4") && key.contains("unknown field `mine`"), "{key}");
     }
 
     #[test]
