@@ -3,6 +3,7 @@
 mod cluster;
 pub mod compare;
 pub mod cpu;
+#[doc(hidden)]
 pub mod gpu;
 pub mod limits;
 pub mod parity;

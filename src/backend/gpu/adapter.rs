@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// Every adapter of this machine, best first: discrete, integrated, virtual, other, software.
-pub fn adapters() -> Vec<wgpu::Adapter> {
+pub(crate) fn adapters() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let instance = wgpu::Instance::new(descriptor);
@@ -25,7 +25,7 @@ pub(super) fn kind(kind: wgpu::DeviceType) -> (u8, &'static str) {
 }
 
 /// Name, API and driver of an adapter on one line.
-pub fn describe(info: &wgpu::AdapterInfo) -> String {
+pub(crate) fn describe(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({:?}, {} {})", info.name, info.backend, info.driver, info.driver_info)
 }
 
@@ -67,7 +67,7 @@ pub struct Identity {
 }
 
 /// The properties by which a user names `adapter`.
-pub fn identity(adapter: &wgpu::Adapter) -> Identity {
+pub(crate) fn identity(adapter: &wgpu::Adapter) -> Identity {
     let info = adapter.get_info();
     let software = info.device_type == wgpu::DeviceType::Cpu;
     Identity { description: describe(&info), ids: ids(&info), software }

@@ -33,10 +33,10 @@ impl Buffers {
         // Only a wait reports a lost device; allocating and compiling do not.
         device.wait(None)?;
         let plan = MemoryPlan::new(program, bounds.buffer);
-        let scope = device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let scope = device.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let create = |&(size, _): &(u64, _)| {
-            device.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+            device.raw.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
         };
         let slots = plan.buffers.iter().map(create).collect();
         let incoming = plan.incoming.buffers.iter().map(|&size| Incoming::new(device, size)).collect();
@@ -68,7 +68,7 @@ impl Buffers {
             wgpu::BindGroupEntry { binding, resource }
         };
         let entries: Vec<_> = pipeline.bindings.iter().zip(views).map(entry).collect();
-        device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        device.raw.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
             layout: &pipeline.layout,
             entries: &entries,

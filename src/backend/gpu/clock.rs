@@ -102,9 +102,9 @@ impl Queries {
         let buffer = |usage| {
             let size = u64::from(2 * MOST_SPANS * wgpu::QUERY_SIZE);
             let descriptor = wgpu::BufferDescriptor { label: Some("clock"), size, usage, mapped_at_creation: false };
-            device.device.create_buffer(&descriptor)
+            device.raw.create_buffer(&descriptor)
         };
-        let set = device.device.create_query_set(&descriptor);
+        let set = device.raw.create_query_set(&descriptor);
         let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
         let readable = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
         Self { set, resolved, readable }
@@ -113,7 +113,7 @@ impl Queries {
     /// The first `count` ticks, at least one.
     fn ticks(&self, device: &Device, count: u32) -> Result<Vec<u64>, BackendError> {
         let bytes = u64::from(count * wgpu::QUERY_SIZE);
-        let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = device.raw.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.resolve_query_set(&self.set, 0..count, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.readable, 0, bytes);
         let done = device.queue.submit([encoder.finish()]);

@@ -39,15 +39,15 @@ fn experimental() -> wgpu::ExperimentalFeatures {
 /// An opened device with its one queue.
 pub struct Device {
     /// The logical device of wgpu.
-    pub device: wgpu::Device,
+    pub(crate) raw: wgpu::Device,
     /// The queue that takes all submissions.
-    pub queue: wgpu::Queue,
+    pub(crate) queue: wgpu::Queue,
     /// Name, kind and driver of the adapter.
-    pub info: wgpu::AdapterInfo,
+    pub(crate) info: wgpu::AdapterInfo,
     /// The limits granted: all of the adapter's.
-    pub limits: wgpu::Limits,
+    pub(crate) limits: wgpu::Limits,
     /// The features granted: those of the adapter that this crate uses.
-    pub features: wgpu::Features,
+    pub(crate) features: wgpu::Features,
     memory: Option<MemoryPool>,
     /// Sides of the square tiles that its matrix units multiply.
     matrices: Vec<u32>,
@@ -75,7 +75,7 @@ struct Trouble {
 
 impl Device {
     /// Opens `adapter` with all of its limits.
-    pub fn open(adapter: &wgpu::Adapter) -> Result<Self, BackendError> {
+    pub(crate) fn open(adapter: &wgpu::Adapter) -> Result<Self, BackendError> {
         let info = adapter.get_info();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("alexnet"),
@@ -98,7 +98,7 @@ impl Device {
         let (limits, features) = (device.limits(), device.features());
         let (choices, compiled) = (Choices::of(&describe(&info)), Compiled::open(&device, &info));
         Ok(Self {
-            device,
+            raw: device,
             queue,
             info,
             limits,
@@ -176,9 +176,9 @@ impl Device {
     }
 
     /// Waits for a submission; `None` waits for all.
-    pub fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), BackendError> {
+    pub(crate) fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), BackendError> {
         let begin = Instant::now();
-        let poll = |kind| answer(|| self.device.poll(kind));
+        let poll = |kind| answer(|| self.raw.poll(kind));
         let outcome = poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) });
         if outcome.is_err() {
             // After a failed wait the next poll reports the loss itself, whose message says more.
@@ -196,7 +196,7 @@ impl Device {
 
     /// Bytes that the driver's allocator has given to this device; `None` where it keeps no count.
     pub fn allocated(&self) -> Option<u64> {
-        self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
+        self.raw.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
 
     /// The error of a device that stopped working for `reason`.

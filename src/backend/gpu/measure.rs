@@ -56,10 +56,10 @@ impl<'a> Sample<'a> {
 
     /// The time until `runs` dispatches of `grid` workgroups are done.
     fn dispatch(&self, [x, y, z]: [u32; 3], runs: u32) -> Result<Duration, BackendError> {
-        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = self.device.raw.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            compute.set_pipeline(&self.pipeline.pipeline);
+            compute.set_pipeline(&self.pipeline.compute);
             compute.set_bind_group(0, &self.group, &[]);
             for _ in 0..runs {
                 compute.dispatch_workgroups(x, y, z);

@@ -39,9 +39,9 @@ pub struct Pipeline {
     /// Name of the variant.
     pub variant: &'static str,
     /// The compiled pipeline of wgpu.
-    pub pipeline: wgpu::ComputePipeline,
+    pub(crate) compute: wgpu::ComputePipeline,
     /// The layout of its only bind group.
-    pub layout: wgpu::BindGroupLayout,
+    pub(crate) layout: wgpu::BindGroupLayout,
     /// `@binding` of each of the kernel's bindings.
     pub bindings: Vec<u32>,
     /// Workgroups to dispatch, along x, y and z.
@@ -91,12 +91,12 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
     let shader = wgsl::shader(kernel, variant, params).map_err(|e| refuse(e.to_string()))?;
     let workgroups = workgroups(device, variant, params, shader.workgroup);
     let workgroups = workgroups.map_err(|e| refuse(format!("{}: {e}", kernel.name)))?;
-    let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let scope = device.raw.push_error_scope(wgpu::ErrorFilter::Validation);
     let entries: Vec<_> = shader.bindings.iter().map(|&(binding, read_only)| entry(binding, read_only)).collect();
     let layout = device
-        .device
+        .raw
         .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-    let pipeline_layout = device.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+    let pipeline_layout = device.raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(kernel.name),
         bind_group_layouts: &[Some(&layout)],
         immediate_size: 0,
@@ -106,16 +106,16 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
     let checked = device.checked.get();
     let module = if checked {
-        device.device.create_shader_module(descriptor)
+        device.raw.create_shader_module(descriptor)
     } else {
         // SAFETY: the shaders are this crate's own; their indices are guarded against every extent they are compiled
         // for and their loops are bounded, which the parity tests check with guard words around every buffer.
         #[allow(unsafe_code, reason = "the only way to compile without checks in every loop")]
         unsafe {
-            device.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            device.raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         }
     };
-    let pipeline = device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+    let pipeline = device.raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(kernel.name),
         layout: Some(&pipeline_layout),
         module: &module,
@@ -131,7 +131,7 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
     }
     device.check()?;
     let bindings = shader.bindings.iter().map(|&(binding, _)| binding).collect();
-    Ok(Pipeline { variant: variant.name, pipeline, layout, bindings, workgroups })
+    Ok(Pipeline { variant: variant.name, compute: pipeline, layout, bindings, workgroups })
 }
 
 /// The layout of a storage buffer at `binding`.

@@ -122,7 +122,7 @@ impl Gpu {
     fn take_pending(&mut self) -> Pending {
         let descriptor = wgpu::CommandEncoderDescriptor::default();
         self.pending.take().unwrap_or_else(|| Pending {
-            encoder: self.device.device.create_command_encoder(&descriptor),
+            encoder: self.device.raw.create_command_encoder(&descriptor),
             incoming: Vec::new(),
         })
     }
@@ -188,7 +188,7 @@ impl Gpu {
                 let mut compute = encoder.begin_compute_pass(&descriptor);
                 for Dispatch { pipeline, group } in recording.dispatches[stretch].iter().flatten() {
                     let [x, y, z] = pipeline.workgroups;
-                    compute.set_pipeline(&pipeline.pipeline);
+                    compute.set_pipeline(&pipeline.compute);
                     compute.set_bind_group(0, group, &[]);
                     compute.dispatch_workgroups(x, y, z);
                 }

@@ -7,7 +7,7 @@ use crate::backend::BackendError;
 /// Creates a buffer of `size` bytes, mapped from the start where `mapped`.
 fn create(device: &Device, label: &str, size: u64, usage: wgpu::BufferUsages, mapped: bool) -> wgpu::Buffer {
     let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: mapped };
-    device.device.create_buffer(&descriptor)
+    device.raw.create_buffer(&descriptor)
 }
 
 /// A staging buffer that the host writes and the device copies from.
