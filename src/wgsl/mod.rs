@@ -44,7 +44,7 @@ pub struct Shader {
 #[derive(Debug)]
 pub struct Module {
     /// Constants and sources as naga has them, loops with `@unroll` written out.
-    pub(crate) naga: naga::Module,
+    pub naga: naga::Module,
     /// Findings of the validator.
     pub info: ModuleInfo,
 }
