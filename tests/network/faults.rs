@@ -102,7 +102,7 @@ fn a_device_that_is_lost_leaves_the_other_one_to_work_with() {
         let placement = open(&spec);
         let [a, b] = placement.engines() else { unreachable!("{spec}") };
         let second = device(b);
-        stopped(&placement, || second.device.destroy(), (1, &second.info.name, false), STEPS + 3);
+        stopped(&placement, || second.raw.destroy(), (1, &second.info.name, false), STEPS + 3);
         let error = session(&placement).err().expect("it has a lost device");
         is_of(1, &second.info.name, false, &error);
         (healthy(&a.clone().into()), healthy(&open(&spec)))

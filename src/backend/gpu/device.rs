@@ -39,13 +39,13 @@ fn experimental() -> wgpu::ExperimentalFeatures {
 /// An opened device with its one queue.
 pub struct Device {
     /// The logical device of wgpu.
-    pub(crate) raw: wgpu::Device,
+    pub raw: wgpu::Device,
     /// The queue that takes all submissions.
     pub(crate) queue: wgpu::Queue,
     /// Name, kind and driver of the adapter.
-    pub(crate) info: wgpu::AdapterInfo,
+    pub info: wgpu::AdapterInfo,
     /// The limits granted: all of the adapter's.
-    pub(crate) limits: wgpu::Limits,
+    pub limits: wgpu::Limits,
     /// The features granted: those of the adapter that this crate uses.
     pub(crate) features: wgpu::Features,
     memory: Option<MemoryPool>,
