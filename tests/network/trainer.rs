@@ -28,7 +28,7 @@ fn every_use_of_a_lost_device_is_an_error() {
     let mut session = session(&placement).unwrap();
     session.initialise().unwrap();
     let begin = Instant::now();
-    device(&engine).device.destroy();
+    device(&engine).raw.destroy();
     // What is only queued may go unnoticed until something is read.
     let batch = batch(&tiny(), BATCH);
     for queued in [session.set_mean(&[0.0; 300]), session.gradients(&batch, 0), session.update()] {
@@ -48,7 +48,7 @@ fn a_run_whose_device_is_lost_says_when_and_keeps_its_checkpoint() {
     let Some(engine) = devices::gpu() else { return };
     let folder = tempfile::tempdir().unwrap();
     let device = device(&engine);
-    let mut thief = At { step: STEPS + 3, act: || device.device.destroy() };
+    let mut thief = At { step: STEPS + 3, act: || device.raw.destroy() };
     let error = train(&engine.into(), folder.path(), &AtomicBool::new(false), &mut thief).unwrap_err();
     let message = error.to_string();
     let TrainError::Stopped { step, error, .. } = error else { panic!("{message}") };
