@@ -26,13 +26,13 @@ pub(super) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Each kernel of a step by itself, beside what the device can do at most
+    /// Each kernel of a step by itself, beside the device's measured peak
     Kernels(Measured),
-    /// A training step with its parts: compute on each device, waiting for the other, the rest
+    /// A training step: compute, waiting and the rest on each device
     Step(Measured),
-    /// What crosses between devices for one batch: bytes counted on the way, and speed
+    /// Exchange between devices for one batch: bytes and speed
     Exchange(Measured),
-    /// The loader beside what the decoder alone could do
+    /// The loader, beside the decoder alone
     Loader(Loading),
 }
 
@@ -66,13 +66,13 @@ struct Measured {
     batch: Option<u32>,
     #[command(flatten)]
     placed: Placed,
-    /// Times to measure, of which the median is shown
+    /// Measurements, of which the median is shown
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Writes the JSON to a file besides
+    /// Also write the JSON to a file
     #[arg(long, value_name = "FILE.json")]
     save: Option<PathBuf>,
 }

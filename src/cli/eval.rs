@@ -19,22 +19,22 @@ pub(super) struct Eval {
     /// averaged
     #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx", required = true)]
     checkpoints: Vec<PathBuf>,
-    /// Data whose validation images are scored; the bundled sample where absent
+    /// Data whose validation images are scored [default: the bundled sample]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Views of each image, whose probabilities are averaged: the centre, or corners and centre and their mirror images
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = named::<TestViews>())]
     views: TestViews,
-    /// How much each network counts in the ensemble [default: all as much]
+    /// Weight of each network in the ensemble [default: equal]
     #[arg(long, value_name = "W,...", value_delimiter = ',')]
     weights: Vec<f64>,
-    /// Searches the weights that err least on these very images
+    /// Search for the weights with the lowest error on these images
     #[arg(long, conflicts_with = "weights")]
     search: bool,
-    /// Writes the best labels of every image (.csv) or all probabilities (.safetensors)
+    /// Write the best labels of every image (.csv) or all probabilities (.safetensors)
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
-    /// Pairs of classes to tell that are taken for one another most often
+    /// Number of most frequent confusions to list
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     confusions: usize,
     #[command(flatten)]

@@ -17,18 +17,18 @@ pub(super) struct Export {
     /// A run folder (its best checkpoint) or a checkpoint
     #[arg(value_name = "RUN|CHECKPOINT")]
     checkpoint: PathBuf,
-    /// What kind of file
+    /// Format of the file
     #[arg(long, default_value = "safetensors")]
     format: Format,
-    /// What tensors of a safetensors file are called [default: torchvision]
+    /// Naming of tensors in a safetensors file [default: torchvision]
     #[arg(long, value_name = "CONVENTION", value_parser = named::<Convention>())]
     names: Option<Convention>,
-    /// The file
+    /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
-/// A kind of file.
+/// Format of an exported file.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
     /// Weights alone, filters outermost
@@ -44,7 +44,9 @@ impl Export {
         match (self.format, self.names) {
             (Format::Safetensors, names) => export(&checkpoint, names.unwrap_or(Convention::Torchvision), &self.out),
             (Format::Onnx, None) => export_onnx(&checkpoint, &self.out),
-            (Format::Onnx, Some(_)) => bail!("--names is of safetensors files; an ONNX file has the model's own names"),
+            (Format::Onnx, Some(_)) => {
+                bail!("--names is for safetensors files; an ONNX file has the model's own names")
+            }
         }
         .with_context(|| path.display().to_string())?;
         say(format!("{} as {}", path.display(), self.out.display()));

@@ -14,18 +14,18 @@ use alexnet::net::Model;
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// Weights as other programs have them: a safetensors file or a state dict of PyTorch (.pth) under any of the names
+    /// Weights of another program: a safetensors file or a state dict of PyTorch (.pth) under any of the names
     /// that `export` writes, or a .caffemodel
     file: PathBuf,
-    #[arg(long, help = format!("The network that they are of, whose preprocessing is theirs: a model file, or one of {}", built_in()))]
+    #[arg(long, help = format!("Network and preprocessing of the weights: a model file, or one of {}", built_in()))]
     model: String,
-    /// The checkpoint
+    /// Checkpoint to write
     #[arg(long, value_name = "CHECKPOINT")]
     out: PathBuf,
-    /// What becomes of tensors that are missing
+    /// How to treat missing tensors
     #[arg(long, value_name = "HOW", default_value = "refuse")]
     missing: Missing,
-    /// Seed of tensors that are drawn
+    /// Seed of initialised tensors
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Names of the classes, one a line, in the order of the outputs [default: those in the file, or numbers]
@@ -42,12 +42,12 @@ pub(super) struct Import {
     prototxt: Option<PathBuf>,
 }
 
-/// What becomes of a tensor that is not there.
+/// Treatment of missing tensors.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Missing {
-    /// It is named, and nothing written
+    /// Name them and write nothing
     Refuse,
-    /// It is drawn as for training
+    /// Initialise them as for training
     Random,
 }
 

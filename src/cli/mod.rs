@@ -32,19 +32,19 @@ pub(super) struct Cli {
 enum Command {
     /// Train a network
     Train(Box<train::Train>),
-    /// Make images ready to be trained on: scaled, cropped, shuffled, in shards
+    /// Scale, crop and shuffle images into shards for training
     Prepare(prepare::Prepare),
     /// Score a checkpoint on validation images
     Eval(eval::Eval),
-    /// Say what images show
+    /// Print the most probable classes of images
     Classify(classify::Classify),
-    /// Write a checkpoint's weights as other programs have them
+    /// Convert a checkpoint to a file for other programs
     Export(export::Export),
-    /// Make a checkpoint of other programs' weights
+    /// Convert weights of other programs to a checkpoint
     Import(import::Import),
-    /// Train a few steps on given weights, images and labels, and write every result: to compare engines
+    /// Train a few steps on given weights, images and labels and write every result, to compare engines
     Step(Box<step::Step>),
-    /// Compute a network of an ONNX file on given arrays
+    /// Compute an ONNX network on numpy arrays
     Run(run::Run),
     /// List the adapters of this machine
     Devices(devices::Devices),
@@ -54,14 +54,14 @@ enum Command {
     Kernels(kernels::Kernels),
     /// Measure the kernels of a step, the step and its parts, the exchange between devices, or the loader
     Bench(bench::Bench),
-    /// Compare every kernel with its CPU twin on an adapter: is this driver to be trusted?
+    /// Compare every kernel with its CPU twin on an adapter, to test its driver
     Check(check::Check),
 }
 
 /// Runs the command that was parsed.
 ///
 /// # Errors
-/// What stopped it, for people.
+/// The error of the command, for people.
 pub(super) fn run(cli: Cli) -> Result<()> {
     progress::init();
     let result = match cli.command {

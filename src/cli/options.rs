@@ -12,7 +12,7 @@ use alexnet::net::{MOST_IMAGES, Model, Named, Net, Options, Precision, Replaceme
 
 /// What `--devices` takes.
 pub(super) const DEVICES: &str = "An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet \
-                                  devices`), or cpu; several with commas between for towers A, B, …; auto: the two \
+                                  devices`), or cpu; several, comma-separated, for towers A, B, …; auto: the two \
                                   best adapters [default: the best adapter]";
 
 /// The parser of an argument that is one of a few names, which the help lists.
@@ -23,7 +23,7 @@ pub(super) fn named<T: Named>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names).try_map(move |name| value(name).ok_or("unknown name"))
 }
 
-/// Where and how a network is to be trained.
+/// Devices, batches and precision of a network.
 #[derive(Debug, Args)]
 pub(super) struct Placed {
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
@@ -40,23 +40,23 @@ pub(super) struct Placed {
     /// Floating-point precision [default: f32]
     #[arg(long, value_name = "PRECISION", value_parser = named::<Precision>())]
     pub(super) precision: Option<Precision>,
-    /// Runs every kernel in its first variant that fits the device, whichever is the fastest
+    /// Do not measure variants: run the first that the device supports
     #[arg(long)]
     pub(super) no_tune: bool,
-    /// Compiles shaders with checks of every index and loop: slower, for drivers in doubt
+    /// Compile shaders with checks of every index and loop: slower, to diagnose drivers
     #[arg(long)]
     pub(super) checked: bool,
 }
 
 impl Placed {
-    /// `devices` as kernels are to run there.
+    /// `devices` with a progress bar, and with tuning and checks as the arguments say.
     pub(super) fn prepare(&self, devices: Placement) -> Placement {
         let devices = devices.watched(preparing());
         let devices = if self.no_tune { devices.untuned() } else { devices };
         if self.checked { devices.checked() } else { devices }
     }
 
-    /// `options` with what the command line says instead.
+    /// `options`, overridden by the arguments.
     pub(super) fn over(&self, options: Options) -> Options {
         Options {
             micro_batch: self.micro_batch.or(options.micro_batch),
@@ -67,17 +67,17 @@ impl Placed {
     }
 }
 
-/// How images become inputs of an ONNX file.
+/// Preprocessing of images for an ONNX file.
 #[derive(Debug, Args)]
 pub(super) struct Pictured {
-    /// Of an ONNX file: subtracted from pixels of 0 to 255 [default: what the file's metadata say]
+    /// For ONNX files: means subtracted from pixels of 0 to 255 [default: the file's metadata]
     #[arg(long, value_name = "R,G,B", value_parser = colour)]
     mean: Option<[f32; 3]>,
-    /// Of an ONNX file: what pixels are multiplied with then [default: what the file's metadata say]
+    /// For ONNX files: factors applied after that [default: the file's metadata]
     #[arg(long, value_name = "R,G,B", value_parser = colour)]
     scale: Option<[f32; 3]>,
-    /// Of an ONNX file: side to which images are scaled before they are cropped [default: what the file's metadata say,
-    /// or that of its input]
+    /// For ONNX files: side to which images are scaled before they are cropped [default: the file's metadata, or its
+    /// input's side]
     #[arg(long, value_name = "PIXELS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
     stored: Option<usize>,
 }
@@ -95,10 +95,10 @@ pub(super) fn open_net(model: &str, replaced: &Replaced) -> Result<Net> {
     Net::new(network).with_context(|| model.to_owned())
 }
 
-/// What is done to a network after it was read.
+/// Changes to a network after it was read.
 #[derive(Debug, Default, Args)]
 pub(super) struct Replaced {
-    /// Has another stage in every layer that has this one, or none: relu=tanh, lrn=none, dropout=none; again for more
+    /// Replace or remove a stage in all layers: relu=tanh, lrn=none, dropout=none; can be repeated
     #[arg(long = "replace", value_name = "STAGE=STAGE|none")]
     stages: Vec<Replacement>,
 }

@@ -18,10 +18,10 @@ pub(super) struct Run {
     /// An ONNX file
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// An input of the network by its name, and a .npy file with it; again for more
+    /// Name of an input and its .npy file; can be repeated
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = named_file)]
     inputs: Vec<(String, PathBuf)>,
-    /// Gets each output as a .npy file of its name
+    /// Folder for the outputs, a .npy file each
     #[arg(long, value_name = "DIR")]
     output_dir: PathBuf,
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
@@ -32,14 +32,14 @@ pub(super) struct Run {
 }
 
 #[derive(Serialize)]
-struct Told {
+struct Report {
     device: String,
     outputs: Vec<WrittenArray>,
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {
-    // Names of values may have a = in them, those of files seldom.
-    let (name, path) = text.rsplit_once('=').ok_or("NAME=FILE, the name of an input and a .npy file")?;
+    // Names of values may contain =, names of files seldom do.
+    let (name, path) = text.rsplit_once('=').ok_or("expected NAME=FILE, the name of an input and a .npy file")?;
     Ok((name.into(), path.into()))
 }
 
@@ -49,12 +49,12 @@ impl Run {
         let devices = open_devices(self.devices.as_deref())?.watched(preparing());
         let mut session = inputs.session(&devices)?;
         let outputs = inputs.write(&mut session, &self.output_dir)?;
-        let told = Told { device: session.device(), outputs };
+        let report = Report { device: session.device(), outputs };
         if self.json {
-            return json(&told);
+            return json(&report);
         }
-        line(format_args!("on {}", told.device))?;
-        told.outputs.iter().try_for_each(|WrittenArray { name, shape, file }| {
+        line(format_args!("on {}", report.device))?;
+        report.outputs.iter().try_for_each(|WrittenArray { name, shape, file }| {
             line(format_args!("{name} {shape:?} in {}", file.display()))
         })
     }

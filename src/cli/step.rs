@@ -20,28 +20,28 @@ pub(super) struct Step {
     model: String,
     #[command(flatten)]
     replaced: Replaced,
-    /// A safetensors file with weights as other programs have them, under any of the names that `export` writes
+    /// A safetensors file with weights under any of the names that `export` writes
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// A safetensors file with images (floats, N x 3 x H x W, as the network sees them) and labels (whole numbers)
+    /// A safetensors file with images (floats, N x 3 x H x W, as the network sees them) and labels (integers)
     #[arg(long, value_name = "FILE")]
     batch: PathBuf,
-    /// Learning rate of weights; that of biases keeps its ratio to it [default: the model's]
+    /// Learning rate of weights; the rate of biases scales with it [default: the model's]
     #[arg(long, value_name = "RATE")]
     lr: Option<f32>,
-    /// Share of the last increment that is kept [default: the model's]
+    /// Momentum: share of the last increment that is kept [default: the model's]
     #[arg(long, value_name = "SHARE")]
     momentum: Option<f32>,
-    /// Decay of weights, not of biases [default: the model's]
+    /// Weight decay, not applied to biases [default: the model's]
     #[arg(long)]
     decay: Option<f32>,
-    /// How many steps, all on this batch
+    /// Number of steps, all on this batch
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     steps: u64,
-    /// Leaves dropout out of the network
+    /// Remove dropout from the network
     #[arg(long)]
     no_dropout: bool,
-    /// Writes what every layer makes of the images, too
+    /// Also write every layer's output
     #[arg(long)]
     features: bool,
     /// Seed of dropout masks
@@ -49,7 +49,7 @@ pub(super) struct Step {
     seed: u64,
     #[command(flatten)]
     placed: Placed,
-    /// Gets losses, logits, gradients, weights and the optimiser's states
+    /// File for losses, logits, gradients, weights and the optimiser's states
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Print JSON
@@ -58,7 +58,7 @@ pub(super) struct Step {
 }
 
 #[derive(Serialize)]
-struct Told {
+struct Report {
     device: String,
     losses: Vec<f64>,
 }
@@ -73,18 +73,18 @@ impl Step {
         let mut session = Session::laid_out(net, &job, layout, &devices, self.seed)?;
         let outcome = inputs.run(&mut session, self.steps)?;
         write_tensors(&self.out, &outcome.tensors, None)?;
-        let told = Told { device: session.device(), losses: outcome.losses };
+        let report = Report { device: session.device(), losses: outcome.losses };
         if self.json {
-            return json(&told);
+            return json(&report);
         }
-        line(format_args!("on {}", told.device))?;
-        for (step, loss) in (1..).zip(&told.losses) {
+        line(format_args!("on {}", report.device))?;
+        for (step, loss) in (1..).zip(&report.losses) {
             line(format_args!("step {step}: loss {loss:.6}"))?;
         }
         line(format_args!("{} tensors in {}", outcome.tensors.len(), self.out.display()))
     }
 
-    /// The network with what the command line says of its training.
+    /// The network, with the training settings of the arguments.
     fn network(&self) -> Result<Model> {
         let mut model = Model::open(&self.model)?;
         self.replaced.apply(&mut model)?;

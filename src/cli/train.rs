@@ -22,13 +22,13 @@ use alexnet::train::{Launch, Metric, Observer, Ready, RunSummary, SaveEvery};
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
 pub(super) struct Train {
-    /// A built-in network (`mini` where absent) or a model file; with --resume only what it says on training may differ
+    /// A built-in network or a model file [default: mini]; with --resume only its training settings may differ
     #[arg(long)]
     model: Option<String>,
     #[command(flatten)]
     replaced: Replaced,
-    /// A CIFAR-10 binary folder, a folder with train/CLASS/* and val/CLASS/*, or one that `prepare` made; the bundled
-    /// sample where absent
+    /// A CIFAR-10 binary folder, a folder with train/CLASS/* and val/CLASS/*, or shards written by `prepare` [default: the
+    /// bundled sample]
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
     #[command(flatten)]
@@ -39,41 +39,41 @@ pub(super) struct Train {
     /// Passes over the training set
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     epochs: Option<usize>,
-    /// Ends the run after so many steps
+    /// Number of steps after which the run ends
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
-    /// Learning rate of weights; that of biases keeps its ratio to it
+    /// Learning rate of weights; the rate of biases scales with it
     #[arg(long, value_name = "RATE")]
     lr: Option<f32>,
-    #[arg(long, help = format!("When rates change: {} [default: the model's]", PRESETS.join(", ")), value_parser = PossibleValuesParser::new(PRESETS))]
+    #[arg(long, help = format!("Learning rate schedule: {} [default: the model's]", PRESETS.join(", ")), value_parser = PossibleValuesParser::new(PRESETS))]
     schedule: Option<String>,
-    #[arg(long, value_name = "HOW", help = format!("How training images are changed at random: {} [default: the model's]", AUGMENTS.join(", ")), value_parser = PossibleValuesParser::new(AUGMENTS))]
+    #[arg(long, value_name = "HOW", help = format!("Random augmentation of training images: {} [default: the model's]", AUGMENTS.join(", ")), value_parser = PossibleValuesParser::new(AUGMENTS))]
     augment: Option<String>,
-    /// Begins with the weights in a checkpoint, run folder or safetensors file; of all layers that fit, or of those named
+    /// Start from the weights in a checkpoint, run folder or safetensors file: of all layers that fit, or of those named
     #[arg(long, value_name = "FILE[:LAYER,...]", conflicts_with = "resume")]
     init: Option<String>,
-    /// Layers whose weights stay as they are: names, or FIRST..LAST, with commas between; none: trains all again
+    /// Layers whose weights are not trained: comma-separated names or FIRST..LAST; none to train all
     #[arg(long, value_name = "LAYERS")]
     freeze: Option<String>,
-    /// Saves a checkpoint every so many steps (500) or minutes (10m), besides after every epoch
+    /// Save a checkpoint every N steps or minutes, e.g. 500 or 10m, in addition to every epoch
     #[arg(long, value_name = "STEPS|MINUTESm")]
     save_every: Option<SaveEvery>,
-    /// Checkpoints to keep, the best not counted
+    /// Number of recent checkpoints to keep, in addition to the best
     #[arg(long, value_name = "COUNT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     keep: Option<usize>,
-    /// Seed of everything random
+    /// Seed of all random numbers
     #[arg(long)]
     seed: Option<u64>,
-    /// Folder of the run, new or empty; runs/MODEL-NUMBER where absent
+    /// Folder of the run, new or empty [default: runs/MODEL-NUMBER]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Goes on with the run in this folder, as it was begun or as other options say from now on
+    /// Resume a run; other options override its settings
     #[arg(long, value_name = "RUN", conflicts_with = "out")]
     resume: Option<PathBuf>,
-    /// Writes what happens when in the first steps, on the host and on every device, for chrome://tracing and Perfetto
+    /// Write a trace of the first steps, on the host and on every device, for chrome://tracing and Perfetto
     #[arg(long, value_name = "FILE.json")]
     profile: Option<PathBuf>,
-    /// Steps in the profile
+    /// Number of steps to trace
     #[arg(long, value_name = "STEPS", default_value = "20", requires = "profile", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     profile_steps: u64,
 }
@@ -106,7 +106,7 @@ impl Train {
         Ok(())
     }
 
-    /// A new run or an old one, as these arguments change it; what they do not say stays.
+    /// A new or resumed run with the given arguments applied; absent ones keep its settings.
     fn launch(&self) -> Result<Launch> {
         let mut launch = match &self.resume {
             Some(folder) => Launch::resume(folder)?,
@@ -145,7 +145,7 @@ impl Train {
     }
 }
 
-/// Where a network runs, and what it takes there.
+/// One line about the devices, batches and memory of a run.
 fn plan(plan: &TrainingPlan) -> String {
     let share = |share: &Share| {
         let tower = if plan.devices.len() > 1 { format!("tower {}: ", share.towers) } else { String::new() };
@@ -161,7 +161,7 @@ fn plan(plan: &TrainingPlan) -> String {
     format!("{}; minibatch {minibatch}{at_once}; {} in all", devices.join("; "), bytes(total))
 }
 
-/// What is to be said of a run that ended.
+/// Prints how a run ended.
 fn report(outcome: &RunSummary, go_on: &str) {
     if !outcome.skipped.is_empty() {
         say(format!("{} images were skipped:", outcome.skipped.len()));

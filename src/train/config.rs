@@ -1,4 +1,4 @@
-//! What a training run does, resolved: what the command line says over what the model file says.
+//! Configuration of a training run: the model file, overridden by the command line.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::net::{Factors, Job, Model, NetError, Options, Position};
 use crate::session::Rates;
 
-/// A resolved run, as `config.toml` in the run folder has it.
+/// Resolved configuration, as in `config.toml` of a run folder.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Config {
     /// Name or path of the model.
@@ -16,10 +16,10 @@ pub struct Config {
     /// Folder of the data; the bundled sample where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// What `--devices` said.
+    /// Value of `--devices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<String>,
-    /// How it is computed.
+    /// Micro-batches, recomputation, exchange format and precision.
     #[serde(flatten)]
     pub options: Options,
     /// Weights to begin with, of a checkpoint or a safetensors file, and of which rows: `FILE` or `FILE:conv1,conv2`.
@@ -37,7 +37,7 @@ pub struct Config {
     /// Ends the run before the epochs of the network's defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Of everything random.
+    /// Seed of all random numbers.
     pub seed: u64,
     /// The network with its training defaults, the command line's already in them.
     pub network: Model,
@@ -47,13 +47,13 @@ fn one() -> usize {
     1
 }
 
-/// Between two checkpoints.
+/// Interval between two checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SaveEvery {
-    /// So many steps.
+    /// Number of steps.
     Steps(u64),
-    /// So many minutes.
+    /// Number of minutes.
     Minutes(u64),
 }
 
