@@ -15,8 +15,8 @@ use alexnet::session::open_devices;
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
 pub(super) struct Eval {
-    /// A run folder (its best checkpoint), a checkpoint or an ONNX file; several are an ensemble, whose probabilities are
-    /// averaged
+    /// A run folder (its best checkpoint), a checkpoint or an ONNX file; the probabilities of several are averaged as an
+    /// ensemble
     #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx", required = true)]
     checkpoints: Vec<PathBuf>,
     /// Data whose validation images are scored [default: the bundled sample]

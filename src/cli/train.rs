@@ -27,8 +27,8 @@ pub(super) struct Train {
     model: Option<String>,
     #[command(flatten)]
     replaced: Replaced,
-    /// A CIFAR-10 binary folder, a folder with train/CLASS/* and val/CLASS/*, or shards written by `prepare` [default: the
-    /// bundled sample]
+    /// A CIFAR-10 binary folder, a folder with train/CLASS/* and val/CLASS/*, or shards written by `prepare` [default:
+    /// the bundled sample]
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(super) struct Train {
     schedule: Option<String>,
     #[arg(long, value_name = "HOW", help = format!("Random augmentation of training images: {} [default: the model's]", AUGMENTS.join(", ")), value_parser = PossibleValuesParser::new(AUGMENTS))]
     augment: Option<String>,
-    /// Start from the weights in a checkpoint, run folder or safetensors file: of all layers that fit, or of those named
+    /// Start from the weights in a checkpoint, run folder or safetensors file: all that fit, or of the layers named
     #[arg(long, value_name = "FILE[:LAYER,...]", conflicts_with = "resume")]
     init: Option<String>,
     /// Layers whose weights are not trained: comma-separated names or FIRST..LAST; none to train all

@@ -10,7 +10,7 @@ use crate::files::FileError;
 use crate::net::NetError;
 use crate::session::SessionError;
 
-/// What ends a run early.
+/// Why a run cannot start or ends early.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum TrainError {
@@ -46,7 +46,7 @@ impl TrainError {
     }
 }
 
-/// What takes less memory, and less time at a stretch, than `images` at once.
+/// Advice for less memory, and less time at a stretch, than `images` at once take.
 fn advice(images: usize) -> String {
     match images / 2 / 8 * 8 {
         0 => "if it happens again, try other --devices".into(),

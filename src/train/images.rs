@@ -7,7 +7,7 @@ use crate::net::Position;
 use crate::session::SessionError;
 use crate::tensor::Tensor;
 
-/// What a network is to be told of its training images: fixed means where the model file has them.
+/// Statistics of the training images for a network; the means are those of the model file where it has them.
 pub(super) fn statistics(config: &Config, dataset: &Dataset) -> Result<Statistics, DataError> {
     let (input, augment) = (&config.network.input, config.network.train.augment);
     let fixed = input.mean.map(|mean| mean.repeat(input.stored().pow(2)));
@@ -18,7 +18,7 @@ pub(super) fn statistics(config: &Config, dataset: &Dataset) -> Result<Statistic
     }
 }
 
-/// The statistics that the run of a checkpoint has begun with.
+/// Statistics with which the run of a checkpoint began.
 pub(super) fn statistics_of(checkpoint: &Checkpoint) -> Result<Statistics, SessionError> {
     let values = |name: &str| match checkpoint.tensors.get(name) {
         Some(tensor) => Ok(tensor.values()),
@@ -39,7 +39,7 @@ pub(super) fn statistics_to(statistics: &Statistics, size: usize) -> [(String, T
     ]
 }
 
-/// How the images of the epoch at `now` are viewed.
+/// Views of the images in the epoch at `now`.
 pub(super) fn draw(config: &Config, now: &Position, colours: &Colours) -> Draw {
     let augment = config.network.train.augment;
     let alpha = augment.colour * config.network.train.schedule.factors(now).colour;

@@ -33,7 +33,7 @@ use crate::session::{Session, place};
 /// A run that is configured, and has not touched data, devices or disk.
 #[derive(Debug)]
 pub struct Launch {
-    /// What it is to do; change whatever you like.
+    /// Configuration of the run, open to changes.
     pub config: Config,
     /// Folder of a new run, which must be new or empty; the first free one of `runs/MODEL-1`, … where absent.
     pub folder: Option<PathBuf>,
@@ -45,13 +45,13 @@ pub struct Launch {
 
 /// A run on its devices, with weights and data, in a folder of its own.
 pub struct Ready {
-    /// Its configuration, with as many outputs as the data have classes.
+    /// Configuration, with as many outputs as the data have classes.
     pub config: Config,
-    /// Its data.
+    /// Training and validation images.
     pub dataset: Dataset,
-    /// Where the network lies, and the memory that it takes there.
+    /// Devices, batches and memory of the network.
     pub plan: TrainingPlan,
-    /// The tensors that `config.init` gave it, and the file that they come from.
+    /// Names of the tensors that were loaded by `config.init`, and their file.
     pub begun: Option<(Vec<String>, PathBuf)>,
     folder: FolderLock,
     session: Session,

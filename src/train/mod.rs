@@ -43,9 +43,9 @@ pub struct RunSummary {
     pub skipped: Vec<String>,
 }
 
-/// Where a run tells what it does.
+/// Receiver of the events of a run.
 pub trait Observer {
-    /// An epoch of `images` images begins, `done` of them behind us.
+    /// An epoch of `images` images begins, `done` of them seen before.
     fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize);
     /// A step is done.
     fn step(&mut self, metric: &Metric, images: usize);
@@ -53,7 +53,7 @@ pub trait Observer {
     fn validation(&mut self, metric: &Metric);
 }
 
-/// Nobody watches.
+/// Ignores all events.
 impl Observer for () {
     fn epoch(&mut self, _: usize, _: usize, _: usize, _: usize) {}
     fn step(&mut self, _: &Metric, _: usize) {}
@@ -136,7 +136,7 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// How far the run is.
+    /// Progress of the run.
     fn progress(&self) -> Position {
         let State { epoch, step, position, stagnation, .. } = self.state;
         let epochs = self.config.network.train.epochs.max(1) as f64;
@@ -306,7 +306,8 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Where it began: in the weights, or on the way from the images of `batch` to the loss.
+    /// The refusal of a loss that is not finite, with the place of the first bad number: a tensor of weights, or a layer on
+    /// the way from the images of `batch` to the loss.
     fn diverged(&mut self, when: String, batch: Option<&Batch>) -> Result<TrainError, TrainError> {
         let place = self.session.diagnose(batch, self.state.step)?.unwrap_or_else(|| "the loss itself".into());
         let last = self.folder.checkpoint("last");
