@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::partition::{Action, Partition};
+use super::partition::{Action, Partition, member_of};
 use super::{Backend, BackendError, ClockDetail, Data, Footprint, Span, Variants};
 use crate::program::{Home, Pass, Program, Slot, letter};
 
@@ -285,7 +285,7 @@ impl Cluster {
     fn members_of(&self, slot: Slot) -> Vec<usize> {
         match self.program.slot(slot).home {
             Home::Every => (0..self.members.len()).collect(),
-            Home::Tower(tower) => vec![tower % self.members.len()],
+            Home::Tower(tower) => vec![member_of(tower, self.members.len())],
         }
     }
 }

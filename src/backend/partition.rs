@@ -32,6 +32,11 @@ pub struct Partition {
     pub actions: Vec<(Pass, Vec<Action>)>,
 }
 
+/// Index of the member that runs `tower`, of `members`: more towers than members wrap around.
+pub(super) fn member_of(tower: Tower, members: usize) -> usize {
+    tower % members
+}
+
 impl Partition {
     /// Cuts `program` into the parts of `count` members, tower t on member t % `count`.
     pub fn new(program: &Program, count: usize) -> Self {
@@ -101,7 +106,7 @@ impl Cutter {
 
     /// Index of the member that runs `tower`.
     fn member(&self, tower: Tower) -> usize {
-        tower % self.parts.len()
+        member_of(tower, self.parts.len())
     }
 
     fn home(&self, slot: Slot) -> usize {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::evaluator::LabelledImages;
-use super::scores::ranking;
+use super::metrics::ranking;
 
 /// Images of one class whose best label is another.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::evaluator::Predictions;
-use super::scores::scores;
+use super::metrics::scores;
 
 /// Steps of the grid of weights: 0, 0.05, … 1.
 const GRID: usize = 20;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::classifier::{OnnxClassifier, Preprocessing};
 use super::data_name;
 use super::error::EvalError;
-use super::scores::ranking;
+use super::metrics::ranking;
 use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
 use crate::data::{
@@ -192,7 +192,7 @@ impl Evaluator {
             let indices = &batch.indices[..batch.count];
             images.names.extend(indices.iter().map(|&index| split.name(index as usize)));
             images.labels.extend_from_slice(&batch.labels[..batch.count]);
-            let (mean, centre) = self.average(&mut batch, &views)?;
+            let (mean, centre) = self.average_views(&mut batch, &views)?;
             probabilities.extend(mean);
             central.extend(centre);
             progress(batch.next * views.len(), all);
@@ -205,7 +205,7 @@ impl Evaluator {
     }
 
     /// Probabilities of a batch, `[images][classes]`, averaged over `views`, and those of the central view alone.
-    fn average(&mut self, batch: &mut Batch, views: &[View]) -> Result<(Vec<f32>, Vec<f32>), EvalError> {
+    fn average_views(&mut self, batch: &mut Batch, views: &[View]) -> Result<(Vec<f32>, Vec<f32>), EvalError> {
         let mut sums = vec![0.0_f64; batch.count * self.classes.len()];
         let mut central = Vec::new();
         for &view in views {
@@ -229,7 +229,7 @@ impl Evaluator {
         let mut results = Vec::with_capacity(paths.len());
         for paths in paths.chunks(self.batch) {
             let images: Result<Vec<_>, _> = paths.iter().map(|path| decode_file(path, self.stored)).collect();
-            let (probabilities, _) = self.average(&mut unlabelled(&images?), &views)?;
+            let (probabilities, _) = self.average_views(&mut unlabelled(&images?), &views)?;
             for (path, probabilities) in paths.iter().zip(probabilities.chunks(self.classes.len())) {
                 results.push(Classification { image: path.display().to_string(), labels: self.best(probabilities) });
             }

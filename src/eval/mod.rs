@@ -7,7 +7,7 @@ mod ensemble;
 mod error;
 mod evaluator;
 mod predictions;
-mod scores;
+mod metrics;
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +21,8 @@ use self::confusion::confusions;
 use self::ensemble::{Mixture, searched};
 pub use self::error::{ColourError, EvalError};
 pub use self::evaluator::{Classification, Evaluator, TestViews};
+use self::metrics::{Scores, scores};
 use self::predictions::PredictionFile;
-use self::scores::{Scores, scores};
 
 /// Networks and data of an evaluation, and its options.
 #[derive(Clone, Debug)]

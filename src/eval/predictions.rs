@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::error::EvalError;
 use super::evaluator::LabelledImages;
-use super::scores::ranking;
+use super::metrics::ranking;
 use crate::files::{Elements, METADATA, serialize, write_file};
 
 /// Count of labels of each image in a table.

@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use super::adapter::{binding_limit, describe, matrices};
 use super::cache::Compiled;
-use super::choices::{Choices, Verdicts};
-use super::memory::memory;
+use super::capacity::memory;
+use super::tuned::{Choices, Verdicts};
 use crate::backend::{BackendError, Limits, MemoryPool, SetupWatch};
 
 /// Time without an answer after which a device counts as lost.

@@ -8,20 +8,18 @@
 //!         replay ─→ buffers, clock, pace
 //!                   buffers → pipeline, staging
 //!                             clock, pipeline, staging → device
-//!                                                        device ─→ choices → cache
-//!                                                        device, summary ─→ memory → adapter
+//!                                                        device ─→ tuned → cache
+//!                                                        device, summary ─→ capacity → adapter
 //! ```
-//!
-//! Before, they ran in circles: this file ⇄ device, tune and summary; device ⇄ tune and choices; summary ⇄ memory.
 
 pub mod adapter;
 mod buffers;
 mod cache;
-pub mod choices;
+pub mod tuned;
 mod clock;
 pub mod device;
 mod measure;
-mod memory;
+mod capacity;
 mod pace;
 pub mod pipeline;
 mod replay;

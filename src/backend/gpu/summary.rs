@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::adapter::{Ids, adapters, binding_limit, ids, kind, matrices};
-use super::memory::memory;
+use super::capacity::memory;
 use crate::backend::MemoryPool;
 
 /// An adapter of this machine.

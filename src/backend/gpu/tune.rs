@@ -209,8 +209,8 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::backend::gpu::choices::Choices;
     use crate::backend::gpu::testing;
+    use crate::backend::gpu::tuned::Choices;
     use crate::backend::{Backend, Data};
     use crate::kernel::Params;
     use crate::ops::{activation, round};
