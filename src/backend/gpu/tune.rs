@@ -1,7 +1,7 @@
 //! Chooses the fastest variant of each run of a program, by measuring it on the device with the run's own shapes.
 //!
 //! Variants add up in different orders, so the choice shows in the last bits of what is computed: it is made once for an
-//! adapter and its driver, and kept ([`super::choices`]).
+//! adapter and its driver, and kept ([`super::tuned`]).
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
