@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dataset = Dataset::open(None, model.input.stored())?; // the bundled sample of CIFAR-10
     let views = Views::Centre { border2: model.input.border2() };
     let options = LoaderOptions { order: (0..64).collect(), start: 0, capacity: 64, views, threads: 1 };
-    let batch = Loader::new(&dataset.train, options)?.next().ok_or("no image could be decoded")?;
+    let batch = Loader::new(&dataset.train, options)?.next().ok_or("no image could be decoded")??;
 
     let devices = open_devices(std::env::args().nth(1).as_deref())?;
     let mut session = Session::new(Net::new(model)?, &Job::training(64), &devices, 1)?;

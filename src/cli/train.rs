@@ -61,6 +61,9 @@ pub(super) struct Train {
     /// Number of recent checkpoints to keep, in addition to the best
     #[arg(long, value_name = "COUNT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     keep: Option<usize>,
+    /// Largest share of images that may be broken; a run that meets more of them stops [default: 1, and 5 images]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    max_broken: Option<f64>,
     /// Seed of all random numbers
     #[arg(long)]
     seed: Option<u64>,
@@ -134,6 +137,7 @@ impl Train {
             config.freeze = config.network.rows(layers)?;
         }
         config.save_every = self.save_every.or(config.save_every);
+        config.max_broken = self.max_broken.or(config.max_broken);
         config.keep = self.keep.unwrap_or(config.keep);
         config.set_end(self.epochs, self.steps);
         let train = &mut config.network.train;
@@ -143,6 +147,12 @@ impl Train {
         }
         Ok(launch)
     }
+}
+
+/// Parses a share in percent.
+fn percent(text: &str) -> Result<f64, &'static str> {
+    let share = text.parse().ok().filter(|share| (0.0..=100.0).contains(share));
+    share.ok_or("expected a number of percent, 0 to 100")
 }
 
 /// One line about the devices, batches and memory of a run.

@@ -2,7 +2,7 @@
 
 use std::iter::Peekable;
 
-use super::{ImageError, View, Views};
+use super::{DataError, ImageError, View, Views};
 use crate::tensor::NO_LABEL;
 
 /// Images with their labels and views. Every list has one entry for each of the `capacity` places; the first `count`
@@ -30,14 +30,16 @@ pub struct Batch {
 pub(super) struct DecodedImage {
     /// Number of the image in its split.
     pub(super) index: u32,
-    /// Class and pixels, or the reason for leaving the image out.
-    pub(super) content: Result<(u32, Vec<u8>), String>,
+    /// Class of the image.
+    pub(super) label: u32,
+    /// Pixels, or the reason for leaving the image out.
+    pub(super) pixels: Result<Vec<u8>, ImageError>,
 }
 
 impl DecodedImage {
-    /// Wraps image `index` of class `label`.
-    pub(super) fn new(index: u32, label: u32, decoded: Result<Vec<u8>, ImageError>) -> Self {
-        Self { index, content: decoded.map(|pixels| (label, pixels)).map_err(|error| error.to_string()) }
+    /// Whether it was read, but cannot be decoded.
+    fn is_broken(&self) -> bool {
+        self.pixels.as_ref().is_err_and(|error| !matches!(error, ImageError::Read(..)))
     }
 }
 
@@ -58,31 +60,35 @@ impl Batch {
     /// Fills a batch from `items`, which begin at position `start` of the order; `None` if there are none.
     ///
     /// A full batch also takes the broken images behind it as skipped, so that none is lost at the end of an epoch.
+    ///
+    /// # Errors
+    /// When an image of the batch could not be read, although it may be whole.
     pub(super) fn fill(
         items: &mut Peekable<impl Iterator<Item = DecodedImage>>,
         capacity: usize,
         bytes_per_image: usize,
         start: usize,
         views: Views,
-    ) -> Option<Self> {
+    ) -> Option<Result<Self, DataError>> {
         items.peek()?;
         let mut batch = Self::empty(capacity, bytes_per_image, start);
-        while let Some(item) = items.next_if(|item| batch.count < capacity || item.content.is_err()) {
+        while let Some(item) = items.next_if(|item| batch.count < capacity || item.is_broken()) {
             let position = batch.next;
             batch.next += 1;
-            match item.content {
-                Ok((label, pixels)) => {
+            match item.pixels {
+                Ok(pixels) => {
                     let place = batch.count;
                     batch.images.extend_from_slice(&pixels);
-                    batch.labels[place] = label;
+                    batch.labels[place] = item.label;
                     batch.views[place] = views.of(item.index, position);
                     batch.indices[place] = item.index;
                     batch.count += 1;
                 }
-                Err(reason) => batch.skipped.push(reason),
+                Err(error @ ImageError::Read(..)) => return Some(Err(error.into())),
+                Err(error) => batch.skipped.push(error.to_string()),
             }
         }
         batch.images.resize(capacity * bytes_per_image, 0);
-        Some(batch)
+        Some(Ok(batch))
     }
 }

@@ -48,6 +48,15 @@ impl From<FileError> for DataError {
     }
 }
 
+impl From<ImageError> for DataError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Read(name, error) => Self::Read { path: name.into(), error },
+            other => Self::Image(other),
+        }
+    }
+}
+
 impl DataError {
     /// A [`DataError::Content`] about `path`.
     pub(super) fn content(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {

@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use super::batch::{Batch, DecodedImage};
-use super::decode::guarded;
 use super::{DataError, Split, Views};
 
 /// Images in each decoder's queue: enough to bridge a slow one, few enough that freed memory is still in the cache when
 /// the next image is decoded into it.
 const QUEUED: usize = 16;
+
+/// Longest wait for a batch without a look at whether the consumer is to stop.
+const NAP: Duration = Duration::from_millis(50);
 
 /// What a [`Loader`] loads, and how.
 #[derive(Clone, Debug)]
@@ -29,14 +32,15 @@ pub struct LoaderOptions {
     pub threads: usize,
 }
 
-/// An iterator over the batches of one pass, with at most three batches and some images in memory. Dropping it stops and
+/// An iterator over the batches of one pass, or up to an error, with at most three batches and some images in memory. Dropping it stops and
 /// joins its threads.
 ///
 /// Batches are full except the last: an image that cannot be decoded is replaced by the next one of the order, and
-/// named in [`Batch::skipped`]. A decoder that panics on an image counts as one that refuses it.
+/// named in [`Batch::skipped`]. A decoder that panics on an image counts as one that refuses it. An image that cannot be
+/// read is read again for about a minute, then the pass ends with an error.
 #[derive(Debug)]
 pub struct Loader {
-    batches: Option<Receiver<Batch>>,
+    batches: Option<Receiver<Result<Batch, DataError>>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -70,14 +74,27 @@ impl Loader {
             let mut items = in_turn.map_while(|(_, worker)| queues[worker].recv().ok()).peekable();
             let mut next = options.start;
             while let Some(batch) = Batch::fill(&mut items, capacity, bytes_per_image, next, options.views) {
-                next = batch.next;
+                let go_on = batch.as_ref().ok().map(|batch| batch.next);
                 if to_consumer.send(batch).is_err() {
                     return; // the consumer has gone
                 }
+                let Some(position) = go_on else { return };
+                next = position;
             }
         };
         loader.spawn("collect".into(), collect)?;
         Ok(loader)
+    }
+
+    /// The next batch, or `None` at the end of the pass or as soon as `stop` is set.
+    pub fn next_unless(&mut self, stop: &AtomicBool) -> Option<Result<Batch, DataError>> {
+        while !stop.load(Ordering::Relaxed) {
+            match self.batches.as_ref()?.recv_timeout(NAP) {
+                Err(RecvTimeoutError::Timeout) => {}
+                batch => return batch.ok(),
+            }
+        }
+        None
     }
 
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), DataError> {
@@ -98,7 +115,7 @@ fn decode<'o>(
             return;
         }
         let i = index as usize;
-        let item = DecodedImage::new(index, split.label(i), guarded(|| split.name(i), || split.decode(i)));
+        let item = DecodedImage { index, label: split.label(i), pixels: split.decode_patiently(i, stop) };
         if queue.send(item).is_err() {
             return;
         }
@@ -106,9 +123,9 @@ fn decode<'o>(
 }
 
 impl Iterator for Loader {
-    type Item = Batch;
+    type Item = Result<Batch, DataError>;
 
-    fn next(&mut self) -> Option<Batch> {
+    fn next(&mut self) -> Option<Self::Item> {
         self.batches.as_ref()?.recv().ok()
     }
 }
@@ -128,7 +145,7 @@ impl Drop for Loader {
 mod tests {
     use std::collections::HashSet;
     use std::sync::atomic::AtomicUsize;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use proptest::prelude::*;
 
@@ -141,8 +158,12 @@ mod tests {
         labels: Vec<u32>,
         broken: HashSet<usize>,
         panicking: HashSet<usize>,
+        /// Images that cannot be read, and how many times.
+        lost: HashSet<usize>,
+        failures: usize,
         delay: Duration,
         decoded: Arc<AtomicUsize>,
+        failed: Arc<AtomicUsize>,
     }
 
     impl ImageSet for Fake {
@@ -156,6 +177,9 @@ mod tests {
             std::thread::sleep(self.delay);
             self.decoded.fetch_add(1, Ordering::Relaxed);
             assert!(!self.panicking.contains(&i), "no pixels in {i}");
+            if self.lost.contains(&i) && self.failed.fetch_add(1, Ordering::Relaxed) < self.failures {
+                return Err(ImageError::Read(self.name(i), std::io::Error::other("the disk is away")));
+            }
             if self.broken.contains(&i) {
                 return Err(ImageError::Empty(self.name(i)));
             }
@@ -166,7 +190,7 @@ mod tests {
     /// A thousand images of one pixel, of three classes.
     fn split(fake: Fake) -> Arc<Split> {
         let labels = (0..1000).map(|i| i % 3).collect();
-        Arc::new(Split::new("training", Fake { labels, ..fake }, 3, 1).unwrap())
+        Arc::new(Split::new("training", Fake { labels, ..fake }, 3, 1).unwrap().waiting(Duration::from_micros(1)))
     }
 
     fn options(order: impl IntoIterator<Item = u32>, capacity: usize, threads: usize) -> LoaderOptions {
@@ -177,7 +201,7 @@ mod tests {
     }
 
     fn load(fake: Fake, options: LoaderOptions) -> Vec<Batch> {
-        Loader::new(&split(fake), options).unwrap().collect()
+        Loader::new(&split(fake), options).unwrap().map(Result::unwrap).collect()
     }
 
     #[test]
@@ -185,7 +209,7 @@ mod tests {
         let train = Dataset::open(None, 32).unwrap().train;
         let batches = |threads| -> Vec<Batch> {
             let options = options(training_order(3, 1, train.len()), 96, threads);
-            Loader::new(&train, options).unwrap().collect()
+            Loader::new(&train, options).unwrap().map(Result::unwrap).collect()
         };
         let one = batches(1);
         assert!(one == batches(4));
@@ -229,6 +253,36 @@ mod tests {
         let batches = load(Fake { broken: (0..7).collect(), ..Fake::default() }, options(0..7, 3, 2));
         assert_eq!((batches.len(), batches[0].count, batches[0].skipped.len()), (1, 0, 7));
         assert!(load(Fake::default(), options([], 3, 2)).is_empty());
+    }
+
+    #[test]
+    fn an_outage_loses_no_image() {
+        let fake = Fake { lost: [3, 4, 5].into(), failures: 12, ..Fake::default() };
+        assert_eq!(load(fake, options(0..9, 4, 3)), load(Fake::default(), options(0..9, 4, 1)));
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_read_ends_the_pass_after_the_batches_before_it() {
+        let fake = Fake { broken: [4].into(), lost: [5].into(), failures: usize::MAX, ..Fake::default() };
+        let loader = Loader::new(&split(fake), options(0..9, 4, 3)).unwrap();
+        let (whole, lost): (Vec<_>, Vec<_>) = loader.partition(Result::is_ok);
+        let whole: Vec<Batch> = whole.into_iter().flatten().collect();
+        assert_eq!((whole.len(), whole[0].next, whole[0].skipped.len()), (1, 5, 1));
+        let message = lost.into_iter().map(|error| error.unwrap_err().to_string()).collect::<Vec<_>>().join("; ");
+        assert_eq!(message, "fake 5: cannot be read (the disk is away); check the path and its permissions");
+    }
+
+    #[test]
+    fn whoever_waits_for_a_batch_can_be_stopped() {
+        let fake = split(Fake { delay: Duration::from_secs(3), ..Fake::default() });
+        let mut loader = Loader::new(&fake, options(0..9, 9, 1)).unwrap();
+        let stop = AtomicBool::new(false);
+        let batch = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| loader.next_unless(&stop));
+            stop.store(true, Ordering::Relaxed);
+            waiting.join().unwrap()
+        });
+        assert!(batch.is_none());
     }
 
     #[test]

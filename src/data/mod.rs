@@ -17,6 +17,7 @@ mod folder;
 mod format;
 mod ilsvrc;
 mod loader;
+mod outage;
 mod prepare;
 mod resize;
 mod sample;

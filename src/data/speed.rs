@@ -57,6 +57,7 @@ pub fn loader_speed(split: &Arc<Split>, threads: usize, images: usize) -> Result
         let (mut asked, mut count) = (Instant::now(), 0);
         skipped = 0;
         for batch in batches {
+            let batch = batch?;
             waits.push(asked.elapsed().as_secs_f64());
             count += batch.count;
             skipped += batch.skipped.len();

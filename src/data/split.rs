@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 
-use super::decode::Image;
+use super::decode::{Image, guarded};
+use super::outage::Outage;
 use super::resize::square;
 use super::views::training_order;
 use super::{DataError, ImageError};
@@ -54,6 +56,7 @@ pub enum StoredImage<'a> {
 pub struct Split {
     size: usize,
     images: Box<dyn ImageSet>,
+    outage: Outage,
 }
 
 impl Split {
@@ -72,7 +75,7 @@ impl Split {
         if let Some(i) = labels.iter().position(|&label| label as usize >= classes) {
             return Err(DataError::Label { name: images.name(i), label: labels[i], classes });
         }
-        Ok(Self { size, images: Box::new(images) })
+        Ok(Self { size, images: Box::new(images), outage: Outage::default() })
     }
 
     /// The number of images.
@@ -138,8 +141,22 @@ impl Split {
     }
 }
 
+impl Split {
+    /// Decodes image `i` as [`Split::decode`] does; reads it again for about a minute, unless `stop` is set, if it cannot be
+    /// read. A decoder that panics counts as one that refuses the image.
+    pub(super) fn decode_patiently(&self, i: usize, stop: &AtomicBool) -> Result<Vec<u8>, ImageError> {
+        guarded(|| self.name(i), || self.outage.endure(stop, || self.decode(i)))
+    }
+
+    /// The same with another first wait after a failure to read.
+    #[cfg(test)]
+    pub(super) fn waiting(self, first: std::time::Duration) -> Self {
+        Self { outage: Outage::waiting(first), ..self }
+    }
+}
+
 impl fmt::Debug for Split {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Split").field("size", &self.size).field("images", &self.len()).finish()
+        f.debug_struct("Split").field("size", &self.size).field("images", &self.len()).finish_non_exhaustive()
     }
 }

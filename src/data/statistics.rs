@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::eigen::eigen;
-use super::{DataError, Split};
+use super::{DataError, ImageError, Split};
 use crate::files::{Elements, METADATA, TensorError, TensorFile, serialize};
 
 /// Name of the file of statistics in a folder of shards.
@@ -128,18 +129,22 @@ pub(super) enum StatisticsError {
     NotFinite(&'static str),
 }
 
-/// Computes the statistics of all images of a split on all threads; an image that cannot be decoded is left out.
+/// Computes the statistics of all images of a split on all threads; an image that cannot be decoded is left out, one that
+/// cannot be read is an error.
 ///
 /// The sums are integers, so the bits do not depend on the number of threads.
 pub(super) fn measure(split: &Split) -> Result<Statistics, DataError> {
     let nothing = || Sums::new(split.size());
     let add = |mut sums: Sums, i| {
-        if let Ok(rgb) = split.decode(i) {
-            sums.add(&rgb);
+        match split.decode_patiently(i, &AtomicBool::new(false)) {
+            Ok(rgb) => sums.add(&rgb),
+            Err(error @ ImageError::Read(..)) => return Err(DataError::from(error)),
+            Err(_) => {}
         }
-        sums
+        Ok(sums)
     };
-    let sums = (0..split.len()).into_par_iter().fold(nothing, add).reduce(nothing, Sums::merge);
+    let parts = (0..split.len()).into_par_iter().try_fold(nothing, add);
+    let sums = parts.try_reduce(nothing, |a, b| Ok(a.merge(b)))?;
     if sums.count > 0 {
         return Ok(sums.statistics());
     }

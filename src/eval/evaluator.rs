@@ -187,7 +187,8 @@ impl Evaluator {
         let all = split.len() * views.len();
         let mut images = LabelledImages { classes: self.classes.clone(), ..LabelledImages::default() };
         let (mut probabilities, mut central) = (Vec::new(), Vec::new());
-        for mut batch in Loader::new(split, plan)? {
+        for batch in Loader::new(split, plan)? {
+            let mut batch = batch?;
             images.skipped.append(&mut batch.skipped);
             let indices = &batch.indices[..batch.count];
             images.names.extend(indices.iter().map(|&index| split.name(index as usize)));

@@ -37,6 +37,9 @@ pub struct Config {
     /// Ends the run before the epochs of the network's defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
+    /// Largest share of images, in percent, that may be broken; 1 % and a handful where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_broken: Option<f64>,
     /// Seed of all random numbers.
     pub seed: u64,
     /// The network with its training defaults, the command line's already in them.
@@ -86,6 +89,7 @@ impl Config {
             save_every: None,
             keep: 1,
             steps: None,
+            max_broken: None,
             seed,
             network,
         }

@@ -28,6 +28,11 @@ pub enum TrainError {
     Model { model: String, error: NetError },
     #[error("--init {path}: {reason}")]
     Init { path: PathBuf, reason: String },
+    #[error(
+        "{count} of {images} {split} images cannot be decoded, more than {share} %; the last of them: {last}. Mend or \
+         remove them, or allow more by --max-broken PERCENT"
+    )]
+    Broken { count: usize, images: usize, split: &'static str, share: f64, last: String },
     #[error("{path}: {reason}")]
     Folder { path: PathBuf, reason: String },
     #[error("after step {step}: {error}; {advice}")]

@@ -6,6 +6,7 @@ mod images;
 mod launch;
 mod trace;
 mod restore;
+mod skipped;
 mod folder;
 mod watch;
 
@@ -20,6 +21,7 @@ pub use self::folder::{Metric, RunFolder, free_folder};
 use self::images::{draw, statistics, statistics_of, statistics_to};
 pub use self::launch::{Launch, Ready};
 use self::restore::restore;
+use self::skipped::{Images, Skipped};
 pub use self::trace::TraceFile;
 pub use self::watch::Movement;
 use self::watch::{Start, movements};
@@ -72,7 +74,7 @@ pub struct Trainer<'a> {
     /// When the last checkpoint was saved, and after how many steps.
     saved: (Instant, u64),
     start: Start,
-    skipped: Vec<String>,
+    skipped: Skipped,
     profile: Option<TraceFile>,
 }
 
@@ -123,7 +125,7 @@ impl<'a> Trainer<'a> {
         state.model = model.map_err(|e| TrainError::Folder { path: folder.folder().into(), reason: e.to_string() })?;
         (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
         state.variants = session.cluster().variants();
-        let (saved, skipped) = ((Instant::now(), state.step), Vec::new());
+        let (saved, skipped) = ((Instant::now(), state.step), Skipped::new(config.max_broken));
         let start = Start::new(state.classes.len(), state.step);
         let folder = RunFolder::open(folder, &config)?;
         Ok(Self { config, session, dataset, statistics, folder, stop, state, saved, start, skipped, profile: None })
@@ -152,9 +154,14 @@ impl<'a> Trainer<'a> {
         }
         let ended = self.epochs(observer);
         self.end_profile();
+        if let Err(TrainError::Data(_) | TrainError::Broken { .. }) = ended
+            && self.state.step > self.saved.1
+        {
+            self.save("last")?; // the network is well
+        }
         let validation = ended.map_err(|error| error.after(self.state.step, self.session.images()))?;
         let (steps, interrupted) = (self.state.step, self.stop.load(Ordering::Relaxed));
-        Ok(RunSummary { validation, steps, interrupted, skipped: self.skipped })
+        Ok(RunSummary { validation, steps, interrupted, skipped: self.skipped.reasons })
     }
 
     fn end_profile(&mut self) {
@@ -211,9 +218,10 @@ impl<'a> Trainer<'a> {
         let (begin, mut seen) = (Instant::now(), 0);
         loop {
             let asked = Instant::now();
-            let Some(batch) = loader.next() else { break };
+            let Some(batch) = loader.next_unless(self.stop) else { break };
+            let batch = batch?;
             let wait = asked.elapsed();
-            self.note_skipped(&batch.skipped);
+            self.skipped.add(&batch.skipped, Images::Training(self.dataset.train.len()))?;
             if batch.count == 0 {
                 return Err(no_image(&batch.skipped).into());
             }
@@ -247,6 +255,9 @@ impl<'a> Trainer<'a> {
                 return Ok(());
             }
         }
+        if self.stop.load(Ordering::Relaxed) && self.state.position < self.dataset.train.len() {
+            return Ok(()); // stopped while it waited for images
+        }
         self.state.epoch += 1;
         self.state.position = 0;
         Ok(())
@@ -263,7 +274,7 @@ impl<'a> Trainer<'a> {
             Views::Centre { border2: self.config.network.input.border2() },
         )?;
         let (score, skipped) = score(&mut self.session, loader)?;
-        self.note_skipped(&skipped);
+        self.skipped.add(&skipped, Images::Validation(self.dataset.validation.len()))?;
         if !score.loss.is_finite() {
             return Err(self.diverged(format!("in the validation after step {}", self.state.step), None)?);
         }
@@ -295,15 +306,6 @@ impl<'a> Trainer<'a> {
         let plan =
             LoaderOptions { order, start, capacity: self.config.batch(), views, threads: data::decoding_threads() };
         Ok(Loader::new(split, plan)?)
-    }
-
-    fn note_skipped(&mut self, skipped: &[String]) {
-        for reason in skipped {
-            if !self.skipped.contains(reason) {
-                log::warn!("image skipped: {reason}");
-                self.skipped.push(reason.clone());
-            }
-        }
     }
 
     /// The refusal of a loss that is not finite, with the place of the first bad number: a tensor of weights, or a layer on
@@ -346,6 +348,7 @@ impl<'a> Trainer<'a> {
 pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String>), TrainError> {
     let (mut total, mut skipped) = (Score::default(), Vec::new());
     for batch in loader {
+        let batch = batch?;
         skipped.extend(batch.skipped.iter().cloned());
         if batch.count > 0 {
             session.evaluate(&batch)?;

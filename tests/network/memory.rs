@@ -103,7 +103,8 @@ fn soak(spec: &str, model: &Model, steps: u64, mut each: impl FnMut(u64, Taken))
     let views = Views::Centre { border2: (stored - model.input.size) as u32 };
     let batches = (0..).flat_map(|epoch| {
         let order = training_order(1, epoch, dataset.train.len());
-        Loader::new(&dataset.train, LoaderOptions { order, start: 0, capacity: IMAGES, views, threads: 1 }).unwrap()
+        let options = LoaderOptions { order, start: 0, capacity: IMAGES, views, threads: 1 };
+        Loader::new(&dataset.train, options).unwrap().map(Result::unwrap)
     });
     for (step, batch) in (1..=steps).zip(batches) {
         session.gradients(&batch, step).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use alexnet::backend::Placement;
-use alexnet::data::{Dataset, Draw, Loader, LoaderOptions, Views, training_order};
+use alexnet::data::{Batch, Dataset, Draw, Loader, LoaderOptions, Views, training_order};
 use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Rates, Score, Session};
 use alexnet::tensor::Tensor;
@@ -71,14 +71,15 @@ pub(crate) fn begin(session: &mut Session, batch: usize, steps: usize) -> Run {
 }
 
 /// The training images of the bundled sample in minibatches of `capacity`.
-pub(crate) fn batches(net: &Net, capacity: usize) -> Loader {
+pub(crate) fn batches(net: &Net, capacity: usize) -> impl Iterator<Item = Batch> + use<> {
     let input = net.model.input;
     let dataset = Dataset::open(None, input.stored()).unwrap();
     let border2 = (input.stored() - input.size) as u32;
     let draw = Draw { seed: SEED, epoch: 0, border2, crop: true, mirror: true, together: 1, noise: None };
     let views = Views::Random(draw);
     let order = training_order(SEED, 0, dataset.train.len());
-    Loader::new(&dataset.train, LoaderOptions { order, start: 0, capacity, views, threads: 1 }).unwrap()
+    let options = LoaderOptions { order, start: 0, capacity, views, threads: 1 };
+    Loader::new(&dataset.train, options).unwrap().map(Result::unwrap)
 }
 
 /// Checks that a run did something: losses are finite, and every weight has a momentum that is not all zeros.

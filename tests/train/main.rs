@@ -10,6 +10,7 @@ mod tiny;
 mod augment;
 mod end_to_end;
 mod eval;
+mod outage;
 mod prepare;
 mod recipe;
 mod release;

@@ -17,7 +17,7 @@ use self::shard::{ShardTask, sums_path};
 use super::format::{self, entries};
 use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
 use super::statistics::{self, Measured, Provenance, Sums};
-use super::{DataError, Dataset, ImageError, Split};
+use super::{DataError, Dataset, Split};
 use crate::files::{is_partial, sweep, write_file};
 use crate::random::{Purpose, Stream};
 
@@ -258,18 +258,10 @@ fn fingerprint(root: &Path, dataset: &Dataset) -> Result<u64, DataError> {
         for i in 0..split.len() {
             hash.add(image_name(root, split, i).as_bytes());
             hash.add(&split.label(i).to_le_bytes());
-            hash.add(&split.stored_bytes(i).map_err(unreadable)?.to_le_bytes());
+            hash.add(&split.stored_bytes(i)?.to_le_bytes());
         }
     }
     Ok(hash.0)
-}
-
-/// Turns an error about one image into one about the data set.
-pub(super) fn unreadable(error: ImageError) -> DataError {
-    match error {
-        ImageError::Read(name, error) => DataError::Read { path: name.into(), error },
-        other => DataError::Image(other),
-    }
 }
 
 /// The hash FNV-1a of 64 bits over parts, each with its length.

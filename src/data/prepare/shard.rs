@@ -2,13 +2,13 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use tar::{Builder, EntryType, Header};
 
-use super::{PrepareObserver, Recipe, image_name, unreadable};
-use crate::data::decode::guarded;
+use super::{PrepareObserver, Recipe, image_name};
 use crate::data::shards::Index;
 use crate::data::statistics::Sums;
 use crate::data::{DataError, ImageError, Split};
@@ -54,7 +54,7 @@ impl ShardTask<'_> {
         for (place, &number) in (self.first..).zip(self.numbers) {
             let i = number as usize;
             let name = || image_name(self.source, self.images, i);
-            match guarded(|| self.images.name(i), || self.images.decode(i)) {
+            match self.images.decode_patiently(i, &AtomicBool::new(false)) {
                 Ok(rgb) => {
                     if self.training {
                         sums.add(&rgb);
@@ -72,7 +72,7 @@ impl ShardTask<'_> {
                     }
                 }
                 // A file that cannot be read stops the work: the image may be good.
-                Err(error @ ImageError::Read(..)) => return Err(unreadable(error)),
+                Err(error @ ImageError::Read(..)) => return Err(error.into()),
                 Err(error) => {
                     // The name within the data set, wherever that lies.
                     let reason = error.to_string().replacen(&self.images.name(i), &name(), 1);
