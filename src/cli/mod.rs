@@ -14,11 +14,17 @@ mod output;
 mod prepare;
 mod progress;
 mod run;
+mod signals;
 mod step;
 mod train;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+pub(super) use self::output::shown;
+use self::signals::Signals;
 
 /// Trains and evaluates AlexNet as it was built in 2012: one network over two towers, on any GPU.
 #[derive(Debug, Parser)]
@@ -58,14 +64,15 @@ enum Command {
     Check(check::Check),
 }
 
-/// Runs the command that was parsed.
+/// Runs the command that was parsed. Exit code 0, or that of the signal that stopped it.
 ///
 /// # Errors
 /// The error of the command, for people.
-pub(super) fn run(cli: Cli) -> Result<()> {
+pub(super) fn run(cli: Cli) -> Result<ExitCode> {
     progress::init();
+    let signals = Signals::new()?;
     let result = match cli.command {
-        Command::Train(command) => command.run(),
+        Command::Train(command) => return command.run(&signals),
         Command::Prepare(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Classify(command) => command.run(),
@@ -79,5 +86,8 @@ pub(super) fn run(cli: Cli) -> Result<()> {
         Command::Bench(command) => command.run(),
         Command::Check(command) => command.run(),
     };
-    result.or_else(|error| if output::ended_by_reader(&error) { Ok(()) } else { Err(error) })
+    match result {
+        Err(error) if !output::ended_by_reader(&error) => Err(error),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }

@@ -1,14 +1,30 @@
 //! What goes to standard output: text whose reader may leave early, JSON, tables, numbers for people.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::{Context as _, Error, Result};
 use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
+use alexnet::files::printable;
+
 /// Writes `text` and a line end.
 pub(super) fn line(text: impl std::fmt::Display) -> Result<()> {
-    writeln!(io::stdout().lock(), "{text}").context("standard output")
+    writeln!(io::stdout().lock(), "{}", shown(text)).context("standard output")
+}
+
+/// The lines of `text`, in which no name steers the terminal.
+pub(crate) fn shown(text: impl std::fmt::Display) -> String {
+    text.to_string().split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// `path` as a shell takes it: in quotes where it holds blanks or other characters that mean something there.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    // An argument that begins with a dash would be an option.
+    let text = if text.starts_with('-') { format!("./{text}").into() } else { text };
+    shlex::try_quote(&text).map_or_else(|_| text.to_string(), Into::into)
 }
 
 /// Says how work goes that is worth more than its reader: a closed or full standard output does not end it.
@@ -76,6 +92,12 @@ mod tests {
         assert_eq!(got, ["0", "999", "1,000", "60,965,224", "100,000"]);
         let got = [0, 1023, 1024, 134_217_728, 1_610_612_736].map(bytes);
         assert_eq!(got, ["0 bytes", "1023 bytes", "1 KiB", "128 MiB", "1.5 GiB"]);
+    }
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_would_split_them() {
+        let got = ["runs/mini-1", "my run", "a'b", "-x", "$HOME"].map(|path| quoted(Path::new(path)));
+        assert_eq!(got, ["runs/mini-1", "'my run'", "\"a'b\"", "./-x", "'$HOME'"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{say, thousands};
+use super::output::{quoted, say, thousands};
 use super::progress::bars;
 use alexnet::data::{PrepareObserver, Prepared, Recipe, prepare};
 
@@ -59,7 +59,7 @@ impl Prepare {
         let [a, b, c] = deviations;
         say(format!("colour varies by {a:.1}, {b:.1} and {c:.1} of 255 along its principal components"));
         say(format!("{training} training and {validation} validation images in {shards} shards{found}"));
-        say(format!("train on them with: alexnet train --data {}", self.out.display()));
+        say(format!("train on them with: alexnet train --data {}", quoted(&self.out)));
         Ok(())
     }
 }

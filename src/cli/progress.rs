@@ -1,11 +1,13 @@
 //! Log lines and progress bars that do not overwrite each other.
 
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::sync::OnceLock;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
+use super::output::shown;
 use alexnet::backend::SetupProgress;
 
 /// All bars of the program.
@@ -39,7 +41,12 @@ pub(super) fn preparing() -> impl Fn(SetupProgress) + 'static {
 /// themselves at length.
 pub(super) fn init() {
     let environment = env_logger::Env::default().default_filter_or("warn,wgpu_hal=error,wgpu_core=error");
-    let logger = env_logger::Builder::from_env(environment).format_timestamp(None).build();
+    let logger = env_logger::Builder::from_env(environment)
+        .format(|to, record| {
+            let (level, style) = (record.level(), to.default_level_style(record.level()));
+            writeln!(to, "[{style}{level:<5}{style:#} {}] {}", record.target(), shown(record.args()))
+        })
+        .build();
     let level = logger.filter();
     // A second initialisation (in tests) keeps the first logger.
     if LogWrapper::new(bars().clone(), logger).try_init().is_ok() {

@@ -1,19 +1,19 @@
 //! `alexnet train`.
 
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::options::{Placed, Replaced};
-use super::output::{bytes, say};
+use super::output::{bytes, quoted, say};
 use super::progress::bars;
+use super::signals::Signals;
 use alexnet::net::schedule::PRESETS;
 use alexnet::net::{AUGMENTS, Augment, Schedule};
 use alexnet::session::layout::{Share, TrainingPlan};
@@ -82,7 +82,7 @@ pub(super) struct Train {
 }
 
 impl Train {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, signals: &Signals) -> Result<ExitCode> {
         let ready = self.launch()?.prepare(|devices| self.placed.prepare(devices))?;
         let Ready { config, dataset, .. } = &ready;
         let folder = ready.folder().to_owned();
@@ -94,10 +94,9 @@ impl Train {
         if let Some((names, file)) = &ready.begun {
             say(format!("begins with {} of {}", names.join(", "), file.display()));
         }
-        let stop = stop_on_signal()?;
-        let trainer = ready.trainer(&stop)?;
-        let mut progress = Progress::new();
-        let go_on = format!("go on with: alexnet train --resume {}", folder.display());
+        let trainer = ready.trainer(signals.stop())?;
+        let mut progress = Progress::new(signals);
+        let go_on = format!("go on with: alexnet train --resume {}", quoted(&folder));
         let outcome = trainer.run(&mut progress).with_context(|| {
             let saved = folder.join("last.safetensors").is_file();
             let stopped = if saved { &go_on } else { "there is no checkpoint to go on with yet" };
@@ -106,7 +105,7 @@ impl Train {
         progress.bar.finish_and_clear();
         report(&outcome, &go_on);
         say(format!("checkpoints and metrics are in {}", folder.display()));
-        Ok(())
+        Ok(if outcome.interrupted { signals.exit_code() } else { ExitCode::SUCCESS })
     }
 
     /// A new or resumed run with the given arguments applied; absent ones keep its settings.
@@ -191,22 +190,9 @@ fn report(outcome: &RunSummary, go_on: &str) {
     }
 }
 
-/// A flag that Ctrl-C (or SIGTERM) raises; a second one ends the program at once.
-fn stop_on_signal() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        let _ = writeln!(io::stderr(), "stopping after this step; once more to stop at once");
-    })
-    .context("signals cannot be handled")?;
-    Ok(stop)
-}
-
 /// A bar on a terminal, plain lines elsewhere.
-struct Progress {
+struct Progress<'a> {
+    signals: &'a Signals,
     bar: ProgressBar,
     terminal: bool,
     label: String,
@@ -219,19 +205,23 @@ struct Progress {
 /// Seconds between plain lines.
 const QUIET: Duration = Duration::from_secs(10);
 
-impl Progress {
-    fn new() -> Self {
+impl<'a> Progress<'a> {
+    fn new(signals: &'a Signals) -> Self {
         let bar = bars().add(ProgressBar::no_length());
         // The template is a constant; a slip in it falls back to the default style.
         if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}, {eta} left") {
             bar.set_style(style);
         }
         let (terminal, now) = (io::stderr().is_terminal(), Instant::now());
-        Self { bar, terminal, label: String::new(), last_line: now, begin: now, waited: 0.0 }
+        Self { signals, bar, terminal, label: String::new(), last_line: now, begin: now, waited: 0.0 }
     }
 }
 
-impl Observer for Progress {
+impl Observer for Progress<'_> {
+    fn save(&mut self) -> bool {
+        self.signals.save()
+    }
+
     fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize) {
         self.label = format!("epoch {epoch}/{epochs}");
         (self.begin, self.waited) = (Instant::now(), 0.0);

@@ -1,4 +1,5 @@
-//! Files as this program keeps them: written whole or not at all, tensors as safetensors, one writer to a folder.
+//! Files as this program keeps them: written whole or not at all, tensors as safetensors, one writer to a folder, names
+//! that steer no terminal.
 //!
 //! Whatever is written in one piece goes through [`AtomicFile`] or [`write_file`], so a reader sees all of the old content
 //! or all of the new one, even after a crash of the machine. Files from strangers are only ever parsed as tensors and
@@ -7,6 +8,7 @@
 mod atomic;
 mod lock;
 mod tensors;
+mod text;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use thiserror::Error;
 pub use self::atomic::{AtomicFile, is_partial, sweep, write_file};
 pub use self::lock::FolderLock;
 pub use self::tensors::{Elements, METADATA, TensorError, TensorFile, serialize, write_tensors};
+pub use self::text::printable;
 
 /// Why a file cannot be read or written.
 #[derive(Debug, Error)]

@@ -53,6 +53,10 @@ pub trait Observer {
     fn step(&mut self, metric: &Metric, images: usize);
     /// The validation after an epoch is done.
     fn validation(&mut self, metric: &Metric);
+    /// Whether a checkpoint is wanted after the step that is done, besides those of the configuration.
+    fn save(&mut self) -> bool {
+        false
+    }
 }
 
 /// Ignores all events.
@@ -248,7 +252,7 @@ impl<'a> Trainer<'a> {
             if let Some(stalled) = self.start.step(metric.loss) {
                 log::warn!("{stalled}");
             }
-            if self.due() {
+            if observer.save() || self.due() {
                 self.save("last")?;
             }
             if self.finished() && batch.next < self.dataset.train.len() {

@@ -11,4 +11,7 @@ mod bad_input;
 mod bench;
 mod layout;
 mod listings;
+mod messages;
+#[cfg(unix)]
+mod signals;
 mod step;
