@@ -1,6 +1,7 @@
 // Convolution, y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p*stride+r-pad][q*stride+s-pad][n] + b[k]), in
 // cuDNN's letters: MAPS input maps of H x W pixels, K filters, P x Q output pixels, R x S window, N images. Images
-// along lanes, a register tile of TM filters by TQ neighbouring output pixels, each input pixel of the row loaded once.
+// along lanes, TN of a lane LANES apart; a register tile of TM filters by TQ neighbouring output pixels, each input pixel
+// of the row loaded once.
 
 @group(0) @binding(0) var<storage, read> x: array<Map>;
 @group(0) @binding(1) var<storage, read> w: array<Map>;
@@ -13,15 +14,19 @@ const TILES_X = (Q + TQ - 1) / TQ;
 const EXACT = K % TM == 0;
 
 @compute @workgroup_size(LANES, ROWS)
-fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let n = id.x;
+fn forward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(global_invocation_id) id: vec3u,
+    @builtin(local_invocation_id) local: vec3u,
+) {
+    let n = group.x * LANES * TN + local.x;
     let k0 = id.y * TM;
     let p = id.z / TILES_X;
     let q0 = (id.z % TILES_X) * TQ;
     if k0 >= K {
         return;
     }
-    var sum: array<array<f32, TQ>, TM>;
+    var sum: array<array<array<f32, TN>, TQ>, TM>;
     for (var c = 0u; c < MAPS; c++) {
         for (var r = 0u; r < R; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
@@ -30,19 +35,23 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
                 continue;
             }
             let line = (c * H + row) * W * N + n;
-            var pixels: array<f32, SEGMENT>;
+            var pixels: array<array<f32, TN>, SEGMENT>;
             @unroll for (var i = 0u; i < SEGMENT; i++) {
                 let column = q0 * STRIDE_X + i - PAD_X;
-                pixels[i] = 0.0;
-                if column < W {
-                    pixels[i] = f32(x[line + column * N]);
+                @unroll for (var u = 0u; u < TN; u++) {
+                    pixels[i][u] = 0.0;
+                    if column < W {
+                        pixels[i][u] = f32(x[line + column * N + u * LANES]);
+                    }
                 }
             }
             @unroll for (var s = 0u; s < S; s++) {
                 let weights = fetch(((c * R + r) * S + s) * K + k0, 1u, K - k0, local.x);
                 @unroll for (var j = 0u; j < TM; j++) {
                     @unroll for (var t = 0u; t < TQ; t++) {
-                        sum[j][t] = fma(weights[j], pixels[t * STRIDE_X + s], sum[j][t]);
+                        @unroll for (var u = 0u; u < TN; u++) {
+                            sum[j][t][u] = fma(weights[j], pixels[t * STRIDE_X + s][u], sum[j][t][u]);
+                        }
                     }
                 }
             }
@@ -55,13 +64,15 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
                 bias = b[k0 + j];
             }
             @unroll for (var t = 0u; t < TQ; t++) {
-                if q0 + t < Q {
-                    let at = (((k0 + j) * P + p) * Q + q0 + t) * N + n;
-                    var value = sum[j][t] + bias;
-                    if ACCUMULATE {
-                        value += f32(y[at]);
+                @unroll for (var u = 0u; u < TN; u++) {
+                    if q0 + t < Q {
+                        let at = (((k0 + j) * P + p) * Q + q0 + t) * N + n + u * LANES;
+                        var value = sum[j][t][u] + bias;
+                        if ACCUMULATE {
+                            value += f32(y[at]);
+                        }
+                        y[at] = Map(activate(value));
                     }
-                    y[at] = Map(activate(value));
                 }
             }
         }

@@ -1,5 +1,5 @@
 // Gradient of a convolution by its input: dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n] where
-// p·stride + r - pad = h and q·stride + s - pad = w. The forward kernel's shape: images along lanes, a register
+// p·stride + r - pad = h and q·stride + s - pad = w. The forward kernel's shape: TN images a lane, a register
 // tile of TM maps by TX neighbouring input pixels; TX is a multiple of the stride, so which window column meets
 // which pixel is known to the compiler.
 
@@ -14,15 +14,19 @@ const TILES_X = (W + TX - 1) / TX;
 const EXACT = MAPS % TM == 0;
 
 @compute @workgroup_size(LANES, ROWS)
-fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let n = id.x;
+fn backward_input(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(global_invocation_id) id: vec3u,
+    @builtin(local_invocation_id) local: vec3u,
+) {
+    let n = group.x * LANES * TN + local.x;
     let c0 = id.y * TM;
     let row = id.z / TILES_X;
     let column0 = (id.z % TILES_X) * TX;
     if c0 >= MAPS {
         return;
     }
-    var sum: array<array<f32, TX>, TM>;
+    var sum: array<array<array<f32, TN>, TX>, TM>;
     for (var k = 0u; k < K; k++) {
         for (var r = 0u; r < R; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
@@ -31,12 +35,14 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
                 continue;
             }
             let line = (k * P + p) * Q * N + n;
-            var gradients: array<f32, SEGMENT>;
+            var gradients: array<array<f32, TN>, SEGMENT>;
             @unroll for (var i = 0u; i < SEGMENT; i++) {
                 let q = column0 / STRIDE_X + FIRST + i - S;
-                gradients[i] = 0.0;
-                if q < Q {
-                    gradients[i] = f32(dy[line + q * N]);
+                @unroll for (var u = 0u; u < TN; u++) {
+                    gradients[i][u] = 0.0;
+                    if q < Q {
+                        gradients[i][u] = f32(dy[line + q * N + u * LANES]);
+                    }
                 }
             }
             @unroll for (var s = 0u; s < S; s++) {
@@ -45,7 +51,10 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
                     @unroll for (var t = 0u; t < TX; t++) {
                         let offset = t + PAD_X + S * STRIDE_X - s;
                         if offset % STRIDE_X == 0 {
-                            sum[j][t] = fma(weights[j], gradients[offset / STRIDE_X - FIRST], sum[j][t]);
+                            let column = offset / STRIDE_X - FIRST;
+                            @unroll for (var u = 0u; u < TN; u++) {
+                                sum[j][t][u] = fma(weights[j], gradients[column][u], sum[j][t][u]);
+                            }
                         }
                     }
                 }
@@ -55,12 +64,14 @@ fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(local_invoc
     @unroll for (var j = 0u; j < TM; j++) {
         if EXACT || c0 + j < MAPS {
             @unroll for (var t = 0u; t < TX; t++) {
-                if column0 + t < W {
-                    let at = (((c0 + j) * H + row) * W + column0 + t) * N + n;
-                    if ACCUMULATE {
-                        sum[j][t] += f32(dx[at]);
+                @unroll for (var u = 0u; u < TN; u++) {
+                    if column0 + t < W {
+                        let at = (((c0 + j) * H + row) * W + column0 + t) * N + n + u * LANES;
+                        if ACCUMULATE {
+                            sum[j][t][u] += f32(dx[at]);
+                        }
+                        dx[at] = Map(sum[j][t][u]);
                     }
-                    dx[at] = Map(sum[j][t]);
                 }
             }
         }

@@ -18,8 +18,16 @@ var<private> padded: vec2u;
 var<private> low: vec2u;
 var<private> size: vec2u;
 
-// The output pixel of a term; filters are innermost.
+// Filter of a term; filters are innermost.
+fn filter_of(term: u32) -> u32 {
+    return select(term % K, term, R * S == 1);
+}
+
+// The output pixel of a term.
 fn window(term: u32) -> vec2u {
+    if R * S == 1 {
+        return low;
+    }
     // Divided as floats, which are exact for windows of any sane size and quicker where the divisor is not known.
     let index = term / K;
     let row = u32((f32(index) + 0.5) / f32(size.y));
@@ -32,7 +40,7 @@ fn row_vector(term: u32, rows: u32) -> vec4f {
     @unroll for (var i = 0u; i < 4; i++) {
         let c = c0 + rows * 4 + i;
         if term < size.x * size.y * K && c < MAPS {
-            values[i] = f32(w[((c * R + element.x) * S + element.y) * K + term % K]);
+            values[i] = f32(w[((c * R + element.x) * S + element.y) * K + filter_of(term)]);
         }
     }
     return values;
@@ -43,7 +51,7 @@ fn image_vector(term: u32, images: u32) -> vec4f {
         return vec4f();
     }
     let at = window(term);
-    return vec4f(dy[((term % K * P + at.x) * Q + at.y) * BATCH_VECTORS + n0 + images]);
+    return vec4f(dy[((filter_of(term) * P + at.x) * Q + at.y) * BATCH_VECTORS + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {

@@ -17,8 +17,16 @@ var<private> corner: vec2i;
 var<private> low: vec2u;
 var<private> size: vec2u;
 
-// Row and column of the window of a term; maps are innermost.
+// Map of a term; maps are innermost.
+fn map_of(term: u32) -> u32 {
+    return select(term % MAPS, term, R * S == 1);
+}
+
+// Row and column of the window of a term.
 fn element(term: u32) -> vec2u {
+    if R * S == 1 {
+        return low;
+    }
     // Divided as floats, which are exact for windows of any sane size and quicker where the divisor is not known.
     let index = term / MAPS;
     let row = u32((f32(index) + 0.5) / f32(size.y));
@@ -31,7 +39,7 @@ fn row_vector(term: u32, rows: u32) -> vec4f {
         return vec4f();
     }
     let at = element(term);
-    return vec4f(w[((term % MAPS * R + at.x) * S + at.y) * (K / 4) + k]);
+    return vec4f(w[((map_of(term) * R + at.x) * S + at.y) * (K / 4) + k]);
 }
 
 fn image_vector(term: u32, images: u32) -> vec4f {
@@ -39,7 +47,7 @@ fn image_vector(term: u32, images: u32) -> vec4f {
         return vec4f();
     }
     let at = vec2u(corner + vec2i(element(term)));
-    return vec4f(x[((term % MAPS * H + at.x) * W + at.y) * BATCH_VECTORS + n0 + images]);
+    return vec4f(x[((map_of(term) * H + at.x) * W + at.y) * BATCH_VECTORS + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {

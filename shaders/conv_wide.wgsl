@@ -29,8 +29,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
         let pixel = (row * W + q * STRIDE_X - PAD_X) * (N / VECTOR) + n;
         // One loop over columns and maps: the longer it is, the less its beginning and end weigh.
         for (var i = low * MAPS; i < high * MAPS; i += STEPS) {
-            let s = i / MAPS;
-            let c = i % MAPS;
+            let s = select(i / MAPS, 0u, S == 1);
+            let c = select(i % MAPS, i, S == 1);
             var weights: array<vec4f, STEPS>;
             var pixels: array<vec4f, STEPS>;
             @unroll for (var t = 0u; t < STEPS; t++) {

@@ -9,7 +9,6 @@ use super::storage::{Places, Storage, Tensor};
 use super::window::WindowSpec;
 use crate::ops::activation::Activation;
 use crate::ops::conv::{self, Conv, GROUPED, Grouped};
-use crate::ops::gemm::{self, Gemm};
 use crate::program::{Slot, SlotRange};
 
 /// The most products of a batch: each is a run of its own.
@@ -92,11 +91,8 @@ impl GraphLowering<'_> {
         let &Grouped { maps, h, w: width, n, p, q, r, s, groups, .. } = whole;
         let k = whole.k / groups;
         let conv = Conv {
-            maps,
             h,
             w: width,
-            n,
-            k,
             p,
             q,
             r,
@@ -105,9 +101,9 @@ impl GraphLowering<'_> {
             stride_x: whole.stride_x,
             pad_y: whole.pad_y,
             pad_x: whole.pad_x,
-            accumulate: false,
             bias: whole.bias,
             activation: whole.activation,
+            ..Conv::dense(maps, k, n)
         };
         for group in 0..groups {
             let part = |tensor: &Tensor| tensor.with(tensor.places.part(0, group * k, k));
@@ -156,8 +152,7 @@ impl GraphLowering<'_> {
             return Err(Refusal::Inner(a.dims().to_vec(), b.dims().to_vec()));
         }
         let n = padded(rows);
-        let mut shape =
-            Gemm { m, k, n, accumulate: false, bias: false, activation: *activation as usize, by_input: false };
+        let mut shape = Conv { activation: *activation as usize, ..Conv::dense(k, m, n) };
         let x = self.place(node, a, &Places::images(a.dims())?, 1.0);
         let w = self.place(node, b, &Places::rows(b.dims())?, *alpha);
         let (y, out) = self.map(node, Places::images(&[rows, m])?);
@@ -173,7 +168,7 @@ impl GraphLowering<'_> {
             }
         }
         let bias = self.place(node, &bias, &Places::rows(bias.dims())?, *beta);
-        self.r.run(&gemm::FORWARD, shape.params(), &[x, w, bias, y]);
+        self.r.run(&conv::FORWARD, shape.params(), &[x, w, bias, y]);
         Ok(out)
     }
 

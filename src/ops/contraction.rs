@@ -104,17 +104,23 @@ impl Strategy {
         vector: VECTOR,
         needs: Needs { subgroup_size: Some(SUBGROUP as u32), words: true, ..Needs::NONE },
     };
+    /// The same where subgroups share the sums of a tile, each with a slice of them: long sums, small results.
+    pub(super) const SLICED_MATRIX16: Self = Self { name: "sliced_matrix16", ..Self::MATRIX16 };
     /// The same with one image a lane, for the shapes that do not fill it.
     pub(super) const SUBGROUP: Self =
         Self::new("subgroup", Needs { subgroup_size: Some(SUBGROUP as u32), ..Needs::NONE });
     /// Tiles in workgroup memory, for GPUs, whose memory is far away and whose threads are many.
     pub(super) const TILED: Self = Self::new("tiled", Needs::NONE);
+    /// Tiles whose sums are shared by slices of a workgroup: long sums, small results.
+    pub(super) const SLICED: Self = Self::new("sliced", Needs::NONE);
     /// Smaller ones, so that more workgroups share work that is narrow.
     pub(super) const TILED_SMALL: Self = Self::new("tiled_small", Needs::NONE);
     /// On matrix units of 8 x 8 and subgroups of 8 lanes: Mesa's software driver has them from version 25.2 on, slow
     /// ones, so that what runs on GPUs is checked where there is none.
     pub(super) const MATRIX8: Self =
         Self::new("matrix8", Needs { subgroup_size: Some(SUBGROUP as u32), matrix: Some(8), ..Needs::NONE });
+    /// Slices on matrix units of 8 x 8.
+    pub(super) const SLICED_MATRIX8: Self = Self { name: "sliced_matrix8", ..Self::MATRIX8 };
     /// Every invocation for itself: runs everywhere.
     pub(super) const PLAIN: Self = Self::new("plain", Needs::NONE);
 

@@ -1,12 +1,11 @@
-//! The fully connected layer, `fc`: a matrix product. Inputs are taken in their own order `[C][H][W]`, which with images
-//! innermost needs no rearranging.
+//! The fully connected layer, `fc`: a convolution whose window is its map (paper, section 3.5). Inputs are taken in their
+//! own order `[C][H][W]`, which with images innermost needs no rearranging.
 
-use super::gemm::{BACKWARD_INPUT, BACKWARD_WEIGHTS, FORWARD, Gemm};
+use super::conv::Conv;
 use super::kind::{Caffe, LayerKind, Place, Scaling, Setting};
 use super::layer::Chw;
 use super::onnx::{Form, Subgraph, WEIGHTS, X, Y, int, ints};
-use super::weighted::{Contraction, Epilogue, Weighted};
-use crate::kernel::{Kernel, Params};
+use super::weighted::{Contraction, Weighted};
 
 /// `fc`, with the number of its outputs: every output reads every number of the maps.
 pub static KIND: LayerKind = LayerKind {
@@ -30,7 +29,7 @@ pub static KIND: LayerKind = LayerKind {
         Subgraph { weights: Some(vec![x.channels, x.height, x.width]), ..subgraph }
     },
     caffe: Caffe::Words(|_, settings, _| format!("fully connected with {} outputs", settings.get::<usize>("outputs"))),
-    kernels: &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHTS],
+    kernels: &[], // those of `conv`
     examples: &["fc = 8"],
 };
 
@@ -51,13 +50,7 @@ impl Contraction for FullyConnected {
         vec![x.count()]
     }
 
-    fn kernels(&self) -> [&'static Kernel; 3] {
-        [&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHTS]
-    }
-
-    fn params(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue, by_input: bool) -> Params {
-        let Epilogue { accumulate, bias, activation } = epilogue;
-        let activation = activation as usize;
-        Gemm { m: y.channels, k: x.count(), n: images, accumulate, bias, activation, by_input }.params()
+    fn conv(&self, images: usize, x: Chw, y: Chw) -> Conv {
+        Conv::dense(x.count(), y.channels, images)
     }
 }

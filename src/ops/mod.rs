@@ -9,7 +9,6 @@ pub mod conv;
 pub mod dropout;
 mod elementwise;
 pub mod fc;
-pub mod gemm;
 pub mod half;
 pub mod health;
 pub mod input;

@@ -5,9 +5,10 @@ use std::fmt::Debug;
 
 use super::activation::Activation;
 use super::bias;
+use super::conv::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD};
 use super::kind::Head;
 use super::layer::{Chw, Init, Layer, Saved, Site, WeightKind, WeightSpec, map_slot};
-use crate::kernel::{Kernel, Params};
+use crate::kernel::Params;
 use crate::program::{Recorder, Slot};
 
 /// What the kernel of a contraction does besides summing products.
@@ -31,7 +32,7 @@ impl Epilogue {
     }
 }
 
-/// What tells a convolution from a matrix product.
+/// What tells a convolution from a fully connected layer.
 pub trait Contraction: Debug + Send + Sync {
     /// Words for listings, `conv 3×3`.
     fn describe(&self, outputs: usize) -> String;
@@ -42,11 +43,14 @@ pub trait Contraction: Debug + Send + Sync {
     /// Extents of the weights over one input, outputs left out.
     fn window(&self, x: Chw) -> Vec<usize>;
 
-    /// Kernels of y, of dx and of dw.
-    fn kernels(&self) -> [&'static Kernel; 3];
+    /// The convolution that computes it for `images` images, without an epilogue.
+    fn conv(&self, images: usize, x: Chw, y: Chw) -> Conv;
 
-    /// Parameters of the kernel of y or dw, or of dx where `by_input`.
-    fn params(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue, by_input: bool) -> Params;
+    /// Parameters of its kernels.
+    fn params(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue) -> Params {
+        let Epilogue { accumulate, bias, activation } = epilogue;
+        Conv { accumulate, bias, activation: activation as usize, ..self.conv(images, x, y) }.params()
+    }
 }
 
 /// One tower's share of a layer with weights.
@@ -84,14 +88,13 @@ impl<C: Contraction> Layer for Weighted<C> {
 
     fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Chw)], w: &[Slot], y: Chw, _: bool) -> Slot {
         let out = map_slot(r, site, "y", y);
-        let [kernel, ..] = self.contraction.kernels();
         for (i, &(slot, maps)) in x.iter().enumerate() {
             let mut epilogue = Epilogue::accumulating(i > 0);
             if i + 1 == x.len() {
                 (epilogue.bias, epilogue.activation) = (true, self.head.activation);
             }
-            let params = self.contraction.params(site.images, maps, y, epilogue, false);
-            r.run(kernel, params, &[slot, w[i], w[x.len()], out]);
+            let params = self.contraction.params(site.images, maps, y, epilogue);
+            r.run(&FORWARD, params, &[slot, w[i], w[x.len()], out]);
         }
         out
     }
@@ -103,9 +106,8 @@ impl<C: Contraction> Layer for Weighted<C> {
     fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot {
         let maps = saved.x[i].1;
         let dx = map_slot(r, site, &format!("dx{i}"), maps);
-        let [_, kernel, _] = self.contraction.kernels();
-        let params = self.contraction.params(site.images, maps, saved.y.1, Epilogue::NONE, true);
-        r.run(kernel, params, &[saved.w[i], dz, dx]);
+        let params = self.contraction.params(site.images, maps, saved.y.1, Epilogue::NONE);
+        r.run(&BACKWARD_INPUT, params, &[saved.w[i], dz, dx]);
         dx
     }
 
@@ -114,11 +116,10 @@ impl<C: Contraction> Layer for Weighted<C> {
         if let Some(db) = saved.dw[saved.x.len()] {
             bias::backward(r, site, y, dz, db);
         }
-        let [.., kernel] = self.contraction.kernels();
         for (&(x, maps), dw) in saved.x.iter().zip(saved.dw) {
             if let Some(dw) = *dw {
                 let epilogue = Epilogue::accumulating(site.accumulate);
-                r.run(kernel, self.contraction.params(site.images, maps, y, epilogue, false), &[x, dz, dw]);
+                r.run(&BACKWARD_FILTER, self.contraction.params(site.images, maps, y, epilogue), &[x, dz, dw]);
             }
         }
     }

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::kernel::{Elem, Kernel, Params};
     use crate::ops::activation::Activation;
-    use crate::ops::gemm::{BACKWARD_INPUT, BACKWARD_WEIGHTS, FORWARD, Gemm};
+    use crate::ops::conv::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD};
     use crate::ops::{activation, optimizer};
     use crate::program::{Home, Pass, Recorder, Role, SlotInfo};
     use proptest::prelude::*;
@@ -125,13 +125,14 @@ mod tests {
         recorder.finish()
     }
 
-    fn gemm(m: usize, k: usize, n: usize, accumulate: bool) -> Gemm {
-        Gemm { m, k, n, accumulate, bias: true, activation: Activation::Relu as usize, by_input: false }
+    /// A fully connected layer of `m` outputs and `k` inputs.
+    fn dense(m: usize, k: usize, n: usize, accumulate: bool) -> Conv {
+        Conv { accumulate, bias: true, activation: Activation::Relu as usize, ..Conv::dense(k, m, n) }
     }
 
-    fn forward(gemm: Gemm) -> Program {
-        let Gemm { m, k, n, .. } = gemm;
-        program(&FORWARD, gemm.params(), &[k * n, k * m, m, m * n])
+    fn forward(conv: Conv) -> Program {
+        let Conv { maps, k, n, .. } = conv;
+        program(&FORWARD, conv.params(), &[maps * n, maps * k, k, k * n])
     }
 
     fn runs(program: &Program) -> Vec<(&Params, &[SlotRange])> {
@@ -186,11 +187,11 @@ mod tests {
         fn pieces_cover_everything_once_in_order_aligned_and_within_the_limit(
             m in 1..80_usize, k in 1..300_usize, eights in 1..4_usize, limit in 4..60_000_u64,
         ) {
-            let gemm = gemm(m, k, 8 * eights, false);
-            let [x, w, y] = [k * gemm.n, k * m, m * gemm.n];
-            check(&forward(gemm), limit)?;
-            check(&program(&BACKWARD_INPUT, Gemm { by_input: true, ..gemm }.params(), &[w, y, x]), limit)?;
-            check(&program(&BACKWARD_WEIGHTS, gemm.params(), &[x, y, w]), limit)?;
+            let conv = dense(m, k, 8 * eights, false);
+            let [x, w, y] = [k * conv.n, k * m, m * conv.n];
+            check(&forward(conv), limit)?;
+            check(&program(&BACKWARD_INPUT, conv.params(), &[w, y, x]), limit)?;
+            check(&program(&BACKWARD_FILTER, conv.params(), &[x, y, w]), limit)?;
             check(&program(&optimizer::sgd::SGD.kernel, optimizer::Shape { count: w }.params(), &[w, 4, 2, w, w]), limit)?;
         }
     }
@@ -199,11 +200,11 @@ mod tests {
     #[test]
     fn a_sum_begins_with_the_first_part_and_ends_with_the_last() {
         for accumulate in [false, true] {
-            let whole = forward(gemm(17, 160, 8, accumulate));
+            let whole = forward(dense(17, 160, 8, accumulate));
             let parts = whole.split(80 * 17 * 4).unwrap();
             let said = |params: &Params| {
-                let Gemm { k, accumulate, bias, activation, .. } = Gemm::from(params);
-                (k, accumulate, bias, Activation::numbered(activation))
+                let Conv { maps, accumulate, bias, activation, .. } = Conv::from(params);
+                (maps, accumulate, bias, Activation::numbered(activation))
             };
             let said: Vec<_> = runs(&parts).into_iter().map(|(params, _)| said(params)).collect();
             let middle = (64, true, false, Activation::Linear);
@@ -221,11 +222,11 @@ mod tests {
         assert_eq!(refused(&relu, 4095).needed, 4096, "a kernel without a split");
         assert!(relu.split(4096).is_ok());
         // y, 17 outputs of 8 images, is needed whole in every part.
-        let whole = forward(gemm(17, 160, 8, false));
+        let whole = forward(dense(17, 160, 8, false));
         assert_eq!(refused(&whole, 17 * 8 * 4 - 1), TooLarge { slot: Slot(3), needed: 17 * 8 * 4 });
         // 64 rows of 17 weights are the least that can be bound; of 20 rows all.
         assert_eq!(refused(&whole, 64 * 17 * 4 - 1), TooLarge { slot: Slot(1), needed: 64 * 17 * 4 });
-        let short = forward(gemm(17, 20, 8, false));
+        let short = forward(dense(17, 20, 8, false));
         assert_eq!(refused(&short, 20 * 17 * 4 - 1), TooLarge { slot: Slot(1), needed: 20 * 17 * 4 });
     }
 }

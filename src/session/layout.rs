@@ -316,9 +316,9 @@ mod tests {
                 })
             };
             for (pass, kernel, times) in [
-                (Pass::Evaluate, "gemm.forward", 1),
-                (Pass::Gradients, "gemm.backward_input", 1),
-                (Pass::Gradients, "gemm.backward_weights", 1),
+                (Pass::Evaluate, "conv.forward", 1),
+                (Pass::Gradients, "conv.backward_input", 1),
+                (Pass::Gradients, "conv.backward_filter", 1),
                 (Pass::Update, "sgd.update", 1),
             ] {
                 let fc6 = |info: &crate::program::SlotInfo| info.name.starts_with("fc6.weights");

@@ -54,8 +54,8 @@ fn every_kernel_of_a_step_stands_beside_the_ceilings() {
         // Of each tower; of both towers' maps where a row sees both.
         assert_eq!(count("gradients", "conv.forward", "conv1"), 2, "{spec}");
         assert_eq!(count("evaluate", "conv.forward", "conv1"), 2, "{spec}");
-        assert_eq!(count("gradients", "gemm.forward", "fc2"), 4, "{spec}");
-        assert_eq!(count("gradients", "gemm.backward_weights", "fc3"), 2, "{spec}");
+        assert_eq!(count("gradients", "conv.forward", "fc2"), 4, "{spec}");
+        assert_eq!(count("gradients", "conv.backward_filter", "fc3"), 2, "{spec}");
         // Weights and biases of conv1 and fc2 on both towers, of fc3 on one.
         assert_eq!(runs.iter().filter(|run| run["kernel"] == "sgd.update").count(), 13, "{spec}");
         let table = place.ok(&bench("kernels", &spec, &[]));

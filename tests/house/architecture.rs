@@ -89,7 +89,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("wgpu", &["src/backend/gpu/"]),
     ("naga", &["src/wgsl/"]),
     ("dirs", &["src/backend/gpu/cache.rs"]),
-    ("ndarray", &["src/ops/product.rs", "src/ops/conv/products.rs", "src/ops/gemm/products.rs"]),
+    ("ndarray", &["src/ops/product.rs", "src/ops/conv/products.rs", "src/ops/conv/dense.rs"]),
     ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
     ("safetensors", &["src/files/"]),

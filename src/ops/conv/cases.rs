@@ -2,17 +2,24 @@
 
 use super::{Conv, extent, floor_extent};
 use crate::kernel::{Case, Fill};
-use crate::ops::activation::Activation;
+
+/// Fully connected layers, as inputs, outputs and images: ragged, whole tiles, several blocks on the CPU.
+const DENSE: [(&str, [usize; 3]); 7] = [
+    ("fc: one unit", [1, 1, 8]),
+    ("fc6, ragged", [230, 67, 24]),
+    ("fc6, ragged, 32 images", [70, 100, 32]),
+    ("fc7, whole tiles", [128, 64, 32]),
+    ("fc8: 10 classes", [96, 10, 128]),
+    ("fc, many images", [41, 33, 160]),
+    ("fc, several blocks on the CPU", [300, 150, 8]),
+];
 
 /// A square convolution by the released code's size rule.
 pub(super) fn square(c: usize, size: usize, k: usize, window: usize, stride: usize, pad: usize, n: usize) -> Conv {
     let p = extent(size, window, stride, pad).unwrap_or(0);
     Conv {
-        maps: c,
         h: size,
         w: size,
-        n,
-        k,
         p,
         q: p,
         r: window,
@@ -21,9 +28,8 @@ pub(super) fn square(c: usize, size: usize, k: usize, window: usize, stride: usi
         stride_x: stride,
         pad_y: pad,
         pad_x: pad,
-        accumulate: false,
         bias: true,
-        activation: Activation::Linear as usize,
+        ..Conv::dense(c, k, n)
     }
 }
 
@@ -51,6 +57,7 @@ fn shapes() -> Vec<(&'static str, Conv)> {
         ("maps on their own, added", square(11, 4, 16, 2, 2, 0, 8)),
         ("more images than a block on the CPU", square(30, 2, 34, 3, 1, 1, 264)),
     ];
+    shapes.extend(DENSE.map(|(name, [inputs, outputs, images])| (name, Conv::dense(inputs, outputs, images))));
     for (index, (_, conv)) in shapes.iter_mut().enumerate() {
         conv.accumulate = index % 2 == 1;
         conv.bias = index % 3 != 2;

@@ -1,11 +1,10 @@
 //! The convolutional layer, `conv`.
 
 use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, GROUPED, extent, floor_extent};
-use crate::kernel::{Kernel, Params};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
 use crate::ops::layer::{Chw, MOST_PIXELS};
 use crate::ops::onnx::{Form, Subgraph, WEIGHTS, X, Y, int, windows};
-use crate::ops::weighted::{Contraction, Epilogue, Weighted};
+use crate::ops::weighted::{Contraction, Weighted};
 use crate::params;
 
 params! {
@@ -93,17 +92,10 @@ impl Contraction for Settings {
         vec![x.channels, self.size, self.size]
     }
 
-    fn kernels(&self) -> [&'static Kernel; 3] {
-        [&FORWARD, &BACKWARD_INPUT, &BACKWARD_FILTER]
-    }
-
-    fn params(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue, _: bool) -> Params {
-        let conv = Conv {
-            maps: x.channels,
+    fn conv(&self, images: usize, x: Chw, y: Chw) -> Conv {
+        Conv {
             h: x.height,
             w: x.width,
-            n: images,
-            k: y.channels,
             p: y.height,
             q: y.width,
             r: self.size,
@@ -112,10 +104,7 @@ impl Contraction for Settings {
             stride_x: self.stride,
             pad_y: self.pad,
             pad_x: self.pad,
-            accumulate: epilogue.accumulate,
-            bias: epilogue.bias,
-            activation: epilogue.activation as usize,
-        };
-        conv.params()
+            ..Conv::dense(x.channels, y.channels, images)
+        }
     }
 }

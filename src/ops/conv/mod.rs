@@ -1,7 +1,9 @@
 //! Convolution of one tower's maps (paper, section 3.5): any window, stride and padding, over `[C][H][W][N]` maps with
-//! weights `[C][R][S][K]`. A layer that reads both towers runs it twice, the second time accumulating.
+//! weights `[C][R][S][K]`. A layer that reads both towers runs it twice, the second time accumulating. Where the window is
+//! the map, the convolution is a matrix product, that of a fully connected layer: [`Conv::dense`].
 
 mod cases;
+mod dense;
 mod grouped;
 mod layer;
 mod products;
@@ -11,10 +13,11 @@ mod twins;
 pub use self::grouped::{GROUPED, Grouped};
 pub use self::layer::{KIND, Settings};
 
+use super::activation::Activation;
 use super::contraction::{
     ACTIVATION, CONTRACT, Contraction, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16,
-    MATRIX16_THREADS, Strategy, TILED, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, plain, plain_part,
-    summing_part,
+    MATRIX16_THREADS, Strategy, TILED, VECTOR, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, plain, plain_part,
+    summing_part, tile_of,
 };
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
 use crate::params;
@@ -66,12 +69,46 @@ impl Conv {
         [self.k, self.p, self.q, self.maps, self.r, self.s, self.n].iter().map(|&extent| extent as u64).product()
     }
 
+    /// The fully connected layer of `inputs` and `outputs` features: a window of one pixel over maps of one pixel. Its
+    /// operands are matrices, x `[inputs][N]`, w `[inputs][outputs]` and y `[outputs][N]`.
+    pub const fn dense(inputs: usize, outputs: usize, images: usize) -> Self {
+        Self {
+            maps: inputs,
+            h: 1,
+            w: 1,
+            n: images,
+            k: outputs,
+            p: 1,
+            q: 1,
+            r: 1,
+            s: 1,
+            stride_y: 1,
+            stride_x: 1,
+            pad_y: 0,
+            pad_x: 0,
+            accumulate: false,
+            bias: false,
+            activation: Activation::Linear as usize,
+        }
+    }
+
+    /// Whether the window is the map, so that x is a matrix of C·R·S rows and N columns as it lies.
+    fn is_dense(&self) -> bool {
+        let Self { h, w, p, q, r, s, pad_y, pad_x, .. } = *self;
+        (h, w, p, q, pad_y, pad_x) == (r, s, 1, 1, 0, 0)
+    }
+
+    /// Rows of the weights as a matrix of K columns.
+    const fn rows(&self) -> usize {
+        self.maps * self.r * self.s
+    }
+
     const fn x_count(&self) -> usize {
         self.maps * self.h * self.w * self.n
     }
 
     const fn w_count(&self) -> usize {
-        self.maps * self.r * self.s * self.k
+        self.rows() * self.k
     }
 
     const fn y_count(&self) -> usize {
@@ -98,7 +135,9 @@ const WIDE: &str = include_str!("../../../shaders/conv_wide.wgsl");
 const TILES: &str = include_str!("../../../shaders/conv_tiled.wgsl");
 const BACKWARD_INPUT_TILES: &str = include_str!("../../../shaders/conv_backward_input_tiled.wgsl");
 const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/conv_backward_input_wide.wgsl");
-const BACKWARD_FILTER_MATRIX: &str = include_str!("../../../shaders/conv_backward_filter_matrix.wgsl");
+const BACKWARD_FILTER_TILES: &str = include_str!("../../../shaders/conv_backward_filter_tiled.wgsl");
+const BACKWARD_FILTER_SLICED: &str = include_str!("../../../shaders/conv_backward_filter_sliced.wgsl");
+const BACKWARD_FILTER_SLICED_MATRIX: &str = include_str!("../../../shaders/conv_backward_filter_sliced_matrix.wgsl");
 const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_filter_wide.wgsl");
 
 /// y = f(w ∗ x + b), or y = f(y + w ∗ x + b) where it accumulates.
@@ -159,7 +198,14 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     variants: &[
         Strategy::MATRIX16.variant(
             "backward_filter",
-            &[MATRIX16, BACKWARD_FILTER_MATRIX],
+            &[MATRIX16, CONTRACT, MATRIX, BACKWARD_FILTER_TILES],
+            |_| vec![("bm", 64), ("bn", 128), ("threads", MATRIX16_THREADS)],
+            tiles::backward_filter_tiled_grid,
+            tiles::dense_shapes,
+        ),
+        Strategy::SLICED_MATRIX16.variant(
+            "backward_filter",
+            &[MATRIX16, BACKWARD_FILTER_SLICED_MATRIX],
             |_| vec![("threads", MATRIX16_THREADS), ("edge", 2 * 16)],
             tiles::backward_filter_grid,
             tiles::wide_shapes,
@@ -173,14 +219,28 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
         ),
         Strategy::TILED.variant(
             "backward_filter",
-            &[include_str!("../../../shaders/conv_backward_filter_tiled.wgsl")],
+            &[CONTRACT, TILED, BACKWARD_FILTER_TILES],
+            |_| tile_of(64, 64),
+            tiles::backward_filter_tiled_grid,
+            tiles::dense_shapes,
+        ),
+        Strategy::SLICED.variant(
+            "backward_filter",
+            &[BACKWARD_FILTER_SLICED],
             |_| vec![("threads", 256), ("edge", 32)],
             tiles::backward_filter_grid,
-            |p| Conv::from(p).k.is_multiple_of(4),
+            |p| Conv::from(p).k.is_multiple_of(VECTOR),
         ),
         Strategy::MATRIX8.variant(
             "backward_filter",
-            &[MATRIX8, BACKWARD_FILTER_MATRIX],
+            &[MATRIX8, CONTRACT, MATRIX, BACKWARD_FILTER_TILES],
+            |_| vec![("bm", 32), ("bn", 64), ("threads", MATRIX8_THREADS)],
+            tiles::backward_filter_tiled_grid,
+            tiles::dense_shapes,
+        ),
+        Strategy::SLICED_MATRIX8.variant(
+            "backward_filter",
+            &[MATRIX8, BACKWARD_FILTER_SLICED_MATRIX],
             |_| vec![("threads", MATRIX8_THREADS), ("edge", 2 * 8)],
             tiles::backward_filter_grid,
             tiles::wide_shapes,

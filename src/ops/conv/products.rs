@@ -6,8 +6,8 @@ use std::ops::Range;
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 
-use super::Conv;
 use super::twins::{above, inside};
+use super::{Conv, dense};
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
 use crate::ops::product::{DEPTH, matrix, matrix_mut, multiply};
@@ -19,6 +19,9 @@ const FILTER_ROWS: usize = 96;
 
 pub(super) fn forward(mut args: Args<f32>) {
     let conv = Conv::from(args.params);
+    if conv.is_dense() {
+        return dense::forward(args);
+    }
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
     let under = Gather::under(&conv, x);
     let weights = matrix(w, under.rows).reversed_axes();
@@ -33,12 +36,18 @@ pub(super) fn forward(mut args: Args<f32>) {
 
 pub(super) fn backward_input(mut args: Args<f32>) {
     let conv = Conv::from(args.params);
+    if conv.is_dense() {
+        return dense::backward_input(args);
+    }
     let (w, dy, dx) = (args.read(), args.read(), args.write());
     contract(&Gather::above(&conv, dy), &matrix(w, conv.maps), matrix_mut(dx, conv.maps), |_| ());
 }
 
 pub(super) fn backward_filter(mut args: Args<f32>) {
     let conv = Conv::from(args.params);
+    if conv.is_dense() {
+        return dense::backward_filter(args);
+    }
     let (x, dy, dw) = (args.read(), args.read(), args.write());
     let under = Gather::under(&conv, x);
     let (dy, mut dw) = (matrix(dy, conv.k), matrix_mut(dw, under.rows));
@@ -110,8 +119,7 @@ impl<'a> Gather<'a> {
     /// The input under output pixels; rows in the order of the weights, `[C][R][S]`.
     fn under(conv: &'a Conv, x: &'a [f32]) -> Self {
         let row = |conv: &Conv, index| (index / (conv.r * conv.s), index / conv.s % conv.r, index % conv.s);
-        let rows = conv.maps * conv.r * conv.s;
-        Self { conv, maps: x, extents: (conv.h, conv.w), rows, row, width: conv.q, sees: inside }
+        Self { conv, maps: x, extents: (conv.h, conv.w), rows: conv.rows(), row, width: conv.q, sees: inside }
     }
 
     /// The output's gradient above input pixels; rows in the order of one map's weights, `[R][S][K]`.

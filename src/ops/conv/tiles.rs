@@ -41,9 +41,21 @@ fn tile(outer: usize, extent: usize, window: usize, step: usize, budget: Budget)
     (height, extent.div_ceil(tiles).next_multiple_of(step))
 }
 
+/// Rows of a tile of single pixels, and images a lane, as many as leave no lane without.
+fn dense_tile(outer: usize, images: usize, lanes: usize) -> (usize, usize) {
+    // A large tile compiles twice as long, which few rows are not worth.
+    let tm = if lanes == SUBGROUP && outer >= 64 { 16 } else { 8 };
+    (tm, [4, 2].into_iter().find(|count| images.is_multiple_of(lanes * count)).unwrap_or(1))
+}
+
 fn forward(conv: &Conv, (lanes, rows): (usize, usize), budget: Budget) -> Tile {
-    let (tm, tq) = tile(conv.k, conv.q, conv.s, 1, budget);
-    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tq", tq)]
+    let ((tm, tn), tq) = if conv.is_dense() {
+        (dense_tile(conv.k, conv.n, lanes), 1)
+    } else {
+        let (tm, tq) = tile(conv.k, conv.q, conv.s, 1, budget);
+        ((tm, 1), tq)
+    };
+    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", tn), ("tq", tq)]
 }
 
 pub(super) fn forward_subgroup(params: &Params) -> Tile {
@@ -59,7 +71,7 @@ pub(super) fn forward_plain(params: &Params) -> Tile {
 pub(super) fn forward_grid(params: &Params) -> [usize; 3] {
     let conv = Conv::from(params);
     let across = conv.q.div_ceil(params.get("tq"));
-    [conv.n, conv.k.div_ceil(params.get("tm")), conv.p * across]
+    [conv.n / params.get::<usize>("tn"), conv.k.div_ceil(params.get("tm")), conv.p * across]
 }
 
 pub(super) fn forward_wide(params: &Params) -> Tile {
@@ -84,8 +96,13 @@ pub(super) fn forward_tiled_grid(params: &Params) -> [usize; 3] {
 }
 
 fn backward_input(conv: &Conv, (lanes, rows): (usize, usize), budget: Budget) -> Tile {
-    let (tm, tx) = tile(conv.maps, conv.w, conv.s.div_ceil(conv.stride_x), conv.stride_x, budget);
-    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tx", tx)]
+    let ((tm, tn), tx) = if (conv.h, conv.w) == (1, 1) && conv.is_dense() {
+        (dense_tile(conv.maps, conv.n, lanes), 1)
+    } else {
+        let (tm, tx) = tile(conv.maps, conv.w, conv.s.div_ceil(conv.stride_x), conv.stride_x, budget);
+        ((tm, 1), tx)
+    };
+    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", tn), ("tx", tx)]
 }
 
 pub(super) fn backward_input_subgroup(params: &Params) -> Tile {
@@ -101,7 +118,7 @@ pub(super) fn backward_input_plain(params: &Params) -> Tile {
 pub(super) fn backward_input_grid(params: &Params) -> [usize; 3] {
     let conv = Conv::from(params);
     let across = conv.w.div_ceil(params.get("tx"));
-    [conv.n, conv.maps.div_ceil(params.get("tm")), conv.h * across]
+    [conv.n / params.get::<usize>("tn"), conv.maps.div_ceil(params.get("tm")), conv.h * across]
 }
 
 pub(super) fn backward_input_wide(params: &Params) -> Tile {
@@ -141,7 +158,7 @@ pub(super) fn backward_filter_plain_grid(params: &Params) -> [usize; 3] {
 /// were slower.
 pub(super) fn backward_filter_wide(params: &Params) -> Tile {
     let conv = Conv::from(params);
-    let tm = if conv.maps * conv.r * conv.s > 8 { 16 } else { 8 };
+    let tm = if conv.rows() > 8 { 16 } else { 8 };
     vec![("tm", tm), ("tk", wide_filters(conv.k))]
 }
 
@@ -153,11 +170,23 @@ fn wide_filters(filters: usize) -> usize {
 pub(super) fn backward_filter_wide_grid(params: &Params) -> [usize; 3] {
     let conv = Conv::from(params);
     let filters = conv.k.div_ceil(SUBGROUP * params.get::<usize>("tk"));
-    [SUBGROUP * filters, (conv.maps * conv.r * conv.s).div_ceil(params.get("tm")), 1]
+    [SUBGROUP * filters, conv.rows().div_ceil(params.get("tm")), 1]
+}
+
+/// Whether the operands are matrices as they lie, and four filters of a row of weights one vector.
+pub(super) fn dense_shapes(params: &Params) -> bool {
+    let conv = Conv::from(params);
+    conv.is_dense() && conv.k.is_multiple_of(VECTOR)
+}
+
+/// A workgroup a tile of rows by filters.
+pub(super) fn backward_filter_tiled_grid(params: &Params) -> [usize; 3] {
+    let (conv, [bm, bn, threads]) = (Conv::from(params), ["bm", "bn", "threads"].map(|name| params.get::<usize>(name)));
+    [threads * conv.k.div_ceil(bn), conv.rows().div_ceil(bm), 1]
 }
 
 /// A workgroup whose threads share the sum for a square of rows and filters.
 pub(super) fn backward_filter_grid(params: &Params) -> [usize; 3] {
     let (conv, [threads, edge]) = (Conv::from(params), ["threads", "edge"].map(|name| params.get::<usize>(name)));
-    [threads * conv.k.div_ceil(edge), (conv.maps * conv.r * conv.s).div_ceil(edge), 1]
+    [threads * conv.k.div_ceil(edge), conv.rows().div_ceil(edge), 1]
 }

@@ -1,4 +1,4 @@
-// Gradient of a convolution by its filters on matrix units, for maps of 16-bit floats: as `conv_backward_filter_tiled`,
+// Gradient of a convolution by its filters on matrix units, for maps of 16-bit floats: as `conv_backward_filter_sliced`,
 // the product of a matrix of C·R·S rows and one of K columns. Four subgroups share the long sum of two by two matrices,
 // each with every fourth group of SIDE images: a tile has EDGE rows and as many filters. In the end their sums are
 // added in their order.
