@@ -5,7 +5,7 @@
 use crate::kernel::{
     Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, read, read_map, update, write,
 };
-use crate::ops::contraction::SUBGROUP;
+use crate::ops::conv::SUBGROUP;
 use crate::ops::layer::{Chw, Site};
 use crate::program::{Home, Recorder, Slot};
 use crate::tensor::Real;

@@ -4,7 +4,6 @@ pub mod activation;
 pub mod bias;
 pub mod binary;
 pub mod ceiling;
-mod contraction;
 pub mod conv;
 pub mod dropout;
 mod elementwise;

@@ -2,9 +2,9 @@
 //! whose elements lie apart; forward only.
 
 use super::twins::inside;
+use super::variants::ACTIVATION;
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Tile, Variant, for_each_chunk, read, write};
 use crate::ops::activation::Activation;
-use crate::ops::contraction::ACTIVATION;
 use crate::tensor::Real;
 use crate::{params, twin};
 

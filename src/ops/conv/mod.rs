@@ -9,16 +9,18 @@ mod layer;
 mod products;
 mod tiles;
 mod twins;
+mod variants;
 
 pub use self::grouped::{GROUPED, Grouped};
 pub use self::layer::{KIND, Settings};
+pub(super) use self::variants::SUBGROUP;
 
-use super::activation::Activation;
-use super::contraction::{
-    ACTIVATION, CONTRACT, Contraction, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16,
-    MATRIX16_THREADS, Strategy, TILED, VECTOR, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, plain, plain_part,
+use self::variants::{
+    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16, MATRIX16_THREADS,
+    Strategy, TILED, VECTOR, VariantParts, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, plain, plain_part,
     summing_part, tile_of,
 };
+use super::activation::Activation;
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
 use crate::params;
 
@@ -145,7 +147,7 @@ pub static FORWARD: Kernel = Kernel {
     name: "conv.forward",
     doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
-    variants: &Contraction {
+    variants: &VariantParts {
         entry: "forward",
         matrix16: &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES],
         matrix8: &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES],
@@ -170,7 +172,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     name: "conv.backward_input",
     doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
-    variants: &Contraction {
+    variants: &VariantParts {
         entry: "backward_input",
         matrix16: &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
         matrix8: &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],

@@ -6,8 +6,8 @@
 use std::cmp::Reverse;
 
 use super::Conv;
+use super::variants::{SUBGROUP, VECTOR, fills_wide, tiled_grid, wide_rows, wide_steps};
 use crate::kernel::{Params, Tile};
-use crate::ops::contraction::{SUBGROUP, VECTOR, fills_wide, tiled_grid, wide_rows, wide_steps};
 
 /// Invocations of a plain workgroup.
 const WORKGROUP: usize = 64;

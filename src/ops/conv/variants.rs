@@ -1,12 +1,12 @@
-//! Parts that convolutions and matrix products share: pieces of WGSL, and the ways in which each is computed.
+//! Pieces of WGSL that the three kernels of a convolution share, and the ways in which each is computed.
 
 use std::cmp::Reverse;
 
-use super::activation::Activation;
 use crate::kernel::{Grid, Needs, Params, Piece, Tile, Variant};
+use crate::ops::activation::Activation;
 
 /// Lanes of the subgroups over which weights are handed around.
-pub(super) const SUBGROUP: usize = 8;
+pub(in crate::ops) const SUBGROUP: usize = 8;
 
 /// Images (or outputs) of a vector of the wide variants, `VECTOR` in WGSL.
 pub(super) const VECTOR: usize = 4;
@@ -23,17 +23,17 @@ pub(super) const MATRIX16_THREADS: usize = SHARING * MATRIX16_LANES;
 /// Threads of a workgroup on matrix units of 8 x 8.
 pub(super) const MATRIX8_THREADS: usize = SHARING * SUBGROUP;
 
-pub(super) const ACTIVATION: &str = include_str!("../../shaders/common/activation.wgsl");
-pub(super) const FETCH_SUBGROUP: &str = include_str!("../../shaders/common/fetch_subgroup.wgsl");
-pub(super) const WIDE_TILE: &str = include_str!("../../shaders/common/wide.wgsl");
-pub(super) const WIDE_FORWARD: &str = include_str!("../../shaders/common/wide_forward.wgsl");
-pub(super) const WIDE_BACKWARD: &str = include_str!("../../shaders/common/wide_backward.wgsl");
-pub(super) const CONTRACT: &str = include_str!("../../shaders/common/contract.wgsl");
-pub(super) const TILED: &str = include_str!("../../shaders/common/tiled.wgsl");
-pub(super) const MATRIX: &str = include_str!("../../shaders/common/matrix.wgsl");
-pub(super) const MATRIX8: &str = include_str!("../../shaders/common/matrix8.wgsl");
-pub(super) const MATRIX16: &str = include_str!("../../shaders/common/matrix16.wgsl");
-pub(super) const FETCH_PLAIN: &str = include_str!("../../shaders/common/fetch_plain.wgsl");
+pub(super) const ACTIVATION: &str = include_str!("../../../shaders/common/activation.wgsl");
+pub(super) const FETCH_SUBGROUP: &str = include_str!("../../../shaders/common/fetch_subgroup.wgsl");
+pub(super) const WIDE_TILE: &str = include_str!("../../../shaders/common/wide.wgsl");
+pub(super) const WIDE_FORWARD: &str = include_str!("../../../shaders/common/wide_forward.wgsl");
+pub(super) const WIDE_BACKWARD: &str = include_str!("../../../shaders/common/wide_backward.wgsl");
+pub(super) const CONTRACT: &str = include_str!("../../../shaders/common/contract.wgsl");
+pub(super) const TILED: &str = include_str!("../../../shaders/common/tiled.wgsl");
+pub(super) const MATRIX: &str = include_str!("../../../shaders/common/matrix.wgsl");
+pub(super) const MATRIX8: &str = include_str!("../../../shaders/common/matrix8.wgsl");
+pub(super) const MATRIX16: &str = include_str!("../../../shaders/common/matrix16.wgsl");
+pub(super) const FETCH_PLAIN: &str = include_str!("../../../shaders/common/fetch_plain.wgsl");
 
 /// A part of a run that sums over the extent which is cut: bias and activation come with the last.
 pub(super) fn summing_part(params: Params, part: Piece) -> Params {
@@ -151,8 +151,8 @@ pub(super) const fn plain(
 /// WGSL of a variant, concatenated.
 type Sources = &'static [&'static str];
 
-/// The parts in which products of weights and maps differ; [`Contraction::variants`] are computed in the same ways.
-pub(super) struct Contraction {
+/// What the variants of y and of dx differ in; [`VariantParts::variants`] are computed in the same ways.
+pub(super) struct VariantParts {
     /// Name of the entry point.
     pub(super) entry: &'static str,
     /// Sources on matrix units of 16 x 16.
@@ -175,7 +175,7 @@ pub(super) struct Contraction {
     pub(super) shapes: [fn(&Params) -> bool; 3],
 }
 
-impl Contraction {
+impl VariantParts {
     /// Its variants, best first.
     pub(super) const fn variants(self) -> [Variant; 7] {
         let Self { entry, tiles: [wide_tile, subgroup_tile, plain_tile], .. } = self;
