@@ -7,7 +7,6 @@
 
 const BATCH = IMAGES / VECTOR;
 const OUTPUTS = MAPS * OUT_HEIGHT * OUT_WIDTH * BATCH;
-const LOWEST = -3.4028235e38;
 
 // Column, row and map of an output.
 fn pixel(item: u32) -> vec3u {
@@ -19,7 +18,8 @@ fn pixel(item: u32) -> vec3u {
 fn window_max(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var item = id.x; item < OUTPUTS; item += groups.x * WORKGROUP) {
         let at = pixel(item);
-        var best = Numbers(LOWEST);
+        // -inf, made at run time: WGSL has no such constant.
+        var best = Numbers(bitcast<f32>(0xff800000u | (at.x & 0u)));
         for (var r = 0u; r < ROWS; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
             let row = at.y * STRIDE_Y + r * DILATION_Y - PAD_Y;

@@ -16,8 +16,10 @@
 @group(0) @binding(9) var<storage, read_write> dx: array<Map>;
 
 const LANES = IMAGE_LANES * CLASS_LANES;
+const LOWEST = -3.4028235e38;
 const INFINITY_BITS = 0x7f800000u;
 const NAN_BITS = 0x7fc00000u;
+const LOW_BITS = 0xff800000u; // -inf
 
 var<workgroup> greatest: array<f32, LANES>;
 var<workgroup> sizes: array<u32, LANES>;
@@ -26,17 +28,29 @@ var<workgroup> sums: array<vec3f, LANES>;
 struct Extent {
     // The greatest logit of an image.
     most: f32,
-    // The greatest magnitude, as bits: compilers may assume that there are no NaN, but nothing about bits.
+    // One more than the greatest magnitude, as bits: compilers may assume that there are no NaN, but nothing about bits.
+    // 0 where all are -inf and may be.
     size: u32,
 }
 
+// Whether `v` is a -inf that stands for a probability of 0.
+fn never(v: f32) -> bool {
+    return !FINITE && bitcast<u32>(v) == LOW_BITS;
+}
+
+fn ill(extent: Extent) -> bool {
+    return extent.size > INFINITY_BITS || extent.size == 0u;
+}
+
 fn extent(image: u32, lane: vec3u) -> Extent {
-    var most = f32(x[image]);
+    var most = select(f32(x[image]), LOWEST, never(f32(x[image])));
     var size = 0u;
     for (var k = lane.y; k < CLASSES; k += CLASS_LANES) {
         let v = f32(x[k * IMAGES + image]);
-        most = max(most, v);
-        size = max(size, bitcast<u32>(v) & 0x7fffffffu);
+        if !never(v) {
+            most = max(most, v);
+            size = max(size, (bitcast<u32>(v) & 0x7fffffffu) + 1u);
+        }
     }
     let at = lane.y * IMAGE_LANES + lane.x;
     greatest[at] = most;
@@ -72,13 +86,18 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_i
     let extent = extent(image, lane);
     var share = vec3f();
     for (var k = lane.y; k < CLASSES; k += CLASS_LANES) {
-        share.x += exp(f32(x[k * IMAGES + image]) - extent.most);
+        let v = f32(x[k * IMAGES + image]);
+        share.x += select(exp(v - extent.most), 0.0, never(v));
     }
     let sum = tree(share, lane).x;
     for (var k = lane.y; k < CLASSES; k += CLASS_LANES) {
-        let difference = f32(x[k * IMAGES + image]) - extent.most;
-        let value = select(exp(difference) / sum, difference - log(sum), LOG);
-        p[k * IMAGES + image] = select(value, bitcast<f32>(extent.size | NAN_BITS), extent.size >= INFINITY_BITS);
+        let v = f32(x[k * IMAGES + image]);
+        let difference = v - extent.most;
+        var value = select(exp(difference) / sum, difference - log(sum), LOG);
+        if never(v) {
+            value = select(0.0, v, LOG);
+        }
+        p[k * IMAGES + image] = select(value, bitcast<f32>(extent.size | NAN_BITS), ill(extent));
     }
 }
 
@@ -104,7 +123,7 @@ fn losses(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id
         top5[image] = 0.0;
         return;
     }
-    if extent.size >= INFINITY_BITS {
+    if ill(extent) {
         loss[image] = bitcast<f32>(extent.size | NAN_BITS);
         top1[image] = 1.0;
         top5[image] = 1.0;

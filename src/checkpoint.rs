@@ -41,6 +41,8 @@ pub enum ContentError {
     Foreign,
     #[error("has damaged metadata ({0})")]
     State(#[from] serde_json::Error),
+    #[error("tensor {name} holds {value}, not a finite number: training diverged, or the file is damaged")]
+    NotFinite { name: String, value: f32 },
 }
 
 /// State of a run besides its tensors.
@@ -89,6 +91,15 @@ impl Checkpoint {
         let state = serde_json::to_string(&self.state)
             .map_err(|error| CheckpointError::Content { path: path.into(), error: error.into() })?;
         Ok(write_tensors(path, &self.tensors, Some((METADATA, state)))?)
+    }
+
+    /// Refuses a tensor with a number that is not finite, by its name: such a network gives no answers.
+    pub fn expect_finite(&self) -> Result<(), ContentError> {
+        let ill = |tensor: &Tensor| tensor.values().iter().copied().find(|value| !value.is_finite());
+        match self.tensors.iter().find_map(|(name, tensor)| Some((name.clone(), ill(tensor)?))) {
+            None => Ok(()),
+            Some((name, value)) => Err(ContentError::NotFinite { name, value }),
+        }
     }
 
     /// Reads a checkpoint, or the best (else the last) one of a run folder.
@@ -151,6 +162,17 @@ mod tests {
         example().save(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), first);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_tensor_that_is_not_finite_is_named() {
+        let mut checkpoint = example();
+        checkpoint.expect_finite().unwrap();
+        for value in [f32::NAN, f32::NEG_INFINITY] {
+            checkpoint.tensors.insert("b.weights".into(), Tensor::new([2], vec![0.0, value]));
+            let message = checkpoint.expect_finite().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("tensor b.weights holds {value}, not a finite number")), "{message}");
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ fn activate(v: f32) -> f32 {
     }
     if ACTIVATION == TANH {
         // tanh of the driver may overflow for large arguments; 15 is past the last digit of f32.
-        return select(tanh(clamp(v, -15.0, 15.0)), v, v != v);
+        // NaN by its bits: compilers may assume that a number equals itself.
+        return select(tanh(clamp(v, -15.0, 15.0)), v, (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u);
     }
     return v;
 }

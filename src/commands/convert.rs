@@ -47,6 +47,7 @@ pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<(), CommandEr
 }
 
 fn net(checkpoint: &Checkpoint) -> Result<Net, CommandError> {
+    checkpoint.expect_finite()?;
     Ok(Net::new(Model::parse("the checkpoint's model", &checkpoint.state.model)?)?)
 }
 
@@ -136,7 +137,9 @@ impl Import {
         let unused = file.keys().filter(|name| !known(name)).cloned().collect();
         let (model, seed) = (toml::to_string(&net.model)?, self.missing.unwrap_or_default());
         let state = State { model, classes, seed, ..State::default() };
-        Ok(Imported { checkpoint: Checkpoint { tensors: weights.tensors, state }, drawn: weights.drawn, unused })
+        let checkpoint = Checkpoint { tensors: weights.tensors, state };
+        checkpoint.expect_finite().map_err(CommandError::within(&self.file))?;
+        Ok(Imported { checkpoint, drawn: weights.drawn, unused })
     }
 }
 

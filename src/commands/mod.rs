@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::checkpoint::ContentError;
 use crate::files::{FileError, TensorError};
 use crate::interop::caffe::ModelMismatch;
 use crate::interop::{InteropError, ReadError};
@@ -34,6 +35,8 @@ pub enum CommandError {
     Interop(#[from] InteropError),
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error(transparent)]
+    Content(#[from] ContentError),
     #[error("the checkpoint's tensors are not those of its model: {0}")]
     Checkpoint(InteropError),
     #[error("the checkpoint's model cannot be written ({0})")]

@@ -6,9 +6,9 @@ use std::path::Path;
 use super::error::{ColourError, EvalError};
 use crate::backend::Placement;
 use crate::data::{Batch, View};
-use crate::files::read_file;
 use crate::graph::{Extent, Given, Graph, Op, ValueId};
-use crate::interop::onnx::{self, metadata};
+use crate::interop::onnx::metadata;
+use crate::interop::read_graph;
 use crate::session::GraphSession;
 use crate::tensor::Tensor;
 
@@ -23,10 +23,11 @@ pub struct Preprocessing {
     pub stored: Option<usize>,
 }
 
-/// Parses three numbers with commas between, one for each of red, green and blue.
+/// Parses three finite numbers with commas between, one for each of red, green and blue.
 pub fn colour(text: &str) -> Result<[f32; 3], ColourError> {
-    let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
-    numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or(ColourError)
+    let number = |number: &str| number.trim().parse().ok().filter(|number: &f32| number.is_finite());
+    let numbers: Option<Vec<f32>> = text.split(',').map(number).collect();
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or(ColourError)
 }
 
 /// Quantity that a network gives for each class.
@@ -67,9 +68,8 @@ impl OnnxClassifier {
         batch: usize,
         devices: &Placement,
     ) -> Result<Self, EvalError> {
-        let bytes = read_file(path)?;
-        let graph = onnx::parse(&bytes).map_err(EvalError::from);
-        graph.and_then(|graph| Self::new(&graph, given, batch, devices)).map_err(|error| error.within(&path.display()))
+        let graph = read_graph(path)?;
+        Self::new(&graph, given, batch, devices).map_err(|error| error.within(&path.display()))
     }
 
     fn new(graph: &Graph, given: &Preprocessing, batch: usize, devices: &Placement) -> Result<Self, EvalError> {
@@ -169,15 +169,21 @@ fn input(graph: &Graph, batch: usize) -> Result<(String, usize, usize), EvalErro
     }
 }
 
-/// Quantity of a value, by the node that computes it.
-fn output_kind(graph: &Graph, value: ValueId) -> OutputKind {
-    let node = graph.nodes.iter().find(|node| node.outputs.contains(&Some(value)));
-    match node.map(|node| (&node.op, node.inputs.first().copied().flatten())) {
-        Some((Op::Softmax { log: false, .. }, _)) => OutputKind::Probabilities,
-        Some((Op::Softmax { log: true, .. }, _)) => OutputKind::Logarithms,
-        Some((Op::Reshape { .. } | Op::Flatten { .. } | Op::Identity, Some(from))) => output_kind(graph, from),
-        _ => OutputKind::Scores,
+/// Quantity of a value, by the node that computes it, past those that give what they read.
+fn output_kind(graph: &Graph, mut value: ValueId) -> OutputKind {
+    for node in graph.nodes.iter().rev() {
+        if node.outputs.contains(&Some(value)) {
+            match graph.passes(node) {
+                Some(from) => value = from,
+                None => match node.op {
+                    Op::Softmax { log: false, .. } => return OutputKind::Probabilities,
+                    Op::Softmax { log: true, .. } => return OutputKind::Logarithms,
+                    _ => return OutputKind::Scores,
+                },
+            }
+        }
     }
+    OutputKind::Scores
 }
 
 /// Probabilities of an image's classes.
@@ -212,6 +218,10 @@ mod tests {
     #[test]
     fn colours_are_three_numbers() {
         assert_eq!(colour("1, 2.5,-3"), Ok([1.0, 2.5, -3.0]));
-        assert!(["1,2", "1,2,3,4", "", "a,b,c"].iter().all(|text| colour(text).is_err()));
+        assert!(
+            ["1,2", "1,2,3,4", "", "a,b,c", "nan,0,0", "0,inf,0", "0,0,-inf", "1e39,0,0"]
+                .iter()
+                .all(|text| colour(text).is_err())
+        );
     }
 }

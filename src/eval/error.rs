@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, ContentError};
 use crate::data::{DataError, ImageError};
 use crate::files::{FileError, TensorError};
-use crate::interop::onnx::OnnxError;
+use crate::interop::ReadError;
 use crate::net::NetError;
 use crate::session::SessionError;
 
@@ -27,7 +27,7 @@ pub enum EvalError {
     #[error(transparent)]
     Net(#[from] NetError),
     #[error(transparent)]
-    Onnx(#[from] OnnxError),
+    Read(#[from] ReadError),
     #[error(transparent)]
     Session(#[from] SessionError),
     #[error(transparent)]
@@ -38,6 +38,12 @@ pub enum EvalError {
     Preprocessed(PathBuf),
     #[error("found {names} class names for {outputs} outputs, expected one for each")]
     Classes { names: usize, outputs: usize },
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    #[error(
+        "{image}: the network gives {value} as the probability of class {class}; its weights or this input are broken"
+    )]
+    NotFinite { image: String, class: String, value: f32 },
     #[error("the checkpoint has no mean image: it is not one of training")]
     NoMean,
     #[error("found {0} inputs, expected one: images, N x 3 x S x S")]

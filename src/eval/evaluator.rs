@@ -138,6 +138,7 @@ impl Evaluator {
 
     /// Sets up the network of `checkpoint` on `devices`, for batches of `batch` images.
     pub fn new(checkpoint: &Checkpoint, batch: usize, devices: &Placement) -> Result<Self, EvalError> {
+        checkpoint.expect_finite()?;
         let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
         let (stored, border2) = (model.input.stored(), model.input.border2());
         let net = Net::new(model)?;
@@ -190,10 +191,13 @@ impl Evaluator {
         for batch in Loader::new(split, plan)? {
             let mut batch = batch?;
             images.skipped.append(&mut batch.skipped);
-            let indices = &batch.indices[..batch.count];
+            let indices = batch.indices[..batch.count].to_vec();
             images.names.extend(indices.iter().map(|&index| split.name(index as usize)));
             images.labels.extend_from_slice(&batch.labels[..batch.count]);
             let (mean, centre) = self.average_views(&mut batch, &views)?;
+            for (&index, probabilities) in indices.iter().zip(mean.chunks(self.classes.len())) {
+                self.expect_finite(&split.name(index as usize), probabilities)?;
+            }
             probabilities.extend(mean);
             central.extend(centre);
             progress(batch.next * views.len(), all);
@@ -232,10 +236,23 @@ impl Evaluator {
             let images: Result<Vec<_>, _> = paths.iter().map(|path| decode_file(path, self.stored)).collect();
             let (probabilities, _) = self.average_views(&mut unlabelled(&images?), &views)?;
             for (path, probabilities) in paths.iter().zip(probabilities.chunks(self.classes.len())) {
+                self.expect_finite(&path.display().to_string(), probabilities)?;
                 results.push(Classification { image: path.display().to_string(), labels: self.best(probabilities) });
             }
         }
         Ok(results)
+    }
+
+    /// Refuses probabilities of `image` that are not numbers.
+    fn expect_finite(&self, image: &str, probabilities: &[f32]) -> Result<(), EvalError> {
+        match probabilities.iter().position(|p| !p.is_finite()) {
+            None => Ok(()),
+            Some(class) => Err(EvalError::NotFinite {
+                image: image.into(),
+                class: self.classes[class].clone(),
+                value: probabilities[class],
+            }),
+        }
     }
 
     fn best(&self, probabilities: &[f32]) -> Vec<(String, f32)> {

@@ -97,7 +97,7 @@ impl GraphLowering<'_> {
     fn softmax_along(&mut self, node: &Node, x: &Tensor, axis: usize, log: bool) -> Result<Tensor, Refusal> {
         let places = Places::columns(x.dims(), axis)?;
         let classes = x.dims()[axis];
-        let shape = softmax::Shape { classes, images: places.size / classes, log };
+        let shape = softmax::Shape { classes, images: places.size / classes, log, finite: false };
         let x = self.place(node, x, &places, 1.0);
         let (slot, y) = self.map(node, places);
         self.r.run(&softmax::FORWARD, shape.params(), &[x, slot]);

@@ -44,6 +44,31 @@ impl Graph {
     pub fn name(&self, value: ValueId) -> &str {
         &self.names[value.0]
     }
+
+    /// The input whose elements `node` gives unchanged and in their order, under whatever shape; `None` where it computes
+    /// something.
+    pub fn passes(&self, node: &Node) -> Option<ValueId> {
+        let input = |index: usize| node.inputs.get(index).copied().flatten();
+        match &node.op {
+            Op::Dropout | Op::Identity | Op::Reshape { .. } | Op::Flatten { .. } => input(0),
+            Op::Concat { .. } if node.inputs.len() == 1 => input(0),
+            Op::Split { .. } if node.outputs.len() == 1 => input(0),
+            Op::Binary { operation, .. } => {
+                let is = |value: Option<ValueId>, neutral: f32| {
+                    let values = value.and_then(|value| self.constants.get(&value)).map(|constant| &constant.values);
+                    matches!(values, Some(ConstantValues::Floats(values)) if values.iter().all(|&v| v == neutral))
+                };
+                let (neutral, either) = match operation {
+                    Operation::Add => (0.0, true),
+                    Operation::Subtract => (0.0, false),
+                    Operation::Multiply => (1.0, true),
+                    Operation::Divide | Operation::Power => (1.0, false),
+                };
+                if is(input(1), neutral) { input(0) } else { input(1).filter(|_| either && is(input(0), neutral)) }
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A value: index into [`Graph::names`].

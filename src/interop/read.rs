@@ -86,7 +86,7 @@ pub fn read_layers(path: &Path) -> Result<caffe::Network, ReadError> {
 
 /// Reads the graph of an ONNX file.
 pub fn read_graph(path: &Path) -> Result<Graph, ReadError> {
-    read(path, |bytes| Ok(onnx::parse(bytes)?))
+    read(path, |bytes| Ok(onnx::read(bytes, path)?))
 }
 
 /// Reads the array of a `.npy` file.

@@ -315,7 +315,8 @@ impl<'a> NetLowering<'a> {
     fn loss(&mut self, pass: Pass, forward: &Forward) -> Slot {
         // The graph's builder made sure that there is a last node, and that it lies on tower 0.
         let logits = forward.values[self.net.nodes.len() - 1][&0];
-        let shape = softmax::Shape { classes: self.net.classes(), images: self.out.images, log: false }.params();
+        let shape =
+            softmax::Shape { classes: self.net.classes(), images: self.out.images, log: false, finite: true }.params();
         let NetProgram { probabilities, labels, loss, top1, top5, .. } = self.out;
         self.r.run(&softmax::FORWARD, shape.clone(), &[logits, probabilities]);
         self.r.run(&softmax::LOSS, shape, &[logits, labels, loss, top1, top5]);
@@ -355,7 +356,7 @@ impl<'a> NetLowering<'a> {
         self.r.label(self.net.nodes[self.net.nodes.len() - 1].row(), Phase::Backward);
         self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
         let dy = self.r.map("dlogits", vec![classes, 1, 1, images], Home::Tower(0));
-        let shape = softmax::Shape { classes, images, log: false };
+        let shape = softmax::Shape { classes, images, log: false, finite: true };
         self.r.run(&softmax::BACKWARD, shape.params(), &[probabilities, labels, step, health, dy]);
         self.backward(forward, dy, pass == Pass::Accumulate);
         // Not every layer reads its input on the way back; what was made again for one that does not is left out.

@@ -81,7 +81,15 @@ pub static FORWARD: Kernel = Kernel {
     bindings: &[read_map("x"), write_map("y")],
     variants: &[Variant::linear("forward", SOURCES, count)],
     twin: twin!(forward),
-    cases: || cases(|n| vec![(n, Fill::Normal(2.0)), (n, Fill::Output)]),
+    cases: || {
+        let mut cases = cases(|n| vec![(n, Fill::Normal(2.0)), (n, Fill::Output)]);
+        let edges = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 1e-30, 40.0, -40.0, -f32::NAN];
+        for (name, activation) in [("not finite, relu", 1), ("not finite, tanh", 2)] {
+            let buffers = vec![(8, Fill::Floats(edges.into())), (8, Fill::Output)];
+            cases.push(Case::new(name, Shape { count: 8, activation }.params(), buffers));
+        }
+        cases
+    },
     tolerance: 1e-5, // the driver's tanh; ReLU is exact
     split: None,
     flops: |p| count(p) as u64,

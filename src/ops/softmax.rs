@@ -23,6 +23,9 @@ params! {
         images: usize,
         /// Whether logarithms are wanted instead of probabilities (forward only).
         log: bool,
+        /// Whether a logit that is not finite makes its image NaN, as in training, or -inf is the probability 0 that IEEE
+        /// arithmetic makes of it.
+        finite: bool,
     }
 }
 
@@ -114,7 +117,9 @@ const ILL: usize = 33;
 
 fn logits(shape: Shape) -> (usize, Fill) {
     let count = shape.classes * shape.images;
+    // Of 24 images some have a NaN, some an infinity, one nothing but -inf.
     let ill = |i: usize| match i % 70 {
+        _ if i % 24 == 12 => f32::NEG_INFINITY,
         5 => f32::NAN,
         41 => f32::INFINITY,
         66 => f32::NEG_INFINITY,
@@ -143,10 +148,12 @@ fn cases(buffers: fn(Shape) -> Vec<(usize, Fill)>) -> Vec<Case> {
         ("ten classes", 10, 24),
         ("as many classes as lanes", 32, 8),
         ("not finite", ILL, 24),
+        ("not finite, by IEEE", ILL, 24),
+        ("logarithms, not finite, by IEEE", ILL, 24),
         ("the contest", 1000, 128),
     ];
-    let case = |(name, classes, images)| {
-        let shape = Shape { classes, images, log: name == "logarithms" };
+    let case = |(name, classes, images): (&str, _, _)| {
+        let shape = Shape { classes, images, log: name.contains("logarithms"), finite: !name.contains("IEEE") };
         Case::new(name, shape.params(), buffers(shape))
     };
     shapes.map(case).into()
@@ -159,21 +166,23 @@ const IMAGES: usize = 8;
 struct Extent<T> {
     /// The greatest logit of the image.
     most: T,
-    /// Sum of exp(x − most); NaN when a logit is not finite.
+    /// Sum of exp(x − most); NaN when a logit is not finite, or by IEEE NaN or +inf, or all are -inf.
     sum: T,
 }
 
-fn extents<T: Real>(x: &[T], images: usize) -> Vec<Extent<T>> {
+fn extents<T: Real>(x: &[T], Shape { images, finite, .. }: Shape) -> Vec<Extent<T>> {
     let mut pairs = vec![T::zero(); 2 * images];
     for_each_chunk(&mut pairs, 2 * IMAGES, |chunk, pairs| {
         let first = chunk * IMAGES;
         let mut most = [T::neg_infinity(); IMAGES];
-        // Becomes and stays NaN at the first logit that is not finite.
+        // Becomes and stays NaN at the first logit that must not be.
         let mut sum = [T::zero(); IMAGES];
         for row in x.chunks_exact(images) {
             for (n, &v) in row[first..].iter().take(IMAGES).enumerate() {
                 most[n] = if v > most[n] { v } else { most[n] };
-                sum[n] += v * T::zero();
+                if finite || v != T::neg_infinity() {
+                    sum[n] += v * T::zero();
+                }
             }
         }
         for row in x.chunks_exact(images) {
@@ -188,9 +197,9 @@ fn extents<T: Real>(x: &[T], images: usize) -> Vec<Extent<T>> {
 }
 
 fn forward<T: Real>(mut args: Args<T>) {
-    let Shape { images, log, .. } = Shape::from(args.params);
+    let shape @ Shape { images, log, .. } = Shape::from(args.params);
     let (x, p) = (args.read(), args.write());
-    let extents = extents(x, images);
+    let extents = extents(x, shape);
     for_each_chunk(p, images, |class, p| {
         let row = x[class * images..].iter().zip(&extents);
         p.iter_mut().zip(row).for_each(|(p, (&x, extent))| {
@@ -204,7 +213,7 @@ fn loss<T: Real>(mut args: Args<T>) {
     let shape = Shape::from(args.params);
     let (x, labels) = (args.read(), args.words());
     let (loss, top1, top5) = (args.write(), args.write(), args.write());
-    for (n, extent) in extents(x, shape.images).into_iter().enumerate() {
+    for (n, extent) in extents(x, shape).into_iter().enumerate() {
         (loss[n], top1[n], top5[n]) = if labels[n] == NO_LABEL {
             (T::zero(), T::zero(), T::zero())
         } else if extent.sum.is_nan() {
@@ -265,7 +274,7 @@ mod tests {
     /// the orders of the tied scores in which the label comes among the first.
     #[test]
     fn ties_are_worth_their_chance() {
-        let shape = Shape { classes: 7, images: 8, log: false };
+        let shape = Shape { classes: 7, images: 8, log: false, finite: true };
         let sheets: Vec<Vec<u32>> = (0..3_u32.pow(7)).map(|i| (0..7).map(|k| i / 3_u32.pow(k) % 3).collect()).collect();
         for sheets in sheets.chunks_exact(8) {
             let x: Vec<f64> = (0..56).map(|i| f64::from(sheets[i % 8][i / 8])).collect();
@@ -285,7 +294,7 @@ mod tests {
 
     #[test]
     fn ties_by_hand() {
-        let shape = Shape { classes: 8, images: 8, log: false };
+        let shape = Shape { classes: 8, images: 8, log: false, finite: true };
         // Four above, the label ties with two others for rank 5: one place for three.
         let mut x = vec![0.0; 64];
         for (class, score) in [9.0, 8.0, 7.0, 6.0, 5.0, 5.0, 5.0, 1.0].into_iter().enumerate() {
@@ -299,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_logit_that_is_not_finite_makes_the_loss_nan_and_the_prediction_wrong() {
-        let shape = Shape { classes: 3, images: 8, log: false };
+        let shape = Shape { classes: 3, images: 8, log: false, finite: true };
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             for class in 0..3 {
                 let mut x = vec![1.0; 24];
@@ -316,12 +325,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn by_ieee_a_logit_of_minus_infinity_is_a_probability_of_0() {
+        let (low, shape) = (f64::NEG_INFINITY, Shape { classes: 3, images: 8, log: false, finite: false });
+        let rows = [[low, 0.0, 1.0], [low; 3], [low, f64::INFINITY, 0.0], [f64::NAN, low, 0.0], [low, low, -9e300]];
+        let x: Vec<f64> = (0..24).map(|i| rows[i % 8 % 5][i / 8]).collect();
+        let p = probabilities(shape, &x);
+        let row = |n: usize| [0, 1, 2].map(|k| p[k * 8 + n]);
+        let sigmoid = 1.0 / (1.0 + (-1.0_f64).exp());
+        assert!(row(0)[0] == 0.0 && (row(0)[2] - sigmoid).abs() < 1e-15 && (row(0)[1] + sigmoid - 1.0).abs() < 1e-15);
+        assert!([1, 2, 3].iter().all(|&n| row(n).iter().all(|p| p.is_nan())));
+        assert_eq!(row(4), [0.0, 0.0, 1.0]);
+        let logarithms = probabilities(Shape { log: true, ..shape }, &x);
+        assert!(logarithms[0] == low && (logarithms[16] - sigmoid.ln()).abs() < 1e-15);
+    }
+
     proptest! {
         #[test]
         fn loss_and_probability_are_the_textbook_ones(
             classes in 1..12_usize, shift in -500.0..500.0_f64, z in prop::collection::vec(-4.0..4.0_f64, 12 * 8),
         ) {
-            let shape = Shape { classes, images: 8, log: false };
+            let shape = Shape { classes, images: 8, log: false, finite: true };
             let x: Vec<f64> = z[..classes * 8].iter().map(|z| z + shift).collect();
             let labels: Vec<u32> = (0..8).map(|n| n % classes as u32).collect();
             let (p, [loss, ..]) = (probabilities(shape, &x), losses(shape, &x, &labels));
@@ -337,7 +361,7 @@ mod tests {
         /// Central differences of the mean loss over labelled images.
         #[test]
         fn the_gradient_is_the_slope_of_the_mean_loss(z in prop::collection::vec(-3.0..3.0_f64, 6 * 8)) {
-            let shape = Shape { classes: 6, images: 8, log: false };
+            let shape = Shape { classes: 6, images: 8, log: false, finite: true };
             let labels = [0, 5, NO_LABEL, 3, 2, NO_LABEL, 1, 4];
             let mean = |x: &[f64]| losses(shape, x, &labels)[0].iter().sum::<f64>() / 6.0;
             let (p, mut dx) = (probabilities(shape, &z), vec![f64::NAN; z.len()]);

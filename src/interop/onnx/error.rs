@@ -40,8 +40,8 @@ pub enum ValueError {
     Undefined,
     #[error("sparse initializers are not supported: save the model with dense ones")]
     Sparse,
-    #[error("its data is in another file (external data), which is not supported: save the model as one file")]
-    External,
+    #[error("its data is in {location:?} (external data): {reason}")]
+    External { location: String, reason: String },
     #[error("it has {found} elements, and its shape wants {expected}")]
     Count { found: usize, expected: usize },
     #[error("its shape {0:?} is too large")]

@@ -3,6 +3,7 @@
 
 mod attributes;
 mod error;
+mod external;
 mod operators;
 mod parse;
 /// Messages of the format, as prost-build generates them from `assets/proto/onnx.proto`.
@@ -13,7 +14,7 @@ mod tensor;
 mod write;
 
 pub use self::error::{NodeError, OnnxError, ValueError};
-pub use self::parse::parse;
+pub use self::parse::{parse, read};
 pub use self::write::{INPUT, ImageMetadata, OUTPUT, write};
 
 /// Keys of a file's metadata that say how images become inputs and what outputs stand for.

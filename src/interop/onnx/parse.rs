@@ -1,10 +1,12 @@
 //! From the bytes of a file to a graph.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::attributes::Attributes;
 use super::error::{NodeError, OnnxError, ValueError};
+use super::external::External;
 use super::operators::operation;
 use super::proto::tensor_proto::DataType;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
@@ -13,21 +15,40 @@ use crate::graph::{Constant, ConstantValues, ElementType, Extent, Graph, GraphIn
 use crate::interop::wire::{ONNX, decode};
 
 /// Versions of ONNX's own operators that are supported.
-const VERSIONS: std::ops::RangeInclusive<i64> = 1..=23;
+const VERSIONS: std::ops::RangeInclusive<i64> = 1..=28;
 
-/// Parses an ONNX file, with memory in proportion to it.
+/// Parses an ONNX file without external data, with memory in proportion to it.
 ///
 /// # Errors
 /// When it is damaged, a value is missing or defined twice, nodes are in a circle, or one asks for what is not supported;
-/// the message names node, operator and attribute.
+/// the message names node, operator and attribute. Nodes that no output needs are passed over.
 pub fn parse(bytes: &[u8]) -> Result<Graph, OnnxError> {
+    graph(bytes, External::default())
+}
+
+/// Parses the `bytes` of the ONNX file at `path`, whose constants can be in further files of its folder.
+///
+/// # Errors
+/// As [`parse`], and when such a file cannot be read or is outside the folder.
+pub fn read(bytes: &[u8], path: &Path) -> Result<Graph, OnnxError> {
+    graph(bytes, External::beside(path))
+}
+
+fn graph(bytes: &[u8], external: External) -> Result<Graph, OnnxError> {
     let mut model: ModelProto = decode(bytes, &ONNX)?;
-    let mut parser = Parser { version: version(&model)?, ..Parser::default() };
+    let mut parser = Parser { version: version(&model)?, external, ..Parser::default() };
     let mut graph = model.graph.take().ok_or(OnnxError::NoGraph)?;
     parser.constants(&mut graph)?;
     parser.inputs(&graph)?;
     let computed = graph.node.iter().flat_map(|node| &node.output).map(String::as_str).collect();
-    graph.node.iter().try_for_each(|node| parser.node(node, &computed))?;
+    let needed = needed(&graph);
+    for (node, needed) in graph.node.iter().zip(needed) {
+        if needed {
+            parser.node(node, &computed)?;
+        } else {
+            parser.results(node)?;
+        }
+    }
     parser.outputs(&graph)?;
     let entries = model.metadata_props.iter().map(|entry| (entry.key().to_owned(), entry.value().to_owned()));
     parser.graph.metadata = entries.collect();
@@ -41,6 +62,20 @@ fn version(model: &ModelProto) -> Result<i64, OnnxError> {
         found if VERSIONS.contains(&found) => Ok(found),
         found => Err(OnnxError::Version { found, first, last }),
     }
+}
+
+/// For each node, whether an output of the graph needs it. A node without any output is kept, to be refused.
+fn needed(graph: &GraphProto) -> Vec<bool> {
+    let mut read: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
+    let mut needed = vec![false; graph.node.len()];
+    for (node, needed) in graph.node.iter().zip(&mut needed).rev() {
+        *needed =
+            node.output.iter().all(String::is_empty) || node.output.iter().any(|output| read.contains(&output[..]));
+        if *needed {
+            read.extend(node.input.iter().map(String::as_str));
+        }
+    }
+    needed
 }
 
 /// Whether `domain` is that of ONNX's own operators.
@@ -58,6 +93,7 @@ fn refuse(what: &'static str, name: &str) -> impl FnOnce(ValueError) -> OnnxErro
 struct Parser {
     /// Version of ONNX's own operators.
     version: i64,
+    external: External,
     graph: Graph,
     /// Values that are defined, by their names.
     values: HashMap<String, ValueId>,
@@ -84,7 +120,8 @@ impl Parser {
         // Each message is dropped once its elements are converted: they are most of a file.
         for tensor in std::mem::take(&mut graph.initializer) {
             let value = self.define("initializer", tensor.name())?;
-            let constant = constant(&tensor).map_err(refuse("initializer", tensor.name()))?;
+            let name = tensor.name().to_owned();
+            let constant = constant(tensor, &mut self.external).map_err(refuse("initializer", &name))?;
             self.graph.constants.insert(value, constant);
         }
         Ok(())
@@ -116,7 +153,7 @@ impl Parser {
             return Err(refuse(NodeError::NoOutput));
         }
         if node.op_type() == "Constant" {
-            let constant = constant_of(node, self.version).map_err(refuse)?;
+            let constant = constant_of(node, self.version, &mut self.external).map_err(refuse)?;
             let value = self.define("constant", &node.output[0])?;
             self.graph.constants.insert(value, constant);
             return Ok(());
@@ -129,14 +166,19 @@ impl Parser {
             None => Err(refuse(NodeError::Undefined(input.clone()))),
         };
         let inputs = node.input.iter().map(read).collect::<Result<_, _>>()?;
-        let mut outputs = Vec::with_capacity(node.output.len());
-        for output in &node.output {
-            let given = !output.is_empty();
-            outputs.push(if given { Some(self.define("output of a node", output)?) } else { None });
-        }
+        let outputs = self.results(node)?;
         let (name, operator) = (name.to_owned(), node.op_type().to_owned());
         self.graph.nodes.push(Node { name, operator, op, inputs, outputs });
         Ok(())
+    }
+
+    /// Defines the outputs of a node.
+    fn results(&mut self, node: &NodeProto) -> Result<Vec<Option<ValueId>>, OnnxError> {
+        let result = |output: &String| {
+            let given = !output.is_empty();
+            if given { self.define("output of a node", output).map(Some) } else { Ok(None) }
+        };
+        node.output.iter().map(result).collect()
     }
 
     fn outputs(&mut self, graph: &GraphProto) -> Result<(), OnnxError> {
@@ -166,6 +208,8 @@ fn declaration(info: &ValueInfoProto) -> Result<(ElementType, Option<Vec<Extent>
         other => ElementType::Other(type_name(tensor.elem_type(), other.ok())),
     };
     let extent = |dim: &tensor_shape_proto::Dimension| match &dim.value {
+        // Some exporters write -1 for any extent.
+        Some(tensor_shape_proto::dimension::Value::DimValue(-1)) => Ok(Extent::Unknown),
         Some(tensor_shape_proto::dimension::Value::DimValue(value)) => Ok(Extent::Known(extents(&[*value])?[0])),
         Some(tensor_shape_proto::dimension::Value::DimParam(name)) if !name.is_empty() => {
             Ok(Extent::Named(name.clone()))
@@ -176,10 +220,10 @@ fn declaration(info: &ValueInfoProto) -> Result<(ElementType, Option<Vec<Extent>
     Ok((elem, dims.transpose()?))
 }
 
-fn constant_of(node: &NodeProto, version: i64) -> Result<Constant, NodeError> {
+fn constant_of(node: &NodeProto, version: i64, external: &mut External) -> Result<Constant, NodeError> {
     let mut a = Attributes::new(node, version)?;
     let found = if let Some(tensor) = a.tensor("value")? {
-        constant(tensor)?
+        constant(tensor.clone(), external)?
     } else if let Some(value) = a.float("value_float")? {
         Constant { dims: Vec::new(), values: ConstantValues::Floats(Arc::new([value])) }
     } else if let Some(value) = a.int("value_int")? {

@@ -69,14 +69,14 @@ fn flops(params: &Params) -> u64 {
     (shape.outputs() * shape.rows * shape.columns) as u64
 }
 
-/// y = the largest x of the window, NaN where it holds one, the lowest number where it holds nothing.
+/// y = the largest x of the window, NaN where it holds one, -inf where it holds nothing.
 pub static MAX: Kernel = Kernel {
     name: "pool.window_max",
     doc: "y = max of x over rows x columns windows with strides and dilations; [C][H][W][N] -> [C][P][Q][N]",
     bindings: &[read("x"), write("y")],
     variants: &[variant("window_max")],
     twin: twin!(max),
-    cases,
+    cases: || [cases(), vec![endless()]].concat(),
     tolerance: 0.0, // nothing is computed
     split: None,
     flops,
@@ -135,6 +135,18 @@ fn cases() -> Vec<Case> {
     shapes.map(case).into()
 }
 
+/// A map with -inf, windows of nothing else, and a NaN.
+fn endless() -> Case {
+    let mut case = cases().remove(0);
+    let x = (0..3 * 49 * 8).map(|i| match i {
+        ..392 => f32::NEG_INFINITY,
+        400 => f32::NAN,
+        i => -((i % 7) as f32),
+    });
+    (case.name, case.buffers[0].1) = ("minus infinity".into(), Fill::Floats(x.collect()));
+    case
+}
+
 /// Calls `body(output, pixel)` for every pixel of every window of a map: the first elements of both.
 #[inline(always)]
 fn for_each_pixel(shape: &Window, mut body: impl FnMut(usize, usize)) {
@@ -161,7 +173,7 @@ fn max<T: Real>(mut args: Args<T>) {
     let (x, y) = (args.read(), args.write());
     let (map, out) = extents(&shape);
     for_each_chunk(y, out, |i, y| {
-        y.fill(T::of(f64::from(f32::MIN)));
+        y.fill(T::neg_infinity());
         for_each_pixel(&shape, |output, pixel| {
             for (best, &v) in y[output..][..shape.images].iter_mut().zip(&x[i * map + pixel..]) {
                 // Takes a NaN, and keeps it.

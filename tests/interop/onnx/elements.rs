@@ -42,6 +42,17 @@ fn softmax_along_any_axis() {
             single(opset, if log { "LogSoftmax" } else { "Softmax" }, &[("x", &x)], &[], vec![int("axis", axis)]);
         gives(&file, &[("x", &x)], &[(dims.to_vec(), y.collect())]);
     }
+    // Scores of -inf are probabilities of 0, unless all are; NaN and +inf make everything NaN.
+    let (low, nan, ill) = (f32::NEG_INFINITY, f32::NAN, f32::INFINITY);
+    let x = Tensor::new([5, 3], vec![low, 0.0, 1.0, 2.0, low, low, low, low, low, nan, 0.0, low, ill, 1.0, low]);
+    for engine in super::engines() {
+        for (op, zero) in [("Softmax", 0.0), ("LogSoftmax", low)] {
+            let y = single(13, op, &[("x", &x)], &[], vec![]).run(&engine, &[("x", &x)]).remove(0);
+            let y = y.values();
+            assert!(y[0] == zero && y[4] == zero && y[5] == zero, "{y:?}");
+            assert!(y[6..].iter().all(|y| y.is_nan()) && y[1..4].iter().all(|y| y.is_finite()), "{y:?}");
+        }
+    }
     // Far apart, where exponentials alone would leave the range of numbers.
     let far = Tensor::new([2, 3], vec![1000.0, 0.0, -1000.0, 5000.0, 5000.0, 0.0]);
     let wanted = vec![0.0, -1000.0, -2000.0, -(2.0_f64.ln()), -(2.0_f64.ln()), -5000.0 - 2.0_f64.ln()];

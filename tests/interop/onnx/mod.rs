@@ -6,6 +6,7 @@ mod file;
 mod products;
 mod refused;
 mod windows;
+mod written;
 
 use alexnet::backend::Engine;
 use alexnet::interop::onnx::proto::AttributeProto;

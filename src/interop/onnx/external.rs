@@ -1,0 +1,75 @@
+//! Constants whose elements are in files beside that of the graph, as exporters write what is large.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+use super::error::ValueError;
+use super::proto::{StringStringEntryProto, TensorProto};
+
+/// The folder of a graph's file, and what was read from other files there.
+#[derive(Debug, Default)]
+pub(super) struct External {
+    /// Canonical path; `None` for a graph that comes from memory.
+    folder: Option<PathBuf>,
+    /// Bytes that tensors may still take of each file: a few times its length, as tensors can share their elements.
+    left: HashMap<PathBuf, u64>,
+}
+
+/// Times that a file's bytes may be read, each tensor for itself.
+const TIMES: u64 = 4;
+
+impl External {
+    /// External data beside the file at `path`.
+    pub(super) fn beside(path: &Path) -> Self {
+        let folder = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_path_buf));
+        Self { folder, left: HashMap::new() }
+    }
+
+    /// Fills in the elements of `tensor`, where they are elsewhere: `length` bytes of them.
+    pub(super) fn fill(&mut self, tensor: &mut TensorProto, length: Option<usize>) -> Result<(), ValueError> {
+        let entry =
+            |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(StringStringEntryProto::value);
+        let location = entry("location").unwrap_or_default().to_owned();
+        let refuse = |reason: String| ValueError::External { location: location.clone(), reason };
+        let Some(folder) = &self.folder else { return Err(refuse("this graph comes without a folder".into())) };
+        let number = |key: &str| match entry(key) {
+            None => Ok(None),
+            Some(text) => text.parse::<u64>().map(Some).map_err(|_| refuse(format!("{key} {text:?} is no number"))),
+        };
+        let (offset, stated) = (number("offset")?.unwrap_or(0), number("length")?);
+        let relative = Path::new(&location);
+        let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if location.is_empty() || !inside {
+            return Err(refuse("expected a file in the folder of the graph".into()));
+        }
+        let failed = |error: std::io::Error| refuse(error.to_string());
+        let path = folder.join(relative).canonicalize().map_err(failed)?;
+        if !path.starts_with(folder) {
+            return Err(refuse("a link leads out of the folder of the graph".into()));
+        }
+        // Asked before it is opened: a pipe would wait for its other end.
+        let about = path.metadata().map_err(failed)?;
+        if !about.is_file() {
+            return Err(refuse("it is not a file".into()));
+        }
+        let length = length.map(|length| length as u64).or(stated).unwrap_or(about.len().saturating_sub(offset));
+        if stated.is_some_and(|stated| stated != length)
+            || offset.checked_add(length).is_none_or(|end| end > about.len())
+        {
+            let stated = stated.map_or_else(String::new, |stated| format!(" (stated: {stated})"));
+            let all = about.len();
+            return Err(refuse(format!("expected {length} bytes{stated} from {offset} on, it has {all} in all")));
+        }
+        let left = self.left.entry(path.clone()).or_insert(about.len().saturating_mul(TIMES));
+        *left =
+            left.checked_sub(length).ok_or_else(|| refuse(format!("its tensors take it more than {TIMES} times")))?;
+        let mut file = File::open(&path).map_err(failed)?;
+        file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(length).read_to_end(&mut bytes).map_err(failed)?;
+        (tensor.raw_data, tensor.external_data, tensor.data_location) = (Some(bytes), Vec::new(), None);
+        Ok(())
+    }
+}
