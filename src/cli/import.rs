@@ -71,10 +71,22 @@ impl Import {
         if !imported.drawn.is_empty() {
             say(format!("not in the file, so drawn at random: {}", imported.drawn.join(", ")));
         }
+        if let Some(words) = &imported.words {
+            say(words);
+        }
         if !imported.unused.is_empty() {
-            say(format!("not of this network, so left out: {}", imported.unused.join(", ")));
+            say(format!("not of this network, so left out: {}", some(&imported.unused)));
         }
         say(format!("{} as {}", self.model, self.out.display()));
         Ok(())
+    }
+}
+
+/// Names for a line of text: all of a few, else the first and how many more there are.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match names.get(..SHOWN) {
+        Some(first) if names.len() > SHOWN => format!("{} and {} more", first.join(", "), names.len() - SHOWN),
+        _ => names.join(", "),
     }
 }

@@ -93,23 +93,27 @@ pub struct Imported {
     pub checkpoint: Checkpoint,
     /// Initialised tensors, by the file's names.
     pub drawn: Vec<String>,
-    /// Tensors of the file that the network does not have.
+    /// Tensors and other objects of the file that the network does not have.
     pub unused: Vec<String>,
+    /// How the file's names were understood, where they are not those of a convention.
+    pub words: Option<String>,
 }
 
 impl Import {
     /// Reads the file.
     pub fn read(mut self) -> Result<Imported, CommandError> {
-        let WeightsFile { tensors: mut file, classes, layers } = read_weights(&self.file)?;
+        let mut read = read_weights(&self.file)?;
         let mean = self.mean_file.as_deref().map(read_mean).transpose()?;
         match mean {
             Some(mean) if mean.shape() == [3] => self.model.input.mean = <[f32; 3]>::try_from(mean.values()).ok(),
             Some(mean) => {
                 self.model.input.mean = None;
-                file.insert(MEAN.into(), mean);
+                read.tensors.insert(MEAN.into(), mean);
             }
             None => self.model.input.mean = self.mean.or(self.model.input.mean),
         }
+        let words = read.recognise(&self.model).map_err(CommandError::within(&self.file))?;
+        let WeightsFile { tensors: mut file, unreadable, foreign, classes, layers, .. } = read;
         self.classes.iter().for_each(|classes| self.model.fit_classes(classes.len()));
         fit_classes(&mut self.model, &file);
         let net = Net::new(self.model)?;
@@ -127,19 +131,20 @@ impl Import {
         let convert = || {
             let mut weights = CheckpointWeights::of(&net, &file, self.missing)?;
             weights.tensors.insert(MEAN.into(), mean_image(&net.model, &file)?);
-            Ok::<_, CommandError>((weights, class_names(self.classes, classes.as_deref(), net.classes())?))
+            Ok::<_, CommandError>((weights, class_names(self.classes, classes, net.classes())?))
         };
         let (weights, classes) = convert().map_err(CommandError::within(&self.file))?;
         let known = |name: &String| {
             weights.file_tensors.iter().any(|whole| whole.name == *name)
                 || name == MEAN && net.model.input.mean.is_none()
         };
-        let unused = file.keys().filter(|name| !known(name)).cloned().collect();
+        let unused =
+            file.keys().filter(|name| !known(name)).chain(unreadable.keys()).chain(&foreign).cloned().collect();
         let (model, seed) = (toml::to_string(&net.model)?, self.missing.unwrap_or_default());
         let state = State { model, classes, seed, ..State::default() };
         let checkpoint = Checkpoint { tensors: weights.tensors, state };
         checkpoint.expect_finite().map_err(CommandError::within(&self.file))?;
-        Ok(Imported { checkpoint, drawn: weights.drawn, unused })
+        Ok(Imported { checkpoint, drawn: weights.drawn, unused, words })
     }
 }
 
@@ -215,14 +220,14 @@ fn planes(image: &[f32], size: usize) -> Tensor {
     Tensor::new([3, size, size], (0..3).flat_map(plane).collect())
 }
 
-/// Names of the classes, one for each of `outputs`: those given, else those in the file's metadata, else numbers.
+/// Names of the classes, one for each of `outputs`: those given, else those of the file where they are as many, else
+/// numbers.
 fn class_names(
     given: Option<Vec<String>>,
-    metadata: Option<&str>,
+    in_file: Option<Vec<String>>,
     outputs: usize,
 ) -> Result<Vec<String>, CommandError> {
-    let in_file = metadata.map(serde_json::from_str).transpose()?;
-    match given.or(in_file) {
+    match given.or(in_file.filter(|names| names.len() == outputs)) {
         None => Ok((0..outputs).map(|class| class.to_string()).collect()),
         Some(names) if names.len() == outputs => Ok(names),
         Some(names) => Err(CommandError::Classes { names: names.len(), outputs }),

@@ -38,7 +38,9 @@ impl Inputs {
     /// Reads weights, under any of the names of [`crate::interop`], and a batch: `images`, floats
     /// `[images][3][size][size]` as the network sees them, and `labels`. The last layer gets the weights' outputs.
     pub fn read(mut model: Model, weights: &Path, batch: &Path) -> Result<Self, CommandError> {
-        let file = read_weights(weights)?.tensors;
+        let mut file = read_weights(weights)?;
+        file.recognise(&model).map_err(CommandError::within(weights))?;
+        let file = file.tensors;
         fit_classes(&mut model, &file);
         let net = Net::new(model.clone())?;
         let weights = CheckpointWeights::of(&net, &file, None).map_err(CommandError::within(weights))?;

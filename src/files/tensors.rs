@@ -48,6 +48,16 @@ impl<'b> TensorFile<'b> {
         Some(self.header.metadata().as_ref()?.get(key)?.as_str())
     }
 
+    /// Names of all tensors, in the order of their bytes.
+    pub fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
+    }
+
+    /// A tensor of floats of 16, 32 or 64 bits.
+    pub fn float(&self, name: &str) -> Result<Tensor, TensorError> {
+        floats(name, &self.view(name)?)
+    }
+
     /// All tensors by name, which have to hold floats of 16, 32 or 64 bits.
     pub fn floats(&self) -> Result<BTreeMap<String, Tensor>, TensorError> {
         let tensors = self.tensors.tensors().into_iter();

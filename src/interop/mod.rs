@@ -13,6 +13,7 @@ pub mod npy;
 pub mod onnx;
 pub mod pth;
 mod read;
+mod recognise;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ pub const CONVENTIONS: [Convention; 3] = [Convention::Torchvision, Convention::C
 pub enum InteropError {
     #[error("tensor {name} has shape {found:?}, layer {row} of this network needs {wanted:?}")]
     Shape { name: String, row: String, found: Vec<usize>, wanted: Vec<usize> },
+    #[error("tensor {name}: {reason}")]
+    Unreadable { name: String, reason: String },
     #[error("there is no tensor {names}")]
     Missing { names: String },
     #[error("an ONNX file has at most {most} bytes, this network needs {bytes}")]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::net::{Model, named};
 use crate::ops::{conv, fc};
 use crate::program::{Tower, letter};
-use crate::tensor::Tensor;
 
 /// A convention for the names of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +46,7 @@ impl Naming {
 
     /// The names that `tensors` have: where they number as many layers of a kind as the network has, these are its layers
     /// in their order, whatever else was counted between them.
-    pub fn found(model: &Model, names: Convention, tensors: &BTreeMap<String, Tensor>) -> Self {
+    pub fn found<T>(model: &Model, names: Convention, tensors: &BTreeMap<String, T>) -> Self {
         let mut naming = Self::new(model, names);
         if names != Convention::Torchvision {
             return naming;
@@ -77,7 +76,7 @@ impl Naming {
 }
 
 /// The numbers of all `STEM<number>.weight`, ascending.
-fn numbers(tensors: &BTreeMap<String, Tensor>, stem: &str) -> Vec<u32> {
+fn numbers<T>(tensors: &BTreeMap<String, T>, stem: &str) -> Vec<u32> {
     let number = |name: &String| name.strip_prefix(stem)?.strip_suffix(".weight")?.parse().ok();
     let mut numbers: Vec<u32> = tensors.keys().filter_map(number).collect();
     numbers.sort_unstable();
@@ -110,6 +109,7 @@ fn counted(model: &Model) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Tensor;
 
     fn named(naming: &Naming, model: &Model) -> Vec<String> {
         model.layers.iter().map(|row| naming.name(&row.name, Some(1), false)).collect()

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::caffe::{self, CaffeError};
 use super::npy::{self, Array, NpyError};
 use super::onnx::{self, OnnxError};
-use super::pth::{self, PthError};
+use super::pth::{self, PthError, StateDict};
 use crate::files::{FileError, TensorError, TensorFile, read_file};
 use crate::graph::Graph;
 use crate::tensor::Tensor;
@@ -40,8 +40,10 @@ pub enum FormatError {
     Npy(#[from] NpyError),
     #[error(transparent)]
     Onnx(#[from] OnnxError),
-    #[error("found a bare pickle, as PyTorch wrote it before 1.6: load it in PyTorch and torch.save it again")]
-    OldPth,
+    #[error("found a pickle of Python's own, expected the file that torch.save(model.state_dict(), FILE) writes")]
+    Pickle,
+    #[error("found {0}, expected a safetensors file, a state dict of PyTorch (.pth), or a Caffe network (.caffemodel)")]
+    Unknown(&'static str),
     #[error("found integers, expected a mean image of floats")]
     IntegerMean,
     #[error("found text that is not UTF-8")]
@@ -49,12 +51,18 @@ pub enum FormatError {
 }
 
 /// Content of a file with weights.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WeightsFile {
     /// Tensors by the file's names.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Class names, a JSON list.
-    pub classes: Option<String>,
+    /// Names of all tensors in the order of the file, where it has one.
+    pub order: Vec<String>,
+    /// Why further tensors cannot be read, by their names: integers, quantised numbers, what no network here needs.
+    pub unreadable: BTreeMap<String, String>,
+    /// Objects of other programs' classes beside the tensors, which were passed over, with their classes.
+    pub foreign: Vec<String>,
+    /// Class names.
+    pub classes: Option<Vec<String>>,
     /// Layers of a Caffe network.
     pub layers: Option<caffe::Network>,
 }
@@ -103,20 +111,69 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 }
 
 fn parse_caffe(bytes: &[u8]) -> Result<WeightsFile, FormatError> {
+    known(bytes)?;
     let layers = caffe::parse(bytes)?;
-    Ok(WeightsFile { tensors: layers.tensors()?, classes: None, layers: Some(layers) })
+    Ok(WeightsFile { tensors: layers.tensors()?, layers: Some(layers), ..WeightsFile::default() })
 }
 
 fn parse(bytes: &[u8]) -> Result<WeightsFile, FormatError> {
     // The length at the start of a safetensors file can look like the magic of another format, so `{` decides first.
     if bytes.get(8) != Some(&b'{') {
-        if bytes.starts_with(pth::MAGIC) {
-            return Ok(WeightsFile { tensors: pth::parse(bytes)?, classes: None, layers: None });
+        if bytes.starts_with(pth::MAGIC) || bytes.starts_with(pth::OLD_MAGIC) {
+            let StateDict { tensors, order, unreadable, foreign } = pth::parse(bytes)?;
+            let unreadable = unreadable.into_iter().map(|(name, reason)| (name, reason.to_string())).collect();
+            return Ok(WeightsFile { tensors, order, unreadable, foreign, ..WeightsFile::default() });
         }
-        if bytes.starts_with(pth::OLD_MAGIC) {
-            return Err(FormatError::OldPth);
-        }
+        known(bytes)?;
     }
     let file = TensorFile::parse(bytes)?;
-    Ok(WeightsFile { tensors: file.floats()?, classes: file.metadata(CLASSES).map(str::to_owned), layers: None })
+    let mut weights = WeightsFile {
+        order: natural(file.names()),
+        // The key is a common word: what is no list of names is another program's.
+        classes: file.metadata(CLASSES).and_then(|text| serde_json::from_str(text).ok()),
+        ..WeightsFile::default()
+    };
+    if weights.classes.is_none() && file.metadata(CLASSES).is_some() {
+        weights.foreign.push(format!("metadata {CLASSES}"));
+    }
+    for name in &weights.order {
+        match file.float(name) {
+            Ok(tensor) => drop(weights.tensors.insert(name.clone(), tensor)),
+            Err(reason) => drop(weights.unreadable.insert(name.clone(), reason.to_string())),
+        }
+    }
+    Ok(weights)
+}
+
+/// Sorts names by their words and numbers: the file has them in the order of their letters at best.
+fn natural(mut names: Vec<String>) -> Vec<String> {
+    let key = |name: &String| {
+        let parts = name.split_inclusive(|c: char| !c.is_ascii_digit());
+        parts.map(|part| format!("{part:0>24}")).collect::<Vec<_>>()
+    };
+    names.sort_by_cached_key(key);
+    names
+}
+
+/// Refuses files of formats that have weights, but are not read, by their first bytes.
+fn known(bytes: &[u8]) -> Result<(), FormatError> {
+    const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+    if pth::PICKLE.iter().any(|magic| bytes.starts_with(magic)) {
+        return Err(FormatError::Pickle);
+    }
+    let magics: [(&[u8], &str); 3] = [
+        (
+            HDF5,
+            "an HDF5 file, as Keras and Caffe's snapshot_format: HDF5 write it (not read here; save weights as BINARYPROTO)",
+        ),
+        (b"\x1f\x8b", "a file compressed by gzip (gunzip it)"),
+        (b"\x93NUMPY", "an array of numpy"),
+    ];
+    match magics.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        Some(&(_, what)) => Err(FormatError::Unknown(what)),
+        None if bytes.get(257..262) == Some(b"ustar") => {
+            Err(FormatError::Unknown("a tar archive (unpack it, or save the weights again with PyTorch 1.6 or later)"))
+        }
+        None => Ok(()),
+    }
 }

@@ -144,10 +144,11 @@ fn begin_with(session: &mut Session, init: &str) -> Result<(Vec<String>, PathBuf
     let refuse = |reason: String| TrainError::Init { path: path.clone(), reason };
     let rows = list.map_or_else(|| Ok(BTreeSet::new()), |list| session.net().model.rows(list));
     let rows = rows.map_err(|error| refuse(error.to_string()))?;
-    let tensors = read_weights(&path)
-        .map_err(|error| TrainError::Init { path: path.clone(), reason: format!("{error:#}") })?
-        .tensors;
-    let tensors = adopt(session.net(), tensors, |row| rows.contains(row)).map_err(|error| refuse(error.to_string()))?;
+    let mut file =
+        read_weights(&path).map_err(|error| TrainError::Init { path: path.clone(), reason: format!("{error:#}") })?;
+    file.recognise(&session.net().model).map_err(|error| refuse(error.to_string()))?;
+    let tensors =
+        adopt(session.net(), file.tensors, |row| rows.contains(row)).map_err(|error| refuse(error.to_string()))?;
     let names = session.load_rows(&tensors, &rows).map_err(|error| refuse(error.to_string()))?;
     Ok((names, path))
 }

@@ -9,6 +9,7 @@ mod devices;
 #[path = "../common/tiny.rs"]
 mod tiny;
 
+mod checkpoints;
 mod formats;
 mod onnx;
 mod proto;

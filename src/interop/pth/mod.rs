@@ -1,73 +1,60 @@
-//! State dicts as `torch.save` writes them since PyTorch 1.6: a zip archive of storages, and a pickle that maps tensors
-//! onto them.
+//! State dicts as `torch.save` writes them: since PyTorch 1.6 a zip archive of storages, and a pickle that maps tensors
+//! onto them; before that several pickles in a row, and the storages behind them.
 //!
 //! Nothing in the file is executed: `pickle` is a restricted unpickler that knows what state dicts are written with.
 //! Nothing is uncompressed either, as `torch.save` never compresses, so that no more is read than the file has.
 
+mod error;
+mod legacy;
+mod objects;
 mod pickle;
+mod state_dict;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::{Cursor, Read as _};
 
-use thiserror::Error;
 use zip::{CompressionMethod, ZipArchive};
 
-pub use self::pickle::PickleError;
-use self::pickle::StridedView;
+pub use self::error::{PickleError, PthError, StorageError};
+use self::objects::{StridedView, stored};
+use self::pickle::Machine;
+use self::state_dict::Found;
 use crate::tensor::Tensor;
 
 /// First bytes of a file: those of a zip archive.
 pub const MAGIC: &[u8] = b"PK\x03\x04";
 
-/// First bytes of a bare pickle, as PyTorch wrote it before 1.6.
-pub const OLD_MAGIC: &[u8] = b"\x80\x02";
+/// First bytes of a file as PyTorch wrote it before 1.6: a pickle of its magic number.
+pub const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+
+/// First bytes of any other pickle that Python has written by itself.
+pub const PICKLE: [&[u8]; 4] = [b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"];
 
 /// Most times that a file's bytes are read over all tensors, as several can share one storage.
 const MOST_SHARED: usize = 4;
 
-/// Reason why a file is no state dict that can be read.
-#[derive(Debug, Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum PthError {
-    #[error("truncated, or not a zip archive ({0})")]
-    Archive(zip::result::ZipError),
-    #[error("found two entries of one name, expected one of each")]
-    DuplicateEntry,
-    #[error("found {0} entries called data.pkl, expected the one that torch.save writes")]
-    Pickles(usize),
-    #[error("entry {name} is missing or damaged ({reason})")]
-    Entry { name: String, reason: String },
-    #[error("entry {0} is compressed, expected none as torch.save writes them: save the state dict again")]
-    Compressed(String),
-    #[error("entry {0} is larger than what the other entries leave of the file")]
-    Overlap(String),
-    #[error("found big-endian numbers, expected little-endian ones: save the state dict on another machine")]
-    BigEndian,
-    #[error(transparent)]
-    Pickle(#[from] PickleError),
-    #[error("tensor {name}: {reason}")]
-    Tensor { name: String, reason: StorageError },
+/// Tensors of a file by name, with those that cannot be read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateDict {
+    /// Tensors that can be read, as 32-bit floats.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Names of all tensors, in the file's order.
+    pub order: Vec<String>,
+    /// Reasons why others cannot, by their names; nobody may need them.
+    pub unreadable: BTreeMap<String, StorageError>,
+    /// Objects of other classes, as `args (argparse.Namespace)`; nothing of them was run.
+    pub foreign: Vec<String>,
 }
 
-/// Reason why a tensor cannot be read from its storage.
-#[derive(Clone, Debug, Error, PartialEq)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum StorageError {
-    #[error("elements of type {0} are not supported; known are {known}", known = pickle::FLOATS)]
-    Type(String),
-    #[error("found {found} bytes in its storage, expected {numbers} numbers of {size} bytes")]
-    Length { found: usize, numbers: usize, size: usize },
-    #[error("shape {shape:?} reaches beyond its storage of {numbers} numbers")]
-    Beyond { shape: Vec<usize>, numbers: usize },
-    #[error("it and the tensors before it are larger than {MOST_SHARED} times the file")]
-    Repeated,
-    #[error("a number is beyond the range of 32-bit floats")]
-    Range,
-}
-
-/// Reads the tensors of a state dict by name; the dict may be the entry `state_dict` of another.
-pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, PthError> {
+/// Reads the tensors of a file by name; the dict may be the entry `state_dict` of another, or hold others.
+///
+/// # Errors
+/// When the file is damaged, or no tensor of it can be read.
+pub fn parse(bytes: &[u8]) -> Result<StateDict, PthError> {
+    if bytes.starts_with(OLD_MAGIC) {
+        return legacy::parse(bytes);
+    }
     let mut archive = Archive::open(bytes)?;
     let pickle = archive.entry("data.pkl")?;
     if archive.has("byteorder") && archive.entry("byteorder")? != b"little" {
@@ -80,27 +67,47 @@ pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, PthError> {
 pub fn unpickle(
     pickle: &[u8],
     length: usize,
+    storage: impl FnMut(&str) -> Result<Vec<u8>, PthError>,
+) -> Result<StateDict, PthError> {
+    let mut machine = Machine::new(pickle);
+    let root = machine.run()?;
+    collect(state_dict::find(&machine, root)?, length, storage)
+}
+
+/// Gathers the tensors that were found from their storages, of a file of `length` bytes.
+fn collect(
+    found: Found,
+    length: usize,
     mut storage: impl FnMut(&str) -> Result<Vec<u8>, PthError>,
-) -> Result<BTreeMap<String, Tensor>, PthError> {
-    let (mut storages, mut tensors) = (BTreeMap::new(), BTreeMap::new());
+) -> Result<StateDict, PthError> {
     let mut left = length.saturating_mul(MOST_SHARED);
-    for (name, view) in pickle::state_dict(pickle)? {
-        let bytes = match storages.entry(view.storage.key.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(storage(&view.storage.key)?),
+    let mut storages: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let foreign = found.foreign.into_iter().map(|(key, class)| format!("{key} ({class})")).collect();
+    let mut dict = StateDict { foreign, ..StateDict::default() };
+    for (name, view) in found.tensors {
+        dict.order.push(name.clone());
+        let read = match storages.entry(view.storage.key.clone()) {
+            _ if stored(&view.storage.kind).is_none() => Err(StorageError::Type(view.storage.kind.clone())),
+            Entry::Occupied(known) => gather(&view, known.get(), &mut left),
+            Entry::Vacant(new) => gather(&view, new.insert(storage(&view.storage.key)?), &mut left),
         };
-        match gather(&view, bytes, &mut left) {
-            Ok(tensor) => drop(tensors.insert(name, tensor)),
-            Err(reason) => return Err(PthError::Tensor { name, reason }),
+        match read {
+            Ok(tensor) => drop(dict.tensors.insert(name, tensor)),
+            Err(reason) => drop(dict.unreadable.insert(name, reason)),
         }
     }
-    Ok(tensors)
+    match dict.unreadable.first_key_value() {
+        Some((name, reason)) if dict.tensors.is_empty() => {
+            Err(PthError::Tensor { name: name.clone(), reason: reason.clone() })
+        }
+        _ => Ok(dict),
+    }
 }
 
 /// Gathers a tensor from its storage, and subtracts its bytes from those that are `left`.
 fn gather(view: &StridedView, storage: &[u8], left: &mut usize) -> Result<Tensor, StorageError> {
     let (kind, numbers) = (&view.storage.kind, view.storage.numbers);
-    let stored = pickle::stored(kind).ok_or_else(|| StorageError::Type(kind.clone()))?;
+    let stored = stored(kind).ok_or_else(|| StorageError::Type(kind.clone()))?;
     let size = stored.size();
     if numbers.checked_mul(size) != Some(storage.len()) {
         return Err(StorageError::Length { found: storage.len(), numbers, size });
@@ -113,7 +120,12 @@ fn gather(view: &StridedView, storage: &[u8], left: &mut usize) -> Result<Tensor
         return Err(beyond());
     }
     let bytes: Vec<u8> = (0..count).flat_map(|flat| &storage[view.index(flat) * size..][..size]).copied().collect();
-    let values = stored.read(&bytes).ok_or(StorageError::Range)?;
+    let mut values = stored.read(&bytes).ok_or(StorageError::Range)?;
+    if view.negative {
+        for value in &mut values {
+            *value = -*value;
+        }
+    }
     Ok(Tensor::new(view.shape.clone(), values))
 }
 

@@ -1,164 +1,22 @@
-//! Restricted unpickler for state dicts: a stack machine with a memo that knows the opcodes which `torch.save` writes, and
-//! three callables. Objects lie in one list and refer to each other by index, so that no nesting is too deep, and each
-//! takes at least a byte of the pickle.
+//! Restricted unpickler for state dicts: a stack machine with a memo that knows the opcodes of Python's pickles and the few
+//! callables that rebuild tensors. It calls nothing else: what another class or function makes is an [`Object::Foreign`],
+//! which no tensor is made of. Objects lie in one list and refer to each other by index, so that no nesting is too deep,
+//! and each takes at least a byte of the pickle.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use thiserror::Error;
-
-use crate::tensor::FloatFormat;
+use super::error::PickleError;
+use super::objects::{Global, Object, Storage, StridedView, Value};
 
 /// Most axes of a tensor; a pickle can repeat a tensor, which is therefore short.
 const MOST_AXES: usize = 16;
 /// Most bytes of a storage's key.
 const LONGEST_KEY: usize = 64;
 
-/// Names of the storages of [`stored`], for messages.
-pub(super) const FLOATS: &str = "HalfStorage, BFloat16Storage, FloatStorage and DoubleStorage";
-
-/// Reason why a pickle is no state dict.
-#[derive(Clone, Debug, Error, PartialEq)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum PickleError {
-    #[error("damaged pickle: it ends too early")]
-    Truncated,
-    #[error("damaged pickle: an opcode does not find its operands")]
-    Operands,
-    #[error("opcode {0:#04x} of the pickle is not supported: torch.save(model.state_dict(), FILE) writes none")]
-    Opcode(u8),
-    #[error(
-        "found {0}, which only Python code could make, expected plain tensors: torch.save(model.state_dict(), FILE)"
-    )]
-    Python(String),
-    #[error("found an integer of {0} bytes in the pickle, expected at most 8")]
-    Integer(usize),
-    #[error("a string of the pickle is not UTF-8")]
-    Utf8,
-    #[error("found {0} as an extent, stride or offset, expected 0 or more")]
-    Extent(i64),
-    #[error("no dict of tensors in the pickle: torch.save(model.state_dict(), FILE) writes one")]
-    NoDict,
-    #[error("no tensors, neither in the dict nor in its entry state_dict")]
-    NoTensors,
-    #[error("found two tensors of name {0}, expected one")]
-    Duplicate(String),
-}
-
-/// Tensor as PyTorch holds it: a strided view of a storage. Offset and strides count numbers, not bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct StridedView {
-    pub storage: Storage,
-    pub offset: usize,
-    pub shape: Vec<usize>,
-    pub strides: Vec<usize>,
-}
-
-impl StridedView {
-    /// Index in the storage of element `flat`, counted with the last axis innermost.
-    pub(super) fn index(&self, flat: usize) -> usize {
-        let (mut rest, mut index) = (flat, self.offset);
-        for (&extent, &stride) in self.shape.iter().zip(&self.strides).rev() {
-            index += rest % extent * stride;
-            rest /= extent;
-        }
-        index
-    }
-
-    /// Largest index in the storage, of a view with elements; `None` beyond the range of integers.
-    pub(super) fn last(&self) -> Option<usize> {
-        let mut axes = self.shape.iter().zip(&self.strides);
-        axes.try_fold(self.offset, |index, (&extent, &stride)| index.checked_add((extent - 1).checked_mul(stride)?))
-    }
-}
-
-/// Flat array of numbers: an entry of the archive.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Storage {
-    /// Name of the entry in the folder `data`.
-    pub key: String,
-    /// Class of the storage, such as `FloatStorage`.
-    pub kind: String,
-    /// Count of its numbers.
-    pub numbers: usize,
-}
-
-/// Value on the stack; larger ones are indices of objects.
-#[derive(Clone, Copy, Debug)]
-enum Value {
-    /// None, a boolean or a float, which no tensor is made of.
-    Ignored,
-    Int(i64),
-    Object(usize),
-}
-
-/// Value that does not fit the stack.
-#[derive(Debug)]
-enum Object {
-    Text(String),
-    Global(Global),
-    Tuple(Vec<Value>),
-    /// List, whose items are dropped: no tensor is looked for there.
-    List,
-    Dict(Vec<(Value, Value)>),
-    Storage(Storage),
-    Tensor(StridedView),
-}
-
-/// Classes and functions of Python that a pickle may refer to.
-#[derive(Clone, Debug)]
-enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    /// Class of a storage, such as `FloatStorage`.
-    Storage(String),
-}
-
-impl Global {
-    fn named(module: &str, name: &str) -> Result<Self, PickleError> {
-        match (module, name) {
-            ("collections", "OrderedDict") => Ok(Self::OrderedDict),
-            ("torch._utils", "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
-            ("torch", name) if name.ends_with("Storage") => Ok(Self::Storage(name.into())),
-            _ => Err(PickleError::Python(format!("{module}.{name}"))),
-        }
-    }
-}
-
-/// Format of the floats in a storage of class `kind`; `None` where they are no floats.
-pub(super) fn stored(kind: &str) -> Option<FloatFormat> {
-    match kind {
-        "HalfStorage" => Some(FloatFormat::F16),
-        "BFloat16Storage" => Some(FloatFormat::BF16),
-        "FloatStorage" => Some(FloatFormat::F32),
-        "DoubleStorage" => Some(FloatFormat::F64),
-        _ => None,
-    }
-}
-
-/// Finds the tensors in a pickled dict by their names, or those in its entry `state_dict`.
-pub(super) fn state_dict(bytes: &[u8]) -> Result<BTreeMap<String, StridedView>, PickleError> {
-    let mut machine =
-        Machine { rest: bytes, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), objects: Vec::new() };
-    let root = machine.run()?;
-    let outer = machine.dict(root).ok_or(PickleError::NoDict)?;
-    let inner = outer.iter().find(|(key, _)| machine.text(*key).is_ok_and(|key| key == "state_dict"));
-    let inner = inner.and_then(|(_, value)| machine.dict(*value));
-    let mut tensors = BTreeMap::new();
-    for (key, value) in inner.unwrap_or(outer) {
-        let Some(Object::Tensor(view)) = machine.object(*value) else { continue };
-        let name = machine.text(*key)?.to_owned();
-        if tensors.insert(name.clone(), view.clone()).is_some() {
-            return Err(PickleError::Duplicate(name));
-        }
-    }
-    if tensors.is_empty() { Err(PickleError::NoTensors) } else { Ok(tensors) }
-}
-
-struct Machine<'b> {
+/// Stack machine over one or several pickles in a row.
+pub(super) struct Machine<'b> {
     /// Bytes that have not run yet.
-    rest: &'b [u8],
+    pub rest: &'b [u8],
     stack: Vec<Value>,
     /// Lengths of the stack at its marks, to which tuples and dict entries reach back.
     marks: Vec<usize>,
@@ -166,9 +24,18 @@ struct Machine<'b> {
     objects: Vec<Object>,
 }
 
-impl Machine<'_> {
-    /// Runs to STOP and returns the value on top.
-    fn run(&mut self) -> Result<Value, PickleError> {
+impl<'b> Machine<'b> {
+    pub(super) fn new(rest: &'b [u8]) -> Self {
+        Self { rest, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), objects: Vec::new() }
+    }
+}
+
+impl<'b> Machine<'b> {
+    /// Runs one pickle to its STOP and returns the value on top.
+    pub(super) fn run(&mut self) -> Result<Value, PickleError> {
+        self.stack.clear();
+        self.marks.clear();
+        self.memo.clear();
         loop {
             let [opcode] = self.take()?;
             if opcode == b'.' {
@@ -181,27 +48,50 @@ impl Machine<'_> {
     /// Executes one opcode, by the letters of Python's pickletools.
     fn execute(&mut self, opcode: u8) -> Result<(), PickleError> {
         match opcode {
-            0x80 => drop(self.take::<1>()?),                       // PROTO
-            0x95 => drop(self.take::<8>()?),                       // FRAME
-            b'(' => self.marks.push(self.stack.len()),             // MARK
-            b'N' | 0x88 | 0x89 => self.stack.push(Value::Ignored), // NONE, NEWTRUE, NEWFALSE
-            b'K' | b'M' | b'J' | 0x8a | b'G' => self.number(opcode)?,
-            b'X' | 0x8c | b'c' | 0x93 => self.name(opcode)?,
+            0x80 => drop(self.take::<1>()?),                             // PROTO
+            0x95 => drop(self.take::<8>()?),                             // FRAME
+            b'(' => self.marks.push(self.stack.len()),                   // MARK
+            b'N' => self.stack.push(Value::Ignored),                     // NONE
+            0x88 | 0x89 => self.stack.push(Value::Bool(opcode == 0x88)), // NEWTRUE, NEWFALSE
+            b'K' | b'M' | b'J' | 0x8a | 0x8b | b'G' => self.number(opcode)?,
+            b'X' | b'T' | b'U' | 0x8c | 0x8d | b'B' | b'C' | 0x8e | 0x96 => self.string(opcode)?,
+            b'c' | 0x93 => self.global(opcode)?,
             b'q' | b'r' | 0x94 | b'h' | b'j' => self.memo(opcode)?,
             b')' => self.push(Object::Tuple(Vec::new())), // EMPTY_TUPLE
-            b']' => self.push(Object::List),              // EMPTY_LIST
+            b']' | 0x8f => self.push(Object::List(Vec::new())), // EMPTY_LIST, EMPTY_SET
             b'}' => self.push(Object::Dict(Vec::new())),  // EMPTY_DICT
             b't' => {
                 let items = self.above_mark()?; // TUPLE
                 self.push(Object::Tuple(items));
             }
+            b'l' | 0x91 => {
+                let items = self.above_mark()?; // LIST, FROZENSET
+                self.push(Object::List(items));
+            }
+            b'd' => {
+                let entries = self.above_mark()?; // DICT
+                self.push(Object::Dict(Vec::new()));
+                self.set(&entries)?;
+            }
             0x85..=0x87 => {
                 let items = self.last(usize::from(opcode - 0x84))?; // TUPLE1 to TUPLE3
                 self.push(Object::Tuple(items));
             }
-            // APPEND to a list; BUILD, attributes of an object such as a state dict's _metadata.
-            b'a' | b'b' => drop(self.pop()?),
-            b'e' => drop(self.above_mark()?), // APPENDS
+            // POP; BUILD, attributes of an object such as a state dict's _metadata.
+            b'0' | b'b' => drop(self.pop()?),
+            b'1' => drop(self.above_mark()?), // POP_MARK
+            b'2' => {
+                let top = self.pop()?; // DUP
+                self.stack.extend([top, top]);
+            }
+            b'a' => {
+                let item = self.pop()?; // APPEND
+                self.append(&[item])?;
+            }
+            b'e' | 0x90 => {
+                let items = self.above_mark()?; // APPENDS, ADDITEMS
+                self.append(&items)?;
+            }
             b's' => {
                 let entry = self.last(2)?; // SETITEM
                 self.set(&entry)?;
@@ -211,13 +101,22 @@ impl Machine<'_> {
                 self.set(&entries)?;
             }
             b'Q' => self.storage()?, // BINPERSID
-            b'R' => self.reduce()?,  // REDUCE
+            b'R' | 0x81 => {
+                let (arguments, callee) = (self.pop()?, self.pop()?); // REDUCE, NEWOBJ
+                let made = self.call(callee, arguments)?;
+                self.stack.push(made);
+            }
+            0x92 => {
+                let (_, arguments, callee) = (self.pop()?, self.pop()?, self.pop()?); // NEWOBJ_EX
+                let made = self.call(callee, arguments)?;
+                self.stack.push(made);
+            }
             other => return Err(PickleError::Opcode(other)),
         }
         Ok(())
     }
 
-    /// BININT1, BININT2, BININT, BINFLOAT or LONG1: pushes a number.
+    /// BININT1, BININT2, BININT, BINFLOAT, LONG1 or LONG4: pushes a number.
     fn number(&mut self, opcode: u8) -> Result<(), PickleError> {
         let value = match opcode {
             b'K' => Value::Int(self.take::<1>()?[0].into()),
@@ -228,43 +127,56 @@ impl Machine<'_> {
                 Value::Ignored
             }
             _ => {
-                // LONG1: a count of bytes, and these, in two's complement.
-                let [length] = self.take()?;
-                let bytes = self.bytes(length.into())?;
-                if bytes.len() > 8 {
-                    return Err(PickleError::Integer(bytes.len()));
-                }
+                // A count of bytes, and these, in two's complement; no tensor has numbers of more than 8.
+                let length = if opcode == 0x8a {
+                    self.take::<1>()?[0].into()
+                } else {
+                    u32::from_le_bytes(self.take()?) as usize
+                };
+                let bytes = self.bytes(length)?;
                 let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
                 let mut extended = [if negative { 0xff } else { 0 }; 8];
-                extended[..bytes.len()].copy_from_slice(bytes);
-                Value::Int(i64::from_le_bytes(extended))
+                match extended.get_mut(..bytes.len()) {
+                    Some(low) => {
+                        low.copy_from_slice(bytes);
+                        Value::Int(i64::from_le_bytes(extended))
+                    }
+                    None => Value::Ignored,
+                }
             }
         };
         self.stack.push(value);
         Ok(())
     }
 
-    /// BINUNICODE, SHORT_BINUNICODE, GLOBAL or STACK_GLOBAL: pushes a string, or a class or function of Python.
-    fn name(&mut self, opcode: u8) -> Result<(), PickleError> {
-        let object = match opcode {
-            b'X' => {
-                let length = u32::from_le_bytes(self.take()?) as usize;
-                Object::Text(utf8(self.bytes(length)?)?)
-            }
-            0x8c => {
-                let [length] = self.take()?;
-                Object::Text(utf8(self.bytes(length.into())?)?)
-            }
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                Object::Global(Global::named(&module, &name)?)
-            }
-            _ => {
-                let names = self.last(2)?;
-                Object::Global(Global::named(self.text(names[0])?, self.text(names[1])?)?)
-            }
+    /// Strings by their counts of bytes: BINUNICODE, SHORT_BINUNICODE, BINUNICODE8 and those of Python 2, BINSTRING and
+    /// SHORT_BINSTRING, are pushed; BINBYTES, SHORT_BINBYTES, BINBYTES8 and BYTEARRAY8 are passed over.
+    fn string(&mut self, opcode: u8) -> Result<(), PickleError> {
+        let length = match opcode {
+            b'U' | b'C' | 0x8c => self.take::<1>()?[0].into(),
+            b'X' | b'T' | b'B' => u32::from_le_bytes(self.take()?) as usize,
+            _ => usize::try_from(u64::from_le_bytes(self.take()?)).map_err(|_| PickleError::Truncated)?,
         };
-        self.push(object);
+        let bytes = self.bytes(length)?;
+        if matches!(opcode, b'B' | b'C' | 0x8e | 0x96) {
+            self.stack.push(Value::Ignored);
+        } else {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.push(Object::Text(text));
+        }
+        Ok(())
+    }
+
+    /// GLOBAL or STACK_GLOBAL: pushes a class or function of Python.
+    fn global(&mut self, opcode: u8) -> Result<(), PickleError> {
+        let global = if opcode == b'c' {
+            let (module, name) = (self.line()?, self.line()?);
+            Global::named(&module, &name)?
+        } else {
+            let names = self.last(2)?;
+            Global::named(self.text(names[0])?, self.text(names[1])?)?
+        };
+        self.push(Object::Global(global));
         Ok(())
     }
 
@@ -283,47 +195,135 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Replaces the tuple `("storage", kind, key, device, numbers)` by the storage it describes.
+    /// Replaces the tuple `("storage", kind, key, device, numbers)` by the storage it describes; that of a module, as
+    /// PyTorch wrote them before 1.6, by its class.
     fn storage(&mut self) -> Result<(), PickleError> {
         let value = self.pop()?;
-        let &[_, kind, key, _, numbers] = self.tuple(value)? else { return Err(PickleError::Operands) };
+        let (kind, key, numbers, view) = match *self.tuple(value)? {
+            [_, class, _, _] => {
+                self.stack.push(class);
+                return Ok(());
+            }
+            [_, kind, key, _, numbers] => (kind, key, numbers, Value::Ignored),
+            [_, kind, key, _, numbers, view] => (kind, key, numbers, view),
+            _ => return Err(PickleError::Operands),
+        };
         let Some(Object::Global(Global::Storage(kind))) = self.object(kind) else { return Err(PickleError::Operands) };
         let key = Some(self.text(key)?).filter(|key| key.len() <= LONGEST_KEY).ok_or(PickleError::Operands)?;
-        let storage = Storage { key: key.into(), kind: kind.clone(), numbers: extent(numbers)? };
+        // Of a part of another storage: a key of its own, its first number and their count.
+        let first = match view {
+            Value::Object(_) => match *self.tuple(view)? {
+                [_, first, _] => extent(first)?,
+                _ => return Err(PickleError::Operands),
+            },
+            _ => 0,
+        };
+        let storage = Storage { key: key.into(), kind: kind.clone(), numbers: extent(numbers)?, first };
         self.push(Object::Storage(storage));
         Ok(())
     }
 
-    /// Calls a [`Global`] with the tuple of arguments on top.
-    fn reduce(&mut self) -> Result<(), PickleError> {
-        let (arguments, global) = (self.pop()?, self.pop()?);
-        let Some(Object::Global(global)) = self.object(global) else { return Err(PickleError::Operands) };
-        match (global, self.tuple(arguments)?) {
-            (Global::OrderedDict, []) => self.push(Object::Dict(Vec::new())),
-            (Global::RebuildTensor, &[storage, offset, shape, strides, ..]) => {
-                let Some(Object::Storage(storage)) = self.object(storage) else { return Err(PickleError::Operands) };
-                let (shape, strides) = (self.tuple(shape)?, self.tuple(strides)?);
-                if shape.len() != strides.len() || shape.len() > MOST_AXES {
-                    return Err(PickleError::Operands);
-                }
-                let (shape, strides) = (extents(shape)?, extents(strides)?);
-                let view = StridedView { storage: storage.clone(), offset: extent(offset)?, shape, strides };
-                self.push(Object::Tensor(view));
+    /// What `callee` makes of the tuple `arguments`; nothing of Python runs.
+    fn call(&mut self, callee: Value, arguments: Value) -> Result<Value, PickleError> {
+        if let (Some(Object::Global(Global::Dict)), &[list, ..]) = (self.object(callee), self.tuple(arguments)?) {
+            let entries = self.take_entries(list);
+            self.push(Object::Dict(entries));
+            return self.pop();
+        }
+        let global = match self.object(callee) {
+            Some(Object::Global(global)) => global.clone(),
+            Some(Object::Foreign(name)) => Global::Foreign(name.clone()),
+            _ => return Err(PickleError::Operands),
+        };
+        let made = match (global, self.tuple(arguments)?) {
+            (Global::Dict, _) => Object::Dict(Vec::new()),
+            (Global::RebuildTensor, &[storage, offset, shape, strides, ref more @ ..]) => {
+                Object::Tensor(self.view(storage, offset, [shape, strides], more.get(2))?)
             }
-            (Global::RebuildParameter, &[tensor, ..]) => self.stack.push(tensor),
+            (Global::RebuildTyped, &[storage, offset, shape, strides, _, _, dtype, ref more @ ..]) => {
+                let mut view = self.view(storage, offset, [shape, strides], more.first())?;
+                if let Some(Object::Global(Global::Foreign(dtype))) = self.object(dtype) {
+                    view.storage.kind.clone_from(dtype);
+                }
+                Object::Tensor(view)
+            }
+            (Global::RebuildParameter, &[tensor, ..]) => return Ok(tensor),
+            // Function, subclass of Tensor, and the function's arguments; never another of its kind.
+            (Global::RebuildFromType, &[function, _, arguments, ..]) => match self.object(function) {
+                Some(Object::Global(Global::RebuildFromType)) => return Err(PickleError::Operands),
+                _ => return self.call(function, arguments),
+            },
+            (Global::Storage(kind), _) => Object::Foreign(kind),
+            (Global::Foreign(name), _) => Object::Foreign(name),
+            _ => return Err(PickleError::Operands),
+        };
+        self.push(made);
+        self.pop()
+    }
+
+    /// Takes the pairs out of a list, of which Python 2 makes an ordered dict; of other values nothing.
+    fn take_entries(&mut self, list: Value) -> Vec<(Value, Value)> {
+        let Value::Object(number) = list else { return Vec::new() };
+        let Some(Object::List(items)) = self.objects.get_mut(number) else { return Vec::new() };
+        let items = std::mem::take(items);
+        let pair = |item| match *self.items(item)? {
+            [key, value] => Some((key, value)),
+            _ => None,
+        };
+        items.into_iter().filter_map(pair).collect()
+    }
+
+    /// The view of `storage` from `offset` with `[shape, strides]`; `metadata` has the bits of lazy negation and
+    /// conjugation, the second of which changes no real number.
+    fn view(
+        &self,
+        storage: Value,
+        offset: Value,
+        [shape, strides]: [Value; 2],
+        metadata: Option<&Value>,
+    ) -> Result<StridedView, PickleError> {
+        let Some(Object::Storage(storage)) = self.object(storage) else { return Err(PickleError::Operands) };
+        let (shape, strides) = (self.tuple(shape)?, self.tuple(strides)?);
+        if shape.len() != strides.len() || shape.len() > MOST_AXES {
+            return Err(PickleError::Operands);
+        }
+        let offset = storage.first.checked_add(extent(offset)?).ok_or(PickleError::Operands)?;
+        let negative = metadata.and_then(|&metadata| self.entry(metadata, "neg")) == Some(Value::Bool(true));
+        Ok(StridedView {
+            storage: storage.clone(),
+            offset,
+            shape: extents(shape)?,
+            strides: extents(strides)?,
+            negative,
+        })
+    }
+
+    /// Sets entries, keys and values in turn, of the dict that they lay on.
+    fn set(&mut self, entries: &[Value]) -> Result<(), PickleError> {
+        let top = self.top()?;
+        match top {
+            Object::Foreign(_) => Ok(()),
+            Object::Dict(dict) if entries.len().is_multiple_of(2) => {
+                dict.extend(entries.chunks_exact(2).map(|entry| (entry[0], entry[1])));
+                Ok(())
+            }
+            _ => Err(PickleError::Operands),
+        }
+    }
+
+    /// Appends items to the list that they lay on.
+    fn append(&mut self, items: &[Value]) -> Result<(), PickleError> {
+        match self.top()? {
+            Object::Foreign(_) => (),
+            Object::List(list) => list.extend(items),
             _ => return Err(PickleError::Operands),
         }
         Ok(())
     }
 
-    /// Sets entries, keys and values in turn, of the dict that they lay on.
-    fn set(&mut self, entries: &[Value]) -> Result<(), PickleError> {
+    fn top(&mut self) -> Result<&mut Object, PickleError> {
         let Some(&Value::Object(number)) = self.stack.last() else { return Err(PickleError::Operands) };
-        let (Some(Object::Dict(dict)), true) = (self.objects.get_mut(number), entries.len().is_multiple_of(2)) else {
-            return Err(PickleError::Operands);
-        };
-        dict.extend(entries.chunks_exact(2).map(|entry| (entry[0], entry[1])));
-        Ok(())
+        self.objects.get_mut(number).ok_or(PickleError::Operands)
     }
 
     fn push(&mut self, object: Object) {
@@ -348,21 +348,41 @@ impl Machine<'_> {
         Ok(self.stack.split_off(mark))
     }
 
-    fn object(&self, value: Value) -> Option<&Object> {
+    pub(super) fn object(&self, value: Value) -> Option<&Object> {
         match value {
             Value::Object(number) => self.objects.get(number),
             _ => None,
         }
     }
 
-    fn dict(&self, value: Value) -> Option<&[(Value, Value)]> {
+    /// Storages of all pickles that ran, in their order.
+    pub(super) fn storages(&self) -> impl Iterator<Item = &Storage> {
+        self.objects
+            .iter()
+            .filter_map(|object| if let Object::Storage(storage) = object { Some(storage) } else { None })
+    }
+
+    /// The value of the entry `key` of a dict.
+    pub(super) fn entry(&self, dict: Value, key: &str) -> Option<Value> {
+        self.dict(dict)?.iter().find(|(other, _)| self.text(*other) == Ok(key)).map(|&(_, value)| value)
+    }
+
+    pub(super) fn dict(&self, value: Value) -> Option<&[(Value, Value)]> {
         match self.object(value) {
             Some(Object::Dict(entries)) => Some(entries),
             _ => None,
         }
     }
 
-    fn text(&self, value: Value) -> Result<&str, PickleError> {
+    /// Items of a list or a tuple.
+    pub(super) fn items(&self, value: Value) -> Option<&[Value]> {
+        match self.object(value) {
+            Some(Object::List(items) | Object::Tuple(items)) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub(super) fn text(&self, value: Value) -> Result<&str, PickleError> {
         match self.object(value) {
             Some(Object::Text(text)) => Ok(text),
             _ => Err(PickleError::Operands),
@@ -376,7 +396,7 @@ impl Machine<'_> {
         }
     }
 
-    fn bytes(&mut self, count: usize) -> Result<&[u8], PickleError> {
+    fn bytes(&mut self, count: usize) -> Result<&'b [u8], PickleError> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(PickleError::Truncated)?;
         self.rest = rest;
         Ok(taken)
@@ -390,14 +410,10 @@ impl Machine<'_> {
 
     fn line(&mut self) -> Result<String, PickleError> {
         let end = self.rest.iter().position(|&byte| byte == b'\n').ok_or(PickleError::Truncated)?;
-        let line = utf8(&self.rest[..end])?;
+        let line = String::from_utf8_lossy(&self.rest[..end]).into_owned();
         self.rest = &self.rest[end + 1..];
         Ok(line)
     }
-}
-
-fn utf8(bytes: &[u8]) -> Result<String, PickleError> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| PickleError::Utf8)
 }
 
 fn extents(values: &[Value]) -> Result<Vec<usize>, PickleError> {

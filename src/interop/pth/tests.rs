@@ -69,6 +69,10 @@ fn one(tensor: Vec<u8>) -> Vec<u8> {
     archive(&[("data.pkl", &framed(&dict(&[("a", tensor)]))), ("byteorder", b"little"), ("data/0", &numbers)])
 }
 
+fn read(bytes: &[u8]) -> BTreeMap<String, Tensor> {
+    parse(bytes).unwrap().tensors
+}
+
 #[track_caller]
 fn refuses(bytes: &[u8], reason: &str) {
     let error = parse(bytes).unwrap_err().to_string();
@@ -77,15 +81,15 @@ fn refuses(bytes: &[u8], reason: &str) {
 
 #[test]
 fn tensors_are_cut_out_of_their_storages() {
-    let got = parse(&one(tensor("FloatStorage", "0", 8, 1, &[2, 3], &[1, 2]))).unwrap();
+    let got = read(&one(tensor("FloatStorage", "0", 8, 1, &[2, 3], &[1, 2])));
     assert_eq!(got["a"], Tensor::new([2, 3], vec![1.0, 3.0, 5.0, 2.0, 4.0, 6.0]), "transposed");
-    let got = parse(&one(tensor("FloatStorage", "0", 8, 7, &[], &[]))).unwrap();
+    let got = read(&one(tensor("FloatStorage", "0", 8, 7, &[], &[])));
     assert_eq!(got["a"], Tensor::new([], vec![7.0]));
-    let got = parse(&one(tensor("FloatStorage", "0", 8, 0, &[3, 0], &[1, 1]))).unwrap();
+    let got = read(&one(tensor("FloatStorage", "0", 8, 0, &[3, 0], &[1, 1])));
     assert_eq!(got["a"], Tensor::new([3, 0], Vec::new()));
     let halves: Vec<u8> = [0x3c00_u16, 0xc100].into_iter().flat_map(u16::to_le_bytes).collect();
     let pickle = framed(&dict(&[("h", tensor("HalfStorage", "h", 2, 0, &[2], &[1]))]));
-    let got = parse(&archive(&[("data.pkl", &pickle), ("data/h", &halves)])).unwrap();
+    let got = read(&archive(&[("data.pkl", &pickle), ("data/h", &halves)]));
     assert_eq!(got["h"].values(), [1.0, -2.5]);
 }
 
@@ -96,7 +100,7 @@ fn a_state_dict_lies_alone_or_in_a_checkpoint() {
     let inner = [&inner[..], &dict(&[("_metadata", b"}".to_vec())]), b"b"].concat();
     let values = floats(&[1.0; 8]);
     for body in [inner.clone(), dict(&[("epoch", vec![b'K', 3]), ("state_dict", inner)])] {
-        let got = parse(&archive(&[("data.pkl", &framed(&body)), ("data/0", &values)])).unwrap();
+        let got = read(&archive(&[("data.pkl", &framed(&body)), ("data/0", &values)]));
         assert_eq!(got.into_keys().collect::<Vec<_>>(), ["w"]);
     }
 }
@@ -170,6 +174,6 @@ fn a_file_cut_anywhere_is_refused() {
     }
     let pickle = framed(&dict(&[("a", tensor("FloatStorage", "0", 8, 0, &[8], &[1]))]));
     for length in 0..pickle.len() {
-        assert!(pickle::state_dict(&pickle[..length]).is_err(), "{length}");
+        assert!(state_dict::state_dict(&pickle[..length]).is_err(), "{length}");
     }
 }

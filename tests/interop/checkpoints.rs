@@ -1,0 +1,89 @@
+//! Checkpoints as people save them, from `tests/fixtures/weights`; `tests/pth_kinds.py` writes those in `kinds`.
+
+use std::path::PathBuf;
+
+use alexnet::commands::convert::{Import, Imported};
+use alexnet::net::Model;
+
+use crate::cli::{Place, contains};
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights").join(name)
+}
+
+fn import(name: &str) -> Result<Imported, String> {
+    let model = Model::open(fixture("tiny.toml").to_str().unwrap()).unwrap();
+    let file = fixture(name);
+    let import = Import { file, model, classes: None, mean: None, mean_file: None, prototxt: None, missing: None };
+    import.read().map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_kind_of_checkpoint_has_the_weights_of_the_plain_one() {
+    let plain = import("kinds/plain.pth").unwrap();
+    assert!(plain.words.is_none() && plain.unused.is_empty());
+    let mut kinds: Vec<_> =
+        std::fs::read_dir(fixture("kinds")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    kinds.sort();
+    assert_eq!(kinds.len(), 23);
+    for kind in kinds {
+        let kind = format!("kinds/{}", kind.to_str().unwrap());
+        match import(&kind) {
+            Ok(imported) => assert!(imported.checkpoint == plain.checkpoint && !kind.contains("whole"), "{kind}"),
+            Err(reason) => assert!(kind.contains("whole") && reason.contains("class mynet.Net"), "{kind}: {reason}"),
+        }
+    }
+    let whole = import("kinds/whole-in-dict.pth").unwrap_err();
+    assert!(
+        whole.contains("torch.save(torch.load(FILE, weights_only=False)[\"model\"].state_dict(), \"weights.pth\")")
+    );
+}
+
+#[test]
+fn what_was_found_where_and_what_was_left_out_is_said() {
+    let said = |name: &str| {
+        let imported = import(name).unwrap();
+        format!("{:?} {:?}", imported.words, imported.unused)
+    };
+    contains(&said("kinds/features-parallel.pth"), &["features.0.weight is features.module.0.weight in the file"]);
+    contains(&said("kinds/counters.pth"), &["features.1.num_batches_tracked", "features.1.running_mean"]);
+    contains(
+        &said("kinds/ema.pth"),
+        &["is model.classifier.0.weight", "not those under ema.", "args (argparse.Namespace)"],
+    );
+    contains(&said("kinds/other-names.pth"), &["by order and shape: conv1 is params.stem.conv, fc2 is params.head"]);
+}
+
+#[test]
+fn checkpoints_that_were_refused_are_imported() {
+    let plain = import("plain.pth").unwrap().checkpoint;
+    for (name, word) in [
+        ("dataparallel.pth", "module."),
+        ("imagenet-example.pth.tar", "features.module.0.weight"),
+        ("extra-int64.safetensors", "bn.num_batches_tracked"),
+        ("metadata-classes.safetensors", "metadata classes"),
+    ] {
+        let imported = import(name).unwrap();
+        assert!(imported.checkpoint == plain, "{name}");
+        contains(&format!("{:?} {:?}", imported.words, imported.unused), &[word]);
+    }
+    // Views whose numbers stand for their negatives.
+    let bias = import("neg-view.pth").unwrap().checkpoint.tensors["conv1.bias"].clone();
+    let expected = [0.1739, 0.0507, -0.0620, -0.1115];
+    assert!(bias.values().iter().zip(expected).all(|(value, expected): (&f32, f32)| (value - expected).abs() < 1e-4));
+}
+
+#[test]
+fn formats_that_are_not_read_are_named() {
+    let place = Place::new();
+    for (bytes, word) in [
+        (&b"\x89HDF\r\n\x1a\n"[..], "HDF5"),
+        (b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00}\x94.", "a pickle of Python's own"),
+        (b"\x1f\x8b\x08", "gzip"),
+    ] {
+        for name in ["x.caffemodel", "x.pth"] {
+            place.write(name, bytes);
+            place.refuses(&["import", name, "--model", "mini", "--out", "y"], &[name, word]);
+        }
+    }
+}
