@@ -55,8 +55,8 @@ static FORWARD: Kernel = Kernel {
         vec![Case::new("ragged", Shape { count: 1003 }.params(), vec![(1003, Fill::Normal(2.0)), (1003, Fill::Output)])]
     },
     tolerance: 1e-5, // the driver's exp
-    split: None,
     flops: |p| 4 * p.get::<usize>("count") as u64,
+    ..Kernel::PLAIN
 };
 
 static BACKWARD: Kernel = Kernel {
@@ -70,8 +70,8 @@ static BACKWARD: Kernel = Kernel {
         vec![Case::new("ragged", Shape { count: 1003 }.params(), buffers)]
     },
     tolerance: 1e-5,
-    split: None,
     flops: |p| 8 * p.get::<usize>("count") as u64,
+    ..Kernel::PLAIN
 };
 
 fn forward<T: Real>(mut args: Args<T>) {

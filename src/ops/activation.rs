@@ -91,8 +91,8 @@ pub static FORWARD: Kernel = Kernel {
         cases
     },
     tolerance: 1e-5, // the driver's tanh; ReLU is exact
-    split: None,
     flops: |p| count(p) as u64,
+    ..Kernel::PLAIN
 };
 
 /// dx = dy · f'(x), from the saved y.
@@ -104,8 +104,8 @@ pub static BACKWARD: Kernel = Kernel {
     twin: twin!(gradient),
     cases: || cases(|n| vec![(n, Fill::Integers(3)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
     tolerance: 1e-6, // one or two roundings
-    split: None,
     flops: |p| 2 * count(p) as u64,
+    ..Kernel::PLAIN
 };
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {

@@ -70,8 +70,8 @@ pub static PARTIAL: Kernel = Kernel {
     twin: twin!(partial),
     cases: partial_cases,
     tolerance: 1e-5, // sums of up to 6000 numbers round like a random walk, some 1e-6 of their root mean square
-    split: None,
     flops: |p| (p.get::<usize>("maps") * elements(p)) as u64,
+    ..Kernel::PLAIN
 };
 
 /// Second pass: the parts of each map, in order.
@@ -83,8 +83,8 @@ pub static SUM: Kernel = Kernel {
     twin: twin!(sum),
     cases: sum_cases,
     tolerance: 1e-5, // at most 65 roundings
-    split: None,
     flops: |p| sums(p) as u64,
+    ..Kernel::PLAIN
 };
 
 /// Partial sums of all maps.

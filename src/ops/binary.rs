@@ -62,8 +62,8 @@ pub static FORWARD: Kernel = Kernel {
     twin: twin!(forward),
     cases,
     tolerance: 1e-5, // the driver's logarithm, times an exponent of up to 3; the others round once or twice
-    split: None,
     flops: |p| count(p) as u64,
+    ..Kernel::PLAIN
 };
 
 fn cases() -> Vec<Case> {

@@ -40,11 +40,11 @@ pub static FMA: Kernel = Kernel {
     },
     // 512 links, each rounded once or twice by half a unit in the last place, 6e-8, mostly to both sides.
     tolerance: 2e-5,
-    split: None,
     flops: |p| {
         let Chains { count, rounds } = Chains::from(p);
         2 * (CHAINS.len() * count * rounds) as u64
     },
+    ..Kernel::PLAIN
 };
 
 /// y = x: as fast as memory is copied.
@@ -59,8 +59,8 @@ pub static COPY: Kernel = Kernel {
         COUNTS.map(case).into()
     },
     tolerance: 0.0,
-    split: None,
     flops: |_| 0,
+    ..Kernel::PLAIN
 };
 
 fn buffers(count: usize) -> Vec<(usize, Fill)> {

@@ -6,7 +6,7 @@
 
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read_map, words, write_map};
 use crate::ops::activation::Activation;
-use crate::ops::elementwise::map;
+use crate::ops::elementwise::{buffers, map};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
 use crate::ops::layer::{Chw, Layer, Saved, Site, map_slot, only};
 use crate::ops::onnx::{Form, Subgraph};
@@ -54,8 +54,8 @@ pub static MASK: Kernel = Kernel {
         cases
     },
     tolerance: 0.0, // a copy or 0
-    split: None,
     flops: |p| elements(p) as u64,
+    ..Kernel::PLAIN
 };
 
 /// Every pass that is not training.
@@ -65,10 +65,10 @@ pub static SCALE: Kernel = Kernel {
     bindings: &[read_map("x"), write_map("y")],
     variants: &[Variant::linear("scale", SOURCES, elements).vectors(4)],
     twin: twin!(scale),
-    cases: || cases(|n| vec![(n, Fill::Normal(1.0)), (n, Fill::Output)]),
+    cases: || cases(|n| buffers(n, &[Fill::Normal(1.0)])),
     tolerance: 1e-6, // one rounding
-    split: None,
     flops: |p| elements(p) as u64,
+    ..Kernel::PLAIN
 };
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {

@@ -1,12 +1,17 @@
 //! Kernels that treat every number of a tensor by itself, whatever its shape, share variants, counts and twins.
 
-use crate::kernel::{Needs, Params, Tile, Variant, for_each_chunk};
+use crate::kernel::{Fill, Needs, Params, Tile, Variant, for_each_chunk};
 
 /// Numbers that one core handles at a time.
 pub(super) const CHUNK: usize = 16 * 1024;
 
 /// Counts on which kernels over whole vectors are compared with their twins.
 pub(super) const COUNTS: [(&str, usize); 3] = [("one vector", 4), ("ragged", 1036), ("many", 100_000)];
+
+/// Buffers of `count` numbers each: inputs filled so, and one that is written.
+pub(super) fn buffers(count: usize, inputs: &[Fill]) -> Vec<(usize, Fill)> {
+    inputs.iter().cloned().chain([Fill::Output]).map(|fill| (count, fill)).collect()
+}
 
 /// The parameter `count`, which says how many numbers there are.
 pub(super) fn count(params: &Params) -> usize {

@@ -45,8 +45,8 @@ pub static PACK: Kernel = Kernel {
     // A unit in the last place of f16: WGSL leaves open which neighbour is taken. It also lets subnormals be flushed,
     // 2^-14 at most, which is no more of a root mean square of 1/16; those of all cases are greater.
     tolerance: 1.0 / 1024.0,
-    split: None,
     flops: |p| count(p) as u64,
+    ..Kernel::PLAIN
 };
 
 /// y = values of packed / scale.
@@ -68,8 +68,8 @@ pub static UNPACK: Kernel = Kernel {
     // Exact, but WGSL lets subnormals be flushed, 2^-14 at most: nothing beside other random f16, whose root mean square
     // is 10^4; the smallest case holds none.
     tolerance: 1e-6,
-    split: None,
     flops: |p| count(p) as u64,
+    ..Kernel::PLAIN
 };
 
 fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {

@@ -47,8 +47,8 @@ pub static WATCH: Kernel = Kernel {
     twin: twin!(watch),
     cases,
     tolerance: 0.0, // small integers
-    split: None,
     flops: |p| p.get::<usize>("images") as u64,
+    ..Kernel::PLAIN
 };
 
 fn cases() -> Vec<Case> {

@@ -88,8 +88,8 @@ pub static CROP: Kernel = Kernel {
     twin: twin!(crop),
     cases,
     tolerance: 1e-6, // four roundings
-    split: None,
     flops: |p| 12 * pixels(p) as u64,
+    ..Kernel::PLAIN
 };
 
 /// Pixels of the input, of all images.

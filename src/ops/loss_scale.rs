@@ -80,8 +80,8 @@ pub static DECIDE: Kernel = Kernel {
     twin: twin!(decide),
     cases: decisions,
     tolerance: 0.0, // powers of two and small integers
-    split: None,
     flops: |p| p.get::<usize>("parts") as u64,
+    ..Kernel::PLAIN
 };
 
 /// Records what is between gradients and update: searches `gradients` on the towers that have them, and the decision on

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, read_map, write_map};
 use crate::ops::activation::Activation;
+use crate::ops::elementwise::buffers;
 use crate::ops::kind::{Built, Caffe, LayerKind, Place, Scaling, Setting};
 use crate::ops::layer::{Chw, Unary};
 use crate::ops::onnx::{Attribute, Form, Shapes, Subgraph, X, Y, int, ints};
@@ -50,36 +51,43 @@ fn columns(params: &Params) -> usize {
     shape.pixels * shape.images
 }
 
+/// What the forward kernels of both normalisations share.
+pub(super) const NORMALISE: Kernel = Kernel {
+    bindings: &[read_map("x"), write_map("y")],
+    tolerance: 5e-6, // a sum of positive terms, then roots of two ulp each; pow is exp2(beta log2 s), a little worse
+    ..Kernel::PLAIN
+};
+
+/// What the backward kernels of both share; the difference of their two terms can lose a bit, but not against the rms.
+pub(super) const PULL: Kernel = Kernel { bindings: &[read_map("x"), read_map("dy"), write_map("dx")], ..NORMALISE };
+
 /// y_i = x_i (k + alpha Σ x_j²)^-beta.
 pub static FORWARD: Kernel = Kernel {
     name: "lrn.forward",
     doc: "y_i = x_i (k + alpha sum of x_j^2)^-beta, j in the window of maps around i; [C][H][W][N]",
-    bindings: &[read_map("x"), write_map("y")],
     variants: &[Variant::linear("forward", SOURCES, columns).vectors(4)],
     twin: twin!(forward),
-    cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Output)]),
-    tolerance: 5e-6, // a sum of positive terms, then roots of two ulp each; pow is exp2(beta log2 s), a little worse
-    split: None,
+    cases: || cases(&[Fill::Normal(3.0)]),
     flops: |p| Shape::from(p).elements() as u64 * (2 * Shape::from(p).size as u64 + 5),
+    ..NORMALISE
 };
 
 /// The gradient of [`FORWARD`], which recomputes the sums: reading them back would cost more than taking them.
 pub static BACKWARD: Kernel = Kernel {
     name: "lrn.backward",
     doc: "dx_i = dy_i s_i^-beta - 2 alpha beta x_i sum of dy_j x_j s_j^(-beta-1), i in the window of j; [C][H][W][N]",
-    bindings: &[read_map("x"), read_map("dy"), write_map("dx")],
     variants: &[Variant::linear("backward", SOURCES, columns).vectors(4)],
     twin: twin!(backward),
-    cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
-    tolerance: 5e-6, // as forward; the difference of the two terms can lose a bit, but not against the rms
-    split: None,
+    cases: || cases(&[Fill::Normal(3.0), Fill::Normal(1.0)]),
     flops: |p| Shape::from(p).elements() as u64 * (3 * Shape::from(p).size as u64 + 11),
+    ..PULL
 };
 
-fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
+/// Cases whose inputs, all as long as x, are filled so.
+fn cases(inputs: &[Fill]) -> Vec<Case> {
     let case = |(name, [maps, pixels, images, size], [k, alpha, beta]): (&str, [usize; 4], [f32; 3])| {
         let shape = Shape { maps, pixels, images, size, k, alpha, beta };
-        Case::new(name, shape.params(), buffers(shape.elements()))
+        Case::new(name, shape.params(), buffers(shape.elements(), inputs))
     };
     [
         ("paper, conv1", [48, 55, 8, 5], [2.0, 1e-4, 0.75]),

@@ -5,8 +5,9 @@
 //! The paper does not mention it; the released code has it after the second normalisation across maps, with k = 1,
 //! size = 5, beta = 0.75 and a scale of 1e-3 that it divides by size², so that alpha, what multiplies the sum, is 4e-5.
 
-use super::lrn::{Curve, SETTINGS, Settings, holders, window};
-use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read_map, write_map};
+use super::elementwise::buffers;
+use super::lrn::{Curve, NORMALISE, PULL, SETTINGS, Settings, holders, window};
+use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk};
 use crate::ops::activation::Activation;
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling};
 use crate::ops::layer::Chw;
@@ -54,32 +55,29 @@ fn columns(params: &Params) -> usize {
 pub static FORWARD: Kernel = Kernel {
     name: "lrn_spatial.forward",
     doc: "y_i = x_i (k + alpha sum of x_j^2)^-beta, j in the window of pixels around i; [C][H][W][N]",
-    bindings: &[read_map("x"), write_map("y")],
     variants: &[Variant::linear("forward", SOURCES, columns).vectors(2)],
     twin: twin!(forward),
-    cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Output)]),
-    tolerance: 5e-6, // a sum of positive terms, then roots of two ulp each; pow is exp2(beta log2 s), a little worse
-    split: None,
+    cases: || cases(&[Fill::Normal(3.0)]),
     flops: |p| Shape::from(p).elements() as u64 * (3 * Shape::from(p).size as u64 + 5),
+    ..NORMALISE
 };
 
 /// The gradient of [`FORWARD`], which recomputes the sums.
 pub static BACKWARD: Kernel = Kernel {
     name: "lrn_spatial.backward",
     doc: "dx_i = dy_i s_i^-beta - 2 alpha beta x_i sum of dy_j x_j s_j^(-beta-1), i in the window of j; [C][H][W][N]",
-    bindings: &[read_map("x"), read_map("dy"), write_map("dx")],
     variants: &[Variant::linear("backward", SOURCES, columns).vectors(2)],
     twin: twin!(backward),
-    cases: || cases(|n| vec![(n, Fill::Normal(3.0)), (n, Fill::Normal(1.0)), (n, Fill::Output)]),
-    tolerance: 5e-6, // as forward; the difference of the two terms can lose a bit, but not against the rms
-    split: None,
+    cases: || cases(&[Fill::Normal(3.0), Fill::Normal(1.0)]),
     flops: |p| Shape::from(p).elements() as u64 * (5 * Shape::from(p).size as u64 + 11),
+    ..PULL
 };
 
-fn cases(buffers: fn(usize) -> Vec<(usize, Fill)>) -> Vec<Case> {
+/// Cases whose inputs, all as long as x, are filled so.
+fn cases(inputs: &[Fill]) -> Vec<Case> {
     let case = |(name, [maps, height, width, images, size], [k, alpha, beta]): (&str, [usize; 5], [f32; 3])| {
         let shape = Shape { maps, height, width, images, size, k, alpha, beta };
-        Case::new(name, shape.params(), buffers(shape.elements()))
+        Case::new(name, shape.params(), buffers(shape.elements(), inputs))
     };
     [
         ("released code, conv2", [8, 27, 27, 8, 5], [1.0, 4e-5, 0.75]),

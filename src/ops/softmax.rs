@@ -68,8 +68,8 @@ pub static FORWARD: Kernel = Kernel {
     twin: twin!(forward),
     cases: || cases(|s| vec![logits(s), (s.classes * s.images, Fill::Output)]),
     tolerance: 2e-5, // the driver's exp: 3 + 2 |x| units in the last place, |x| up to some 20
-    split: None,
     flops: |p| 5 * elements(p) as u64,
+    ..Kernel::PLAIN
 };
 
 /// Cost and errors of every image.
@@ -86,8 +86,8 @@ pub static LOSS: Kernel = Kernel {
         })
     },
     tolerance: 2e-5, // the driver's exp and log, and sums of 1000 terms; the errors have one rounding
-    split: None,
     flops: |p| 5 * elements(p) as u64,
+    ..Kernel::PLAIN
 };
 
 /// dx = (p − \[label\]) / B, B the labelled images of the minibatch.
@@ -107,8 +107,8 @@ pub static BACKWARD: Kernel = Kernel {
         })
     },
     tolerance: 1e-6, // two roundings, the division to 2.5 units in the last place
-    split: None,
     flops: |p| 2 * elements(p) as u64,
+    ..Kernel::PLAIN
 };
 
 /// Classes of the case whose logits tie, and of the one where some are not finite.

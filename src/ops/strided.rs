@@ -57,8 +57,8 @@ pub static COPY: Kernel = Kernel {
     twin: twin!(copy),
     cases,
     tolerance: 1e-6, // a product
-    split: None,
     flops: |p| elements(p) as u64,
+    ..Kernel::PLAIN
 };
 
 fn elements(params: &Params) -> usize {

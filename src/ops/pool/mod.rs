@@ -55,12 +55,17 @@ impl Shape {
         Self { maps, height, width, out_height, out_width, images, size, stride, pad }
     }
 
+    /// Elements of a map before and after pooling.
+    fn extents(&self) -> (usize, usize) {
+        (self.height * self.width * self.images, self.out_height * self.out_width * self.images)
+    }
+
     fn inputs(&self) -> usize {
-        self.maps * self.height * self.width * self.images
+        self.maps * self.extents().0
     }
 
     fn outputs(&self) -> usize {
-        self.maps * self.out_height * self.out_width * self.images
+        self.maps * self.extents().1
     }
 }
 
@@ -89,17 +94,21 @@ fn flops(params: &Params) -> u64 {
     (shape.outputs() * shape.size * shape.size) as u64
 }
 
+/// What the kernels from x to y share: exact where nothing is computed.
+const POOL: Kernel = Kernel {
+    bindings: &[read_map("x"), write_map("y")],
+    cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),
+    flops,
+    ..Kernel::PLAIN
+};
+
 /// y = the largest x of the window; NaN where it holds one.
 pub static MAX_FORWARD: Kernel = Kernel {
     name: "pool.max_forward",
     doc: "y = max of x over size x size windows, stride apart; [C][H][W][N] -> [C][P][Q][N]",
-    bindings: &[read_map("x"), write_map("y")],
     variants: &[variant("max_forward", outputs)],
     twin: twin!(max_forward),
-    cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),
-    tolerance: 0.0, // nothing is computed
-    split: None,
-    flops,
+    ..POOL
 };
 
 /// dx = Σ dy over the windows whose maximum x is: every tied maximum gets the full gradient, as in the released code.
@@ -111,21 +120,17 @@ pub static MAX_BACKWARD: Kernel = Kernel {
     twin: twin!(max_backward),
     cases: max_backward_cases,
     tolerance: 1e-6, // a sum of ceil(size / stride)² terms
-    split: None,
-    flops,
+    ..POOL
 };
 
 /// y = the mean of the window's pixels that lie in the map.
 pub static AVERAGE_FORWARD: Kernel = Kernel {
     name: "pool.average_forward",
     doc: "y = mean of x over the pixels of size x size windows, stride apart; [C][H][W][N] -> [C][P][Q][N]",
-    bindings: &[read_map("x"), write_map("y")],
     variants: &[variant("average_forward", outputs)],
     twin: twin!(average_forward),
-    cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),
     tolerance: 1e-6, // a sum of size² terms and a division
-    split: None,
-    flops,
+    ..POOL
 };
 
 /// dx = Σ dy / (pixels of the window that lie in the map), over the windows that hold the pixel.
@@ -137,8 +142,7 @@ pub static AVERAGE_BACKWARD: Kernel = Kernel {
     twin: twin!(average_backward),
     cases: || cases(|shape, dy| vec![(shape.outputs(), dy), (shape.inputs(), Fill::Output)]),
     tolerance: 1e-6, // a sum of ceil(size / stride)² quotients
-    split: None,
-    flops,
+    ..POOL
 };
 
 /// Shapes of the cases, and what fills the tensor that is pooled: small integers tie.
@@ -200,32 +204,30 @@ fn for_each_pixel(shape: &Shape, mut body: impl FnMut(Range<usize>, Range<usize>
     }
 }
 
-/// Elements of a map before and after pooling.
-fn extents(shape: &Shape) -> (usize, usize) {
-    (shape.height * shape.width * shape.images, shape.out_height * shape.out_width * shape.images)
+/// best = the larger of it and x, or NaN where one is.
+#[inline(always)]
+fn raise<T: Real>(best: &mut [T], x: &[T]) {
+    for (best, &x) in best.iter_mut().zip(x) {
+        let keep = x <= *best || best.is_nan();
+        *best = if keep { *best } else { x };
+    }
 }
 
 fn max_forward<T: Real>(mut args: Args<T>) {
     let shape = Shape::from(args.params);
     let (x, y) = (args.read(), args.write());
-    let (map, out) = extents(&shape);
+    let (map, out) = shape.extents();
     for_each_chunk(y, out, |i, y| {
         let x = &x[i * map..];
         y.fill(T::neg_infinity());
-        for_each_pixel(&shape, |window, pixel, _| {
-            for (best, &v) in y[window].iter_mut().zip(&x[pixel]) {
-                // Takes a NaN, and keeps it.
-                let keep = v <= *best || best.is_nan();
-                *best = if keep { *best } else { v };
-            }
-        });
+        for_each_pixel(&shape, |window, pixel, _| raise(&mut y[window], &x[pixel]));
     });
 }
 
 fn max_backward<T: Real>(mut args: Args<T>) {
     let shape = Shape::from(args.params);
     let (x, y, dy, dx) = (args.read(), args.read(), args.read(), args.write());
-    let (map, out) = extents(&shape);
+    let (map, out) = shape.extents();
     for_each_chunk(dx, map, |i, dx| {
         let (x, y, dy) = (&x[i * map..], &y[i * out..], &dy[i * out..]);
         dx.fill(T::zero());
@@ -241,7 +243,7 @@ fn max_backward<T: Real>(mut args: Args<T>) {
 fn average_forward<T: Real>(mut args: Args<T>) {
     let shape = Shape::from(args.params);
     let (x, y) = (args.read(), args.write());
-    let (map, out) = extents(&shape);
+    let (map, out) = shape.extents();
     for_each_chunk(y, out, |i, y| {
         let x = &x[i * map..];
         y.fill(T::zero());
@@ -255,7 +257,7 @@ fn average_forward<T: Real>(mut args: Args<T>) {
 fn average_backward<T: Real>(mut args: Args<T>) {
     let shape = Shape::from(args.params);
     let (dy, dx) = (args.read(), args.write());
-    let (map, out) = extents(&shape);
+    let (map, out) = shape.extents();
     for_each_chunk(dx, map, |i, dx| {
         let dy = &dy[i * out..];
         dx.fill(T::zero());

@@ -2,6 +2,7 @@
 //! forward only. x is `[C][H][W][N]`, y `[C][P][Q][N]`; `y[c][p][q][n]` is the maximum or average of `x[c][h][w][n]` over
 //! h = p·stride + r·dilation − pad (and w alike) for r over the rows of the window, where that lies in the map.
 
+use super::raise;
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read, write};
 use crate::tensor::Real;
 use crate::{params, twin};
@@ -49,50 +50,49 @@ params! {
 }
 
 impl Window {
-    fn inputs(&self) -> usize {
-        self.maps * self.height * self.width * self.images
+    /// Elements of a map before and after pooling.
+    fn extents(&self) -> [usize; 2] {
+        [self.height * self.width, self.out_height * self.out_width].map(|pixels| pixels * self.images)
     }
 
-    fn outputs(&self) -> usize {
-        self.maps * self.out_height * self.out_width * self.images
+    /// Elements of all maps before and after.
+    fn elements(&self) -> [usize; 2] {
+        self.extents().map(|map| self.maps * map)
     }
 }
 
 /// A variant whose invocations take four images of an output.
 const fn variant(entry: &'static str) -> Variant {
-    Variant::linear(entry, &[include_str!("../../../shaders/pool_window.wgsl")], |p| Window::from(p).outputs())
+    Variant::linear(entry, &[include_str!("../../../shaders/pool_window.wgsl")], |p| Window::from(p).elements()[1])
         .vectors(4)
 }
 
 fn flops(params: &Params) -> u64 {
     let shape = Window::from(params);
-    (shape.outputs() * shape.rows * shape.columns) as u64
+    (shape.elements()[1] * shape.rows * shape.columns) as u64
 }
+
+/// What both kernels share: exact where nothing is computed.
+const POOL: Kernel = Kernel { bindings: &[read("x"), write("y")], cases, flops, ..Kernel::PLAIN };
 
 /// y = the largest x of the window, NaN where it holds one, -inf where it holds nothing.
 pub static MAX: Kernel = Kernel {
     name: "pool.window_max",
     doc: "y = max of x over rows x columns windows with strides and dilations; [C][H][W][N] -> [C][P][Q][N]",
-    bindings: &[read("x"), write("y")],
     variants: &[variant("window_max")],
     twin: twin!(max),
     cases: || [cases(), vec![endless()]].concat(),
-    tolerance: 0.0, // nothing is computed
-    split: None,
-    flops,
+    ..POOL
 };
 
 /// y = the sum of the window's pixels that lie in the map, over the number of those that count.
 pub static AVERAGE: Kernel = Kernel {
     name: "pool.window_average",
     doc: "y = sum of x over windows with strides and dilations / pixels that count; [C][H][W][N] -> [C][P][Q][N]",
-    bindings: &[read("x"), write("y")],
     variants: &[variant("window_average")],
     twin: twin!(average),
-    cases,
     tolerance: 3e-6, // a sum of as many terms as the window has, and a division
-    split: None,
-    flops,
+    ..POOL
 };
 
 fn cases() -> Vec<Case> {
@@ -130,7 +130,8 @@ fn cases() -> Vec<Case> {
         ("a window with nothing in it", nothing),
     ];
     let case = |(name, shape): (&str, Window)| {
-        Case::new(name, shape.params(), vec![(shape.inputs(), Fill::Normal(1.0)), (shape.outputs(), Fill::Output)])
+        let [inputs, outputs] = shape.elements();
+        Case::new(name, shape.params(), vec![(inputs, Fill::Normal(1.0)), (outputs, Fill::Output)])
     };
     shapes.map(case).into()
 }
@@ -163,23 +164,14 @@ fn for_each_pixel(shape: &Window, mut body: impl FnMut(usize, usize)) {
     }
 }
 
-/// Elements of a map before and after pooling.
-fn extents(shape: &Window) -> (usize, usize) {
-    (shape.height * shape.width * shape.images, shape.out_height * shape.out_width * shape.images)
-}
-
 fn max<T: Real>(mut args: Args<T>) {
     let shape = Window::from(args.params);
     let (x, y) = (args.read(), args.write());
-    let (map, out) = extents(&shape);
+    let [map, out] = shape.extents();
     for_each_chunk(y, out, |i, y| {
         y.fill(T::neg_infinity());
         for_each_pixel(&shape, |output, pixel| {
-            for (best, &v) in y[output..][..shape.images].iter_mut().zip(&x[i * map + pixel..]) {
-                // Takes a NaN, and keeps it.
-                let keep = v <= *best || best.is_nan();
-                *best = if keep { *best } else { v };
-            }
+            raise(&mut y[output..][..shape.images], &x[i * map + pixel..]);
         });
     });
 }
@@ -187,7 +179,7 @@ fn max<T: Real>(mut args: Args<T>) {
 fn average<T: Real>(mut args: Args<T>) {
     let shape = Window::from(args.params);
     let (x, y) = (args.read(), args.write());
-    let (map, out) = extents(&shape);
+    let [map, out] = shape.extents();
     let counted = |at: usize, size: usize, stride: usize, dilation: usize, low: usize, high: usize| {
         (0..size).filter(|i| (low..high).contains(&(at * stride + i * dilation))).count()
     };
