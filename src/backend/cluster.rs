@@ -250,13 +250,11 @@ impl Cluster {
                 let Ok([there, here]) = self.members.get_disjoint_mut([source, member]) else {
                     unreachable!("a slot is sent to another member, never to its own")
                 };
-                let mut bytes = 0;
+                // Of the slot's own type: the CPU engine hands over halves as floats.
+                let bytes = self.program.slot(to).bytes();
                 // An error of the sink is the receiver's, any other the sender's.
                 let mut refused = false;
-                let sent = there.take(from, again, &mut |data| {
-                    bytes = 4 * data.count() as u64;
-                    here.write(to, data).inspect_err(|_| refused = true)
-                });
+                let sent = there.take(from, again, &mut |data| here.write(to, data).inspect_err(|_| refused = true));
                 sent.map_err(|e| whose(&self.program, count, if refused { member } else { source }, e))?;
                 let traffic = self.traffic.entry((source, member)).or_default();
                 traffic.bytes += bytes;

@@ -1,8 +1,10 @@
 //! Maps that travel between devices as 16-bit floats: half the bytes, nearly the same losses, and nothing hidden.
 
-use alexnet::backend::Placement;
-use alexnet::net::{Job, Net, Options, WireFormat};
+use alexnet::backend::{Engine, Placement};
+use alexnet::commands::bench::exchange;
+use alexnet::net::{Job, Net, Options, Precision, WireFormat};
 use alexnet::session::Session;
+use alexnet::session::layout::Layout;
 
 use crate::devices::{open, spec};
 use crate::training::{assert_rounded, assert_same, batches, begin, gentle, train_as};
@@ -51,6 +53,35 @@ fn half_as_many_bytes_cross() {
     assert_eq!(halves, [(to_b - health) / 2 + health, to_a / 2]);
     // Maps of pool2, conv3, fc6 and fc7 one way, and the gradients by those of the other tower the other way.
     assert!(to_a > 3 * 4 * 32 * 2 * 16 * 7 * 7, "{to_a}");
+}
+
+/// `describe` says what will cross, `bench exchange` what did: maps are halves with mixed precision, too.
+#[test]
+fn bytes_that_cross_are_those_of_the_plan_in_every_precision() {
+    let options = [Precision::F32, Precision::Mixed].into_iter().flat_map(|precision| {
+        [WireFormat::F32, WireFormat::F16].map(|exchange| Options { precision, exchange, ..Options::DEFAULT })
+    });
+    let jobs: Vec<Job> = options.map(|options| JOB.with(options)).collect();
+    for two in ["cpu,cpu", "gpu,gpu"].into_iter().filter_map(spec) {
+        for job in &jobs {
+            let (placement, net) = (open(&two), Net::new(gentle()).unwrap());
+            if job.options.precision == Precision::Mixed && !placement.engines().iter().all(Engine::halves) {
+                println!("NOT RUN: {two} has no halves");
+                continue;
+            }
+            let crossings = Layout::new(&net, job, &placement.limits(2)).unwrap().crossings;
+            let measured = exchange(&mut session(job, &placement), 2).unwrap();
+            let bytes = |pass: &str, from: &str| {
+                let pass = measured.passes.iter().find(|times| times.pass == pass).unwrap();
+                pass.ways.iter().find(|link| link.from == from).map_or(0, |link| link.bytes)
+            };
+            for plan in &crossings {
+                let found = ["forward", "forward and backward", "update"].map(|pass| bytes(pass, &plan.from));
+                let want = [plan.forward, plan.forward + plan.backward, plan.update];
+                assert_eq!(found, want, "from {} on {two}, {:?}", plan.from, job.options);
+            }
+        }
+    }
 }
 
 #[test]

@@ -15,14 +15,14 @@ use crate::session::{Session, SessionError};
 pub struct ExchangeTimes {
     /// Images of the batch.
     pub images: usize,
-    /// Forward pass; then all of a training step's gradients, forward and back.
+    /// Forward pass; then all of a training step's gradients, forward and back; then its update.
     pub passes: Vec<PassTimes>,
 }
 
 /// The transfers of a pass, with nothing computed in between.
 #[derive(Clone, Debug, Serialize)]
 pub struct PassTimes {
-    /// `forward`, or `forward and backward`.
+    /// `forward`, `forward and backward`, or `update`.
     pub pass: &'static str,
     /// Median seconds of all transfers, one after the other.
     pub seconds: f64,
@@ -35,7 +35,8 @@ pub struct PassTimes {
 /// Times the transfers between devices for one batch, `repeats` times.
 pub fn exchange(session: &mut Session, repeats: usize) -> Result<ExchangeTimes, SessionError> {
     let mut passes = Vec::new();
-    for (name, pass) in [("forward", Pass::Evaluate), ("forward and backward", Pass::Gradients)] {
+    let measured = [("forward", Pass::Evaluate), ("forward and backward", Pass::Gradients), ("update", Pass::Update)];
+    for (name, pass) in measured {
         session.cluster_mut().exchange_all(pass)?;
         let (mut times, mut traffic) = (Vec::new(), BTreeMap::new());
         for _ in 0..repeats {
