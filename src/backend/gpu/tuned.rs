@@ -10,7 +10,8 @@ use crate::kernel::Elem;
 /// Names of the fastest variants, by adapter and run.
 type Book = BTreeMap<String, BTreeMap<String, String>>;
 
-/// The fastest variants on one adapter with one driver and one version of this program.
+/// The fastest variants on one adapter with one driver and one version of this program. Beside them stand checksums of
+/// the shaders that agreed with their twins: a variant whose shader is another since then is compared again.
 pub struct Choices {
     adapter: String,
     path: Option<PathBuf>,
@@ -66,8 +67,13 @@ impl Choices {
 
     /// The contents of the file; empty where it is damaged, since everything can be measured again.
     fn read(&self) -> Book {
-        let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
-        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+        let Some((path, text)) = self.path.as_ref().and_then(|path| Some((path, std::fs::read(path).ok()?))) else {
+            return Book::new();
+        };
+        serde_json::from_slice(&text).unwrap_or_else(|e| {
+            cache::drop_file(path, &format!("the fastest variants in it are damaged ({e})"));
+            Book::new()
+        })
     }
 }
 
