@@ -70,6 +70,14 @@ fn devices_lists_what_there_is() {
     }
 }
 
+/// Surfaces of window systems make a layer of Mesa look for a display.
+#[test]
+fn a_start_without_a_display_complains_of_nothing() {
+    let mut command = Place::new().command(&["devices"]);
+    let output = command.env_remove("XDG_RUNTIME_DIR").env_remove("DISPLAY").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
 #[test]
 fn kernels_lists_the_registry() {
     contains(&text(&["kernels"]), &["conv.forward", "x: read", "variants", "tolerance"]);

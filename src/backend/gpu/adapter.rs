@@ -4,13 +4,43 @@ use serde::Serialize;
 
 /// Every adapter of this machine, best first: discrete, integrated, virtual, other, software.
 pub(crate) fn adapters() -> Vec<wgpu::Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    let instance = wgpu::Instance::new(descriptor);
+    let Some(instance) = instance() else { return Vec::new() };
     let mut found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     // Stable: adapters of one kind keep the driver's order, so their numbers do not change from run to run.
     found.sort_by_key(|adapter| kind(adapter.get_info().device_type).0);
     found
+}
+
+/// An instance of Vulkan without the surfaces of window systems; `None` where there is no Vulkan. With them, layers of
+/// drivers (Mesa's device selection) connect to a display, and libwayland reports an error where there is none.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+fn instance() -> Option<wgpu::Instance> {
+    use wgpu::hal;
+    let wgpu::InstanceDescriptor { flags, memory_budget_thresholds, backend_options, .. } =
+        wgpu::InstanceDescriptor::new_without_display_handle();
+    let (name, telemetry, display) = ("alexnet", None, None);
+    let descriptor =
+        hal::InstanceDescriptor { name, flags, memory_budget_thresholds, backend_options, telemetry, display };
+    let headless = |asked: hal::vulkan::CreateInstanceCallbackArgs<'_, '_, '_>| {
+        let windows = ["VK_KHR_wayland_surface", "VK_KHR_xcb_surface", "VK_KHR_xlib_surface"].map(str::as_bytes);
+        asked.extensions.retain(|extension| !windows.contains(&extension.to_bytes()));
+    };
+    // SAFETY: wgpu-hal leaves out the same extensions where a driver lacks them, and looks for them before it makes a
+    // surface, which this crate never does. VK_KHR_surface, which swapchains depend on, stays.
+    #[allow(unsafe_code, reason = "the only way to an instance without surfaces")]
+    unsafe {
+        let vulkan = hal::vulkan::Instance::init_with_callback(&descriptor, Some(Box::new(headless)));
+        let vulkan = vulkan.inspect_err(|e| log::debug!("no Vulkan: {e}")).ok()?;
+        Some(wgpu::Instance::from_hal::<hal::api::Vulkan>(vulkan))
+    }
+}
+
+/// An instance of every API of this platform.
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+fn instance() -> Option<wgpu::Instance> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    Some(wgpu::Instance::new(descriptor))
 }
 
 /// Place of an adapter of this kind in the listing, 0 first, and the name of the kind.
