@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
+use super::quota::quota;
 use super::{BackendError, cpu};
 
 /// Name of the pool of the machine's own memory, shared by the CPU engine, software adapters and integrated GPUs.
@@ -23,19 +24,28 @@ pub struct Limits {
     pub memory: Option<MemoryPool>,
 }
 
-/// Memory that a device computes in. No driver reports how much of it is free.
+/// Memory that a device computes in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryPool {
     /// Name of the pool, shared by devices of the same name: a PCI bus id, the name of an adapter without one, or [`HOST`].
     pub pool: String,
-    /// Size in bytes, as the driver reports it.
+    /// Size in bytes, as the driver reports it; among [`Limits`] what of it a program may take.
     pub bytes: u64,
+}
+
+impl MemoryPool {
+    /// The pool with what of it a program may take now: of the host's what is free less a reserve, of a GPU's all, since
+    /// no driver is asked what is free there.
+    pub(super) fn now(self) -> Self {
+        let free = if self.pool == HOST { free_memory() } else { None };
+        Self { bytes: self.bytes.min(free.map_or(u64::MAX, usable)), ..self }
+    }
 }
 
 impl Limits {
     /// The limits of the CPU engine: its memory alone.
     pub fn cpu() -> Self {
-        let memory = host_memory().map(|bytes| MemoryPool { pool: HOST.into(), bytes });
+        let memory = host_memory().map(|bytes| MemoryPool { pool: HOST.into(), bytes }.now());
         Self { device: cpu::describe(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory }
     }
 }
@@ -63,11 +73,25 @@ pub fn mib(bytes: u64) -> String {
 
 /// Bytes of physical memory, or those that this process's control group may use; `None` where unknown.
 pub fn host_memory() -> Option<u64> {
-    let ram = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(ram);
+    let system = system();
     let group = system.cgroup_limits().map_or(u64::MAX, |group| group.total_memory);
     // sysinfo reports 0 on systems that it does not know.
     Some(system.total_memory().min(group)).filter(|&bytes| bytes > 0)
+}
+
+/// Bytes of memory that this process may still take, of the machine's and within its quotas; `None` where unknown.
+fn free_memory() -> Option<u64> {
+    let free = Some(system().available_memory()).filter(|&bytes| bytes > 0);
+    free.into_iter().chain(quota()).min()
+}
+
+fn system() -> System {
+    System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()))
+}
+
+/// Bytes that a plan may take where `free` are: a sixteenth and 64 MiB are left to threads, decoders and the system.
+fn usable(free: u64) -> u64 {
+    free.saturating_sub(free / 16 + (64 << 20))
 }
 
 #[cfg(test)]
@@ -81,5 +105,14 @@ mod tests {
         let memory = limits.memory.unwrap();
         assert_eq!(memory.pool, HOST);
         assert!(memory.bytes > 64 << 20, "{} bytes", memory.bytes);
+        assert!(memory.bytes < host_memory().unwrap(), "all of the memory is free");
+    }
+
+    #[test]
+    fn only_what_the_host_has_free_may_be_taken_less_a_reserve() {
+        let pool = |pool: &str| MemoryPool { pool: pool.into(), bytes: u64::MAX };
+        assert_eq!(pool("0000:01:00.0").now().bytes, u64::MAX);
+        assert!(pool(HOST).now().bytes < host_memory().unwrap());
+        assert_eq!((usable(16 << 30), usable(1 << 20)), ((15 << 30) - (64 << 20), 0));
     }
 }

@@ -10,6 +10,7 @@ pub mod parity;
 mod placement;
 pub mod plan;
 pub mod partition;
+mod quota;
 mod select;
 #[cfg(test)]
 mod testing;

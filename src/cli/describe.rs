@@ -91,7 +91,7 @@ fn print_plan(plan: &TrainingPlan) -> Result<()> {
     row("total", &|footprint| footprint.total);
     line(format_args!("{}\n", rows.trim_fmt()))?;
     for share in &plan.devices {
-        let memory = share.memory.map_or(String::new(), |all| format!(", which has {}", bytes(all)));
+        let memory = share.memory.map_or(String::new(), |all| format!(", which may take {}", bytes(all)));
         line(format_args!("tower {:<8} {}{memory}", share.towers, share.device))?;
     }
     if let Some(most) = plan.largest_micro_batch {

@@ -52,8 +52,9 @@ impl Loader {
     /// If the order names an image that the split does not have.
     pub fn new(split: &Arc<Split>, options: LoaderOptions) -> Result<Self, DataError> {
         assert!(options.order.iter().all(|&i| (i as usize) < split.len()), "the order leaves the split");
-        let (threads, capacity) = (options.threads.max(1), options.capacity.max(1));
         let order: Arc<[u32]> = options.order.into();
+        // A batch larger than the order is no larger than what it holds.
+        let (threads, capacity) = (options.threads.max(1), options.capacity.min(order.len()).max(1));
         let (to_consumer, batches) = sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
         // From here on an early return drops the loader, which ends the threads started so far.
@@ -234,6 +235,13 @@ mod tests {
         assert_eq!(last.indices, [3, 4, NO_LABEL]);
         assert_eq!(last.images, [3, 1, 2, 4, 1, 2, 0, 0, 0]);
         assert_eq!(last.views[2], View::default());
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_order_has_places_for_the_order() {
+        let batches = load(Fake::default(), options(0..5, usize::MAX / 4, 2));
+        let [only] = &batches[..] else { panic!("{} batches", batches.len()) };
+        assert_eq!((only.count, only.labels.len(), only.images.len()), (5, 5, 15));
     }
 
     #[test]

@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use crate::backend::limits::{FEWER, mib};
+use crate::backend::limits::{FEWER, HOST, mib};
 use crate::backend::partition::Partition;
 use crate::backend::plan::MemoryPlan;
 use crate::backend::{BackendError, Footprint, Limits, towers};
 use crate::net::{Job, MOST_IMAGES, Net, NetProgram, Precision, lower};
-use crate::program::{Pass, Program, TooLarge};
+use crate::program::{Pass, Program, Role, SlotInfo, TooLarge};
 
 /// Number of images in a group: kernels compute whole groups.
 const GROUP: usize = 8;
+
+/// Number of minibatches that the host holds: one computed, one ready, one being filled.
+const BATCHES: u64 = 3;
 
 /// A network on its devices.
 pub struct Layout {
@@ -87,7 +90,7 @@ impl Layout {
         lowered.program = split(&lowered.program, limits)?;
         let schedule = Partition::new(&lowered.program, limits.len());
         let towers = |index| towers(&lowered.program, limits.len(), index);
-        let shares = shares(&schedule, limits)?;
+        let shares = shares(&schedule, limits, on_host(net, job, &lowered.program))?;
         let (evaluate, train) = (schedule.traffic(Pass::Evaluate), schedule.traffic(Pass::Gradients));
         let update = schedule.traffic(Pass::Update);
         let mut pairs: Vec<(usize, usize)> =
@@ -115,12 +118,22 @@ impl Layout {
 /// `program` with no binding larger than these devices allow.
 pub fn fit(program: &Program, limits: &[Limits]) -> Result<Program, BackendError> {
     let program = split(program, limits)?;
-    shares(&Partition::new(&program, limits.len()), limits)?;
+    shares(&Partition::new(&program, limits.len()), limits, 0)?;
     Ok(program)
 }
 
-/// What every device holds of a program.
-fn shares(schedule: &Partition, limits: &[Limits]) -> Result<Vec<Share>, BackendError> {
+/// Bytes that the host holds beside the devices: minibatches of stored images, and when training a checkpoint, as tensors
+/// and as the bytes of its file.
+fn on_host(net: &Net, job: &Job, program: &Program) -> u64 {
+    let stored = net.model.input.stored() as u64;
+    let images = if job.floats { 0 } else { (job.minibatch as u64).saturating_mul(BATCHES * 3 * stored * stored) };
+    let kept = program.slots().iter().filter(|slot| matches!(slot.role, Role::Weight | Role::State(_)));
+    let checkpoint = if job.training { 2 * kept.map(SlotInfo::bytes).sum::<u64>() } else { 0 };
+    images.saturating_add(checkpoint)
+}
+
+/// What every device holds of a program, beside the `on_host` bytes that the host does.
+fn shares(schedule: &Partition, limits: &[Limits], on_host: u64) -> Result<Vec<Share>, BackendError> {
     let share = |(index, of): (usize, &Limits)| {
         let plan = MemoryPlan::new(&schedule.part(index), of.buffer);
         buffers_fit(&plan, of)?;
@@ -132,7 +145,7 @@ fn shares(schedule: &Partition, limits: &[Limits]) -> Result<Vec<Share>, Backend
         })
     };
     let shares = limits.iter().enumerate().map(share).collect::<Result<Vec<_>, _>>()?;
-    memory_fits(&shares, limits)?;
+    memory_fits(&shares, limits, on_host)?;
     Ok(shares)
 }
 
@@ -207,21 +220,24 @@ fn buffers_fit(plan: &MemoryPlan, limits: &Limits) -> Result<(), BackendError> {
     })
 }
 
-fn memory_fits(shares: &[Share], limits: &[Limits]) -> Result<(), BackendError> {
-    let mut pools: HashMap<&str, u64> = HashMap::new();
+fn memory_fits(shares: &[Share], limits: &[Limits], on_host: u64) -> Result<(), BackendError> {
+    let mut pools = HashMap::from([(HOST, on_host)]);
     for (share, limits) in shares.iter().zip(limits) {
         let Some(memory) = &limits.memory else { continue };
         let used = pools.entry(&memory.pool).or_default();
-        *used += share.footprint.total;
+        *used = used.saturating_add(share.footprint.total);
         if *used > memory.bytes {
-            let parts = share.footprint.parts().into_iter().filter(|(_, bytes)| *bytes > 0);
+            let beside = ("images and a checkpoint", if memory.pool == HOST { on_host } else { 0 });
+            let parts = share.footprint.parts().into_iter().chain([beside]).filter(|(_, bytes)| *bytes > 0);
             let parts: Vec<_> = parts.map(|(name, bytes)| format!("{name} {}", mib(bytes))).collect();
+            let fix =
+                if beside.1 > memory.bytes / 2 { "--batch" } else { "--micro-batch, --recompute, or more --devices" };
             return Err(BackendError::TooLarge {
                 what: format!("the plan ({})", parts.join("; ")),
                 needed: mib(*used),
                 device: share.device.clone(),
                 allowed: format!("{} of memory", mib(memory.bytes)),
-                fix: "take a smaller --micro-batch, --recompute, or more --devices".into(),
+                fix: format!("take a smaller {fix}"),
             });
         }
     }
@@ -257,7 +273,7 @@ mod tests {
     use super::*;
     use crate::backend::MemoryPool;
     use crate::net::{Model, Options, WireFormat};
-    use crate::program::{Command, Role};
+    use crate::program::Command;
 
     #[test]
     fn doubling_and_bisection_find_the_last_that_fits() {
@@ -374,6 +390,22 @@ mod tests {
         assert!((8..128).contains(&scarce), "{scarce}");
         let again = images(&job.with(Options { recompute: true, ..job.options }), 1500);
         assert!(again > scarce, "{again} instead of {scarce}");
+    }
+
+    /// Three minibatches of 256 × 256 pixels, and weights and momentum twice, lie beside a plan in the host's memory, and in
+    /// no other.
+    #[test]
+    fn the_host_s_own_share_counts_where_the_plan_is_in_its_memory() {
+        let (job, net) = (Job::training(60_000).at_once(8), net("alexnet"));
+        let message = refused(&job, &[limits(HOST, 20 << 10)]);
+        assert!(message.contains("images and a checkpoint 34"), "{message}");
+        assert!(message.ends_with("take a smaller --batch"), "{message}");
+        assert!(Layout::new(&net, &job, &[limits("a", 20 << 10)]).is_ok());
+        // 698 MiB are trained and 465 MiB saved twice.
+        let few = Job::training(8);
+        let message = refused(&few, &[limits(HOST, 1400)]);
+        assert!(message.contains("checkpoint 93") && message.contains("--micro-batch"), "{message}");
+        assert!(Layout::new(&net, &few, &[limits("a", 1400)]).is_ok());
     }
 
     /// Section 2 of the paper's arithmetic: pool2 of each tower, pool3, fc6, and fc7 towards A.

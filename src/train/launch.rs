@@ -26,7 +26,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::files::FolderLock;
 use crate::interop::{adopt, read_weights};
-use crate::net::{Model, Net};
+use crate::net::{Job, Model, Net};
 use crate::session::layout::TrainingPlan;
 use crate::session::{Session, place};
 
@@ -92,9 +92,14 @@ impl Launch {
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone())
             .map_err(|error| TrainError::Model { model: config.model.clone(), error })?;
-        let job = config.job();
+        // A minibatch larger than the data set takes what the data set does.
+        let job = Job { minibatch: config.batch().min(dataset.train.len()), ..config.job() };
         let (devices, layout) = place(&net, &job, config.devices.as_deref())?;
         let plan = TrainingPlan::new(&layout, job.minibatch);
+        if layout.micro_batches > 1 && resumed.is_none() {
+            // What is free decides it, and it decides the last bits: a resumed run keeps it.
+            config.options.micro_batch = Some(plan.micro_batch);
+        }
         let mut session = Session::laid_out(net, &job, layout, &adjust(devices), config.seed)?;
         let profile =
             profile.map(|(path, steps)| TraceFile::create(&path, steps, &session, job.minibatch)).transpose()?;

@@ -239,6 +239,16 @@ fn an_interrupted_run_saves_and_goes_on_to_the_same_end() {
     assert!(place.read("whole/best.safetensors") == place.read("parts/best.safetensors"), "best differs");
 }
 
+/// It takes the memory and the time that all of the images do, on the devices and on their way there.
+#[test]
+fn a_batch_may_be_larger_than_the_data_set() {
+    let place = Place::new();
+    place.blobs();
+    let output = place.train("run", &["--data", "blobs", "--batch", "1000000000", "--epochs", "2"]);
+    assert!(output.contains("minibatch 150;"), "{output}");
+    assert_eq!(checkpoint(&place, "run/last.safetensors").state.step, 2);
+}
+
 /// Two processes that train in one folder would write each other's checkpoints.
 #[test]
 fn one_process_at_a_time_trains_in_a_folder() {
