@@ -230,8 +230,7 @@ fn memory_fits(shares: &[Share], limits: &[Limits], on_host: u64) -> Result<(), 
             let beside = ("images and a checkpoint", if memory.pool == HOST { on_host } else { 0 });
             let parts = share.footprint.parts().into_iter().chain([beside]).filter(|(_, bytes)| *bytes > 0);
             let parts: Vec<_> = parts.map(|(name, bytes)| format!("{name} {}", mib(bytes))).collect();
-            let fix =
-                if beside.1 > memory.bytes / 2 { "--batch" } else { "--micro-batch, --recompute, or more --devices" };
+            let fix = if beside.1 > memory.bytes { "--batch" } else { "--micro-batch, --recompute, or more --devices" };
             return Err(BackendError::TooLarge {
                 what: format!("the plan ({})", parts.join("; ")),
                 needed: mib(*used),
