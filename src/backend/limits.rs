@@ -29,23 +29,23 @@ pub struct Limits {
 pub struct MemoryPool {
     /// Name of the pool, shared by devices of the same name: a PCI bus id, the name of an adapter without one, or [`HOST`].
     pub pool: String,
-    /// Size in bytes, as the driver reports it; among [`Limits`] what of it a program may take.
+    /// Size in bytes, as the driver reports it.
     pub bytes: u64,
 }
 
 impl MemoryPool {
-    /// The pool with what of it a program may take now: of the host's what is free less a reserve, of a GPU's all, since
-    /// no driver is asked what is free there.
-    pub(super) fn now(self) -> Self {
+    /// Bytes that a program may take now: of the host's what is free less a reserve, of a GPU's all, since no driver is
+    /// asked what is free there.
+    fn usable(&self) -> u64 {
         let free = if self.pool == HOST { free_memory() } else { None };
-        Self { bytes: self.bytes.min(free.map_or(u64::MAX, usable)), ..self }
+        self.bytes.min(free.map_or(u64::MAX, usable))
     }
 }
 
 impl Limits {
     /// The limits of the CPU engine: its memory alone.
     pub fn cpu() -> Self {
-        let memory = host_memory().map(|bytes| MemoryPool { pool: HOST.into(), bytes }.now());
+        let memory = host_memory().map(|bytes| MemoryPool { pool: HOST.into(), bytes });
         Self { device: cpu::describe(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory }
     }
 }
@@ -54,6 +54,13 @@ impl Limits {
 pub const FEWER: &str = "take a smaller --micro-batch, or a network with more towers";
 
 impl Limits {
+    /// The same limits with as much memory as a program may take now.
+    #[must_use]
+    pub fn now(&self) -> Self {
+        let memory = self.memory.as_ref().map(|pool| MemoryPool { bytes: pool.usable(), ..pool.clone() });
+        Self { memory, ..self.clone() }
+    }
+
     /// The error for a slot of which `needed` bytes would have to be bound at once.
     pub fn refuse_binding(&self, slot: &str, needed: u64) -> BackendError {
         BackendError::TooLarge {
@@ -105,14 +112,14 @@ mod tests {
         let memory = limits.memory.unwrap();
         assert_eq!(memory.pool, HOST);
         assert!(memory.bytes > 64 << 20, "{} bytes", memory.bytes);
-        assert!(memory.bytes < host_memory().unwrap(), "all of the memory is free");
     }
 
     #[test]
     fn only_what_the_host_has_free_may_be_taken_less_a_reserve() {
-        let pool = |pool: &str| MemoryPool { pool: pool.into(), bytes: u64::MAX };
-        assert_eq!(pool("0000:01:00.0").now().bytes, u64::MAX);
-        assert!(pool(HOST).now().bytes < host_memory().unwrap());
+        let usable_of = |pool: &str| MemoryPool { pool: pool.into(), bytes: u64::MAX }.usable();
+        assert_eq!(usable_of("0000:01:00.0"), u64::MAX);
+        assert!(usable_of(HOST) < host_memory().unwrap());
+        assert!(Limits::cpu().now().memory.unwrap().bytes < host_memory().unwrap(), "the CPU engine computes there");
         assert_eq!((usable(16 << 30), usable(1 << 20)), ((15 << 30) - (64 << 20), 0));
     }
 }

@@ -40,7 +40,7 @@ pub struct Share {
     /// Memory of its plan, in bytes.
     #[serde(flatten)]
     pub footprint: Footprint,
-    /// Bytes of the device's memory, if known; devices of one adapter share it.
+    /// Bytes that may be taken of the device's memory, if known; devices of one adapter share them.
     pub memory: Option<u64>,
 }
 
@@ -66,6 +66,7 @@ impl Layout {
         if let Some(limits) = limits.iter().find(|limits| job.options.precision == Precision::Mixed && !limits.halves) {
             return Err(BackendError::NoHalves { device: limits.device.clone() });
         }
+        let limits = &now(limits)[..];
         let wanted = job.options.micro_batch.unwrap_or(job.minibatch).min(job.minibatch);
         let refused = match Self::with_images(net, job, wanted, limits) {
             Ok(layout) => return Ok(layout),
@@ -115,10 +116,15 @@ impl Layout {
     }
 }
 
+/// Limits with the memory that is free now, asked once: it changes while a plan is made.
+fn now(limits: &[Limits]) -> Vec<Limits> {
+    limits.iter().map(Limits::now).collect()
+}
+
 /// `program` with no binding larger than these devices allow.
 pub fn fit(program: &Program, limits: &[Limits]) -> Result<Program, BackendError> {
     let program = split(program, limits)?;
-    shares(&Partition::new(&program, limits.len()), limits, 0)?;
+    shares(&Partition::new(&program, limits.len()), &now(limits), 0)?;
     Ok(program)
 }
 
@@ -193,7 +199,8 @@ pub struct Capacity {
 impl Capacity {
     /// The most images that `net` can be computed with at once; `None` when not even the fewest fit.
     pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Option<Self> {
-        let with = |groups| Layout::with_images(net, job, groups * GROUP, limits);
+        let limits = now(limits);
+        let with = |groups| Layout::with_images(net, job, groups * GROUP, &limits);
         let layout = with(largest(MOST_IMAGES / GROUP, |groups| with(groups).is_ok())?).ok()?;
         Some(Self { images: layout.lowered.images, bytes: layout.total() })
     }

@@ -120,9 +120,9 @@ impl Session {
         let (tensors, loss_scale) = (self.tensors()?, self.loss_scale()?);
         let mean = self.lowered.source.stored().map(|stored| self.backend.read(stored.mean)).transpose()?;
         self.net.freeze(rows)?;
-        let layout = Layout::new(&self.net, &self.job, &self.devices.limits(self.net.model.towers))?;
         // Frees the memory of the old program first.
         self.backend = self.devices.set_up(&Program::default())?;
+        let layout = Layout::new(&self.net, &self.job, &self.devices.limits(self.net.model.towers))?;
         self.backend = self.devices.set_up(&layout.lowered.program)?;
         self.lowered = layout.lowered;
         (self.rates, self.score, self.unread) = (None, None, None);

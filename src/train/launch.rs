@@ -93,12 +93,13 @@ impl Launch {
         let net = Net::new(config.network.clone())
             .map_err(|error| TrainError::Model { model: config.model.clone(), error })?;
         // A minibatch larger than the data set takes what the data set does.
-        let job = Job { minibatch: config.batch().min(dataset.train.len()), ..config.job() };
+        let mut job = Job { minibatch: config.batch().min(dataset.train.len()), ..config.job() };
         let (devices, layout) = place(&net, &job, config.devices.as_deref())?;
         let plan = TrainingPlan::new(&layout, job.minibatch);
         if layout.micro_batches > 1 && resumed.is_none() {
             // What is free decides it, and it decides the last bits: a resumed run keeps it.
             config.options.micro_batch = Some(plan.micro_batch);
+            job = job.with(config.options);
         }
         let mut session = Session::laid_out(net, &job, layout, &adjust(devices), config.seed)?;
         let profile =

@@ -145,7 +145,7 @@ impl Device {
             binding: binding_limit(&self.limits),
             buffer: self.limits.max_buffer_size,
             halves: self.features.contains(wgpu::Features::SHADER_F16),
-            memory: self.memory.clone().map(MemoryPool::now),
+            memory: self.memory.clone(),
         }
     }
 

@@ -74,7 +74,7 @@ impl AdapterSummary {
             binding: self.limits.binding,
             buffer: self.limits.max_buffer_size,
             halves: self.features.f16,
-            memory: self.memory.clone().map(crate::backend::MemoryPool::now),
+            memory: self.memory.clone(),
         }
     }
 }
