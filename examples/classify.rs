@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let devices = open_devices(None)?;
     let mut evaluator = Evaluator::open(Path::new(network), &Preprocessing::default(), 8, &devices)?;
     for result in evaluator.classify(&images, TestViews::Ten)? {
+        let result = result?;
         println!("{}", result.image);
         for (label, probability) in result.labels {
             println!("  {:5.1} %  {label}", 100.0 * probability);

@@ -68,6 +68,9 @@ pub struct State {
     /// By run of a kernel, with its shapes: the variants that computed it, which round differently.
     #[serde(default)]
     pub variants: BTreeMap<String, BTreeSet<String>>,
+    /// By class: the number of images and a hash of their names, by which changed data are noticed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<(usize, u64)>,
     /// How the loss is scaled under mixed precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
@@ -146,6 +149,7 @@ mod tests {
             best: Some(0.5),
             stagnation: Stagnation::default(),
             seed: 9,
+            data: vec![(3, u64::MAX)],
             variants: BTreeMap::from([("conv.forward n=32".into(), BTreeSet::from(["wide".into()]))]),
             loss_scale: Some(LossScale { scale: 1024.0, good: 17.0 }),
         };

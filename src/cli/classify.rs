@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
+use serde::Serialize;
 
 use super::options::{DEVICES, Pictured, named};
 use super::output::{json, line};
 use super::progress::preparing;
-use alexnet::eval::{Evaluator, TestViews};
+use alexnet::data::ImageError;
+use alexnet::eval::{Classification, Evaluator, TestViews};
 use alexnet::session::open_devices;
 
 /// Images in a batch: few, since people classify few.
@@ -26,6 +28,9 @@ pub(super) struct Classify {
     /// Views of each image, whose probabilities are averaged
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = named::<TestViews>())]
     views: TestViews,
+    /// Names of the classes, one a line: in the order of the outputs, or each behind the name that the network has for it
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     #[command(flatten)]
     pictured: Pictured,
     #[arg(long, value_name = "DEVICES", help = DEVICES)]
@@ -40,16 +45,42 @@ impl Classify {
         let devices = open_devices(self.devices.as_deref())?.watched(preparing());
         let mut evaluator = Evaluator::open(&self.checkpoint, &self.pictured.into(), BATCH, &devices)?;
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
-        let results = evaluator.classify(&paths, self.views)?;
-        if self.json {
-            return json(&results);
+        if let Some(file) = &self.classes {
+            evaluator.name_classes(file)?;
         }
-        for result in results {
-            line(&result.image)?;
-            for (label, probability) in result.labels {
-                line(format!("  {:5.1} %  {label}", 100.0 * probability))?;
+        let results = evaluator.classify(&paths, self.views)?;
+        let mut failures = Vec::new();
+        let answer = |(path, result): (&&Path, Result<Classification, ImageError>)| match result {
+            Ok(labels) => Answer::Labels(labels),
+            Err(error) => {
+                failures.push(error.to_string());
+                Answer::Refusal { image: path.display().to_string(), error: error.to_string() }
             }
+        };
+        let answers: Vec<Answer> = paths.iter().zip(results).map(answer).collect();
+        if self.json {
+            json(&answers)?;
+        } else {
+            answers.iter().try_for_each(print)?;
+        }
+        if !failures.is_empty() {
+            bail!("{} of {} images cannot be classified: {}", failures.len(), paths.len(), failures.join("; "));
         }
         Ok(())
     }
+}
+
+/// What is printed of an image.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Labels(Classification),
+    Refusal { image: String, error: String },
+}
+
+/// Prints the labels of an image; a refusal is told at the end.
+fn print(answer: &Answer) -> Result<()> {
+    let Answer::Labels(result) = answer else { return Ok(()) };
+    line(&result.image)?;
+    result.labels.iter().try_for_each(|(label, probability)| line(format!("  {:5.1} %  {label}", 100.0 * probability)))
 }

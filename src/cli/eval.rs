@@ -19,7 +19,8 @@ pub(super) struct Eval {
     /// ensemble
     #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx", required = true)]
     checkpoints: Vec<PathBuf>,
-    /// Data whose validation images are scored [default: the bundled sample]
+    /// Data whose validation images are scored; train/ need not be there, and classes may be a part of the network's or in
+    /// another order [default: the run's own, else the bundled sample]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Views of each image, whose probabilities are averaged: the centre, or corners and centre and their mirror images
@@ -34,6 +35,9 @@ pub(super) struct Eval {
     /// Write the best labels of every image (.csv) or all probabilities (.safetensors)
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+    /// Names of the classes, one a line: in the order of the outputs, or each behind the name that the network has for it
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     /// Number of most frequent confusions to list
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     confusions: usize,
@@ -60,6 +64,7 @@ impl Eval {
             checkpoints: self.checkpoints,
             preprocessing: self.pictured.into(),
             data: self.data,
+            classes: self.classes,
             viewing: self.views,
             weights,
             batch: self.batch as usize,

@@ -23,6 +23,9 @@ pub(super) struct Prepare {
     /// Folder of the shards, new or empty, or that of an interrupted run of the same command
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    /// Names of the classes, one a line: in the order of the labels, or each behind the name of its folder
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     /// Side of the stored images: the shorter side is scaled to it, the centre is cropped
     #[arg(long, default_value = "256", value_parser = RangedU64ValueParser::<usize>::new().range(2..=2048))]
     size: usize,
@@ -45,7 +48,7 @@ impl Prepare {
         let Self { size, raw, quality, shard_images, seed, .. } = self;
         let recipe = Recipe { size, raw, quality, shard_images, seed };
         let progress = Progress::new();
-        let result = prepare(&self.source, &self.out, &recipe, &progress);
+        let result = prepare(&self.source, &self.out, &recipe, self.classes.as_deref(), &progress);
         progress.bar.finish_and_clear();
         let Prepared { images: [training, validation], shards: [shards, found], skipped, deviations } = result?;
         if !skipped.is_empty() {

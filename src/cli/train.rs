@@ -31,6 +31,9 @@ pub(super) struct Train {
     /// the bundled sample]
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
+    /// Names of the classes, one a line: in the order of the labels, or each behind the name of its folder
+    #[arg(long, value_name = "FILE")]
+    classes: Option<String>,
     #[command(flatten)]
     placed: Placed,
     /// Images in a minibatch
@@ -121,7 +124,11 @@ impl Train {
             config.set_model(model)?;
         }
         self.replaced.apply(&mut config.network)?;
+        if self.data.is_some() || self.classes.is_some() {
+            config.working_folder = std::env::current_dir().ok();
+        }
         config.data = self.data.clone().or(config.data.take());
+        config.classes = self.classes.clone().or(config.classes.take());
         config.devices = self.placed.devices.clone().or(config.devices.take());
         config.options = self.placed.over(config.options);
         config.init = self.init.clone().or(config.init.take());

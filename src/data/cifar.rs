@@ -4,15 +4,16 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::format::{Folder, Format, lines};
+use super::format::{Folder, Format, Opened, Parts, lines};
+use super::listing::exists;
 use super::split::{ImageSet, StoredImage};
-use super::{DataError, Dataset, ImageError};
+use super::{DataError, ImageError};
 
 /// The format of CIFAR-10: `data_batch_*.bin` for training; `test_batch.bin` for validation, or without it the last
 /// `data_batch_*.bin`; class names from `batches.meta.txt`. The images are held in memory, 3 KiB each.
 pub(super) const FORMAT: Format = Format {
     description: "a CIFAR-10 binary folder (data_batch_1.bin, data_batch_2.bin, ..., and test_batch.bin if there is one)",
-    recognises: |folder| folder.names.iter().any(|name| is_batch(name)),
+    recognises: |folder| Ok(folder.names.iter().any(|name| is_batch(name))),
     open,
 };
 
@@ -22,7 +23,6 @@ pub(super) const TILE: usize = 32;
 /// Bytes of an RGB image.
 pub(super) const TILE_BYTES: usize = TILE * TILE * 3;
 
-const RECORD: usize = 1 + TILE_BYTES;
 const PLANE: usize = TILE * TILE;
 
 /// The classes of CIFAR-10 in the order of its labels.
@@ -76,14 +76,14 @@ fn is_batch(file: &str) -> bool {
     file.strip_prefix("data_batch_").and_then(|rest| rest.strip_suffix(".bin")).is_some()
 }
 
-fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
+fn open(folder: &Folder, parts: Parts) -> Result<Opened, DataError> {
     let root = &folder.root;
     let mut batches: Vec<&String> = folder.names.iter().filter(|name| is_batch(name)).collect();
     // Shorter names first, so that batch 10 follows batch 9.
     batches.sort_by_key(|name| (name.len(), *name));
     let mut training: Vec<PathBuf> = batches.iter().map(|name| root.join(name)).collect();
     let test = root.join("test_batch.bin");
-    let validation = if test.exists() {
+    let validation = if exists(&test)? {
         test
     } else {
         training.pop().filter(|_| !training.is_empty()).ok_or_else(|| {
@@ -91,13 +91,15 @@ fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
         })?
     };
     let classes = class_names(&root.join("batches.meta.txt"))?;
-    let (training, validation) = (read(&training, classes.len())?, read(&[validation], classes.len())?);
-    Dataset::new(classes, training, validation, size)
+    let read = |paths: &[PathBuf]| read(paths, 1, &classes, "batches.meta.txt");
+    let training = (parts == Parts::All).then(|| read(&training)).transpose()?;
+    let validation = read(&[validation])?;
+    Ok(Opened::new(classes, training, validation))
 }
 
 /// Class names, one a line; the digits where the file is absent.
 fn class_names(path: &Path) -> Result<Vec<String>, DataError> {
-    if !path.exists() {
+    if !exists(path)? {
         return Ok((0..CLASSES.len()).map(|label| label.to_string()).collect());
     }
     let names = lines(path)?;
@@ -107,34 +109,36 @@ fn class_names(path: &Path) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
-/// Reads the records of some files.
-fn read(paths: &[PathBuf], classes: usize) -> Result<Tiles, DataError> {
+/// Reads the records of some files, each with `head` bytes in front of its pixels, the last of which is its class;
+/// `list` is the file that names the classes.
+pub(super) fn read(paths: &[PathBuf], head: usize, classes: &[String], list: &str) -> Result<Tiles, DataError> {
+    let (bytes_per_record, classes) = (head + TILE_BYTES, classes.len());
     let mut tiles = Tiles::default();
     for path in paths {
         let bytes = fs::read(path).map_err(DataError::read(path))?;
-        if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(bytes_per_record) {
             let problem = format!(
-                "has {} bytes, which is not a whole number of {RECORD}-byte records; fetch the file again",
+                "has {} bytes, which is not a whole number of {bytes_per_record}-byte records; fetch the file again",
                 bytes.len()
             );
             return Err(DataError::content(path, problem));
         }
         tiles.pixels.reserve(bytes.len());
-        for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
-            let label = record[0];
+        for (index, record) in bytes.chunks_exact(bytes_per_record).enumerate() {
+            let label = record[head - 1];
             if usize::from(label) >= classes {
                 let problem = format!(
                     "record {index} has label {label}, but there are {classes} classes (labels 0 to {}); fetch the \
-                     file again, or name every class in batches.meta.txt",
+                     file again, or name every class in {list}",
                     classes - 1
                 );
                 return Err(DataError::content(path, problem));
             }
             tiles.labels.push(u32::from(label));
-            tiles.pixels.extend((0..PLANE).flat_map(|at| [0, 1, 2].map(|plane| record[1 + plane * PLANE + at])));
+            tiles.pixels.extend((0..PLANE).flat_map(|at| [0, 1, 2].map(|plane| record[head + plane * PLANE + at])));
         }
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        tiles.files.push(TileFile { name, count: bytes.len() / RECORD });
+        tiles.files.push(TileFile { name, count: bytes.len() / bytes_per_record });
     }
     Ok(tiles)
 }
@@ -142,6 +146,7 @@ fn read(paths: &[PathBuf], classes: usize) -> Result<Tiles, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Dataset;
     use crate::data::testing::{check, folder, record, refusal};
 
     fn names(text: &str) -> (&str, Vec<u8>) {

@@ -1,10 +1,13 @@
 //! Data sets: training and validation images with the names of their classes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::classes::matched;
+use super::fingerprint::Fnv;
+use super::format::{self, Opened, Parts};
 use super::statistics::measure;
-use super::{DataError, ImageSet, Measured, Split, Statistics, format, sample};
+use super::{DataError, ImageSet, Measured, Split, Statistics, sample};
 
 /// Training and validation images with the names of their classes.
 #[derive(Clone, Debug)]
@@ -27,9 +30,16 @@ impl Dataset {
         validation: impl ImageSet + 'static,
         size: usize,
     ) -> Result<Self, DataError> {
-        let train = Arc::new(Split::new("training", training, classes.len(), size)?);
+        Self::of(Opened::new(classes, Some(training), validation), size)
+    }
+
+    /// A data set of images that decode to `size` x `size` pixels.
+    pub(super) fn of(opened: Opened, size: usize) -> Result<Self, DataError> {
+        let Opened { classes, training, validation, measured } = opened;
+        let count = DataError::Count { split: "training", count: 0 };
+        let train = Arc::new(Split::new("training", training.ok_or(count)?, classes.len(), size)?);
         let validation = Arc::new(Split::new("validation", validation, classes.len(), size)?);
-        Ok(Self { classes, train, validation, measured: None })
+        Ok(Self { classes, train, validation, measured })
     }
 
     /// Opens the data set in the folder at `path`, in any of the known formats, or without a path the bundled sample.
@@ -38,7 +48,7 @@ impl Dataset {
     /// # Errors
     /// When a file or folder is at fault, which the message names. Single images are not decoded here, except the sample's.
     pub fn open(path: Option<&Path>, size: usize) -> Result<Self, DataError> {
-        path.map_or_else(|| sample::open(size), |path| format::open(path, size))
+        Self::of(path.map_or_else(sample::open, |path| format::open(path, Parts::All))?, size)
     }
 
     /// Mean image and colours of the training images: as measured before, or computed from all of them.
@@ -47,13 +57,97 @@ impl Dataset {
         known.map_or_else(|| measure(&self.train), |measured| Ok(measured.statistics.clone()))
     }
 
-    /// Checks that the classes are the `classes` of a checkpoint.
-    pub fn expect_classes(&self, classes: &[String]) -> Result<(), DataError> {
-        if self.classes == classes {
-            return Ok(());
+    /// By class: the number of images and a hash of the names of their files, wherever those lie.
+    pub fn contents(&self) -> Vec<(usize, u64)> {
+        let mut hashes: Vec<(usize, Fnv)> = self.classes.iter().map(|_| (0, Fnv::new())).collect();
+        for split in [&self.train, &self.validation] {
+            for i in 0..split.len() {
+                let (count, hash) = &mut hashes[split.label(i) as usize];
+                let name = split.name(i);
+                *count += 1;
+                hash.add(name.rsplit(['/', '\\']).next().unwrap_or(&name).as_bytes());
+            }
         }
-        Err(DataError::Classes { found: named(&self.classes), wanted: named(classes) })
+        hashes.into_iter().map(|(count, hash)| (count, hash.0)).collect()
     }
+
+    /// A line about the difference from the [`Dataset::contents`] that were `before`, if there is one.
+    pub fn changed(&self, before: &[(usize, u64)]) -> Option<String> {
+        let now = self.contents();
+        let mut changed = now.iter().zip(before).zip(&self.classes).filter(|((now, before), _)| now != before);
+        let ((first, first_before), class) = changed.next()?;
+        let [all, all_before] = [&now[..], before].map(|all| all.iter().map(|(count, _)| count).sum::<usize>());
+        Some(format!(
+            "the data have changed since the checkpoint: {all_before} images then, {all} now, in {} classes; the first is \
+             {class}: {} images then, {} now{}",
+            1 + changed.count(),
+            first_before.0,
+            first.0,
+            if first.0 == first_before.0 { " under other names" } else { "" }
+        ))
+    }
+
+    /// The same images with labels among the `classes` of a checkpoint, which are the same in some order.
+    pub fn arranged(self, classes: &[String]) -> Result<Self, DataError> {
+        if self.classes == classes {
+            return Ok(self);
+        }
+        let refuse = || DataError::Classes { found: named(&self.classes), wanted: named(classes) };
+        let (map, by) =
+            matched(&self.classes, classes).filter(|(map, _)| map.len() == classes.len()).ok_or_else(refuse)?;
+        log::warn!("the classes of the data have another order than those of the checkpoint; they are matched by {by}");
+        let [train, validation] = [&self.train, &self.validation].map(|split| Arc::new(split.relabelled(&map)));
+        Ok(Self { classes: classes.to_vec(), train, validation, measured: self.measured })
+    }
+}
+
+/// Labelled images to evaluate networks on.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// Names of the classes; a label is an index of this list.
+    pub classes: Vec<String>,
+    /// The images.
+    pub images: Arc<Split>,
+}
+
+impl Labelled {
+    /// Opens the validation images in the folder at `path`, in any of the known formats, or without a path those of the
+    /// bundled sample. Images decode to `size` x `size` pixels; training images need not be there.
+    pub fn open(path: Option<&Path>, size: usize) -> Result<Self, DataError> {
+        let opened = path.map_or_else(sample::open, |path| format::open(path, Parts::Validation))?;
+        let images = Split::new("validation", opened.validation, opened.classes.len(), size)?;
+        Ok(Self { classes: opened.classes, images: Arc::new(images) })
+    }
+
+    /// The same images with labels among `classes`, those of a network, which may be more and in another order. Logs what
+    /// the classes were recognised by.
+    pub fn arranged(self, classes: &[String]) -> Result<Self, DataError> {
+        if self.classes == classes {
+            return Ok(self);
+        }
+        let mut used = vec![false; self.classes.len()];
+        (0..self.images.len()).for_each(|i| used[self.images.label(i) as usize] = true);
+        let names: Vec<String> =
+            self.classes.iter().zip(&used).filter(|(_, used)| **used).map(|(name, _)| name.clone()).collect();
+        let refuse = || DataError::Classes { found: named(&names), wanted: named(classes) };
+        let (of_used, by) = matched(&names, classes).ok_or_else(refuse)?;
+        log::warn!(
+            "{} classes of the data are matched by {by} with {} of the network: {} is {}, …",
+            names.len(),
+            classes.len(),
+            names[0],
+            classes[of_used[0] as usize]
+        );
+        let mut of_used = of_used.into_iter();
+        let map: Vec<u32> = used.iter().map(|used| if *used { of_used.next().unwrap_or(0) } else { 0 }).collect();
+        Ok(Self { classes: classes.to_vec(), images: Arc::new(self.images.relabelled(&map)) })
+    }
+}
+
+/// Path of data that were given as `path` in `folder`, where that is known and they are still there.
+pub fn located(path: &Path, folder: Option<&Path>) -> PathBuf {
+    let given = || path.to_path_buf();
+    folder.map(|folder| folder.join(path)).filter(|path| path.exists()).unwrap_or_else(given)
 }
 
 /// Number and first names of classes.

@@ -1,6 +1,6 @@
 //! Files to pixels: JPEG and PNG of every colour kind to 8-bit RGB, with broken and oversized files refused.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -80,12 +80,14 @@ impl Image {
 
 /// Reads an image file; `name` is used in messages only.
 pub(super) fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, ImageError> {
-    let mut bytes = Vec::new();
-    // Bounded, so that neither a huge file nor an endless device fills the memory.
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        return Err(ImageError::Read(name.into(), error));
+    let unread = |error| ImageError::Read(name.into(), error);
+    let metadata = fs::metadata(path).map_err(unread)?;
+    if !metadata.is_file() {
+        return Err(ImageError::NotAFile(name.into())); // opening a pipe waits for its writer
     }
+    let mut bytes = Vec::with_capacity(metadata.len().min(MAX_BYTES) as usize + 1);
+    // Bounded, so that no file that grows fills the memory.
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(unread)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(ImageError::TooLarge(name.into(), format!("more than {} MiB", MAX_BYTES >> 20)));
     }
@@ -168,7 +170,6 @@ fn png_is_complete(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::path::PathBuf;
 
     use super::*;

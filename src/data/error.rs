@@ -82,6 +82,8 @@ impl DataError {
 pub enum ImageError {
     #[error("{0}: cannot be read ({1})")]
     Read(String, io::Error),
+    #[error("{0}: is a folder, a pipe or a device, not a file; give an image file")]
+    NotAFile(String),
     #[error("{0}: is empty; fetch it again")]
     Empty(String),
     #[error("{0}: is not a JPEG or PNG image; convert it or remove it")]

@@ -1,27 +1,30 @@
-//! Image folders: `train/<class>/*` and `val/<class>/*`, JPEG or PNG.
+//! Image folders: `train/<class>/*` and `val/<class>/*`, or `val/*` with a list of their classes.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::classes::{composed, sort};
 use super::decode::read_file;
-use super::format::{Folder, Format, entries};
+use super::format::{Format, Opened, Parts};
+use super::listing::{Kind, LOOSE, PassedOver, images, is_folder, list};
 use super::split::{ImageSet, StoredImage};
-use super::{DataError, Dataset, ImageError};
+use super::{DataError, ImageError, flat};
 
-/// The format of image folders. Classes are the sorted folder names of `train`; files without the extension .jpg, .jpeg,
-/// .jfif or .png, in any case, are ignored.
+/// The format of image folders. Classes are the folders in `train`, sorted, by number where all are numbers; images may
+/// lie in folders of a class's folder. Files that are not called like images are passed over.
 pub(super) const FORMAT: Format = Format {
-    description: "an image folder (train/<class>/* and val/<class>/*, JPEG or PNG)",
-    recognises: |folder| folder.root.join("train").is_dir(),
-    open,
+    description: "an image folder (train/<class>/* and val/<class>/*, or val/* with val_annotations.txt, \
+                  LOC_val_solution.csv or val.txt)",
+    recognises: |folder| Ok(folder.has_folder("train")? || folder.has_folder("val")?),
+    open: |folder, parts| open(&folder.root, &[], parts),
 };
 
-const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "jfif"];
-
 /// Image files, decoded anew each time.
-struct ImageFiles {
-    paths: Vec<PathBuf>,
-    labels: Vec<u32>,
+#[derive(Default)]
+pub(super) struct ImageFiles {
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) labels: Vec<u32>,
 }
 
 impl ImageSet for ImageFiles {
@@ -43,76 +46,113 @@ impl ImageSet for ImageFiles {
     }
 }
 
-fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
-    let root = &folder.root;
+/// Opens the images in `root`; a list of the classes of flat validation images lies there or in one of `lists`.
+pub(super) fn open(root: &Path, lists: &[PathBuf], parts: Parts) -> Result<Opened, DataError> {
     let (train, val) = (root.join("train"), root.join("val"));
-    if !val.is_dir() {
+    if !is_folder(&val)? {
         let problem = "has train/ but no val/ to validate on; put some images of each class into val/<class>/";
         return Err(DataError::content(root, problem));
     }
-    let classes = class_folders(&train)?;
-    for class in class_folders(&val)? {
-        if classes.binary_search(&class).is_err() {
-            let problem = format!("train/ has no class \"{class}\"; add train/{class}/ or remove this folder");
-            return Err(DataError::content(val.join(class), problem));
-        }
-    }
-    let (training, validation) = (list(&train, &classes)?, list(&val, &classes)?);
-    Dataset::new(classes, training, validation, size)
+    let mut passed = PassedOver::default();
+    let flat = flat::list(&val, root, lists)?;
+    let folders_of_val = || class_folders(&val);
+    let of_folders = match &flat {
+        _ if parts == Parts::All || is_folder(&train)? => class_folders(&train)?.names,
+        None => folders_of_val()?.names,
+        Some(list) => list.classes()?,
+    };
+    let mut names = of_folders.clone();
+    sort(&mut names);
+    let classes = Classes::new(names, root)?;
+    let training = (parts == Parts::All).then(|| classes.read(&train, &of_folders, &mut passed)).transpose()?;
+    let validation = match flat {
+        Some(list) => list.read(&classes, &mut passed)?,
+        None => classes.read(&val, &folders_of_val()?.names, &mut passed)?,
+    };
+    passed.log();
+    Ok(Opened::new(classes.names, training, validation))
 }
 
-/// The names of the class folders in `folder`, sorted.
-fn class_folders(folder: &Path) -> Result<Vec<String>, DataError> {
-    let mut names = Vec::new();
-    for path in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(DataError::content(path, "the name of a class must be valid UTF-8; rename the folder"));
-        };
-        if !name.starts_with('.') {
-            names.push(name.to_owned());
+/// Names of the classes with their numbers.
+pub(super) struct Classes {
+    pub(super) names: Vec<String>,
+    /// Number of each class by its composed name.
+    pub(super) numbers: HashMap<String, u32>,
+}
+
+impl Classes {
+    /// Classes of the data set in `root`, in this order.
+    fn new(names: Vec<String>, root: &Path) -> Result<Self, DataError> {
+        let mut numbers = HashMap::with_capacity(names.len());
+        for (number, name) in (0..).zip(&names) {
+            if numbers.insert(composed(name), number).is_some() {
+                let problem =
+                    format!("has class {name} twice, in two spellings of the same characters; make one of them");
+                return Err(DataError::content(root, problem));
+            }
         }
+        Ok(Self { names, numbers })
+    }
+
+    /// Lists the images in the folders of classes `names` in `folder`, and counts loose files.
+    fn read(&self, folder: &Path, names: &[String], passed: &mut PassedOver) -> Result<ImageFiles, DataError> {
+        let mut files = ImageFiles::default();
+        for name in names {
+            let class = folder.join(name);
+            let Some(&label) = self.numbers.get(&composed(name)) else {
+                let problem = format!("train/ has no class \"{name}\"; add train/{name}/ or remove this folder");
+                return Err(DataError::content(class, problem));
+            };
+            let mut others = PassedOver::default();
+            let mut paths = images(&class, &mut others)?;
+            if paths.is_empty() {
+                let problem = format!(
+                    "has no images ({} entries, none called .jpg, .jpeg or .png); fill or remove it",
+                    list(&class)?.len()
+                );
+                return Err(DataError::content(class, problem));
+            }
+            passed.merge(others);
+            files.labels.resize(files.labels.len() + paths.len(), label);
+            files.paths.append(&mut paths);
+        }
+        class_folders(folder)?.loose.iter().for_each(|path| passed.add(LOOSE, path));
+        Ok(files)
+    }
+}
+
+/// The entries of a folder of classes.
+struct ClassFolders {
+    /// Names of the folders, sorted by their bytes.
+    names: Vec<String>,
+    /// Everything else.
+    loose: Vec<PathBuf>,
+}
+
+/// Lists the class folders in `folder`.
+fn class_folders(folder: &Path) -> Result<ClassFolders, DataError> {
+    let (mut names, mut loose) = (Vec::new(), Vec::new());
+    for entry in list(folder)? {
+        entry.expect_target()?;
+        if entry.kind != Kind::Folder {
+            loose.push(entry.path);
+            continue;
+        }
+        let Some(name) = entry.path.file_name().and_then(|name| name.to_str()) else {
+            return Err(DataError::content(entry.path, "the name of a class must be valid UTF-8; rename the folder"));
+        };
+        names.push(name.to_owned());
     }
     if names.is_empty() {
         return Err(DataError::content(folder, "has no class folders; put the images of each class into <class>/"));
     }
     names.sort_unstable();
-    Ok(names)
-}
-
-/// Lists the images in the class folders of `folder`; labels are indices of `classes`.
-fn list(folder: &Path, classes: &[String]) -> Result<ImageFiles, DataError> {
-    let (mut paths, mut labels) = (Vec::new(), Vec::new());
-    for (label, class) in classes.iter().enumerate() {
-        let class = folder.join(class);
-        if !class.is_dir() {
-            continue; // a class may have no validation images
-        }
-        let mut files = entries(&class)?;
-        let all = files.len();
-        files.retain(|path| is_image_name(path));
-        if files.is_empty() {
-            let problem = format!("has no images ({all} entries, none called .jpg, .jpeg or .png); fill or remove it");
-            return Err(DataError::content(class, problem));
-        }
-        if files.len() < all {
-            log::debug!("{}: {} entries are not called like images", class.display(), all - files.len());
-        }
-        labels.resize(labels.len() + files.len(), label as u32);
-        paths.append(&mut files);
-    }
-    Ok(ImageFiles { paths, labels })
-}
-
-/// Whether the file is named like a visible image file; decoding finds out its real content.
-pub(super) fn is_image_name(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    !hidden && extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+    Ok(ClassFolders { names, loose })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::data::Dataset;
     use crate::data::testing::{check, folder as files, png, refusal};
 
     fn image() -> Vec<u8> {
@@ -142,6 +182,43 @@ mod tests {
     }
 
     #[test]
+    fn the_images_of_a_class_may_lie_in_folders_of_its_own() {
+        let names = ["train/cat/images/1.png", "train/cat/2.png", "train/cat/boxes.txt", "train/dog/a/b/1.png"];
+        let root = files(names.into_iter().chain(["val/dog/x/1.png"]).map(|name| (name, image())));
+        let data = Dataset::open(Some(root.path()), 4).unwrap();
+        let labels: Vec<u32> = (0..data.train.len()).map(|i| data.train.label(i)).collect();
+        assert_eq!((labels, data.validation.label(0)), (vec![0, 0, 1], 1));
+        check(data.train.name(0), &["cat", "2.png"]);
+    }
+
+    #[test]
+    fn classes_that_are_numbers_are_numbered_by_them_and_listed_as_ever() {
+        let root = files(["train/10/1.png", "train/9/1.png", "val/9/1.png"].map(|name| (name, image())));
+        let data = Dataset::open(Some(root.path()), 4).unwrap();
+        assert_eq!(data.classes, ["9", "10"]);
+        // A run that began when classes were sorted by their bytes sees the same images in the same order.
+        assert_eq!((data.train.label(0), data.train.label(1), data.validation.label(0)), (1, 0, 0));
+        check(data.train.name(0), &["10"]);
+    }
+
+    #[test]
+    fn spellings_of_two_systems_are_one_class() {
+        let root = files(["train/caf\u{e9}/1.png", "val/cafe\u{301}/1.png"].map(|name| (name, image())));
+        let data = Dataset::open(Some(root.path()), 4).unwrap();
+        assert_eq!((data.classes, data.validation.label(0)), (vec!["caf\u{e9}".to_owned()], 0));
+        let both = ["train/caf\u{e9}/1.png", "train/cafe\u{301}/1.png", "val/cafe\u{301}/1.png"];
+        check(refusal(files(both.map(|name| (name, image()))).path()), &["twice, in two spellings"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_class_behind_a_link_to_nothing_does_not_vanish() {
+        let root = files(["train/cat/1.png", "val/cat/1.png"].map(|name| (name, image())));
+        std::os::unix::fs::symlink("nowhere", root.path().join("train/dog")).unwrap();
+        check(refusal(root.path()), &["train/dog: is a link to nothing"]);
+    }
+
+    #[test]
     fn wrong_folders_are_refused_by_name() {
         let refused = |names: &[&'static str]| refusal(files(names.iter().map(|&name| (name, image()))).path());
         check(refused(&["train/cat/1.png"]), &["has train/ but no val/", "val/<class>/"]);
@@ -150,7 +227,6 @@ mod tests {
         let message = refused(&["train/cat/1.png", "val/cat/1.png", "val/emu/1.png"]);
         check(message, &["emu: train/ has no class \"emu\""]);
         check(refused(&["train/cat/1.png", "train/dog/x.txt", "val/cat/1.png"]), &["dog: has no images"]);
-        check(refused(&["train/cat/images/1.png", "val/cat/1.png"]), &["cat: has no images"]);
         check(refused(&["train/cat/1.png", "val/cat/notes"]), &["cat: has no images"]);
     }
 }

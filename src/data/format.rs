@@ -4,21 +4,53 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{DataError, Dataset, cifar, folder, ilsvrc, shards};
+use super::listing::is_folder;
+use super::{DataError, ImageSet, Measured, cifar, cifar100, folder, ilsvrc, kaggle, shards};
 
 /// A format of data sets in folders: a file of this module and a line of [`FORMATS`].
 pub(super) struct Format {
     /// Description of the folder, for the message about a folder of no format.
     pub(super) description: &'static str,
-    /// Whether a folder holds a data set of this format.
-    pub(super) recognises: fn(&Folder) -> bool,
-    /// Opens the data set in a recognised folder; its images decode to `size` x `size` pixels.
-    pub(super) open: fn(&Folder, size: usize) -> Result<Dataset, DataError>,
+    /// Whether a folder holds a data set of this format, or its validation images.
+    pub(super) recognises: fn(&Folder) -> Result<bool, DataError>,
+    /// Opens the data set in a recognised folder.
+    pub(super) open: fn(&Folder, Parts) -> Result<Opened, DataError>,
+}
+
+/// Parts of a data set that are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parts {
+    All,
+    /// Validation images alone; no training images need be there.
+    Validation,
+}
+
+/// A data set as a format opens it.
+pub(super) struct Opened {
+    pub(super) classes: Vec<String>,
+    /// Training images, unless validation images alone are wanted.
+    pub(super) training: Option<Box<dyn ImageSet>>,
+    pub(super) validation: Box<dyn ImageSet>,
+    /// Statistics of the training images, if they were measured before.
+    pub(super) measured: Option<Measured>,
+}
+
+impl Opened {
+    /// A data set of which nothing was measured.
+    pub(super) fn new(
+        classes: Vec<String>,
+        training: Option<impl ImageSet + 'static>,
+        validation: impl ImageSet + 'static,
+    ) -> Self {
+        let training = training.map(|images| Box::new(images) as Box<dyn ImageSet>);
+        Self { classes, training, validation: Box::new(validation), measured: None }
+    }
 }
 
 /// Formats in the order of preference of `train`; `prepare` goes from the last to the first, since the last is nearest to
 /// the files as they are distributed.
-const FORMATS: [&Format; 4] = [&cifar::FORMAT, &folder::FORMAT, &shards::FORMAT, &ilsvrc::FORMAT];
+const FORMATS: [&Format; 6] =
+    [&cifar::FORMAT, &cifar100::FORMAT, &folder::FORMAT, &kaggle::FORMAT, &shards::FORMAT, &ilsvrc::FORMAT];
 
 /// A folder with its listing.
 pub(super) struct Folder {
@@ -39,6 +71,16 @@ impl Folder {
         Ok(Self { root: root.into(), names: names.collect() })
     }
 
+    /// Whether a file or folder of that name is in it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|other| other == name)
+    }
+
+    /// Whether a folder of that name is in it.
+    pub(super) fn has_folder(&self, name: &str) -> Result<bool, DataError> {
+        Ok(self.has(name) && is_folder(&self.root.join(name))?)
+    }
+
     /// Describes the content in a few words.
     fn found(&self) -> String {
         const SHOWN: usize = 4;
@@ -56,25 +98,27 @@ impl Folder {
 }
 
 /// Opens the data set at `root` in the first format that recognises it.
-pub(super) fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
-    open_any(root, size, FORMATS.iter())
+pub(super) fn open(root: &Path, parts: Parts) -> Result<Opened, DataError> {
+    open_any(root, parts, FORMATS.iter())
 }
 
 /// Opens the data set at `root` in the last format that recognises it.
-pub(super) fn open_distributed(root: &Path, size: usize) -> Result<Dataset, DataError> {
-    open_any(root, size, FORMATS.iter().rev())
+pub(super) fn open_distributed(root: &Path) -> Result<Opened, DataError> {
+    open_any(root, Parts::All, FORMATS.iter().rev())
 }
 
 fn open_any<'f>(
     root: &Path,
-    size: usize,
-    mut formats: impl Iterator<Item = &'f &'static Format>,
-) -> Result<Dataset, DataError> {
+    parts: Parts,
+    formats: impl Iterator<Item = &'f &'static Format>,
+) -> Result<Opened, DataError> {
     let folder = Folder::list(root)?;
-    match formats.find(|format| (format.recognises)(&folder)) {
-        Some(format) => (format.open)(&folder, size),
-        None => Err(DataError::Unrecognised { path: root.into(), found: folder.found() }),
+    for format in formats {
+        if (format.recognises)(&folder)? {
+            return (format.open)(&folder, parts);
+        }
     }
+    Err(DataError::Unrecognised { path: root.into(), found: folder.found() })
 }
 
 /// Descriptions of all formats, for messages.

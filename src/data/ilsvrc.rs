@@ -6,16 +6,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::archive::{Archive, Member, read_exact_at};
-use super::folder::is_image_name;
-use super::format::{Folder, Format, lines};
+use super::format::{Folder, Format, Opened, Parts, lines};
+use super::listing::{NOT_NAMED, PassedOver, exists, is_image_name, is_litter_member};
 use super::split::{ImageSet, StoredImage};
-use super::{DataError, Dataset, ImageError, MAX_BYTES};
+use super::{DataError, ImageError, MAX_BYTES};
 
 /// The format of the release as it is distributed.
 pub(super) const FORMAT: Format = Format {
     description: "the ILSVRC2012 release (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, synset_words.txt and a list of \
                   the validation images' classes)",
-    recognises: |folder| [TRAINING, VALIDATION].iter().any(|name| folder.names.iter().any(|other| other == name)),
+    recognises: |folder| Ok([TRAINING, VALIDATION].iter().any(|name| folder.has(name))),
     open,
 };
 
@@ -74,18 +74,18 @@ impl ImageSet for TarImages {
 }
 
 /// Opens the release by indexing its archives.
-fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
+fn open(folder: &Folder, parts: Parts) -> Result<Opened, DataError> {
     let root = &folder.root;
     for (name, what) in [(TRAINING, "the training images"), (VALIDATION, "the validation images")] {
-        if !root.join(name).exists() {
+        if !folder.has(name) && (parts == Parts::All || name == VALIDATION) {
             return Err(missing(root, name, what));
         }
     }
-    let synsets = first(root, &SYNSETS).ok_or_else(|| {
+    let synsets = first(root, &SYNSETS)?.ok_or_else(|| {
         let what = "the classes, one a line that begins with a WordNet id, as in Caffe's auxiliary files";
         missing(root, &SYNSETS.join(" or "), what)
     })?;
-    let list = first(root, &LABELS).ok_or_else(|| {
+    let list = first(root, &LABELS)?.ok_or_else(|| {
         let what = "the class of each validation image: lines \"ILSVRC2012_val_00000001.JPEG 65\" that count classes \
                     from 0 in the order of synset_words.txt, as in Caffe's auxiliary files";
         missing(root, &LABELS[..2].join(" or "), what)
@@ -96,9 +96,12 @@ fn open(folder: &Folder, size: usize) -> Result<Dataset, DataError> {
     if numbers.is_empty() || numbers.len() != ids.len() {
         return Err(DataError::content(synsets_path, "names no class, or one twice; fetch it again"));
     }
-    let training = training(&root.join(TRAINING), &ids, &numbers, &synsets)?;
-    let validation = validation(&root.join(VALIDATION), &labels(root, &list, &numbers)?, &list)?;
-    Dataset::new(classes, training, validation, size)
+    let mut passed = PassedOver::default();
+    let mut training = || training(&root.join(TRAINING), &ids, &numbers, &synsets, &mut passed);
+    let training = (parts == Parts::All).then(&mut training).transpose()?;
+    let validation = validation(&root.join(VALIDATION), &labels(root, &list, &numbers)?, &list, &mut passed)?;
+    passed.log();
+    Ok(Opened::new(classes, training, validation))
 }
 
 fn missing(root: &Path, name: &str, what: &str) -> DataError {
@@ -106,25 +109,51 @@ fn missing(root: &Path, name: &str, what: &str) -> DataError {
 }
 
 /// Path of the first of some files that exists.
-fn first(root: &Path, names: &[&str]) -> Option<PathBuf> {
-    names.iter().map(|name| root.join(name)).find(|path| path.is_file())
+fn first(root: &Path, names: &[&str]) -> Result<Option<PathBuf>, DataError> {
+    for path in names.iter().map(|name| root.join(name)) {
+        if exists(&path)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a member of an archive is an image; others than the litter of systems are counted.
+fn is_image(name: &str, within: &Path, passed: &mut PassedOver) -> bool {
+    let (litter, image) = (is_litter_member(name), is_image_name(Path::new(name)));
+    if !litter && !image {
+        passed.add(NOT_NAMED, &within.join(name));
+    }
+    image && !litter
 }
 
 /// Indexes the images of the tars inside the tar at `path`.
-fn training(path: &Path, ids: &[&str], numbers: &HashMap<&str, u32>, synsets: &Path) -> Result<TarImages, DataError> {
+fn training(
+    path: &Path,
+    ids: &[&str],
+    numbers: &HashMap<&str, u32>,
+    synsets: &Path,
+    passed: &mut PassedOver,
+) -> Result<TarImages, DataError> {
     let file = File::open(path).map_err(DataError::read(path))?;
     let (mut members, mut labels) = (Vec::new(), Vec::new());
     let mut images_of = vec![0_usize; ids.len()];
     for class in Archive::new(path, &file)? {
         let class = class?;
-        let Some(id) = file_name(&class.name).strip_suffix(".tar") else { continue };
+        if is_litter_member(&class.name) {
+            continue;
+        }
+        let Some(id) = file_name(&class.name).strip_suffix(".tar") else {
+            passed.add("are no archives of classes", &path.join(&*class.name));
+            continue;
+        };
         let Some(&label) = numbers.get(id) else {
             let problem = format!("holds {}, a class that {} does not have", class.name, synsets.display());
             return Err(DataError::content(path, problem));
         };
         for image in Archive::within(path, &file, class.offset, class.offset + class.length) {
             let image = image?;
-            if is_image_name(Path::new(&*image.name)) {
+            if is_image(&image.name, &path.join(&*class.name), passed) {
                 members.push(Member { name: format!("{}/{}", class.name, image.name).into(), ..image });
                 labels.push(label);
                 images_of[label as usize] += 1;
@@ -212,7 +241,7 @@ fn base(
         return Err(DataError::content(path, problem));
     }
     let kit = root.join(KIT_SYNSETS);
-    if !kit.is_file() {
+    if !exists(&kit)? {
         let problem = format!(
             "counts classes from 1, in the order of the development kit's meta.mat. Put {KIT_SYNSETS} beside it, the \
              WordNet ids in that order, one a line; or replace it by Caffe's val.txt, which counts from 0 in the order \
@@ -236,11 +265,11 @@ fn base(
 }
 
 /// Indexes the images of the tar at `path`, sorted by name, with their classes from the file `list`.
-fn validation(path: &Path, labels: &Labels, list: &Path) -> Result<TarImages, DataError> {
+fn validation(path: &Path, labels: &Labels, list: &Path, passed: &mut PassedOver) -> Result<TarImages, DataError> {
     let file = File::open(path).map_err(DataError::read(path))?;
     let members: Result<Vec<_>, _> = Archive::new(path, &file)?.collect();
     let mut members = members?;
-    members.retain(|member| is_image_name(Path::new(&*member.name)));
+    members.retain(|member| is_image(&member.name, path, passed));
     members.sort_by(|a, b| file_name(&a.name).cmp(file_name(&b.name)));
     let labels = match labels {
         Labels::Ordered(labels) if labels.len() == members.len() => labels.clone(),

@@ -191,7 +191,9 @@ mod tests {
     /// A thousand images of one pixel, of three classes.
     fn split(fake: Fake) -> Arc<Split> {
         let labels = (0..1000).map(|i| i % 3).collect();
-        Arc::new(Split::new("training", Fake { labels, ..fake }, 3, 1).unwrap().waiting(Duration::from_micros(1)))
+        Arc::new(
+            Split::new("training", Box::new(Fake { labels, ..fake }), 3, 1).unwrap().waiting(Duration::from_micros(1)),
+        )
     }
 
     fn options(order: impl IntoIterator<Item = u32>, capacity: usize, threads: usize) -> LoaderOptions {

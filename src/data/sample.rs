@@ -1,16 +1,17 @@
 //! The sample bundled with the program: 3,000 images of CIFAR-10 on two contact sheets (`assets/sample/README.md`).
 
+use super::DataError;
 use super::cifar::{CLASSES, TILE, TILE_BYTES, TileFile, Tiles};
 use super::decode::Image;
-use super::{DataError, Dataset};
+use super::format::Opened;
 
 const TRAIN: &[u8] = include_bytes!("../../assets/sample/train.png");
 const VALIDATION: &[u8] = include_bytes!("../../assets/sample/val.png");
 
 /// Opens the sample: 2,500 training and 500 validation images, the same number of every class.
-pub(super) fn open(size: usize) -> Result<Dataset, DataError> {
+pub(super) fn open() -> Result<Opened, DataError> {
     let classes = CLASSES.map(str::to_owned).to_vec();
-    Dataset::new(classes, cut("sample/train.png", TRAIN)?, cut("sample/val.png", VALIDATION)?, size)
+    Ok(Opened::new(classes, Some(cut("sample/train.png", TRAIN)?), cut("sample/val.png", VALIDATION)?))
 }
 
 /// Cuts a contact sheet into tiles, left to right and top to bottom. The classes follow each other in equal shares.
@@ -37,11 +38,11 @@ fn cut(file: &str, bytes: &[u8]) -> Result<Tiles, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Split;
+    use crate::data::{Dataset, Split};
 
     #[test]
     fn the_sample_has_as_many_images_of_each_class() {
-        let data = open(32).unwrap();
+        let data = Dataset::of(open().unwrap(), 32).unwrap();
         for (split, share) in [(&data.train, 250), (&data.validation, 50)] {
             for class in 0..10 {
                 assert_eq!((0..split.len()).filter(|&i| split.label(i) == class).count(), share);
@@ -56,7 +57,7 @@ mod tests {
     /// 29 and 2498 of `data_batch_1.bin`, 0 and 578 of `data_batch_4.bin`.
     #[test]
     fn tiles_are_the_records_of_cifar() {
-        let data = open(32).unwrap();
+        let data = Dataset::of(open().unwrap(), 32).unwrap();
         let ends = |split: &Split| {
             let (first, last) = (split.decode(0).unwrap(), split.decode(split.len() - 1).unwrap());
             [first[..6].to_vec(), last[TILE_BYTES - 6..].to_vec()]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::decode::{Image, guarded};
@@ -55,7 +56,9 @@ pub enum StoredImage<'a> {
 /// An [`ImageSet`] whose images decode to one size. Shared between threads in an `Arc`.
 pub struct Split {
     size: usize,
-    images: Box<dyn ImageSet>,
+    images: Arc<dyn ImageSet>,
+    /// By label of the images: the label that is meant.
+    relabelled: Option<Vec<u32>>,
     outage: Outage,
 }
 
@@ -64,7 +67,7 @@ impl Split {
     /// in messages.
     pub(super) fn new(
         what: &'static str,
-        images: impl ImageSet + 'static,
+        images: Box<dyn ImageSet>,
         classes: usize,
         size: usize,
     ) -> Result<Self, DataError> {
@@ -75,7 +78,7 @@ impl Split {
         if let Some(i) = labels.iter().position(|&label| label as usize >= classes) {
             return Err(DataError::Label { name: images.name(i), label: labels[i], classes });
         }
-        Ok(Self { size, images: Box::new(images), outage: Outage::default() })
+        Ok(Self { size, images: images.into(), relabelled: None, outage: Outage::default() })
     }
 
     /// The number of images.
@@ -98,7 +101,16 @@ impl Split {
     /// # Panics
     /// If `i` is not below [`Split::len`].
     pub fn label(&self, i: usize) -> u32 {
-        self.images.labels()[i]
+        let label = self.images.labels()[i];
+        self.relabelled.as_ref().map_or(label, |map| map[label as usize])
+    }
+
+    /// The same images, those of label `i` labelled `map[i]`.
+    pub(super) fn relabelled(&self, map: &[u32]) -> Self {
+        let before = self.relabelled.as_deref();
+        let map =
+            before.map_or_else(|| map.to_vec(), |before| before.iter().map(|&label| map[label as usize]).collect());
+        Self { size: self.size, images: Arc::clone(&self.images), relabelled: Some(map), outage: Outage::default() }
     }
 
     /// The order in which an epoch of training visits the images: a permutation that depends on the seed and the epoch

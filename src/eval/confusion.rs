@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::evaluator::LabelledImages;
 use super::metrics::ranking;
+use crate::data::described;
 
 /// Images of one class whose best label is another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,7 +34,7 @@ pub(super) fn confusions(probabilities: &[f32], images: &LabelledImages, most: u
     }
     let mut pairs: Vec<_> = pairs.into_iter().collect();
     pairs.sort_by_key(|&(_, count)| Reverse(count));
-    let name = |class: usize| images.classes[class].clone();
+    let name = |class: usize| described(&images.classes[class]).to_owned();
     let confusion = |((label, best), count): ((u32, usize), usize)| Confusion {
         class: name(label as usize),
         taken_for: name(best),

@@ -11,8 +11,8 @@ use super::metrics::ranking;
 use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
 use crate::data::{
-    Batch, DataError, Dataset, Loader, LoaderOptions, NO_LABEL, View, Views, centre_view, decode_file,
-    decoding_threads, ten_views,
+    Batch, DataError, ImageError, Labelled, Loader, LoaderOptions, NO_LABEL, View, Views, centre_view, decode_file,
+    decoding_threads, described, named_by, ten_views,
 };
 use crate::net::{Job, Model, Net, named};
 use crate::session::Session;
@@ -50,6 +50,8 @@ impl TestViews {
 pub struct Evaluator {
     network: Network,
     classes: Vec<String>,
+    /// Names of the classes in results.
+    shown: Vec<String>,
     /// Whether the file names its classes, which then must be those of the data.
     named: bool,
     /// Images in a batch.
@@ -126,7 +128,8 @@ impl Evaluator {
             let (stored, border2, named) = (network.stored, network.border2(), network.names.is_some());
             let numbers = || (0..network.classes).map(|class| class.to_string()).collect();
             let classes = network.names.clone().unwrap_or_else(numbers);
-            return Ok(Self { network: Network::Onnx(Box::new(network)), classes, named, batch, stored, border2 });
+            let (shown, network) = (classes.clone(), Network::Onnx(Box::new(network)));
+            return Ok(Self { network, classes, shown, named, batch, stored, border2 });
         }
         let path = Checkpoint::locate(path);
         if *preprocessing != Preprocessing::default() {
@@ -151,7 +154,8 @@ impl Evaluator {
         let mean = checkpoint.tensors.get(MEAN).ok_or(EvalError::NoMean)?;
         session.set_mean(mean.values())?;
         let network = Network::Trained(Box::new(session), checkpoint.state.step);
-        Ok(Self { network, classes, named: true, batch, stored, border2 })
+        let shown = classes.clone();
+        Ok(Self { network, classes, shown, named: true, batch, stored, border2 })
     }
 
     /// Names of its devices, for people.
@@ -175,18 +179,19 @@ impl Evaluator {
         viewing: TestViews,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Predictions, EvalError> {
-        let dataset = Dataset::open(path, self.stored)?;
-        if !self.named && dataset.classes.len() == self.classes.len() {
-            self.classes.clone_from(&dataset.classes);
+        let data = Labelled::open(path, self.stored)?;
+        if !self.named && data.classes.len() == self.classes.len() {
+            self.classes.clone_from(&data.classes);
+            self.shown.clone_from(&self.classes);
         }
-        dataset.expect_classes(&self.classes).map_err(|error| EvalError::from(error).within(&data_name(path)))?;
-        let split = &dataset.validation;
+        let data = data.arranged(&self.classes).map_err(|error| EvalError::from(error).within(&data_name(path)))?;
+        let split = &data.images;
         let order: Vec<u32> = (0..split.len() as u32).collect();
         let centre = Views::Centre { border2: self.border2 };
         let plan = LoaderOptions { order, start: 0, capacity: self.batch, views: centre, threads: decoding_threads() };
         let views = viewing.views(self.border2);
         let all = split.len() * views.len();
-        let mut images = LabelledImages { classes: self.classes.clone(), ..LabelledImages::default() };
+        let mut images = LabelledImages { classes: self.shown.clone(), ..LabelledImages::default() };
         let (mut probabilities, mut central) = (Vec::new(), Vec::new());
         for batch in Loader::new(split, plan)? {
             let mut batch = batch?;
@@ -225,19 +230,42 @@ impl Evaluator {
         Ok((mean, central))
     }
 
-    /// Five best classes of each image.
+    /// Names the classes for people, as the lines of a file do.
+    pub fn name_classes(&mut self, file: &Path) -> Result<(), EvalError> {
+        self.shown = named_by(&self.classes, file)?;
+        Ok(())
+    }
+
+    /// Five best classes of each image, or the reason, which names the image, why it cannot be decoded.
     ///
     /// # Errors
-    /// When an image, which the message names, cannot be decoded, or a device fails.
-    pub fn classify(&mut self, paths: &[&Path], viewing: TestViews) -> Result<Vec<Classification>, EvalError> {
+    /// When a device fails.
+    pub fn classify(
+        &mut self,
+        paths: &[&Path],
+        viewing: TestViews,
+    ) -> Result<Vec<Result<Classification, ImageError>>, EvalError> {
         let views = viewing.views(self.border2);
         let mut results = Vec::with_capacity(paths.len());
         for paths in paths.chunks(self.batch) {
-            let images: Result<Vec<_>, _> = paths.iter().map(|path| decode_file(path, self.stored)).collect();
-            let (probabilities, _) = self.average_views(&mut unlabelled(&images?), &views)?;
-            for (path, probabilities) in paths.iter().zip(probabilities.chunks(self.classes.len())) {
-                self.expect_finite(&path.display().to_string(), probabilities)?;
-                results.push(Classification { image: path.display().to_string(), labels: self.best(probabilities) });
+            let mut images = Vec::with_capacity(paths.len());
+            let mut decode = |path: &Path| decode_file(path, self.stored).map(|pixels| images.push(pixels));
+            let decoded: Vec<Result<(), ImageError>> = paths.iter().map(|path| decode(path)).collect();
+            let (probabilities, _) = if images.is_empty() {
+                Default::default()
+            } else {
+                self.average_views(&mut unlabelled(&images), &views)?
+            };
+            let mut rows = probabilities.chunks(self.classes.len());
+            for (path, decoded) in paths.iter().zip(decoded) {
+                let image = path.display().to_string();
+                let Err(error) = decoded else {
+                    let probabilities = rows.next().unwrap_or_default();
+                    self.expect_finite(&image, probabilities)?;
+                    results.push(Ok(Classification { image, labels: self.best(probabilities) }));
+                    continue;
+                };
+                results.push(Err(error));
             }
         }
         Ok(results)
@@ -257,7 +285,7 @@ impl Evaluator {
 
     fn best(&self, probabilities: &[f32]) -> Vec<(String, f32)> {
         let order = ranking(probabilities).into_iter().take(BEST);
-        order.map(|class| (self.classes[class].clone(), probabilities[class])).collect()
+        order.map(|class| (described(&self.shown[class]).to_owned(), probabilities[class])).collect()
     }
 }
 

@@ -11,9 +11,10 @@ mod metrics;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::Placement;
+use crate::data::located;
 
 pub use self::classifier::{Preprocessing, colour};
 pub use self::confusion::Confusion;
@@ -31,8 +32,11 @@ pub struct EvalOptions {
     pub checkpoints: Vec<PathBuf>,
     /// Conversion of images to inputs of ONNX files.
     pub preprocessing: Preprocessing,
-    /// Data whose validation images are scored; the bundled sample where absent.
+    /// Data whose validation images are scored; where absent those of the run that a network comes from, else the bundled
+    /// sample.
     pub data: Option<PathBuf>,
+    /// File of names of the classes.
+    pub classes: Option<PathBuf>,
     /// Views of each image, whose probabilities are averaged.
     pub viewing: TestViews,
     /// Weights of the networks in the ensemble.
@@ -124,7 +128,11 @@ pub fn evaluate(
         let name = path.display().to_string();
         let mut evaluator = Evaluator::open(path, &request.preprocessing, request.batch, devices)?;
         let mut progress = |done: usize, all: usize| progress(number * all + done, count * all);
-        let member = evaluator.predict(request.data.as_deref(), request.viewing, &mut progress)?;
+        let data = request.data.clone().or_else(|| run_data(path));
+        if let Some(file) = &request.classes {
+            evaluator.name_classes(file)?;
+        }
+        let member = evaluator.predict(data.as_deref(), request.viewing, &mut progress)?;
         let steps = evaluator.steps();
         if let Some(centre) = &member.centre {
             rows.push(ScoreRow { steps, ..ScoreRow::new(&name, 1, scores(centre, &member.images)) });
@@ -163,6 +171,19 @@ pub fn evaluate(
     let confusions = confusions(&mixture.probabilities, &images, request.confusions);
     let (images, skipped) = (images.labels.len(), images.skipped);
     Ok(Evaluation { images, loss, top1_error, top5_error, rows, confusions, device, skipped })
+}
+
+/// Data of the run that the checkpoint or run folder at `path` belongs to.
+fn run_data(path: &Path) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct RunData {
+        data: Option<String>,
+        working_folder: Option<PathBuf>,
+    }
+    let folder = if path.is_dir() { path } else { path.parent()? };
+    let text = std::fs::read_to_string(folder.join("config.toml")).ok()?;
+    let RunData { data, working_folder } = toml::from_str(&text).ok()?;
+    Some(located(Path::new(&data?), working_folder.as_deref()))
 }
 
 /// Name of the data at `path`, for people.

@@ -1,10 +1,12 @@
 //! Configuration of a training run: the model file, overridden by the command line.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::{DataError, Dataset, located, named_by};
 use crate::net::{Factors, Job, Model, NetError, Options, Position};
 use crate::session::Rates;
 
@@ -16,6 +18,12 @@ pub struct Config {
     /// Folder of the data; the bundled sample where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
+    /// Folder that `data` and `classes` are relative to, where the run was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_folder: Option<PathBuf>,
+    /// File of names of the classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<String>,
     /// Value of `--devices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<String>,
@@ -82,6 +90,8 @@ impl Config {
         Self {
             model: model.into(),
             data: None,
+            working_folder: None,
+            classes: None,
             devices: None,
             options: Options::DEFAULT,
             init: None,
@@ -110,6 +120,16 @@ impl Config {
         if let Some(steps) = self.steps.filter(|_| epochs.is_none()) {
             train.epochs = train.epochs.max(usize::try_from(steps).unwrap_or(usize::MAX));
         }
+    }
+
+    /// The training and validation images, with names of classes as configured.
+    pub fn dataset(&self) -> Result<Dataset, DataError> {
+        let path = |path: &String| located(Path::new(path), self.working_folder.as_deref());
+        let mut dataset = Dataset::open(self.data.as_ref().map(path).as_deref(), self.network.input.stored())?;
+        if let Some(file) = &self.classes {
+            dataset.classes = named_by(&dataset.classes, &path(file))?;
+        }
+        Ok(dataset)
     }
 
     /// Images in a minibatch.

@@ -88,7 +88,7 @@ impl Launch {
     pub fn prepare(self, adjust: impl FnOnce(Placement) -> Placement) -> Result<Ready, TrainError> {
         let Self { mut config, folder, profile, resumed } = self;
         config.network.check()?;
-        let dataset = Dataset::open(config.data.as_deref().map(Path::new), config.network.input.stored())?;
+        let dataset = config.dataset()?;
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone())
             .map_err(|error| TrainError::Model { model: config.model.clone(), error })?;

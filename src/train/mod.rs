@@ -108,7 +108,10 @@ impl<'a> Trainer<'a> {
         folder: FolderLock,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
-        dataset.expect_classes(&checkpoint.state.classes)?;
+        let dataset = dataset.arranged(&checkpoint.state.classes)?;
+        if let Some(change) = dataset.changed(&checkpoint.state.data) {
+            log::warn!("{change}");
+        }
         restore(&mut session, checkpoint)?;
         let statistics = statistics_of(checkpoint)?;
         Self::open(config, session, dataset, statistics, checkpoint.state.clone(), folder, stop)
@@ -128,6 +131,7 @@ impl<'a> Trainer<'a> {
         let model = toml::to_string(&config.network);
         state.model = model.map_err(|e| TrainError::Folder { path: folder.folder().into(), reason: e.to_string() })?;
         (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
+        state.data = dataset.contents();
         state.variants = session.cluster().variants();
         let (saved, skipped) = ((Instant::now(), state.step), Skipped::new(config.max_broken));
         let start = Start::new(state.classes.len(), state.step);

@@ -106,13 +106,19 @@ fn broken_images_are_skipped_in_training_and_named_at_the_end() {
 }
 
 #[test]
-fn broken_images_are_not_classified() {
+fn broken_images_are_not_classified_and_the_others_are() {
     let (place, names) = broken_images();
     place.train("run", &["--data", "images", "--batch", "8"]);
     for name in names.into_iter().chain(["nowhere.png"]) {
         let output = place.command(&["classify", "run", "whole.jpg", name, "--devices", "cpu"]).output().unwrap();
         refused(&output, 1, &[name]);
-        assert!(output.stdout.is_empty(), "half of the answer: {output:?}");
+        contains(&String::from_utf8(output.stdout).unwrap(), &["whole.jpg", "%  c"]);
+        let arguments = ["classify", "run", name, "whole.jpg", "--devices", "cpu", "--json"];
+        let output = place.command(&arguments).output().unwrap();
+        refused(&output, 1, &[name]);
+        let answers: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(answers[0]["error"].as_str().unwrap().contains(name) && answers[0]["image"] == name, "{answers}");
+        assert!(answers[1]["image"] == "whole.jpg" && answers[1]["labels"].as_array().unwrap().len() == 5, "{answers}");
     }
 }
 

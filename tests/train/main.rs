@@ -8,6 +8,7 @@ mod devices;
 mod tiny;
 
 mod augment;
+mod datasets;
 mod end_to_end;
 mod eval;
 mod outage;

@@ -14,7 +14,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::shard::{ShardTask, sums_path};
+use super::classes::named_by;
+use super::fingerprint::Fnv;
 use super::format::{self, entries};
+use super::listing::exists;
 use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
 use super::statistics::{self, Measured, Provenance, Sums};
 use super::{DataError, Dataset, Split};
@@ -79,7 +82,7 @@ pub struct Prepared {
 }
 
 /// Packs the images of `source` into shards in the folder `out`, or resumes an interrupted call with the same source and
-/// recipe. Images that cannot be decoded are left out and named.
+/// recipe. Images that cannot be decoded are left out and named. The lines of the file `names` name the classes.
 ///
 /// # Errors
 /// When a file is at fault, which the message names; shards finished before stay.
@@ -87,9 +90,10 @@ pub fn prepare(
     source: &Path,
     out: &Path,
     recipe: &Recipe,
+    names: Option<&Path>,
     observer: &dyn PrepareObserver,
 ) -> Result<Prepared, DataError> {
-    let Dataset { classes, train: training, validation, .. } = claim(source, out, recipe)?;
+    let Dataset { classes, train: training, validation, .. } = claim(source, out, recipe, names)?;
     write_file(&out.join(CLASSES), (classes.join("\n") + "\n").as_bytes())?;
     let shuffled = Stream::new(recipe.seed, Purpose::Shuffle, ORDER_TAG).permutation(0, training.len());
     let in_order: Vec<u32> = (0..validation.len() as u32).collect();
@@ -104,7 +108,7 @@ pub fn prepare(
     observer.begin([training.len(), validation.len()], classes.len(), tasks.len());
 
     let statistics_path = out.join(statistics::FILE);
-    let summed = statistics_path.exists();
+    let summed = exists(&statistics_path)?;
     let found = AtomicUsize::new(0);
     let make = |task: &ShardTask| match task.finished(summed) {
         Some(index) => {
@@ -156,13 +160,21 @@ fn program() -> String {
 }
 
 /// Opens the source, and checks that `out` is new, empty, or was begun with the same source and recipe.
-fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Dataset, DataError> {
+fn claim(source: &Path, out: &Path, recipe: &Recipe, names: Option<&Path>) -> Result<Dataset, DataError> {
     let path = out.join(RECIPE);
-    if !path.exists() && out.exists() && entries(out)?.iter().any(|path| !is_partial(path)) {
+    if !exists(&path)? && exists(out)? && entries(out)?.iter().any(|path| !is_partial(path)) {
         let problem = "is not empty and was not made by `alexnet prepare`; choose another --out";
         return Err(DataError::content(out, problem));
     }
-    let opened = open(source, recipe.size)?;
+    let mut opened = open(source, recipe.size)?;
+    if let Some(file) = names {
+        opened.classes = named_by(&opened.classes, file)?;
+    }
+    // They become lines of a file.
+    if let Some(class) = opened.classes.iter().find(|class| class.contains(['\n', '\r']) || class.trim() != **class) {
+        let problem = format!("class {class:?} begins or ends with a space or has a line break; rename it");
+        return Err(DataError::content(source, problem));
+    }
     let claim = Claim {
         program: program(),
         source: source.display().to_string(),
@@ -173,7 +185,7 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe) -> Result<Dataset, DataErro
     };
     fs::create_dir_all(out).map_err(DataError::write(out))?;
     sweep(out)?;
-    if path.exists() {
+    if exists(&path)? {
         let text = fs::read(&path).map_err(DataError::read(&path))?;
         let before: Claim = serde_json::from_slice(&text)
             .map_err(|error| DataError::content(&path, format!("is damaged ({error}); choose another --out")))?;
@@ -232,7 +244,7 @@ fn tasks<'a>(
 
 /// Opens the data set in the folder at `root`; of several formats, the one nearest to the distributed files.
 fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
-    format::open_distributed(root, size).map_err(|error| match error {
+    format::open_distributed(root).and_then(|opened| Dataset::of(opened, size)).map_err(|error| match error {
         DataError::Unrecognised { path, found } => {
             let problem = format!("holds nothing to prepare: {found}. Accepted are {}", format::accepted());
             DataError::content(path, problem.trim_end_matches("; "))
@@ -262,18 +274,4 @@ fn fingerprint(root: &Path, dataset: &Dataset) -> Result<u64, DataError> {
         }
     }
     Ok(hash.0)
-}
-
-/// The hash FNV-1a of 64 bits over parts, each with its length.
-struct Fnv(u64);
-
-impl Fnv {
-    fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn add(&mut self, part: &[u8]) {
-        let bytes = part.iter().copied().chain((part.len() as u64).to_le_bytes());
-        self.0 = bytes.fold(self.0, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    }
 }

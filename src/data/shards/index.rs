@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::data::archive::{Archive, Member};
+use crate::data::listing::{PassedOver, is_image_name, is_litter_member};
 use crate::data::{DataError, MAX_BYTES};
 
 /// Largest size of an index file in bytes.
@@ -45,10 +46,10 @@ impl Index {
         shard.with_extension("json")
     }
 
-    /// The index of `shard`: from the file beside it, or by [`scan`].
-    pub(super) fn open(shard: &Path) -> Result<Self, DataError> {
+    /// The index of `shard` and what of the shard it leaves out: from the file beside it, or by [`scan`].
+    pub(super) fn open(shard: &Path) -> Result<(Self, PassedOver), DataError> {
         match Self::read(shard)? {
-            Some(index) => Ok(index),
+            Some(index) => Ok((index, PassedOver::default())),
             None => scan(shard),
         }
     }
@@ -86,20 +87,25 @@ struct Sample {
     key: String,
     image: Option<(Member, bool)>,
     label: Option<u32>,
+    /// Images under other extensions, of keys with dots for one: their number and the first.
+    others: (usize, Option<Box<str>>),
 }
 
+/// Reason for passing over images of a shard.
+const OTHER_KEYS: &str = "are images without a class under their key, which ends at the first dot";
+
 /// Reads the headers of a WebDataset shard: samples of `KEY.jpg` (.jpeg, .png, or .rgb for plain pixels) and
-/// `KEY.cls`; other members are ignored.
-fn scan(shard: &Path) -> Result<Index, DataError> {
+/// `KEY.cls`; other members are ignored, and counted if nothing of their key is used.
+fn scan(shard: &Path) -> Result<(Index, PassedOver), DataError> {
     let file = File::open(shard).map_err(DataError::read(shard))?;
     let mut archive = Archive::new(shard, &file)?;
     let (mut images, mut kinds) = (Vec::new(), [0_usize; 2]);
-    let mut sample = Sample::default();
+    let (mut sample, mut passed) = (Sample::default(), PassedOver::default());
     while let Some(member) = archive.next().transpose()? {
-        let Some((key, extension)) = key(&member.name) else { continue };
+        let Some((key, extension)) = key(&member.name).filter(|_| !is_litter_member(&member.name)) else { continue };
         if key != sample.key {
             let done = std::mem::replace(&mut sample, Sample { key: key.to_owned(), ..Sample::default() });
-            images.extend(done.finish(shard, &mut kinds)?);
+            images.extend(done.finish(shard, &mut kinds, &mut passed)?);
         }
         match extension.to_ascii_lowercase().as_str() {
             kind @ ("jpg" | "jpeg" | "png" | "rgb") => {
@@ -117,28 +123,41 @@ fn scan(shard: &Path) -> Result<Index, DataError> {
                 });
                 sample.label = Some(label?);
             }
+            _ if is_image_name(Path::new(&*member.name)) => {
+                sample.others.0 += 1;
+                sample.others.1.get_or_insert(member.name);
+            }
             _ => {}
         }
     }
-    images.extend(sample.finish(shard, &mut kinds)?);
+    images.extend(sample.finish(shard, &mut kinds, &mut passed)?);
     if kinds.iter().all(|&count| count > 0) {
         return Err(DataError::content(
             shard,
             "holds both .rgb and compressed images; pack them into shards of their own",
         ));
     }
-    Ok(Index::new(0, kinds[1] > 0, Vec::new(), images))
+    Ok((Index::new(0, kinds[1] > 0, Vec::new(), images), passed))
 }
 
 impl Sample {
     /// The image with its label; `None` for a sample with neither.
-    fn finish(self, shard: &Path, kinds: &mut [usize; 2]) -> Result<Option<(u64, u32, u32)>, DataError> {
+    fn finish(
+        self,
+        shard: &Path,
+        kinds: &mut [usize; 2],
+        passed: &mut PassedOver,
+    ) -> Result<Option<(u64, u32, u32)>, DataError> {
         match (self.image, self.label) {
             (Some((image, raw)), Some(label)) => {
                 kinds[usize::from(raw)] += 1;
                 Ok(Some((image.offset, image.length as u32, label)))
             }
-            (None, None) => Ok(None),
+            (None, None) => {
+                let (count, first) = self.others;
+                passed.count(OTHER_KEYS, count, || shard.join(&*first.unwrap_or_default()).display().to_string());
+                Ok(None)
+            }
             (image, _) => {
                 let missing = if image.is_some() { ".cls with its class" } else { "image (.jpg, .jpeg, .png or .rgb)" };
                 Err(DataError::content(shard, format!("{} has no {missing} beside it; pack the shard anew", self.key)))

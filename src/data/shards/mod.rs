@@ -15,10 +15,11 @@ use rayon::prelude::*;
 
 pub(super) use self::index::Index;
 use super::archive::read_exact_at;
-use super::format::{Folder, Format};
+use super::format::{Folder, Format, Opened, Parts};
+use super::listing::{PassedOver, exists};
 use super::split::{ImageSet, StoredImage};
 use super::statistics::{self, Measured};
-use super::{DataError, Dataset, ImageError};
+use super::{DataError, ImageError};
 use crate::random::{Purpose, Stream};
 
 /// Number of shards whose images are shuffled together, and that are read at a time.
@@ -71,7 +72,7 @@ struct Entry {
 /// files, others by reading their headers.
 pub(super) const FORMAT: Format = Format {
     description: "a folder of shards (train-*.tar and val-*.tar with KEY.jpg and KEY.cls, as `alexnet prepare` makes them)",
-    recognises: |folder| folder.names.iter().any(|name| is_shard_of(name, "train-")),
+    recognises: |folder| Ok(folder.names.iter().any(|name| is_shard_of(name, "train-") || is_shard_of(name, "val-"))),
     open,
 };
 
@@ -79,26 +80,32 @@ fn is_shard_of(file: &str, split: &str) -> bool {
     file.starts_with(split) && Path::new(file).extension().is_some_and(|extension| extension == "tar")
 }
 
-fn open(Folder { root, names }: &Folder, size: usize) -> Result<Dataset, DataError> {
+fn open(Folder { root, names }: &Folder, parts: Parts) -> Result<Opened, DataError> {
     let statistics = root.join(statistics::FILE);
-    let prepared = root.join(RECIPE).exists();
-    if prepared && !statistics.exists() {
+    let (prepared, known) = (exists(&root.join(RECIPE))?, exists(&statistics)?);
+    if prepared && !known {
         return Err(DataError::content(root, "is not prepared to the end; run the same `alexnet prepare` again"));
     }
     let paths = |split: &str| -> Vec<PathBuf> {
         names.iter().filter(|name| is_shard_of(name, split)).map(|name| root.join(name)).collect()
     };
-    let (training, validation) = (read(paths("train-"))?, read(paths("val-"))?);
-    for (split, shards) in [("train", &training), ("val", &validation)] {
-        if shards.labels.is_empty() {
+    let all = parts == Parts::All;
+    let mut passed = PassedOver::default();
+    let training = all.then(|| read(paths("train-"), &mut passed)).transpose()?;
+    let validation = read(paths("val-"), &mut passed)?;
+    passed.log();
+    for (split, shards) in [("train", training.as_ref()), ("val", Some(&validation))] {
+        if shards.is_some_and(|shards| shards.labels.is_empty()) {
             let problem = format!("has no images in {split}-*.tar; add shards with KEY.jpg and KEY.cls");
             return Err(DataError::content(root, problem));
         }
     }
-    let most = training.labels.iter().chain(&validation.labels).copied().max().unwrap_or(0);
+    let labels = training.iter().flat_map(|shards| &shards.labels).chain(&validation.labels);
+    let most = labels.copied().max().unwrap_or(0);
     let classes = classes(&root.join(CLASSES), most)?;
-    let measured = if statistics.exists() { Some(Measured::read(&statistics)?) } else { None };
-    if let Some(about) = measured.as_ref().map(|measured| &measured.about).filter(|_| prepared) {
+    let measured = (all && known).then(|| Measured::read(&statistics)).transpose()?;
+    let about = measured.as_ref().map(|measured| &measured.about).filter(|_| prepared);
+    if let (Some(about), Some(training)) = (about, &training) {
         let (found, wanted) = ([training.labels.len(), validation.labels.len()], [about.training, about.validation]);
         if found != wanted {
             let problem = format!(
@@ -109,12 +116,12 @@ fn open(Folder { root, names }: &Folder, size: usize) -> Result<Dataset, DataErr
             return Err(DataError::content(root, problem));
         }
     }
-    Ok(Dataset { measured, ..Dataset::new(classes, training, validation, size)? })
+    Ok(Opened { measured, ..Opened::new(classes, training, validation) })
 }
 
 /// Names of the classes in a file, one a line, or without the file numbers up to `most`.
 fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
-    if !path.exists() {
+    if !exists(path)? {
         if most >= MOST_CLASSES {
             let problem = format!("is not there, and a label of {most} is no class; name the classes, one a line");
             return Err(DataError::content(path, problem));
@@ -131,12 +138,17 @@ fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
 }
 
 /// Opens the shards at `paths`.
-fn read(paths: Vec<PathBuf>) -> Result<Shards, DataError> {
+fn read(paths: Vec<PathBuf>, passed: &mut PassedOver) -> Result<Shards, DataError> {
     if paths.len() > MOST_SHARDS {
         let problem = format!("and {} shards more; a split has at most {MOST_SHARDS}", paths.len() - 1);
         return Err(DataError::content(&paths[0], problem));
     }
-    let indices: Vec<Index> = paths.par_iter().map(|path| Index::open(path)).collect::<Result<_, _>>()?;
+    let opened: Vec<(Index, PassedOver)> = paths.par_iter().map(|path| Index::open(path)).collect::<Result<_, _>>()?;
+    let mut indices = Vec::with_capacity(opened.len());
+    for (index, others) in opened {
+        indices.push(index);
+        passed.merge(others);
+    }
     let count = indices.iter().map(|index| index.images.len()).sum();
     let (mut files, mut entries, mut labels) = (Vec::new(), Vec::with_capacity(count), Vec::with_capacity(count));
     for (number, (path, index)) in paths.into_iter().zip(indices).enumerate() {

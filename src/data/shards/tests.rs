@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tar::{Builder, EntryType, Header};
 
 use super::*;
+use crate::data::Dataset;
 use crate::data::testing::{folder, png, refusal};
 
 /// A tar of regular files.
@@ -102,11 +103,11 @@ fn more_shards_than_are_kept_open_are_read_in_any_order() {
 fn an_index_stands_for_its_shard_only() {
     let root = folder([("train-0.tar", shard(0, 3)), ("val-0.tar", shard(0, 1))]);
     let path = root.path().join("train-0.tar");
-    let scanned = Index::open(&path).unwrap();
+    let scanned = Index::open(&path).unwrap().0;
     let bytes = fs::metadata(&path).unwrap().len();
     let write = |index: &Index| fs::write(Index::path(&path), serde_json::to_vec(index).unwrap()).unwrap();
     write(&Index::new(bytes, false, Vec::new(), scanned.images.clone()));
-    assert_eq!(Index::open(&path).unwrap().images, scanned.images);
+    assert_eq!(Index::open(&path).unwrap().0.images, scanned.images);
     assert_eq!(Dataset::open(Some(root.path()), 4).unwrap().train.decode(2).unwrap(), vec![2; 48]);
     for (wrong, says) in [
         (Index::new(bytes + 512, false, Vec::new(), Vec::new()), "is the index of another shard"),
