@@ -23,6 +23,17 @@ pub(super) fn named<T: Named>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names).try_map(move |name| value(name).ok_or("unknown name"))
 }
 
+/// Parses a learning rate, a decay and the like.
+pub(super) fn positive(text: &str) -> Result<f32, &'static str> {
+    let number = text.parse().ok().filter(|number: &f32| number.is_finite() && *number >= 0.0);
+    number.ok_or("expected a number of 0 or more")
+}
+
+/// Parses a share of a whole.
+pub(super) fn share(text: &str) -> Result<f32, &'static str> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("expected a number from 0 to 1")
+}
+
 /// Devices, batches and precision of a network.
 #[derive(Debug, Args)]
 pub(super) struct Placed {

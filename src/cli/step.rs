@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{Placed, Replaced, built_in};
+use super::options::{Placed, Replaced, built_in, positive, share};
 use super::output::{json, line};
 use alexnet::commands::step::{Inputs, without_dropout};
 use alexnet::files::write_tensors;
@@ -27,13 +27,13 @@ pub(super) struct Step {
     #[arg(long, value_name = "FILE")]
     batch: PathBuf,
     /// Learning rate of weights; the rate of biases scales with it [default: the model's]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
     lr: Option<f32>,
     /// Momentum: share of the last increment that is kept [default: the model's]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     momentum: Option<f32>,
     /// Weight decay, not applied to biases [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     decay: Option<f32>,
     /// Number of steps, all on this batch
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

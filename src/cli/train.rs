@@ -10,7 +10,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{Placed, Replaced};
+use super::options::{Placed, Replaced, positive};
 use super::output::{bytes, quoted, say};
 use super::progress::bars;
 use super::signals::Signals;
@@ -46,7 +46,7 @@ pub(super) struct Train {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Learning rate of weights; the rate of biases scales with it
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
     lr: Option<f32>,
     #[arg(long, help = format!("Learning rate schedule: {} [default: the model's]", PRESETS.join(", ")), value_parser = PossibleValuesParser::new(PRESETS))]
     schedule: Option<String>,

@@ -1,4 +1,7 @@
-//! What the numbers of a model file must be, apart from those of its layers, which the builder of the graph checks.
+//! What the numbers of a model file must be, apart from the settings of its layers, which the builder of the graph checks.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use super::{Model, NetError};
 use crate::ops::layer::MOST_PIXELS;
@@ -10,54 +13,78 @@ pub const MOST_IMAGES: usize = 1 << 16;
 const MOST_TOWERS: usize = 26;
 
 impl Model {
-    /// Checks the numbers of the input, the towers and the training defaults.
+    /// Checks the numbers of the input, the towers, the rows and the training defaults.
     ///
     /// # Errors
-    /// When one is out of its range; the message names it, its value and the range.
+    /// [`NetError::Number`] when one is out of its range.
     pub fn check(&self) -> Result<(), NetError> {
-        self.check_input().map_err(|reason| NetError::Layer { layer: "input".into(), reason })?;
-        self.check_training().map_err(NetError::Training)
+        self.check_input()?;
+        whole(&["towers"], self.towers, 1..=MOST_TOWERS, "a network has 1 to 26 towers")?;
+        self.check_rows()?;
+        self.check_training()
     }
 
-    fn check_input(&self) -> Result<(), String> {
-        let (input, stored, size) = (&self.input, self.input.stored(), self.input.size);
-        if input.channels != 3 {
-            return Err(format!("images have 3 channels, not {}", input.channels));
-        }
-        if !(1..=MOST_PIXELS).contains(&size) || stored > MOST_PIXELS {
-            return Err(format!("its sizes must lie between 1 and {MOST_PIXELS} pixels"));
-        }
-        if input.scale.iter().chain(input.mean.iter().flatten()).any(|value| !value.is_finite()) {
-            return Err("its scale and its mean are three numbers each".into());
-        }
-        if !(0.0..=10.0).contains(&self.train.augment.colour) {
-            return Err("its colour noise in [train] has a deviation of 0 to 10".into());
-        }
-        if stored < size {
-            return Err(format!("a crop of {size} does not fit into a stored image of {stored}"));
-        }
-        if !(1..=MOST_TOWERS).contains(&self.towers) {
-            return Err(format!("towers = {}, but a network has 1 to {MOST_TOWERS}", self.towers));
-        }
-        Ok(())
-    }
-
-    fn check_training(&self) -> Result<(), String> {
-        let train = &self.train;
-        if !(1..=MOST_IMAGES).contains(&train.batch) {
-            return Err(format!("batch {}: a minibatch has 1 to {MOST_IMAGES} images", train.batch));
-        }
-        let rates = [Some(train.rate), train.bias_rate].into_iter().flatten();
-        let numbers = rates.map(|rate| ("lr", rate)).chain([("decay", train.decay)]);
-        let hyper = train.optimizer.hyper.iter().map(|(name, value)| (*name, *value));
-        for (name, value) in numbers.chain(hyper) {
-            if !(value.is_finite() && value >= 0.0) {
-                let what = if name == "lr" { "learning rate" } else { name };
-                return Err(format!("--{name} {value}: a {what} is a number of 0 or more"));
+    fn check_input(&self) -> Result<(), NetError> {
+        let (input, stored) = (&self.input, self.input.stored());
+        whole(&["input", "channels"], input.channels, 3..=3, "images have 3 channels")?;
+        let sizes = &format!("a size lies between 1 and {MOST_PIXELS} pixels");
+        whole(&["input", "size"], input.size, 1..=MOST_PIXELS, sizes)?;
+        whole(&["input", "stored"], stored, 1..=MOST_PIXELS, sizes)?;
+        let crop = format!("a crop of {} does not fit into a stored image of {stored}", input.size);
+        whole(&["input", "stored"], stored, input.size..=MOST_PIXELS, &crop)?;
+        for (key, values) in [("scale", Some(input.scale)), ("mean", input.mean)] {
+            for value in values.into_iter().flatten() {
+                real(&["input", key], value, f32::MIN..=f32::MAX, "expected three finite numbers")?;
             }
         }
         Ok(())
     }
+
+    fn check_rows(&self) -> Result<(), NetError> {
+        for (index, row) in self.layers.iter().enumerate() {
+            let at = |key| ["layers".to_owned(), index.to_string(), String::from(key)];
+            let numbers = [("weights", Some(row.weights)), ("decay", row.decay)];
+            for (key, value) in numbers.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+                real(&at(key), value, 0.0..=f32::MAX, POSITIVE)?;
+            }
+            real(&at("bias"), row.bias, f32::MIN..=f32::MAX, "expected a finite number")?;
+        }
+        Ok(())
+    }
+
+    fn check_training(&self) -> Result<(), NetError> {
+        let train = &self.train;
+        let images = &format!("a minibatch has 1 to {MOST_IMAGES} images");
+        whole(&["train", "batch"], train.batch, 1..=MOST_IMAGES, images)?;
+        whole(&["train", "epochs"], train.epochs, 1..=usize::MAX, "a run has 1 epoch or more")?;
+        let numbers = [("rate", Some(train.rate)), ("bias_rate", train.bias_rate), ("decay", Some(train.decay))];
+        for (key, value) in numbers.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+            real(&["train", key], value, 0.0..=f32::MAX, POSITIVE)?;
+        }
+        for (key, value) in &train.optimizer.hyper {
+            real(&["train", key], *value, 0.0..=1.0, "expected a number from 0 to 1")?;
+        }
+        for (row, factor) in &train.layers {
+            real(&["train", "layers", row], *factor, 0.0..=f32::MAX, POSITIVE)?;
+        }
+        real(&["train", "augment", "colour"], train.augment.colour, 0.0..=10.0, "a deviation of 0 to 10")
+    }
+}
+
+/// What is said of a number below 0.
+const POSITIVE: &str = "expected a number of 0 or more";
+
+fn whole(key: &[&str], value: usize, range: RangeInclusive<usize>, expected: &str) -> Result<(), NetError> {
+    if range.contains(&value) { Ok(()) } else { Err(refused(key, value, expected)) }
+}
+
+fn real(key: &[impl AsRef<str>], value: f32, range: RangeInclusive<f32>, expected: &str) -> Result<(), NetError> {
+    if range.contains(&value) { Ok(()) } else { Err(refused(key, value, expected)) }
+}
+
+fn refused(key: &[impl AsRef<str>], found: impl Display, expected: &str) -> NetError {
+    let key = key.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(".");
+    NetError::Number { key, reason: format!("{found}: {expected}") }
 }
 
 #[cfg(test)]
@@ -67,18 +94,27 @@ mod tests {
     #[test]
     fn every_number_out_of_range_is_named() {
         type Change = fn(&mut Model);
-        let wrong: [(Change, &str); 11] = [
-            (|model| model.input.channels = 1, "3 channels, not 1"),
-            (|model| model.input.size = 0, "between 1 and 16384 pixels"),
+        let wrong: [(Change, &str); 17] = [
+            (|model| model.input.channels = 1, "input.channels = 1: images have 3 channels"),
+            (|model| model.input.size = 0, "input.size = 0: a size lies between 1 and 16384 pixels"),
             (|model| model.input.stored = Some(8), "a crop of 28 does not fit into a stored image of 8"),
-            (|model| model.input.scale[1] = f32::NAN, "three numbers"),
-            (|model| model.train.augment.colour = -1.0, "0 to 10"),
+            (|model| model.input.scale[1] = f32::NAN, "input.scale = NaN: expected three finite numbers"),
+            (|model| model.input.mean = Some([f32::INFINITY; 3]), "input.mean = inf"),
+            (|model| model.layers[1].weights = -0.1, "layers.1.weights = -0.1"),
+            (|model| model.layers[0].bias = f32::NAN, "layers.0.bias = NaN"),
+            (|model| model.layers[0].decay = Some(f32::NAN), "layers.0.decay = NaN"),
+            (|model| model.train.augment.colour = -1.0, "train.augment.colour = -1: a deviation of 0 to 10"),
             (|model| model.towers = 27, "towers = 27"),
-            (|model| model.train.batch = 65_537, "batch 65537: a minibatch has 1 to 65536 images"),
-            (|model| model.train.rate = f32::NAN, "--lr NaN"),
-            (|model| model.train.bias_rate = Some(-1.0), "--lr -1"),
-            (|model| model.train.optimizer.set("momentum", f32::INFINITY).unwrap(), "--momentum inf"),
-            (|model| model.train.decay = -0.5, "--decay -0.5"),
+            (|model| model.train.batch = 65_537, "train.batch = 65537: a minibatch has 1 to 65536 images"),
+            (|model| model.train.epochs = 0, "train.epochs = 0"),
+            (|model| model.train.rate = f32::NAN, "train.rate = NaN: expected a number of 0 or more"),
+            (|model| model.train.bias_rate = Some(-1.0), "train.bias_rate = -1"),
+            (
+                |model| model.train.optimizer.set("momentum", 1.5).unwrap(),
+                "train.momentum = 1.5: expected a number from",
+            ),
+            (|model| model.train.decay = -0.5, "train.decay = -0.5"),
+            (|model| _ = model.train.layers.insert("conv1".into(), -1.0), "train.layers.conv1 = -1"),
         ];
         for (change, wanted) in wrong {
             let mut model = Model::open("mini").unwrap();
@@ -86,6 +122,38 @@ mod tests {
             change(&mut model);
             let message = model.check().unwrap_err().to_string();
             assert!(message.contains(wanted), "{message}");
+        }
+    }
+
+    /// Every number of a file is named by its key and line, whether tables are written out or in braces.
+    #[test]
+    fn a_number_in_a_file_is_named_with_its_line() {
+        let text = r#"
+about = "numbers out of range"
+input = { channels = 3, size = 8 }
+layers = [
+  { name = "fc1", fc = 10 },
+  { name = "fc2", fc = 10, decay = 0.1, then = ["softmax"] },
+]
+
+[train]
+batch = 8
+epochs = 1
+rate = 0.01
+momentum = 0.5
+augment = { colour = 0.5 }
+"#;
+        assert!(Model::parse("my.toml", text).is_ok());
+        for (from, to, wanted) in [
+            ("size = 8", "size = 8, scale = [1, nan, 1]", "my.toml, line 3: input.scale = NaN"),
+            ("decay = 0.1", "decay = -0.1", "my.toml, line 6: layers.1.decay = -0.1"),
+            ("rate = 0.01", "rate = inf", "my.toml, line 12: train.rate = inf"),
+            ("momentum = 0.5", "momentum = 1.5", "my.toml, line 13: train.momentum = 1.5"),
+            ("colour = 0.5", "colour = 11", "my.toml, line 14: train.augment.colour = 11"),
+        ] {
+            assert!(text.contains(from));
+            let message = Model::parse("my.toml", &text.replace(from, to)).unwrap_err().to_string();
+            assert!(message.starts_with(wanted), "{message}");
         }
     }
 }

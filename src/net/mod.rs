@@ -41,8 +41,8 @@ pub enum NetError {
     Parse { source_name: String, reason: String },
     #[error("{0}")]
     Optimizer(String),
-    #[error("{0}")]
-    Training(String),
+    #[error("{key} = {reason}")]
+    Number { key: String, reason: String },
     #[error("there is no layer {wanted:?}; there are {known}")]
     NoRow { wanted: String, known: String },
     #[error("layer {layer}: {reason}")]

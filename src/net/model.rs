@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use toml::de::DeTable;
 
 use super::NetError;
 use super::augment::Augment;
@@ -245,8 +246,29 @@ impl Model {
     /// When the text is not a model; the message gives the line.
     pub fn parse_with(source: &str, text: &str, kinds: &[&'static LayerKind]) -> Result<Self, NetError> {
         let model = toml::Deserializer::parse(text).and_then(|text| ModelText(kinds).deserialize(text));
-        model.map_err(|e| NetError::Parse { source_name: source.into(), reason: e.to_string() })
+        let model = model.map_err(|e| NetError::Parse { source_name: source.into(), reason: e.to_string() })?;
+        match model.check() {
+            Err(ref error @ NetError::Number { ref key, .. }) => {
+                let line = line_of(text, key).map_or_else(String::new, |line| format!(", line {line}"));
+                Err(NetError::Parse { source_name: format!("{source}{line}"), reason: error.to_string() })
+            }
+            checked => checked.map(|()| model),
+        }
     }
+}
+
+/// The line of a key, counted from 1; `None` where the text leaves it out.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let table = DeTable::parse(text).ok()?;
+    let mut parts = key.split('.');
+    let mut value = table.get_ref().get(parts.next()?)?;
+    for part in parts {
+        value = match part.parse::<usize>() {
+            Ok(index) => value.get_ref().get(index)?,
+            Err(_) => value.get_ref().get(part)?,
+        };
+    }
+    Some(text[..value.span().start].matches('\n').count() + 1)
 }
 
 /// A model of [`LAYERS`].

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use alexnet::backend::Engine;
 use alexnet::checkpoint::{Checkpoint, MEAN};
@@ -37,6 +38,26 @@ fn no_model(from: &str, to: &str, parts: &[&str]) {
     place.refuses(&["train", "--model", "bad.toml", "--devices", "cpu", "--out", "run"], parts);
     place.refuses(&["describe", "bad.toml"], parts);
     assert!(!place.path("run").exists());
+}
+
+/// Each file has one number that no training can have; all commands that read it name its key and line.
+#[test]
+fn a_number_out_of_range_in_a_model_file_is_named_by_key_and_line() {
+    for (file, wanted) in [
+        ("all4.toml", "line 4"),
+        ("colour.toml", "line 4: train.augment.colour = 11: a deviation of 0 to 10"),
+        ("mom.toml", "line 4: train.decay = -3: expected a number of 0 or more"),
+        ("nan.toml", "line 2: input.scale = NaN: expected three finite numbers"),
+        ("nanmom.toml", "line 4: train.momentum = NaN: expected a number from 0 to 1"),
+        ("rates.toml", "line 4: train.rate = -0.01: expected a number of 0 or more"),
+    ] {
+        let place = Place::new();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(file);
+        place.write(file, fs::read_to_string(path).unwrap());
+        place.refuses(&["train", "--model", file, "--devices", "cpu", "--out", "run"], &[file, wanted]);
+        place.refuses(&["describe", file], &[file, wanted]);
+        assert!(!place.path("run").exists());
+    }
 }
 
 #[test]
@@ -211,7 +232,8 @@ fn wrong_usage_has_a_code_of_its_own() {
     let output = place.command(&["train", "--resume", "run", "--out", "other"]).output().unwrap();
     refused(&output, 2, &["--resume", "--out"]);
     for rate in ["nan", "inf", "-0.1"] {
-        no_run(&place, &[&format!("--lr={rate}")], &["--lr", "a number of 0 or more"]);
+        let output = place.command(&tiny("run", "cpu", &[&format!("--lr={rate}")])).output().unwrap();
+        refused(&output, 2, &["--lr", "a number of 0 or more"]);
     }
     assert!(!place.path("run").exists());
 }

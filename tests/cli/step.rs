@@ -13,7 +13,7 @@ use alexnet::tensor::Tensor;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use crate::cli::Place;
+use crate::cli::{Place, refused};
 use crate::devices;
 use crate::tiny::TINY;
 
@@ -214,7 +214,10 @@ fn what_does_not_fit_is_refused() {
     weights.remove("fc2.weight");
     write_tensors(&place.path("weights.safetensors"), &weights, None).unwrap();
     place.refuses(&arguments, &["weights.safetensors", "no tensor fc2.weight"]);
-    place.refuses(&[&arguments[..], &["--lr=-1"]].concat(), &["--lr"]);
+    for wrong in ["--lr=-1", "--momentum=1.5", "--decay=nan"] {
+        let output = place.command(&[&arguments[..], &[wrong]].concat()).output().unwrap();
+        refused(&output, 2, &[wrong.split('=').next().unwrap(), "expected a number"]);
+    }
 }
 
 #[test]
