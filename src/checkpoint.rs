@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::files::{FileError, METADATA, TensorError, TensorFile, read_file, write_tensors};
-use crate::net::{LossScale, Stagnation};
+use crate::net::{LossScale, Score, Stagnation};
 use crate::tensor::Tensor;
 
 /// The name of the mean image among the tensors.
@@ -74,6 +74,12 @@ pub struct State {
     /// How the loss is scaled under mixed precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// Whether the validation that is due after this step is still to be done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unvalidated: bool,
+    /// Sums over the training images since the last validation.
+    #[serde(default, skip_serializing_if = "Score::is_empty")]
+    pub training: Score,
 }
 
 /// Weights, states of the optimiser and mean by name, and the state of the run.
@@ -152,6 +158,8 @@ mod tests {
             data: vec![(3, u64::MAX)],
             variants: BTreeMap::from([("conv.forward n=32".into(), BTreeSet::from(["wide".into()]))]),
             loss_scale: Some(LossScale { scale: 1024.0, good: 17.0 }),
+            unvalidated: true,
+            training: Score { images: 8, loss: 0.5, top1: 3.0, top5: 1.0 },
         };
         Checkpoint { tensors, state }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::options::{Placed, Replaced, positive};
 use super::output::{bytes, quoted, say};
@@ -17,7 +17,7 @@ use super::signals::Signals;
 use alexnet::net::schedule::PRESETS;
 use alexnet::net::{AUGMENTS, Augment, Schedule};
 use alexnet::session::layout::{Share, TrainingPlan};
-use alexnet::train::{Launch, Metric, Observer, Ready, RunSummary, SaveEvery};
+use alexnet::train::{Extent, Launch, Metric, Observer, Phase, Ready, RunSummary, SaveEvery};
 
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
@@ -188,7 +188,7 @@ fn report(outcome: &RunSummary, go_on: &str) {
     }
     match outcome.validation {
         Some(metric) => {
-            say(format!("validation error {:.1} % after {} steps", 100.0 * metric.top1_error, outcome.steps));
+            say(format!("validation error {:.1} % after {} steps", 100.0 * metric.top1_error, metric.step));
         }
         None if !outcome.interrupted => {
             say(format!("nothing is left to do after {} steps; --epochs or --steps asks for more", outcome.steps));
@@ -207,6 +207,12 @@ struct Progress<'a> {
     /// When the epoch began, and the seconds since then in which steps waited for their images.
     begin: Instant,
     waited: f64,
+    /// Training images that are left in the run.
+    left: u64,
+    /// The bar of the phase between steps, its name, and the images it visits and has visited.
+    phase: ProgressBar,
+    phase_name: &'static str,
+    phase_images: [usize; 2],
 }
 
 /// Seconds between plain lines.
@@ -220,7 +226,19 @@ impl<'a> Progress<'a> {
             bar.set_style(style);
         }
         let (terminal, now) = (io::stderr().is_terminal(), Instant::now());
-        Self { signals, bar, terminal, label: String::new(), last_line: now, begin: now, waited: 0.0 }
+        Self {
+            signals,
+            bar,
+            terminal,
+            label: String::new(),
+            last_line: now,
+            begin: now,
+            waited: 0.0,
+            left: 0,
+            phase: ProgressBar::hidden(),
+            phase_name: "",
+            phase_images: [0; 2],
+        }
     }
 }
 
@@ -229,17 +247,52 @@ impl Observer for Progress<'_> {
         self.signals.save()
     }
 
-    fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize) {
+    fn begin(&mut self, extent: Extent) {
+        self.left = extent.images - extent.done;
+        self.bar.set_length(extent.images);
+        self.bar.set_position(extent.done);
+        self.bar.reset_eta();
+    }
+
+    fn phase(&mut self, phase: Phase, images: usize) {
+        self.phase_name = match phase {
+            Phase::MeanImage => "mean image of the training images",
+            Phase::Validation => "validation",
+        };
+        self.phase_images = [images, 0];
+        self.last_line = Instant::now();
+        self.phase.finish_and_clear();
+        self.phase = bars().add(ProgressBar::new(images as u64)).with_prefix(self.phase_name);
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}, {eta} left") {
+            self.phase.set_style(style);
+        }
+    }
+
+    fn seen(&mut self, images: usize) {
+        self.phase.inc(images as u64);
+        self.phase_images[1] += images;
+        let [all, done] = self.phase_images;
+        if done >= all {
+            self.phase.finish_and_clear();
+        } else if !self.terminal && self.last_line.elapsed() > QUIET {
+            say(format!("{}: {done} of {all} images", self.phase_name));
+            self.last_line = Instant::now();
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        bars().suspend(|| say(text));
+    }
+
+    fn epoch(&mut self, epoch: usize, epochs: usize, _images: usize, _done: usize) {
         self.label = format!("epoch {epoch}/{epochs}");
         (self.begin, self.waited) = (Instant::now(), 0.0);
         self.bar.set_prefix(self.label.clone());
-        self.bar.set_length(images as u64);
-        self.bar.reset();
-        self.bar.set_position(done as u64);
     }
 
     fn step(&mut self, metric: &Metric, images: usize) {
         self.bar.inc(images as u64);
+        self.left = self.left.saturating_sub(images as u64);
         let (loss, error, speed) = (metric.loss, 100.0 * metric.top1_error, metric.images_per_second);
         self.waited += metric.wait;
         let waits = 100.0 * self.waited / self.begin.elapsed().as_secs_f64();
@@ -248,7 +301,8 @@ impl Observer for Progress<'_> {
         if self.terminal {
             self.bar.set_message(text);
         } else if self.last_line.elapsed() > QUIET {
-            say(format!("{} step {}: {text}", self.label, metric.step));
+            let left = HumanDuration(Duration::try_from_secs_f64(self.left as f64 / speed).unwrap_or(Duration::MAX));
+            say(format!("{} step {}: {text}, {left} left", self.label, metric.step));
             self.last_line = Instant::now();
         }
     }
@@ -258,6 +312,7 @@ impl Observer for Progress<'_> {
         let (top1, top5) = (100.0 * top1_error, 100.0 * top5_error);
         let text =
             format!("{}: validation loss {loss:.3}, top-1 error {top1:.1} %, top-5 error {top5:.1} %", self.label);
+        self.phase.finish_and_clear();
         bars().suspend(|| say(text));
         self.last_line = Instant::now();
     }

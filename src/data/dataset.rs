@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use super::classes::matched;
 use super::fingerprint::Fnv;
@@ -53,8 +54,23 @@ impl Dataset {
 
     /// Mean image and colours of the training images: as measured before, or computed from all of them.
     pub fn statistics(&self) -> Result<Statistics, DataError> {
-        let known = self.measured.as_ref().filter(|measured| measured.about.size == self.train.size());
-        known.map_or_else(|| measure(&self.train), |measured| Ok(measured.statistics.clone()))
+        match self.known_statistics() {
+            Some(known) => Ok(known.clone()),
+            // It is stopped by nobody.
+            None => Ok(self.measure(&AtomicUsize::new(0), &AtomicBool::new(false))?.unwrap_or_default()),
+        }
+    }
+
+    /// Statistics that were measured when the data set was prepared, for images of its size.
+    pub fn known_statistics(&self) -> Option<&Statistics> {
+        let measured = self.measured.as_ref().filter(|measured| measured.about.size == self.train.size());
+        measured.map(|measured| &measured.statistics)
+    }
+
+    /// Mean image and colours of the training images, computed from all of them and counted in `done`;
+    /// without a result if `stop` is raised meanwhile.
+    pub fn measure(&self, done: &AtomicUsize, stop: &AtomicBool) -> Result<Option<Statistics>, DataError> {
+        measure(&self.train, done, stop)
     }
 
     /// By class: the number of images and a hash of the names of their files, wherever those lie.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::classes::{composed, sort};
 use super::decode::read_file;
@@ -43,6 +44,10 @@ impl ImageSet for ImageFiles {
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
         let metadata = std::fs::metadata(&self.paths[i]);
         metadata.map(|file| file.len()).map_err(|error| ImageError::Read(self.name(i), error))
+    }
+
+    fn modified(&self, i: usize) -> Option<SystemTime> {
+        std::fs::metadata(&self.paths[i]).and_then(|file| file.modified()).ok()
     }
 }
 

@@ -18,6 +18,7 @@ mod error;
 mod fingerprint;
 mod flat;
 mod folder;
+mod fingerprint;
 mod format;
 mod ilsvrc;
 mod kaggle;

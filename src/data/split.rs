@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
 use super::decode::{Image, guarded};
 use super::outage::Outage;
@@ -28,6 +29,11 @@ pub trait ImageSet: Send + Sync {
         Ok(match self.read(i)? {
             StoredImage::File(bytes) | StoredImage::Pixels { rgb: bytes, .. } => bytes.len() as u64,
         })
+    }
+
+    /// When stored image `i` was last changed; `None` where the format does not know.
+    fn modified(&self, _i: usize) -> Option<SystemTime> {
+        None
     }
 
     /// The order in which an epoch of training visits the images: a permutation that depends on the seed and the epoch
@@ -111,6 +117,11 @@ impl Split {
         let map =
             before.map_or_else(|| map.to_vec(), |before| before.iter().map(|&label| map[label as usize]).collect());
         Self { size: self.size, images: Arc::clone(&self.images), relabelled: Some(map), outage: Outage::default() }
+    }
+
+    /// When stored image `i` was last changed; `None` where the format does not know.
+    pub(super) fn modified(&self, i: usize) -> Option<SystemTime> {
+        self.images.modified(i)
     }
 
     /// The order in which an epoch of training visits the images: a permutation that depends on the seed and the epoch

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::eigen::eigen;
 use super::{DataError, ImageError, Split};
-use crate::files::{Elements, METADATA, TensorError, TensorFile, serialize};
+use crate::files::{Elements, METADATA, TensorError, TensorFile, serialize, write_file};
 
 /// Name of the file of statistics in a folder of shards.
 pub(super) const FILE: &str = "statistics.safetensors";
@@ -65,6 +65,9 @@ pub struct Provenance {
     pub skipped: usize,
     /// Reasons for the first 100 of those.
     pub skipped_first: Vec<String>,
+    /// [`Split::fingerprint`] of the training images, of statistics that are no part of a prepared data set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u64>,
 }
 
 impl Colours {
@@ -76,8 +79,13 @@ impl Colours {
 }
 
 impl Measured {
-    /// The content of a safetensors file: `mean`, `eigenvectors`, `deviations`, and [`Provenance`] as metadata.
-    pub(super) fn serialize(&self) -> Result<Vec<u8>, StatisticsError> {
+    /// Writes a safetensors file: `mean`, `eigenvectors`, `deviations`, and [`Provenance`] as metadata.
+    pub fn save(&self, path: &Path) -> Result<(), DataError> {
+        let bytes = self.serialize().map_err(|error| DataError::content(path, error.to_string()))?;
+        Ok(write_file(path, &bytes)?)
+    }
+
+    fn serialize(&self) -> Result<Vec<u8>, StatisticsError> {
         let (size, Statistics { mean, colours }) = (self.about.size, &self.statistics);
         let tensors = [
             ("mean", &[size, size, 3][..], Elements::F32(mean)),
@@ -87,8 +95,8 @@ impl Measured {
         Ok(serialize(tensors, Some((METADATA, serde_json::to_string(&self.about)?)))?)
     }
 
-    /// Reads a file that [`Measured::serialize`] made.
-    pub(super) fn read(path: &Path) -> Result<Self, DataError> {
+    /// Reads a file that [`Measured::save`] made.
+    pub fn read(path: &Path) -> Result<Self, DataError> {
         let mut bytes = Vec::new();
         let file = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
         file.map_err(DataError::read(path))?;
@@ -130,23 +138,29 @@ pub(super) enum StatisticsError {
 }
 
 /// Computes the statistics of all images of a split on all threads; an image that cannot be decoded is left out, one that
-/// cannot be read is an error.
+/// cannot be read is an error. Counts the images in `done`; without a result if `stop` was raised.
 ///
 /// The sums are integers, so the bits do not depend on the number of threads.
-pub(super) fn measure(split: &Split) -> Result<Statistics, DataError> {
+pub(super) fn measure(split: &Split, done: &AtomicUsize, stop: &AtomicBool) -> Result<Option<Statistics>, DataError> {
     let nothing = || Sums::new(split.size());
     let add = |mut sums: Sums, i| {
-        match split.decode_patiently(i, &AtomicBool::new(false)) {
+        match split.decode_patiently(i, stop) {
             Ok(rgb) => sums.add(&rgb),
-            Err(error @ ImageError::Read(..)) => return Err(DataError::from(error)),
+            Err(ImageError::Read(..)) if stop.load(Ordering::Relaxed) => return Err(None),
+            Err(error @ ImageError::Read(..)) => return Err(Some(DataError::from(error))),
             Err(_) => {}
         }
-        Ok(sums)
+        done.fetch_add(1, Ordering::Relaxed);
+        if stop.load(Ordering::Relaxed) { Err(None) } else { Ok(sums) }
     };
     let parts = (0..split.len()).into_par_iter().try_fold(nothing, add);
-    let sums = parts.try_reduce(nothing, |a, b| Ok(a.merge(b)))?;
+    let sums = match parts.try_reduce(nothing, |a, b| Ok(a.merge(b))) {
+        Ok(sums) => sums,
+        Err(None) => return Ok(None),
+        Err(Some(error)) => return Err(error),
+    };
     if sums.count > 0 {
-        return Ok(sums.statistics());
+        return Ok(Some(sums.statistics()));
     }
     // No image can be decoded, so that the first cannot either.
     let first = split.decode(0).err().map_or_else(String::new, |error| error.to_string());
@@ -259,6 +273,13 @@ mod tests {
     use crate::data::Dataset;
     use crate::data::testing::{folder, png};
 
+    fn whole(split: &Split) -> Result<Statistics, DataError> {
+        let done = AtomicUsize::new(0);
+        let measured = measure(split, &done, &AtomicBool::new(false))?;
+        assert_eq!(done.into_inner(), split.len());
+        Ok(measured.unwrap())
+    }
+
     #[test]
     fn broken_images_are_left_out() {
         let root = folder([
@@ -268,12 +289,13 @@ mod tests {
             ("val/a/1.png", b"text".to_vec()),
         ]);
         let data = Dataset::open(Some(root.path()), 4).unwrap();
-        let statistics = measure(&data.train).unwrap();
+        let statistics = whole(&data.train).unwrap();
         assert_eq!(statistics.mean, [15.5, 0.0, 255.0].repeat(16));
         // Red alone varies, by 5.5 both ways.
         assert_eq!(statistics.colours.deviations, [5.5, 0.0, 0.0]);
         assert_eq!(statistics.colours.eigenvectors[0], [1.0, 0.0, 0.0]);
-        let error = measure(&data.validation).unwrap_err().to_string();
+        assert_eq!(measure(&data.train, &AtomicUsize::new(0), &AtomicBool::new(true)).unwrap(), None, "stopped");
+        let error = whole(&data.validation).unwrap_err().to_string();
         assert!(error.contains("none of the 1 images") && error.contains("1.png: is not a JPEG"), "{error}");
     }
 
@@ -282,7 +304,7 @@ mod tests {
         let data = Dataset::open(None, 32).unwrap();
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| measure(&data.train)).unwrap()
+            pool.install(|| whole(&data.train)).unwrap()
         };
         let one = with(1);
         assert_eq!(one, with(5));

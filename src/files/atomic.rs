@@ -50,10 +50,7 @@ impl AtomicFile {
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
             file.as_file().sync_all()?;
             file.persist(&target)?;
-            // Else a crash of the machine could undo the renaming of one file and not of the next. Where folders cannot
-            // be synced there is nothing to be done.
-            #[cfg(unix)]
-            let _ = fs::File::open(folder(&target)).and_then(|folder| folder.sync_all());
+            sync_folder(&target);
             Ok(())
         };
         persist().map_err(FileError::write(&target))
@@ -81,6 +78,37 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(FileError::write(path))?;
     file.finish()
+}
+
+/// Gives the finished file `from` a second name, `to`, in place of what is called so. Where the file system has no hard
+/// links the content is copied, and `to` is either the file before or the whole copy.
+pub fn link_file(from: &Path, to: &Path) -> Result<(), FileError> {
+    let suffix = format!(".{PARTIAL}");
+    let mut builder = tempfile::Builder::new();
+    let name = to.file_name().unwrap_or_default();
+    let linked = builder.prefix(name).suffix(&suffix).make_in(folder(to), |path| fs::hard_link(from, path));
+    let Ok(linked) = linked else {
+        let mut copy = AtomicFile::create(to)?;
+        fs::File::open(from).and_then(|mut file| io::copy(&mut file, &mut copy)).map_err(FileError::write(to))?;
+        return copy.finish();
+    };
+    // Renaming one name of a file to another does nothing and leaves both.
+    let place = linked.path().to_owned();
+    linked.persist(to).map_err(|error| FileError::write(to)(error.error))?;
+    match fs::remove_file(place) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(FileError::write(to)(e)),
+        _ => sync_folder(to),
+    }
+    Ok(())
+}
+
+/// Has the disk know the names in the folder of `path`; else a crash of the machine could undo the renaming of one file and
+/// not of the next. Where folders cannot be synced there is nothing to be done.
+fn sync_folder(path: &Path) {
+    #[cfg(unix)]
+    let _ = fs::File::open(folder(path)).and_then(|folder| folder.sync_all());
+    #[cfg(not(unix))]
+    let _ = path;
 }
 
 /// Whether a file is named like one that is not finished.
@@ -132,6 +160,23 @@ mod tests {
         assert!(write_file(&folder.path().join("nowhere/x"), b"new").is_err());
         drop(AtomicFile::create(&folder.path().join("given up")).unwrap());
         assert_eq!(names(folder.path()), ["taken"], "no temporary file is left");
+    }
+
+    #[test]
+    fn a_second_name_replaces_what_was_called_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let [last, kept] = ["last", "kept"].map(|name| folder.path().join(name));
+        write_file(&last, b"new").unwrap();
+        write_file(&kept, b"old").unwrap();
+        for _ in 0..2 {
+            link_file(&last, &kept).unwrap(); // the second time both are one file already
+            assert_eq!(fs::read(&kept).unwrap(), b"new");
+            assert_eq!(names(folder.path()).len(), 2, "{:?}", names(folder.path()));
+        }
+        write_file(&last, b"newer").unwrap();
+        assert_eq!(fs::read(&kept).unwrap(), b"new");
+        assert!(link_file(&folder.path().join("none"), &kept).is_err());
+        assert_eq!((fs::read(&kept).unwrap(), names(folder.path()).len()), (b"new".to_vec(), 2));
     }
 
     #[test]

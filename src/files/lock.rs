@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::FileError;
+use super::{FileError, is_partial};
 
 /// The file in the folder that carries the lock. The operating system's lock on it counts, not that it is there.
 const NAME: &str = "lock";
@@ -45,10 +45,11 @@ impl FolderLock {
         &self.folder
     }
 
-    /// Whether `folder` holds nothing, save a lock that a killed process left.
+    /// Whether `folder` holds nothing, save a lock and unfinished files that a killed process left.
     pub fn is_free(folder: &Path) -> io::Result<bool> {
         for entry in fs::read_dir(folder)? {
-            if entry?.file_name() != NAME {
+            let name = entry?.file_name();
+            if name != NAME && !is_partial(Path::new(&name)) {
                 return Ok(false);
             }
         }

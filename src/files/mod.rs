@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub use self::atomic::{AtomicFile, is_partial, sweep, write_file};
+pub use self::atomic::{AtomicFile, is_partial, link_file, sweep, write_file};
 pub use self::lock::FolderLock;
 pub use self::tensors::{Elements, METADATA, TensorError, TensorFile, serialize, write_tensors};
 pub use self::text::printable;
@@ -53,4 +53,9 @@ impl FileError {
 /// Reads all of a file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(FileError::read(path))
+}
+
+/// Where this program keeps what it can make again: in the platform's cache folder, if it has one.
+pub fn cache_folder() -> Option<PathBuf> {
+    dirs::cache_dir().map(|base| base.join("alexnet"))
 }

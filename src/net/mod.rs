@@ -10,6 +10,7 @@ pub mod model;
 mod optimizer;
 mod options;
 pub mod schedule;
+mod score;
 mod source;
 mod stage;
 mod text;
@@ -26,6 +27,7 @@ pub(crate) use self::named::named;
 pub use self::optimizer::OptimizerConfig;
 pub use self::options::{Job, LossScale, Options, Precision, WireFormat};
 pub use self::schedule::{Factors, Position, Schedule, Stagnation};
+pub use self::score::Score;
 pub use self::source::{ImageSource, StoredImageSlots};
 pub use self::stage::{Replacement, Stage};
 

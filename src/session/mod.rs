@@ -23,6 +23,7 @@ use self::timeline::Timeline;
 use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::graph::GraphError;
+pub use crate::net::Score;
 use crate::net::{Job, Net, NetError, NetProgram, StoredImageSlots};
 use crate::ops::input::{colour, view};
 use crate::ops::step;
@@ -62,35 +63,6 @@ pub struct Rates {
     pub hyper: BTreeMap<&'static str, f32>,
     /// Further factors of the rates of single layers, by the names of rows.
     pub layers: BTreeMap<String, f32>,
-}
-
-/// Sums over the images of one batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Score {
-    /// Number of images.
-    pub images: usize,
-    /// Sum of losses in nats.
-    pub loss: f64,
-    /// Images whose best class is wrong, with the share lost by ties.
-    pub top1: f64,
-    /// Images whose five best classes are wrong, likewise.
-    pub top5: f64,
-}
-
-impl Score {
-    /// Adds another batch.
-    pub fn add(&mut self, other: Self) {
-        self.images += other.images;
-        self.loss += other.loss;
-        self.top1 += other.top1;
-        self.top5 += other.top5;
-    }
-
-    /// Means over the images: loss, top-1 error, top-5 error.
-    pub fn means(&self) -> (f64, f64, f64) {
-        let images = self.images.max(1) as f64;
-        (self.loss / images, self.top1 / images, self.top5 / images)
-    }
 }
 
 /// Training passes of the first batch of a minibatch, and of all others.

@@ -1,78 +1,109 @@
 //! The folder of a run: `config.toml`, `metrics.jsonl`, `last.safetensors`, `best.safetensors`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::config::Config;
-use super::{Movement, TrainError};
-use crate::files::{FolderLock, sweep, write_file};
+use super::metrics::{MetricsFile, Reached, rfc3339};
+use super::{Config, Metric, Movement, TrainError};
+use crate::checkpoint::Checkpoint;
+use crate::data::Measured;
+use crate::files::{FileError, FolderLock, link_file, sweep, write_file};
 
-/// One line of `metrics.jsonl`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Metric {
-    /// `step` or `validation`.
-    pub kind: &'static str,
-    /// Finished steps.
-    pub step: u64,
-    /// Epoch, from 1.
-    pub epoch: usize,
-    /// Mean loss in nats.
-    pub loss: f64,
-    /// Share of images whose best class is wrong.
-    pub top1_error: f64,
-    /// Share of images whose five best classes are wrong.
-    pub top5_error: f64,
-    /// Throughput.
-    pub images_per_second: f64,
-    /// Seconds that a step waited for its images.
-    pub wait: f64,
-}
+/// The last checkpoint, and the one before it, which is kept until the last one is validated.
+const LAST: &str = "last";
+const PREVIOUS: &str = "previous";
+const BEST: &str = "best";
 
-/// A run that goes on in another way than it began.
+/// Statistics of the images of a run that has no checkpoint yet.
+const STATISTICS: &str = "statistics.safetensors";
+
+/// A line of `metrics.jsonl` about a run that was resumed, `kind` "config" if its configuration has changed.
 #[derive(Serialize)]
-struct Changed {
+struct Resumed {
     kind: &'static str,
-    before: String,
-    after: String,
+    /// Finished steps.
+    from_step: u64,
+    #[serde(serialize_with = "rfc3339")]
+    time: SystemTime,
+    version: &'static str,
+    /// By tower: its device.
+    devices: Vec<String>,
+    command: Vec<String>,
+    /// `key: old → new`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
 }
 
 /// The folder of a run in progress, which no other process can train in meanwhile.
 #[derive(Debug)]
 pub struct RunFolder {
     lock: FolderLock,
-    metrics: File,
+    metrics: MetricsFile,
+    /// Whether the run begins in this process.
+    new: bool,
 }
 
 impl RunFolder {
     /// Makes a new folder, which must not exist or be empty, and takes its lock. It stays empty until the run begins.
     pub fn reserve(path: &Path) -> Result<FolderLock, TrainError> {
         let refuse = |reason: String| TrainError::Folder { path: path.into(), reason };
-        if path.exists() && !FolderLock::is_free(path).unwrap_or(false) {
-            let fix = "choose another --out, or go on with this one by --resume";
-            return Err(refuse(format!("exists and is not an empty folder; {fix}")));
+        let is_free = || FolderLock::is_free(path).unwrap_or(false);
+        let taken = || {
+            refuse("exists and is not an empty folder; choose another --out, or go on with this one by --resume".into())
+        };
+        if path.exists() && !is_free() {
+            return Err(taken());
         }
-        std::fs::create_dir_all(path).map_err(|e| refuse(format!("cannot be made ({e}); choose another --out")))?;
-        Ok(FolderLock::acquire(path)?)
+        fs::create_dir_all(path).map_err(|e| refuse(format!("cannot be made ({e}); choose another --out")))?;
+        let lock = FolderLock::acquire(path)?;
+        // A run of another process may have come and gone in between.
+        if is_free() { Ok(lock) } else { Err(taken()) }
     }
 
-    /// Begins or goes on with the run that `config` describes in the folder of `lock`, and writes it there.
-    pub fn open(lock: FolderLock, config: &Config) -> Result<Self, TrainError> {
+    /// Begins or goes on with the run that `config` describes in the folder of `lock`, and writes it there. The run has
+    /// come as far as `reached`, and works on `devices`.
+    pub(super) fn open(
+        lock: FolderLock,
+        config: &Config,
+        reached: Reached,
+        devices: Vec<String>,
+    ) -> Result<Self, TrainError> {
         let path = lock.folder();
         let refuse = |reason: String| TrainError::Folder { path: path.into(), reason };
         let text = toml::to_string(config).map_err(|e| refuse(e.to_string()))?;
         sweep(path)?;
         let file = path.join("config.toml");
-        let before = std::fs::read_to_string(&file).ok().filter(|before| *before != text);
+        let before = fs::read_to_string(&file).ok();
+        let new = before.is_none();
         write_file(&file, text.as_bytes())?;
-        let metrics = metrics(&path.join("metrics.jsonl"));
+        let metrics = MetricsFile::open(path, reached);
         let metrics = metrics.map_err(|e| refuse(format!("metrics.jsonl cannot be written ({e})")))?;
-        let mut folder = Self { lock, metrics };
+        let mut folder = Self { lock, metrics, new };
+        if reached.validated {
+            folder.remove(&folder.checkpoint(PREVIOUS))?;
+        }
         if let Some(before) = before {
-            folder.append(&Changed { kind: "config", before, after: text })?;
+            let changed = before != text;
+            folder.append(&Resumed {
+                kind: if changed { "config" } else { "resume" },
+                from_step: reached.step,
+                time: SystemTime::now(),
+                version: env!("CARGO_PKG_VERSION"),
+                devices,
+                command: std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect(),
+                changes: changes(&before, &text),
+                before: changed.then_some(before),
+                after: changed.then_some(text),
+            })?;
         }
         Ok(folder)
     }
@@ -87,46 +118,113 @@ impl RunFolder {
         self.path().join(format!("{name}.safetensors"))
     }
 
-    /// Keeps a copy of the checkpoint at `last` by its step, and so many of those in all.
-    pub fn keep(&self, last: &Path, step: u64, count: usize) -> Result<(), TrainError> {
-        let refuse = |e: io::Error| {
-            let reason = format!("checkpoints cannot be kept ({e}); the last one is intact");
-            TrainError::Folder { path: self.path().into(), reason }
-        };
-        let kept = self.path().join(format!("step-{step:08}.safetensors"));
-        // One of the same step is from within the epoch that has ended since.
-        if kept.exists() {
-            std::fs::remove_file(&kept).map_err(refuse)?;
+    /// The last checkpoint, if there is one.
+    pub(super) fn last(&self) -> Option<PathBuf> {
+        Some(self.checkpoint(LAST)).filter(|path| path.is_file())
+    }
+
+    /// Replaces the last checkpoint, and keeps `count` of them in all.
+    pub(super) fn save(&self, checkpoint: &Checkpoint, count: usize) -> Result<(), TrainError> {
+        self.write(checkpoint, LAST)?;
+        self.settle(checkpoint.state.step, count)
+    }
+
+    /// Replaces the last checkpoint by one that is to be validated; the one before is kept until then.
+    pub(super) fn save_unvalidated(&self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        let previous = self.checkpoint(PREVIOUS);
+        if let Some(last) = self.last() {
+            link_file(&last, &previous)?;
         }
-        // A second name costs nothing; not every file system has them.
-        if std::fs::hard_link(last, &kept).is_err() {
-            std::fs::copy(last, &kept).map_err(refuse)?;
+        self.write(checkpoint, LAST).inspect_err(|_| drop(self.remove(&previous)))
+    }
+
+    /// Replaces the best and the last checkpoint, which are the same, and keeps `count` of the last in all.
+    pub(super) fn save_best(&self, checkpoint: &Checkpoint, count: usize) -> Result<(), TrainError> {
+        self.write(checkpoint, BEST)?;
+        link_file(&self.checkpoint(BEST), &self.checkpoint(LAST))?;
+        self.settle(checkpoint.state.step, count)
+    }
+
+    /// Takes back what [`RunFolder::save_unvalidated`] saved: its validation was not finite.
+    pub(super) fn take_back(&self) -> Result<(), TrainError> {
+        let (last, previous) = (self.checkpoint(LAST), self.checkpoint(PREVIOUS));
+        if !previous.is_file() {
+            return self.remove(&last);
         }
-        let mut all = self.kept().map_err(refuse)?;
-        all.sort();
+        link_file(&previous, &last)?;
+        self.remove(&previous)
+    }
+
+    /// Writes a checkpoint, after the lines of metrics that it knows of.
+    fn write(&self, checkpoint: &Checkpoint, name: &str) -> Result<(), TrainError> {
+        self.metrics.sync().map_err(|e| self.no_metrics(&e))?;
+        Ok(checkpoint.save(&self.checkpoint(name))?)
+    }
+
+    /// Keeps the last checkpoint by its step, and so many of those in all; removes what it makes needless.
+    fn settle(&self, step: u64, count: usize) -> Result<(), TrainError> {
+        self.remove(&self.checkpoint(PREVIOUS))?;
+        self.remove(&self.path().join(STATISTICS))?;
+        if count <= 1 {
+            return Ok(());
+        }
+        link_file(&self.checkpoint(LAST), &self.checkpoint(&format!("step-{step:08}")))?;
+        let mut all = self.kept().map_err(FileError::read(self.path()))?;
+        all.sort_unstable();
         let old = all.len().saturating_sub(count);
-        all[..old].iter().try_for_each(|path| std::fs::remove_file(path).map_err(refuse))
+        all[..old].iter().try_for_each(|(_, path)| self.remove(path))
     }
 
     /// Checkpoints kept by their steps.
-    fn kept(&self) -> io::Result<Vec<PathBuf>> {
-        let paths = std::fs::read_dir(self.path())?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-        let named = |path: &PathBuf| {
+    fn kept(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(self.path())? {
+            let path = entry?.path();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            name.strip_prefix("step-")
-                .and_then(|rest| rest.strip_suffix(".safetensors"))
-                .is_some_and(|digits| digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit()))
-        };
-        Ok(paths.into_iter().filter(named).collect())
+            let digits = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".safetensors"));
+            let digits = digits.filter(|digits| digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit()));
+            if let Some(step) = digits.and_then(|digits| digits.parse().ok()) {
+                kept.push((step, path));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Statistics of the images that were measured for this run before it had a checkpoint, if they are still those.
+    pub(super) fn statistics(&self, key: u64) -> Option<Measured> {
+        Measured::read(&self.path().join(STATISTICS)).ok().filter(|measured| measured.about.key == Some(key))
+    }
+
+    /// Keeps the statistics of the images until there is a checkpoint.
+    pub(super) fn keep_statistics(&self, measured: &Measured) -> Result<(), TrainError> {
+        Ok(measured.save(&self.path().join(STATISTICS))?)
+    }
+
+    /// Removes what a run wrote that cannot begin.
+    pub(super) fn discard(&self) -> Result<(), TrainError> {
+        if !self.new {
+            return Ok(());
+        }
+        ["metrics.jsonl", "config.toml"].iter().try_for_each(|name| self.remove(&self.path().join(name)))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), TrainError> {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                let reason = format!("{} cannot be removed ({e}); the last checkpoint is intact", path.display());
+                Err(TrainError::Folder { path: self.path().into(), reason })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Appends a line of metrics.
-    pub fn log(&mut self, metric: &Metric) -> Result<(), TrainError> {
+    pub(super) fn log(&mut self, metric: &Metric) -> Result<(), TrainError> {
         self.append(metric)
     }
 
     /// Appends how far every tensor moves.
-    pub fn log_movements(
+    pub(super) fn log_movements(
         &mut self,
         step: u64,
         epoch: usize,
@@ -143,34 +241,44 @@ impl RunFolder {
     }
 
     fn append(&mut self, what: &impl Serialize) -> Result<(), TrainError> {
-        let line = serde_json::to_string(what).map_err(std::io::Error::from);
-        let written = line.and_then(|line| self.metrics.write_all(format!("{line}\n").as_bytes()));
-        written.map_err(|e| {
-            // Should this fail as well, the next run on this folder does it.
-            let _ = end_at_a_line(&mut self.metrics);
-            let reason = format!("metrics.jsonl cannot be written ({e}); the last checkpoint is intact");
-            TrainError::Folder { path: self.path().into(), reason }
-        })
+        self.metrics.append(what).map_err(|e| self.no_metrics(&e))
+    }
+
+    fn no_metrics(&self, error: &io::Error) -> TrainError {
+        let reason = format!("metrics.jsonl cannot be written ({error}); the last checkpoint is intact");
+        TrainError::Folder { path: self.path().into(), reason }
     }
 }
 
-/// The file of metrics, ready to be gone on with.
-fn metrics(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    end_at_a_line(&mut file)?;
-    Ok(file)
+/// Whether `folder` holds a checkpoint of a run.
+pub(super) fn has_checkpoint(folder: &Path) -> bool {
+    [LAST, PREVIOUS, BEST].iter().any(|name| folder.join(format!("{name}.safetensors")).exists())
 }
 
-/// Cuts off a last line that a full disk or a crash left unfinished, and goes to the end.
-fn end_at_a_line(file: &mut File) -> io::Result<()> {
-    const LONGEST: u64 = 1 << 20;
-    let begin = file.metadata()?.len().saturating_sub(LONGEST);
-    file.seek(SeekFrom::Start(begin))?;
-    let mut tail = Vec::new();
-    file.read_to_end(&mut tail)?;
-    let whole = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at as u64 + 1);
-    file.set_len(begin + whole)?;
-    file.seek(SeekFrom::End(0)).map(|_| ())
+/// The settings that differ between two configurations, as `key: old → new`.
+fn changes(before: &str, after: &str) -> Vec<String> {
+    let settings = |text: &str| {
+        let mut found = BTreeMap::new();
+        // One that cannot be read differs in everything.
+        flatten("", &toml::Value::Table(text.parse().unwrap_or_default()), &mut found);
+        found
+    };
+    let (before, after) = (settings(before), settings(after));
+    let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let value =
+        |settings: &BTreeMap<String, String>, key| settings.get(key).map_or_else(|| "none".into(), Clone::clone);
+    let pairs = keys.into_iter().map(|key| (key, value(&before, key), value(&after, key)));
+    pairs.filter(|(_, old, new)| old != new).map(|(key, old, new)| format!("{key}: {old} → {new}")).collect()
+}
+
+/// Adds the values in `value` by their dotted keys.
+fn flatten(key: &str, value: &toml::Value, found: &mut BTreeMap<String, String>) {
+    if let toml::Value::Table(table) = value {
+        let dot = if key.is_empty() { "" } else { "." };
+        table.iter().for_each(|(name, value)| flatten(&format!("{key}{dot}{name}"), value, found));
+    } else {
+        found.insert(key.into(), value.to_string());
+    }
 }
 
 /// The first of `runs/MODEL-1`, `runs/MODEL-2`, … that does not exist.
@@ -178,4 +286,18 @@ pub fn free_folder(model: &str) -> PathBuf {
     let stem = Path::new(model).file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
     let mut paths = (1_u32..).map(|number| PathBuf::from(format!("runs/{stem}-{number}")));
     paths.find(|path| !path.exists()).unwrap_or_else(|| PathBuf::from("runs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_settings_are_named() {
+        let before = "seed = 1\nsteps = 9\n[network.train]\nrate = 0.1\nbatch = 8\n";
+        let after = "seed = 1\ndata = \"here\"\n[network.train]\nrate = 0.01\nbatch = 8\n";
+        let wanted = ["data: none → \"here\"", "network.train.rate: 0.1 → 0.01", "steps: 9 → none"];
+        assert_eq!(changes(before, after), wanted);
+        assert!(changes(after, after).is_empty());
+    }
 }

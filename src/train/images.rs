@@ -2,21 +2,10 @@
 
 use super::Config;
 use crate::checkpoint::{Checkpoint, DEVIATIONS, EIGENVECTORS, MEAN};
-use crate::data::{Colours, DataError, Dataset, Draw, Noise, Statistics};
+use crate::data::{Colours, Draw, Noise, Statistics};
 use crate::net::Position;
 use crate::session::SessionError;
 use crate::tensor::Tensor;
-
-/// Statistics of the training images for a network; the means are those of the model file where it has them.
-pub(super) fn statistics(config: &Config, dataset: &Dataset) -> Result<Statistics, DataError> {
-    let (input, augment) = (&config.network.input, config.network.train.augment);
-    let fixed = input.mean.map(|mean| mean.repeat(input.stored().pow(2)));
-    match fixed {
-        Some(mean) if augment.colour == 0.0 => Ok(Statistics { mean, colours: Colours::default() }),
-        Some(mean) => Ok(Statistics { mean, ..dataset.statistics()? }),
-        None => dataset.statistics(),
-    }
-}
 
 /// Statistics with which the run of a checkpoint began.
 pub(super) fn statistics_of(checkpoint: &Checkpoint) -> Result<Statistics, SessionError> {

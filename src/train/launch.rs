@@ -19,8 +19,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::folder::{RunFolder, free_folder};
-use super::{Config, TraceFile, TrainError, Trainer, statistics};
+use super::folder::{RunFolder, free_folder, has_checkpoint};
+use super::{Config, TraceFile, TrainError, Trainer};
 use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
@@ -39,8 +39,8 @@ pub struct Launch {
     pub folder: Option<PathBuf>,
     /// File for a trace of the first steps, and their number.
     pub profile: Option<(PathBuf, u64)>,
-    /// Folder and last checkpoint of a resumed run.
-    resumed: Option<(FolderLock, Checkpoint)>,
+    /// Folder and last checkpoint of a resumed run; without one it begins anew.
+    resumed: Option<(FolderLock, Option<Checkpoint>)>,
 }
 
 /// A run on its devices, with weights and data, in a folder of its own.
@@ -66,7 +66,8 @@ impl Launch {
         Ok(Self { config, folder: None, profile: None, resumed: None })
     }
 
-    /// The run in `folder`, with its configuration and its last checkpoint.
+    /// The run in `folder`, with its configuration and its last checkpoint; one that was stopped before its first
+    /// checkpoint begins anew.
     pub fn resume(folder: &Path) -> Result<Self, TrainError> {
         if !folder.is_dir() {
             let reason = "is no folder; give --resume the folder of a run".into();
@@ -74,13 +75,18 @@ impl Launch {
         }
         // The lock comes before anything is read.
         let lock = FolderLock::acquire(folder)?;
+        if FolderLock::is_free(folder).unwrap_or(false) {
+            let reason = format!("no run was begun in this folder; begin one by --out {}", folder.display());
+            return Err(TrainError::Folder { path: folder.into(), reason });
+        }
         let path = folder.join("config.toml");
         let refuse = |reason: String| TrainError::Folder { path: path.clone(), reason };
         let text = std::fs::read_to_string(&path)
             .map_err(|e| refuse(format!("cannot be read ({e}): is {} a run folder?", folder.display())))?;
         let config = toml::from_str(&text).map_err(|e| refuse(format!("is damaged ({e})")))?;
-        let resumed = Some((lock, Checkpoint::read(&folder.join("last.safetensors"))?));
-        Ok(Self { config, folder: None, profile: None, resumed })
+        let begun = has_checkpoint(folder);
+        let last = begun.then(|| Checkpoint::read(&folder.join("last.safetensors"))).transpose()?;
+        Ok(Self { config, folder: None, profile: None, resumed: Some((lock, last)) })
     }
 
     /// Opens data and devices, lays the network out, sets it up and takes the folder; nothing of a resumed run is changed
@@ -104,15 +110,15 @@ impl Launch {
         let mut session = Session::laid_out(net, &job, layout, &adjust(devices), config.seed)?;
         let profile =
             profile.map(|(path, steps)| TraceFile::create(&path, steps, &session, job.minibatch)).transpose()?;
+        let (folder, resumed) = match resumed {
+            Some((folder, last)) => (folder, last),
+            None => (RunFolder::reserve(&folder.unwrap_or_else(|| free_folder(&config.model)))?, None),
+        };
         let mut begun = None;
-        let (folder, resumed) = if let Some((folder, checkpoint)) = resumed {
-            (folder, Some(checkpoint))
-        } else {
-            let folder = RunFolder::reserve(&folder.unwrap_or_else(|| free_folder(&config.model)))?;
+        if resumed.is_none() {
             session.initialise()?;
             begun = config.init.as_deref().map(|init| begin_with(&mut session, init)).transpose()?;
-            (folder, None)
-        };
+        }
         Ok(Ready { config, dataset, plan, begun, folder, session, resumed, profile })
     }
 }
@@ -131,8 +137,7 @@ impl Ready {
             let refuse = |error: TrainError| TrainError::Folder { path, reason: error.to_string() };
             Trainer::resume(config, session, dataset, &checkpoint, folder, stop).map_err(refuse)?
         } else {
-            let statistics = statistics(&config, &dataset)?;
-            Trainer::new(config, session, dataset, statistics, folder, stop)?
+            Trainer::unmeasured(config, session, dataset, folder, stop)?
         };
         Ok(trainer.with_profile(profile))
     }

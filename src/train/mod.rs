@@ -2,35 +2,42 @@
 
 mod config;
 mod error;
+mod extent;
 mod images;
 mod launch;
+mod measure;
+mod metrics;
 mod trace;
 mod restore;
 mod skipped;
 mod folder;
+mod saving;
+mod validation;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use self::config::{Config, SaveEvery};
 pub use self::error::TrainError;
-pub use self::folder::{Metric, RunFolder, free_folder};
-use self::images::{draw, statistics, statistics_of, statistics_to};
+pub use self::extent::Extent;
+pub use self::folder::{RunFolder, free_folder};
+use self::images::{draw, statistics_of};
 pub use self::launch::{Launch, Ready};
+use self::measure::statistics;
+pub use self::metrics::Metric;
+use self::metrics::Reached;
 use self::restore::restore;
 use self::skipped::{Images, Skipped};
 pub use self::trace::TraceFile;
 pub use self::watch::Movement;
-use self::watch::{Start, movements};
+use self::watch::Start;
 use crate::checkpoint::{Checkpoint, State};
-use crate::data::{self, Batch, DataError, Dataset, Loader, LoaderOptions, Split, Statistics, Views};
+use crate::data::{self, DataError, Dataset, Loader, LoaderOptions, Split, Statistics, Views};
 use crate::files::FolderLock;
-use crate::net::{Position, Schedule};
-use crate::session::{Score, Session};
-use crate::tensor::Tensor;
+use crate::net::{Position, Score};
+use crate::session::{Rates, Session};
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,8 +52,25 @@ pub struct RunSummary {
     pub skipped: Vec<String>,
 }
 
+/// Work of a run besides its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Measuring of the mean image and the colours of all training images, before the first step.
+    MeanImage,
+    /// Validation.
+    Validation,
+}
+
 /// Receiver of the events of a run.
 pub trait Observer {
+    /// The run begins or goes on.
+    fn begin(&mut self, _extent: Extent) {}
+    /// A phase begins that visits so many images.
+    fn phase(&mut self, _phase: Phase, _images: usize) {}
+    /// The phase has visited so many more images.
+    fn seen(&mut self, _images: usize) {}
+    /// Something happened that is worth a line.
+    fn note(&mut self, _text: &str) {}
     /// An epoch of `images` images begins, `done` of them seen before.
     fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize);
     /// A step is done.
@@ -71,10 +95,15 @@ pub struct Trainer<'a> {
     config: Config,
     session: Session,
     dataset: Dataset,
-    statistics: Statistics,
+    /// Statistics of the training images, once they are measured.
+    statistics: Option<Statistics>,
     folder: RunFolder,
     stop: &'a AtomicBool,
     state: State,
+    /// The last step whose movements were logged.
+    moved: u64,
+    /// Learning rates of weights and biases in the last step of this process.
+    rates: Option<[f32; 2]>,
     /// When the last checkpoint was saved, and after how many steps.
     saved: (Instant, u64),
     start: Start,
@@ -93,7 +122,18 @@ impl<'a> Trainer<'a> {
         folder: FolderLock,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
-        Self::open(config, session, dataset, statistics, State::default(), folder, stop)
+        Self::open(config, session, dataset, Some(statistics), State::default(), folder, stop)
+    }
+
+    /// The same, with statistics of the training images that are measured when it runs.
+    pub fn unmeasured(
+        config: Config,
+        session: Session,
+        dataset: Dataset,
+        folder: FolderLock,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, TrainError> {
+        Self::open(config, session, dataset, None, State::default(), folder, stop)
     }
 
     /// Goes on from a checkpoint of the same network and classes.
@@ -114,20 +154,19 @@ impl<'a> Trainer<'a> {
         }
         restore(&mut session, checkpoint)?;
         let statistics = statistics_of(checkpoint)?;
-        Self::open(config, session, dataset, statistics, checkpoint.state.clone(), folder, stop)
+        Self::open(config, session, dataset, Some(statistics), checkpoint.state.clone(), folder, stop)
     }
 
     /// A run that has come as far as `state`. The last to be done is what writes.
     fn open(
         config: Config,
-        mut session: Session,
+        session: Session,
         dataset: Dataset,
-        statistics: Statistics,
+        statistics: Option<Statistics>,
         mut state: State,
         folder: FolderLock,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
-        session.set_mean(&statistics.mean)?;
         let model = toml::to_string(&config.network);
         state.model = model.map_err(|e| TrainError::Folder { path: folder.folder().into(), reason: e.to_string() })?;
         (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
@@ -135,8 +174,25 @@ impl<'a> Trainer<'a> {
         state.variants = session.cluster().variants();
         let (saved, skipped) = ((Instant::now(), state.step), Skipped::new(config.max_broken));
         let start = Start::new(state.classes.len(), state.step);
-        let folder = RunFolder::open(folder, &config)?;
-        Ok(Self { config, session, dataset, statistics, folder, stop, state, saved, start, skipped, profile: None })
+        let reached = Reached { step: state.step, validated: !state.unvalidated };
+        let devices = session.cluster().devices().into_iter().map(|(towers, device)| format!("{towers}: {device}"));
+        let folder = RunFolder::open(folder, &config, reached, devices.collect())?;
+        let (moved, rates, profile) = (state.step, None, None);
+        Ok(Self {
+            config,
+            session,
+            dataset,
+            statistics,
+            folder,
+            stop,
+            state,
+            moved,
+            rates,
+            saved,
+            start,
+            skipped,
+            profile,
+        })
     }
 
     /// The same with a trace taken of its first steps.
@@ -157,19 +213,34 @@ impl<'a> Trainer<'a> {
 
     /// Trains to the end of the configuration or until `stop`.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<RunSummary, TrainError> {
-        if let Some(profile) = &mut self.profile {
-            profile.begin(&mut self.session);
+        let measured = self.measure(observer).inspect_err(|_| drop(self.folder.discard()))?;
+        let mut validation = None;
+        if measured {
+            if let Some(profile) = &mut self.profile {
+                profile.begin(&mut self.session);
+            }
+            let ended = self.epochs(observer);
+            self.end_profile();
+            if let Err(TrainError::Data(_) | TrainError::Broken { .. }) = ended
+                && self.state.step > self.saved.1
+            {
+                self.save()?; // the network is well
+            }
+            validation = ended.map_err(|error| error.after(self.state.step, self.session.images()))?;
         }
-        let ended = self.epochs(observer);
-        self.end_profile();
-        if let Err(TrainError::Data(_) | TrainError::Broken { .. }) = ended
-            && self.state.step > self.saved.1
-        {
-            self.save("last")?; // the network is well
-        }
-        let validation = ended.map_err(|error| error.after(self.state.step, self.session.images()))?;
         let (steps, interrupted) = (self.state.step, self.stop.load(Ordering::Relaxed));
         Ok(RunSummary { validation, steps, interrupted, skipped: self.skipped.reasons })
+    }
+
+    /// Gives the session its mean image, which is measured first for a run that begins; whether it was not stopped
+    /// meanwhile.
+    fn measure(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
+        if self.statistics.is_none() {
+            self.statistics = statistics(&self.config, &self.dataset, &self.folder, self.stop, observer)?;
+        }
+        let Some(statistics) = &self.statistics else { return Ok(false) };
+        self.session.set_mean(&statistics.mean)?;
+        Ok(true)
     }
 
     fn end_profile(&mut self) {
@@ -181,20 +252,23 @@ impl<'a> Trainer<'a> {
     /// All epochs that are left; the last validation.
     fn epochs(&mut self, observer: &mut dyn Observer) -> Result<Option<Metric>, TrainError> {
         let mut validation = None;
-        let epochs = self.config.network.train.epochs;
-        while self.state.epoch < epochs && !self.finished() {
-            observer.epoch(self.state.epoch + 1, epochs, self.dataset.train.len(), self.state.position);
-            self.epoch(observer)?;
-            let whole = self.state.position == 0;
-            if whole || self.steps_done() {
-                let metric = self.validate()?;
-                observer.validation(&metric);
-                validation = Some(metric);
+        let extent = Extent::of(&self.config, self.dataset.train.len(), &self.state);
+        observer.begin(extent);
+        loop {
+            // The first thing to do for a run that was stopped in it.
+            if self.state.unvalidated {
+                validation = self.validate(observer)?.or(validation);
             }
-            self.save("last")?;
+            if self.finished() || self.state.epoch >= self.config.network.train.epochs {
+                break;
+            }
+            observer.epoch(self.state.epoch + 1, extent.epochs, self.dataset.train.len(), self.state.position);
+            self.epoch(observer)?;
+            self.state.unvalidated = self.state.position == 0 || self.steps_done();
+            self.save()?;
         }
-        if !self.folder.checkpoint("last").is_file() {
-            self.save("last")?; // interrupted before the first step
+        if self.folder.last().is_none() {
+            self.save()?; // interrupted before the first step
         }
         Ok(validation)
     }
@@ -204,8 +278,8 @@ impl<'a> Trainer<'a> {
         let (when, step) = self.saved;
         match self.config.save_every {
             None => false,
-            Some(SaveEvery::Steps(steps)) => self.state.step >= step + steps,
-            Some(SaveEvery::Minutes(minutes)) => when.elapsed() >= Duration::from_secs(60 * minutes),
+            Some(SaveEvery::Steps(steps)) => self.state.step >= step.saturating_add(steps),
+            Some(SaveEvery::Minutes(minutes)) => when.elapsed() >= Duration::from_secs(minutes.saturating_mul(60)),
         }
     }
 
@@ -220,7 +294,8 @@ impl<'a> Trainer<'a> {
     /// The rest of the current epoch; `state.position` is 0 when all of it was done.
     fn epoch(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let order = self.dataset.train.training_order(self.config.seed, self.state.epoch as u64);
-        let views = Views::Random(draw(&self.config, &self.progress(), &self.statistics.colours));
+        let colours = self.statistics.as_ref().map(|statistics| statistics.colours).unwrap_or_default();
+        let views = Views::Random(draw(&self.config, &self.progress(), &colours));
         let mut loader = self.loader(&self.dataset.train, order, self.state.position, views)?;
         self.session.freeze(&self.config.frozen(&self.progress()))?;
         let (begin, mut seen) = (Instant::now(), 0);
@@ -233,7 +308,9 @@ impl<'a> Trainer<'a> {
             if batch.count == 0 {
                 return Err(no_image(&batch.skipped).into());
             }
-            self.session.set_rates(self.config.rates(&self.progress()))?;
+            let rates = self.config.rates(&self.progress());
+            self.note_rates(&rates, observer);
+            self.session.set_rates(rates)?;
             self.session.gradients(&batch, self.state.step)?;
             self.session.update()?;
             let score = self.session.score()?;
@@ -242,6 +319,7 @@ impl<'a> Trainer<'a> {
                 return Err(self.diverged(format!("at step {step}"), Some(&batch))?);
             }
             seen += batch.count;
+            self.state.training.add(score);
             self.state.step += 1;
             if let Some(profile) = &mut self.profile
                 && profile.step(&mut self.session, self.state.step, asked, wait)?
@@ -257,7 +335,7 @@ impl<'a> Trainer<'a> {
                 log::warn!("{stalled}");
             }
             if observer.save() || self.due() {
-                self.save("last")?;
+                self.save()?;
             }
             if self.finished() && batch.next < self.dataset.train.len() {
                 return Ok(());
@@ -271,43 +349,40 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Scores the validation set, logs it, and keeps the checkpoint if it is the best so far.
-    fn validate(&mut self) -> Result<Metric, TrainError> {
-        let begin = Instant::now();
-        let order = (0..self.dataset.validation.len() as u32).collect();
-        let loader = self.loader(
-            &self.dataset.validation,
-            order,
-            0,
-            Views::Centre { border2: self.config.network.input.border2() },
-        )?;
-        let (score, skipped) = score(&mut self.session, loader)?;
-        self.skipped.add(&skipped, Images::Validation(self.dataset.validation.len()))?;
-        if !score.loss.is_finite() {
-            return Err(self.diverged(format!("in the validation after step {}", self.state.step), None)?);
-        }
-        let mut metric = self.metric("validation", score, score.images as f64 / begin.elapsed().as_secs_f64());
-        if self.state.position == 0 {
-            metric.epoch = self.state.epoch;
-        }
-        self.folder.log(&metric)?;
-        if let Schedule::Plateau(rule) = &self.config.network.train.schedule
-            && self.state.position == 0
-            && self.state.stagnation.epoch(rule, metric.top1_error)
-        {
-            log::info!("the validation error no longer improves: rates are divided by {}", rule.divide_by);
-        }
-        if self.state.best.is_none_or(|best| metric.top1_error < best) {
-            self.state.best = Some(metric.top1_error);
-            self.save("best")?;
-        }
-        Ok(metric)
-    }
-
     fn metric(&self, kind: &'static str, score: Score, images_per_second: f64) -> Metric {
         let (loss, top1_error, top5_error) = score.means();
         let (step, epoch) = (self.state.step, self.state.epoch + 1);
-        Metric { kind, step, epoch, loss, top1_error, top5_error, images_per_second, wait: 0.0 }
+        let [rate, bias_rate] = self.rates.unwrap_or_else(|| {
+            let rates = self.config.rates(&self.progress());
+            [rates.weights, rates.biases]
+        });
+        let (wait, training_loss, training_top1_error, time) = (0.0, None, None, SystemTime::now());
+        Metric {
+            kind,
+            step,
+            epoch,
+            loss,
+            top1_error,
+            top5_error,
+            images_per_second,
+            wait,
+            rate,
+            bias_rate,
+            training_loss,
+            training_top1_error,
+            time,
+        }
+    }
+
+    /// Tells of learning rates that are not those of the step before.
+    fn note_rates(&mut self, rates: &Rates, observer: &mut dyn Observer) {
+        let now = [rates.weights, rates.biases];
+        if let Some(before) = self.rates.replace(now).filter(|before| *before != now) {
+            let State { step, epoch, .. } = self.state;
+            let [weights, biases] = [0, 1].map(|i| format!("{} → {}", before[i], now[i]));
+            let epoch = epoch + 1;
+            observer.note(&format!("epoch {epoch}, step {}: learning rate {weights}, of biases {biases}", step + 1));
+        }
     }
 
     fn loader(&self, split: &Arc<Split>, order: Vec<u32>, start: usize, views: Views) -> Result<Loader, TrainError> {
@@ -316,57 +391,6 @@ impl<'a> Trainer<'a> {
         Ok(Loader::new(split, plan)?)
     }
 
-    /// The refusal of a loss that is not finite, with the place of the first bad number: a tensor of weights, or a layer on
-    /// the way from the images of `batch` to the loss.
-    fn diverged(&mut self, when: String, batch: Option<&Batch>) -> Result<TrainError, TrainError> {
-        let place = self.session.diagnose(batch, self.state.step)?.unwrap_or_else(|| "the loss itself".into());
-        let last = self.folder.checkpoint("last");
-        let kept = if last.is_file() {
-            format!("the last good checkpoint is kept in {}", last.display())
-        } else {
-            "no checkpoint was saved before".into()
-        };
-        Ok(TrainError::Diverged { when, place, kept })
-    }
-
-    fn save(&mut self, name: &str) -> Result<(), TrainError> {
-        let mut tensors: BTreeMap<String, Tensor> = self.session.tensors()?;
-        if !tensors.values().flat_map(Tensor::values).all(|value| value.is_finite()) {
-            // The update of the last step overflowed; its loss did not show it yet.
-            return Err(self.diverged(format!("after step {}", self.state.step), None)?);
-        }
-        if name == "last" {
-            let increment = self.config.network.train.optimizer.kind.increment;
-            self.folder.log_movements(self.state.step, self.state.epoch, &movements(&tensors, increment))?;
-            self.saved = (Instant::now(), self.state.step);
-        }
-        tensors.extend(statistics_to(&self.statistics, self.config.network.input.stored()));
-        self.state.loss_scale = self.session.loss_scale()?;
-        let checkpoint = Checkpoint { tensors, state: self.state.clone() };
-        let path = self.folder.checkpoint(name);
-        checkpoint.save(&path)?;
-        if name == "last" && self.config.keep > 1 {
-            self.folder.keep(&path, self.state.step, self.config.keep)?;
-        }
-        Ok(())
-    }
-}
-
-/// Scores a session, without dropout masks, on all batches of a loader.
-pub fn score(session: &mut Session, loader: Loader) -> Result<(Score, Vec<String>), TrainError> {
-    let (mut total, mut skipped) = (Score::default(), Vec::new());
-    for batch in loader {
-        let batch = batch?;
-        skipped.extend(batch.skipped.iter().cloned());
-        if batch.count > 0 {
-            session.evaluate(&batch)?;
-            total.add(session.score()?);
-        }
-    }
-    if total.images == 0 {
-        return Err(no_image(&skipped).into());
-    }
-    Ok((total, skipped))
 }
 
 fn no_image(skipped: &[String]) -> DataError {

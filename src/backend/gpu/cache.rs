@@ -3,12 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::files::{FileError, write_file};
-
-/// Where this program keeps what it can make again.
-pub(super) fn folder() -> Option<PathBuf> {
-    dirs::cache_dir().map(|base| base.join("alexnet"))
-}
+use crate::files::{FileError, cache_folder, write_file};
 
 /// Replaces what the file at `path` holds; its folder is made where there is none.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
@@ -57,7 +52,7 @@ impl Compiled {
             return None;
         }
         // Names the adapter; that the driver is the same wgpu finds in the file.
-        Self::at(device, folder()?.join("pipelines").join(wgpu::util::pipeline_cache_key(info)?))
+        Self::at(device, cache_folder()?.join("pipelines").join(wgpu::util::pipeline_cache_key(info)?))
     }
 
     /// The cache of `device` in the file at `path`, empty where that is damaged or another device's.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::cache;
+use crate::files::cache_folder;
 use crate::kernel::Elem;
 
 /// Names of the fastest variants, by adapter and run.
@@ -24,7 +25,7 @@ pub struct Choices {
 impl Choices {
     /// The choices for the adapter of this description, kept in the cache folder.
     pub(super) fn of(adapter: &str) -> Self {
-        let path = cache::folder().map(|folder| folder.join("variants.json"));
+        let path = cache_folder().map(|folder| folder.join("variants.json"));
         Self::at(path, format!("{adapter}, alexnet {}", env!("CARGO_PKG_VERSION")))
     }
 

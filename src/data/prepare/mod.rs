@@ -141,10 +141,10 @@ pub fn prepare(
             validation: images[1],
             skipped: skipped.len(),
             skipped_first: skipped[..skipped.len().min(REASONS)].to_vec(),
+            key: None,
         };
         let measured = Measured { statistics: sums.statistics(), about };
-        let bytes = measured.serialize().map_err(|error| DataError::content(&statistics_path, error.to_string()))?;
-        write_file(&statistics_path, &bytes)?;
+        measured.save(&statistics_path)?;
         measured.statistics
     };
     for task in &tasks[..training_shards] {

@@ -1,0 +1,191 @@
+//! `metrics.jsonl`: an object a line, appended. Each step and each validation of a run stands there once, in order: what a
+//! checkpoint does not know of is cut off, and kept aside, when the run is resumed from it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Name of the file in the folder of a run.
+const NAME: &str = "metrics.jsonl";
+
+/// Name of the file of the lines that were cut off.
+const ASIDE: &str = "metrics-cut.jsonl";
+
+/// One line about a step or a validation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Metric {
+    /// `step` or `validation`.
+    pub kind: &'static str,
+    /// Finished steps.
+    pub step: u64,
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Mean loss in nats.
+    pub loss: f64,
+    /// Share of images whose best class is wrong.
+    pub top1_error: f64,
+    /// Share of images whose five best classes are wrong.
+    pub top5_error: f64,
+    /// Throughput.
+    pub images_per_second: f64,
+    /// Seconds that a step waited for its images.
+    pub wait: f64,
+    /// Learning rate of weights.
+    pub rate: f32,
+    /// Learning rate of biases.
+    pub bias_rate: f32,
+    /// Of a validation: mean training loss in nats since the validation before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_loss: Option<f64>,
+    /// Of a validation: share of training images since then whose best class was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_top1_error: Option<f64>,
+    /// Time of day, in UTC.
+    #[serde(serialize_with = "rfc3339")]
+    pub time: SystemTime,
+}
+
+/// Writes a time as 2012-09-30T12:34:56Z.
+pub(super) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_seconds(*time))
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reached {
+    /// Finished steps.
+    pub(super) step: u64,
+    /// Whether the validation after the last of them, if one is due, is done.
+    pub(super) validated: bool,
+}
+
+/// What a line says about its place in the run.
+#[derive(Deserialize)]
+struct Stamp {
+    kind: String,
+    #[serde(alias = "from_step")]
+    step: Option<u64>,
+}
+
+impl Reached {
+    /// Whether a line belongs to the part of the run that was done.
+    fn covers(self, line: &Stamp) -> bool {
+        line.step
+            .is_none_or(|step| step < self.step || step == self.step && (self.validated || line.kind != "validation"))
+    }
+}
+
+/// The open file of a run's metrics.
+#[derive(Debug)]
+pub(super) struct MetricsFile(File);
+
+impl MetricsFile {
+    /// Opens the file in `folder` for a run that goes on from `reached`. Lines beyond that are moved aside, together with a
+    /// line that a full disk or a crash left unfinished.
+    pub(super) fn open(folder: &Path, reached: Reached) -> io::Result<Self> {
+        let appended = |name| OpenOptions::new().append(true).create(true).open(folder.join(name));
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(NAME))?;
+        let end = end_of(&file, reached)?;
+        file.seek(SeekFrom::Start(end))?;
+        let mut rest = Vec::new();
+        file.read_to_end(&mut rest)?;
+        if !rest.is_empty() {
+            if !rest.ends_with(b"\n") {
+                rest.push(b'\n');
+            }
+            let mut aside = appended(ASIDE)?;
+            aside.write_all(&rest)?;
+            aside.sync_data()?;
+            file.set_len(end)?;
+        }
+        Ok(Self(appended(NAME)?))
+    }
+
+    /// Appends a line in one write; of one that does not fit nothing is left.
+    pub(super) fn append(&mut self, what: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(what)?;
+        line.push(b'\n');
+        let before = self.0.metadata()?.len();
+        self.0.write_all(&line).inspect_err(|_| {
+            // Should this fail as well, the next run on this folder does it.
+            let _ = self.0.metadata().and_then(|now| self.0.set_len(before.min(now.len())));
+        })
+    }
+
+    /// Has the disk know all lines.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// Where the lines end that belong to a run that has come as far as `reached`.
+fn end_of(file: &File, reached: Reached) -> io::Result<u64> {
+    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+    let (mut at, mut end) = (0, 0);
+    loop {
+        line.clear();
+        at += reader.read_until(b'\n', &mut line)? as u64;
+        if !line.ends_with(b"\n") {
+            return Ok(end);
+        }
+        match serde_json::from_slice::<Stamp>(&line) {
+            Ok(stamp) if reached.covers(&stamp) => end = at,
+            Ok(_) => return Ok(end),
+            // Torn, and followed by others: left by an older release.
+            Err(_) => (),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: [&str; 8] = [
+        r#"{"kind":"step","step":1}"#,
+        r#"{"kind":"weights","step":2,"epoch":1}"#,
+        r#"{"kind":"step","step":2}"#,
+        r#"{"kind":"validation","step":2}"#,
+        r#"{"kind":"config","from_step":2}"#,
+        r#"{"kind":"step","step":3}"#,
+        r#"{"kind":"step","step":4}"#,
+        r#"{"kind":"step","#,
+    ];
+
+    fn cut(reached: Reached) -> (usize, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(NAME), LINES.join("\n")).unwrap();
+        let mut file = MetricsFile::open(folder.path(), reached).unwrap();
+        file.append(&serde_json::json!({ "kind": "step", "step": reached.step + 1 })).unwrap();
+        let lines = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let (kept, aside) = (lines(NAME), lines(ASIDE));
+        assert!(kept.ends_with('\n') && aside.ends_with('\n'));
+        let whole: Vec<_> = kept.lines().take(kept.lines().count() - 1).chain(aside.lines()).collect();
+        assert_eq!(whole, LINES, "nothing is lost");
+        (kept.lines().count() - 1, aside.lines().count())
+    }
+
+    #[test]
+    fn lines_that_a_checkpoint_does_not_know_of_are_moved_aside() {
+        assert_eq!(cut(Reached { step: 0, validated: true }), (0, 8));
+        assert_eq!(cut(Reached { step: 1, validated: true }), (1, 7));
+        assert_eq!(cut(Reached { step: 2, validated: false }), (3, 5), "its validation is to come");
+        assert_eq!(cut(Reached { step: 2, validated: true }), (5, 3));
+        assert_eq!(cut(Reached { step: 4, validated: true }), (7, 1), "half a line is no line");
+    }
+
+    /// Who copies a log away and empties it leaves no hole in front of the next line.
+    #[test]
+    fn a_file_that_is_emptied_meanwhile_goes_on_from_its_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = MetricsFile::open(folder.path(), Reached { step: 0, validated: true }).unwrap();
+        file.append(&1).unwrap();
+        File::options().write(true).truncate(true).open(folder.path().join(NAME)).unwrap();
+        file.append(&2).unwrap();
+        assert_eq!(std::fs::read(folder.path().join(NAME)).unwrap(), b"2\n");
+    }
+}

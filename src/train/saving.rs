@@ -1,0 +1,64 @@
+//! Checkpoints of a run: saved after an epoch, and when it is time, before anything that may fail; marked as validated
+//! afterwards.
+
+use std::time::Instant;
+
+use super::images::statistics_to;
+use super::watch::movements;
+use super::{TrainError, Trainer};
+use crate::checkpoint::Checkpoint;
+use crate::data::Batch;
+use crate::tensor::Tensor;
+
+impl Trainer<'_> {
+    /// Saves the last checkpoint, and what was logged up to it.
+    pub(super) fn save(&mut self) -> Result<(), TrainError> {
+        let checkpoint = self.checkpoint()?;
+        if self.moved != self.state.step {
+            let increment = self.config.network.train.optimizer.kind.increment;
+            let movements = movements(&checkpoint.tensors, increment);
+            self.folder.log_movements(self.state.step, self.state.epoch, &movements)?;
+            self.moved = self.state.step;
+        }
+        self.saved = (Instant::now(), self.state.step);
+        if self.state.unvalidated {
+            self.folder.save_unvalidated(&checkpoint)
+        } else {
+            self.folder.save(&checkpoint, self.config.keep)
+        }
+    }
+
+    /// Saves the last checkpoint anew after its validation, and as the best one if it is that.
+    pub(super) fn save_validated(&mut self, best: bool) -> Result<(), TrainError> {
+        let checkpoint = self.checkpoint()?;
+        if best {
+            self.folder.save_best(&checkpoint, self.config.keep)
+        } else {
+            self.folder.save(&checkpoint, self.config.keep)
+        }
+    }
+
+    /// The state of the run, whose weights are finite.
+    fn checkpoint(&mut self) -> Result<Checkpoint, TrainError> {
+        let mut tensors = self.session.tensors()?;
+        if !tensors.values().flat_map(Tensor::values).all(|value| value.is_finite()) {
+            // The update of the last step overflowed; its loss did not show it yet.
+            return Err(self.diverged(format!("after step {}", self.state.step), None)?);
+        }
+        let size = self.config.network.input.stored();
+        tensors.extend(self.statistics.iter().flat_map(|statistics| statistics_to(statistics, size)));
+        self.state.loss_scale = self.session.loss_scale()?;
+        Ok(Checkpoint { tensors, state: self.state.clone() })
+    }
+
+    /// The refusal of a loss that is not finite, with the place of the first bad number: a tensor of weights, or a layer on
+    /// the way from the images of `batch` to the loss.
+    pub(super) fn diverged(&mut self, when: String, batch: Option<&Batch>) -> Result<TrainError, TrainError> {
+        let place = self.session.diagnose(batch, self.state.step)?.unwrap_or_else(|| "the loss itself".into());
+        let kept = match self.folder.last() {
+            Some(last) => format!("the last good checkpoint is kept in {}", last.display()),
+            None => "no checkpoint was saved before".into(),
+        };
+        Ok(TrainError::Diverged { when, place, kept })
+    }
+}
