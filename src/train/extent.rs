@@ -48,7 +48,7 @@ mod tests {
         let mut at = |steps, epoch, position, step| {
             config.steps = steps;
             let Extent { epochs, images, done } =
-                Extent::of(&config, 1000, &State { epoch, position, step, ..State::default() });
+                Extent::of(&config, 1000, &State { step, epoch, position, ..State::default() });
             (epochs, images, done)
         };
         // An epoch takes 63 steps, of which the last has 8 images.

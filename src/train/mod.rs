@@ -390,7 +390,6 @@ impl<'a> Trainer<'a> {
             LoaderOptions { order, start, capacity: self.config.batch(), views, threads: data::decoding_threads() };
         Ok(Loader::new(split, plan)?)
     }
-
 }
 
 fn no_image(skipped: &[String]) -> DataError {
