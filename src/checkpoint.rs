@@ -1,6 +1,7 @@
 //! Checkpoints: a safetensors file with weights, states of the optimiser and the mean image by name, everything else as metadata.
 //!
-//! Whatever happens, a file is either the checkpoint before or the whole new one ([`crate::files`]).
+//! Whatever happens, a file is either the checkpoint before or the whole new one ([`crate::files`]). Checksums of every
+//! tensor and of the state tell whether its bits are still those that were saved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,44 @@ pub enum ContentError {
     State(#[from] serde_json::Error),
     #[error("tensor {name} holds {value}, not a finite number: training diverged, or the file is damaged")]
     NotFinite { name: String, value: f32 },
+    #[error(
+        "is damaged: the checksum of {0} is not that of what was saved; take another checkpoint or a copy, or give \
+         --no-verify to `train --resume` or `export` to take it as it is"
+    )]
+    Checksum(String),
+}
+
+/// The key of the checksums, the last one in the metadata; what precedes it is the state.
+const CHECKSUMS: &str = ",\"crc32\":";
+
+/// CRC-32 of the state's text, and of every tensor's shape and values.
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+struct Checksums {
+    state: u32,
+    tensors: BTreeMap<String, u32>,
+}
+
+impl Checksums {
+    fn of(state: &str, tensors: &BTreeMap<String, Tensor>) -> Self {
+        let tensor = |tensor: &Tensor| {
+            let mut hasher = crc32fast::Hasher::new();
+            tensor.shape().iter().for_each(|&extent| hasher.update(&(extent as u64).to_le_bytes()));
+            hasher.update(bytemuck::cast_slice(tensor.values()));
+            hasher.finalize()
+        };
+        let tensors = tensors.iter().map(|(name, values)| (name.clone(), tensor(values))).collect();
+        Self { state: crc32fast::hash(state.as_bytes()), tensors }
+    }
+
+    /// Name of something whose checksum is not as in `saved`.
+    fn differs(&self, saved: &Self) -> Option<String> {
+        if self.state != saved.state {
+            return Some("the state".into());
+        }
+        let mut names = self.tensors.keys().chain(saved.tensors.keys());
+        let name = names.find(|name| self.tensors.get(*name) != saved.tensors.get(*name))?;
+        Some(format!("tensor {name}"))
+    }
 }
 
 /// State of a run besides its tensors.
@@ -97,9 +136,11 @@ impl Checkpoint {
     /// # Errors
     /// When the disk refuses; then the file is as it was.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let state = serde_json::to_string(&self.state)
-            .map_err(|error| CheckpointError::Content { path: path.into(), error: error.into() })?;
-        Ok(write_tensors(path, &self.tensors, Some((METADATA, state)))?)
+        let refuse = |error: serde_json::Error| CheckpointError::Content { path: path.into(), error: error.into() };
+        let state = serde_json::to_string(&self.state).map_err(refuse)?;
+        let state = state.strip_suffix('}').unwrap_or(&state);
+        let checksums = serde_json::to_string(&Checksums::of(state, &self.tensors)).map_err(refuse)?;
+        Ok(write_tensors(path, &self.tensors, Some((METADATA, format!("{state}{CHECKSUMS}{checksums}}}"))))?)
     }
 
     /// Refuses a tensor with a number that is not finite, by its name: such a network gives no answers.
@@ -127,15 +168,48 @@ impl Checkpoint {
     }
 
     /// Reads the checkpoint in one file.
+    ///
+    /// # Errors
+    /// When it is damaged; the message names the tensor. One of an older release, without checksums, is read with a word.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        Self::parse(&read_file(path)?).map_err(|error| CheckpointError::Content { path: path.into(), error })
+        let refuse = |error| CheckpointError::Content { path: path.into(), error };
+        let (checkpoint, checksums) = Self::verified(&read_file(path)?).map_err(refuse)?;
+        if !checksums {
+            log::warn!("{}: an older release saved it without checksums; damage would go unnoticed", path.display());
+        }
+        Ok(checkpoint)
+    }
+
+    /// Reads the checkpoint in one file without comparing checksums.
+    pub fn read_unverified(path: &Path) -> Result<Self, CheckpointError> {
+        let refuse = |error| CheckpointError::Content { path: path.into(), error };
+        Ok(Self::content(&read_file(path)?).map_err(refuse)?.0)
     }
 
     /// The checkpoint in the bytes of a file.
     pub fn parse(bytes: &[u8]) -> Result<Self, ContentError> {
+        Ok(Self::verified(bytes)?.0)
+    }
+
+    /// The checkpoint in the bytes of a file, and whether it has checksums, which are those of its content then.
+    fn verified(bytes: &[u8]) -> Result<(Self, bool), ContentError> {
+        let (checkpoint, text) = Self::content(bytes)?;
+        let Some(at) = text.rfind(CHECKSUMS) else { return Ok((checkpoint, false)) };
+        let (state, rest) = text.split_at(at);
+        let rest = &rest[CHECKSUMS.len()..];
+        let saved: Checksums = serde_json::from_str(rest.strip_suffix('}').unwrap_or(rest))?;
+        match Checksums::of(state, &checkpoint.tensors).differs(&saved) {
+            Some(what) => Err(ContentError::Checksum(what)),
+            None => Ok((checkpoint, true)),
+        }
+    }
+
+    /// The checkpoint in the bytes of a file, and the text of its metadata.
+    fn content(bytes: &[u8]) -> Result<(Self, String), ContentError> {
         let file = TensorFile::parse(bytes)?;
-        let state = serde_json::from_str(file.metadata(METADATA).ok_or(ContentError::Foreign)?)?;
-        Ok(Self { tensors: file.floats()?, state })
+        let text = file.metadata(METADATA).ok_or(ContentError::Foreign)?;
+        let state = serde_json::from_str(text)?;
+        Ok((Self { tensors: file.floats()?, state }, text.to_owned()))
     }
 }
 
@@ -198,6 +272,36 @@ mod tests {
             let message = Checkpoint::read(&path).unwrap_err().to_string();
             assert!(message.contains("x.safetensors") && message.contains("truncated"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        example().save(&path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..8 * whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at / 8] ^= 1 << (at % 8);
+            // What has no effect, as in the padding, is no damage.
+            assert!(Checkpoint::parse(&bytes).map_or(true, |read| read == example()), "bit {at}");
+        }
+        let mut bytes = whole.clone();
+        *bytes.last_mut().unwrap() ^= 0x40;
+        std::fs::write(&path, &bytes).unwrap();
+        let message = Checkpoint::read(&path).unwrap_err().to_string();
+        assert!(message.contains("x.safetensors: is damaged: the checksum of tensor mean"), "{message}");
+        assert_ne!(Checkpoint::read_unverified(&path).unwrap().tensors[MEAN], example().tensors[MEAN]);
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_older_release_is_read() {
+        let Checkpoint { tensors, state } = example();
+        let text = serde_json::to_string(&state).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        write_tensors(&path, &tensors, Some((METADATA, text))).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), example());
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub(super) struct Export {
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Export a damaged checkpoint as it is
+    #[arg(long)]
+    no_verify: bool,
 }
 
 /// Format of an exported file.
@@ -40,7 +43,8 @@ enum Format {
 impl Export {
     pub(super) fn run(self) -> Result<()> {
         let path = Checkpoint::locate(&self.checkpoint);
-        let checkpoint = Checkpoint::read(&path)?;
+        let read = if self.no_verify { Checkpoint::read_unverified } else { Checkpoint::read };
+        let checkpoint = read(&path)?;
         match (self.format, self.names) {
             (Format::Safetensors, names) => export(&checkpoint, names.unwrap_or(Convention::Torchvision), &self.out),
             (Format::Onnx, None) => export_onnx(&checkpoint, &self.out),

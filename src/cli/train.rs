@@ -76,6 +76,9 @@ pub(super) struct Train {
     /// Resume a run; other options override its settings
     #[arg(long, value_name = "RUN", conflicts_with = "out")]
     resume: Option<PathBuf>,
+    /// Resume from a damaged checkpoint as it is
+    #[arg(long, requires = "resume")]
+    no_verify: bool,
     /// Write a trace of the first steps, on the host and on every device, for chrome://tracing and Perfetto
     #[arg(long, value_name = "FILE.json")]
     profile: Option<PathBuf>,
@@ -114,6 +117,7 @@ impl Train {
     /// A new or resumed run with the given arguments applied; absent ones keep its settings.
     fn launch(&self) -> Result<Launch> {
         let mut launch = match &self.resume {
+            Some(folder) if self.no_verify => Launch::resume_unverified(folder)?,
             Some(folder) => Launch::resume(folder)?,
             None => Launch::new("mini")?,
         };

@@ -15,7 +15,6 @@ mod dataset;
 mod decode;
 mod eigen;
 mod error;
-mod fingerprint;
 mod flat;
 mod folder;
 mod fingerprint;

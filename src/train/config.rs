@@ -1,13 +1,15 @@
 //! Configuration of a training run: the model file, overridden by the command line.
 
 use std::collections::BTreeSet;
+use std::num::IntErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::ConfigError;
 use crate::data::{DataError, Dataset, located, named_by};
-use crate::net::{Factors, Job, Model, NetError, Options, Position};
+use crate::net::{Factors, Job, MOST_IMAGES, Model, NetError, Options, Position};
 use crate::session::Rates;
 
 /// Resolved configuration, as in `config.toml` of a run folder.
@@ -68,6 +70,13 @@ pub enum SaveEvery {
     Minutes(u64),
 }
 
+impl SaveEvery {
+    /// Whether the interval is none.
+    fn is_never(self) -> bool {
+        matches!(self, Self::Steps(0) | Self::Minutes(0))
+    }
+}
+
 impl FromStr for SaveEvery {
     type Err = String;
 
@@ -77,8 +86,11 @@ impl FromStr for SaveEvery {
             Some(minutes) => (minutes, Self::Minutes),
             None => (text, Self::Steps),
         };
-        match digits.parse() {
-            Ok(number) if number > 0 => Ok(make(number)),
+        // TOML has no larger numbers, nor has a run more steps or minutes.
+        const MOST: u64 = i64::MAX as u64;
+        match digits.parse::<u64>() {
+            Ok(number) if number > 0 => Ok(make(number.min(MOST))),
+            Err(e) if *e.kind() == IntErrorKind::PosOverflow => Ok(make(MOST)),
             _ => Err("a number of steps like 500, or of minutes like 10m".into()),
         }
     }
@@ -103,6 +115,63 @@ impl Config {
             seed,
             network,
         }
+    }
+
+    /// Reads `config.toml`, as strictly as a model file: unknown keys and values out of range are refused.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text)?;
+        let known = config.keys();
+        for key in text.parse::<toml::Table>()?.keys().filter(|key| !known.contains(*key)) {
+            let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(0, |line| line + 1);
+            let known = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            return Err(ConfigError::Key { key: key.clone(), line, known });
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// All keys that `config.toml` can have.
+    fn keys(&self) -> BTreeSet<String> {
+        let all = Self {
+            data: Some(String::new()),
+            devices: Some(String::new()),
+            options: Options { micro_batch: Some(1), ..self.options },
+            init: Some(String::new()),
+            freeze: [String::new()].into(),
+            save_every: Some(SaveEvery::Steps(1)),
+            steps: Some(1),
+            max_broken: Some(1.0),
+            ..self.clone()
+        };
+        // What cannot be written has been read: the table is whole.
+        toml::Table::try_from(&all).unwrap_or_default().into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// Checks the network's numbers and those of the run.
+    ///
+    /// # Errors
+    /// When one is out of its range; the message names it, its value and the range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.network.check()?;
+        let micro_batch = self.options.micro_batch.filter(|images| !(1..=MOST_IMAGES).contains(images));
+        let broken = self.max_broken.filter(|share| !(0.0..=100.0).contains(share));
+        let positive = "expected 1 or more";
+        let wrong = [
+            ("micro_batch", micro_batch.map(|images| images.to_string()), "expected 1 to 65536 images"),
+            ("keep", (self.keep == 0).then(|| "0".into()), positive),
+            ("steps", self.steps.filter(|steps| *steps == 0).map(|_| "0".into()), positive),
+            ("save_every", self.save_every.filter(|when| when.is_never()).map(|_| "0".into()), positive),
+            ("max_broken", broken.map(|share| share.to_string()), "expected 0 to 100 percent"),
+        ];
+        for (key, found, wanted) in wrong {
+            if let Some(found) = found {
+                return Err(ConfigError::Value { key, found, wanted });
+            }
+        }
+        for row in &self.freeze {
+            self.network.rows(row).map_err(ConfigError::Freeze)?;
+        }
+        Ok(())
     }
 
     /// Has another network, with its own training defaults.
@@ -215,6 +284,9 @@ mod tests {
     fn saving_is_asked_for_in_steps_or_minutes() {
         assert_eq!("500".parse(), Ok(SaveEvery::Steps(500)));
         assert_eq!("10m".parse(), Ok(SaveEvery::Minutes(10)));
+        for long in ["18446744073709551615", "18446744073709551616"] {
+            assert_eq!(long.parse(), Ok(SaveEvery::Steps(i64::MAX as u64)), "{long}");
+        }
         for wrong in ["", "0", "m", "-1", "5s", "0m"] {
             assert!(wrong.parse::<SaveEvery>().is_err(), "{wrong}");
         }
@@ -238,7 +310,36 @@ mod tests {
                 ..Config::new(name, network, 1)
             };
             let text = toml::to_string(&config).unwrap();
-            assert_eq!(toml::from_str::<Config>(&text).unwrap(), config, "{text}");
+            assert_eq!(Config::parse(&text).unwrap(), config, "{text}");
+            let keys = config.keys();
+            assert!(toml::Table::try_from(&config).unwrap().keys().all(|key| keys.contains(key)));
+        }
+    }
+
+    #[test]
+    fn a_config_is_read_as_strictly_as_a_model_file() {
+        let config = Config {
+            steps: Some(3),
+            save_every: Some(SaveEvery::Steps(7)),
+            freeze: ["conv1".to_owned()].into(),
+            ..Config::new("mini", Model::open("mini").unwrap(), 1)
+        };
+        let text = toml::to_string(&config).unwrap();
+        for (from, to, parts) in [
+            (
+                "seed = 1",
+                "sed = 1\nseed = 1",
+                &["line", "unknown key `sed`", "`seed`", "`micro_batch`", "`save_every`"][..],
+            ),
+            ("seed = 1", "seed = 1\nmicro_batch = 0", &["micro_batch = 0", "1 to 65536"]),
+            ("keep = 1", "keep = 0", &["keep = 0", "1 or more"]),
+            ("steps = 3", "steps = 0", &["steps = 0", "1 or more"]),
+            ("steps = 7", "steps = 0", &["save_every = 0", "1 or more"]),
+            ("\"conv1\"]", "\"conv9\"]", &["freeze", "conv9", "conv1"]),
+        ] {
+            assert!(text.contains(from), "{from} in {text}");
+            let message = Config::parse(&text.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum TrainError {
     File(#[from] FileError),
     #[error(transparent)]
     Net(#[from] NetError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("model {model}: {error}")]
     Model { model: String, error: NetError },
     #[error("--init {path}: {reason}")]
@@ -39,6 +41,22 @@ pub enum TrainError {
     Stopped { step: u64, error: Box<SessionError>, advice: String },
     #[error("the loss is not finite {when}; it began in {place}; {kept}. Try a smaller --lr")]
     Diverged { when: String, place: String, kept: String },
+}
+
+/// What is wrong with the configuration of a run.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum ConfigError {
+    #[error("is damaged ({0})")]
+    Text(#[from] toml::de::Error),
+    #[error("line {line}: unknown key `{key}`, expected one of {known}")]
+    Key { key: String, line: usize, known: String },
+    #[error("{key} = {found}: {wanted}")]
+    Value { key: &'static str, found: String, wanted: &'static str },
+    #[error("freeze: {0}")]
+    Freeze(NetError),
+    #[error(transparent)]
+    Net(#[from] NetError),
 }
 
 impl TrainError {

@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicBool;
 use super::folder::{RunFolder, free_folder, has_checkpoint};
 use super::{Config, TraceFile, TrainError, Trainer};
 use crate::backend::Placement;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::data::Dataset;
 use crate::files::FolderLock;
 use crate::interop::{adopt, read_weights};
@@ -69,6 +69,15 @@ impl Launch {
     /// The run in `folder`, with its configuration and its last checkpoint; one that was stopped before its first
     /// checkpoint begins anew.
     pub fn resume(folder: &Path) -> Result<Self, TrainError> {
+        Self::resume_by(folder, Checkpoint::read)
+    }
+
+    /// The same with a checkpoint that may be damaged.
+    pub fn resume_unverified(folder: &Path) -> Result<Self, TrainError> {
+        Self::resume_by(folder, Checkpoint::read_unverified)
+    }
+
+    fn resume_by(folder: &Path, read: fn(&Path) -> Result<Checkpoint, CheckpointError>) -> Result<Self, TrainError> {
         if !folder.is_dir() {
             let reason = "is no folder; give --resume the folder of a run".into();
             return Err(TrainError::Folder { path: folder.into(), reason });
@@ -83,9 +92,9 @@ impl Launch {
         let refuse = |reason: String| TrainError::Folder { path: path.clone(), reason };
         let text = std::fs::read_to_string(&path)
             .map_err(|e| refuse(format!("cannot be read ({e}): is {} a run folder?", folder.display())))?;
-        let config = toml::from_str(&text).map_err(|e| refuse(format!("is damaged ({e})")))?;
+        let config = Config::parse(&text).map_err(|e| refuse(e.to_string()))?;
         let begun = has_checkpoint(folder);
-        let last = begun.then(|| Checkpoint::read(&folder.join("last.safetensors"))).transpose()?;
+        let last = begun.then(|| read(&folder.join("last.safetensors"))).transpose()?;
         Ok(Self { config, folder: None, profile: None, resumed: Some((lock, last)) })
     }
 
@@ -93,7 +102,7 @@ impl Launch {
     /// yet. `adjust` may change how the devices run kernels.
     pub fn prepare(self, adjust: impl FnOnce(Placement) -> Placement) -> Result<Ready, TrainError> {
         let Self { mut config, folder, profile, resumed } = self;
-        config.network.check()?;
+        config.check()?;
         let dataset = config.dataset()?;
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone())

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use self::config::{Config, SaveEvery};
-pub use self::error::TrainError;
+pub use self::error::{ConfigError, TrainError};
 pub use self::extent::Extent;
 pub use self::folder::{RunFolder, free_folder};
 use self::images::{draw, statistics_of};
@@ -32,7 +32,7 @@ use self::restore::restore;
 use self::skipped::{Images, Skipped};
 pub use self::trace::TraceFile;
 pub use self::watch::Movement;
-use self::watch::Start;
+use self::watch::{Fall, Start};
 use crate::checkpoint::{Checkpoint, State};
 use crate::data::{self, DataError, Dataset, Loader, LoaderOptions, Split, Statistics, Views};
 use crate::files::FolderLock;
@@ -107,6 +107,8 @@ pub struct Trainer<'a> {
     /// When the last checkpoint was saved, and after how many steps.
     saved: (Instant, u64),
     start: Start,
+    /// Of a run that begins in this process.
+    fall: Option<Fall>,
     skipped: Skipped,
     profile: Option<TraceFile>,
 }
@@ -177,6 +179,8 @@ impl<'a> Trainer<'a> {
         let reached = Reached { step: state.step, validated: !state.unvalidated };
         let devices = session.cluster().devices().into_iter().map(|(towers, device)| format!("{towers}: {device}"));
         let folder = RunFolder::open(folder, &config, reached, devices.collect())?;
+        let epoch = dataset.train.len().div_ceil(config.batch().max(1)) as u64;
+        let fall = (state.step == 0).then(|| Fall::new(epoch));
         let (moved, rates, profile) = (state.step, None, None);
         Ok(Self {
             config,
@@ -190,6 +194,7 @@ impl<'a> Trainer<'a> {
             rates,
             saved,
             start,
+            fall,
             skipped,
             profile,
         })
@@ -331,8 +336,12 @@ impl<'a> Trainer<'a> {
             let metric = Metric { wait, ..self.metric("step", score, seen as f64 / begin.elapsed().as_secs_f64()) };
             self.folder.log(&metric)?;
             observer.step(&metric, batch.count);
-            if let Some(stalled) = self.start.step(metric.loss) {
+            let stalled = self.start.step(metric.loss);
+            let flat = self.fall.as_mut().and_then(|fall| fall.step(metric.loss));
+            // One word is enough about a loss that stays at chance.
+            if let Some(stalled) = stalled.or(flat) {
                 log::warn!("{stalled}");
+                self.fall = None;
             }
             if observer.save() || self.due() {
                 self.save()?;

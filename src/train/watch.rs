@@ -53,6 +53,47 @@ impl Start {
     }
 }
 
+/// Least steps after which a loss should have fallen, on small data sets.
+const FEWEST: u64 = 200;
+
+/// Notices a loss, whatever its value, that has not fallen after an epoch's worth of steps: its mean over the last tenth of
+/// them is not below that over the first.
+#[derive(Debug)]
+pub(super) struct Fall {
+    /// Steps in all, and in either part that is compared.
+    steps: u64,
+    part: u64,
+    done: u64,
+    first: f64,
+    last: f64,
+}
+
+impl Fall {
+    /// Of a run whose epochs have so many steps.
+    pub(super) fn new(epoch: u64) -> Self {
+        let steps = epoch.max(FEWEST);
+        Self { steps, part: steps / 10, done: 0, first: 0.0, last: 0.0 }
+    }
+
+    /// Takes in the loss of a step; what to say when it has not fallen, once.
+    pub(super) fn step(&mut self, loss: f64) -> Option<String> {
+        self.done += 1;
+        if self.done <= self.part {
+            self.first += loss / self.part as f64;
+        } else if self.done > self.steps - self.part && self.done <= self.steps {
+            self.last += loss / self.part as f64;
+        }
+        let (first, last, steps) = (self.first, self.last, self.steps);
+        (self.done == steps && last > (1.0 - NEAR) * first).then(|| {
+            format!(
+                "the loss has not fallen in {steps} steps (from {first:.3} to {last:.3}); the usual causes: a learning rate \
+                 that is too high or too low (--lr), labels that do not belong to their images, initial weights that let \
+                 no gradient through"
+            )
+        })
+    }
+}
+
 /// How large a tensor is and how fast it moves, as the released code printed them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Movement {
@@ -100,6 +141,18 @@ mod tests {
         let mut start = Start::new(10, 10_000);
         let told = (0..2000).position(|_| start.step(10_f64.ln()).is_some());
         assert_eq!(told, Some(WINDOW - 1));
+    }
+
+    #[test]
+    fn a_loss_that_does_not_fall_is_told_once_whatever_its_value() {
+        let told = |epoch: u64, loss: fn(u64) -> f64| {
+            let mut fall = Fall::new(epoch);
+            (0..3 * epoch + 500).filter(|step| fall.step(loss(*step)).is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(1000, |_| 0.7), [999]);
+        assert_eq!(told(10, |step| 2.0 + 0.1 * (step % 7) as f64), [FEWEST - 1], "an epoch of few steps");
+        assert_eq!(told(1000, |step| 5.0 + step as f64), [999], "it rises");
+        assert!(told(1000, |step| 7.0 - 1e-4 * step as f64).is_empty());
     }
 
     #[test]
