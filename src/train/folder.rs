@@ -293,6 +293,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_newest_checkpoints_are_kept_by_number() {
+        let place = tempfile::tempdir().unwrap();
+        let config = Config::new("mini", crate::net::Model::open("mini").unwrap(), 0);
+        let lock = FolderLock::acquire(place.path()).unwrap();
+        let reached = Reached { step: 0, validated: true };
+        let folder = RunFolder::open(lock, &config, reached, Vec::new()).unwrap();
+        for name in ["last", "step-99999998", "step-99999999", "step-100000000"] {
+            write_file(&folder.checkpoint(name), name.as_bytes()).unwrap();
+        }
+        folder.settle(100_000_001, 2).unwrap();
+        let mut kept: Vec<u64> = folder.kept().unwrap().into_iter().map(|(step, _)| step).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [100_000_000, 100_000_001]);
+    }
+
+    #[test]
     fn changed_settings_are_named() {
         let before = "seed = 1\nsteps = 9\n[network.train]\nrate = 0.1\nbatch = 8\n";
         let after = "seed = 1\ndata = \"here\"\n[network.train]\nrate = 0.01\nbatch = 8\n";

@@ -1,13 +1,15 @@
 //! Sessions and the training loop where no command line reaches: a device that disappears, a stop before the start.
 
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use alexnet::backend::{BackendError, Engine, Placement};
 use alexnet::checkpoint::Checkpoint;
 use alexnet::data::{DataError, Dataset, ImageError, ImageSet, StoredImage};
+use alexnet::files::FolderLock;
 use alexnet::session::SessionError;
-use alexnet::train::TrainError;
+use alexnet::train::{Config, Launch, Metric, Observer, Phase, TrainError, Trainer};
 
 use crate::devices;
 use crate::runs::{At, BATCH, STEPS, batch, device, session, tiny, train, train_on};
@@ -67,6 +69,96 @@ fn a_run_that_is_stopped_before_its_first_step_can_be_gone_on_with() {
     assert!(outcome.interrupted && outcome.steps == 0 && outcome.validation.is_none());
     let saved = Checkpoint::read(&folder.path().join("last.safetensors")).unwrap();
     assert_eq!((saved.state.step, saved.state.position), (0, 0));
+}
+
+/// Raises a flag when a phase begins.
+struct StopIn<'a>(Phase, &'a AtomicBool);
+
+impl Observer for StopIn<'_> {
+    fn phase(&mut self, phase: Phase, _: usize) {
+        if phase == self.0 {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+    fn epoch(&mut self, _: usize, _: usize, _: usize, _: usize) {}
+    fn step(&mut self, _: &Metric, _: usize) {}
+    fn validation(&mut self, _: &Metric) {}
+}
+
+/// A trainer of the bundled sample that goes on from the last checkpoint in `folder`.
+fn resumed<'a>(folder: &Path, stop: &'a AtomicBool) -> Trainer<'a> {
+    let last = Checkpoint::read(&folder.join("last.safetensors")).unwrap();
+    let dataset = Dataset::open(None, tiny().input.stored()).unwrap();
+    let session = session(&Engine::Cpu.into()).unwrap();
+    let lock = FolderLock::acquire(folder).unwrap();
+    Trainer::resume(Config::new("tiny", tiny(), 0), session, dataset, &last, lock, stop).unwrap()
+}
+
+/// The epoch is saved before its validation, which a resumed run begins with.
+#[test]
+fn a_run_that_is_stopped_in_its_validation_loses_no_step() {
+    let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (go, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    train(&Engine::Cpu.into(), whole.path(), &go, &mut ()).unwrap();
+    let outcome = train(&Engine::Cpu.into(), parts.path(), &stop, &mut StopIn(Phase::Validation, &stop)).unwrap();
+    assert!(outcome.interrupted && outcome.steps == STEPS && outcome.validation.is_none());
+    let saved = Checkpoint::read(&parts.path().join("last.safetensors")).unwrap().state;
+    assert_eq!((saved.step, saved.epoch, saved.unvalidated), (STEPS, 1, true));
+    assert_eq!(resumed(parts.path(), &go).run(&mut ()).unwrap().steps, 2 * STEPS);
+    for name in ["last.safetensors", "best.safetensors"] {
+        let [whole, parts] = [&whole, &parts].map(|folder| std::fs::read(folder.path().join(name)).unwrap());
+        assert!(whole == parts, "{name} differs");
+    }
+    let files = std::fs::read_dir(parts.path()).unwrap().count();
+    assert_eq!(files, 4, "config.toml, metrics.jsonl and two checkpoints");
+}
+
+#[test]
+fn a_run_that_is_stopped_while_images_are_measured_has_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let mut session = session(&Engine::Cpu.into()).unwrap();
+    session.initialise().unwrap();
+    let dataset = Dataset::open(None, tiny().input.stored()).unwrap();
+    let lock = FolderLock::acquire(folder.path()).unwrap();
+    let trainer = Trainer::unmeasured(Config::new("tiny", tiny(), 0), session, dataset, lock, &stop).unwrap();
+    let outcome = trainer.run(&mut StopIn(Phase::MeanImage, &stop)).unwrap();
+    assert!(outcome.interrupted && outcome.steps == 0);
+    let mut launch = Launch::resume(folder.path()).unwrap();
+    launch.config.devices = Some("cpu".into());
+    let go = AtomicBool::new(false);
+    let outcome = launch.prepare(|devices| devices).unwrap().trainer(&go).unwrap().run(&mut ()).unwrap();
+    assert_eq!((outcome.steps, outcome.interrupted), (2 * STEPS, false));
+}
+
+/// Validation images that are gone.
+struct Gone(Greys);
+
+impl ImageSet for Gone {
+    fn labels(&self) -> &[u32] {
+        self.0.labels()
+    }
+
+    fn name(&self, i: usize) -> String {
+        self.0.name(i)
+    }
+
+    fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
+        Err(ImageError::Damaged(self.name(i), "all of them".into()))
+    }
+}
+
+#[test]
+fn a_validation_that_fails_loses_no_step() {
+    let size = tiny().input.stored();
+    let classes: Vec<String> = (0..10).map(|class| format!("grey {class}")).collect();
+    let greys = |count| Greys((0..count).map(|i| i % 10).collect());
+    let dataset = Dataset::new(classes, greys(10 * BATCH as u32), Gone(greys(50)), size).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let failed = train_on(dataset, &Engine::Cpu.into(), folder.path(), &AtomicBool::new(false), &mut ()).unwrap_err();
+    assert!(failed.to_string().contains("all of them"), "{failed}");
+    let saved = Checkpoint::read(&folder.path().join("last.safetensors")).unwrap().state;
+    assert_eq!((saved.step, saved.epoch, saved.unvalidated), (10, 1, true));
 }
 
 /// Plain grey images in memory, the brighter the higher the class.

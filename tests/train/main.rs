@@ -15,4 +15,5 @@ mod outage;
 mod prepare;
 mod recipe;
 mod release;
+mod resume;
 mod tune;
