@@ -162,13 +162,14 @@ impl<'a> Trainer<'a> {
     /// A run that has come as far as `state`. The last to be done is what writes.
     fn open(
         config: Config,
-        session: Session,
+        mut session: Session,
         dataset: Dataset,
         statistics: Option<Statistics>,
         mut state: State,
         folder: FolderLock,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
+        statistics.as_ref().map_or(Ok(()), |statistics| session.set_mean(&statistics.mean))?;
         let model = toml::to_string(&config.network);
         state.model = model.map_err(|e| TrainError::Folder { path: folder.folder().into(), reason: e.to_string() })?;
         (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
@@ -237,14 +238,15 @@ impl<'a> Trainer<'a> {
         Ok(RunSummary { validation, steps, interrupted, skipped: self.skipped.reasons })
     }
 
-    /// Gives the session its mean image, which is measured first for a run that begins; whether it was not stopped
+    /// Measures the images of a run that begins, and gives the session its mean image; whether it was not stopped
     /// meanwhile.
     fn measure(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
         if self.statistics.is_none() {
-            self.statistics = statistics(&self.config, &self.dataset, &self.folder, self.stop, observer)?;
+            let measured = statistics(&self.config, &self.dataset, &self.folder, self.stop, observer)?;
+            let Some(measured) = measured else { return Ok(false) };
+            self.session.set_mean(&measured.mean)?;
+            self.statistics = Some(measured);
         }
-        let Some(statistics) = &self.statistics else { return Ok(false) };
-        self.session.set_mean(&statistics.mean)?;
         Ok(true)
     }
 
@@ -388,7 +390,9 @@ impl<'a> Trainer<'a> {
         let now = [rates.weights, rates.biases];
         if let Some(before) = self.rates.replace(now).filter(|before| *before != now) {
             let State { step, epoch, .. } = self.state;
-            let [weights, biases] = [0, 1].map(|i| format!("{} → {}", before[i], now[i]));
+            // As many digits as people give.
+            let short = |rate: f32| format!("{rate:.3e}").parse::<f64>().unwrap_or_default();
+            let [weights, biases] = [0, 1].map(|i| format!("{} → {}", short(before[i]), short(now[i])));
             let epoch = epoch + 1;
             observer.note(&format!("epoch {epoch}, step {}: learning rate {weights}, of biases {biases}", step + 1));
         }

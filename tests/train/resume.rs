@@ -41,7 +41,7 @@ fn same_end(place: &Place) {
 #[test]
 fn each_step_stands_once_in_the_metrics_of_a_run_that_was_killed() {
     let place = Place::new();
-    let more = ["--epochs", "2", "--batch", "4", "--save-every", "100"]; // 625 steps an epoch
+    let more = ["--epochs", "4", "--batch", "4", "--save-every", "100"]; // 625 steps an epoch
     place.train("whole", &more);
     let lines =
         |name: &str| std::fs::read(place.path(name)).map_or(0, |text| text.split(|&byte| byte == b'\n').count());
