@@ -77,6 +77,9 @@ impl SaveEvery {
     }
 }
 
+/// Longest interval: TOML has no larger numbers, nor has a run more steps or minutes.
+const MOST: u64 = i64::MAX as u64;
+
 impl FromStr for SaveEvery {
     type Err = String;
 
@@ -86,8 +89,6 @@ impl FromStr for SaveEvery {
             Some(minutes) => (minutes, Self::Minutes),
             None => (text, Self::Steps),
         };
-        // TOML has no larger numbers, nor has a run more steps or minutes.
-        const MOST: u64 = i64::MAX as u64;
         match digits.parse::<u64>() {
             Ok(number) if number > 0 => Ok(make(number.min(MOST))),
             Err(e) if *e.kind() == IntErrorKind::PosOverflow => Ok(make(MOST)),
@@ -121,7 +122,7 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text)?;
         let known = config.keys();
-        for key in text.parse::<toml::Table>()?.keys().filter(|key| !known.contains(*key)) {
+        if let Some(key) = text.parse::<toml::Table>()?.keys().find(|key| !known.contains(*key)) {
             let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(0, |line| line + 1);
             let known = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
             return Err(ConfigError::Key { key: key.clone(), line, known });
