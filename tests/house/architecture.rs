@@ -88,7 +88,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("wgpu", &["src/backend/gpu/"]),
     ("naga", &["src/wgsl/"]),
-    ("dirs", &["src/backend/gpu/cache.rs"]),
+    ("dirs", &["src/files/mod.rs"]),
     ("ndarray", &["src/ops/product.rs", "src/ops/conv/products.rs", "src/ops/conv/dense.rs"]),
     ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
