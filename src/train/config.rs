@@ -135,6 +135,8 @@ impl Config {
     fn keys(&self) -> BTreeSet<String> {
         let all = Self {
             data: Some(String::new()),
+            working_folder: Some(PathBuf::new()),
+            classes: Some(String::new()),
             devices: Some(String::new()),
             options: Options { micro_batch: Some(1), ..self.options },
             init: Some(String::new()),
