@@ -73,8 +73,8 @@ fn devices_lists_what_there_is() {
 /// Surfaces of window systems make a layer of Mesa look for a display.
 #[test]
 fn a_start_without_a_display_complains_of_nothing() {
-    let mut command = Place::new().command(&["devices"]);
-    let output = command.env_remove("XDG_RUNTIME_DIR").env_remove("DISPLAY").output().unwrap();
+    let place = Place::new();
+    let output = place.command(&["devices"]).env_remove("XDG_RUNTIME_DIR").env_remove("DISPLAY").output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
