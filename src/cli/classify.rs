@@ -19,8 +19,8 @@ const BATCH: usize = 8;
 /// Arguments of `classify`.
 #[derive(Debug, Args)]
 pub(super) struct Classify {
-    /// A run folder (its best checkpoint), a checkpoint or an ONNX file
-    #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx")]
+    /// A run folder (its best checkpoint), a checkpoint or an ONNX file, or with --model weights of another program
+    #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx|WEIGHTS")]
     checkpoint: PathBuf,
     /// Images, JPEG or PNG
     #[arg(required = true, value_name = "IMAGE")]
@@ -43,7 +43,10 @@ pub(super) struct Classify {
 impl Classify {
     pub(super) fn run(self) -> Result<()> {
         let devices = open_devices(self.devices.as_deref())?.watched(preparing());
-        let mut evaluator = Evaluator::open(&self.checkpoint, &self.pictured.into(), BATCH, &devices)?;
+        let mut evaluator = match self.pictured.imported(&self.checkpoint)? {
+            Some(imported) => Evaluator::new(&imported, BATCH, &devices)?,
+            None => Evaluator::open(&self.checkpoint, &self.pictured.into(), BATCH, &devices)?,
+        };
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
         if let Some(file) = &self.classes {
             evaluator.name_classes(file)?;

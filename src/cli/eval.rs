@@ -1,5 +1,6 @@
 //! `alexnet eval`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -15,9 +16,9 @@ use alexnet::session::open_devices;
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
 pub(super) struct Eval {
-    /// A run folder (its best checkpoint), a checkpoint or an ONNX file; the probabilities of several are averaged as an
-    /// ensemble
-    #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx", required = true)]
+    /// A run folder (its best checkpoint), a checkpoint or an ONNX file, or with --model weights of another program; the
+    /// probabilities of several are averaged as an ensemble
+    #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx|WEIGHTS", required = true)]
     checkpoints: Vec<PathBuf>,
     /// Data whose validation images are scored; train/ need not be there, and classes may be a part of the network's or in
     /// another order [default: the run's own, else the bundled sample]
@@ -60,8 +61,13 @@ impl Eval {
             (false, true) => EnsembleWeights::Equal,
             (false, false) => EnsembleWeights::Given(self.weights),
         };
+        let mut imported = BTreeMap::new();
+        for path in &self.checkpoints {
+            imported.extend(self.pictured.imported(path)?.map(|checkpoint| (path.clone(), checkpoint)));
+        }
         let request = EvalOptions {
             checkpoints: self.checkpoints,
+            imported,
             preprocessing: self.pictured.into(),
             data: self.data,
             classes: self.classes,

@@ -13,9 +13,10 @@ use alexnet::net::Model;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
+#[command(after_long_help = SOURCES)]
 pub(super) struct Import {
-    /// Weights of another program: a safetensors file or a state dict of PyTorch (.pth) under any of the names
-    /// that `export` writes, or a .caffemodel
+    /// Weights of another program: a safetensors file or a checkpoint of PyTorch (.pth), under the names that `export`
+    /// writes, behind prefixes, or with the same layers in the same order; or a .caffemodel
     file: PathBuf,
     #[arg(long, help = format!("Network and preprocessing of the weights: a model file, or one of {}", built_in()))]
     model: String,
@@ -40,7 +41,22 @@ pub(super) struct Import {
     /// A network of Caffe as text (deploy.prototxt), which the model must agree with
     #[arg(long, value_name = "FILE")]
     prototxt: Option<PathBuf>,
+    /// Refuse the file unless its SHA-256 begins with these 8 or more digits
+    #[arg(long, value_name = "DIGITS")]
+    sha256: Option<String>,
 }
+
+/// Where weights of AlexNet are published.
+const SOURCES: &str = "Published weights (nothing is downloaded by this program):
+  torchvision   https://download.pytorch.org/models/alexnet-owt-7be5be79.pth
+                244,408,911 bytes, SHA-256 begins with 7be5be79, --model torchvision
+  bvlc-alexnet  http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel
+                243,862,414 bytes,
+                SHA-256 4bff209a9837298157915ef50a4831a59636a6ca1a6b8ebacd990c3a5f3053e0
+  caffenet      http://dl.caffe.berkeleyvision.org/bvlc_reference_caffenet.caffemodel
+                243,862,418 bytes, SHA-1 4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46 (no SHA-256 published)
+  places365     http://places2.csail.mit.edu/models_places365/alexnet_places365.pth.tar
+                365 classes, no sum published, --model torchvision";
 
 /// Treatment of missing tensors.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -64,6 +80,7 @@ impl Import {
             mean: self.mean,
             mean_file: self.mean_file,
             prototxt: self.prototxt,
+            sha256: self.sha256,
             missing: (self.missing == Missing::Random).then_some(self.seed),
         };
         let imported = request.read()?;
@@ -71,7 +88,7 @@ impl Import {
         if !imported.drawn.is_empty() {
             say(format!("not in the file, so drawn at random: {}", imported.drawn.join(", ")));
         }
-        if let Some(words) = &imported.words {
+        for words in &imported.words {
             say(words);
         }
         if !imported.unused.is_empty() {

@@ -1,11 +1,15 @@
 //! Options that several commands share, and what they stand for.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::progress::preparing;
 use alexnet::backend::Placement;
+use alexnet::checkpoint::Checkpoint;
+use alexnet::commands::convert::Import;
 use alexnet::eval::{Preprocessing, colour};
 use alexnet::net::model::BUILT_IN;
 use alexnet::net::{MOST_IMAGES, Model, Named, Net, Options, Precision, Replacement, WireFormat};
@@ -78,9 +82,12 @@ impl Placed {
     }
 }
 
-/// Preprocessing of images for an ONNX file.
-#[derive(Debug, Args)]
+/// What the file of a network does not say: preprocessing of an ONNX file's images, the network of mere weights.
+#[derive(Clone, Debug, Args)]
 pub(super) struct Pictured {
+    /// For weights of other programs (.pth, .safetensors, .caffemodel): their network, a model file or built-in one
+    #[arg(long)]
+    model: Option<String>,
     /// For ONNX files: means subtracted from pixels of 0 to 255 [default: the file's metadata]
     #[arg(long, value_name = "R,G,B", value_parser = colour)]
     mean: Option<[f32; 3]>,
@@ -94,8 +101,34 @@ pub(super) struct Pictured {
 }
 
 impl From<Pictured> for Preprocessing {
-    fn from(Pictured { mean, scale, stored }: Pictured) -> Self {
+    fn from(Pictured { mean, scale, stored, .. }: Pictured) -> Self {
         Self { mean, scale, stored }
+    }
+}
+
+impl Pictured {
+    /// The checkpoint that `import` makes of the weights in `path`; `None` where it is a run, a checkpoint or an ONNX file.
+    pub(super) fn imported(&self, path: &Path) -> Result<Option<Checkpoint>> {
+        let has =
+            |known: &[&str]| path.extension().is_some_and(|extension| known.iter().any(|known| extension == *known));
+        let Some(model) = &self.model else {
+            let weights = has(&["pth", "pt", "tar", "caffemodel"]);
+            anyhow::ensure!(!weights, "{}: holds weights alone; say --model, their network", path.display());
+            return Ok(None);
+        };
+        if has(&["onnx"]) || path.is_dir() || Checkpoint::read(path).is_ok() {
+            return Ok(None);
+        }
+        let mut model = Model::open(model)?;
+        model.input.scale = self.scale.unwrap_or(model.input.scale);
+        model.input.stored = self.stored.or(model.input.stored);
+        let mean = self.mean;
+        let (file, classes, mean_file, prototxt, missing, sha256) = (path.into(), None, None, None, None, None);
+        let imported = Import { file, model, classes, mean, mean_file, prototxt, missing, sha256 }.read()?;
+        for words in imported.words {
+            log::warn!("{}: {words}", path.display());
+        }
+        Ok(Some(imported.checkpoint))
     }
 }
 

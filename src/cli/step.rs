@@ -20,7 +20,7 @@ pub(super) struct Step {
     model: String,
     #[command(flatten)]
     replaced: Replaced,
-    /// A safetensors file with weights under any of the names that `export` writes
+    /// Weights: a run or checkpoint, or a file that `import` reads
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// A safetensors file with images (floats, N x 3 x H x W, as the network sees them) and labels (integers)

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::CommandError;
 use crate::checkpoint::{Checkpoint, MEAN, State};
-use crate::files::{write_file, write_tensors};
+use crate::files::{sha256, write_file, write_tensors};
 use crate::interop::caffe::Network;
 use crate::interop::onnx::{self, ImageMetadata};
 use crate::interop::{
-    CLASSES, CONVENTIONS, Convention, FileTensor, Naming, Quantity, WeightsFile, file_tensors, fit_classes,
-    read_layers, read_mean, read_weights,
+    CLASSES, CONVENTIONS, Convention, FileTensor, InteropError, Naming, Quantity, WeightsFile, file_tensors,
+    fit_classes, read_layers, read_mean, read_weights,
 };
 use crate::net::{Job, Model, Net, lower};
 use crate::tensor::Tensor;
@@ -84,6 +84,8 @@ pub struct Import {
     pub prototxt: Option<PathBuf>,
     /// Seed to initialise missing tensors from; they are an error where it is absent.
     pub missing: Option<u64>,
+    /// SHA-256 that the file must have, or the digits that it begins with, as torchvision has them in names of files.
+    pub sha256: Option<String>,
 }
 
 /// Result of an [`Import`].
@@ -95,13 +97,19 @@ pub struct Imported {
     pub drawn: Vec<String>,
     /// Tensors and other objects of the file that the network does not have.
     pub unused: Vec<String>,
-    /// How the file's names were understood, where they are not those of a convention.
-    pub words: Option<String>,
+    /// How the file's names were understood, where they are not those of a convention, and what else it changed.
+    pub words: Vec<String>,
 }
 
 impl Import {
     /// Reads the file.
     pub fn read(mut self) -> Result<Imported, CommandError> {
+        if let Some(expected) = self.sha256.take() {
+            let found = sha256(&self.file)?;
+            if expected.len() < 8 || !found.starts_with(&expected.to_ascii_lowercase()) {
+                return Err(CommandError::within(&self.file)(CommandError::Sha256 { found, expected }));
+            }
+        }
         let mut read = read_weights(&self.file)?;
         let mean = self.mean_file.as_deref().map(read_mean).transpose()?;
         match mean {
@@ -112,7 +120,13 @@ impl Import {
             }
             None => self.model.input.mean = self.mean.or(self.model.input.mean),
         }
-        let words = read.recognise(&self.model).map_err(CommandError::within(&self.file))?;
+        let mut words = Vec::new();
+        if let Some(layers) = &read.layers {
+            let means = self.mean.is_none() && self.mean_file.is_none();
+            words.extend(layers.prepare(&mut self.model.input, means).map_err(CommandError::within(&self.file))?);
+            words.extend(layers.name_as(&self.model, &mut read.tensors));
+        }
+        words.extend(read.recognise(&self.model).map_err(CommandError::within(&self.file))?);
         let WeightsFile { tensors: mut file, unreadable, foreign, classes, layers, .. } = read;
         self.classes.iter().for_each(|classes| self.model.fit_classes(classes.len()));
         fit_classes(&mut self.model, &file);
@@ -160,6 +174,23 @@ pub struct CheckpointWeights {
 }
 
 impl CheckpointWeights {
+    /// Weights of `net` in `file`, a checkpoint of this program, under the names of its rows in results; `None` where it
+    /// is another file.
+    pub fn own(net: &Net, file: &BTreeMap<String, Tensor>) -> Result<Option<Self>, InteropError> {
+        let lowered = lower(net, &Job::evaluation(1));
+        let own = lowered.trained.iter().map_while(|trained| {
+            let tensor = file.get(&trained.name)?;
+            (tensor.shape() == lowered.program.slot(trained.value).shape)
+                .then(|| (trained.name.clone(), tensor.clone()))
+        });
+        let tensors: BTreeMap<_, _> = own.collect();
+        if tensors.len() < lowered.trained.len() {
+            return Ok(None);
+        }
+        let file_tensors = file_tensors(net, &Naming::new(&net.model, Convention::Caffe))?;
+        Ok(Some(Self { tensors, file_tensors, drawn: Vec::new() }))
+    }
+
     /// Converts the weights of `net` in `file`; missing ones are initialised from the seed, if there is one.
     pub fn of(net: &Net, file: &BTreeMap<String, Tensor>, seed: Option<u64>) -> Result<Self, CommandError> {
         let naming = Naming::of(net, file).ok_or_else(|| no_tensor(net, file))?;

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::checkpoint::ContentError;
 use crate::files::{FileError, TensorError};
-use crate::interop::caffe::ModelMismatch;
+use crate::interop::caffe::{CaffeError, ModelMismatch};
 use crate::interop::{InteropError, ReadError};
 use crate::net::{MOST_IMAGES, NetError};
 use crate::session::SessionError;
@@ -45,6 +45,8 @@ pub enum CommandError {
     ClassNames(#[from] serde_json::Error),
     #[error("found {names} class names for {outputs} outputs, expected one for each")]
     Classes { names: usize, outputs: usize },
+    #[error("its SHA-256 is {found}, expected {expected}: it is another file, or damaged")]
+    Sha256 { found: String, expected: String },
     #[error("the checkpoint has no mean image")]
     NoMean,
     #[error(
@@ -67,6 +69,8 @@ pub enum CommandError {
     NotFinite(u64),
     #[error(transparent)]
     Differs(#[from] ModelMismatch),
+    #[error(transparent)]
+    Caffe(#[from] CaffeError),
     #[error("input {0} is given twice")]
     Twice(String),
     #[error("two outputs would be written to one file: {0}")]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::CommandError;
 use super::convert::CheckpointWeights;
+use crate::checkpoint::Checkpoint;
 use crate::files::{TensorError, TensorFile, read_file};
 use crate::interop::{InteropError, Quantity, fit_classes, read_weights};
 use crate::net::{Job, MOST_IMAGES, Model, Net, NetError};
@@ -35,15 +36,20 @@ pub struct StepResult {
 }
 
 impl Inputs {
-    /// Reads weights, under any of the names of [`crate::interop`], and a batch: `images`, floats
-    /// `[images][3][size][size]` as the network sees them, and `labels`. The last layer gets the weights' outputs.
+    /// Reads weights, those of a checkpoint or run of this program or under any names of [`crate::interop`], and a batch:
+    /// `images`, floats `[images][3][size][size]` as the network sees them, and `labels`. The last layer gets the weights'
+    /// outputs.
     pub fn read(mut model: Model, weights: &Path, batch: &Path) -> Result<Self, CommandError> {
+        let weights = &Checkpoint::locate(weights);
         let mut file = read_weights(weights)?;
         file.recognise(&model).map_err(CommandError::within(weights))?;
         let file = file.tensors;
         fit_classes(&mut model, &file);
         let net = Net::new(model.clone())?;
-        let weights = CheckpointWeights::of(&net, &file, None).map_err(CommandError::within(weights))?;
+        let weights = match CheckpointWeights::own(&net, &file)? {
+            Some(own) => own,
+            None => CheckpointWeights::of(&net, &file, None).map_err(CommandError::within(weights))?,
+        };
         let bytes = read_file(batch)?;
         let batch = parse_batch(&bytes, model.input.size, net.classes()).map_err(CommandError::within(batch))?;
         Ok(Self { model, weights, batch, features: false })

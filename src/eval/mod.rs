@@ -9,11 +9,13 @@ mod evaluator;
 mod predictions;
 mod metrics;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Placement;
+use crate::checkpoint::Checkpoint;
 use crate::data::located;
 
 pub use self::classifier::{Preprocessing, colour};
@@ -30,6 +32,8 @@ use self::predictions::PredictionFile;
 pub struct EvalOptions {
     /// Checkpoints, run folders or ONNX files; several are an ensemble.
     pub checkpoints: Vec<PathBuf>,
+    /// Checkpoints in place of files among them that hold weights of other programs.
+    pub imported: BTreeMap<PathBuf, Checkpoint>,
     /// Conversion of images to inputs of ONNX files.
     pub preprocessing: Preprocessing,
     /// Data whose validation images are scored; where absent those of the run that a network comes from, else the bundled
@@ -126,7 +130,10 @@ pub fn evaluate(
     let mut device = String::new();
     for (number, path) in request.checkpoints.iter().enumerate() {
         let name = path.display().to_string();
-        let mut evaluator = Evaluator::open(path, &request.preprocessing, request.batch, devices)?;
+        let mut evaluator = match request.imported.get(path) {
+            Some(checkpoint) => Evaluator::new(checkpoint, request.batch, devices)?,
+            None => Evaluator::open(path, &request.preprocessing, request.batch, devices)?,
+        };
         let mut progress = |done: usize, all: usize| progress(number * all + done, count * all);
         let data = request.data.clone().or_else(|| run_data(path));
         if let Some(file) = &request.classes {

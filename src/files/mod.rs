@@ -50,6 +50,27 @@ impl FileError {
     }
 }
 
+/// The SHA-256 of a file's bytes, in hexadecimal digits.
+pub fn sha256(path: &Path) -> Result<String, FileError> {
+    use sha2::{Digest as _, Sha256};
+
+    struct Hasher(Sha256);
+    impl io::Write for Hasher {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut hasher = Hasher(Sha256::new());
+    let mut file = std::fs::File::open(path).map_err(FileError::read(path))?;
+    io::copy(&mut file, &mut hasher).map_err(FileError::read(path))?;
+    Ok(hasher.0.finalize().iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}")))
+}
+
 /// Reads all of a file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(FileError::read(path))

@@ -62,6 +62,7 @@ pub static CAFFE: Schema = {
         &[
             (7, &BLOB),
             (8, &FLAT),
+            (100, &FLAT),
             (106, &CONVOLUTION),
             (117, &FLAT),
             (118, &FLAT),
@@ -72,7 +73,7 @@ pub static CAFFE: Schema = {
         &[],
     );
     static OLD_LAYER: Schema = Schema::new(
-        &[(6, &BLOB), (10, &CONVOLUTION), (17, &FLAT), (18, &FLAT), (19, &FLAT), (30, &FLAT), (32, &FLAT)],
+        &[(6, &BLOB), (10, &CONVOLUTION), (17, &FLAT), (18, &FLAT), (19, &FLAT), (30, &FLAT), (32, &FLAT), (36, &FLAT)],
         &[],
     );
     Schema::new(&[(2, &OLD_LAYER), (8, &EXTENTS), (100, &LAYER)], &[4])

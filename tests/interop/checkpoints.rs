@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use alexnet::commands::convert::{Import, Imported};
+use alexnet::files::{Elements, serialize};
 use alexnet::net::Model;
 
 use crate::cli::{Place, contains};
@@ -14,14 +15,15 @@ fn fixture(name: &str) -> PathBuf {
 fn import(name: &str) -> Result<Imported, String> {
     let model = Model::open(fixture("tiny.toml").to_str().unwrap()).unwrap();
     let file = fixture(name);
-    let import = Import { file, model, classes: None, mean: None, mean_file: None, prototxt: None, missing: None };
+    let import =
+        Import { file, model, classes: None, mean: None, mean_file: None, prototxt: None, missing: None, sha256: None };
     import.read().map_err(|error| error.to_string())
 }
 
 #[test]
 fn every_kind_of_checkpoint_has_the_weights_of_the_plain_one() {
     let plain = import("kinds/plain.pth").unwrap();
-    assert!(plain.words.is_none() && plain.unused.is_empty());
+    assert!(plain.words.is_empty() && plain.unused.is_empty());
     let mut kinds: Vec<_> =
         std::fs::read_dir(fixture("kinds")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     kinds.sort();
@@ -86,4 +88,63 @@ fn formats_that_are_not_read_are_named() {
             place.refuses(&["import", name, "--model", "mini", "--out", "y"], &[name, word]);
         }
     }
+}
+
+/// Caffe rounds extents of convolutions down; a model that rounds up is refused, one that rounds down computes as it does.
+#[test]
+fn a_convolution_of_caffe_rounds_down() {
+    let place = Place::new();
+    for name in ["caffe-conv-floor.caffemodel", "caffe-no-floor.toml", "caffe-floor.toml", "caffe-image.png"] {
+        place.write(name, std::fs::read(fixture(name)).unwrap());
+    }
+    let weights = ["caffe-conv-floor.caffemodel", "--mean", "100,110,120", "--model"];
+    place.refuses(
+        &[&["import"][..], &weights[..], &["caffe-no-floor.toml", "--out", "x"]].concat(),
+        &["16×14×14", "16×15×15", "rounding", "floor = true"],
+    );
+    place.ok(&[&["import"][..], &weights[..], &["caffe-floor.toml", "--out", "x.safetensors"]].concat());
+    let imported = place.ok(&["classify", "x.safetensors", "caffe-image.png", "--devices", "cpu"]);
+    contains(&imported, &["41.6 %  4", "21.1 %  0"]);
+    // The same in one step.
+    let classify =
+        [&["classify"][..], &weights[..], &["caffe-floor.toml", "caffe-image.png", "--devices", "cpu"]].concat();
+    assert_eq!(place.ok(&classify), imported);
+    let without_model = ["classify", weights[0], "caffe-image.png", "--devices", "cpu"];
+    place.refuses(&without_model, &["caffe-conv-floor.caffemodel", "--model"]);
+}
+
+/// `eval`, `classify` and `step` read weights without a checkpoint between.
+#[test]
+fn weights_are_used_where_they_lie() {
+    let place = Place::new();
+    place.blobs();
+    place.train("run", &["--data", "blobs"]);
+    place.ok(&["export", "run", "--names", "caffe", "--out", "weights.safetensors"]);
+    let eval = |more: &[&str]| {
+        let scores = place.json(&[&["eval"][..], more, &["--data", "blobs", "--devices", "cpu", "--json"]].concat());
+        scores["rows"][0]["loss"].as_f64().unwrap()
+    };
+    assert_eq!(eval(&["weights.safetensors", "--model", "tiny.toml"]), eval(&["run"]));
+    let images: Vec<f32> = (0..4 * 3 * 8 * 8).map(|at| (at % 17) as f32).collect();
+    let batch =
+        [("images", &[4, 3, 8, 8][..], Elements::F32(&images)), ("labels", &[4][..], Elements::U32(&[1, 2, 3, 4]))];
+    place.write("batch.safetensors", serialize(batch, None).unwrap());
+    let step = |weights: &str, out: &str| {
+        let files = ["--weights", weights, "--batch", "batch.safetensors", "--devices", "cpu", "--out", out];
+        place.ok(&[&["step", "--model", "tiny.toml"][..], &files[..]].concat());
+        place.read(out)
+    };
+    assert!(step("weights.safetensors", "theirs") == step("run", "ours"));
+}
+
+#[test]
+fn a_sum_tells_files_apart() {
+    let place = Place::new();
+    place.write("plain.pth", std::fs::read(fixture("plain.pth")).unwrap());
+    place.write("tiny-8.toml", std::fs::read(fixture("tiny.toml")).unwrap());
+    let sum = alexnet::files::sha256(&fixture("plain.pth")).unwrap();
+    let import = ["import", "plain.pth", "--model", "tiny-8.toml", "--out", "x", "--sha256"];
+    place.refuses(&[&import[..], &["00000000"]].concat(), &["plain.pth", &sum, "expected 00000000"]);
+    place.refuses(&[&import[..], &[&sum[..7]]].concat(), &["plain.pth", &sum]);
+    place.ok(&[&import[..], &[&sum[..8]]].concat());
 }

@@ -47,7 +47,16 @@ pub(crate) fn checkpoint(model: &Model) -> Checkpoint {
 }
 
 fn import(file: &Path, model: Model) -> Import {
-    Import { file: file.into(), model, classes: None, mean: None, mean_file: None, prototxt: None, missing: None }
+    Import {
+        file: file.into(),
+        model,
+        classes: None,
+        mean: None,
+        mean_file: None,
+        prototxt: None,
+        missing: None,
+        sha256: None,
+    }
 }
 
 #[test]

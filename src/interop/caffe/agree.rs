@@ -12,12 +12,14 @@ use crate::ops::layer::Chw;
 pub(super) struct Compared {
     kind: &'static LayerKind,
     settings: Params,
+    /// Name, where it has weights.
+    name: Option<String>,
     /// Description with every setting; equal for equal layers.
     pub(super) words: String,
 }
 
 impl Network {
-    /// Checks that `model` computes what this network does.
+    /// Checks that `model` computes what this network does; names may be others.
     pub fn agrees_with(&self, model: &Model) -> Result<(), ModelMismatch> {
         let size = model.input.size;
         if let Some(found) = self.size.filter(|&found| found != size) {
@@ -29,7 +31,7 @@ impl Network {
         for at in 0..here.len().max(there.len()) {
             if words(&here, at) != words(&there, at) {
                 let [found, expected] =
-                    [&here, &there].map(|layers| words(layers, at).unwrap_or_else(|| "nothing".into()));
+                    [&here, &there].map(|layers| layers.get(at).map_or_else(|| "nothing".into(), Compared::named));
                 return Err(ModelMismatch::Layer { number: at + 1, found, expected });
             }
         }
@@ -40,7 +42,7 @@ impl Network {
             None => Ok(()),
             Some(at) => {
                 let (found, expected) = (outputs_here[at], outputs_there[at]);
-                Err(ModelMismatch::Output { number: at + 1, layer: here[at].words.clone(), found, expected })
+                Err(ModelMismatch::Output { number: at + 1, layer: here[at].named(), found, expected })
             }
         }
     }
@@ -60,7 +62,7 @@ fn layers_of(model: &Model) -> Result<Vec<Compared>, ModelMismatch> {
     Ok(layers)
 }
 
-/// A layer as it is compared, by its name only where it has weights; `None` where it does nothing in evaluation.
+/// A layer as it is compared, named only where it has weights; `None` where it does nothing in evaluation.
 pub(super) fn compared(
     name: Option<&str>,
     kind: &'static LayerKind,
@@ -68,12 +70,15 @@ pub(super) fn compared(
     towers: usize,
 ) -> Option<Compared> {
     let Caffe::Words(words) = kind.caffe else { return None };
-    let words = words(kind, settings, towers);
-    let words = match name.filter(|_| kind.is_head()) {
-        Some(name) => format!("{name}, {words}"),
-        None => words,
-    };
-    Some(Compared { kind, settings: settings.clone(), words })
+    let name = name.filter(|_| kind.is_head()).map(str::to_owned);
+    Some(Compared { kind, settings: settings.clone(), name, words: words(kind, settings, towers) })
+}
+
+impl Compared {
+    /// Name and description.
+    fn named(&self) -> String {
+        self.name.as_ref().map_or_else(|| self.words.clone(), |name| format!("{name}, {}", self.words))
+    }
 }
 
 /// The outputs of the layers on one tower, up to the first that cannot be built.

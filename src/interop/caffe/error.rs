@@ -17,6 +17,10 @@ pub enum CaffeError {
     NoLayers,
     #[error("layer {name}: {reason}")]
     Layer { name: String, reason: LayerError },
+    #[error("its data layer says force_gray, expected images in colours, which this program reads")]
+    Grey,
+    #[error("its data layer has {0} mean values, expected one, or one per colour")]
+    Means(usize),
     #[error("mean image: {0}")]
     Mean(#[from] BlobError),
     #[error("found a mean of shape {found:?}, expected an image [3, height, width] or one number per colour [3]")]
@@ -95,7 +99,10 @@ pub enum ModelMismatch {
     Size { found: usize, expected: usize },
     #[error("its layer {number} is {found}, where the model has {expected}")]
     Layer { number: usize, found: String, expected: String },
-    #[error("its layer {number} is {layer} and gives {found}, where the model's gives {expected}")]
+    #[error(
+        "its layer {number} is {layer} and gives {found}, where the model's gives {expected}; rounding: Caffe rounds \
+         extents of convolutions down (floor = true in a model file) and those of pools up"
+    )]
     Output { number: usize, layer: String, found: Chw, expected: Chw },
     #[error("layer {layer}: {reason}")]
     Settings { layer: String, reason: String },

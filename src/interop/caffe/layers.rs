@@ -8,8 +8,8 @@ use super::proto::lrn_parameter::NormRegion;
 use super::proto::pooling_parameter::{PoolMethod, RoundMode};
 use super::proto::v1_layer_parameter::LayerType;
 use super::proto::{
-    BlobProto, ConvolutionParameter, LayerParameter, LrnParameter, NetParameter, Phase, PoolingParameter,
-    V1LayerParameter,
+    BlobProto, ConvolutionParameter, LayerParameter, LrnParameter, NetParameter, NetStateRule, Phase, PoolingParameter,
+    TransformationParameter, V1LayerParameter,
 };
 use crate::kernel::{Param as _, Params};
 use crate::ops::kind::LayerKind;
@@ -58,8 +58,27 @@ impl Layer {
     }
 }
 
-/// Side of the images in pixels, where the file has it in any of three ways.
+/// How the network's layer of data makes inputs of images, of that for tests where there are several; `None` without one.
+pub(super) fn transform(net: &NetParameter) -> Option<TransformationParameter> {
+    let old = net.layers.iter().map(|layer| (&layer.include, &layer.transform_param));
+    let present = net.layer.iter().map(|layer| (&layer.include, &layer.transform_param));
+    let stated = old.chain(present).filter_map(|(include, transform)| Some((include, transform.as_ref()?)));
+    let in_training = |include: &[NetStateRule]| include.iter().copied().any(in_training);
+    stated.min_by_key(|(include, _)| in_training(include.as_slice())).map(|(_, transform)| transform.clone())
+}
+
+/// Whether a layer is part of the network in training alone.
+fn in_training(rule: NetStateRule) -> bool {
+    rule.phase.is_some() && rule.phase() == Phase::Train
+}
+
+/// Side of the images in pixels, where the file has it in any of four ways.
 pub(super) fn size(net: &NetParameter) -> Option<usize> {
+    let crop = transform(net).and_then(|transform| transform.crop_size).filter(|&size| size > 0);
+    declared_size(net).or(crop.map(|size| size as usize))
+}
+
+fn declared_size(net: &NetParameter) -> Option<usize> {
     let layer = net.layer.iter().find_map(|layer| layer.input_param.as_ref()?.shape.first());
     let height = match layer.or(net.input_shape.first()) {
         Some(shape) => shape.dim.get(2).copied(),
@@ -76,7 +95,7 @@ pub(super) fn chain(net: NetParameter) -> Result<Vec<Layer>, CaffeError> {
     let mut chain: Vec<Layer> = Vec::new();
     let mut last: Option<String> = None;
     for layer in old.into_iter().chain(net.layer) {
-        if layer.include.iter().any(|rule| rule.phase.is_some() && rule.phase() == Phase::Train) {
+        if layer.include.iter().copied().any(in_training) {
             continue;
         }
         let name = layer.name().to_owned();
@@ -107,6 +126,7 @@ fn kind(layer: &LayerParameter) -> Result<(&'static LayerKind, Params), LayerErr
         "Convolution" => Ok((&conv::KIND, conv(&layer.convolution_param.clone().unwrap_or_default())?)),
         "InnerProduct" => {
             let full = layer.inner_product_param.unwrap_or_default();
+            only("axis", full.axis(), 1)?;
             only("transpose", full.transpose(), false)?;
             Ok((&fc::KIND, Params::new(vec![("outputs", (full.num_output() as usize).value())])))
         }
@@ -148,6 +168,7 @@ fn square(
 }
 
 fn conv(conv: &ConvolutionParameter) -> Result<Params, LayerError> {
+    only("axis", conv.axis(), 1)?;
     conv.dilation.iter().try_for_each(|&dilation| only("dilation", dilation, 1))?;
     let settings = conv::Settings {
         filters: conv.num_output() as usize,
@@ -219,5 +240,6 @@ fn modern(old: V1LayerParameter) -> Result<LayerParameter, CaffeError> {
         pooling_param: old.pooling_param,
         relu_param: old.relu_param,
         input_param: None,
+        transform_param: old.transform_param,
     })
 }

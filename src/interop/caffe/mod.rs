@@ -17,10 +17,11 @@ use std::collections::BTreeMap;
 
 pub use self::error::{BlobError, CaffeError, LayerError, ModelMismatch, TextError};
 use self::layers::{Layer, chain};
-use self::proto::{BlobProto, NetParameter};
+use self::proto::{BlobProto, NetParameter, TransformationParameter};
 use crate::interop::wire::{BLOB, CAFFE, decode};
 use crate::interop::{Convention, InteropError, Naming, file_tensors};
-use crate::net::Net;
+use crate::net::model::Input;
+use crate::net::{Model, Net};
 use crate::ops::conv;
 use crate::tensor::{FloatFormat, Tensor};
 
@@ -30,6 +31,8 @@ pub struct Network {
     layers: Vec<Layer>,
     /// Side of the images in pixels, where the file has it.
     size: Option<usize>,
+    /// How a layer of data makes inputs of images, where there is one.
+    transform: Option<TransformationParameter>,
 }
 
 /// Parses the network in a `.caffemodel`.
@@ -46,8 +49,8 @@ pub fn parse_text(text: &str) -> Result<Network, CaffeError> {
 }
 
 fn network(net: NetParameter) -> Result<Network, CaffeError> {
-    let size = layers::size(&net);
-    Ok(Network { layers: chain(net)?, size })
+    let (size, transform) = (layers::size(&net), layers::transform(&net));
+    Ok(Network { layers: chain(net)?, size, transform })
 }
 
 impl Network {
@@ -66,14 +69,69 @@ impl Network {
         Ok(tensors)
     }
 
+    /// Names of the layers with weights, each with that of the row of `model` in its place; none where these are more or
+    /// fewer.
+    fn rows<'m>(&'m self, model: &'m Model) -> Vec<(&'m str, &'m str)> {
+        let layers = self.layers.iter().filter(|layer| layer.kind.is_head());
+        let (layers, rows): (Vec<_>, _) = (layers.collect(), &model.layers);
+        if layers.len() != rows.len() {
+            return Vec::new();
+        }
+        layers.iter().zip(rows).map(|(layer, row)| (layer.name.as_str(), row.name.as_str())).collect()
+    }
+
+    /// Renames `tensors` of this network's layers to the rows of `model` in their places. Gives words where one differs.
+    pub fn name_as(&self, model: &Model, tensors: &mut BTreeMap<String, Tensor>) -> Option<String> {
+        let rows: Vec<_> = self.rows(model).into_iter().filter(|(layer, row)| layer != row).collect();
+        let mut renamed = Vec::new();
+        for (layer, row) in &rows {
+            for end in ["weight", "bias"] {
+                renamed
+                    .extend(tensors.remove(&format!("{layer}.{end}")).map(|tensor| (format!("{row}.{end}"), tensor)));
+            }
+        }
+        tensors.extend(renamed);
+        let pairs: Vec<String> = rows.iter().map(|(layer, row)| format!("{row} is {layer}")).collect();
+        (!pairs.is_empty()).then(|| format!("names differ, so layers were taken by order: {}", pairs.join(", ")))
+    }
+
+    /// Sets scale and means of `input` to those of this network's layer of data, the means only where `means` says so.
+    /// Gives words about what changed.
+    pub fn prepare(&self, input: &mut Input, means: bool) -> Result<Vec<String>, CaffeError> {
+        let Some(transform) = &self.transform else { return Ok(Vec::new()) };
+        if transform.force_gray() {
+            return Err(CaffeError::Grey);
+        }
+        let mut words = Vec::new();
+        let scale = [transform.scale(); 3];
+        if input.scale != scale {
+            words
+                .push(format!("scale {} of the file's data layer in place of the model's {:?}", scale[0], input.scale));
+            input.scale = scale;
+        }
+        let mean = match transform.mean_value[..] {
+            [] if transform.mean_file.is_some() => None, // the caller has to bring it
+            [] => Some([0.0; 3]),
+            [one] => Some([one; 3]),
+            [blue, green, red] => Some([red, green, blue]),
+            _ => return Err(CaffeError::Means(transform.mean_value.len())),
+        };
+        if let Some(mean) = mean.filter(|mean| means && input.mean != Some(*mean)) {
+            words.push(format!("means {mean:?} of red, green and blue from the file's data layer"));
+            input.mean = Some(mean);
+        }
+        Ok(words)
+    }
+
     /// Replaces grouped convolutions in `tensors` by those over all channels, where `net` has these.
     pub fn ungroup(&self, net: &Net, tensors: &mut BTreeMap<String, Tensor>) -> Result<(), InteropError> {
         let file_tensors = file_tensors(net, &Naming::new(&net.model, Convention::Caffe))?;
+        let rows: BTreeMap<&str, &str> = self.rows(&net.model).into_iter().collect();
         for layer in &self.layers {
             if *layer.kind != conv::KIND {
                 continue;
             }
-            let name = format!("{}.weight", layer.name);
+            let name = format!("{}.weight", rows.get(layer.name.as_str()).unwrap_or(&layer.name.as_str()));
             let Some(wanted) = file_tensors.iter().find(|whole| whole.name == name) else { continue };
             let Some(tensor) = tensors.get_mut(&name) else { continue };
             let (filters, channels) = (tensor.shape()[0], tensor.shape()[1].checked_mul(layer.groups));

@@ -51,6 +51,8 @@ pub struct LayerParameter {
     pub blobs: ::prost::alloc::vec::Vec<BlobProto>,
     #[prost(message, repeated, tag = "8")]
     pub include: ::prost::alloc::vec::Vec<NetStateRule>,
+    #[prost(message, optional, tag = "100")]
+    pub transform_param: ::core::option::Option<TransformationParameter>,
     #[prost(message, optional, tag = "106")]
     pub convolution_param: ::core::option::Option<ConvolutionParameter>,
     #[prost(message, optional, tag = "117")]
@@ -88,6 +90,8 @@ pub struct V1LayerParameter {
     pub relu_param: ::core::option::Option<ReLuParameter>,
     #[prost(message, repeated, tag = "32")]
     pub include: ::prost::alloc::vec::Vec<NetStateRule>,
+    #[prost(message, optional, tag = "36")]
+    pub transform_param: ::core::option::Option<TransformationParameter>,
 }
 /// Nested message and enum types in `V1LayerParameter`.
 pub mod v1_layer_parameter {
@@ -179,6 +183,19 @@ pub mod v1_layer_parameter {
         }
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TransformationParameter {
+    #[prost(float, optional, tag = "1", default = "1")]
+    pub scale: ::core::option::Option<f32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub crop_size: ::core::option::Option<u32>,
+    #[prost(string, optional, tag = "4")]
+    pub mean_file: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(float, repeated, packed = "false", tag = "5")]
+    pub mean_value: ::prost::alloc::vec::Vec<f32>,
+    #[prost(bool, optional, tag = "7")]
+    pub force_gray: ::core::option::Option<bool>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConvolutionParameter {
     #[prost(uint32, optional, tag = "1")]
@@ -203,6 +220,8 @@ pub struct ConvolutionParameter {
     pub stride_h: ::core::option::Option<u32>,
     #[prost(uint32, optional, tag = "14")]
     pub stride_w: ::core::option::Option<u32>,
+    #[prost(int32, optional, tag = "16", default = "1")]
+    pub axis: ::core::option::Option<i32>,
     #[prost(uint32, repeated, packed = "false", tag = "18")]
     pub dilation: ::prost::alloc::vec::Vec<u32>,
 }
@@ -210,6 +229,8 @@ pub struct ConvolutionParameter {
 pub struct InnerProductParameter {
     #[prost(uint32, optional, tag = "1")]
     pub num_output: ::core::option::Option<u32>,
+    #[prost(int32, optional, tag = "5", default = "1")]
+    pub axis: ::core::option::Option<i32>,
     #[prost(bool, optional, tag = "6")]
     pub transpose: ::core::option::Option<bool>,
 }

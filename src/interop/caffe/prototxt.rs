@@ -7,7 +7,7 @@ use super::proto::pooling_parameter::{PoolMethod, RoundMode};
 use super::proto::v1_layer_parameter::LayerType;
 use super::proto::{
     BlobShape, ConvolutionParameter, InnerProductParameter, InputParameter, LayerParameter, LrnParameter, NetParameter,
-    NetStateRule, Phase, PoolingParameter, ReLuParameter, V1LayerParameter,
+    NetStateRule, Phase, PoolingParameter, ReLuParameter, TransformationParameter, V1LayerParameter,
 };
 
 /// Most messages within one another; Caffe has four.
@@ -229,20 +229,23 @@ messages! {
     NetParameter { layers, input_dim, input_shape, layer }
     LayerParameter {
         name, r#type, bottom, top, include, convolution_param, inner_product_param, lrn_param, pooling_param, relu_param,
-        input_param
+        input_param, transform_param
     }
     V1LayerParameter {
-        name, bottom, top, include, convolution_param, inner_product_param, lrn_param, pooling_param, relu_param;
+        name, bottom, top, include, convolution_param, inner_product_param, lrn_param, pooling_param, relu_param,
+        transform_param;
         r#type: LayerType
     }
     NetStateRule { ; phase: Phase }
     BlobShape { dim }
     InputParameter { shape }
     ReLuParameter { negative_slope }
+    TransformationParameter { scale, crop_size, mean_file, mean_value, force_gray }
     ConvolutionParameter {
-        num_output, pad, kernel_size, group, stride, pad_h, pad_w, kernel_h, kernel_w, stride_h, stride_w, dilation
+        num_output, pad, kernel_size, group, stride, pad_h, pad_w, kernel_h, kernel_w, stride_h, stride_w, axis,
+        dilation
     }
-    InnerProductParameter { num_output, transpose }
+    InnerProductParameter { num_output, axis, transpose }
     LrnParameter { local_size, alpha, beta, k; norm_region: NormRegion }
     PoolingParameter {
         kernel_size, stride, pad, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, global_pooling;

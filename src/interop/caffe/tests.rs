@@ -107,6 +107,7 @@ fn old() -> NetParameter {
         lrn_param: layer.lrn_param,
         pooling_param: layer.pooling_param,
         relu_param: layer.relu_param,
+        transform_param: layer.transform_param,
     };
     let mut layers: Vec<_> = weighted().layer.into_iter().map(layer).collect();
     // Copies that Caffe put in, read under another name.
@@ -197,6 +198,48 @@ fn settings_of(kind: &LayerKind, example: &str) -> Params {
     model.settings(if kind.is_head() { &row.head } else { &row.then[0] }).unwrap()
 }
 
+/// [`TEXT`] with a layer of data in place of its input.
+fn with_data(transform: &str) -> Result<Network, CaffeError> {
+    let data = format!("layer {{ name: 'data' type: 'Data' top: 'data' transform_param {{ {transform} }} }}");
+    let lines = TEXT.lines().map(|line| if line.contains("type: \"Input\"") { data.as_str() } else { line });
+    parse_text(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn a_layer_of_data_makes_inputs_of_images() {
+    let prepared = |transform: &str, means: bool| {
+        let (network, mut model) = (with_data(transform).unwrap(), model());
+        let words = network.prepare(&mut model.input, means)?;
+        Ok::<_, CaffeError>((model.input.scale, model.input.mean, words.len()))
+    };
+    let full = "scale: 0.25 mirror: true crop_size: 8 mean_value: 1 mean_value: 2 mean_value: 3";
+    assert_eq!(prepared(full, true), Ok(([0.25; 3], Some([3.0, 2.0, 1.0]), 2)), "red, green, blue");
+    assert_eq!(prepared(full, false), Ok(([0.25; 3], None, 1)), "other means were given");
+    assert_eq!(prepared("mean_value: 7", true), Ok(([1.0; 3], Some([7.0; 3]), 1)));
+    assert_eq!(prepared("mean_file: 'mean.binaryproto'", true), Ok(([1.0; 3], None, 0)));
+    assert_eq!(prepared("crop_size: 8", true), Ok(([1.0; 3], Some([0.0; 3]), 1)), "nothing is subtracted");
+    assert_eq!(prepared("force_gray: true", true), Err(CaffeError::Grey));
+    assert_eq!(prepared("mean_value: 7 mean_value: 8", true), Err(CaffeError::Means(2)));
+    let crop = with_data("crop_size: 9").unwrap().agrees_with(&model()).unwrap_err().to_string();
+    assert!(crop.contains("images of 9 pixels, the model of 8"), "{crop}");
+}
+
+#[test]
+fn names_may_differ_where_everything_else_agrees() {
+    let model =
+        Model::parse("model", &MODEL.replace("\"conv2\"", "\"second\"").replace("\"fc3\"", "\"conv2\"")).unwrap();
+    let net = Net::new(model).unwrap();
+    let network = parse(&weighted().encode_to_vec()).unwrap();
+    network.agrees_with(&net.model).unwrap();
+    let mut tensors = network.tensors().unwrap();
+    let words = network.name_as(&net.model, &mut tensors).unwrap();
+    assert_eq!(words, "names differ, so layers were taken by order: second is conv2, conv2 is fc3");
+    network.ungroup(&net, &mut tensors).unwrap();
+    assert_eq!(tensors["second.weight"].shape(), [4, 4, 1, 1]);
+    assert_eq!(tensors["conv2.weight"].shape(), [10, 64]);
+    assert_eq!(tensors.len(), 6);
+}
+
 #[test]
 fn what_is_not_supported_is_named() {
     let refuses = |from: &str, to: &str, part: &str| {
@@ -216,6 +259,8 @@ fn what_is_not_supported_is_named() {
         "kernel_h: 3 kernel_w: 5",
         "layer conv1: its kernel_size is 3 along one axis and 5",
     );
+    refuses("num_output: 10 }", "num_output: 10 axis: 2 }", "layer fc3: its axis is 2, expected 1");
+    refuses("group: 2", "group: 2 dilation: 2", "layer conv2: its dilation is 2, expected 1");
     refuses("bottom: \"pool1\"", "bottom: \"conv1\"", "layer conv2: its input is conv1, expected pool1");
     refuses("num_output: 10", "num_output: ten", "line 19: num_output cannot be ten; expected a count");
     refuses("num_output: 10 }", "num_output: 10", "braces do not match");
