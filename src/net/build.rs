@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::NetError;
 use super::model::{Model, Row, Sees};
 use super::stage::Stage;
+use super::{NetError, RowError};
 use crate::ops::activation::Activation;
 use crate::ops::kind::{Head, Place};
 use crate::ops::layer::{Chw, Layer};
@@ -84,8 +84,7 @@ impl Net {
     pub fn freeze(&mut self, rows: &BTreeSet<String>) -> Result<(), NetError> {
         let known: Vec<&str> = self.model.layers.iter().map(|row| row.name.as_str()).collect();
         if let Some(unknown) = rows.iter().find(|row| !known.contains(&row.as_str())) {
-            let reason = format!("there is no such layer to freeze; there are {}", known.join(", "));
-            return Err(NetError::Layer { layer: unknown.clone(), reason });
+            return Err(NetError::Row { layer: unknown.clone(), error: RowError::NotFrozen(known.join(", ")) });
         }
         for node in &mut self.nodes {
             node.frozen = rows.contains(node.row());
@@ -162,18 +161,18 @@ impl Builder {
         for (index, row) in rows.iter().enumerate() {
             let last = index + 1 == rows.len();
             if rows[..index].iter().any(|other| other.name == row.name) {
-                return Err(refuse(row, "another layer has this name"));
+                return Err(refuse(row, RowError::Twice));
             }
             if row.name.is_empty() || row.name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-                return Err(refuse(row, "a name consists of letters, digits and underscores"));
+                return Err(refuse(row, RowError::Name));
             }
             self.row(row, last)?;
         }
         let towers = self.model.towers;
         match self.nodes.last() {
-            None => Err(NetError::Layer { layer: "(none)".into(), reason: "the model has no layers".into() }),
+            None => Err(NetError::Empty),
             Some(node) if node.spread == Spread::Shared && towers > 1 => {
-                Err(NetError::Layer { layer: node.name.clone(), reason: "the last layer needs on = \"a\"".into() })
+                Err(NetError::Row { layer: node.name.clone(), error: RowError::Last })
             }
             Some(_) => Ok(Net { model: self.model, nodes: self.nodes }),
         }
@@ -185,22 +184,19 @@ impl Builder {
         let mut rated = train.layers.keys().map(String::as_str).chain(train.schedule.layers());
         match rated.find(|name| rows.iter().all(|row| row.name != *name)) {
             None => Ok(()),
-            Some(unknown) => {
-                let reason = "it has rates of its own in [train], but is not in the network".into();
-                Err(NetError::Layer { layer: unknown.into(), reason })
-            }
+            Some(unknown) => Err(NetError::Row { layer: unknown.into(), error: RowError::NotRated }),
         }
     }
 
     fn row(&mut self, row: &Row, last: bool) -> Result<(), NetError> {
         let ends_in_softmax = row.then.last().is_some_and(Stage::is_loss);
         if ends_in_softmax != last || row.then.iter().rev().skip(1).any(Stage::is_loss) {
-            return Err(refuse(row, "softmax is the last stage of the last layer, and only of it"));
+            return Err(refuse(row, RowError::Softmax));
         }
         let spread = match row.on.as_deref() {
             None => Spread::Shared,
             Some("a") => Spread::One(0),
-            Some(other) => return Err(refuse(row, &format!("on = \"{other}\", but only \"a\" is known"))),
+            Some(other) => return Err(refuse(row, RowError::Tower(other.into()))),
         };
         let (activation, stages) = match row.then.split_first() {
             Some((first, rest)) if first.epilogue() != Activation::Linear => (first.epilogue(), rest),
@@ -212,7 +208,7 @@ impl Builder {
             // Softmax is left to the lowering, which puts it behind the last node.
             if let Place::Stage { build, .. } = stage.kind.place {
                 let layer = self.model.settings(stage).and_then(|settings| build(&settings));
-                let layer = layer.map_err(|reason| refuse(row, &reason))?;
+                let layer = layer.map_err(|error| NetError::Layer { layer: row.name.clone(), error })?;
                 let name = self.unique(format!("{}.{}", row.name, stage.name()));
                 self.push(row, name, layer, Sees::Own, spread)?;
             }
@@ -224,21 +220,18 @@ impl Builder {
     fn weighted(&self, row: &Row, activation: Activation, spread: Spread) -> Result<Box<dyn Layer>, NetError> {
         let towers = if spread == Spread::Shared { self.model.towers } else { 1 };
         let share = |whole: usize| match whole {
-            0 => Err(refuse(row, "it has no outputs")),
-            whole if whole > MOST_OUTPUTS => Err(refuse(row, &format!("more than {MOST_OUTPUTS} outputs"))),
+            0 => Err(refuse(row, RowError::NoOutputs)),
+            whole if whole > MOST_OUTPUTS => Err(refuse(row, RowError::Outputs(whole, MOST_OUTPUTS))),
             whole if whole.is_multiple_of(towers) => Ok(whole / towers),
-            whole => Err(refuse(row, &format!("{whole} outputs do not divide over {towers} towers"))),
+            whole => Err(refuse(row, RowError::Divide(whole, towers))),
         };
         let (weights, bias) = (row.weights, row.bias);
-        if !(weights.is_finite() && weights >= 0.0 && bias.is_finite()) {
-            return Err(refuse(row, "weights is a deviation of 0 or more, bias a number"));
-        }
         let Place::Head { build, .. } = row.head.kind.place else {
-            return Err(refuse(row, &format!("{} has no weights", row.head.name())));
+            return Err(refuse(row, RowError::NoWeights(row.head.name())));
         };
         let head = Head { outputs: share(row.outputs())?, activation, weights, bias };
         let layer = self.model.settings(&row.head).and_then(|settings| build(&settings, head));
-        layer.map_err(|reason| refuse(row, &reason))
+        layer.map_err(|error| NetError::Layer { layer: row.name.clone(), error })
     }
 
     fn push(
@@ -256,16 +249,16 @@ impl Builder {
         let x = match (from, sees, spread) {
             (Spread::Shared, Sees::Both, _) => vec![maps; self.model.towers],
             (Spread::Shared, Sees::Own, Spread::One(_)) if self.model.towers > 1 => {
-                return Err(refuse(row, "on one tower it can only see = \"both\""));
+                return Err(refuse(row, RowError::OneTower));
             }
             (Spread::One(tower), _, spread) if spread != Spread::One(tower) && self.model.towers > 1 => {
-                return Err(refuse(row, "what comes before it lies on one tower; it needs on = \"a\" as well"));
+                return Err(refuse(row, RowError::Behind));
             }
             _ => vec![maps],
         };
-        let y = layer.output(&x).map_err(|reason| NetError::Layer { layer: name.clone(), reason })?;
+        let y = layer.output(&x).map_err(|error| NetError::Layer { layer: name.clone(), error })?;
         if y.count() > MOST_NUMBERS || x.iter().map(Chw::count).sum::<usize>() * y.channels > MOST_NUMBERS {
-            return Err(refuse(row, &format!("it is too large: {y} from {}", x[0])));
+            return Err(refuse(row, RowError::TooLarge { x: x[0], y }));
         }
         let decay = row.decay.unwrap_or(self.model.train.decay);
         self.nodes.push(PlacedLayer { name, layer, input, sees, spread, x, y, decay, frozen: false });
@@ -280,6 +273,6 @@ impl Builder {
     }
 }
 
-fn refuse(row: &Row, reason: &str) -> NetError {
-    NetError::Layer { layer: row.name.clone(), reason: reason.into() }
+fn refuse(row: &Row, error: RowError) -> NetError {
+    NetError::Row { layer: row.name.clone(), error }
 }

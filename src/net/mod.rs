@@ -22,14 +22,15 @@ pub use self::build::{Net, PlacedLayer, Spread};
 pub use self::check::MOST_IMAGES;
 pub use self::lower::{Feature, NetProgram, Trained, lower};
 pub use self::model::Model;
-pub use self::named::Named;
 pub(crate) use self::named::named;
+pub use self::named::{Named, UnknownName};
 pub use self::optimizer::OptimizerConfig;
 pub use self::options::{Job, LossScale, Options, Precision, WireFormat};
 pub use self::schedule::{Factors, Position, Schedule, Stagnation};
 pub use self::score::Score;
 pub use self::source::{ImageSource, StoredImageSlots};
 pub use self::stage::{Replacement, Stage};
+use crate::ops::layer::{Chw, LayerError};
 
 /// What is wrong with a network.
 #[derive(Debug, Error)]
@@ -38,15 +39,59 @@ pub enum NetError {
     #[error("no model {wanted}: neither a file nor one of {known}")]
     Unknown { wanted: String, known: String },
     #[error("{path} cannot be read: {reason}")]
-    Read { path: String, reason: String },
+    Read { path: String, reason: std::io::Error },
     #[error("{source_name}: {reason}")]
-    Parse { source_name: String, reason: String },
+    Parse { source_name: String, reason: Box<toml::de::Error> },
+    #[error("{source_name}{}: {error}", line.map_or_else(String::new, |line| format!(", line {line}")))]
+    InFile { source_name: String, line: Option<usize>, error: Box<NetError> },
     #[error("{0}")]
     Optimizer(String),
     #[error("{key} = {reason}")]
     Number { key: String, reason: String },
     #[error("there is no layer {wanted:?}; there are {known}")]
     NoRow { wanted: String, known: String },
-    #[error("layer {layer}: {reason}")]
-    Layer { layer: String, reason: String },
+    #[error("layer (all): no layer has {wanted} to be replaced; there are {known}")]
+    NoStage { wanted: &'static str, known: String },
+    #[error("found {found:?}, expected STAGE=STAGE or STAGE=none, where the stages are {known}")]
+    Replacement { found: String, known: String },
+    #[error("layer {layer}: {error}")]
+    Layer { layer: String, error: LayerError },
+    #[error("layer {layer}: {error}")]
+    Row { layer: String, error: RowError },
+    #[error("the model has no layers; expected at least one in layers = [ … ]")]
+    Empty,
+}
+
+/// What is wrong with a row of a model file beside its neighbours.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum RowError {
+    #[error("there is no such layer to freeze; there are {0}")]
+    NotFrozen(String),
+    #[error("another layer has this name")]
+    Twice,
+    #[error("a name consists of letters, digits and underscores")]
+    Name,
+    #[error("it has rates of its own in [train], but is not in the network")]
+    NotRated,
+    #[error("softmax is the last stage of the last layer, and only of it")]
+    Softmax,
+    #[error("on = \"{0}\", but only \"a\" is known")]
+    Tower(String),
+    #[error("the last layer needs on = \"a\"")]
+    Last,
+    #[error("on one tower it can only see = \"both\"")]
+    OneTower,
+    #[error("what comes before it lies on one tower; it needs on = \"a\" as well")]
+    Behind,
+    #[error("it has no outputs")]
+    NoOutputs,
+    #[error("{0} outputs are more than {1}")]
+    Outputs(usize, usize),
+    #[error("{0} outputs do not divide over {1} towers")]
+    Divide(usize, usize),
+    #[error("{0} has no weights")]
+    NoWeights(&'static str),
+    #[error("it is too large: {y} from {x}")]
+    TooLarge { x: Chw, y: Chw },
 }

@@ -16,6 +16,7 @@ use super::text::ModelText;
 use crate::kernel::Params;
 use crate::ops::LAYERS;
 use crate::ops::kind::LayerKind;
+use crate::ops::layer::LayerError;
 
 /// Networks that come with the program, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -195,8 +196,7 @@ impl Model {
             let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
             return Err(NetError::Unknown { wanted: spec.into(), known: names.join(", ") });
         }
-        let text =
-            std::fs::read_to_string(path).map_err(|e| NetError::Read { path: spec.into(), reason: e.to_string() })?;
+        let text = std::fs::read_to_string(path).map_err(|reason| NetError::Read { path: spec.into(), reason })?;
         Self::parse(spec, &text)
     }
 
@@ -223,12 +223,12 @@ impl Model {
     }
 
     /// The settings of a row's layer: its own, else those at the top of the model, else the kind's defaults.
-    pub fn settings(&self, stage: &Stage) -> Result<Params, String> {
+    pub fn settings(&self, stage: &Stage) -> Result<Params, LayerError> {
         let shared = || stage.kind.shared.and_then(|key| self.shared.get(key));
         let stated: Vec<_> = stage.own.as_ref().or_else(shared).into_iter().flat_map(Params::iter).collect();
         stage.kind.complete(&stated).map_err(|missing| match stage.kind.shared {
-            Some(key) => format!("{key} has no parameters here or in the model"),
-            None => format!("{0} has no {missing}; write {{ {0} = … }}", stage.name()),
+            Some(key) => LayerError::NotShared(key),
+            None => LayerError::Missing { layer: stage.name(), setting: missing },
         })
     }
 
@@ -246,14 +246,16 @@ impl Model {
     /// When the text is not a model; the message gives the line.
     pub fn parse_with(source: &str, text: &str, kinds: &[&'static LayerKind]) -> Result<Self, NetError> {
         let model = toml::Deserializer::parse(text).and_then(|text| ModelText(kinds).deserialize(text));
-        let model = model.map_err(|e| NetError::Parse { source_name: source.into(), reason: e.to_string() })?;
-        match model.check() {
-            Err(ref error @ NetError::Number { ref key, .. }) => {
-                let line = line_of(text, key).map_or_else(String::new, |line| format!(", line {line}"));
-                Err(NetError::Parse { source_name: format!("{source}{line}"), reason: error.to_string() })
-            }
-            checked => checked.map(|()| model),
-        }
+        let source_name = source.to_owned();
+        let model = match model {
+            Ok(model) => model,
+            Err(reason) => return Err(NetError::Parse { source_name, reason: Box::new(reason) }),
+        };
+        model.check().map_err(|error| {
+            let line = if let NetError::Number { key, .. } = &error { line_of(text, key) } else { None };
+            NetError::InFile { source_name, line, error: Box::new(error) }
+        })?;
+        Ok(model)
     }
 }
 

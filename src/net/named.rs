@@ -6,6 +6,16 @@ pub trait Named: Copy + Send + Sync + 'static {
     const ALL: &'static [(Self, &'static str, &'static str)];
 }
 
+/// A word that is none of the names of a [`Named`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is none of {}", known.join(", "))]
+pub struct UnknownName {
+    /// The word.
+    pub found: String,
+    /// The names.
+    pub known: &'static [&'static str],
+}
+
 /// Gives an enum its names, as [`Named`], `FromStr` and `Display`.
 macro_rules! named {
     ($type:ident: $($value:ident $name:literal $help:literal),+) => {
@@ -14,12 +24,12 @@ macro_rules! named {
         }
 
         impl std::str::FromStr for $type {
-            type Err = String;
+            type Err = $crate::net::UnknownName;
 
-            fn from_str(text: &str) -> Result<Self, String> {
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
                     $($name => Ok(Self::$value),)+
-                    _ => Err(format!("{text:?} is none of {}", [$($name),+].join(", "))),
+                    _ => Err($crate::net::UnknownName { found: text.into(), known: &[$($name),+] }),
                 }
             }
         }
@@ -43,18 +53,18 @@ mod tests {
 
     use serde::Serialize;
 
-    use super::Named;
+    use super::{Named, UnknownName};
     use crate::net::{Precision, WireFormat};
 
     fn names_are_read_and_written<T>()
     where
-        T: Named + PartialEq + Debug + Display + FromStr<Err = String> + Serialize,
+        T: Named + PartialEq + Debug + Display + FromStr<Err = UnknownName> + Serialize,
     {
         for (value, name, _) in T::ALL {
             assert_eq!((name.parse(), value.to_string()), (Ok(*value), (*name).to_owned()));
             assert_eq!(serde_json::to_value(value).unwrap(), *name, "the same name in configuration files");
         }
-        let refused = "nothing".parse::<T>().unwrap_err();
+        let refused = "nothing".parse::<T>().unwrap_err().to_string();
         assert!(T::ALL.iter().all(|(_, name, _)| refused.contains(name)), "{refused}");
     }
 

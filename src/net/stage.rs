@@ -68,19 +68,21 @@ pub struct Replacement {
 }
 
 impl FromStr for Replacement {
-    type Err = String;
+    type Err = NetError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, NetError> {
         Self::parse_with(text, LAYERS)
     }
 }
 
 impl Replacement {
     /// The replacement that `text` names, of stages among `kinds`.
-    pub fn parse_with(text: &str, kinds: Kinds) -> Result<Self, String> {
+    pub fn parse_with(text: &str, kinds: Kinds) -> Result<Self, NetError> {
         let stages: Vec<_> = kinds.iter().copied().filter(|kind| matches!(kind.place, Place::Stage { .. })).collect();
-        let names = || stages.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
-        let refuse = || format!("STAGE=STAGE or STAGE=none, where the stages are {}", names());
+        let refuse = || NetError::Replacement {
+            found: text.into(),
+            known: stages.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", "),
+        };
         let (from, to) = text.split_once('=').ok_or_else(refuse)?;
         let from = kind(&stages, from).ok_or_else(refuse)?;
         let to = if to == "none" { None } else { Some(kind(&stages, to).ok_or_else(refuse)?) };
@@ -93,8 +95,7 @@ impl Replacement {
         if !stages().any(|stage| stage.kind == self.from) {
             let there: BTreeSet<_> = stages().map(Stage::name).collect();
             let there = there.into_iter().collect::<Vec<_>>().join(", ");
-            let reason = format!("no layer has {} to be replaced; there are {there}", self.from.name);
-            return Err(NetError::Layer { layer: "(all)".into(), reason });
+            return Err(NetError::NoStage { wanted: self.from.name, known: there });
         }
         let to = self.to.map(|kind| Stage { kind, own: None });
         for row in &mut model.layers {

@@ -39,7 +39,7 @@ trait Reader<'de>: Sized {
     fn value<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
 
     /// The whole, once all keys are read; an error says what is missing.
-    fn finish(self) -> Result<Self::Output, String>;
+    fn finish<E: Error>(self) -> Result<Self::Output, E>;
 }
 
 /// A reader as serde wants it.
@@ -64,7 +64,7 @@ impl<'de, R: Reader<'de>> Visitor<'de> for Table<R> {
         while let Some(key) = map.next_key_seed(Key(self.0.keys()))? {
             self.0.value(key, &mut map)?;
         }
-        self.0.finish().map_err(A::Error::custom)
+        self.0.finish()
     }
 }
 
@@ -153,8 +153,8 @@ impl<'de> Reader<'de> for SettingsTable {
         Ok(())
     }
 
-    fn finish(self) -> Result<Params, String> {
-        self.kind.complete(&self.found).map_err(|name| format!("missing field `{name}`"))
+    fn finish<E: Error>(self) -> Result<Params, E> {
+        self.kind.complete(&self.found).map_err(E::missing_field)
     }
 }
 
@@ -282,12 +282,12 @@ impl<'de> Reader<'de> for RowTable<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Row, String> {
-        let RowRest { name, sees, on, weights, bias, decay, then } = self.rest;
-        let name = name.ok_or("missing field `name`")?;
+    fn finish<E: Error>(mut self) -> Result<Row, E> {
+        let RowRest { name, sees, on, weights, bias, decay, then } = std::mem::take(&mut self.rest);
+        let name = name.ok_or_else(|| E::missing_field("name"))?;
         let (Some(head), true) = (self.heads.pop(), self.heads.is_empty()) else {
-            let heads = quoted(self.kinds.iter().filter(|kind| kind.is_head()).map(|kind| kind.name));
-            return Err(format!("layer {name}: it needs exactly one layer with weights, one of {heads}"));
+            let heads = quoted(self.heads());
+            return Err(E::custom(format!("layer {name}: it needs exactly one layer with weights, one of {heads}")));
         };
         let weights = weights.unwrap_or(PAPER_DEVIATION);
         Ok(Row { name, head, sees, on, weights, bias, decay, then })
@@ -351,14 +351,14 @@ impl<'de> Reader<'de> for ModelTable<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Model, String> {
+    fn finish<E: Error>(self) -> Result<Model, E> {
         Ok(Model {
-            about: self.about.ok_or("missing field `about`")?,
-            input: self.input.ok_or("missing field `input`")?,
+            about: self.about.ok_or_else(|| E::missing_field("about"))?,
+            input: self.input.ok_or_else(|| E::missing_field("input"))?,
             towers: self.towers,
             shared: self.shared,
-            layers: self.layers.ok_or("missing field `layers`")?,
-            train: self.train.ok_or("missing field `train`")?,
+            layers: self.layers.ok_or_else(|| E::missing_field("layers"))?,
+            train: self.train.ok_or_else(|| E::missing_field("train"))?,
         })
     }
 }

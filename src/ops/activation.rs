@@ -6,7 +6,7 @@
 use crate::kernel::{Args, Case, Fill, Kernel, Variant, read_map, write_map};
 use crate::ops::elementwise::{count, map, zip};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, caffe_words};
-use crate::ops::layer::{Chw, Layer, Saved, Site, map_slot, only};
+use crate::ops::layer::{Chw, Layer, LayerError, Saved, Site, map_slot, only};
 use crate::ops::onnx::{Form, Subgraph};
 use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
@@ -173,7 +173,7 @@ impl Layer for ActivationLayer {
         self.0.name().into()
     }
 
-    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, LayerError> {
         only(x)
     }
 

@@ -8,7 +8,7 @@ use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, r
 use crate::ops::activation::Activation;
 use crate::ops::elementwise::{buffers, map};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{Chw, Layer, Saved, Site, map_slot, only};
+use crate::ops::layer::{Chw, Layer, LayerError, Saved, Site, map_slot, only};
 use crate::ops::onnx::{Form, Subgraph};
 use crate::ops::step;
 use crate::program::{Recorder, Slot};
@@ -93,7 +93,11 @@ pub static KIND: LayerKind = LayerKind {
     place: Place::Stage {
         build: |settings| match settings.get("keep") {
             keep if keep > 0.0 && keep <= 1.0 => Ok(Box::new(DropoutLayer { keep })),
-            _ => Err("dropout keeps a share above 0 and at most 1".into()),
+            _ => Err(LayerError::Settings {
+                layer: "dropout",
+                expected: "a share to keep, above 0 and at most 1".into(),
+                found: settings.clone(),
+            }),
         },
         epilogue: Activation::Linear,
     },
@@ -124,7 +128,7 @@ impl Layer for DropoutLayer {
         format!("dropout, keeps {}", self.keep)
     }
 
-    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, LayerError> {
         only(x)
     }
 

@@ -3,7 +3,7 @@
 
 use super::conv::Conv;
 use super::kind::{Caffe, LayerKind, Place, Scaling, Setting};
-use super::layer::Chw;
+use super::layer::{Chw, LayerError};
 use super::onnx::{Form, Subgraph, WEIGHTS, X, Y, int, ints};
 use super::weighted::{Contraction, Weighted};
 
@@ -42,7 +42,7 @@ impl Contraction for FullyConnected {
         format!("fc {outputs}")
     }
 
-    fn output(&self, outputs: usize, _: &[Chw]) -> Result<Chw, String> {
+    fn output(&self, outputs: usize, _: &[Chw]) -> Result<Chw, LayerError> {
         Ok(Chw::flat(outputs))
     }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::activation::Activation;
-use super::layer::Layer;
+use super::layer::{Layer, LayerError};
 use super::onnx::{Shapes, Subgraph};
 use crate::kernel::{Kernel, Params, Value};
 
@@ -80,7 +80,7 @@ impl Setting {
 }
 
 /// A layer, or what is wrong with its settings.
-pub type Built = Result<Box<dyn Layer>, String>;
+pub type Built = Result<Box<dyn Layer>, LayerError>;
 
 /// The place of a layer in a row.
 #[derive(Clone, Copy)]

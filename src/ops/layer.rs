@@ -3,6 +3,8 @@
 //! A layer object is one tower's share: a convolution of 96 filters over two towers is two objects of 48. It never
 //! knows devices; it records kernels over slots.
 
+use thiserror::Error;
+
 use super::activation::Activation;
 use crate::kernel::{Kernel, Params};
 use crate::program::{Recorder, Slot, Tower};
@@ -105,13 +107,31 @@ pub struct Saved<'a> {
     pub y: (Slot, Chw),
 }
 
+/// Why a layer cannot have the settings or the inputs that a network gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum LayerError {
+    #[error("{layer} needs {expected}; found {found}")]
+    Settings { layer: &'static str, expected: String, found: Params },
+    #[error("{layer} has no {setting}; write {{ {layer} = … }}")]
+    Missing { layer: &'static str, setting: &'static str },
+    #[error("{0} has no parameters here or in the model")]
+    NotShared(&'static str),
+    #[error("expected one input, found {0}")]
+    Inputs(usize),
+    #[error("expected inputs of one size, found {0} and {1}")]
+    Sizes(Chw, Chw),
+    #[error("its window of {window} is larger than the map of {}×{} with padding {pad}", map.height, map.width)]
+    Window { window: usize, map: Chw, pad: usize },
+}
+
 /// One tower's share of a layer.
 pub trait Layer: Send + Sync + std::fmt::Debug {
     /// What it is, for listings: `conv 11×11/4, relu`.
     fn describe(&self) -> String;
 
     /// Shape of the output.
-    fn output(&self, x: &[Chw]) -> Result<Chw, String>;
+    fn output(&self, x: &[Chw]) -> Result<Chw, LayerError>;
 
     /// Trained tensors, given the inputs; none unless said.
     fn weights(&self, _x: &[Chw]) -> Vec<WeightSpec> {
@@ -150,10 +170,10 @@ pub fn map_slot(r: &mut Recorder, site: &Site, what: &str, maps: Chw) -> Slot {
 }
 
 /// The shape of the one input of a layer that leaves shapes as they are.
-pub fn only(x: &[Chw]) -> Result<Chw, String> {
+pub fn only(x: &[Chw]) -> Result<Chw, LayerError> {
     match x {
         [maps] => Ok(*maps),
-        other => Err(format!("it has {} inputs instead of one", other.len())),
+        other => Err(LayerError::Inputs(other.len())),
     }
 }
 
@@ -178,7 +198,7 @@ impl Layer for Unary {
         self.text.clone()
     }
 
-    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, LayerError> {
         only(x)
     }
 

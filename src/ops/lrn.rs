@@ -12,7 +12,7 @@ use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, read_map, write_m
 use crate::ops::activation::Activation;
 use crate::ops::elementwise::buffers;
 use crate::ops::kind::{Built, Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{Chw, Unary};
+use crate::ops::layer::{Chw, LayerError, Unary};
 use crate::ops::onnx::{Attribute, Form, Shapes, Subgraph, X, Y, int, ints};
 use crate::tensor::Real;
 use crate::{params, twin};
@@ -201,7 +201,8 @@ impl Settings {
     ) -> Built {
         let Self { size, k, alpha, beta } = self;
         if !(size > 0 && k > 0.0 && alpha >= 0.0 && beta > 0.0) {
-            return Err("lrn needs size ≥ 1, k > 0, alpha ≥ 0, beta > 0".into());
+            let expected = "size ≥ 1, k > 0, alpha ≥ 0, beta > 0".into();
+            return Err(LayerError::Settings { layer: "lrn", expected, found: self.params() });
         }
         let text = format!("lrn {over}, k {k}, alpha {alpha}, beta {beta}");
         Ok(Box::new(Unary { text, settings: self.params(), forward, backward, params }))

@@ -7,7 +7,7 @@ use super::activation::Activation;
 use super::bias;
 use super::conv::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD};
 use super::kind::Head;
-use super::layer::{Chw, Init, Layer, Saved, Site, WeightKind, WeightSpec, map_slot};
+use super::layer::{Chw, Init, Layer, LayerError, Saved, Site, WeightKind, WeightSpec, map_slot};
 use crate::kernel::Params;
 use crate::program::{Recorder, Slot};
 
@@ -38,7 +38,7 @@ pub trait Contraction: Debug + Send + Sync {
     fn describe(&self, outputs: usize) -> String;
 
     /// Shape of the output.
-    fn output(&self, outputs: usize, x: &[Chw]) -> Result<Chw, String>;
+    fn output(&self, outputs: usize, x: &[Chw]) -> Result<Chw, LayerError>;
 
     /// Extents of the weights over one input, outputs left out.
     fn window(&self, x: Chw) -> Vec<usize>;
@@ -67,7 +67,7 @@ impl<C: Contraction> Layer for Weighted<C> {
         self.contraction.describe(self.head.outputs) + &self.head.activation.suffix()
     }
 
-    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, LayerError> {
         self.contraction.output(self.head.outputs, x)
     }
 

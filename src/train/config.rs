@@ -80,11 +80,16 @@ impl SaveEvery {
 /// Longest interval: TOML has no larger numbers, nor has a run more steps or minutes.
 const MOST: u64 = i64::MAX as u64;
 
+/// Text that is no interval between two checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found {0:?}, expected a number of steps like 500, or of minutes like 10m")]
+pub struct SaveEveryError(String);
+
 impl FromStr for SaveEvery {
-    type Err = String;
+    type Err = SaveEveryError;
 
     /// `500` steps, or `10m` minutes.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, SaveEveryError> {
         let (digits, make): (_, fn(u64) -> Self) = match text.strip_suffix('m') {
             Some(minutes) => (minutes, Self::Minutes),
             None => (text, Self::Steps),
@@ -92,7 +97,7 @@ impl FromStr for SaveEvery {
         match digits.parse::<u64>() {
             Ok(number) if number > 0 => Ok(make(number.min(MOST))),
             Err(e) if *e.kind() == IntErrorKind::PosOverflow => Ok(make(MOST)),
-            _ => Err("a number of steps like 500, or of minutes like 10m".into()),
+            _ => Err(SaveEveryError(text.into())),
         }
     }
 }

@@ -27,7 +27,7 @@ pub enum TrainError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("model {model}: {error}")]
-    Model { model: String, error: NetError },
+    Model { model: String, error: Box<NetError> },
     #[error("--init {path}: {reason}")]
     Init { path: PathBuf, reason: String },
     #[error(

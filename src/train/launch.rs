@@ -106,7 +106,7 @@ impl Launch {
         let dataset = config.dataset()?;
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone())
-            .map_err(|error| TrainError::Model { model: config.model.clone(), error })?;
+            .map_err(|error| TrainError::Model { model: config.model.clone(), error: Box::new(error) })?;
         // A minibatch larger than the data set takes what the data set does.
         let mut job = Job { minibatch: config.batch().min(dataset.train.len()), ..config.job() };
         let (devices, layout) = place(&net, &job, config.devices.as_deref())?;

@@ -18,11 +18,28 @@ use crate::kernel::{Access, Binding, Elem, Holds, Kernel, Params, Variant};
 
 /// A slip in a shader or its declaration, with the place.
 #[derive(Debug, Error)]
-#[error("kernel {kernel}, variant {variant}: {what}")]
+#[error("kernel {kernel}, variant {variant}: {slip}")]
 pub struct ShaderError {
     kernel: &'static str,
     variant: &'static str,
-    what: String,
+    slip: Slip,
+}
+
+/// What is wrong in a shader or its declaration.
+#[derive(Debug, Error)]
+enum Slip {
+    #[error("{0}")]
+    Wgsl(String),
+    #[error("{problem}: {line}")]
+    Loop { problem: &'static str, line: String },
+    #[error("no entry point {0}")]
+    Entry(&'static str),
+    #[error("{0} {1}")]
+    Binding(String, &'static str),
+    #[error("{name} holds {found:?}, declared {declared:?}")]
+    Element { name: &'static str, found: Elem, declared: Elem },
+    #[error(transparent)]
+    Layout(#[from] naga::proc::LayoutError),
 }
 
 /// A variant for given parameters, ready for a device.
@@ -56,7 +73,7 @@ const KEPT: usize = 64;
 static MODULES: Mutex<VecDeque<(String, Arc<Module>)>> = Mutex::new(VecDeque::new());
 
 /// The module of constants and sources `source`, parsed and validated unless it was one of the last [`KEPT`].
-fn module(source: String) -> Result<Arc<Module>, String> {
+fn module(source: String) -> Result<Arc<Module>, Slip> {
     // Held meanwhile: two devices that need one module do not both parse it.
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, module)) = modules.iter().find(|(known, _)| *known == source) {
@@ -69,10 +86,10 @@ fn module(source: String) -> Result<Arc<Module>, String> {
 }
 
 /// Parses and validates constants and sources `source`.
-fn parse(source: &str) -> Result<Module, String> {
+fn parse(source: &str) -> Result<Module, Slip> {
     let begin = Instant::now();
     let text = unroll::unroll(source)?;
-    let naga = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text))?;
+    let naga = naga::front::wgsl::parse_str(&text).map_err(|e| Slip::Wgsl(e.emit_to_string(&text)))?;
     // SHADER_FLOAT16_IN_FLOAT32 is pack2x16float: on every adapter but llvmpipe on a processor that does not convert to
     // f16. Halves and matrix units are asked only of adapters that have them.
     let capabilities = Capabilities::SUBGROUP
@@ -83,7 +100,7 @@ fn parse(source: &str) -> Result<Module, String> {
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
     validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
-    let info = validator.validate(&naga).map_err(|e| e.emit_to_string(&text))?;
+    let info = validator.validate(&naga).map_err(|e| Slip::Wgsl(e.emit_to_string(&text)))?;
     log::debug!("a module of {} bytes of WGSL: parsed in {:.2?}", text.len(), begin.elapsed());
     Ok(Module { naga, info })
 }
@@ -122,11 +139,11 @@ pub const fn words(maps: Elem) -> &'static str {
 
 /// Parses, validates and reflects `variant` of `kernel` for `params`.
 pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Shader, ShaderError> {
-    let fail = |what: String| ShaderError { kernel: kernel.name, variant: variant.name, what };
+    let fail = |slip| ShaderError { kernel: kernel.name, variant: variant.name, slip };
     let parsed = module(source(variant, params)).map_err(fail)?;
     let Module { naga: module, info } = &*parsed;
     let index = module.entry_points.iter().position(|e| e.name == variant.entry);
-    let index = index.ok_or_else(|| fail(format!("no entry point {}", variant.entry)))?;
+    let index = index.ok_or_else(|| fail(Slip::Entry(variant.entry)))?;
     let usage = info.get_entry_point(index);
     let used: HashMap<&str, &naga::GlobalVariable> = module
         .global_variables
@@ -137,13 +154,13 @@ pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Sha
     let storage = |var: &naga::GlobalVariable| matches!(var.space, AddressSpace::Storage { .. });
     let undeclared = used.iter().find(|(name, var)| storage(var) && kernel.bindings.iter().all(|b| b.name != **name));
     if let Some((name, _)) = undeclared {
-        return Err(fail(format!("{name} is used but not declared in Rust")));
+        return Err(fail(Slip::Binding((*name).into(), "is used but not declared in Rust")));
     }
-    let bindings: Result<Vec<_>, String> =
+    let bindings: Result<Vec<_>, Slip> =
         kernel.bindings.iter().map(|b| reflect(b, variant, params, &used, module)).collect();
     let bindings = bindings.map_err(fail)?;
     let mut layouter = naga::proc::Layouter::default();
-    layouter.update(module.to_ctx()).map_err(|e| fail(e.to_string()))?;
+    layouter.update(module.to_ctx()).map_err(|e| fail(e.into()))?;
     let shared = used.values().filter(|var| var.space == AddressSpace::WorkGroup);
     let workgroup_bytes = shared.map(|var| layouter[var.ty].size).sum();
     let workgroup = module.entry_points[index].workgroup_size;
@@ -156,22 +173,23 @@ fn reflect(
     params: &Params,
     used: &HashMap<&str, &naga::GlobalVariable>,
     module: &naga::Module,
-) -> Result<(u32, bool), String> {
-    let var = used.get(binding.name).ok_or_else(|| format!("{} is declared but not used", binding.name))?;
+) -> Result<(u32, bool), Slip> {
+    let wrong = |problem| Slip::Binding(binding.name.into(), problem);
+    let var = used.get(binding.name).ok_or_else(|| wrong("is declared but not used"))?;
     let place = var.binding.as_ref().filter(|place| place.group == 0);
-    let place = place.ok_or_else(|| format!("{} is not in group 0", binding.name))?;
+    let place = place.ok_or_else(|| wrong("is not in group 0"))?;
     let AddressSpace::Storage { access } = var.space else {
-        return Err(format!("{} is not a storage buffer", binding.name));
+        return Err(wrong("is not a storage buffer"));
     };
     let writable = access.contains(StorageAccess::STORE);
     if binding.access != Access::Read && !writable {
-        return Err(format!("{} is written but declared read", binding.name));
+        return Err(wrong("is written but declared read"));
     }
     let TypeInner::Array { base, .. } = module.types[var.ty].inner else {
-        return Err(format!("{} is not an array", binding.name));
+        return Err(wrong("is not an array"));
     };
     let (TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. }) = module.types[base].inner else {
-        return Err(format!("{} is not an array of numbers", binding.name));
+        return Err(wrong("is not an array of numbers"));
     };
     if variant.needs.words && scalar.kind == ScalarKind::Uint && !writable && binding.holds != Holds::Words {
         return Ok((place.binding, true));
@@ -180,11 +198,11 @@ fn reflect(
         ScalarKind::Float if scalar.width == 2 => Elem::F16,
         ScalarKind::Float => Elem::F32,
         ScalarKind::Uint => Elem::U32,
-        other => return Err(format!("{} holds {other:?}", binding.name)),
+        _ => return Err(wrong("holds neither floats nor u32")),
     };
     let declared = binding.elem(params);
     if elem != declared {
-        return Err(format!("{} holds {elem:?}, declared {declared:?}", binding.name));
+        return Err(Slip::Element { name: binding.name, found: elem, declared });
     }
     Ok((place.binding, !writable))
 }

@@ -15,18 +15,21 @@ use std::collections::HashMap;
 
 use naga::{Expression, Literal};
 
+use super::Slip;
+
 /// The attribute of a loop, at the beginning of its first line.
 const ATTRIBUTE: &str = "@unroll ";
 
 /// `text`, a WGSL module with its constants, with every loop that has the attribute written out.
-pub(super) fn unroll(text: &str) -> Result<String, String> {
+pub(super) fn unroll(text: &str) -> Result<String, Slip> {
     if !text.contains(ATTRIBUTE) {
         return Ok(text.to_owned());
     }
     // The constants alone: the rest is parsed once, when it is written out.
     let declarations: Vec<&str> = text.lines().filter(|line| line.starts_with("const ")).collect();
     let declarations = declarations.join("\n");
-    let module = naga::front::wgsl::parse_str(&declarations).map_err(|e| e.emit_to_string(&declarations))?;
+    let module =
+        naga::front::wgsl::parse_str(&declarations).map_err(|e| Slip::Wgsl(e.emit_to_string(&declarations)))?;
     let lines: Vec<&str> = text.lines().collect();
     let mut out = String::with_capacity(8 * text.len());
     expand(&lines, &constants(&module), &mut out)?;
@@ -44,7 +47,7 @@ fn constants(module: &naga::Module) -> HashMap<&str, u32> {
     constants.filter_map(|constant| Some((constant.name.as_deref()?, value(constant.init)?))).collect()
 }
 
-fn expand(lines: &[&str], constants: &HashMap<&str, u32>, out: &mut String) -> Result<(), String> {
+fn expand(lines: &[&str], constants: &HashMap<&str, u32>, out: &mut String) -> Result<(), Slip> {
     let mut at = 0;
     while at < lines.len() {
         let line = lines[at];
@@ -54,7 +57,7 @@ fn expand(lines: &[&str], constants: &HashMap<&str, u32>, out: &mut String) -> R
             out.push('\n');
             continue;
         };
-        let refuse = |what: &str| format!("{what}: {}", line.trim());
+        let refuse = |problem| Slip::Loop { problem, line: line.trim().into() };
         let (variable, bound) = header(head).ok_or_else(|| refuse("not a loop that can be unrolled"))?;
         let times = bound.parse().ok().or_else(|| constants.get(bound).copied());
         let times = times.ok_or_else(|| refuse("the bound is no constant"))?;
@@ -152,7 +155,7 @@ mod tests {
         let plain = function("for (var j = 0u; j < TM; j++) {\nsum[j][0] = j;\n}\n");
         assert_eq!(unroll(&plain).unwrap(), plain);
         let refused = |body: &str, what: &str| {
-            let error = unroll(&function(body)).unwrap_err();
+            let error = unroll(&function(body)).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         };
         refused("@unroll while true {\n}\n", "not a loop that can be unrolled");

@@ -328,6 +328,41 @@ fn every_foreign_crate_has_one_door() {
     refuse(&failures);
 }
 
+/// The error types of the results that a line of code names.
+fn errors_of(code: &str) -> Vec<&str> {
+    let after = code.match_indices("Result<").map(|(at, name)| &code[at + name.len()..]);
+    let error = |rest: &'_ str| {
+        let (mut depth, mut comma) = (0, None);
+        for (at, c) in rest.char_indices() {
+            match c {
+                '<' | '(' | '[' => depth += 1,
+                '>' if depth == 0 => return comma.map(|comma| (comma, at)),
+                '>' | ')' | ']' => depth -= 1,
+                ',' if depth == 0 => comma = Some(at + 1),
+                _ => (),
+            }
+        }
+        None
+    };
+    after.filter_map(|rest| error(rest).map(|(begin, end)| rest[begin..end].trim())).collect()
+}
+
+#[test]
+fn errors_of_the_library_are_types() {
+    assert_eq!(errors_of("fn f() -> Result<Vec<(u32, A)>, Result<B, String>> {"), ["Result<B, String>", "String"]);
+    assert_eq!(errors_of("fn f() -> Result<BTreeMap<String, A>, E> {"), ["E"]);
+    let mut failures = Vec::new();
+    for source in sources("src", "rs").iter().filter(|source| !["cli", "main"].contains(&source.module())) {
+        for (line, code) in source.shipped() {
+            let words = errors_of(code).contains(&"String") || code.contains("type Err = String");
+            if words || names_crate(code, "anyhow") {
+                failures.push(format!("{}:{line}: refuse with an enum of this room: {}", source.path, code.trim()));
+            }
+        }
+    }
+    refuse(&failures);
+}
+
 #[test]
 fn files_stay_short() {
     let mut failures = Vec::new();

@@ -62,8 +62,9 @@ impl Compiled {
         if file.is_some() && data.is_none() {
             drop_file(&path, "the compiled kernels in it are damaged");
         }
-        let refused =
-            |reason: String| drop_file(&path, &format!("the driver refuses the compiled kernels in it ({reason})"));
+        let refused = |reason: wgpu::Error| {
+            drop_file(&path, &format!("the driver refuses the compiled kernels in it ({reason})"));
+        };
         let found = data.and_then(|data| create(device, Some(data)).map_err(refused).ok());
         let kept = std::cell::Cell::new(if found.is_some() { data.map_or(0, <[u8]>::len) } else { 0 });
         let cache = match found {
@@ -84,14 +85,14 @@ impl Compiled {
 }
 
 /// A cache of `device` with the contents `data`, or why it takes none: an error that is not caught is a lost device.
-fn create(device: &wgpu::Device, data: Option<&[u8]>) -> Result<wgpu::PipelineCache, String> {
+fn create(device: &wgpu::Device, data: Option<&[u8]>) -> Result<wgpu::PipelineCache, wgpu::Error> {
     let descriptor = wgpu::PipelineCacheDescriptor { label: Some("alexnet"), data, fallback: true };
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     // SAFETY: the bytes are what `get_data` gave to an earlier run, to the last bit, in a folder of the user's own; wgpu
     // compares their header with the device's before the driver sees them.
     #[allow(unsafe_code, reason = "a driver trusts what it is given back")]
     let cache = unsafe { device.create_pipeline_cache(&descriptor) };
-    pollster::block_on(scope.pop()).map_or(Ok(cache), |error| Err(error.to_string()))
+    pollster::block_on(scope.pop()).map_or(Ok(cache), Err)
 }
 
 #[cfg(test)]

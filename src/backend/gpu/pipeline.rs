@@ -89,8 +89,10 @@ impl Pipelines {
 fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Pipeline, BackendError> {
     let refuse = |reason: String| BackendError::Kernel { device: device.info.name.clone(), reason };
     let shader = wgsl::shader(kernel, variant, params).map_err(|e| refuse(e.to_string()))?;
-    let workgroups = workgroups(device, variant, params, shader.workgroup);
-    let workgroups = workgroups.map_err(|e| refuse(format!("{}: {e}", kernel.name)))?;
+    let most = device.limits.max_compute_workgroups_per_dimension;
+    let workgroups = workgroups(most, variant, params, shader.workgroup);
+    let workgroups =
+        workgroups.map_err(|wanted| refuse(format!("{}: {wanted} workgroups wanted, {most} allowed", kernel.name)))?;
     let scope = device.raw.push_error_scope(wgpu::ErrorFilter::Validation);
     let entries: Vec<_> = shader.bindings.iter().map(|&(binding, read_only)| entry(binding, read_only)).collect();
     let layout = device
@@ -148,8 +150,8 @@ fn entry(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {
     }
 }
 
-fn workgroups(device: &Device, variant: &Variant, params: &Params, size: [u32; 3]) -> Result<[u32; 3], String> {
-    let most = device.limits.max_compute_workgroups_per_dimension;
+/// Workgroups along x, y, z, at most `most` along each; the number wanted where that is more and the kernel does not stride.
+fn workgroups(most: u32, variant: &Variant, params: &Params, size: [u32; 3]) -> Result<[u32; 3], usize> {
     let invocations = variant.invocations(params);
     let mut counts = [0; 3];
     for axis in 0..3 {
@@ -158,7 +160,7 @@ fn workgroups(device: &Device, variant: &Variant, params: &Params, size: [u32; 3
         counts[axis] = match variant.grid {
             // The kernel strides over what is left.
             Grid::Linear(_) => count.unwrap_or(most).max(1),
-            Grid::Tiles(_) => count.ok_or_else(|| format!("{wanted} workgroups wanted, {most} allowed"))?,
+            Grid::Tiles(_) => count.ok_or(wanted)?,
         };
     }
     Ok(counts)

@@ -105,5 +105,5 @@ pub enum ModelMismatch {
     )]
     Output { number: usize, layer: String, found: Chw, expected: Chw },
     #[error("layer {layer}: {reason}")]
-    Settings { layer: String, reason: String },
+    Settings { layer: String, reason: crate::ops::layer::LayerError },
 }

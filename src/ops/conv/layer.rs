@@ -2,7 +2,7 @@
 
 use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, GROUPED, extent, floor_extent};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{Chw, MOST_PIXELS};
+use crate::ops::layer::{Chw, LayerError, MOST_PIXELS};
 use crate::ops::onnx::{Form, Subgraph, WEIGHTS, X, Y, int, windows};
 use crate::ops::weighted::{Contraction, Weighted};
 use crate::params;
@@ -39,11 +39,9 @@ pub static KIND: LayerKind = LayerKind {
         build: |settings, head| {
             let contraction = Settings::from(settings);
             let Settings { size, stride, pad, .. } = contraction;
-            if ![size, stride].iter().all(|extent| (1..=MOST_PIXELS).contains(extent)) {
-                return Err(format!("its window and stride lie between 1 and {MOST_PIXELS}"));
-            }
-            if pad >= size {
-                return Err("its padding must be smaller than its window".into());
+            if pad >= size || ![size, stride].iter().all(|extent| (1..=MOST_PIXELS).contains(extent)) {
+                let expected = format!("size and stride of 1 to {MOST_PIXELS}, pad < size");
+                return Err(LayerError::Settings { layer: "conv", expected, found: settings.clone() });
             }
             Ok(Box::new(Weighted { contraction, head }))
         },
@@ -74,18 +72,17 @@ impl Contraction for Settings {
         format!("conv {0}×{0}{stride}", self.size)
     }
 
-    fn output(&self, outputs: usize, x: &[Chw]) -> Result<Chw, String> {
-        let along = |input: usize| {
-            let extent = if self.floor { floor_extent } else { extent };
-            extent(input, self.size, self.stride, self.pad).ok_or_else(|| {
-                format!("its window of {} is larger than the map of {input} with padding {}", self.size, self.pad)
-            })
-        };
-        let first = x.first().ok_or("it has no input")?;
-        if x.iter().any(|maps| maps.pixels() != first.pixels()) {
-            return Err("its inputs differ in size".into());
+    fn output(&self, outputs: usize, x: &[Chw]) -> Result<Chw, LayerError> {
+        let first = *x.first().ok_or(LayerError::Inputs(0))?;
+        if let Some(other) = x.iter().find(|maps| maps.pixels() != first.pixels()) {
+            return Err(LayerError::Sizes(first, *other));
         }
-        Ok(Chw { channels: outputs, height: along(first.height)?, width: along(first.width)? })
+        let extent = if self.floor { floor_extent } else { extent };
+        let along = |input| extent(input, self.size, self.stride, self.pad);
+        match (along(first.height), along(first.width)) {
+            (Some(height), Some(width)) => Ok(Chw { channels: outputs, height, width }),
+            _ => Err(LayerError::Window { window: self.size, map: first, pad: self.pad }),
+        }
     }
 
     fn window(&self, x: Chw) -> Vec<usize> {

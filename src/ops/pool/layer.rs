@@ -4,7 +4,7 @@ use super::{AVERAGE_BACKWARD, AVERAGE_FORWARD, MAX_BACKWARD, MAX_FORWARD, Shape,
 use crate::kernel::Params;
 use crate::ops::activation::Activation;
 use crate::ops::kind::{Built, Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{Chw, Layer, Saved, Site, map_slot, only};
+use crate::ops::layer::{Chw, Layer, LayerError, Saved, Site, map_slot, only};
 use crate::ops::onnx::{Form, Subgraph, windows};
 use crate::params;
 use crate::program::{Recorder, Slot};
@@ -26,7 +26,8 @@ const SETTINGS: &[Setting] = &[Setting::count("size"), Setting::count("stride"),
 fn build(kind: PoolKind, settings: &Params) -> Built {
     let Settings { size, stride, pad } = Settings::from(settings);
     if !(size > 0 && stride > 0 && pad < size) {
-        return Err("pool needs size ≥ 1, stride ≥ 1, pad < size".into());
+        let expected = "size ≥ 1, stride ≥ 1, pad < size".into();
+        return Err(LayerError::Settings { layer: "pool", expected, found: settings.clone() });
     }
     Ok(Box::new(PoolLayer { kind, size, stride, pad }))
 }
@@ -102,10 +103,10 @@ impl Layer for PoolLayer {
         format!("{name} pool {0}×{0}/{1}", self.size, self.stride)
     }
 
-    fn output(&self, x: &[Chw]) -> Result<Chw, String> {
+    fn output(&self, x: &[Chw]) -> Result<Chw, LayerError> {
         let x = only(x)?;
         if self.size > x.height.min(x.width) + 2 * self.pad {
-            return Err(format!("its window of {} is larger than the map of {}×{}", self.size, x.height, x.width));
+            return Err(LayerError::Window { window: self.size, map: x, pad: self.pad });
         }
         let along = |extent| pooled(extent, self.size, self.stride, self.pad);
         Ok(Chw { channels: x.channels, height: along(x.height), width: along(x.width) })
