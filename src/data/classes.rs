@@ -108,13 +108,17 @@ pub(super) fn matched(found: &[String], wanted: &[String]) -> Option<(Vec<u32>, 
         distinct.dedup();
         (distinct.len() == map.len()).then_some((map, name))
     };
-    let numbered = || {
-        let alike = found.len() == wanted.len() && are_numbers(found) && !are_numbers(wanted);
-        let map: Vec<u32> = found.iter().filter(|_| alike).filter_map(|name| name.parse().ok()).collect();
-        let whole = (0..wanted.len() as u32).all(|number| map.contains(&number));
-        whole.then_some((map, "number"))
-    };
-    RULES.iter().find_map(by).or_else(numbered)
+    RULES.iter().find_map(by)
+}
+
+/// The same where `found` are the numbers of all of `wanted`, which have names.
+pub(super) fn numbered(found: &[String], wanted: &[String]) -> Option<(Vec<u32>, &'static str)> {
+    if found.len() != wanted.len() || !are_numbers(found) || are_numbers(wanted) {
+        return None;
+    }
+    let map: Vec<u32> = found.iter().filter_map(|name| name.parse().ok()).collect();
+    let whole = (0..wanted.len() as u32).all(|number| map.contains(&number));
+    whole.then_some((map, "number"))
 }
 
 #[cfg(test)]
@@ -161,7 +165,8 @@ mod tests {
     fn classes_are_recognised_by_name_id_word_or_number() {
         let network = names(&["n01440764 tench, Tinca tinca", "n03126707 crane", "n03888257", "café"]);
         let recognised = |found: &[&str], wanted: &[String], map: Option<(Vec<u32>, &'static str)>| {
-            assert_eq!(matched(&names(found), wanted), map, "{found:?}");
+            let found = names(found);
+            assert_eq!(matched(&found, wanted).or_else(|| numbered(&found, wanted)), map, "{found:?}");
         };
         recognised(&["cafe\u{301}", "n03888257"], &network, Some((vec![3, 2], "name")));
         recognised(&["n03888257 parachute", "n01440764"], &network[..3], Some((vec![2, 0], "WordNet id")));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-use super::classes::matched;
+use super::classes::{matched, numbered};
 use super::fingerprint::Fnv;
 use super::format::{self, Opened, Parts};
 use super::statistics::measure;
@@ -146,7 +146,7 @@ impl Labelled {
         let names: Vec<String> =
             self.classes.iter().zip(&used).filter(|(_, used)| **used).map(|(name, _)| name.clone()).collect();
         let refuse = || DataError::Classes { found: named(&names), wanted: named(classes) };
-        let (of_used, by) = matched(&names, classes).ok_or_else(refuse)?;
+        let (of_used, by) = matched(&names, classes).or_else(|| numbered(&names, classes)).ok_or_else(refuse)?;
         log::warn!(
             "{} classes of the data are matched by {by} with {} of the network: {} is {}, …",
             names.len(),
