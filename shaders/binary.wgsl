@@ -1,4 +1,4 @@
-// y = a + b, a - b, a b, a / b or a^b, number by number, for COUNT numbers: sums of the towers' gradients, and the
+// y = a + b, a - b, a b, a / b, a^b or (a, a b where a < 0), number by number, for COUNT numbers: sums of the towers' gradients, and the
 // arithmetic of networks from other programs.
 
 @group(0) @binding(0) var<storage, read> a: array<MapNumbers>;
@@ -10,6 +10,7 @@ const SUBTRACT = 1u;
 const MULTIPLY = 2u;
 const DIVIDE = 3u;
 const POWER = 4u;
+const LEAK = 5u;
 
 // x^e as C has it; WGSL leaves open what becomes of zeros and of negative numbers.
 fn power(x: vec4f, e: vec4f) -> vec4f {
@@ -36,6 +37,7 @@ fn pair(a: vec4f, b: vec4f) -> vec4f {
         case SUBTRACT: { return a - b; }
         case MULTIPLY: { return a * b; }
         case DIVIDE: { return a / b; }
+        case LEAK: { return select(a, a * b, a < vec4f()); }
         default: { return power(a, b); }
     }
 }

@@ -43,9 +43,10 @@ pub(super) struct Classify {
 impl Classify {
     pub(super) fn run(self) -> Result<()> {
         let devices = open_devices(self.devices.as_deref())?.watched(preparing());
+        let batch = BATCH.min(self.images.len());
         let mut evaluator = match self.pictured.imported(&self.checkpoint)? {
-            Some(imported) => Evaluator::new(&imported, BATCH, &devices)?,
-            None => Evaluator::open(&self.checkpoint, &self.pictured.into(), BATCH, &devices)?,
+            Some(imported) => Evaluator::new(&imported, batch, &devices)?,
+            None => Evaluator::open(&self.checkpoint, &self.pictured.into(), batch, &devices)?,
         };
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
         if let Some(file) = &self.classes {

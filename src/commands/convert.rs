@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::CommandError;
 use crate::checkpoint::{Checkpoint, MEAN, State};
+use crate::data::centre_view;
 use crate::files::{sha256, write_file, write_tensors};
 use crate::interop::caffe::Network;
 use crate::interop::onnx::{self, ImageMetadata};
@@ -33,15 +34,20 @@ pub fn export(checkpoint: &Checkpoint, names: Convention, path: &Path) -> Result
     Ok(write_tensors(path, &tensors, Some((CLASSES, classes)))?)
 }
 
-/// Writes the network of `checkpoint` to an ONNX file at `path`. Its input is images as the network sees them; a mean
-/// image is reduced to means by colour in the metadata.
+/// Writes the network of `checkpoint` to an ONNX file at `path`. Its input is images as the network sees them, before the
+/// mean image, if there is one, is subtracted: the graph does that, as of the central crop.
 pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<(), CommandError> {
     let net = net(checkpoint)?;
-    let mean = match net.model.input.mean {
-        Some(mean) => mean,
-        None => colour_means(checkpoint.tensors.get(MEAN).ok_or(CommandError::NoMean)?.values()),
+    let (mean, mean_image) = if let Some(mean) = net.model.input.mean {
+        (mean, None)
+    } else {
+        let image = checkpoint.tensors.get(MEAN).ok_or(CommandError::NoMean)?;
+        match means_of(image.values()) {
+            Some(means) => (means, None),
+            None => ([0.0; 3], Some(centre(&net.model, image)?)),
+        }
     };
-    let facts = ImageMetadata { mean, classes: serde_json::to_string(&checkpoint.state.classes)? };
+    let facts = ImageMetadata { mean, mean_image, classes: serde_json::to_string(&checkpoint.state.classes)? };
     let file = onnx::write(&net, |name| checkpoint.tensors.get(name), &facts).map_err(CommandError::Checkpoint)?;
     Ok(write_file(path, &file)?)
 }
@@ -59,12 +65,25 @@ fn shaped(mean: &Tensor, shape: [usize; 3]) -> Result<&Tensor, CommandError> {
     Err(CommandError::Shape { name: MEAN, found: mean.shape().into(), expected: format!("{shape:?}") })
 }
 
-/// Mean of each colour of an image whose colours are innermost.
-fn colour_means(image: &[f32]) -> [f32; 3] {
-    [0, 1, 2].map(|colour| {
-        let values = || image.iter().skip(colour).step_by(3).map(|&value| f64::from(value));
-        (values().sum::<f64>() / values().count().max(1) as f64) as f32
-    })
+/// The means by colour of an image that has them everywhere, colours innermost.
+fn means_of(image: &[f32]) -> Option<[f32; 3]> {
+    let &[means, ref rest @ ..] = image.as_chunks::<3>().0 else { return None };
+    rest.iter().all(|pixel| *pixel == means).then_some(means)
+}
+
+/// The part of the mean image `[stored][stored][3]` that the central crop subtracts, scaled as the crop is:
+/// `[1][3][size][size]`.
+fn centre(model: &Model, mean: &Tensor) -> Result<Tensor, CommandError> {
+    let (stored, size, view) = (model.input.stored(), model.input.size, centre_view(model.input.border2()));
+    let mean = shaped(mean, [stored, stored, 3])?.values();
+    let mut values = Vec::with_capacity(3 * size * size);
+    for (colour, scale) in model.input.scale.into_iter().enumerate() {
+        for row in view.y as usize..view.y as usize + size {
+            let first = (row * stored + view.x as usize) * 3 + colour;
+            values.extend(mean[first..].iter().step_by(3).take(size).map(|value| value * scale));
+        }
+    }
+    Ok(Tensor::new([1, 3, size, size], values))
 }
 
 /// Weights of another program, and how they become a checkpoint.
@@ -131,6 +150,7 @@ impl Import {
         self.classes.iter().for_each(|classes| self.model.fit_classes(classes.len()));
         fit_classes(&mut self.model, &file);
         let net = Net::new(self.model)?;
+        like_a_row(&net, &mut file)?;
         let agree = |layers: &Network, path: &Path| {
             let agreed = layers.agrees_with(&net.model).map_err(CommandError::from);
             agreed.map_err(CommandError::within(path))
@@ -212,6 +232,26 @@ impl CheckpointWeights {
         }
         Ok(Self { tensors, file_tensors, drawn })
     }
+}
+
+/// Brings what an ONNX file lays out otherwise to the shapes of other files: windows over whole maps become rows of a
+/// matrix, the mean image that a graph subtracts from scaled pixels one of pixels.
+fn like_a_row(net: &Net, file: &mut BTreeMap<String, Tensor>) -> Result<(), CommandError> {
+    let Some(naming) = Naming::of(net, file) else { return Ok(()) };
+    for whole in file_tensors(net, &naming)? {
+        let Some(tensor) = file.get_mut(&whole.name) else { continue };
+        let same = tensor.values().len() == whole.shape.iter().product::<usize>();
+        if same && whole.shape.len() == 2 && tensor.shape().len() == 4 && tensor.shape()[0] == whole.shape[0] {
+            *tensor = Tensor::new(whole.shape, tensor.values().to_vec());
+        }
+    }
+    let size = net.model.input.size;
+    if let Some(mean) = file.get_mut(MEAN).filter(|mean| mean.shape() == [1, 3, size, size]) {
+        let planes = mean.values().chunks(size * size).zip(net.model.input.scale);
+        let values = planes.flat_map(|(plane, scale)| plane.iter().map(move |value| value / scale)).collect();
+        *mean = Tensor::new([3, size, size], values);
+    }
+    Ok(())
 }
 
 /// Error for a file without any tensor of `net`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::host::Integers;
 use super::lower::{GraphLowering, Value};
 use super::refusal::Refusal;
 use super::shapes::AXES;
@@ -67,7 +68,9 @@ impl<'a> GraphLowering<'a> {
                 let source = Storage::Slot(self.slot(name, dims, Role::Input));
                 Ok(Value::Floats(Tensor { source, places }))
             }
-            (Given::Integers { values, .. }, ElementType::Integer) => Ok(Value::Integers(Arc::clone(values))),
+            (Given::Integers { dims, values }, ElementType::Integer) => {
+                Ok(Value::Integers(Integers { dims: dims.clone(), values: Arc::clone(values) }))
+            }
             (_, ElementType::Other(elem)) => Ok(Value::Other(elem.clone())),
             (Given::Floats(_), ElementType::Integer) => Err(Refusal::FloatsGiven),
             (Given::Integers { .. }, ElementType::Float) => Err(Refusal::IntegersGiven),

@@ -1,6 +1,7 @@
 //! Operators without weights, and changes of shape, as [`super::Op`] describes them.
 
 use super::Node;
+use super::host::Integers;
 use super::lower::{GraphLowering, Value};
 use super::refusal::Refusal;
 use super::shapes::{axis, boundary, broadcast, padded, reshape, volume};
@@ -44,14 +45,30 @@ impl GraphLowering<'_> {
     }
 
     pub(super) fn lrn(&mut self, node: &Node, size: usize, alpha: f32, beta: f32, k: f32) -> Result<Tensor, Refusal> {
+        if size.is_multiple_of(2) {
+            return Err(Refusal::LrnSize(size));
+        }
         let x = self.floats(node, 0)?;
+        self.normalise(node, &x, size, alpha, beta, k)
+    }
+
+    /// Normalises `x` across `size` maps, the greater part of an even number of them before each.
+    pub(super) fn normalise(
+        &mut self,
+        node: &Node,
+        x: &Tensor,
+        size: usize,
+        alpha: f32,
+        beta: f32,
+        k: f32,
+    ) -> Result<Tensor, Refusal> {
         let [_, maps, height, width] = maps("X", x.dims())?;
-        if size.is_multiple_of(2) || size > LRN_SIZE {
+        if size > LRN_SIZE {
             return Err(Refusal::LrnSize(size));
         }
         let pixels = height * width;
         let shape = |images| lrn::Shape { maps, pixels, images, size, k, alpha: alpha / size as f32, beta };
-        self.maps_to_maps(node, &x, x.dims(), |images| (&lrn::FORWARD, shape(images).params()))
+        self.maps_to_maps(node, x, x.dims(), |images| (&lrn::FORWARD, shape(images).params()))
     }
 
     /// Applies an activation, unless it ran in the epilogue of the node before.
@@ -66,7 +83,7 @@ impl GraphLowering<'_> {
     }
 
     /// Runs the kernel that `run` names for a padded number of images, from maps `x` to maps of shape `y`.
-    fn maps_to_maps(
+    pub(super) fn maps_to_maps(
         &mut self,
         node: &Node,
         x: &Tensor,
@@ -104,25 +121,47 @@ impl GraphLowering<'_> {
         Ok(y)
     }
 
-    pub(super) fn binary(&mut self, node: &Node, operation: Operation, at: Option<i64>) -> Result<Tensor, Refusal> {
-        let (a, mut b) = (self.floats(node, 0)?, self.floats(node, 1)?);
+    pub(super) fn binary(&mut self, node: &Node, operation: Operation, at: Option<i64>) -> Result<Value, Refusal> {
+        if let Some(response) = self.response(node).filter(|response| self.confirmed(response)) {
+            return self.respond(node, &response).map(Value::Floats);
+        }
+        if let (Value::Integers(a), Value::Integers(b)) = (self.value(node, 0)?, self.value(node, 1)?) {
+            return Ok(Value::Integers(a.arithmetic(operation, &b)?));
+        }
+        let (a, mut b) = (self.numbers(node, 0)?, self.numbers(node, 1)?);
         if let Some(at) = at {
             let begin = boundary(at, a.dims().len())?;
             let behind = (a.dims().len() - begin).checked_sub(b.dims().len());
             let behind = behind.ok_or(Refusal::BinaryAxis(at))?;
             b = self.reshaped(node, &b, &[b.dims(), &vec![1; behind]].concat())?;
         }
+        self.pair(node, operation, &a, &b).map(Value::Floats)
+    }
+
+    /// An operation on two tensors, repeated to each other's shape.
+    pub(super) fn pair(
+        &mut self,
+        node: &Node,
+        operation: Operation,
+        a: &Tensor,
+        b: &Tensor,
+    ) -> Result<Tensor, Refusal> {
         let dims = broadcast(a.dims(), b.dims())?;
         let places = Places::images(&dims)?;
         let shape = binary::Shape { count: places.size, operation: operation as usize };
-        let (a, b) = (Self::repeated(&a, &dims)?, Self::repeated(&b, &dims)?);
+        let (a, b) = (Self::repeated(a, &dims)?, Self::repeated(b, &dims)?);
         let [a, b] = [a, b].map(|operand| self.place(node, &operand, &places, 1.0));
         let (slot, y) = self.map(node, places);
         self.r.run(&binary::FORWARD, shape.params(), &[a, b, slot]);
         Ok(y)
     }
 
-    pub(super) fn concat(&mut self, node: &Node, at: i64) -> Result<Tensor, Refusal> {
+    pub(super) fn concat(&mut self, node: &Node, at: i64) -> Result<Value, Refusal> {
+        let values = (0..node.inputs.len()).map(|i| self.value(node, i)).collect::<Result<Vec<_>, _>>()?;
+        let whole = |value: &Value| if let Value::Integers(integers) = value { Some(integers.clone()) } else { None };
+        if let Some(parts) = values.iter().map(whole).collect::<Option<Vec<_>>>() {
+            return Integers::joined(&parts, at).map(Value::Integers);
+        }
         let parts = (0..node.inputs.len()).map(|i| self.floats(node, i)).collect::<Result<Vec<_>, _>>()?;
         let mut dims = parts.first().ok_or(Refusal::NoInput)?.dims().to_vec();
         let at = axis(at, dims.len())?;
@@ -140,7 +179,7 @@ impl GraphLowering<'_> {
             self.copy(part, slot, &y.places.part(at, start, part.dims()[at]), 1.0);
             start += part.dims()[at];
         }
-        Ok(y)
+        Ok(Value::Floats(y))
     }
 
     /// Splits a tensor along an axis; nothing is copied.
@@ -156,7 +195,7 @@ impl GraphLowering<'_> {
         let (extent, count) = (x.dims()[at], node.outputs.len());
         let given = match sizes {
             Some(sizes) => Some(sizes.to_vec()),
-            None => self.integers(node, 1)?.map(|sizes| sizes.to_vec()),
+            None => self.list(node, None, 1)?,
         };
         let sizes: Vec<usize> = match given {
             Some(sizes) => sizes.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect(),
@@ -178,14 +217,15 @@ impl GraphLowering<'_> {
         Ok(sizes.into_iter().map(part).collect())
     }
 
-    pub(super) fn reshape(&mut self, node: &Node, dims: Option<&[i64]>, zero: bool) -> Result<Tensor, Refusal> {
+    pub(super) fn reshape(&mut self, node: &Node, dims: Option<&[i64]>, zero: bool) -> Result<Value, Refusal> {
+        let wanted = self.list(node, dims, 1)?.ok_or(Refusal::MissingSetting("shape"))?;
+        if let Value::Integers(integers) = self.value(node, 0)? {
+            let dims = reshape(&integers.dims, &wanted, zero)?;
+            return integers.reshaped(dims).map(Value::Integers);
+        }
         let x = self.floats(node, 0)?;
-        let wanted = match dims {
-            Some(dims) => dims.to_vec(),
-            None => self.integers(node, 1)?.ok_or(Refusal::MissingSetting("shape"))?.to_vec(),
-        };
         let dims = reshape(x.dims(), &wanted, zero)?;
-        self.reshaped(node, &x, &dims)
+        self.reshaped(node, &x, &dims).map(Value::Floats)
     }
 
     pub(super) fn flatten(&mut self, node: &Node, at: i64) -> Result<Tensor, Refusal> {
@@ -197,7 +237,7 @@ impl GraphLowering<'_> {
 
     /// Passes its input on, as dropout does when a network is evaluated.
     pub(super) fn dropout(&mut self, node: &Node) -> Result<Value, Refusal> {
-        if self.integers(node, 2)?.is_some_and(|training| training.iter().any(|&on| on != 0)) {
+        if self.integers(node, 2)?.is_some_and(|training| training.values.iter().any(|&on| on != 0)) {
             return Err(Refusal::Training);
         }
         self.value(node, 0)
@@ -205,7 +245,7 @@ impl GraphLowering<'_> {
 }
 
 /// The shape of a pooling over maps of extents `dims`, with one image; `count_padding` lets means count it.
-fn windows(dims: &[usize], window: &WindowSpec, count_padding: bool) -> Result<Pool, Refusal> {
+pub(super) fn windows(dims: &[usize], window: &WindowSpec, count_padding: bool) -> Result<Pool, Refusal> {
     let [_, maps, height, width] = maps("X", dims)?;
     let [y, x] = window.over([height, width], None)?;
     let counted = |pad: usize, extent: usize, behind: usize| {

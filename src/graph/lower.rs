@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::bind::Given;
+use super::host::Integers;
 use super::refusal::Refusal;
 use super::shapes::AXES;
 use super::storage::{Places, Storage, Tensor, Upload};
@@ -43,12 +44,7 @@ pub struct GraphOutput {
 pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<GraphProgram, GraphError> {
     let mut lowering = GraphLowering::new(graph);
     let mut inputs = lowering.bind(given)?;
-    for node in &graph.nodes {
-        lowering.r.label(&node.name, Phase::Forward);
-        let outputs = lowering.record(node).map_err(|refusal| node.refuse(refusal.to_string()))?;
-        let named = node.outputs.iter().zip(outputs).filter_map(|(value, output)| Some(((*value)?, output)));
-        lowering.values.extend(named);
-    }
+    graph.outputs.iter().try_for_each(|&output| lowering.demand(output))?;
     lowering.r.label("output", Phase::Forward);
     let outputs = graph.outputs.iter().map(|&value| lowering.output(value)).collect::<Result<_, _>>()?;
     lowering.r.drop_unread();
@@ -66,7 +62,7 @@ pub(super) enum Value {
     /// Floats in a buffer.
     Floats(Tensor),
     /// Whole numbers, known before the network runs.
-    Integers(Arc<[i64]>),
+    Integers(Integers),
     /// A value that nothing is computed with, described for messages.
     Other(String),
 }
@@ -82,7 +78,9 @@ impl From<&Constant> for Value {
                 Ok(places) => Self::Floats(Tensor { source: Storage::Host(Arc::clone(values)), places }),
                 Err(reason) => Self::Other(format!("not supported ({reason})")),
             },
-            ConstantValues::Integers(values) => Self::Integers(Arc::clone(values)),
+            ConstantValues::Integers(values) => {
+                Self::Integers(Integers { dims: dims.clone(), values: Arc::clone(values) })
+            }
             ConstantValues::Other(elem) => Self::Other(elem.clone()),
         }
     }
@@ -93,6 +91,8 @@ pub(super) struct GraphLowering<'a> {
     pub(super) graph: &'a Graph,
     pub(super) r: Recorder,
     pub(super) values: HashMap<ValueId, Value>,
+    /// Node that writes each value.
+    pub(super) producers: HashMap<ValueId, usize>,
     uploads: Vec<Upload>,
     /// Activations that run in the epilogue of the kernel before them, by the value in between.
     epilogues: HashMap<ValueId, Activation>,
@@ -122,7 +122,59 @@ impl<'a> GraphLowering<'a> {
         let mut r = Recorder::new();
         r.begin(Pass::Evaluate);
         let values = graph.constants.iter().map(|(&value, constant)| (value, constant.into())).collect();
-        Self { graph, r, values, uploads: Vec::new(), epilogues: epilogues(graph), zero: Arc::new([0.0]) }
+        let writes = |(index, node): (usize, &'a Node)| node.outputs.iter().flatten().map(move |&value| (value, index));
+        let producers = graph.nodes.iter().enumerate().flat_map(writes).collect();
+        let (epilogues, zero) = (epilogues(graph), Arc::new([0.0]));
+        Self { graph, r, values, producers, uploads: Vec::new(), epilogues, zero }
+    }
+
+    /// Records what `value` needs: a node once all that it reads is there, so that of a choice only one side is computed.
+    fn demand(&mut self, value: ValueId) -> Result<(), GraphError> {
+        let (graph, mut wanted) = (self.graph, vec![value]);
+        while let Some(&value) = wanted.last() {
+            // An output that no node writes is refused where it is read.
+            let producer = self.producers.get(&value).filter(|_| !self.values.contains_key(&value));
+            let Some(node) = producer.map(|&index| &graph.nodes[index]) else {
+                wanted.pop();
+                continue;
+            };
+            let missing = self.missing(node);
+            if missing.is_empty() {
+                self.r.label(&node.name, Phase::Forward);
+                let outputs = self.record(node).map_err(|refusal| node.refuse(refusal.to_string()))?;
+                let further = || Value::Other(format!("a further output of node {} ({})", node.name, node.operator));
+                let outputs = outputs.into_iter().chain(std::iter::repeat_with(further));
+                let named = node.outputs.iter().zip(outputs).filter_map(|(value, output)| Some(((*value)?, output)));
+                self.values.extend(named);
+                wanted.pop();
+            } else {
+                wanted.extend(missing.into_iter().rev());
+            }
+        }
+        Ok(())
+    }
+
+    /// Values that have to be there before `node` is recorded.
+    fn missing(&self, node: &Node) -> Vec<ValueId> {
+        let absent = |value: &ValueId| !self.values.contains_key(value) && self.producers.contains_key(value);
+        if node.op == Op::Choose {
+            let chosen = self.chosen(node).unwrap_or(0);
+            return node.inputs.get(chosen).copied().flatten().filter(absent).into_iter().collect();
+        }
+        if let Some(response) = self.response(node) {
+            let evidence = self.evidence(&response);
+            if !evidence.is_empty() || self.confirmed(&response) {
+                return evidence;
+            }
+        }
+        node.inputs.iter().flatten().copied().filter(absent).collect()
+    }
+
+    /// The input that a choice takes; `None` while the condition is not known.
+    fn chosen(&self, node: &Node) -> Option<usize> {
+        let condition = node.inputs.first().copied().flatten()?;
+        let Some(Value::Integers(condition)) = self.values.get(&condition) else { return None };
+        condition.single().ok().map(|on| if on != 0 { 1 } else { 2 })
     }
 
     pub(super) fn slot(&mut self, name: &str, shape: &[usize], role: Role) -> Slot {
@@ -169,10 +221,10 @@ impl<'a> GraphLowering<'a> {
     }
 
     /// Input `index` of a node as whole numbers, known before the network runs; `None` where it is left out.
-    pub(super) fn integers(&self, node: &Node, index: usize) -> Result<Option<Arc<[i64]>>, Refusal> {
+    pub(super) fn integers(&self, node: &Node, index: usize) -> Result<Option<Integers>, Refusal> {
         let Some(value) = node.inputs.get(index).copied().flatten() else { return Ok(None) };
         match self.values.get(&value) {
-            Some(Value::Integers(values)) => Ok(Some(Arc::clone(values))),
+            Some(Value::Integers(integers)) => Ok(Some(integers.clone())),
             _ => Err(Refusal::NotConstant(self.graph.name(value).into())),
         }
     }
@@ -274,14 +326,37 @@ impl<'a> GraphLowering<'a> {
             Op::Lrn { size, alpha, beta, k } => one(self.lrn(node, *size, *alpha, *beta, *k)),
             Op::Relu => one(self.activation(node, Activation::Relu)),
             Op::Tanh => one(self.activation(node, Activation::Tanh)),
-            Op::Binary { operation, axis } => one(self.binary(node, *operation, *axis)),
+            Op::Binary { operation, axis } => Ok(vec![self.binary(node, *operation, *axis)?]),
             Op::Softmax { axis, flat, log } => one(self.softmax(node, *axis, *flat, *log)),
-            Op::Concat { axis } => one(self.concat(node, *axis)),
+            Op::Concat { axis } => Ok(vec![self.concat(node, *axis)?]),
             Op::Split { axis, sizes, uneven } => self.split(node, *axis, sizes.as_deref(), *uneven),
-            Op::Reshape { dims, zero } => one(self.reshape(node, dims.as_deref(), *zero)),
+            Op::Reshape { dims, zero } => Ok(vec![self.reshape(node, dims.as_deref(), *zero)?]),
             Op::Flatten { axis } => one(self.flatten(node, *axis)),
             Op::Dropout => Ok(vec![self.dropout(node)?, unused("mask")]),
             Op::Identity => Ok(vec![self.value(node, 0)?]),
+            Op::BatchNorm { epsilon } => one(self.batch_norm(node, *epsilon)),
+            Op::Function { function, settings } => Ok(vec![self.function(node, *function, *settings)?]),
+            Op::Clip(bounds) => Ok(vec![self.clip(node, *bounds)?]),
+            Op::Sum => one(self.sum(node)),
+            Op::Pad { pads, value } => one(self.pad(node, pads.as_deref(), *value)),
+            Op::ReduceMean { axes, keep, nothing } => one(self.reduce_mean(node, axes.as_deref(), *keep, *nothing)),
+            Op::Transpose { order } => Ok(vec![self.transpose(node, order.as_deref())?]),
+            Op::Squeeze { axes, more } => Ok(vec![self.squeeze(node, axes.as_deref(), *more)?]),
+            Op::Expand => Ok(vec![self.expand(node)?]),
+            Op::Gather { axis } => Ok(vec![self.gather(node, *axis)?]),
+            Op::Slice(stated) => Ok(vec![self.slice(node, stated.as_ref())?]),
+            Op::Cast(to) => Ok(vec![self.cast(node, *to)?]),
+            Op::Shape(range) => Ok(vec![self.shape(node, *range)?]),
+            Op::Size => Ok(vec![self.size(node)?]),
+            Op::ConstantOfShape(fill) => Ok(vec![self.constant_of_shape(node, fill)?]),
+            Op::Range => Ok(vec![self.range(node)?]),
+            Op::Compare(comparison) => Ok(vec![self.compare(node, *comparison)?]),
+            Op::Not => Ok(vec![self.not(node)?]),
+            Op::Where => Ok(vec![self.choose_each(node)?]),
+            Op::Choose => match self.chosen(node) {
+                Some(side) => Ok(vec![self.value(node, side)?]),
+                None => Err(Refusal::Condition),
+            },
         }
     }
 }

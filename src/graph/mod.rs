@@ -4,10 +4,14 @@
 
 mod bind;
 mod contractions;
+mod host;
 mod layers;
 mod lower;
-mod storage;
+mod moves;
+mod reduced;
 mod refusal;
+mod responses;
+mod storage;
 mod shapes;
 mod window;
 
@@ -21,6 +25,7 @@ pub use self::lower::{GraphOutput, GraphProgram, lower};
 pub use self::storage::Upload;
 pub use self::window::{Pads, WindowSpec};
 pub use crate::ops::binary::Operation;
+use crate::ops::unary::Function;
 
 /// A network as a graph of operators.
 #[derive(Clone, Debug, Default)]
@@ -50,8 +55,13 @@ impl Graph {
     pub fn passes(&self, node: &Node) -> Option<ValueId> {
         let input = |index: usize| node.inputs.get(index).copied().flatten();
         match &node.op {
-            Op::Dropout | Op::Identity | Op::Reshape { .. } | Op::Flatten { .. } => input(0),
-            Op::Concat { .. } if node.inputs.len() == 1 => input(0),
+            Op::Dropout
+            | Op::Identity
+            | Op::Reshape { .. }
+            | Op::Flatten { .. }
+            | Op::Squeeze { .. }
+            | Op::Cast(CastTo::Float) => input(0),
+            Op::Concat { .. } | Op::Sum if node.inputs.len() == 1 => input(0),
             Op::Split { .. } if node.outputs.len() == 1 => input(0),
             Op::Binary { operation, .. } => {
                 let is = |value: Option<ValueId>, neutral: f32| {
@@ -62,7 +72,7 @@ impl Graph {
                     Operation::Add => (0.0, true),
                     Operation::Subtract => (0.0, false),
                     Operation::Multiply => (1.0, true),
-                    Operation::Divide | Operation::Power => (1.0, false),
+                    Operation::Divide | Operation::Power | Operation::Leak => (1.0, false),
                 };
                 if is(input(1), neutral) { input(0) } else { input(1).filter(|_| either && is(input(0), neutral)) }
             }
@@ -191,6 +201,71 @@ pub enum Op {
     Dropout,
     /// The input unchanged.
     Identity,
+    /// scale (x − mean) / √(variance + epsilon) + b, map by map; inputs x, scale, b, mean, variance.
+    BatchNorm { epsilon: f32 },
+    /// A function of every number.
+    Function { function: Function, settings: [f32; 2] },
+    /// Every number, at least the first bound and at most the second; those of inputs 1 and 2 where absent.
+    Clip([Option<f32>; 2]),
+    /// The sum of all inputs.
+    Sum,
+    /// A tensor surrounded by `value`; counts `pads` before each axis, then behind each, else those of input 1.
+    Pad { pads: Option<Vec<i64>>, value: Option<f32> },
+    /// The mean along `axes`, else those of input 1, else all unless `nothing`; they stay with extent 1 if `keep`.
+    ReduceMean { axes: Option<Vec<i64>>, keep: bool, nothing: bool },
+    /// The axes in another order, the reverse one where absent.
+    Transpose { order: Option<Vec<i64>> },
+    /// Axes of extent 1 taken away, or `more` of them added.
+    Squeeze { axes: Option<Vec<i64>>, more: bool },
+    /// A tensor repeated to the shape of input 1.
+    Expand,
+    /// The parts of a tensor at the indices of input 1 along an axis.
+    Gather { axis: i64 },
+    /// A part along some axes: starts, ends and axes, else inputs 1 to 3, with the steps of input 4.
+    Slice(Option<[Vec<i64>; 3]>),
+    /// The numbers as another type.
+    Cast(CastTo),
+    /// The extents of a tensor, from the first axis to below the second.
+    Shape([i64; 2]),
+    /// The number of elements of a tensor.
+    Size,
+    /// The same number everywhere in a tensor of the shape of input 0.
+    ConstantOfShape(ConstantValues),
+    /// Whole numbers from input 0 to below input 1, input 2 apart.
+    Range,
+    /// 1 where a comparison of whole numbers holds, else 0.
+    Compare(Comparison),
+    /// 1 where a whole number is 0, else 0.
+    Not,
+    /// Whole numbers of input 1 where input 0 is not 0, else of input 2.
+    Where,
+    /// Input 1 if input 0, which is known before the network runs, is not 0, else input 2; the other is not computed.
+    Choose,
+}
+
+/// Type to which numbers are cast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CastTo {
+    /// 32-bit floats; those of 16 bits are computed as such too.
+    Float,
+    /// Whole numbers.
+    Integer,
+    /// Truth values, 0 and 1.
+    Truth,
+}
+
+/// Comparison of two whole numbers or truth values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Comparison {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    And,
+    Or,
+    Differ,
 }
 
 /// Why a graph cannot be computed.

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::GraphError;
 use super::contractions::BATCH;
 use super::layers::LRN_SIZE;
-use super::shapes::{AXES, LARGEST};
+use super::shapes::{AXES, LARGEST, mebibytes};
 use super::window;
 
 /// The reason of a [`super::GraphError`]: what was found, and what is supported.
@@ -13,7 +13,7 @@ use super::window;
 pub(super) enum Refusal {
     #[error("a tensor of {0:?} is empty, which is not supported")]
     Empty(Vec<usize>),
-    #[error("a tensor of {0:?} is too large: at most {LARGEST} elements")]
+    #[error("a tensor of {0:?} is too large with {mib} MiB: at most {LARGEST} elements", mib = mebibytes(.0))]
     TooLarge(Vec<usize>),
     #[error("it has {0} axes, of which at most {AXES} are supported")]
     Axes(usize),
@@ -80,6 +80,32 @@ pub(super) enum Refusal {
     SplitUneven { extent: usize, count: usize },
     #[error("split: an extent of {extent} is not {count} parts of {sizes:?}")]
     Split { extent: usize, count: usize, sizes: Vec<usize> },
+    #[error("expected one whole number, found {0}")]
+    NotSingle(usize),
+    #[error("{} and {}: the result is no 64-bit number", .0[0], .0[1])]
+    Arithmetic([i64; 2]),
+    #[error("a range from {} to {} in steps of {} is none, or too long", .0[0], .0[1], .0[2])]
+    Range([i64; 3]),
+    #[error("its condition has to be a truth value that is known before the network runs")]
+    Condition,
+    #[error("a step of 0")]
+    Step,
+    #[error("a negative step along floats is not supported")]
+    Backwards,
+    #[error("{} starts, {} ends, {} axes and {} steps, expected as many of each", .0[0], .0[1], .0[2], .0[3])]
+    SliceLists([usize; 4]),
+    #[error("{0} indices that do not follow one another are not supported: at most {most}", most = super::moves::PIECES)]
+    Pieces(usize),
+    #[error("perm {order:?} is no order of {axes} axes")]
+    Order { order: Vec<usize>, axes: usize },
+    #[error("an extent is negative")]
+    Negative,
+    #[error("{pads} pads for {axes} axes, expected two for each")]
+    PadCount { pads: usize, axes: usize },
+    #[error("X has shape {0:?}, expected images and maps: [N, C, ...]")]
+    NoMaps(Vec<usize>),
+    #[error("statistics of {found} maps for {maps}")]
+    Statistics { found: usize, maps: usize },
     #[error("training_mode is on; networks are only evaluated")]
     Training,
 

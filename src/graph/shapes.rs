@@ -2,8 +2,13 @@
 
 use super::refusal::Refusal;
 
-/// Elements of the largest buffer: kernels count in 32 bits, and sums of offsets must stay within.
-pub(super) const LARGEST: usize = 1 << 30;
+/// Elements of the largest buffer: kernels count in 32 bits, sums of offsets must stay within, and so must its bytes.
+pub(super) const LARGEST: usize = (1 << 30) - 1;
+
+/// MiB of a tensor of 32-bit floats.
+pub(super) fn mebibytes(dims: &[usize]) -> usize {
+    dims.iter().fold(4_usize, |bytes, &extent| bytes.saturating_mul(extent)) >> 20
+}
 
 /// The most axes that a tensor may have.
 pub(super) const AXES: usize = crate::ops::strided::AXES;
@@ -65,6 +70,28 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Refusal>
         _ => Err(Refusal::Broadcast(a.to_vec(), b.to_vec())),
     };
     (0..axes).map(both).collect()
+}
+
+/// Places along one axis: `count` of them from `start` on, `step` apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slice {
+    pub(super) start: i64,
+    pub(super) step: i64,
+    pub(super) count: usize,
+}
+
+/// The places of a slice [start, end, step] along an axis of `extent`; what lies beyond is left out.
+pub(super) fn normal_slice([start, end, step]: [i64; 3], extent: usize) -> Result<Slice, Refusal> {
+    let extent = extent as i64;
+    let from_the_end = |place: i64| if place < 0 { place.saturating_add(extent) } else { place };
+    let (low, high) = if step > 0 { (0, extent) } else { (-1, extent - 1) };
+    let [start, end] = [start, end].map(|place| from_the_end(place).clamp(low, high.max(low)));
+    let span = if step > 0 { end - start } else { start - end };
+    if step == 0 {
+        return Err(Refusal::Step);
+    }
+    let count = if span > 0 { (span as u64).div_ceil(step.unsigned_abs()) as usize } else { 0 };
+    Ok(Slice { start, step, count })
 }
 
 #[cfg(test)]

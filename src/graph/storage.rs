@@ -104,10 +104,24 @@ impl Places {
 
     /// The places of `count` elements along an axis, from `start` on.
     pub(super) fn part(&self, axis: usize, start: usize, count: usize) -> Self {
+        self.spaced(axis, start, 1, count)
+    }
+
+    /// The places of `count` elements along an axis, from `start` on, `step` apart.
+    pub(super) fn spaced(&self, axis: usize, start: usize, step: usize, count: usize) -> Self {
         let mut part = self.clone();
         part.first += start * part.strides[axis];
+        part.strides[axis] = part.strides[axis].saturating_mul(step);
         part.dims[axis] = count;
         part.normal()
+    }
+
+    /// The elements of `values` at these places, in row-major order.
+    pub(super) fn elements(&self, values: &[f32]) -> Result<Vec<f32>, Refusal> {
+        let rows = Self::rows(&self.dims)?;
+        let mut out = vec![0.0; rows.size];
+        self.each(&rows, &mut |from, to| out[to] = values[from]);
+        Ok(out)
     }
 
     /// The same places with the axes in another order.

@@ -67,9 +67,12 @@ pub struct WeightsFile {
     pub layers: Option<caffe::Network>,
 }
 
-/// Reads a safetensors file, a PyTorch state dict (`.pth`) or a Caffe network (extension `.caffemodel`); 16-bit and
-/// 64-bit numbers are converted to 32-bit.
+/// Reads a safetensors file, a PyTorch state dict (`.pth`), an ONNX file or a Caffe network (extensions `.onnx`,
+/// `.caffemodel`); 16-bit and 64-bit numbers are converted to 32-bit.
 pub fn read_weights(path: &Path) -> Result<WeightsFile, ReadError> {
+    if has_extension(path, "onnx") {
+        return read_graph(path).map(|graph| onnx::weights(&graph));
+    }
     read(path, if has_extension(path, "caffemodel") { parse_caffe } else { parse })
 }
 

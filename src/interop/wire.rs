@@ -38,7 +38,7 @@ static FLAT: Schema = Schema::new(&[], &[]);
 pub static ONNX: Schema = {
     static TENSOR: Schema = Schema::new(&[(13, &FLAT)], &[1, 5, 7]);
     static SPARSE: Schema = Schema::new(&[(1, &TENSOR)], &[]);
-    static ATTRIBUTE: Schema = Schema::new(&[(5, &TENSOR)], &[8]);
+    static ATTRIBUTE: Schema = Schema::new(&[(5, &TENSOR), (6, &GRAPH)], &[8]);
     static NODE: Schema = Schema::new(&[(5, &ATTRIBUTE)], &[]);
     static DIMENSIONS: Schema = Schema::new(&[(1, &FLAT)], &[]);
     static DENSE: Schema = Schema::new(&[(2, &DIMENSIONS)], &[]);
@@ -89,8 +89,8 @@ const FREE: u64 = 64 << 20;
 /// Multiple of its length that a file may take besides.
 const TIMES: u64 = 8;
 
-/// Depth of messages within one another; the formats have less, and deeper ones are not decoded.
-const DEEPEST: usize = 16;
+/// Depth of messages within one another; deeper ones are not decoded.
+const DEEPEST: usize = 100;
 
 /// Decodes the message in a file, with memory in proportion to the file.
 ///

@@ -19,10 +19,12 @@ pub enum Operation {
     Divide = 3,
     /// y = a to the power of b, as C has it: of a negative number for whole b alone.
     Power = 4,
+    /// y = a, or a · b where a < 0.
+    Leak = 5,
 }
 
 impl Operation {
-    const ALL: [Self; 5] = [Self::Add, Self::Subtract, Self::Multiply, Self::Divide, Self::Power];
+    const ALL: [Self; 6] = [Self::Add, Self::Subtract, Self::Multiply, Self::Divide, Self::Power, Self::Leak];
 
     #[inline(always)]
     fn apply<T: Real>(self, a: T, b: T) -> T {
@@ -32,6 +34,8 @@ impl Operation {
             Self::Multiply => a * b,
             Self::Divide => a / b,
             Self::Power => a.powf(b),
+            Self::Leak if a < T::zero() => a * b,
+            Self::Leak => a,
         }
     }
 }
@@ -56,7 +60,7 @@ impl Shape {
 /// y = a ∘ b.
 pub static FORWARD: Kernel = Kernel {
     name: "binary.forward",
-    doc: "y = a + b, a - b, a b, a / b or a^b, number by number; any shape",
+    doc: "y = a + b, a - b, a b, a / b, a^b or a < 0 ? a b : a, number by number; any shape",
     bindings: &[read_map("a"), read_map("b"), write_map("y")],
     variants: &[Variant::linear("forward", &[include_str!("../../shaders/binary.wgsl")], count).vectors(4)],
     twin: twin!(forward),
@@ -81,6 +85,7 @@ fn cases() -> Vec<Case> {
     cases.push(case("product", Operation::Multiply, normal(1.0), normal(2.0), 1036));
     cases.push(case("quotient", Operation::Divide, normal(1.0), Fill::Uniform(0.5, 8.0), 1036));
     cases.push(case("power", Operation::Power, Fill::Uniform(0.25, 4.0), Fill::Uniform(-3.0, 3.0), 1036));
+    cases.push(case("leak", Operation::Leak, normal(1.0), normal(1.0), 1036));
     cases.push(case("special powers", Operation::Power, Fill::Floats(bases), Fill::Floats(exponents), 84));
     cases
 }
@@ -102,7 +107,7 @@ mod tests {
         // More than one core takes at a time.
         let count = 2 * CHUNK + 4;
         let (a, b) = (vec![-2.0_f32; count], vec![3.0; count]);
-        for (operation, wanted) in Operation::ALL.into_iter().zip([1.0, -5.0, -6.0, -2.0 / 3.0, -8.0]) {
+        for (operation, wanted) in Operation::ALL.into_iter().zip([1.0, -5.0, -6.0, -2.0 / 3.0, -8.0, -6.0]) {
             let mut y = vec![f32::NAN; count];
             let params = Shape { count, operation: operation as usize }.params();
             forward(Args::new(&params, vec![Arg::Read(&a), Arg::Read(&b), Arg::Write(&mut y)]));

@@ -23,6 +23,7 @@ mod product;
 pub mod round;
 pub mod softmax;
 pub mod strided;
+pub mod unary;
 pub mod weighted;
 #[cfg(test)]
 mod testing;
@@ -59,6 +60,7 @@ const FURTHER: &[&Kernel] = &[
     &loss_scale::DECIDE,
     &round::WEIGHTS,
     &strided::COPY,
+    &unary::FORWARD,
     &ceiling::FMA,
     &ceiling::COPY,
 ];

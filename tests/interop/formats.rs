@@ -117,6 +117,21 @@ fn an_onnx_graph_of_2012_has_normalisation_within_maps() {
     assert_eq!(ints(node("conv2.lrn_spatial.sums"), "pads"), [2, 2, 2, 2]);
 }
 
+/// A network with a mean image, which the graph subtracts as of the central crop; three means would err otherwise.
+#[test]
+fn an_onnx_file_subtracts_the_mean_image() {
+    let place = Place::new();
+    place.blobs();
+    place.train("run", &["--data", "blobs"]);
+    place.ok(&["export", "run", "--format", "onnx", "--out", "run.onnx"]);
+    let file = ModelProto::decode(place.read("run.onnx").as_slice()).unwrap();
+    assert!(file.metadata_props.iter().any(|fact| fact.key() == "alexnet.mean" && fact.value() == "0,0,0"));
+    assert_eq!(file.graph.unwrap().node[0].op_type(), "Sub");
+    let (ours, theirs) = (scores(&place, "run"), scores(&place, "run.onnx"));
+    assert!((ours[0] - theirs[0]).abs() < 1e-5 * ours[0].max(1.0), "{ours:?} {theirs:?}");
+    assert_eq!(ours[1..], theirs[1..]);
+}
+
 #[test]
 fn an_onnx_file_evaluates_as_its_checkpoint_does() {
     // An odd window has an operator in ONNX; an even one, and windows within maps, are written with others.

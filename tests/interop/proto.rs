@@ -1,6 +1,6 @@
 //! Messages of protobuf formats in Rust are what prost-build makes of `assets/proto`, so that no build needs protoc.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use alexnet::interop::wire::{self, Schema};
@@ -52,7 +52,7 @@ fn fields_that_grow_are_known() {
         for file in protox::compile([&path], path.parent()).unwrap().file {
             flatten(&format!(".{}", file.package()), file.message_type, &mut messages);
         }
-        agree(name, schema, &messages);
+        agree(name, schema, &messages, &mut BTreeSet::new());
     }
 }
 
@@ -65,7 +65,16 @@ fn flatten(parent: &str, from: Vec<DescriptorProto>, into: &mut BTreeMap<String,
     }
 }
 
-fn agree(name: &str, schema: &Schema, messages: &BTreeMap<String, DescriptorProto>) {
+/// Checks a message and those in it, each once: a graph can hold graphs.
+fn agree<'m>(
+    name: &'m str,
+    schema: &'static Schema,
+    messages: &'m BTreeMap<String, DescriptorProto>,
+    seen: &mut BTreeSet<(&'m str, *const Schema)>,
+) {
+    if !seen.insert((name, schema)) {
+        return;
+    }
     let fields = &messages[name].field;
     let number = |field: &FieldDescriptorProto| u32::try_from(field.number()).unwrap();
     let is_number =
@@ -77,6 +86,6 @@ fn agree(name: &str, schema: &Schema, messages: &BTreeMap<String, DescriptorProt
     assert_eq!(schema.messages.len(), inner.len(), "{name}");
     for (field, (known, schema)) in inner.into_iter().zip(schema.messages) {
         assert_eq!(*known, number(field), "{name}");
-        agree(field.type_name(), schema, messages);
+        agree(field.type_name(), schema, messages, seen);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::NodeError;
-use super::proto::{AttributeProto, NodeProto, TensorProto, attribute_proto::AttributeType};
+use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_proto::AttributeType};
 
 /// Attributes of a node that have not been taken yet.
 pub(super) struct Attributes<'a> {
@@ -71,6 +71,11 @@ impl<'a> Attributes<'a> {
     pub(super) fn tensor(&mut self, name: &'static str) -> Result<Option<&'a TensorProto>, NodeError> {
         let Some(attribute) = self.take(name, AttributeType::Tensor)? else { return Ok(None) };
         attribute.t.as_ref().map(Some).ok_or_else(|| NodeError::value(name, &"empty", &"a tensor"))
+    }
+
+    pub(super) fn graph(&mut self, name: &'static str) -> Result<&'a GraphProto, NodeError> {
+        let attribute = self.take(name, AttributeType::Graph)?.ok_or(NodeError::Missing(name))?;
+        attribute.g.as_ref().ok_or_else(|| NodeError::value(name, &"empty", &"a graph"))
     }
 
     /// Takes a switch, off where it is absent.

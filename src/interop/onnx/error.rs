@@ -58,6 +58,10 @@ pub enum NodeError {
     Domain(String),
     #[error("this operator is not supported; known are {0}")]
     Operator(String),
+    #[error("quantised networks are not supported: export the network in floats, without QuantizeLinear and the like")]
+    Quantised,
+    #[error("expected two branches with {0} outputs each, found others")]
+    Branches(usize),
     #[error("it has no output, expected at least one")]
     NoOutput,
     #[error("expected {inputs} and {outputs}, found {} and {}", found[0], found[1])]

@@ -4,6 +4,7 @@
 mod attributes;
 mod error;
 mod external;
+mod further;
 mod operators;
 mod parse;
 /// Messages of the format, as prost-build generates them from `assets/proto/onnx.proto`.
@@ -11,10 +12,12 @@ mod parse;
 #[allow(missing_docs, clippy::pedantic, reason = "generated; the text in assets/proto has the comments")]
 pub mod proto;
 mod tensor;
+mod weights;
 mod write;
 
 pub use self::error::{NodeError, OnnxError, ValueError};
 pub use self::parse::{parse, read};
+pub use self::weights::weights;
 pub use self::write::{INPUT, ImageMetadata, OUTPUT, write};
 
 /// Keys of a file's metadata that say how images become inputs and what outputs stand for.

@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 
 use super::attributes::Attributes;
 use super::error::NodeError;
+use super::further::{FURTHER, QUANTISED};
 use super::proto::NodeProto;
 use crate::graph::{Op, Operation, Pads, WindowSpec};
 
-struct Operator {
+pub(super) struct Operator {
     name: &'static str,
     /// Counts of inputs that a node may have.
     inputs: RangeInclusive<usize>,
@@ -17,9 +18,9 @@ struct Operator {
 }
 
 /// Bound of a count without bounds.
-const MANY: usize = usize::MAX;
+pub(super) const MANY: usize = usize::MAX;
 
-/// All operators but Constant, whose nodes become values.
+/// Operators of plain networks. Nodes of Constant become values, those of If choices.
 static OPERATORS: [Operator; 22] = [
     operator("Add", 2..=2, 1, |a| binary(a, Operation::Add)),
     operator("AveragePool", 1..=1, 1, average_pool),
@@ -45,7 +46,7 @@ static OPERATORS: [Operator; 22] = [
     operator("Tanh", 1..=1, 1, |a| Ok(elementwise(a, Op::Tanh))),
 ];
 
-const fn operator(
+pub(super) const fn operator(
     name: &'static str,
     inputs: RangeInclusive<usize>,
     outputs: usize,
@@ -55,12 +56,17 @@ const fn operator(
 }
 
 /// Attribute of elementwise operators up to version 5, a hint for where to write outputs.
-const CONSUMED: &str = "consumed_inputs";
+pub(super) const CONSUMED: &str = "consumed_inputs";
 
 /// Operation of `node` in version `version` of the operators.
 pub(super) fn operation(node: &NodeProto, version: i64) -> Result<Op, NodeError> {
-    let Some(operator) = OPERATORS.iter().find(|operator| operator.name == node.op_type()) else {
-        let names: Vec<&str> = OPERATORS.iter().map(|operator| operator.name).chain(["Constant"]).collect();
+    let all = || OPERATORS.iter().chain(&FURTHER);
+    let Some(operator) = all().find(|operator| operator.name == node.op_type()) else {
+        if QUANTISED.contains(&node.op_type()) {
+            return Err(NodeError::Quantised);
+        }
+        let mut names: Vec<&str> = all().map(|operator| operator.name).chain(["Constant", "If"]).collect();
+        names.sort_unstable();
         return Err(NodeError::Operator(names.join(", ")));
     };
     let mut attributes = Attributes::new(node, version)?;

@@ -11,7 +11,7 @@ use super::operators::operation;
 use super::proto::tensor_proto::DataType;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use super::tensor::{constant, extents, type_name};
-use crate::graph::{Constant, ConstantValues, ElementType, Extent, Graph, GraphInput, Node, ValueId};
+use crate::graph::{Constant, ConstantValues, ElementType, Extent, Graph, GraphInput, Node, Op, ValueId};
 use crate::interop::wire::{ONNX, decode};
 
 /// Versions of ONNX's own operators that are supported.
@@ -41,14 +41,7 @@ fn graph(bytes: &[u8], external: External) -> Result<Graph, OnnxError> {
     parser.constants(&mut graph)?;
     parser.inputs(&graph)?;
     let computed = graph.node.iter().flat_map(|node| &node.output).map(String::as_str).collect();
-    let needed = needed(&graph);
-    for (node, needed) in graph.node.iter().zip(needed) {
-        if needed {
-            parser.node(node, &computed)?;
-        } else {
-            parser.results(node)?;
-        }
-    }
+    parser.nodes(&graph, &computed)?;
     parser.outputs(&graph)?;
     let entries = model.metadata_props.iter().map(|entry| (entry.key().to_owned(), entry.value().to_owned()));
     parser.graph.metadata = entries.collect();
@@ -72,10 +65,19 @@ fn needed(graph: &GraphProto) -> Vec<bool> {
         *needed =
             node.output.iter().all(String::is_empty) || node.output.iter().any(|output| read.contains(&output[..]));
         if *needed {
-            read.extend(node.input.iter().map(String::as_str));
+            reads(node, &mut read);
         }
     }
     needed
+}
+
+/// Adds the names that a node reads, in its branches too.
+fn reads<'n>(node: &'n NodeProto, names: &mut HashSet<&'n str>) {
+    names.extend(node.input.iter().map(String::as_str));
+    for branch in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+        names.extend(branch.output.iter().map(ValueInfoProto::name));
+        branch.node.iter().for_each(|node| reads(node, names));
+    }
 }
 
 /// Whether `domain` is that of ONNX's own operators.
@@ -158,6 +160,9 @@ impl Parser {
             self.graph.constants.insert(value, constant);
             return Ok(());
         }
+        if node.op_type() == "If" {
+            return self.choice(node, name, computed);
+        }
         let op = operation(node, self.version).map_err(refuse)?;
         let read = |input: &String| match self.values.get(input) {
             _ if input.is_empty() => Ok(None),
@@ -170,6 +175,53 @@ impl Parser {
         let (name, operator) = (name.to_owned(), node.op_type().to_owned());
         self.graph.nodes.push(Node { name, operator, op, inputs, outputs });
         Ok(())
+    }
+
+    /// Adds the nodes of a graph that its outputs need.
+    fn nodes(&mut self, graph: &GraphProto, computed: &HashSet<&str>) -> Result<(), OnnxError> {
+        for (node, needed) in graph.node.iter().zip(needed(graph)) {
+            if needed { self.node(node, computed)? } else { self.results(node).map(drop)? }
+        }
+        Ok(())
+    }
+
+    /// Adds both branches of an If and, for each of its outputs, the choice between theirs.
+    fn choice(&mut self, node: &NodeProto, name: &str, computed: &HashSet<&str>) -> Result<(), OnnxError> {
+        let refuse = |reason| OnnxError::Node { node: name.into(), operator: node.op_type().into(), reason };
+        let mut attributes = Attributes::new(node, self.version).map_err(refuse)?;
+        let branches = ["then_branch", "else_branch"].map(|name| attributes.graph(name));
+        let [yes, no] = branches.map(|branch| branch.map_err(refuse));
+        let (yes, no) = (yes?, no?);
+        attributes.finish().map_err(refuse)?;
+        let condition = node.input.first().and_then(|input| self.values.get(input)).copied();
+        let condition = condition.filter(|_| node.input.len() == 1);
+        let condition = condition.ok_or_else(|| refuse(NodeError::Undefined(node.input.join(", "))))?;
+        let (yes, no) = (self.branch(yes, computed)?, self.branch(no, computed)?);
+        if [yes.len(), no.len()] != [node.output.len(); 2] {
+            return Err(refuse(NodeError::Branches(node.output.len())));
+        }
+        for ((output, yes), no) in self.results(node)?.into_iter().zip(yes).zip(no) {
+            let (name, operator) = (name.to_owned(), node.op_type().to_owned());
+            let inputs = vec![Some(condition), Some(yes), Some(no)];
+            self.graph.nodes.push(Node { name, operator, op: Op::Choose, inputs, outputs: vec![output] });
+        }
+        Ok(())
+    }
+
+    /// Adds the nodes of a branch, which reads values around it; its outputs. Its names end with it.
+    fn branch(&mut self, graph: &GraphProto, computed: &HashSet<&str>) -> Result<Vec<ValueId>, OnnxError> {
+        let (first, mut graph) = (self.graph.names.len(), graph.clone());
+        self.constants(&mut graph)?;
+        self.nodes(&graph, computed)?;
+        let output = |info: &ValueInfoProto| {
+            let value = self.values.get(info.name()).copied();
+            value.ok_or_else(|| refuse("output", info.name())(ValueError::Undefined))
+        };
+        let outputs = graph.output.iter().map(output).collect();
+        for name in &self.graph.names[first..] {
+            self.values.remove(name);
+        }
+        outputs
     }
 
     /// Defines the outputs of a node.

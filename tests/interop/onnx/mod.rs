@@ -3,6 +3,7 @@
 
 mod elements;
 mod file;
+mod further;
 mod products;
 mod refused;
 mod windows;

@@ -1,9 +1,13 @@
 //! Files as other programs write them, in `tests/fixtures/onnx`, against what onnxruntime made of the same inputs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use alexnet::backend::Engine;
+use alexnet::graph::Given;
 use alexnet::interop::npy::Array;
 use alexnet::interop::{read_array, read_graph};
+use alexnet::session::GraphSession;
 use alexnet::tensor::Tensor;
 
 use crate::cli::Place;
@@ -57,6 +61,30 @@ fn versions_of_today() {
 #[test]
 fn constants_in_another_file() {
     runs("torch-default-external-data.onnx", "x32.npy", "torch-default-external-data-want.npy");
+}
+
+#[test]
+fn views_by_a_batch_of_any_size() {
+    runs("torch-view-dynamic-batch-script17.onnx", "x32.npy", "torch-view-dynamic-batch-script17-want.npy");
+}
+
+#[test]
+fn local_response_normalisation_of_pytorch() {
+    runs("torch-lrn-script17.onnx", "x32.npy", "torch-lrn-script17-want.npy");
+}
+
+/// Some bytes that ask for more memory or time than there is are refused before anything runs, with the node.
+#[test]
+fn small_files_that_ask_for_much() {
+    let refused = |model: &str, dims: &[usize]| {
+        let graph = read_graph(&fixture(model)).unwrap();
+        let given = BTreeMap::from([("x".to_owned(), Given::Floats(dims.to_vec()))]);
+        GraphSession::new(&graph, &given, &Engine::Cpu.into()).err().map_or_else(String::new, |error| error.to_string())
+    };
+    let pool = refused("maxpool-3001-never-ends.onnx", &[2, 3, 8, 8]);
+    assert!(pool.contains("operations of it in node y,") && pool.contains("smaller windows"), "{pool}");
+    let doubled = refused("doublings.onnx", &[1, 1, 4, 2]);
+    assert!(doubled.contains("node c26 (Concat)") && doubled.contains("too large with 4096 MiB"), "{doubled}");
 }
 
 /// A copy of the network with external data in a folder, its files' content replaced.

@@ -32,9 +32,14 @@ pub const OUTPUT: &str = "probabilities";
 pub struct ImageMetadata {
     /// Means of red, green and blue of 0 to 255.
     pub mean: [f32; 3],
+    /// Mean image `[1][3][size][size]` that the graph subtracts from its scaled input.
+    pub mean_image: Option<Tensor>,
     /// Names of the classes, a JSON list.
     pub classes: String,
 }
+
+/// Name of the mean image.
+const MEAN: &str = "mean";
 
 /// Most bytes of a protobuf file.
 const LARGEST: usize = i32::MAX as usize;
@@ -49,6 +54,10 @@ pub fn write<'t>(
     for whole in file_tensors(net, &Naming::new(&net.model, Convention::Caffe))? {
         let tensor = whole.join(&part, crate::interop::Quantity::Weights)?;
         writer.graph.initializer.push(weights(&whole.name, tensor.shape(), tensor.values()));
+    }
+    if let Some(mean) = &facts.mean_image {
+        writer.graph.initializer.push(weights(MEAN, mean.shape(), mean.values()));
+        writer.push("Sub", format!("{INPUT}.centred"), &[MEAN.into()], Vec::new());
     }
     writer.layers();
     let (size, classes) = (net.model.input.size as i64, net.classes() as i64);

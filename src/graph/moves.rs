@@ -1,0 +1,272 @@
+//! Operators that move elements, or make sizes of shapes: on whole numbers they are computed here ([`super::host`]), of
+//! floats they mostly change where elements are looked for.
+
+use std::sync::Arc;
+
+use super::host::Integers;
+use super::lower::{GraphLowering, Value};
+use super::refusal::Refusal;
+use super::shapes::{axis, broadcast, normal_slice, volume};
+use super::storage::{Places, Storage, Tensor};
+use super::{CastTo, Comparison, ConstantValues, Node};
+
+/// The most pieces that are gathered one by one.
+pub(super) const PIECES: usize = 256;
+
+/// The extents `[i64]` of a list of whole numbers.
+fn extents(dims: &[usize]) -> Vec<i64> {
+    dims.iter().map(|&extent| extent as i64).collect()
+}
+
+impl GraphLowering<'_> {
+    fn dims_of(&self, node: &Node, index: usize) -> Result<Vec<usize>, Refusal> {
+        match self.value(node, index)? {
+            Value::Floats(tensor) => Ok(tensor.dims().to_vec()),
+            Value::Integers(integers) => Ok(integers.dims),
+            Value::Other(found) => Err(Refusal::NotFloats { name: format!("input {index}"), found }),
+        }
+    }
+
+    /// Whole numbers from an attribute, else from input `index`.
+    pub(super) fn list(&self, node: &Node, stated: Option<&[i64]>, index: usize) -> Result<Option<Vec<i64>>, Refusal> {
+        match stated {
+            Some(stated) => Ok(Some(stated.to_vec())),
+            None => Ok(self.integers(node, index)?.map(|integers| integers.values.to_vec())),
+        }
+    }
+
+    pub(super) fn shape(&self, node: &Node, [start, end]: [i64; 2]) -> Result<Value, Refusal> {
+        let dims = Integers::list(extents(&self.dims_of(node, 0)?));
+        Ok(Value::Integers(dims.sliced(&[[start, end, 1]])?))
+    }
+
+    pub(super) fn size(&self, node: &Node) -> Result<Value, Refusal> {
+        let count = self.dims_of(node, 0)?.iter().fold(1_i64, |count, &extent| count.saturating_mul(extent as i64));
+        Ok(Value::Integers(Integers::new(Vec::new(), vec![count])))
+    }
+
+    pub(super) fn not(&self, node: &Node) -> Result<Value, Refusal> {
+        let x = self.integers(node, 0)?.ok_or(Refusal::MissingInput(0))?;
+        Ok(Value::Integers(x.compared(Comparison::Equal, &Integers::new(Vec::new(), vec![0]))?))
+    }
+
+    pub(super) fn gather(&mut self, node: &Node, at: i64) -> Result<Value, Refusal> {
+        let indices = self.integers(node, 1)?.ok_or(Refusal::MissingInput(1))?;
+        let x = match self.value(node, 0)? {
+            Value::Integers(integers) => return Ok(Value::Integers(integers.gathered(at, &indices)?)),
+            _ => self.floats(node, 0)?,
+        };
+        let at = axis(at, x.dims().len())?;
+        let extent = x.dims()[at];
+        let places = indices.values.iter().map(|&index| axis(index, extent)).collect::<Result<Vec<_>, _>>()?;
+        let (Some(&first), count) = (places.first(), places.len()) else { return Err(Refusal::Empty(indices.dims)) };
+        let picked = if places.iter().enumerate().all(|(i, &place)| place == first + i) {
+            x.with(x.places.part(at, first, count))
+        } else if count <= PIECES {
+            let mut dims = x.dims().to_vec();
+            dims[at] = count;
+            let (slot, y) = self.map(node, Places::images(&dims)?);
+            for (i, &place) in places.iter().enumerate() {
+                self.copy(&x.with(x.places.part(at, place, 1)), slot, &y.places.part(at, i, 1), 1.0);
+            }
+            y
+        } else {
+            return Err(Refusal::Pieces(count));
+        };
+        let dims = [&x.dims()[..at], &indices.dims, &x.dims()[at + 1..]].concat();
+        self.reshaped(node, &picked, &dims).map(Value::Floats)
+    }
+
+    /// A part along some axes; `stated` are starts, ends and axes where they are attributes.
+    pub(super) fn slice(&mut self, node: &Node, stated: Option<&[Vec<i64>; 3]>) -> Result<Value, Refusal> {
+        let stated = |index: usize| stated.map(|stated| &stated[index][..]);
+        let starts = self.list(node, stated(0), 1)?.ok_or(Refusal::MissingInput(1))?;
+        let ends = self.list(node, stated(1), 2)?.ok_or(Refusal::MissingInput(2))?;
+        let axes = self.list(node, stated(2), 3)?.filter(|axes| !axes.is_empty());
+        let steps = self.list(node, None, 4)?.unwrap_or_else(|| vec![1; starts.len()]);
+        let dims = self.dims_of(node, 0)?;
+        let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
+            return Err(Refusal::SliceLists([starts.len(), ends.len(), axes.len(), steps.len()]));
+        }
+        let mut parts = vec![[0, i64::MAX, 1]; dims.len()];
+        for (i, &at) in axes.iter().enumerate() {
+            parts[axis(at, dims.len())?] = [starts[i], ends[i], steps[i]];
+        }
+        let x = match self.value(node, 0)? {
+            Value::Integers(integers) => return Ok(Value::Integers(integers.sliced(&parts)?)),
+            _ => self.floats(node, 0)?,
+        };
+        let mut places = x.places.clone();
+        for (at, part) in parts.into_iter().enumerate() {
+            let slice = normal_slice(part, dims[at])?;
+            let step = usize::try_from(slice.step).map_err(|_| Refusal::Backwards)?;
+            if slice.count == 0 {
+                return Err(Refusal::Empty(dims));
+            }
+            places = places.spaced(at, slice.start as usize, step, slice.count);
+        }
+        Ok(Value::Floats(x.with(places)))
+    }
+
+    /// Adds axes of extent 1 (`more`), or takes them away.
+    pub(super) fn squeeze(&mut self, node: &Node, axes: Option<&[i64]>, more: bool) -> Result<Value, Refusal> {
+        let (axes, dims) = (self.list(node, axes, 1)?, self.dims_of(node, 0)?);
+        let dims = if more {
+            let axes = axes.ok_or(Refusal::MissingInput(1))?;
+            let count = dims.len() + axes.len();
+            let places = axes.iter().map(|&at| axis(at, count)).collect::<Result<Vec<_>, _>>()?;
+            let mut rest = dims.into_iter();
+            (0..count).map(|at| if places.contains(&at) { 1 } else { rest.next().unwrap_or(1) }).collect()
+        } else {
+            let places = match axes {
+                Some(axes) => axes.iter().map(|&at| axis(at, dims.len())).collect::<Result<Vec<_>, _>>()?,
+                None => (0..dims.len()).filter(|&at| dims[at] == 1).collect(),
+            };
+            let kept = |(at, extent): (usize, usize)| Some(extent).filter(|_| !places.contains(&at));
+            dims.into_iter().enumerate().filter_map(kept).collect::<Vec<_>>()
+        };
+        if let Value::Integers(integers) = self.value(node, 0)? {
+            return integers.reshaped(dims).map(Value::Integers);
+        }
+        let x = self.floats(node, 0)?;
+        if volume(&dims)? != volume(x.dims())? {
+            return Err(Refusal::Reshape { have: x.dims().to_vec(), want: extents(&dims) });
+        }
+        self.reshaped(node, &x, &dims).map(Value::Floats)
+    }
+
+    pub(super) fn transpose(&self, node: &Node, order: Option<&[i64]>) -> Result<Value, Refusal> {
+        let axes = self.dims_of(node, 0)?.len();
+        let order: Vec<usize> = match order {
+            None => (0..axes).rev().collect(),
+            Some(order) => order.iter().map(|&at| axis(at, axes)).collect::<Result<_, _>>()?,
+        };
+        if order.len() != axes || (0..axes).any(|at| !order.contains(&at)) {
+            return Err(Refusal::Order { order, axes });
+        }
+        if let Value::Integers(integers) = self.value(node, 0)? {
+            return integers.permuted(&order).map(Value::Integers);
+        }
+        let x = self.floats(node, 0)?;
+        Ok(Value::Floats(x.with(x.places.permuted(&order))))
+    }
+
+    pub(super) fn expand(&self, node: &Node) -> Result<Value, Refusal> {
+        let want = self.list(node, None, 1)?.ok_or(Refusal::MissingInput(1))?;
+        let want: Result<Vec<usize>, _> = want.iter().map(|&extent| usize::try_from(extent)).collect();
+        let want = want.map_err(|_| Refusal::Negative)?;
+        let dims = broadcast(&self.dims_of(node, 0)?, &want)?;
+        if let Value::Integers(integers) = self.value(node, 0)? {
+            return integers.repeated(&dims).map(Value::Integers);
+        }
+        volume(&dims)?;
+        Self::repeated(&self.floats(node, 0)?, &dims).map(Value::Floats)
+    }
+
+    /// Floats that are constants on the host.
+    pub(super) fn known(&self, node: &Node, index: usize) -> Result<Option<Vec<f32>>, Refusal> {
+        let Some(value) = node.inputs.get(index).copied().flatten() else { return Ok(None) };
+        let refuse = || Refusal::NotConstant(self.graph.name(value).into());
+        match self.optional(node, index)? {
+            Some(Tensor { source: Storage::Host(values), places }) => Ok(Some(places.elements(&values)?)),
+            _ => Err(refuse()),
+        }
+    }
+
+    pub(super) fn cast(&self, node: &Node, to: CastTo) -> Result<Value, Refusal> {
+        Ok(match (self.value(node, 0)?, to) {
+            (Value::Integers(integers), CastTo::Float) => Value::Floats(floats(&integers)?),
+            (Value::Integers(integers), CastTo::Truth) => {
+                let values = integers.values.iter().map(|&value| i64::from(value != 0)).collect();
+                Value::Integers(Integers::new(integers.dims, values))
+            }
+            (value @ Value::Integers(_), CastTo::Integer) | (value @ Value::Floats(_), CastTo::Float) => value,
+            (_, to) => {
+                let (dims, values) = (self.dims_of(node, 0)?, self.known(node, 0)?.unwrap_or_default());
+                let whole = |value: f32| if to == CastTo::Truth { i64::from(value != 0.0) } else { value as i64 };
+                Value::Integers(Integers::new(dims, values.into_iter().map(whole).collect()))
+            }
+        })
+    }
+
+    pub(super) fn constant_of_shape(&self, node: &Node, fill: &ConstantValues) -> Result<Value, Refusal> {
+        let dims = self.list(node, None, 0)?.ok_or(Refusal::MissingInput(0))?;
+        let dims: Result<Vec<usize>, _> = dims.iter().map(|&extent| usize::try_from(extent)).collect();
+        let dims = dims.map_err(|_| Refusal::Negative)?;
+        match fill {
+            ConstantValues::Integers(values) => {
+                Ok(Value::Integers(Integers::filled(&dims, values.first().copied().unwrap_or(0))?))
+            }
+            ConstantValues::Floats(values) => {
+                volume(&dims)?;
+                let places = Places { first: 0, strides: vec![0; dims.len()], dims, size: 1 };
+                Ok(Value::Floats(Tensor { source: Storage::Host(Arc::clone(values)), places }))
+            }
+            ConstantValues::Other(found) => Ok(Value::Other(found.clone())),
+        }
+    }
+
+    pub(super) fn compare(&self, node: &Node, comparison: Comparison) -> Result<Value, Refusal> {
+        let [a, b] = [self.integers(node, 0)?, self.integers(node, 1)?];
+        let (a, b) = (a.ok_or(Refusal::MissingInput(0))?, b.ok_or(Refusal::MissingInput(1))?);
+        Ok(Value::Integers(a.compared(comparison, &b)?))
+    }
+
+    /// Input 1 where input 0 is not 0, else input 2; as a node, of three values that are known.
+    pub(super) fn choose_each(&self, node: &Node) -> Result<Value, Refusal> {
+        let input = |index: usize| self.integers(node, index)?.ok_or(Refusal::MissingInput(index));
+        Ok(Value::Integers(input(0)?.chosen(&input(1)?, &input(2)?)?))
+    }
+
+    pub(super) fn range(&self, node: &Node) -> Result<Value, Refusal> {
+        let input = |index: usize| self.integers(node, index)?.ok_or(Refusal::MissingInput(index))?.single();
+        Ok(Value::Integers(Integers::range(input(0)?, input(1)?, input(2)?)?))
+    }
+
+    /// Surrounds a tensor with copies of one number, or takes from its edges where the padding is negative.
+    pub(super) fn pad(&mut self, node: &Node, stated: Option<&[i64]>, value: Option<f32>) -> Result<Tensor, Refusal> {
+        let pads = self.list(node, stated, 1)?.ok_or(Refusal::MissingInput(1))?;
+        let value = match value {
+            Some(value) => value,
+            None => self.known(node, 2)?.and_then(|values| values.first().copied()).unwrap_or(0.0),
+        };
+        let x = self.floats(node, 0)?;
+        let axes = self.list(node, None, 3)?.unwrap_or_else(|| (0..x.dims().len() as i64).collect());
+        if pads.len() != 2 * axes.len() {
+            return Err(Refusal::PadCount { pads: pads.len(), axes: axes.len() });
+        }
+        let (mut inner, mut dims, mut starts) = (x.places.clone(), x.dims().to_vec(), vec![0; x.dims().len()]);
+        for (i, &at) in axes.iter().enumerate() {
+            let at = axis(at, dims.len())?;
+            let (before, behind, extent) = (pads[i], pads[axes.len() + i], dims[at] as i64);
+            let small = |pad: i64| pad.unsigned_abs() <= super::shapes::LARGEST as u64;
+            let cut = before.min(0).saturating_add(behind.min(0)).saturating_add(extent);
+            if !small(before) || !small(behind) || cut <= 0 {
+                return Err(Refusal::Empty(dims));
+            }
+            inner = inner.part(at, (-before.min(0)) as usize, cut as usize);
+            starts[at] = before.max(0) as usize;
+            dims[at] = (cut + before.max(0) + behind.max(0)) as usize;
+        }
+        if dims == inner.dims {
+            return Ok(x.with(inner));
+        }
+        let (slot, y) = self.map(node, Places::images(&dims)?);
+        let places = Places { first: 0, strides: vec![0; dims.len()], dims, size: 1 };
+        let border = Tensor { source: Storage::Host(Arc::new([value])), places };
+        self.copy(&border, slot, &y.places, 1.0);
+        let mut middle = y.places.clone();
+        for (at, &start) in starts.iter().enumerate() {
+            middle = middle.part(at, start, inner.dims[at]);
+        }
+        self.copy(&x.with(inner), slot, &middle, 1.0);
+        Ok(y)
+    }
+}
+
+/// Whole numbers as floats on the host.
+pub(super) fn floats(integers: &Integers) -> Result<Tensor, Refusal> {
+    let values: Vec<f32> = integers.values.iter().map(|&value| value as f32).collect();
+    Ok(Tensor { source: Storage::Host(values.into()), places: Places::rows(&integers.dims)? })
+}

@@ -1,0 +1,143 @@
+//! Operators over axes and maps that other kernels compute: batch normalisation as a convolution of each map by itself,
+//! means along axes as pools, functions of one number.
+
+use super::Node;
+use super::layers::windows;
+use super::lower::{GraphLowering, Value};
+use super::moves::floats;
+use super::refusal::Refusal;
+use super::shapes::{axis, padded};
+use super::storage::{Places, Storage, Tensor};
+use super::window::WindowSpec;
+use crate::ops::activation::Activation;
+use crate::ops::binary::Operation;
+use crate::ops::conv::{GROUPED, Grouped};
+use crate::ops::pool::window::{AVERAGE, Window as Pool};
+use crate::ops::unary::{self, Function};
+
+impl GraphLowering<'_> {
+    /// Scales and shifts every map by the statistics of training: y = scale (x − mean) / √(variance + epsilon) + b.
+    pub(super) fn batch_norm(&mut self, node: &Node, epsilon: f32) -> Result<Tensor, Refusal> {
+        let x = self.floats(node, 0)?;
+        let &[images, maps, ref rest @ ..] = x.dims() else { return Err(Refusal::NoMaps(x.dims().to_vec())) };
+        let mut settings = Vec::with_capacity(4);
+        for index in 1..5 {
+            let values = self.known(node, index)?.ok_or(Refusal::MissingInput(index))?;
+            if values.len() != maps {
+                return Err(Refusal::Statistics { found: values.len(), maps });
+            }
+            settings.push(values);
+        }
+        let factor =
+            |map: usize| f64::from(settings[0][map]) / (f64::from(settings[3][map]) + f64::from(epsilon)).sqrt();
+        let offset = |map: usize| f64::from(settings[1][map]) - f64::from(settings[2][map]) * factor(map);
+        let constant = |of: &dyn Fn(usize) -> f64, dims: &[usize]| {
+            let values: Vec<f32> = (0..maps).map(|map| of(map) as f32).collect();
+            Ok::<_, Refusal>(Tensor { source: Storage::Host(values.into()), places: Places::rows(dims)? })
+        };
+        let filters = [maps, 1, 1, 1];
+        let (w, b) = (constant(&factor, &filters)?, constant(&offset, &[maps])?);
+        let (h, dims, n) = (rest.iter().product(), x.dims().to_vec(), padded(images));
+        let flat = [images, maps, h, 1];
+        let x = self.reshaped(node, &x, &flat)?;
+        let places = Places::images(&flat)?;
+        let x = self.place(node, &x, &places, 1.0);
+        let w = self.place(node, &w, &Places::filters(&filters)?, 1.0);
+        let b = self.place(node, &b, &Places::rows(&[maps])?, 1.0);
+        let (slot, y) = self.map(node, places);
+        let shape = Grouped {
+            maps: 1,
+            h,
+            w: 1,
+            n,
+            k: maps,
+            p: h,
+            q: 1,
+            r: 1,
+            s: 1,
+            stride_y: 1,
+            stride_x: 1,
+            dilation_y: 1,
+            dilation_x: 1,
+            pad_y: 0,
+            pad_x: 0,
+            groups: maps,
+            bias: true,
+            activation: Activation::Linear as usize,
+        };
+        self.r.run(&GROUPED, shape.params(), &[x, w, b, slot]);
+        self.reshaped(node, &y, &dims)
+    }
+
+    /// The mean along some axes, all where none is named unless `nothing` says that none is meant.
+    pub(super) fn reduce_mean(
+        &mut self,
+        node: &Node,
+        axes: Option<&[i64]>,
+        keep: bool,
+        nothing: bool,
+    ) -> Result<Tensor, Refusal> {
+        let (x, axes) = (self.floats(node, 0)?, self.list(node, axes, 1)?.unwrap_or_default());
+        let dims = x.dims().to_vec();
+        if axes.is_empty() && nothing {
+            return Ok(x);
+        }
+        let named = axes.iter().map(|&at| axis(at, dims.len())).collect::<Result<Vec<_>, _>>()?;
+        let is_reduced = |at: &usize| named.is_empty() || named.contains(at);
+        let (reduced, kept): (Vec<usize>, Vec<usize>) = (0..dims.len()).partition(is_reduced);
+        let extent = |axes: &[usize]| axes.iter().map(|&at| dims[at]).product::<usize>();
+        let (first, rest) = kept.split_at(kept.len().min(1));
+        let (images, maps, count) = (extent(first), extent(rest), extent(&reduced));
+        let turned = x.with(x.places.permuted(&[&kept[..], &reduced].concat()));
+        let turned = self.reshaped(node, &turned, &[images, maps, count, 1])?;
+        let window = WindowSpec { size: Some(vec![count, 1]), ..WindowSpec::default() };
+        let shape = windows(turned.dims(), &window, false)?;
+        let y = self.maps_to_maps(node, &turned, &[images, maps, 1, 1], |images| {
+            (&AVERAGE, Pool { images, ..shape }.params())
+        })?;
+        let one = |at: usize| if is_reduced(&at) { keep.then_some(1) } else { Some(dims[at]) };
+        let dims: Vec<usize> = (0..dims.len()).filter_map(one).collect();
+        self.reshaped(node, &y, &dims)
+    }
+
+    /// Applies a function of one number.
+    pub(super) fn function(&mut self, node: &Node, function: Function, [a, b]: [f32; 2]) -> Result<Value, Refusal> {
+        let x = match (self.value(node, 0)?, function) {
+            (Value::Integers(integers), Function::Negate) => {
+                let minus = super::host::Integers::list(vec![-1]);
+                return Ok(Value::Integers(integers.arithmetic(Operation::Multiply, &minus)?.reshaped(integers.dims)?));
+            }
+            _ => self.floats(node, 0)?,
+        };
+        let shape = unary::Shape { count: Places::images(x.dims())?.size, function: function as usize, a, b };
+        self.maps_to_maps(node, &x, x.dims(), |_| (&unary::FORWARD, shape.params())).map(Value::Floats)
+    }
+
+    /// Bounds every number; the bounds are attributes or constants.
+    pub(super) fn clip(&mut self, node: &Node, bounds: [Option<f32>; 2]) -> Result<Value, Refusal> {
+        let mut known = [f32::MIN, f32::MAX];
+        for (index, bound) in known.iter_mut().enumerate() {
+            let input = self.known(node, index + 1)?.and_then(|values| values.first().copied());
+            *bound = bounds[index].or(input).unwrap_or(*bound).clamp(f32::MIN, f32::MAX);
+        }
+        self.function(node, Function::Clip, known)
+    }
+
+    /// The sum of any number of tensors.
+    pub(super) fn sum(&mut self, node: &Node) -> Result<Tensor, Refusal> {
+        let mut sum = self.floats(node, 0)?;
+        for index in 1..node.inputs.len() {
+            let part = self.floats(node, index)?;
+            sum = self.pair(node, Operation::Add, &sum, &part)?;
+        }
+        Ok(sum)
+    }
+
+    /// Input `index` as floats, whole numbers turned into them.
+    pub(super) fn numbers(&self, node: &Node, index: usize) -> Result<Tensor, Refusal> {
+        match self.value(node, index)? {
+            Value::Integers(integers) => floats(&integers),
+            _ => self.floats(node, index),
+        }
+    }
+}

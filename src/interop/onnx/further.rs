@@ -1,0 +1,173 @@
+//! Operators beyond those of plain networks: functions, what moves elements, what computes sizes.
+
+use super::attributes::Attributes;
+use super::error::NodeError;
+use super::external::External;
+use super::operators::{CONSUMED, MANY, Operator, operator};
+use super::proto::tensor_proto::DataType;
+use super::tensor::constant;
+use crate::graph::{CastTo, Comparison, ConstantValues, Op, Operation};
+use crate::ops::unary::Function;
+
+/// Operators of quantised networks, which are refused by that name.
+pub(super) const QUANTISED: [&str; 7] = [
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+];
+
+pub(super) static FURTHER: [Operator; 36] = [
+    operator("Abs", 1..=1, 1, |a| Ok(function(a, Function::Abs, [0.0; 2]))),
+    operator("And", 2..=2, 1, |_| Ok(Op::Compare(Comparison::And))),
+    operator("BatchNormalization", 5..=5, 5, batch_norm),
+    operator("Cast", 1..=1, 1, cast),
+    operator("Clip", 1..=3, 1, clip),
+    operator("ConstantOfShape", 1..=1, 1, constant_of_shape),
+    operator("Elu", 1..=1, 1, |a| alpha(a, Function::Elu, 1.0)),
+    operator("Equal", 2..=2, 1, |a| Ok(compare(a, Comparison::Equal))),
+    operator("Exp", 1..=1, 1, |a| Ok(function(a, Function::Exp, [0.0; 2]))),
+    operator("Expand", 2..=2, 1, |_| Ok(Op::Expand)),
+    operator("Gather", 2..=2, 1, |a| Ok(Op::Gather { axis: a.int("axis")?.unwrap_or(0) })),
+    operator("Greater", 2..=2, 1, |a| Ok(compare(a, Comparison::Greater))),
+    operator("GreaterOrEqual", 2..=2, 1, |a| Ok(compare(a, Comparison::GreaterOrEqual))),
+    operator("HardSigmoid", 1..=1, 1, hard_sigmoid),
+    operator("HardSwish", 1..=1, 1, |a| Ok(function(a, Function::HardSwish, [0.0; 2]))),
+    operator("LeakyRelu", 1..=1, 1, |a| alpha(a, Function::LeakyRelu, 0.01)),
+    operator("Less", 2..=2, 1, |a| Ok(compare(a, Comparison::Less))),
+    operator("LessOrEqual", 2..=2, 1, |a| Ok(compare(a, Comparison::LessOrEqual))),
+    operator("Neg", 1..=1, 1, |a| Ok(function(a, Function::Negate, [0.0; 2]))),
+    operator("Not", 1..=1, 1, |_| Ok(Op::Not)),
+    operator("Or", 2..=2, 1, |_| Ok(Op::Compare(Comparison::Or))),
+    operator("PRelu", 2..=2, 1, |a| Ok(prelu(a))),
+    operator("Pad", 1..=4, 1, pad),
+    operator("Range", 3..=3, 1, |_| Ok(Op::Range)),
+    operator("ReduceMean", 1..=2, 1, reduce_mean),
+    operator("Shape", 1..=1, 1, shape),
+    operator("Sigmoid", 1..=1, 1, |a| Ok(function(a, Function::Sigmoid, [0.0; 2]))),
+    operator("Size", 1..=1, 1, |_| Ok(Op::Size)),
+    operator("Slice", 1..=5, 1, slice),
+    operator("Sqrt", 1..=1, 1, |a| Ok(function(a, Function::Sqrt, [0.0; 2]))),
+    operator("Squeeze", 1..=2, 1, |a| Ok(Op::Squeeze { axes: listed(a, "axes", 13)?, more: false })),
+    operator("Sum", 1..=MANY, 1, |a| {
+        a.ignore(&[CONSUMED]);
+        Ok(Op::Sum)
+    }),
+    operator("Transpose", 1..=1, 1, |a| Ok(Op::Transpose { order: a.ints("perm")?.map(<[i64]>::to_vec) })),
+    operator("Unsqueeze", 1..=2, 1, |a| Ok(Op::Squeeze { axes: listed(a, "axes", 13)?, more: true })),
+    operator("Where", 3..=3, 1, |_| Ok(Op::Where)),
+    operator("Xor", 2..=2, 1, |_| Ok(Op::Compare(Comparison::Differ))),
+];
+
+fn function(a: &mut Attributes, function: Function, settings: [f32; 2]) -> Op {
+    a.ignore(&[CONSUMED]);
+    Op::Function { function, settings }
+}
+
+/// A function with the setting `alpha`.
+fn alpha(a: &mut Attributes, of: Function, default: f32) -> Result<Op, NodeError> {
+    let alpha = a.number("alpha", default)?;
+    Ok(function(a, of, [alpha, 0.0]))
+}
+
+fn hard_sigmoid(a: &mut Attributes) -> Result<Op, NodeError> {
+    let settings = [a.number("alpha", 0.2)?, a.number("beta", 0.5)?];
+    Ok(function(a, Function::HardSigmoid, settings))
+}
+
+fn compare(a: &mut Attributes, comparison: Comparison) -> Op {
+    a.ignore(&["axis", "broadcast"]);
+    Op::Compare(comparison)
+}
+
+fn prelu(a: &mut Attributes) -> Op {
+    a.ignore(&[CONSUMED]);
+    Op::Binary { operation: Operation::Leak, axis: if a.version < 7 { Some(1) } else { None } }
+}
+
+/// A list of whole numbers that is an attribute up to version `input`, from which on it is an input.
+fn listed(a: &mut Attributes, name: &'static str, input: i64) -> Result<Option<Vec<i64>>, NodeError> {
+    if a.version < input { Ok(a.ints(name)?.map(<[i64]>::to_vec)) } else { Ok(None) }
+}
+
+fn batch_norm(a: &mut Attributes) -> Result<Op, NodeError> {
+    a.ignore(&["momentum", CONSUMED]);
+    if a.version < 7 && !a.switch("is_test")? {
+        return Err(NodeError::value("is_test", &0, &"1: networks are only evaluated"));
+    }
+    if a.switch("training_mode")? {
+        return Err(NodeError::value("training_mode", &1, &"0: networks are only evaluated"));
+    }
+    if a.version < 9 && a.int("spatial")?.unwrap_or(1) != 1 {
+        return Err(NodeError::value("spatial", &0, &"1: statistics of whole maps"));
+    }
+    Ok(Op::BatchNorm { epsilon: a.number("epsilon", 1e-5)? })
+}
+
+fn cast(a: &mut Attributes) -> Result<Op, NodeError> {
+    a.ignore(&["saturate", "round_mode"]);
+    let to = a.int("to")?.ok_or(NodeError::Missing("to"))?;
+    let kind = i32::try_from(to).ok().and_then(|to| DataType::try_from(to).ok());
+    Ok(Op::Cast(match kind {
+        Some(DataType::Float | DataType::Float16 | DataType::Bfloat16) => CastTo::Float,
+        Some(DataType::Int64 | DataType::Int32) => CastTo::Integer,
+        Some(DataType::Bool) => CastTo::Truth,
+        _ => return Err(NodeError::value("to", &to, &"FLOAT, FLOAT16, BFLOAT16, INT32, INT64 or BOOL")),
+    }))
+}
+
+fn clip(a: &mut Attributes) -> Result<Op, NodeError> {
+    a.ignore(&[CONSUMED]);
+    Ok(Op::Clip(if a.version < 11 { [a.float("min")?, a.float("max")?] } else { [None; 2] }))
+}
+
+fn constant_of_shape(a: &mut Attributes) -> Result<Op, NodeError> {
+    let fill = match a.tensor("value")? {
+        None => ConstantValues::Floats([0.0].into()),
+        Some(tensor) => constant(tensor.clone(), &mut External::default())?.values,
+    };
+    match &fill {
+        ConstantValues::Floats(values) if values.len() != 1 => {
+            Err(NodeError::value("value", &values.len(), &"1 number"))
+        }
+        ConstantValues::Integers(values) if values.len() != 1 => {
+            Err(NodeError::value("value", &values.len(), &"1 number"))
+        }
+        _ => Ok(Op::ConstantOfShape(fill)),
+    }
+}
+
+fn pad(a: &mut Attributes) -> Result<Op, NodeError> {
+    match a.text("mode")? {
+        None | Some("constant") => (),
+        Some(other) => return Err(NodeError::Choice { name: "mode", found: other.into(), known: "constant" }),
+    }
+    if a.version >= 11 {
+        return Ok(Op::Pad { pads: None, value: None });
+    }
+    let pads = if a.version < 2 { a.ints("paddings")? } else { a.ints("pads")? };
+    let pads = pads.ok_or(NodeError::Missing("pads"))?.to_vec();
+    Ok(Op::Pad { pads: Some(pads), value: Some(a.float("value")?.unwrap_or(0.0)) })
+}
+
+fn reduce_mean(a: &mut Attributes) -> Result<Op, NodeError> {
+    let keep = a.int("keepdims")?.unwrap_or(1) != 0;
+    let nothing = a.version >= 18 && a.switch("noop_with_empty_axes")?;
+    Ok(Op::ReduceMean { axes: listed(a, "axes", 18)?, keep, nothing })
+}
+
+fn shape(a: &mut Attributes) -> Result<Op, NodeError> {
+    Ok(Op::Shape([a.int("start")?.unwrap_or(0), a.int("end")?.unwrap_or(i64::MAX)]))
+}
+
+fn slice(a: &mut Attributes) -> Result<Op, NodeError> {
+    if a.version >= 10 {
+        return Ok(Op::Slice(None));
+    }
+    let starts = a.ints("starts")?.ok_or(NodeError::Missing("starts"))?.to_vec();
+    let ends = a.ints("ends")?.ok_or(NodeError::Missing("ends"))?.to_vec();
+    Ok(Op::Slice(Some([starts, ends, a.ints("axes")?.unwrap_or_default().to_vec()])))
+}

@@ -1,0 +1,220 @@
+//! Functions of one number, what moves elements, sizes computed on the host, normalisation of maps, choices.
+
+use alexnet::interop::onnx::proto::attribute_proto::AttributeType;
+use alexnet::interop::onnx::proto::tensor_proto::DataType;
+use alexnet::interop::onnx::proto::{AttributeProto, GraphProto, TensorProto};
+use alexnet::tensor::Tensor;
+
+use super::{gives, single, wide};
+use crate::cli::contains;
+use crate::onnx::file::{File, float, floats, int, integers, ints, random, text};
+
+/// An operator with its attributes, and what it makes of a number.
+type OneNumber = (&'static str, Vec<AttributeProto>, fn(f64) -> f64);
+
+#[test]
+fn functions_of_one_number() {
+    let x = random(&[2, 3, 4, 1], 0);
+    let cases: [OneNumber; 11] = [
+        ("LeakyRelu", vec![float("alpha", 0.1)], |x| if x < 0.0 { 0.1 * x } else { x }),
+        ("LeakyRelu", vec![], |x| if x < 0.0 { 0.01 * x } else { x }),
+        ("Elu", vec![float("alpha", 0.5)], |x| if x < 0.0 { 0.5 * x.exp_m1() } else { x }),
+        ("Sigmoid", vec![], |x| 1.0 / (1.0 + (-x).exp())),
+        ("HardSigmoid", vec![float("alpha", 0.5)], |x| (0.5 * x + 0.5).clamp(0.0, 1.0)),
+        ("HardSwish", vec![], |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
+        ("Clip", vec![], |x| x),
+        ("Exp", vec![], f64::exp),
+        ("Abs", vec![], f64::abs),
+        ("Neg", vec![], |x| -x),
+        ("ReduceMean", vec![ints("axes", &[3])], |x| x),
+    ];
+    for (op, attributes, f) in cases {
+        let wanted = wide(&x).into_iter().map(f).collect();
+        gives(&single(14, op, &[("x", &x)], &[], attributes), &[("x", &x)], &[(vec![2, 3, 4, 1], wanted)]);
+    }
+    let (low, high, slope) =
+        (Tensor::new([0_usize; 0], vec![-0.5]), Tensor::new([0_usize; 0], vec![0.25]), random(&[3, 1, 1], 1));
+    let clipped =
+        |low: f64, high: f64| vec![(x.shape().to_vec(), wide(&x).iter().map(|x| x.clamp(low, high)).collect())];
+    let both = [("x", &x), ("low", &low), ("high", &high)];
+    gives(&single(13, "Clip", &both, &["low", "high"], vec![]), &both[..1], &clipped(-0.5, 0.25));
+    gives(&single(13, "Clip", &both[..2], &["low"], vec![]), &both[..1], &clipped(-0.5, f64::INFINITY));
+    let old = vec![float("min", 0.0), float("max", 6.0)];
+    gives(&single(6, "Clip", &both[..1], &[], old), &both[..1], &clipped(0.0, 6.0));
+    let leak = |i: usize, x: f64| if x < 0.0 { x * f64::from(slope.values()[i / 4 % 3]) } else { x };
+    let leaky = wide(&x).into_iter().enumerate().map(|(i, x)| leak(i, x)).collect();
+    let file = single(13, "PRelu", &[("x", &x), ("slope", &slope)], &["slope"], vec![]);
+    gives(&file, &[("x", &x)], &[(x.shape().to_vec(), leaky)]);
+    let (y, z) = (random(&[4, 1], 2), random(&[2, 3, 4, 1], 3));
+    let sum = (0..24).map(|i| wide(&x)[i] + wide(&y)[i % 4] + wide(&z)[i]).collect();
+    let three = [("x", &x), ("y", &y), ("z", &z)];
+    gives(&single(13, "Sum", &three, &[], vec![]), &three, &[(x.shape().to_vec(), sum)]);
+    let square = File::new(13).input("x", &[2, 3, 4, 1]).constant(integers("two", &[2]));
+    let square = square.node("Pow", &["x", "two"], &["y"], vec![]).outputs(&["y"]);
+    gives(&square, &[("x", &x)], &[(x.shape().to_vec(), wide(&x).iter().map(|x| x * x).collect())]);
+}
+
+#[test]
+fn normalisation_of_maps_by_statistics() {
+    let (x, [scale, shift, mean, spread]) = (random(&[3, 5, 4, 2], 0), [1, 2, 3, 4].map(|tag| random(&[5], tag)));
+    let variance = Tensor::new([5], spread.values().iter().map(|v| v * v + 0.1).collect::<Vec<_>>());
+    let all = [("x", &x), ("s", &scale), ("b", &shift), ("m", &mean), ("v", &variance)];
+    let value = |i: usize| {
+        let at = |tensor: &Tensor| f64::from(tensor.values()[i / 8 % 5]);
+        at(&scale) * (f64::from(x.values()[i]) - at(&mean)) / (at(&variance) + 0.01).sqrt() + at(&shift)
+    };
+    let file = single(15, "BatchNormalization", &all, &["s", "b", "m", "v"], vec![float("epsilon", 0.01)]);
+    gives(&file, &[("x", &x)], &[(x.shape().to_vec(), (0..120).map(value).collect())]);
+    let training = single(15, "BatchNormalization", &all, &["s", "b", "m", "v"], vec![int("training_mode", 1)]);
+    contains(&training.refused(&[("x", x.shape())]), &["(BatchNormalization)", "training_mode", "only evaluated"]);
+}
+
+#[test]
+fn elements_move() {
+    let x = random(&[2, 3, 4], 0);
+    let at = |n: usize, c: usize, i: usize| wide(&x)[(n * 3 + c) * 4 + i];
+    let one = |op: &str, numbers: &[(&str, &[i64])], attributes: Vec<AttributeProto>| {
+        let mut file = File::new(13).input("x", &[2, 3, 4]);
+        for (name, values) in numbers {
+            file = file.constant(integers(name, values));
+        }
+        let inputs: Vec<&str> = ["x"].into_iter().chain(numbers.iter().map(|(name, _)| *name)).collect();
+        file.node(op, &inputs, &["y"], attributes).outputs(&["y"])
+    };
+    let check = |file: File, dims: [usize; 3], value: &dyn Fn(usize, usize, usize) -> f64| {
+        let [a, b, c] = dims;
+        let values = (0..a * b * c).map(|i| value(i / (b * c), i / c % b, i % c)).collect();
+        gives(&file, &[("x", &x)], &[(dims.to_vec(), values)]);
+    };
+    check(one("Transpose", &[], vec![ints("perm", &[2, 0, 1])]), [4, 2, 3], &|i, n, c| at(n, c, i));
+    check(one("Slice", &[("s", &[1, -3]), ("e", &[i64::MAX, 4]), ("a", &[1, 2])], vec![]), [2, 2, 3], &|n, c, i| {
+        at(n, c + 1, i + 1)
+    });
+    let steps = [("s", &[0][..]), ("e", &[9]), ("a", &[2]), ("t", &[3])];
+    check(one("Slice", &steps, vec![]), [2, 3, 2], &|n, c, i| at(n, c, 3 * i));
+    check(one("Gather", &[("i", &[2, 0, -1])], vec![int("axis", 1)]), [2, 3, 4], &|n, c, i| at(n, [2, 0, 2][c], i));
+    check(one("Gather", &[("i", &[1, 2])], vec![int("axis", 2)]), [2, 3, 2], &|n, c, i| at(n, c, i + 1));
+    let pads = [("p", &[0, 1, 0, 1, 0, 2][..])];
+    check(one("Pad", &pads, vec![]), [3, 4, 6], &|n, c, i| {
+        if n > 1 || c == 0 || i > 3 { 0.0 } else { at(n, c - 1, i) }
+    });
+    check(one("Pad", &[("p", &[0, -1, 1, 0, 0, -2])], vec![]), [2, 2, 3], &|n, c, i| {
+        if i == 0 { 0.0 } else { at(n, c + 1, i - 1) }
+    });
+    check(one("Expand", &[("e", &[2, 1, 1])], vec![]), [2, 3, 4], &at);
+    let mean = |n: usize, i: usize| (at(n, 0, i) + at(n, 1, i) + at(n, 2, i)) / 3.0;
+    check(one("ReduceMean", &[], vec![ints("axes", &[-2])]), [2, 1, 4], &|n, _, i| mean(n, i));
+    let both = one("ReduceMean", &[], vec![ints("axes", &[0, 2]), int("keepdims", 0)]);
+    let means = (0..3).map(|c| (0..8).map(|i| at(i / 4, c, i % 4)).sum::<f64>() / 8.0).collect();
+    gives(&both, &[("x", &x)], &[(vec![3], means)]);
+    let more = one("Unsqueeze", &[("a", &[0, -1])], vec![]);
+    gives(&more, &[("x", &x)], &[(vec![1, 2, 3, 4, 1], wide(&x))]);
+    contains(&one("Pad", &pads, vec![text("mode", "reflect")]).refused(&[("x", &[2, 3, 4])]), &["mode", "reflect"]);
+    contains(&one("Transpose", &[], vec![ints("perm", &[0, 0, 1])]).refused(&[("x", &[2, 3, 4])]), &["perm"]);
+    contains(&one("QuantizeLinear", &[("s", &[1])], vec![]).refused(&[("x", &[2, 3, 4])]), &["quantised networks"]);
+}
+
+/// `x.view(x.size(0), -1)`, and sizes by every operator that is computed on the host.
+#[test]
+fn sizes_are_computed_from_shapes() {
+    let x = random(&[2, 3, 4], 0);
+    let tensor = |values: &[i64]| {
+        let (kind, t) = (Some(AttributeType::Tensor as i32), Some(integers("", values)));
+        AttributeProto { name: Some("value".into()), t, r#type: kind, ..AttributeProto::default() }
+    };
+    let scalar = |name: &str, value: i64| TensorProto { dims: vec![], ..integers(name, &[value]) };
+    let file = File::new(13)
+        .input("x", &[-1, 3, 4])
+        .constant(scalar("0", 0))
+        .constant(scalar("1", 1))
+        .constant(scalar("7", 7))
+        .constant(integers("axis", &[0]))
+        .constant(integers("rest", &[-1]))
+        .node("Shape", &["x"], &["shape"], vec![])
+        .node("Gather", &["shape", "0"], &["n"], vec![])
+        .node("Mul", &["n", "7"], &["14"], vec![])
+        .node("Sub", &["14", "n"], &["12"], vec![])
+        .node("Unsqueeze", &["12", "axis"], &["list"], vec![])
+        .node("Cast", &["list"], &["cast"], vec![int("to", DataType::Float as i64)])
+        .node("Cast", &["cast"], &["back"], vec![int("to", DataType::Int64 as i64)])
+        .node("Concat", &["back", "rest"], &["both"], vec![int("axis", 0)])
+        .node("ConstantOfShape", &["axis"], &["none"], vec![tensor(&[1])])
+        .node("Concat", &["both", "none"], &["all"], vec![int("axis", 0)])
+        .node("Range", &["0", "n", "1"], &["range"], vec![])
+        .node("Gather", &["all", "range"], &["picked"], vec![])
+        .node("Reshape", &["x", "picked"], &["y"], vec![])
+        .outputs(&["y"]);
+    gives(&file, &[("x", &x)], &[(vec![12, 2], wide(&x))]);
+}
+
+/// Of an If the side that the condition takes is computed, the other need not be computable.
+#[test]
+fn choices_known_before_the_network_runs() {
+    let x = random(&[2, 1, 4], 0);
+    let branch = |name: &str, op: &str, attributes: Vec<AttributeProto>| {
+        let mut inner = File::new(11).node(op, &["x"], &["inner"], attributes).outputs(&["inner"]);
+        let g: Option<GraphProto> = Some(std::mem::take(inner.graph()));
+        let kind = Some(AttributeType::Graph as i32);
+        AttributeProto { name: Some(name.into()), g, r#type: kind, ..AttributeProto::default() }
+    };
+    for (extent, dims) in [(1, vec![2, 4]), (2, vec![2, 1, 4])] {
+        let branches =
+            vec![branch("then_branch", "Squeeze", vec![ints("axes", &[1])]), branch("else_branch", "Identity", vec![])];
+        let file = File::new(11)
+            .input("x", &[2, 1, 4])
+            .constant(integers("1", &[1]))
+            .constant(integers("extent", &[extent]))
+            .node("Shape", &["x"], &["shape"], vec![])
+            .node("Gather", &["shape", "1"], &["second"], vec![])
+            .node("Equal", &["second", "extent"], &["on"], vec![])
+            .node("If", &["on"], &["y"], branches)
+            .outputs(&["y"]);
+        gives(&file, &[("x", &x)], &[(dims, wide(&x))]);
+    }
+}
+
+/// A graph that normalises as `nn.LocalResponseNorm` is exported, the pool padded by itself or by a node.
+#[test]
+fn normalisation_across_maps_is_recognised() {
+    let x = random(&[2, 7, 3, 2], 0);
+    for (size, own) in [(5, true), (5, false), (4, false)] {
+        let pads = [0, 0, size / 2, 0, 0, 0, 0, (size - 1) / 2, 0, 0];
+        let pool = [size / 2, 0, 0, (size - 1) / 2, 0, 0];
+        let pool = vec![
+            ints("kernel_shape", &[size, 1, 1]),
+            ints("strides", &[1, 1, 1]),
+            int("count_include_pad", 1),
+            ints("pads", if own { &pool } else { &[0; 6] }),
+        ];
+        let scalar = |name: &str, value: f32| floats(name, &Tensor::new([0_usize; 0], vec![value]));
+        let mut file = File::new(17)
+            .input("x", &[-1, 7, 3, 2])
+            .constant(integers("view", &[0, 1, 7, 3, -1]))
+            .constant(integers("back", &[-1, 7, 3, 2]))
+            .constant(integers("pads", &pads))
+            .constant(scalar("alpha", 0.3))
+            .constant(scalar("beta", 0.75))
+            .constant(scalar("k", 2.0))
+            .node("Mul", &["x", "x"], &["squares"], vec![])
+            .node("Reshape", &["squares", "view"], &["wide"], vec![]);
+        if !own {
+            file = file.node("Pad", &["wide", "pads"], &["padded"], vec![text("mode", "constant")]);
+        }
+        let file = file
+            .node("AveragePool", &[if own { "wide" } else { "padded" }], &["means"], pool)
+            .node("Reshape", &["means", "back"], &["narrow"], vec![])
+            .node("Mul", &["narrow", "alpha"], &["scaled"], vec![])
+            .node("Add", &["k", "scaled"], &["sums"], vec![])
+            .node("Pow", &["sums", "beta"], &["power"], vec![])
+            .node("Div", &["x", "power"], &["y"], vec![])
+            .outputs(&["y"]);
+        let value = |n: usize, c: usize, pixel: usize| f64::from(x.values()[(n * 7 + c) * 6 + pixel]);
+        let y = (0..84).map(|i| {
+            let (n, c, pixel): (usize, usize, usize) = (i / 42, i / 6 % 7, i % 6);
+            let near = c.saturating_sub(size as usize / 2)..(c + (size as usize - 1) / 2 + 1).min(7);
+            let sum: f64 = near.map(|c| value(n, c, pixel).powi(2)).sum();
+            value(n, c, pixel) / (2.0 + f64::from(0.3_f32) / size as f64 * sum).powf(0.75)
+        });
+        gives(&file, &[("x", &x)], &[(x.shape().to_vec(), y.collect())]);
+    }
+}
