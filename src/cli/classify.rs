@@ -22,7 +22,7 @@ pub(super) struct Classify {
     /// A run folder (its best checkpoint), a checkpoint or an ONNX file, or with --model weights of another program
     #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx|WEIGHTS")]
     checkpoint: PathBuf,
-    /// Images, JPEG or PNG
+    /// Images: JPEG, PNG, WebP, BMP, TIFF, GIF or PNM
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Views of each image, whose probabilities are averaged

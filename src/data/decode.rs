@@ -1,13 +1,17 @@
-//! Files to pixels: JPEG and PNG of every colour kind to 8-bit RGB, with broken and oversized files refused.
+//! Files to pixels: images of every colour kind to 8-bit RGB, with broken and oversized files refused.
 
 use std::fs::{self, File};
-use std::io::{Cursor, Read};
+use std::io::{Cursor, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::ImageError;
+use super::jpeg::{self, Jpeg};
+use super::orientation;
 use super::resize::square;
 
 /// Longest side of an image, in pixels.
@@ -15,6 +19,18 @@ pub const MAX_SIDE: u32 = 16_384;
 
 /// Largest size in bytes of a file, and of a decoded image.
 pub const MAX_BYTES: u64 = 512 << 20;
+
+/// Size in bytes from which decoded images are in memory one at a time, whatever the number of threads.
+const LARGE: u64 = 64 << 20;
+
+/// Extensions of the formats that are read, in lower case.
+pub(super) const EXTENSIONS: [&str; 13] =
+    ["jpg", "jpeg", "png", "jfif", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm"];
+
+/// Whether `bytes` begin as an image of a format that is read.
+fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
+    image::guess_format(bytes).ok().filter(ImageFormat::reading_enabled)
+}
 
 /// An image of 8-bit RGB pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,37 +44,13 @@ pub struct Image {
 }
 
 impl Image {
-    /// Decodes a JPEG or PNG file held in memory; `name` is used in messages only.
+    /// Decodes a file held in memory: JPEG, PNG, WebP, BMP, TIFF, PNM or the first frame of a GIF; `name` is used in
+    /// messages only.
     ///
     /// Grey is copied to the three channels; palettes, CMYK and 16-bit values are converted; transparent pixels are blended
-    /// with white. Photographs are rotated upright by their Exif orientation.
+    /// with white. Photographs are rotated upright by their Exif or XMP orientation.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
-        Self::decode_named(|| name.to_owned(), bytes)
-    }
-
-    /// Decodes as [`Image::decode`]; `name` is called only for a message.
-    pub(super) fn decode_named(name: impl Fn() -> String, bytes: &[u8]) -> Result<Self, ImageError> {
-        if bytes.is_empty() {
-            return Err(ImageError::Empty(name()));
-        }
-        // The content decides, not the extension: ImageNet has a PNG called .JPEG.
-        let (format, complete) = match image::guess_format(bytes) {
-            Ok(format @ ImageFormat::Jpeg) => (format, jpeg_is_complete(bytes)),
-            Ok(format @ ImageFormat::Png) => (format, png_is_complete(bytes)),
-            _ => return Err(ImageError::NotAnImage(name())),
-        };
-        if !complete {
-            return Err(ImageError::Truncated(name()));
-        }
-        let rgb = decode_pixels(bytes, format).map_err(|error| match error {
-            image::ImageError::Limits(limit) => ImageError::TooLarge(name(), limit.to_string()),
-            other => ImageError::Damaged(name(), other.to_string()),
-        })?;
-        let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-        if width.min(height) < 2 {
-            return Err(ImageError::TooSmall(name(), width, height));
-        }
-        Ok(Self { width, height, rgb: rgb.into_raw() })
+        decode_in_turn(&|| name.to_owned(), bytes).map(|(image, _)| image)
     }
 
     /// Reads a file and decodes it as [`Image::decode`] does.
@@ -71,11 +63,46 @@ impl Image {
     pub fn square(&self, name: &str, size: usize) -> Result<Vec<u8>, ImageError> {
         square(name, &self.rgb, (self.width, self.height), size)
     }
+}
 
-    /// Converts as [`Image::square`]; an image of the right size is not copied.
-    pub(super) fn into_square(self, name: impl FnOnce() -> String, size: usize) -> Result<Vec<u8>, ImageError> {
-        if (self.width, self.height) == (size, size) { Ok(self.rgb) } else { self.square(&name(), size) }
+/// Decodes a file as [`Image::decode`] does and converts it as [`Image::square`] does, while no other thread has a large
+/// image in memory; `name` is called only for a message.
+pub(super) fn decode_square(name: impl Fn() -> String, bytes: &[u8], size: usize) -> Result<Vec<u8>, ImageError> {
+    let (image, _turn) = decode_in_turn(&name, bytes)?;
+    // An image of the right size is not copied.
+    if (image.width, image.height) == (size, size) { Ok(image.rgb) } else { image.square(&name(), size) }
+}
+
+/// A thread's turn with a large image, which ends when this is dropped.
+type Turn = Option<MutexGuard<'static, ()>>;
+
+fn decode_in_turn(name: &dyn Fn() -> String, bytes: &[u8]) -> Result<(Image, Turn), ImageError> {
+    if bytes.is_empty() {
+        return Err(ImageError::Empty(name()));
     }
+    // The content decides, not the extension: ImageNet has a PNG called .JPEG.
+    let decoded = match format_of(bytes) {
+        Some(ImageFormat::Jpeg) => {
+            let jpeg = Jpeg::parse(bytes);
+            if !jpeg.is_complete() {
+                return Err(ImageError::Truncated(name()));
+            }
+            decode_jpeg(bytes, &jpeg)
+        }
+        Some(ImageFormat::Png) if !png_is_complete(bytes) => return Err(ImageError::Truncated(name())),
+        Some(format) => decode_pixels(bytes, format, None),
+        None => return Err(ImageError::NotAnImage(name())),
+    };
+    let (rgb, turn) = decoded.map_err(|error| match error {
+        image::ImageError::Limits(limit) => ImageError::TooLarge(name(), limit.to_string()),
+        image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => ImageError::Truncated(name()),
+        other => ImageError::Damaged(name(), other.to_string()),
+    })?;
+    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+    if width.min(height) < 2 {
+        return Err(ImageError::TooSmall(name(), width, height));
+    }
+    Ok((Image { width, height, rgb: rgb.into_raw() }, turn))
 }
 
 /// Reads an image file; `name` is used in messages only.
@@ -111,61 +138,99 @@ pub fn decode_file(path: &Path, size: usize) -> Result<Vec<u8>, ImageError> {
     Image::read(path)?.square(&path.display().to_string(), size)
 }
 
-fn decode_pixels(bytes: &[u8], format: ImageFormat) -> image::ImageResult<RgbImage> {
+fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
+    limits
+}
+
+/// Waits for the turn of an image of `bytes` decoded bytes.
+fn turn(bytes: u64) -> Turn {
+    static TURNS: Mutex<()> = Mutex::new(());
+    (bytes >= LARGE).then(|| TURNS.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Decodes a JPEG file with the decoder that reads its kind right.
+fn decode_jpeg(bytes: &[u8], jpeg: &Jpeg) -> image::ImageResult<(RgbImage, Turn)> {
+    let whole = jpeg.with_end(bytes);
+    let orientation = orientation::of(jpeg.exif, jpeg.xmp);
+    if jpeg.is_ordinary()? {
+        return decode_pixels(&whole, ImageFormat::Jpeg, Some(orientation));
+    }
+    let mut limits = limits();
+    limits.check_dimensions(jpeg.width.into(), jpeg.height.into())?;
+    let count = u64::from(jpeg.width) * u64::from(jpeg.height) * jpeg.components.len() as u64;
+    limits.reserve(count)?;
+    let turn = turn(count);
+    let mut image = jpeg::decode_odd(&whole)?;
+    image.apply_orientation(orientation);
+    Ok((image.into_rgb8(), turn))
+}
+
+/// Decodes with the usual decoder of a format; an `orientation` that is known is not looked for.
+fn decode_pixels(
+    bytes: &[u8],
+    format: ImageFormat,
+    orientation: Option<Orientation>,
+) -> image::ImageResult<(RgbImage, Turn)> {
+    let mut limits = limits();
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
     limits.reserve(decoder.total_bytes())?;
-    let orientation = decoder.orientation()?;
+    let orientation = match (orientation, format) {
+        (Some(known), _) => known,
+        (None, ImageFormat::Tiff) => decoder.orientation()?,
+        (None, ImageFormat::Png) => {
+            orientation::of(png_chunk(bytes, *b"eXIf", b""), png_chunk(bytes, *b"iTXt", b"XML:com.adobe.xmp"))
+        }
+        (None, _) => orientation::of(decoder.exif_metadata()?.as_deref(), decoder.xmp_metadata()?.as_deref()),
+    };
+    let turn = turn(decoder.total_bytes());
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
-    Ok(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() })
+    Ok((if image.color().has_alpha() { on_white(image) } else { image.into_rgb8() }, turn))
 }
 
-/// Blends transparent pixels with white, since their own colour is arbitrary.
-fn on_white(image: &DynamicImage) -> RgbImage {
-    let rgba = image.to_rgba8();
-    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
-    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
-        let [r, g, b, alpha] = from.0.map(u32::from);
-        to.0 = [r, g, b].map(|value| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
-    }
-    rgb
-}
-
-/// Whether a JPEG file reaches its end marker. The decoder itself paints missing parts grey without an error.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut at = 2; // after the start marker
-    while let Some(distance) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xFF)) {
-        at += distance + 1;
-        match bytes.get(at) {
-            None => return false,
-            Some(0xD9) => return true,
-            Some(0xFF) => {}                            // padding before a marker
-            Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 1, // a stuffed byte of the image data, or a marker alone
-            Some(_) => match bytes.get(at + 1..at + 3) {
-                Some(&[high, low]) => at += 1 + usize::from(u16::from_be_bytes([high, low])),
-                _ => return false,
-            },
+/// Blends transparent pixels with white, since their own colour is arbitrary; 8-bit pixels in place.
+fn on_white(image: DynamicImage) -> RgbImage {
+    let (width, height) = (image.width(), image.height());
+    let mut bytes = image.into_rgba8().into_raw();
+    let pixels = width as usize * height as usize;
+    for pixel in 0..pixels {
+        let alpha = u32::from(bytes[4 * pixel + 3]);
+        for colour in 0..3 {
+            let value = u32::from(bytes[4 * pixel + colour]);
+            bytes[3 * pixel + colour] = ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
         }
     }
-    false
+    bytes.truncate(3 * pixels);
+    RgbImage::from_raw(width, height, bytes).unwrap_or_default()
 }
 
-/// Whether a PNG file reaches its IEND chunk: length, kind, content and checksum of each chunk, after 8 bytes of signature.
+/// The chunks of a PNG file: kind, and its content where that is whole.
+fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], Option<&[u8]>)> {
+    let mut at = 8_usize; // after the signature; length, kind, content and checksum of each chunk
+    std::iter::from_fn(move || {
+        let &[a, b, c, d, k, i, n, e, ref rest @ ..] = bytes.get(at..)? else { return None };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        at = at.saturating_add(12).saturating_add(length);
+        Some(([k, i, n, e], rest.get(..length).filter(|_| at <= bytes.len())))
+    })
+}
+
+/// Content of the first chunk of a kind that begins with `prefix`, also behind the pixels.
+fn png_chunk<'b>(bytes: &'b [u8], kind: [u8; 4], prefix: &[u8]) -> Option<&'b [u8]> {
+    png_chunks(bytes)
+        .find(|(found, content)| *found == kind && content.is_some_and(|content| content.starts_with(prefix)))?
+        .1
+}
+
+/// Whether a PNG file reaches its IEND chunk.
 fn png_is_complete(bytes: &[u8]) -> bool {
-    let mut at = 8_usize;
-    while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..).and_then(|rest| rest.get(..8)) {
-        at = at.saturating_add(12).saturating_add(u32::from_be_bytes([a, b, c, d]) as usize);
-        if kind == b"IEND" {
-            return at <= bytes.len();
-        }
-    }
-    false
+    png_chunk(bytes, *b"IEND", b"").is_some()
 }
 
 #[cfg(test)]
@@ -228,6 +293,31 @@ mod tests {
     }
 
     #[test]
+    fn other_formats_decode_to_the_same_pixels() {
+        let wanted = Image::decode("x", &encoded(20, 30, ImageFormat::Png)).unwrap();
+        for format in [ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Pnm] {
+            let bytes = encoded(20, 30, format);
+            assert!(Image::decode("x", &bytes).unwrap() == wanted, "{format:?}");
+            let cut = Image::decode("cut", &bytes[..bytes.len() / 2]).unwrap_err().to_string();
+            assert!(cut.starts_with("cut: is "), "{cut}");
+        }
+        let gif = Image::decode("x.gif", &encoded(20, 30, ImageFormat::Gif)).unwrap();
+        assert_eq!((gif.width, gif.height), (20, 30));
+    }
+
+    /// A chunk of Exif may stand behind the pixels of a PNG.
+    #[test]
+    fn a_png_is_turned_by_its_exif_chunk() {
+        let mut png = encoded(20, 30, ImageFormat::Png);
+        let chunk = b"eXIfMM\0*\0\0\0\x08\0\x01\x01\x12\0\x04\0\0\0\x01\0\0\0\x06";
+        let sum = crc32(chunk).to_be_bytes();
+        let end = png.len() - 12;
+        png.splice(end..end, [&(chunk.len() as u32 - 4).to_be_bytes()[..], chunk, &sum].concat());
+        let image = Image::decode("x.png", &png).unwrap();
+        assert_eq!((image.width, image.height), (30, 20));
+    }
+
+    #[test]
     fn the_content_decides_not_the_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("n02105855_2933.JPEG");
@@ -238,7 +328,7 @@ mod tests {
     #[test]
     fn the_decoder_alone_would_not_notice_a_cut_jpeg() {
         let bytes = encoded(64, 64, ImageFormat::Jpeg);
-        assert!(decode_pixels(&bytes[..bytes.len() / 2], ImageFormat::Jpeg).is_ok());
+        assert!(decode_pixels(&bytes[..bytes.len() / 2], ImageFormat::Jpeg, None).is_ok());
     }
 
     #[test]
@@ -266,7 +356,8 @@ mod tests {
         let message = |bytes: &[u8]| Image::decode("folder/x.jpg", bytes).unwrap_err().to_string();
         assert!(message(b"").contains("folder/x.jpg: is empty"));
         assert!(message(b"<html>not found</html>").contains("folder/x.jpg: is not a JPEG or PNG"));
-        assert!(message(b"GIF89a\x01\x00\x01\x00").contains("is not a JPEG or PNG"));
+        assert!(message(b"8BPS\x00\x01\x00\x00\x00\x00").contains("is not a JPEG or PNG"));
+        assert!(message(b"GIF89a\x01\x00\x01\x00").contains("folder/x.jpg: is"));
         assert!(message(&encoded(1, 9, ImageFormat::Png)).contains("is 1x9 pixels"));
         assert!(message(&encoded(9, 1, ImageFormat::Jpeg)).contains("is 9x1 pixels"));
         let mut damaged = encoded(20, 20, ImageFormat::Png);

@@ -86,7 +86,7 @@ pub enum ImageError {
     NotAFile(String),
     #[error("{0}: is empty; fetch it again")]
     Empty(String),
-    #[error("{0}: is not a JPEG or PNG image; convert it or remove it")]
+    #[error("{0}: is not a JPEG or PNG image, nor WebP, BMP, TIFF, GIF or PNM; convert it or remove it")]
     NotAnImage(String),
     #[error("{0}: is truncated (it ends before the image does); fetch it again")]
     Truncated(String),

@@ -7,15 +7,13 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::DataError;
-
-/// Extensions of files that are decoded.
-const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "jfif", "png"];
+use super::decode::EXTENSIONS;
 
 /// Names of what systems leave beside the files of their users; those with a dot in front besides.
 const LITTER: [&str; 4] = ["@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini"];
 
 /// Reasons for passing over an entry.
-pub(super) const NOT_NAMED: &str = "are not called like images (.jpg, .jpeg, .jfif, .png)";
+pub(super) const NOT_NAMED: &str = "are not called like images (.jpg, .png, .webp, .bmp, .tif, .gif, .ppm, ...)";
 pub(super) const LOOSE: &str = "lie loose, not in the folder of a class";
 const FOLDER: &str = "are called like images, but are folders";
 const DANGLING: &str = "are links to nothing";

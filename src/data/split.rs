@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
-use super::decode::{Image, guarded};
+use super::decode::{decode_square, guarded};
 use super::outage::Outage;
 use super::resize::square;
 use super::views::training_order;
@@ -46,7 +46,7 @@ pub trait ImageSet: Send + Sync {
 /// An image as an [`ImageSet`] stores it.
 #[derive(Clone, Debug)]
 pub enum StoredImage<'a> {
-    /// The content of a JPEG or PNG file.
+    /// The content of an image file of any format that [`Image::decode`](super::Image::decode) reads.
     File(Cow<'a, [u8]>),
     /// Decoded pixels.
     Pixels {
@@ -150,7 +150,7 @@ impl Split {
     pub fn decode(&self, i: usize) -> Result<Vec<u8>, ImageError> {
         let name = || self.images.name(i);
         match self.images.read(i)? {
-            StoredImage::File(bytes) => Image::decode_named(name, &bytes)?.into_square(name, self.size),
+            StoredImage::File(bytes) => decode_square(name, &bytes, self.size),
             StoredImage::Pixels { width, height, rgb } => {
                 if width.min(height) < 2 && self.size > 1 {
                     return Err(ImageError::TooSmall(name(), width, height));

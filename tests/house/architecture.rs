@@ -92,6 +92,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ndarray", &["src/ops/product.rs", "src/ops/conv/products.rs", "src/ops/conv/dense.rs"]),
     ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
+    ("jpeg_decoder", &["src/data/jpeg.rs"]),
     ("safetensors", &["src/files/"]),
     ("prost", &["src/interop/"]),
     ("tar", &["src/data/archive.rs", "src/data/prepare/", "src/data/shards/"]),

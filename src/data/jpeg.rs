@@ -1,0 +1,187 @@
+//! Kinds of JPEG: what a file's markers say before anything is decoded, and the decoder for the rare kinds.
+//!
+//! The decoder of `image` is the faster one, but it reads some legal files wrongly without an error: sequential ones of
+//! several scans (as green stripes), and those whose first component is not the finest. Those go to `jpeg_decoder`.
+
+use std::borrow::Cow;
+
+use image::error::{
+    DecodingError, ImageFormatHint, LimitError, LimitErrorKind, UnsupportedError, UnsupportedErrorKind,
+};
+use image::{DynamicImage, GrayImage, ImageError, ImageFormat, ImageResult, RgbImage};
+
+/// What the markers of a JPEG file say.
+#[derive(Debug, Default)]
+pub(super) struct Jpeg<'b> {
+    /// Low half of the frame's marker, its process of coding: 0 to 2 Huffman, 9 and 10 arithmetic, others lossless or
+    /// hierarchical.
+    process: Option<u8>,
+    precision: u8,
+    pub(super) height: u16,
+    pub(super) width: u16,
+    /// Sampling factors of each component, across in the high half, down in the low one.
+    pub(super) components: Vec<u8>,
+    /// Number of components in the first scan; 0 without a scan.
+    in_scan: u8,
+    has_tables: bool,
+    has_end: bool,
+    /// Whether the file ends in zeros within the image data, as after a copy in whole blocks.
+    ends_in_zeros: bool,
+    /// Content of the Exif segment.
+    pub(super) exif: Option<&'b [u8]>,
+    /// Content of the XMP segment.
+    pub(super) xmp: Option<&'b [u8]>,
+}
+
+impl<'b> Jpeg<'b> {
+    /// Walks the markers of `bytes` up to the end of the image.
+    pub(super) fn parse(bytes: &'b [u8]) -> Self {
+        let mut jpeg = Self { ends_in_zeros: bytes.ends_with(&[0, 0]), ..Self::default() };
+        let mut at = 2; // after the start marker
+        while let Some(distance) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xFF)) {
+            at += distance + 1;
+            match bytes.get(at) {
+                None => break,
+                Some(0xD9) => {
+                    jpeg.has_end = true;
+                    break;
+                }
+                Some(0xFF) => {}                            // padding before a marker
+                Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 1, // a stuffed byte of the image data, or a marker alone
+                Some(&marker) => {
+                    let Some(&[high, low]) = bytes.get(at + 1..at + 3) else { break };
+                    let end = at + 1 + usize::from(u16::from_be_bytes([high, low]));
+                    jpeg.segment(marker, bytes.get(at + 3..end).unwrap_or_default());
+                    at = end;
+                }
+            }
+        }
+        // Zeros within a segment that is cut off are no image data, and further scans may be missing.
+        jpeg.ends_in_zeros &= jpeg.is_one_scan() && at < bytes.len();
+        jpeg
+    }
+
+    fn segment(&mut self, marker: u8, content: &'b [u8]) {
+        match (marker, content) {
+            (0xC4, _) => self.has_tables |= self.in_scan == 0,
+            (0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCF, &[precision, a, b, c, d, _, ref components @ ..])
+                if self.process.is_none() =>
+            {
+                (self.process, self.precision) = (Some(marker & 0x0F), precision);
+                (self.height, self.width) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+                self.components = components.chunks_exact(3).map(|component| component[1]).collect();
+            }
+            (0xDA, &[count, ..]) if self.in_scan == 0 => self.in_scan = count,
+            (0xE1, _) => {
+                let after = |prefix: &[u8]| content.strip_prefix(prefix);
+                self.exif = self.exif.or_else(|| after(b"Exif\0\0"));
+                self.xmp = self.xmp.or_else(|| after(b"http://ns.adobe.com/xap/1.0/\0"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a single scan holds the whole image, as far as the first one shows.
+    fn is_one_scan(&self) -> bool {
+        matches!(self.process, Some(0 | 1)) && usize::from(self.in_scan) == self.components.len()
+    }
+
+    /// Whether each component is sampled once in a unit of the scan or as often as the finest, in both directions.
+    fn is_plainly_sampled(&self) -> bool {
+        [4, 0].into_iter().all(|shift| {
+            let factors = self.components.iter().map(|factors| factors >> shift & 0x0F);
+            let finest = factors.clone().max();
+            factors.into_iter().all(|factor| factor == 1 || Some(factor) == finest)
+        })
+    }
+
+    /// Whether the file reaches its end marker, or zeros in its place. Decoders paint missing parts without an error.
+    pub(super) fn is_complete(&self) -> bool {
+        self.has_end || self.ends_in_zeros
+    }
+
+    /// The file with an end marker.
+    pub(super) fn with_end<'f>(&self, bytes: &'f [u8]) -> Cow<'f, [u8]> {
+        if self.has_end { bytes.into() } else { [bytes, &[0xFF, 0xD9]].concat().into() }
+    }
+
+    /// Whether the decoder of `image` reads this kind right; an error names a kind that nothing here reads.
+    pub(super) fn is_ordinary(&self) -> ImageResult<bool> {
+        let Some(process) = self.process else { return Ok(true) };
+        let refused = match process {
+            3 | 5..=7 | 11 | 13.. => Some("lossless or hierarchical JPEG"),
+            9 | 10 => Some("JPEG with arithmetic coding"),
+            _ if self.precision != 8 => Some("JPEG of more than 8 bits per channel"),
+            _ if self.height == 0 => Some("JPEG whose height stands behind its pixels"),
+            _ => None,
+        };
+        if let Some(kind) = refused {
+            return Err(unsupported(kind));
+        }
+        let usual = match self.components[..] {
+            [first, ref others @ ..] if others.len() == 2 => {
+                matches!(first, 0x11 | 0x12 | 0x21 | 0x22) && others.iter().all(|&factors| factors == 0x11)
+            }
+            _ => true,
+        };
+        let one_scan = process == 2 || self.is_one_scan();
+        let ordinary = usual && one_scan && self.has_tables;
+        if !ordinary && self.components.len() == 4 {
+            return Err(unsupported("CMYK JPEG of several scans or without tables"));
+        }
+        if !ordinary && !self.is_plainly_sampled() {
+            return Err(unsupported("JPEG with these sampling factors"));
+        }
+        Ok(ordinary)
+    }
+}
+
+/// Decodes any kind but [ordinary](Jpeg::is_ordinary) ones.
+pub(super) fn decode_odd(bytes: &[u8]) -> ImageResult<DynamicImage> {
+    /// A segment that stands for the usual Huffman tables, which cameras leave out; tables of the file replace them.
+    const USUAL_TABLES: [u8; 20] = *b"\xFF\xD8\xFF\xE0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0";
+    let file = [&USUAL_TABLES, bytes.get(2..).unwrap_or_default()].concat();
+    let mut decoder = jpeg_decoder::Decoder::new(&file[..]);
+    let pixels = decoder.decode().map_err(|error| damaged(&error))?;
+    let Some(info) = decoder.info() else { return Err(damaged(&"no frame")) };
+    let (width, height) = (info.width.into(), info.height.into());
+    let image = match info.pixel_format {
+        jpeg_decoder::PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        jpeg_decoder::PixelFormat::RGB24 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        _ => return Err(unsupported("JPEG of these colours")),
+    };
+    image.ok_or_else(|| ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)))
+}
+
+fn damaged(error: &dyn std::fmt::Display) -> ImageError {
+    ImageError::Decoding(DecodingError::new(ImageFormat::Jpeg.into(), error.to_string()))
+}
+
+fn unsupported(kind: &str) -> ImageError {
+    let kind = UnsupportedErrorKind::GenericFeature(kind.into());
+    ImageError::Unsupported(UnsupportedError::from_format_and_kind(ImageFormatHint::Exact(ImageFormat::Jpeg), kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use crate::data::Image;
+
+    /// Each odd file holds the picture that an ordinary file of the same pixels holds.
+    #[test]
+    fn rare_kinds_decode_like_libjpeg() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images/odd");
+        let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
+        assert_eq!(files.len(), 9);
+        for path in files {
+            let (found, wanted) = (Image::read(&path).unwrap(), Image::read(&path.with_extension("png")).unwrap());
+            assert_eq!((found.width, found.height), (wanted.width, wanted.height), "{}", path.display());
+            let apart = || found.rgb.iter().zip(&wanted.rgb).map(|(a, b)| u32::from(a.abs_diff(*b)));
+            let (most, mean) = (apart().max(), f64::from(apart().sum::<u32>()) / found.rgb.len() as f64);
+            assert!(most <= Some(4) && mean <= 0.3, "{}: {most:?} at most, {mean} on average", path.display());
+        }
+    }
+}
