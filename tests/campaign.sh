@@ -21,7 +21,7 @@ random.seed(SEED)
 PLACE = tempfile.mkdtemp(prefix="alexnet-campaign-")
 os.chdir(PLACE)
 os.environ["XDG_CACHE_HOME"] = os.path.join(PLACE, "cache")
-COUNTS = dict.fromkeys(["kills", "stops", "starved", "finished"], 0)
+COUNTS = dict.fromkeys(["kills", "signals", "stops", "starved", "finished"], 0)
 LOST, DAMAGED = [], []
 
 TINY = """
@@ -137,7 +137,8 @@ def disturb(arguments, longest, names=("KILL", "KILL", "KILL", "TERM", "INT", "S
         what = "KILL"
         time.sleep(random.uniform(0, 0.05))
     child.send_signal(getattr(signal, "SIG" + what))
-    COUNTS["kills"] += 1
+    # A kill is SIGKILL; Ctrl-C and SIGTERM, after which a run saves, are counted apart.
+    COUNTS["kills" if what == "KILL" else "signals"] += 1
     try:
         child.wait(60)
     except subprocess.TimeoutExpired:
@@ -329,7 +330,7 @@ for device in devices:
 prepare(2 * part)
 export("training-cpu-alone", 2 * part)
 tell("campaign")
-print(f"{COUNTS['kills']} kills, {COUNTS['stops']} stops, {COUNTS['starved']} starved, {COUNTS['finished']} finished: "
+print(f"{COUNTS['kills']} kills, {COUNTS['signals']} other signals, {COUNTS['stops']} stops, {COUNTS['starved']} starved, {COUNTS['finished']} finished: "
       f"{len(LOST)} lost, {len(DAMAGED)} damaged")
 if LOST or DAMAGED:
     raise SystemExit(f"campaign: what is left is in {PLACE}")
