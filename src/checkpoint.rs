@@ -38,7 +38,9 @@ pub enum CheckpointError {
 pub enum ContentError {
     #[error(transparent)]
     Tensors(#[from] TensorError),
-    #[error("is a safetensors file, but not a checkpoint of this program (no alexnet metadata)")]
+    #[error(
+        "is a safetensors file, but not a checkpoint of this program (no alexnet metadata): make one of it by `alexnet import`"
+    )]
     Foreign,
     #[error("has damaged metadata ({0})")]
     State(#[from] serde_json::Error),

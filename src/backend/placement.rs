@@ -36,6 +36,11 @@ impl Engine {
         }
     }
 
+    /// Whether it is a driver that computes on the processor.
+    pub fn is_software(&self) -> bool {
+        matches!(self, Self::Gpu(device) if device.is_software())
+    }
+
     /// The limits that bound a program there.
     pub fn limits(&self) -> Limits {
         match self {

@@ -8,13 +8,14 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::options::{Placed, Replaced, built_in, open_net};
-use super::output::{json, line, table, thousands};
+use super::output::{fit, folded, line, table, tell, thousands};
+use super::progress::Progress;
 use alexnet::backend::Placement;
 use alexnet::commands::bench::{
     self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, Link, StepTimes,
 };
 use alexnet::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
-use alexnet::files::write_file;
+use alexnet::files::{FileKind, check_target, write_file};
 use alexnet::net::{Job, MOST_IMAGES, Options};
 use alexnet::session::{Session, place};
 
@@ -79,27 +80,29 @@ struct Measured {
 
 impl Bench {
     pub(super) fn run(self) -> Result<()> {
+        let busy = Progress::busy("measuring");
         match self.what {
             What::Kernels(measured) => {
                 let (mut session, devices, images) = measured.session()?;
                 let times = bench::kernels(&mut session, &devices, images, measured.repeats as usize)?;
-                measured.tell(&times, print_kernels)
+                measured.tell(busy, &times, print_kernels)
             }
             What::Step(measured) => {
                 let (mut session, _, images) = measured.session()?;
                 let times = bench::step(&mut session, images, measured.repeats as usize)?;
-                measured.tell(&times, print_step)
+                measured.tell(busy, &times, print_step)
             }
             What::Exchange(measured) => {
                 let (mut session, ..) = measured.session()?;
                 let times = bench::exchange(&mut session, measured.repeats as usize)?;
-                measured.tell(&times, print_exchange)
+                measured.tell(busy, &times, print_exchange)
             }
             What::Loader(loading) => {
                 let split = Dataset::open(loading.data.as_deref(), loading.size)?.train;
                 let threads = loading.threads.unwrap_or_else(decoding_threads);
                 let speed = loader_speed(&split, threads, loading.images)?;
-                if loading.json { json(&speed) } else { print_loader(&speed) }
+                drop(busy);
+                tell(loading.json, &speed, print_loader)
             }
         }
     }
@@ -107,6 +110,7 @@ impl Bench {
 
 impl Measured {
     fn session(&self) -> Result<(Session, Placement, usize)> {
+        self.save.iter().try_for_each(|path| check_target(path, FileKind::Json, None)).context("--save")?;
         let net = open_net(&self.model, &self.replaced)?;
         let images = self.batch.map_or(net.model.train.batch, |batch| batch as usize);
         let job = Job::training(images).with(self.placed.over(Options::DEFAULT));
@@ -117,12 +121,13 @@ impl Measured {
     }
 
     /// Prints what was measured, as a table or as JSON, and saves it where that is wanted.
-    fn tell<T: Serialize>(&self, times: &T, print: fn(&T) -> Result<()>) -> Result<()> {
+    fn tell<T: Serialize>(&self, busy: Progress, times: &T, print: fn(&T) -> Result<()>) -> Result<()> {
         if let Some(path) = &self.save {
             let text = serde_json::to_string_pretty(times)?;
             write_file(path, (text + "\n").as_bytes()).context("--save")?;
         }
-        if self.json { json(times) } else { print(times) }
+        drop(busy);
+        tell(self.json, times, print)
     }
 }
 
@@ -143,7 +148,7 @@ fn print_kernels(it: &KernelTimes) -> Result<()> {
     line(format_args!("{} images at once; medians of {} runs", it.images, it.repeats))?;
     for device in &it.devices {
         let (fma, copy) = (giga(device.ceilings.flops), giga(device.ceilings.bytes));
-        line(format_args!("\ntower {}: {}", device.towers, device.device))?;
+        line(folded(&format!("\ntower {}: {}", device.towers, device.device), 4))?;
         line(format_args!("ceilings: fma {fma} GFLOP/s, copy {copy} GB/s"))?;
         ["gradients", "update", "evaluate"].iter().try_for_each(|pass| print_pass(device, pass))?;
     }
@@ -155,7 +160,7 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
     let runs: usize = rows.iter().map(|row| row.runs.len()).sum();
     line(format_args!("\n{pass}: {} ms in {runs} runs", ms(seconds)))?;
-    let header = ["kernel", "variant", "layer", "runs", "ms", "GFLOP/s", "GB/s", "of its ceiling"];
+    let header = ["kernel", "variant", "layer", "runs", "ms", "GFLOP/s", "GB/s", "ceiling"];
     let mut table = table(&header, &[3, 4, 5, 6, 7]);
     for KernelRow { runs, seconds, layers, speed } in rows {
         let share = format!("{:.1} % {:4}", 100.0 * speed.share, speed.ceiling);
@@ -172,7 +177,7 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
             share,
         ]);
     }
-    line(table.trim_fmt())
+    line(fit(table, &[1, 2]))
 }
 
 fn print_step(it: &StepTimes) -> Result<()> {
@@ -194,7 +199,7 @@ fn print_step(it: &StepTimes) -> Result<()> {
         };
         rows.add_row([device.towers.clone(), device.device.clone()].into_iter().chain(times));
     }
-    line(rows.trim_fmt())?;
+    line(fit(rows, &[1]))?;
     print_layers(&it.layers)?;
     print_ways(&it.ways)
 }

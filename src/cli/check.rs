@@ -1,19 +1,17 @@
 use anyhow::{Result, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::DEVICES;
-use super::output::{json, line, table, tolerance};
-use super::progress::bars;
+use super::options::On;
+use super::output::{folded, line, table, tell, tolerance};
+use super::progress::{Lines, Progress};
 use alexnet::backend::Engine;
 use alexnet::backend::parity::{self, ParityReport, VariantResult};
 use alexnet::ops::KERNELS;
-use alexnet::session::open_devices;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    #[arg(long, value_name = "DEVICES", help = DEVICES)]
-    devices: Option<String>,
+    #[command(flatten)]
+    on: On,
     /// Compiles shaders with checks of every index and loop
     #[arg(long)]
     checked: bool,
@@ -24,14 +22,10 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<()> {
-        let placement = open_devices(self.devices.as_deref())?;
+        let placement = self.on.open()?;
         let placement = if self.checked { placement.checked() } else { placement };
         let reports: Vec<ParityReport> = placement.engines().iter().map(report).collect();
-        if self.json {
-            json(&reports)?;
-        } else {
-            reports.iter().try_for_each(print)?;
-        }
+        tell(self.json, &reports, |reports| reports.iter().try_for_each(print))?;
         match reports.iter().find(|report| report.failed() > 0) {
             None => Ok(()),
             Some(bad) => {
@@ -45,25 +39,15 @@ impl Check {
 /// All kernels on one engine.
 fn report(engine: &Engine) -> ParityReport {
     let checks = parity::checks(KERNELS, engine);
-    let bar = bar(checks.len());
+    let progress = Progress::new("checking", "variants", Lines::Errors);
+    progress.length(checks.len());
     let mut report = ParityReport::new(engine.describe());
     for check in &checks {
-        bar.set_message(format!("{} {}", check.kernel.name, check.variant_name()));
+        progress.message(format!("{} {}", check.kernel.name, check.variant_name()));
         report.add(check, check.run(engine));
-        bar.inc(1);
+        progress.step(1);
     }
-    bar.finish_and_clear();
     report
-}
-
-/// Hidden by itself where stderr is not a terminal.
-fn bar(length: usize) -> ProgressBar {
-    let bar = bars().add(ProgressBar::new(length as u64));
-    // The template is fixed and valid; the bar's own style would do as well.
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn print(report: &ParityReport) -> Result<()> {
@@ -80,7 +64,8 @@ fn print(report: &ParityReport) -> Result<()> {
     if report.failed() > 0 {
         return Ok(());
     }
-    line(format_args!("{} cases of {} kernels agree on {}", report.cases(), report.kernels(), report.device))
+    let agreed = format!("{} cases of {} kernels agree on {}", report.cases(), report.kernels(), report.device);
+    line(folded(&agreed, 2))
 }
 
 fn print_failures(verdict: &VariantResult) -> Result<()> {

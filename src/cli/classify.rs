@@ -6,12 +6,11 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{DEVICES, Pictured, named};
-use super::output::{json, line};
-use super::progress::preparing;
+use super::options::{On, Pictured, named};
+use super::output::{line, tell};
+use super::progress::Progress;
 use alexnet::data::ImageError;
 use alexnet::eval::{Classification, Evaluator, TestViews};
-use alexnet::session::open_devices;
 
 /// Images in a batch: few, since people classify few.
 const BATCH: usize = 8;
@@ -33,8 +32,8 @@ pub(super) struct Classify {
     classes: Option<PathBuf>,
     #[command(flatten)]
     pictured: Pictured,
-    #[arg(long, value_name = "DEVICES", help = DEVICES)]
-    devices: Option<String>,
+    #[command(flatten)]
+    on: On,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,7 +41,8 @@ pub(super) struct Classify {
 
 impl Classify {
     pub(super) fn run(self) -> Result<()> {
-        let devices = open_devices(self.devices.as_deref())?.watched(preparing());
+        let busy = Progress::busy("classifying");
+        let devices = self.on.watched()?;
         let batch = BATCH.min(self.images.len());
         let mut evaluator = match self.pictured.imported(&self.checkpoint)? {
             Some(imported) => Evaluator::new(&imported, batch, &devices)?,
@@ -62,11 +62,8 @@ impl Classify {
             }
         };
         let answers: Vec<Answer> = paths.iter().zip(results).map(answer).collect();
-        if self.json {
-            json(&answers)?;
-        } else {
-            answers.iter().try_for_each(print)?;
-        }
+        drop(busy);
+        tell(self.json, &answers, |answers| answers.iter().try_for_each(print))?;
         if !failures.is_empty() {
             bail!("{} of {} images cannot be classified: {}", failures.len(), paths.len(), failures.join("; "));
         }

@@ -1,18 +1,19 @@
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{Placed, Replaced, built_in, open_net};
-use super::output::{bytes, json, line, table, thousands};
+use super::options::{Placed, Replaced, built_in};
+use super::output::{bytes, fit, folded, line, table, tell, thousands};
 use alexnet::backend::Footprint;
-use alexnet::commands::describe::{Description, LayerInfo};
-use alexnet::net::{Job, MOST_IMAGES, Options};
+use alexnet::commands::describe::{Description, GraphDescription, Source, TrainedState};
+use alexnet::files::printable;
+use alexnet::net::{Job, MOST_IMAGES, Net, Options};
 use alexnet::session::layout::TrainingPlan;
 use alexnet::session::open_devices;
 
 #[derive(Debug, Args)]
 pub(super) struct Describe {
-    #[arg(help = format!("A model file, or a built-in network: {}", built_in()))]
+    #[arg(value_name = "MODEL|RUN|CHECKPOINT|MODEL.onnx", help = format!("A run folder, a checkpoint, an ONNX file, a model file, or a built-in network: {}", built_in()))]
     model: String,
     #[command(flatten)]
     replaced: Replaced,
@@ -31,37 +32,77 @@ struct Titled {
     model: String,
     #[serde(flatten)]
     description: Description,
+    /// Of a checkpoint: how far it was trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trained: Option<TrainedState>,
 }
 
 impl Describe {
     pub(super) fn run(self) -> Result<()> {
-        let net = open_net(&self.model, &self.replaced)?;
+        let (mut model, trained) = match Source::of(&self.model)? {
+            Source::Graph(graph) => return tell(self.json, &graph, print_graph),
+            Source::Model(model) => (*model, None),
+            Source::Checkpoint { model, state } => (*model, Some(state)),
+        };
+        self.replaced.apply(&mut model)?;
+        let net = Net::new(model).with_context(|| self.model.clone())?;
         let batch = self.batch.map_or(net.model.train.batch, |batch| batch as usize);
         let limits = match &self.placed.devices {
             Some(_) => open_devices(self.placed.devices.as_deref())?.limits(net.model.towers),
             None => Vec::new(),
         };
         let job = Job::training(batch).with(self.placed.over(Options::DEFAULT));
-        let description = Description::new(&net, &job, &limits)?;
-        if self.json { json(&Titled { model: self.model, description }) } else { print(&self.model, &description) }
+        let described = Titled { description: Description::new(&net, &job, &limits)?, model: self.model, trained };
+        tell(self.json, &described, |it| {
+            print(&it.model, &it.description)?;
+            it.trained.as_ref().map_or(Ok(()), print_state)
+        })
     }
 }
 
+fn print_state(it: &TrainedState) -> Result<()> {
+    let best = it.best.map_or(String::new(), |best| format!(", best validation error {:.1} %", 100.0 * best));
+    line(format_args!("trained        {} steps, {} epochs, seed {}{best}", thousands(it.step), it.epoch, it.seed))?;
+    let names = it.classes.iter().take(5).map(|name| printable(name)).collect::<Vec<_>>().join("; ");
+    let more = if it.classes.len() > 5 { "; …" } else { "" };
+    line(folded(&format!("classes        {}: {names}{more}", it.classes.len()), 15))
+}
+
+fn print_graph(it: &GraphDescription) -> Result<()> {
+    let values = |values: &[(String, String)]| {
+        values.iter().map(|(name, shape)| format!("{} {shape}", printable(name))).collect::<Vec<_>>().join("; ")
+    };
+    line(folded(&format!("inputs         {}", values(&it.inputs)), 15))?;
+    line(folded(&format!("outputs        {}", it.outputs.join("; ")), 15))?;
+    let operators: Vec<_> = it.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    line(folded(&format!("operators      {}", operators.join(", ")), 15))?;
+    line(format_args!("parameters     {}", thousands(it.parameters)))?;
+    it.metadata.iter().try_for_each(|(key, value)| line(folded(&format!("{key:<14} {}", printable(value)), 15)))
+}
+
 fn print(model: &str, it: &Description) -> Result<()> {
-    line(format_args!("{model}: {}\n", it.about))?;
-    let header = ["layer", "what it is", "sees", "output", "weights", "biases", "multiply-adds", "neurons"];
-    let mut rows = table(&header, &[4, 5, 6, 7]);
+    line(folded(&format!("{model}: {}\n", it.about), 2))?;
+    let mut shapes = table(&["layer", "what it is", "sees", "output"], &[]);
     let crop = format!("crop of an image of {0}×{0}", it.stored);
     let what = if it.stored > it.input[1] { &crop } else { "image" };
-    rows.add_row(["input", what, "", &shape(1, it.input)]);
+    shapes.add_row(["input", what, "", &shape(1, it.input)]);
+    let mut costs = table(&["layer", "weights", "biases", "multiply-adds", "neurons"], &[1, 2, 3, 4]);
     for layer in &it.layers {
-        rows.add_row(row(layer));
+        // Stages are told apart from rows by their indentation; they read their own tower and have no weights.
+        let stage = layer.name.split_once('.').map(|(_, stage)| format!("  {stage}"));
+        let sees = if stage.is_some() { "" } else { layer.sees };
+        let (name, output) = (stage.as_ref().unwrap_or(&layer.name), shape(layer.towers, layer.output));
+        shapes.add_row([name.as_str(), &layer.what, sees, &output]);
+        let numbers = [layer.weights, layer.biases, layer.multiply_adds, layer.neurons];
+        if numbers.iter().any(|&number| number > 0) {
+            costs.add_row(std::iter::once(name.clone()).chain(numbers.map(thousands)));
+        }
     }
+    line(format_args!("{}\n", fit(shapes, &[1])))?;
     let biases: u64 = it.layers.iter().map(|layer| layer.biases).sum();
-    let weights = it.parameters - biases;
-    let sums = [weights, biases, it.multiply_adds, it.neurons].map(thousands);
-    rows.add_row(["", "", "", "total"].into_iter().map(str::to_owned).chain(sums));
-    line(format_args!("{}\n", rows.trim_fmt()))?;
+    let sums = [it.parameters - biases, biases, it.multiply_adds, it.neurons].map(thousands);
+    costs.add_row(std::iter::once("total".to_owned()).chain(sums));
+    line(format_args!("{}\n", costs.trim_fmt()))?;
     let sides: Vec<_> = it.maps.iter().map(usize::to_string).collect();
     if !sides.is_empty() {
         line(format_args!("maps           {}", sides.join("-")))?;
@@ -92,7 +133,7 @@ fn print_plan(plan: &TrainingPlan) -> Result<()> {
     line(format_args!("{}\n", rows.trim_fmt()))?;
     for share in &plan.devices {
         let memory = share.memory.map_or(String::new(), |all| format!(", which may take {}", bytes(all)));
-        line(format_args!("tower {:<8} {}{memory}", share.towers, share.device))?;
+        line(folded(&format!("tower {:<8} {}{memory}", share.towers, share.device), 15))?;
     }
     if let Some(most) = plan.largest_micro_batch {
         line(format_args!("fits           up to {} images at once", thousands(most as u64)))?;
@@ -107,23 +148,6 @@ fn print_plan(plan: &TrainingPlan) -> Result<()> {
         rows.add_row(std::iter::once(way).chain(sizes));
     }
     line(format_args!("\n{}", rows.trim_fmt()))
-}
-
-fn row(layer: &LayerInfo) -> Vec<String> {
-    // Stages are told apart from rows by their indentation; they read their own tower and have no weights.
-    let stage = layer.name.split_once('.').map(|(_, stage)| format!("  {stage}"));
-    let sees = if stage.is_some() { "" } else { layer.sees };
-    let number = |value: u64| if value == 0 { String::new() } else { thousands(value) };
-    vec![
-        stage.unwrap_or_else(|| layer.name.clone()),
-        layer.what.clone(),
-        sees.into(),
-        shape(layer.towers, layer.output),
-        number(layer.weights),
-        number(layer.biases),
-        number(layer.multiply_adds),
-        number(layer.neurons),
-    ]
 }
 
 /// `2 × 48×55×55`: two towers with 48 maps of 55×55 each; a fully connected layer has only neurons.

@@ -3,15 +3,18 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{Replaced, open_net};
-use super::output::{bytes, json, line, thousands};
+use super::output::{bytes, line, tell, thousands};
 use alexnet::backend::cpu;
 use alexnet::backend::gpu::summary::{AdapterSummary, Lanes, summaries};
 use alexnet::net::Job;
-use alexnet::session::INSTALL;
 use alexnet::session::layout::Capacity;
+use alexnet::session::{CPU_SPEED, INSTALL};
 
 /// The network whose largest batch is listed.
 const MODEL: &str = "alexnet";
+
+/// The kind of an adapter that computes on the processor.
+const SOFTWARE: &str = "software";
 
 #[derive(Debug, Args)]
 pub(super) struct Devices {
@@ -24,6 +27,10 @@ pub(super) struct Devices {
 struct Listing {
     adapters: Vec<Adapter>,
     cpu: String,
+    /// What runs where no `--devices` are given: a number, or `cpu`.
+    default: String,
+    /// What is expected to be the fastest.
+    fastest: String,
 }
 
 #[derive(Serialize)]
@@ -43,9 +50,11 @@ impl Devices {
             let alexnet = Capacity::new(&net, &job, &[summary.bounds()]);
             Adapter { number, summary, alexnet }
         };
-        let adapters = summaries().into_iter().enumerate().map(adapter).collect();
-        let listing = Listing { adapters, cpu: cpu::describe() };
-        if self.json { json(&listing) } else { print(&listing) }
+        let adapters: Vec<Adapter> = summaries().into_iter().enumerate().map(adapter).collect();
+        let default = adapters.first().map_or("cpu", |_| "0").to_owned();
+        let hardware = adapters.first().is_some_and(|first| first.summary.kind != SOFTWARE);
+        let fastest = if hardware { "0" } else { "cpu" }.to_owned();
+        tell(self.json, &Listing { adapters, cpu: cpu::describe(), default, fastest }, print)
     }
 }
 
@@ -54,7 +63,8 @@ fn print(listing: &Listing) -> Result<()> {
         line(format_args!("no graphics adapter: {INSTALL}"))?;
     }
     for Adapter { number, summary, alexnet } in &listing.adapters {
-        line(format_args!("{number}: {}", summary.name))?;
+        let default = if *number == 0 { "  (default)" } else { "" };
+        line(format_args!("{number}: {}{default}", summary.name))?;
         let row = |name: &str, value: String| line(format_args!("   {name:<11}{value}"));
         row("type", summary.kind.into())?;
         row("driver", format!("{}, {} {}", summary.backend, summary.driver, summary.version))?;
@@ -78,7 +88,14 @@ fn print(listing: &Listing) -> Result<()> {
         });
         row(MODEL, fits)?;
     }
-    line(&listing.cpu)
+    let default = if listing.adapters.is_empty() { "  (default)" } else { "" };
+    line(format_args!("{}{default}", listing.cpu))?;
+    let than = if listing.default == listing.fastest || listing.adapters.is_empty() {
+        String::new()
+    } else {
+        format!(", about {CPU_SPEED} as {}, a software driver", listing.default)
+    };
+    line(format_args!("expected to be fastest: --devices {}{than}", listing.fastest))
 }
 
 fn features(summary: &AdapterSummary) -> String {

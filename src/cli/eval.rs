@@ -5,13 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{DEVICES, Pictured, named};
-use super::output::{json, line, table, thousands};
-use super::progress::{bars, preparing};
+use super::options::{On, Pictured, named};
+use super::output::{line, skipped, table, tell, thousands};
+use super::progress::{Lines, Progress};
 use alexnet::eval::{EnsembleWeights, EvalOptions, Evaluation, ScoreRow, TestViews, evaluate};
-use alexnet::session::open_devices;
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
@@ -44,8 +42,8 @@ pub(super) struct Eval {
     confusions: usize,
     #[command(flatten)]
     pictured: Pictured,
-    #[arg(long, value_name = "DEVICES", help = DEVICES)]
-    devices: Option<String>,
+    #[command(flatten)]
+    on: On,
     /// Images in a batch
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
@@ -77,19 +75,13 @@ impl Eval {
             confusions: self.confusions,
             predictions: self.predictions,
         };
-        let bar = bars().add(ProgressBar::no_length());
-        // The template is a constant; a slip in it falls back to the default style.
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} views, {eta} left") {
-            bar.set_style(style);
-        }
-        let devices = open_devices(self.devices.as_deref())?.watched(preparing());
-        let result = evaluate(&request, &devices, &mut |done, all| {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-        });
-        bar.finish_and_clear();
-        let result = result?;
-        if self.json { json(&result) } else { print(&result, request.weights == EnsembleWeights::Searched) }
+        let progress = Progress::new("evaluating", "views", Lines::Errors);
+        let result = evaluate(&request, &self.on.watched()?, &mut |done, all| {
+            progress.length(all);
+            progress.position(done);
+        })?;
+        drop(progress);
+        tell(self.json, &result, |result| print(result, request.weights == EnsembleWeights::Searched))
     }
 }
 
@@ -114,9 +106,9 @@ fn print(it: &Evaluation, searched: bool) -> Result<()> {
         line(rows.trim_fmt())?;
     }
     if !it.skipped.is_empty() {
-        line(format_args!("\n{} images were skipped:", it.skipped.len()))?;
-        it.skipped.iter().try_for_each(|reason| line(format_args!("  {reason}")))?;
+        line("")?;
     }
+    skipped(&it.skipped);
     Ok(())
 }
 

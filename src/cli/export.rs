@@ -7,8 +7,10 @@ use clap::{Args, ValueEnum};
 
 use super::options::named;
 use super::output::say;
+use super::progress::Progress;
 use alexnet::checkpoint::Checkpoint;
 use alexnet::commands::convert::{export, export_onnx};
+use alexnet::files::{FileKind, check_target};
 use alexnet::interop::Convention;
 
 /// Arguments of `export`.
@@ -29,6 +31,9 @@ pub(super) struct Export {
     /// Export a damaged checkpoint as it is
     #[arg(long)]
     no_verify: bool,
+    /// Replace a file of another kind
+    #[arg(long)]
+    force: bool,
 }
 
 /// Format of an exported file.
@@ -42,6 +47,12 @@ enum Format {
 
 impl Export {
     pub(super) fn run(self) -> Result<()> {
+        let kind = match self.format {
+            Format::Safetensors => FileKind::Tensors,
+            Format::Onnx => FileKind::Onnx,
+        };
+        check_target(&self.out, kind, Some(self.force))?;
+        let busy = Progress::busy("exporting");
         let path = Checkpoint::locate(&self.checkpoint);
         let read = if self.no_verify { Checkpoint::read_unverified } else { Checkpoint::read };
         let checkpoint = read(&path)?;
@@ -53,6 +64,7 @@ impl Export {
             }
         }
         .with_context(|| path.display().to_string())?;
+        drop(busy);
         say(format!("{} as {}", path.display(), self.out.display()));
         Ok(())
     }

@@ -7,8 +7,10 @@ use clap::{Args, ValueEnum};
 
 use super::options::built_in;
 use super::output::say;
+use super::progress::Progress;
 use alexnet::commands::convert::Import as Request;
 use alexnet::eval::colour;
+use alexnet::files::{FileKind, check_target};
 use alexnet::net::Model;
 
 /// Arguments of `import`.
@@ -23,6 +25,9 @@ pub(super) struct Import {
     /// Checkpoint to write
     #[arg(long, value_name = "CHECKPOINT")]
     out: PathBuf,
+    /// Replace a file of another kind
+    #[arg(long)]
+    force: bool,
     /// How to treat missing tensors
     #[arg(long, value_name = "HOW", default_value = "refuse")]
     missing: Missing,
@@ -33,7 +38,7 @@ pub(super) struct Import {
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// Subtracted from pixels of 0 to 255 [default: the model's means, or the mean image in the file]
-    #[arg(long, value_name = "R,G,B", value_parser = colour)]
+    #[arg(long, value_name = "R,G,B", value_parser = colour, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
     /// A mean image of Caffe, .binaryproto or .npy (blue, green, red), or as .npy its means by colour
     #[arg(long, value_name = "FILE", conflicts_with = "mean")]
@@ -69,6 +74,7 @@ enum Missing {
 
 impl Import {
     pub(super) fn run(self) -> Result<()> {
+        check_target(&self.out, FileKind::Checkpoint, Some(self.force))?;
         let classes = self.classes.map(|path| {
             let text = std::fs::read_to_string(&path).with_context(|| format!("--classes {}", path.display()))?;
             Ok::<_, anyhow::Error>(text.lines().map(str::to_owned).collect())
@@ -83,8 +89,10 @@ impl Import {
             sha256: self.sha256,
             missing: (self.missing == Missing::Random).then_some(self.seed),
         };
+        let busy = Progress::busy("importing");
         let imported = request.read()?;
         imported.checkpoint.save(&self.out)?;
+        drop(busy);
         if !imported.drawn.is_empty() {
             say(format!("not in the file, so drawn at random: {}", imported.drawn.join(", ")));
         }

@@ -2,7 +2,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{json, line, tolerance};
+use super::output::{line, tell, tolerance};
 use alexnet::kernel::{Access, Binding, Holds, Kernel, Variant};
 use alexnet::ops::KERNELS;
 
@@ -44,14 +44,15 @@ struct VariantEntry {
 impl Kernels {
     pub(super) fn run(self) -> Result<()> {
         let entries: Vec<Entry> = KERNELS.iter().map(|kernel| entry(kernel)).collect();
-        if self.json {
-            return json(&entries);
-        }
-        entries.iter().try_for_each(print)?;
-        let variants: usize = entries.iter().map(|entry| entry.variants.len()).sum();
-        let cases: usize = entries.iter().map(|entry| entry.cases).sum();
-        line(format_args!("\n{} kernels in {variants} variants, {cases} cases", entries.len()))
+        tell(self.json, &entries, |entries| print_all(entries))
     }
+}
+
+fn print_all(entries: &[Entry]) -> Result<()> {
+    entries.iter().try_for_each(print)?;
+    let variants: usize = entries.iter().map(|entry| entry.variants.len()).sum();
+    let cases: usize = entries.iter().map(|entry| entry.cases).sum();
+    line(format_args!("\n{} kernels in {variants} variants, {cases} cases", entries.len()))
 }
 
 fn entry(kernel: &Kernel) -> Entry {

@@ -13,9 +13,10 @@ use alexnet::commands::convert::Import;
 use alexnet::eval::{Preprocessing, colour};
 use alexnet::net::model::BUILT_IN;
 use alexnet::net::{MOST_IMAGES, Model, Named, Net, Options, Precision, Replacement, WireFormat};
+use alexnet::session::open_devices;
 
 /// What `--devices` takes.
-pub(super) const DEVICES: &str = "An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet \
+const DEVICES: &str = "An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet \
                                   devices`), or cpu; several, comma-separated, for towers A, B, …; auto: the two \
                                   best adapters [default: the best adapter]";
 
@@ -36,6 +37,25 @@ pub(super) fn positive(text: &str) -> Result<f32, &'static str> {
 /// Parses a share of a whole.
 pub(super) fn share(text: &str) -> Result<f32, &'static str> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("expected a number from 0 to 1")
+}
+
+/// Devices of a command that trains nothing.
+#[derive(Debug, Args)]
+pub(super) struct On {
+    #[arg(long, value_name = "DEVICES", help = DEVICES)]
+    devices: Option<String>,
+}
+
+impl On {
+    /// Opens the devices.
+    pub(super) fn open(&self) -> Result<Placement> {
+        Ok(open_devices(self.devices.as_deref())?)
+    }
+
+    /// Opens the devices, with a progress bar for a network that is set up there.
+    pub(super) fn watched(&self) -> Result<Placement> {
+        Ok(self.open()?.watched(preparing()))
+    }
 }
 
 /// Devices, batches and precision of a network.
@@ -89,10 +109,10 @@ pub(super) struct Pictured {
     #[arg(long)]
     model: Option<String>,
     /// For ONNX files: means subtracted from pixels of 0 to 255 [default: the file's metadata]
-    #[arg(long, value_name = "R,G,B", value_parser = colour)]
+    #[arg(long, value_name = "R,G,B", value_parser = colour, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
     /// For ONNX files: factors applied after that [default: the file's metadata]
-    #[arg(long, value_name = "R,G,B", value_parser = colour)]
+    #[arg(long, value_name = "R,G,B", value_parser = colour, allow_hyphen_values = true)]
     scale: Option<[f32; 3]>,
     /// For ONNX files: side to which images are scaled before they are cropped [default: the file's metadata, or its
     /// input's side]

@@ -4,9 +4,12 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Error, Result};
-use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
+use comfy_table::{
+    CellAlignment, ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle,
+};
 use serde::Serialize;
 
+use super::progress::bars;
 use alexnet::files::printable;
 
 /// Writes `text` and a line end.
@@ -27,9 +30,47 @@ pub(super) fn quoted(path: &Path) -> String {
     shlex::try_quote(&text).map_or_else(|_| text.to_string(), Into::into)
 }
 
-/// Says how work goes that is worth more than its reader: a closed or full standard output does not end it.
+/// Says how work goes that is worth more than its reader: a closed or full standard output does not end it. Bars make
+/// room for it.
 pub(super) fn say(text: impl std::fmt::Display) {
-    let _ = line(text);
+    let _ = bars().suspend(|| line(text));
+}
+
+/// Prints `value` as JSON, or as `print` does.
+pub(super) fn tell<T: Serialize>(as_json: bool, value: &T, print: impl FnOnce(&T) -> Result<()>) -> Result<()> {
+    if as_json { json(value) } else { print(value) }
+}
+
+/// Lists images that were skipped, with the reasons.
+pub(super) fn skipped(reasons: &[String]) {
+    if !reasons.is_empty() {
+        say(format_args!("{} images were skipped:", reasons.len()));
+        for reason in reasons {
+            say(format_args!("  {reason}"));
+        }
+    }
+}
+
+/// Columns that everything fits which has no long names in it.
+const COLUMNS: usize = 80;
+
+/// `text` in lines that fit, all but the first indented.
+pub(super) fn folded(text: &str, indent: usize) -> String {
+    let (mut lines, mut column) = (String::new(), 0);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > indent && column + 1 + length > COLUMNS {
+            lines.push('\n');
+            lines.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines
 }
 
 /// Writes `value` as one indented JSON document.
@@ -48,12 +89,23 @@ pub(super) fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(STYLE.header_lines(ContentLineStyle::none())).set_header(header.iter().copied());
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
+        column.set_padding((0, 1));
         if right.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table
+}
+
+/// `table` in lines that fit, for which the cells of some columns are folded.
+pub(super) fn fit(mut table: Table, fold: &[usize]) -> String {
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS as u16);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if !fold.contains(&index) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table.trim_fmt()
 }
 
 /// 60,965,224.
@@ -92,6 +144,16 @@ mod tests {
         assert_eq!(got, ["0", "999", "1,000", "60,965,224", "100,000"]);
         let got = [0, 1023, 1024, 134_217_728, 1_610_612_736].map(bytes);
         assert_eq!(got, ["0 bytes", "1023 bytes", "1 KiB", "128 MiB", "1.5 GiB"]);
+    }
+
+    #[test]
+    fn text_is_folded_at_blanks() {
+        assert_eq!(folded("short", 4), "short");
+        let words = ["twelve chars"; 12].join(" ");
+        let lines = folded(&words, 4);
+        assert!(lines.lines().all(|line| line.chars().count() <= COLUMNS), "{lines}");
+        assert!(lines.lines().skip(1).all(|line| line.starts_with("    t") || line.starts_with("    c")), "{lines}");
+        assert_eq!(lines.split_whitespace().collect::<Vec<_>>().join(" "), words);
     }
 
     #[test]

@@ -1,17 +1,13 @@
 //! `alexnet prepare`.
 
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{quoted, say, thousands};
-use super::progress::bars;
+use super::output::{self, quoted, say, thousands};
+use super::progress::{Lines, Progress};
 use alexnet::data::{PrepareObserver, Prepared, Recipe, prepare};
 
 /// Arguments of `prepare`.
@@ -47,16 +43,11 @@ impl Prepare {
     pub(super) fn run(self) -> Result<()> {
         let Self { size, raw, quality, shard_images, seed, .. } = self;
         let recipe = Recipe { size, raw, quality, shard_images, seed };
-        let progress = Progress::new();
-        let result = prepare(&self.source, &self.out, &recipe, self.classes.as_deref(), &progress);
-        progress.bar.finish_and_clear();
+        let shown = Shown(Progress::new("preparing", "images", Lines::Output));
+        let result = prepare(&self.source, &self.out, &recipe, self.classes.as_deref(), &shown);
+        drop(shown);
         let Prepared { images: [training, validation], shards: [shards, found], skipped, deviations } = result?;
-        if !skipped.is_empty() {
-            say(format!("{} images were skipped:", skipped.len()));
-            for reason in &skipped {
-                say(format!("  {reason}"));
-            }
-        }
+        output::skipped(&skipped);
         let found = if found > 0 { format!(", of which {found} were there before") } else { String::new() };
         let [training, validation] = [training, validation].map(|count| thousands(count as u64));
         let [a, b, c] = deviations;
@@ -67,49 +58,23 @@ impl Prepare {
     }
 }
 
-/// A bar on a terminal, plain lines elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    terminal: bool,
-    last_line: Mutex<Instant>,
-}
+/// Shows the images that are done.
+struct Shown(Progress);
 
-/// Time between plain lines.
-const QUIET: Duration = Duration::from_secs(10);
-
-impl Progress {
-    fn new() -> Self {
-        let bar = bars().add(ProgressBar::no_length());
-        // The template is a constant; a slip in it falls back to the default style.
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}, {eta} left") {
-            bar.set_style(style);
-        }
-        Self { bar, terminal: io::stderr().is_terminal(), last_line: Mutex::new(Instant::now()) }
-    }
-}
-
-impl PrepareObserver for Progress {
+impl PrepareObserver for Shown {
     fn begin(&self, [training, validation]: [usize; 2], classes: usize, shards: usize) {
-        self.bar.set_length((training + validation) as u64);
+        self.0.length(training + validation);
         let [training, validation] = [training, validation].map(|count| thousands(count as u64));
         let images = format!("{training} training and {validation} validation images of {classes} classes");
-        bars().suspend(|| say(format!("{images} go into {shards} shards")));
+        say(format!("{images} go into {shards} shards"));
     }
 
     fn found(&self, images: usize) {
-        self.bar.inc(images as u64);
-        // What was there before says nothing of the speed.
-        self.bar.reset_eta();
+        self.0.found(images);
     }
 
     fn image(&self) {
-        self.bar.inc(1);
-        let mut last_line = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.terminal && last_line.elapsed() > QUIET {
-            *last_line = Instant::now();
-            let (done, speed) = (self.bar.position(), self.bar.per_sec());
-            say(format!("{done} of {} images, {speed:.0} images/s", self.bar.length().unwrap_or(done)));
-        }
+        self.0.step(1);
     }
 
     fn skipped(&self, reason: &str) {

@@ -1,14 +1,23 @@
-//! Log lines and progress bars that do not overwrite each other.
+//! Log lines and progress that do not overwrite each other: bars on a terminal, elsewhere a line every ten seconds.
 
 use std::cell::RefCell;
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
-use super::output::shown;
+use super::output::{say, shown, thousands};
 use alexnet::backend::SetupProgress;
+
+/// Time between plain lines.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Time between two turns of the sign of life on a terminal.
+const TURN: Duration = Duration::from_millis(200);
 
 /// All bars of the program.
 pub(super) fn bars() -> &'static MultiProgress {
@@ -16,24 +25,130 @@ pub(super) fn bars() -> &'static MultiProgress {
     BARS.get_or_init(MultiProgress::new)
 }
 
-/// A bar that shows how far a network is set up on a device: kernels are compiled and, the first time, measured.
+/// Where plain lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// Standard output, of a command whose results are files.
+    Output,
+    /// Standard error, of a command that prints results.
+    Errors,
+}
+
+/// Work that is shown as it goes on, until it is dropped.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    unit: &'static str,
+    /// Ends the thread that prints lines when it is dropped.
+    _lines: Option<Sender<()>>,
+}
+
+impl Progress {
+    /// Begins to show `what`, which is counted in `unit` once [`Progress::length`] is known.
+    pub(super) fn new(what: &str, unit: &'static str, lines: Lines) -> Self {
+        let bar = bars().add(ProgressBar::no_length()).with_finish(ProgressFinish::AndClear);
+        bar.set_style(style("{spinner} {prefix} {elapsed} {wide_msg}"));
+        bar.set_prefix(what.to_owned());
+        bar.enable_steady_tick(TURN);
+        let lines = (!io::stderr().is_terminal()).then(|| print_lines(bar.clone(), unit, lines));
+        Self { bar, unit, _lines: lines }
+    }
+
+    /// Begins to show work of which nobody knows how long it takes.
+    pub(super) fn busy(what: &str) -> Self {
+        Self::new(what, "", Lines::Errors)
+    }
+
+    /// Says how much there is to be done.
+    pub(super) fn length(&self, length: usize) {
+        if self.bar.length() != Some(length as u64) {
+            self.bar.set_length(length as u64);
+            self.bar.set_style(style(&format!(
+                "{{spinner}} {{prefix}} {{bar:16}} {{pos}}/{{len}} {}, {{eta}} left {{wide_msg}}",
+                self.unit
+            )));
+        }
+    }
+
+    /// Says how much is done.
+    pub(super) fn position(&self, done: usize) {
+        self.bar.set_position(done as u64);
+    }
+
+    /// Says that `done` was done before, which tells nothing of the speed.
+    pub(super) fn found(&self, done: usize) {
+        self.bar.inc(done as u64);
+        self.bar.reset_eta();
+    }
+
+    /// So many more are done.
+    pub(super) fn step(&self, more: usize) {
+        self.bar.inc(more as u64);
+    }
+
+    /// Names the part of the work that is being done.
+    pub(super) fn name(&self, what: &str) {
+        self.bar.set_prefix(what.to_owned());
+    }
+
+    /// Says something of the work; it is cut where the terminal ends.
+    pub(super) fn message(&self, message: String) {
+        self.bar.set_message(message);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+// The templates are constants; a slip in one falls back to the default style.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Starts a thread that prints how far `bar` is every ten seconds, until what it gives is dropped.
+fn print_lines(bar: ProgressBar, unit: &'static str, lines: Lines) -> Sender<()> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        while receiver.recv_timeout(QUIET) == Err(RecvTimeoutError::Timeout) {
+            let text = state(&bar, unit);
+            match lines {
+                Lines::Output => say(text),
+                Lines::Errors => drop(writeln!(io::stderr(), "{text}")),
+            }
+        }
+    });
+    sender
+}
+
+/// `evaluating: 128 of 500 views, 20 s, 58 seconds left`, with what was said besides.
+fn state(bar: &ProgressBar, unit: &str) -> String {
+    let (what, message, seconds) = (bar.prefix(), bar.message(), bar.elapsed().as_secs());
+    let done = bar
+        .length()
+        .map_or_else(String::new, |length| format!(" {} of {} {unit},", thousands(bar.position()), thousands(length)));
+    let message = if message.is_empty() { String::new() } else { format!(", {message}") };
+    let left = match bar.length() {
+        Some(length) if (1..length).contains(&bar.position()) => format!(", {} left", HumanDuration(bar.eta())),
+        _ => String::new(),
+    };
+    format!("{what}:{done} {seconds} s{left}{message}")
+}
+
+/// Shows how far a network is set up on a device: kernels are compiled and, the first time, measured.
 pub(super) fn preparing() -> impl Fn(SetupProgress) + 'static {
-    let shown: RefCell<Option<ProgressBar>> = RefCell::default();
+    let shown: RefCell<Option<Progress>> = RefCell::default();
     move |SetupProgress { done, total, kernel }| {
         let mut shown = shown.borrow_mut();
         if done == total {
-            shown.take().inspect(ProgressBar::finish_and_clear);
+            drop(shown.take());
             return;
         }
-        let bar = shown.get_or_insert_with(|| {
-            // The template is a constant; a slip in it falls back to the default style.
-            let style = ProgressStyle::with_template("setting up {bar:30} {pos}/{len} {msg}");
-            bars()
-                .add(ProgressBar::new(total as u64))
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        bar.set_position(done as u64);
-        bar.set_message(kernel);
+        let progress = shown.get_or_insert_with(|| Progress::new("compiling", "kernels", Lines::Errors));
+        progress.length(total);
+        progress.position(done);
+        progress.message(kernel.to_owned());
     }
 }
 
@@ -51,5 +166,22 @@ pub(super) fn init() {
     // A second initialisation (in tests) keeps the first logger.
     if LogWrapper::new(bars().clone(), logger).try_init().is_ok() {
         log::set_max_level(level);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_work_is() {
+        let bar = ProgressBar::hidden();
+        bar.set_prefix("evaluating");
+        assert_eq!(state(&bar, "views"), "evaluating: 0 s");
+        bar.set_length(5000);
+        bar.set_message("slowly");
+        assert_eq!(state(&bar, "views"), "evaluating: 0 of 5,000 views, 0 s, slowly");
+        bar.set_position(128);
+        assert!(state(&bar, "views").contains(" left, slowly"));
     }
 }

@@ -6,11 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::options::DEVICES;
-use super::output::{json, line};
-use super::progress::preparing;
+use super::options::On;
+use super::output::{line, tell};
+use super::progress::Progress;
 use alexnet::commands::run::{self, WrittenArray};
-use alexnet::session::open_devices;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -24,8 +23,8 @@ pub(super) struct Run {
     /// Folder for the outputs, a .npy file each
     #[arg(long, value_name = "DIR")]
     output_dir: PathBuf,
-    #[arg(long, value_name = "DEVICES", help = DEVICES)]
-    devices: Option<String>,
+    #[command(flatten)]
+    on: On,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,17 +44,16 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 
 impl Run {
     pub(super) fn run(self) -> Result<()> {
+        let busy = Progress::busy("computing");
         let inputs = run::Run::read(&self.model, &self.inputs)?;
-        let devices = open_devices(self.devices.as_deref())?.watched(preparing());
-        let mut session = inputs.session(&devices)?;
+        let mut session = inputs.session(&self.on.watched()?)?;
         let outputs = inputs.write(&mut session, &self.output_dir)?;
-        let report = Report { device: session.device(), outputs };
-        if self.json {
-            return json(&report);
-        }
-        line(format_args!("on {}", report.device))?;
-        report.outputs.iter().try_for_each(|WrittenArray { name, shape, file }| {
-            line(format_args!("{name} {shape:?} in {}", file.display()))
+        drop(busy);
+        tell(self.json, &Report { device: session.device(), outputs }, |report| {
+            line(format_args!("on {}", report.device))?;
+            report.outputs.iter().try_for_each(|WrittenArray { name, shape, file }| {
+                line(format_args!("{name} {shape:?} in {}", file.display()))
+            })
         })
     }
 }

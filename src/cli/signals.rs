@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown, register_usize};
 
+use super::progress::bars;
+
 /// What a process that a signal ended is said to exit with, less the signal's number.
 const ENDED: i32 = 128;
 
@@ -84,7 +86,7 @@ impl Signals {
 /// Says once that a command will stop.
 fn announce(announced: &AtomicBool) {
     if !announced.swap(true, Ordering::SeqCst) {
-        let _ = writeln!(io::stderr(), "stopping after this step; once more to stop at once");
+        let _ = bars().suspend(|| writeln!(io::stderr(), "stopping after this step; once more to stop at once"));
     }
 }
 

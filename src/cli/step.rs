@@ -7,9 +7,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{Placed, Replaced, built_in, positive, share};
-use super::output::{json, line};
+use super::output::{line, tell};
+use super::progress::Progress;
 use alexnet::commands::step::{Inputs, without_dropout};
-use alexnet::files::write_tensors;
+use alexnet::files::{FileKind, check_target, write_tensors};
 use alexnet::net::{Model, Options};
 use alexnet::session::{Session, place};
 
@@ -27,13 +28,13 @@ pub(super) struct Step {
     #[arg(long, value_name = "FILE")]
     batch: PathBuf,
     /// Learning rate of weights; the rate of biases scales with it [default: the model's]
-    #[arg(long, value_name = "RATE", value_parser = positive)]
+    #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true)]
     lr: Option<f32>,
     /// Momentum: share of the last increment that is kept [default: the model's]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true)]
     momentum: Option<f32>,
     /// Weight decay, not applied to biases [default: the model's]
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = positive, allow_negative_numbers = true)]
     decay: Option<f32>,
     /// Number of steps, all on this batch
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -65,6 +66,8 @@ struct Report {
 
 impl Step {
     pub(super) fn run(self) -> Result<()> {
+        check_target(&self.out, FileKind::Tensors, None)?;
+        let busy = Progress::busy("computing");
         let mut inputs = Inputs::read(self.network()?, &self.weights, &self.batch)?;
         inputs.features = self.features;
         let (net, job) = (inputs.net()?, inputs.job().with(self.placed.over(Options::DEFAULT)));
@@ -73,15 +76,14 @@ impl Step {
         let mut session = Session::laid_out(net, &job, layout, &devices, self.seed)?;
         let outcome = inputs.run(&mut session, self.steps)?;
         write_tensors(&self.out, &outcome.tensors, None)?;
-        let report = Report { device: session.device(), losses: outcome.losses };
-        if self.json {
-            return json(&report);
-        }
-        line(format_args!("on {}", report.device))?;
-        for (step, loss) in (1..).zip(&report.losses) {
-            line(format_args!("step {step}: loss {loss:.6}"))?;
-        }
-        line(format_args!("{} tensors in {}", outcome.tensors.len(), self.out.display()))
+        drop(busy);
+        tell(self.json, &Report { device: session.device(), losses: outcome.losses }, |report| {
+            line(format_args!("on {}", report.device))?;
+            for (step, loss) in (1..).zip(&report.losses) {
+                line(format_args!("step {step}: loss {loss:.6}"))?;
+            }
+            line(format_args!("{} tensors in {}", outcome.tensors.len(), self.out.display()))
+        })
     }
 
     /// The network, with the training settings of the arguments.

@@ -1,18 +1,16 @@
 //! `alexnet train`.
 
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::options::{Placed, Replaced, positive};
-use super::output::{bytes, quoted, say};
-use super::progress::bars;
+use super::output::{bytes, quoted, say, skipped};
+use super::progress::{Lines, Progress};
 use super::signals::Signals;
 use alexnet::net::schedule::PRESETS;
 use alexnet::net::{AUGMENTS, Augment, Schedule};
@@ -46,7 +44,7 @@ pub(super) struct Train {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Learning rate of weights; the rate of biases scales with it
-    #[arg(long, value_name = "RATE", value_parser = positive)]
+    #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true)]
     lr: Option<f32>,
     #[arg(long, help = format!("Learning rate schedule: {} [default: the model's]", PRESETS.join(", ")), value_parser = PossibleValuesParser::new(PRESETS))]
     schedule: Option<String>,
@@ -89,6 +87,7 @@ pub(super) struct Train {
 
 impl Train {
     pub(super) fn run(self, signals: &Signals) -> Result<ExitCode> {
+        let busy = Progress::busy("setting up");
         let ready = self.launch()?.prepare(|devices| self.placed.prepare(devices))?;
         let Ready { config, dataset, .. } = &ready;
         let folder = ready.folder().to_owned();
@@ -101,14 +100,15 @@ impl Train {
             say(format!("begins with {} of {}", names.join(", "), file.display()));
         }
         let trainer = ready.trainer(signals.stop())?;
-        let mut progress = Progress::new(signals);
+        drop(busy);
+        let mut watch = Watch::new(signals);
         let go_on = format!("go on with: alexnet train --resume {}", quoted(&folder));
-        let outcome = trainer.run(&mut progress).with_context(|| {
+        let outcome = trainer.run(&mut watch).with_context(|| {
             let saved = folder.join("last.safetensors").is_file();
             let stopped = if saved { &go_on } else { "there is no checkpoint to go on with yet" };
             format!("training stopped ({stopped})")
         })?;
-        progress.bar.finish_and_clear();
+        drop(watch);
         report(&outcome, &go_on);
         say(format!("checkpoints and metrics are in {}", folder.display()));
         Ok(if outcome.interrupted { signals.exit_code() } else { ExitCode::SUCCESS })
@@ -183,10 +183,7 @@ fn plan(plan: &TrainingPlan) -> String {
 
 /// Prints how a run ended.
 fn report(outcome: &RunSummary, go_on: &str) {
-    if !outcome.skipped.is_empty() {
-        say(format!("{} images were skipped:", outcome.skipped.len()));
-        outcome.skipped.iter().for_each(|reason| say(format!("  {reason}")));
-    }
+    skipped(&outcome.skipped);
     if outcome.interrupted {
         say(format!("interrupted after step {} and saved; {go_on}", outcome.steps));
     }
@@ -201,123 +198,83 @@ fn report(outcome: &RunSummary, go_on: &str) {
     }
 }
 
-/// A bar on a terminal, plain lines elsewhere.
-struct Progress<'a> {
+/// Shows how far a run is, and asks for checkpoints on behalf of signals.
+struct Watch<'a> {
     signals: &'a Signals,
-    bar: ProgressBar,
-    terminal: bool,
+    run: Progress,
+    /// What is done between steps.
+    phase: Option<Progress>,
     label: String,
-    last_line: Instant,
+    /// Loss in nats and share of wrong images, smoothed over the last steps.
+    recent: Option<[f64; 2]>,
     /// When the epoch began, and the seconds since then in which steps waited for their images.
     begin: Instant,
     waited: f64,
-    /// Training images that are left in the run.
-    left: u64,
-    /// The bar of the phase between steps, its name, and the images it visits and has visited.
-    phase: ProgressBar,
-    phase_name: &'static str,
-    phase_images: [usize; 2],
 }
 
-/// Seconds between plain lines.
-const QUIET: Duration = Duration::from_secs(10);
+/// Share that one step has in smoothed numbers.
+const NEWEST: f64 = 0.05;
 
-impl<'a> Progress<'a> {
+impl<'a> Watch<'a> {
     fn new(signals: &'a Signals) -> Self {
-        let bar = bars().add(ProgressBar::no_length());
-        // The template is a constant; a slip in it falls back to the default style.
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}, {eta} left") {
-            bar.set_style(style);
-        }
-        let (terminal, now) = (io::stderr().is_terminal(), Instant::now());
-        Self {
-            signals,
-            bar,
-            terminal,
-            label: String::new(),
-            last_line: now,
-            begin: now,
-            waited: 0.0,
-            left: 0,
-            phase: ProgressBar::hidden(),
-            phase_name: "",
-            phase_images: [0; 2],
-        }
+        let run = Progress::new("training", "images", Lines::Output);
+        Self { signals, run, phase: None, label: String::new(), recent: None, begin: Instant::now(), waited: 0.0 }
     }
 }
 
-impl Observer for Progress<'_> {
+impl Observer for Watch<'_> {
     fn save(&mut self) -> bool {
         self.signals.save()
     }
 
     fn begin(&mut self, extent: Extent) {
-        self.left = extent.images - extent.done;
-        self.bar.set_length(extent.images);
-        self.bar.set_position(extent.done);
-        self.bar.reset_eta();
+        self.run.length(extent.images as usize);
+        self.run.found(extent.done as usize);
     }
 
     fn phase(&mut self, phase: Phase, images: usize) {
-        self.phase_name = match phase {
+        let name = match phase {
             Phase::MeanImage => "mean image of the training images",
             Phase::Validation => "validation",
         };
-        self.phase_images = [images, 0];
-        self.last_line = Instant::now();
-        self.phase.finish_and_clear();
-        self.phase = bars().add(ProgressBar::new(images as u64)).with_prefix(self.phase_name);
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}, {eta} left") {
-            self.phase.set_style(style);
-        }
+        let progress = Progress::new(name, "images", Lines::Output);
+        progress.length(images);
+        self.phase = Some(progress);
     }
 
     fn seen(&mut self, images: usize) {
-        self.phase.inc(images as u64);
-        self.phase_images[1] += images;
-        let [all, done] = self.phase_images;
-        if done >= all {
-            self.phase.finish_and_clear();
-        } else if !self.terminal && self.last_line.elapsed() > QUIET {
-            say(format!("{}: {done} of {all} images", self.phase_name));
-            self.last_line = Instant::now();
-        }
+        self.phase.iter().for_each(|phase| phase.step(images));
     }
 
     fn note(&mut self, text: &str) {
-        bars().suspend(|| say(text));
+        say(text);
     }
 
     fn epoch(&mut self, epoch: usize, epochs: usize, _images: usize, _done: usize) {
         self.label = format!("epoch {epoch}/{epochs}");
-        (self.begin, self.waited) = (Instant::now(), 0.0);
-        self.bar.set_prefix(self.label.clone());
+        self.run.name(&self.label);
+        (self.begin, self.waited, self.phase) = (Instant::now(), 0.0, None);
     }
 
     fn step(&mut self, metric: &Metric, images: usize) {
-        self.bar.inc(images as u64);
-        self.left = self.left.saturating_sub(images as u64);
-        let (loss, error, speed) = (metric.loss, 100.0 * metric.top1_error, metric.images_per_second);
+        self.run.step(images);
+        let newest = [metric.loss, metric.top1_error];
+        let before = self.recent.unwrap_or(newest);
+        let recent = [0, 1].map(|i| before[i] + NEWEST * (newest[i] - before[i]));
+        self.recent = Some(recent);
         self.waited += metric.wait;
         let waits = 100.0 * self.waited / self.begin.elapsed().as_secs_f64();
-        let text =
-            format!("loss {loss:.3}, error {error:.0} %, {speed:.1} images/s, {waits:.0} % of it waiting for data");
-        if self.terminal {
-            self.bar.set_message(text);
-        } else if self.last_line.elapsed() > QUIET {
-            let left = HumanDuration(Duration::try_from_secs_f64(self.left as f64 / speed).unwrap_or(Duration::MAX));
-            say(format!("{} step {}: {text}, {left} left", self.label, metric.step));
-            self.last_line = Instant::now();
-        }
+        let ([loss, error], speed) = (recent, metric.images_per_second);
+        let (step, error) = (metric.step, 100.0 * error);
+        self.run.message(format!(
+            "loss {loss:.3}, error {error:.0} %, step {step}, {speed:.1} images/s, {waits:.0} % of it waiting for data"
+        ));
     }
 
     fn validation(&mut self, metric: &Metric) {
         let Metric { loss, top1_error, top5_error, .. } = *metric;
         let (top1, top5) = (100.0 * top1_error, 100.0 * top5_error);
-        let text =
-            format!("{}: validation loss {loss:.3}, top-1 error {top1:.1} %, top-5 error {top5:.1} %", self.label);
-        self.phase.finish_and_clear();
-        bars().suspend(|| say(text));
-        self.last_line = Instant::now();
+        self.phase = None;
+        say(format!("{}: validation loss {loss:.3}, top-1 error {top1:.1} %, top-5 error {top5:.1} %", self.label));
     }
 }

@@ -1,10 +1,18 @@
 //! A network in numbers: shapes, weights, multiply-adds, memory. Nothing here runs.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use serde::Serialize;
 
+use super::CommandError;
 use crate::backend::{BackendError, Limits};
-use crate::net::model::Row;
-use crate::net::{Job, Net, PlacedLayer};
+use crate::checkpoint::{Checkpoint, State};
+use crate::files::FileKind;
+use crate::graph::{ConstantValues, Extent, Graph, GraphInput, ValueId};
+use crate::interop::read_graph;
+use crate::net::model::{BUILT_IN, Row};
+use crate::net::{Job, Model, Net, PlacedLayer};
 use crate::ops::conv;
 use crate::ops::layer::WeightKind;
 use crate::program::Pass;
@@ -58,6 +66,97 @@ pub struct LayerInfo {
     pub multiply_adds: u64,
     /// Outputs, where it has weights.
     pub neurons: u64,
+}
+
+/// What can be described.
+pub enum Source {
+    /// A network, built in or of a model file.
+    Model(Box<Model>),
+    /// The network of a checkpoint, and how far it was trained.
+    Checkpoint {
+        /// Its network.
+        model: Box<Model>,
+        /// How far it was trained.
+        state: TrainedState,
+    },
+    /// A graph of operators.
+    Graph(GraphDescription),
+}
+
+/// How far the network of a checkpoint was trained.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainedState {
+    /// Finished steps.
+    pub step: u64,
+    /// Finished epochs.
+    pub epoch: usize,
+    /// Best share of wrong validation images.
+    pub best: Option<f64>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Names of the classes, in the order of the outputs.
+    pub classes: Vec<String>,
+}
+
+/// A graph of operators in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct GraphDescription {
+    /// Names of the inputs, with their shapes as the file declares them: `[N, 3, 224, 224]`.
+    pub inputs: Vec<(String, String)>,
+    /// Names of the outputs.
+    pub outputs: Vec<String>,
+    /// Counts of the nodes by operator.
+    pub operators: BTreeMap<String, usize>,
+    /// Floats known before the network runs.
+    pub parameters: u64,
+    /// Further facts of the file, by name.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// What `name` stands for: a built-in network, a run folder, a checkpoint, an ONNX file or a model file.
+    pub fn of(name: &str) -> Result<Self, CommandError> {
+        let path = Path::new(name);
+        if BUILT_IN.iter().any(|(known, _)| *known == name) {
+            return Ok(Self::Model(Box::new(Model::open(name)?)));
+        }
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+            return Ok(Self::Graph(GraphDescription::of(&read_graph(path)?)));
+        }
+        let tensors = || [FileKind::Checkpoint, FileKind::Tensors].iter().any(|kind| kind.is_at(path));
+        if !path.is_dir() && !tensors() {
+            return Ok(Self::Model(Box::new(Model::open(name)?)));
+        }
+        let Checkpoint { state, .. } = Checkpoint::open(path)?;
+        let model = Model::parse("the checkpoint's model", &state.model).map_err(CommandError::within(path))?;
+        let State { step, epoch, best, seed, classes, .. } = state;
+        Ok(Self::Checkpoint { model: Box::new(model), state: TrainedState { step, epoch, best, seed, classes } })
+    }
+}
+
+impl GraphDescription {
+    fn of(graph: &Graph) -> Self {
+        let name = |value: ValueId| graph.name(value).to_owned();
+        let extent = |extent: &Extent| match extent {
+            Extent::Known(extent) => extent.to_string(),
+            Extent::Named(name) => name.clone(),
+            Extent::Unknown => "?".into(),
+        };
+        let shape = |input: &GraphInput| match &input.dims {
+            Some(dims) => format!("[{}]", dims.iter().map(extent).collect::<Vec<_>>().join(", ")),
+            None => "of any shape".into(),
+        };
+        let mut operators = BTreeMap::new();
+        graph.nodes.iter().for_each(|node| *operators.entry(node.operator.clone()).or_insert(0) += 1);
+        let floats = graph.constants.values().filter(|it| matches!(it.values, ConstantValues::Floats(_)));
+        Self {
+            inputs: graph.inputs.iter().map(|input| (name(input.value), shape(input))).collect(),
+            outputs: graph.outputs.iter().map(|&output| name(output)).collect(),
+            operators,
+            parameters: floats.map(|it| it.dims.iter().product::<usize>() as u64).sum(),
+            metadata: graph.metadata.clone(),
+        }
+    }
 }
 
 impl Description {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::checkpoint::ContentError;
+use crate::checkpoint::{CheckpointError, ContentError};
 use crate::files::{FileError, TensorError};
 use crate::interop::caffe::{CaffeError, ModelMismatch};
 use crate::interop::{InteropError, ReadError};
@@ -37,6 +37,8 @@ pub enum CommandError {
     Session(#[from] SessionError),
     #[error(transparent)]
     Content(#[from] ContentError),
+    #[error(transparent)]
+    Saved(#[from] CheckpointError),
     #[error("the checkpoint's tensors are not those of its model: {0}")]
     Checkpoint(InteropError),
     #[error("the checkpoint's model cannot be written ({0})")]

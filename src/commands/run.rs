@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::CommandError;
 use crate::backend::Placement;
-use crate::files::write_file;
+use crate::files::{FileKind, check_target, write_file};
 use crate::graph::{Given, Graph};
 use crate::interop::npy::{self, Array};
 use crate::interop::{read_array, read_graph};
@@ -67,6 +67,7 @@ impl Run {
             return Err(CommandError::SameFile(names.into_iter().collect::<Vec<_>>().join(", ")));
         }
         std::fs::create_dir_all(folder).map_err(|error| CommandError::Folder { path: folder.into(), error })?;
+        names.iter().try_for_each(|name| check_target(&folder.join(name), FileKind::Npy, None))?;
         let mut written = Vec::with_capacity(outputs.len());
         for (name, tensor) in outputs {
             let file = folder.join(file_name(&name));

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::EvalError;
 use super::evaluator::LabelledImages;
 use super::metrics::ranking;
-use crate::files::{Elements, METADATA, serialize, write_file};
+use crate::files::{Elements, FileKind, METADATA, check_target, serialize, write_file};
 
 /// Count of labels of each image in a table.
 const BEST: usize = 5;
@@ -13,20 +13,24 @@ const BEST: usize = 5;
 /// File that predictions are written to.
 pub(super) struct PredictionFile<'p> {
     path: &'p Path,
-    encode: fn(&[f32], &LabelledImages) -> Result<Vec<u8>, EvalError>,
+    encode: Encode,
 }
+
+/// The bytes of a file of probabilities, `[images][classes]`.
+type Encode = fn(&[f32], &LabelledImages) -> Result<Vec<u8>, EvalError>;
 
 impl<'p> PredictionFile<'p> {
     /// Checks the path before there is anything to write; its extension decides the format.
     pub(super) fn new(path: &'p Path) -> Result<Self, EvalError> {
-        let encode = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("csv") => table,
-            Some("safetensors") => tensors,
+        let (kind, encode): (_, Encode) = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("csv") => (FileKind::Csv, table),
+            Some("safetensors") => (FileKind::Tensors, tensors),
             _ => return Err(EvalError::Format(path.into())),
         };
         if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
             return Err(EvalError::Folder(path.into()));
         }
+        check_target(path, kind, None)?;
         Ok(Self { path, encode })
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::FileError;
+use super::target::resolve;
 
 /// The extension of a file that is not finished.
 const PARTIAL: &str = "partial";
@@ -23,8 +24,9 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Begins a file that is to replace `target`, in a folder that exists.
+    /// Begins a file that is to replace `target`, in a folder that exists. Links are followed; only files are replaced.
     pub fn create(target: &Path) -> Result<Self, FileError> {
+        let target = &resolve(target)?;
         let mut prefix = target.file_name().unwrap_or_default().to_owned();
         prefix.push(".");
         let suffix = format!(".{PARTIAL}");
@@ -66,7 +68,8 @@ impl Write for AtomicFile {
     }
 }
 
-fn folder(path: &Path) -> &Path {
+/// The folder that `path` lies in.
+pub(super) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

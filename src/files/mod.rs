@@ -7,6 +7,7 @@
 
 mod atomic;
 mod lock;
+mod target;
 mod tensors;
 mod text;
 
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 pub use self::atomic::{AtomicFile, is_partial, link_file, sweep, write_file};
 pub use self::lock::FolderLock;
+pub use self::target::{FileKind, check_target};
 pub use self::tensors::{Elements, METADATA, TensorError, TensorFile, serialize, write_tensors};
 pub use self::text::printable;
 
@@ -30,6 +32,8 @@ pub enum FileError {
     Write { path: PathBuf, reason: io::Error },
     #[error("{}: {error}", path.display())]
     Tensors { path: PathBuf, error: TensorError },
+    #[error("{}: {reason}", path.display())]
+    Target { path: PathBuf, reason: String },
     #[error(
         "{}: another process is working in this folder and holds its lock; wait until it ends, stop it, or choose \
          another folder",

@@ -17,7 +17,7 @@ use thiserror::Error;
 pub use self::floats::Floats;
 pub use self::graph::GraphSession;
 use self::layout::Layout;
-pub use self::place::{INSTALL, open_devices, place};
+pub use self::place::{CPU_SPEED, INSTALL, open_devices, place};
 pub use self::timeline::Event;
 use self::timeline::Timeline;
 use crate::backend::{BackendError, Cluster, Data, Placement};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::TrainError;
+use crate::files::{FileKind, check_target};
 use crate::session::{Event, Session, SessionError};
 
 /// Bytes of an event in the file, and more.
@@ -24,9 +25,10 @@ pub struct TraceFile {
 }
 
 impl TraceFile {
-    /// Makes the file at `path`, with room for `steps` steps of so many images, before anything is trained; what it held
-    /// before is lost.
+    /// Makes the file at `path`, with room for `steps` steps of so many images, before anything is trained; a trace
+    /// that it held before is lost.
     pub fn create(path: &Path, steps: u64, session: &Session, images: usize) -> Result<Self, TrainError> {
+        check_target(path, FileKind::Json, None)?;
         let room = EVENT * session.events_of_a_step(images) * steps as usize;
         let refuse = |e: io::Error| TrainError::Folder {
             path: path.into(),

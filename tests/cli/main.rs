@@ -12,6 +12,7 @@ mod bench;
 mod layout;
 mod listings;
 mod messages;
+mod outputs;
 #[cfg(unix)]
 mod signals;
 mod step;

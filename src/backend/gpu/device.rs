@@ -149,6 +149,11 @@ impl Device {
         }
     }
 
+    /// Whether the driver computes on the processor.
+    pub fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
     /// Name, API and driver on one line.
     pub fn describe(&self) -> String {
         describe(&self.info)

@@ -1,0 +1,278 @@
+//! Files that are to be written: what may lie there, and is replaced, and what never is.
+
+use std::fs::{self, File, FileType};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+
+use super::{FileError, METADATA};
+
+/// Links that a target may be behind.
+const MOST_LINKS: usize = 40;
+
+/// Bytes that tell the format of a file which is not one of safetensors.
+const START: u64 = 4096;
+
+/// Most bytes of the header of a safetensors file, as the format has it.
+const MOST_HEADER: u64 = 100_000_000;
+
+/// Extensions that say what a file holds.
+const EXTENSIONS: &[&str] = &[
+    "safetensors",
+    "onnx",
+    "json",
+    "jsonl",
+    "csv",
+    "npy",
+    "npz",
+    "toml",
+    "pth",
+    "pt",
+    "caffemodel",
+    "prototxt",
+    "binaryproto",
+    "tar",
+    "jpg",
+    "jpeg",
+    "png",
+];
+
+/// What an output file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// The state of a run, as safetensors.
+    Checkpoint,
+    /// Any other tensors, as safetensors.
+    Tensors,
+    /// A network with its weights.
+    Onnx,
+    /// Numbers for programs, or a trace.
+    Json,
+    /// A table.
+    Csv,
+    /// An array of numpy.
+    Npy,
+}
+
+impl FileKind {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Checkpoint | Self::Tensors => "safetensors",
+            Self::Onnx => "onnx",
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Npy => "npy",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "a checkpoint",
+            Self::Tensors => "tensors other than a checkpoint's",
+            Self::Onnx => "an ONNX file",
+            Self::Json => "JSON",
+            Self::Csv => "a table",
+            Self::Npy => "a numpy array",
+        }
+    }
+
+    /// Whether the file at `path` is of this kind, as far as its beginning tells.
+    pub fn is_at(self, path: &Path) -> bool {
+        let start = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            File::open(path)?.take(START).read_to_end(&mut bytes).map(|_| bytes)
+        };
+        let begins = |right: fn(&[u8]) -> bool| start().is_ok_and(|bytes| right(&bytes));
+        match self {
+            Self::Checkpoint => holds_state(path) == Some(true),
+            Self::Tensors => holds_state(path) == Some(false),
+            // The first field is the version of the format, the second a text or the graph.
+            Self::Onnx => begins(|bytes| matches!(bytes, [0x08, 0..=127, tag, ..] if tag & 7 == 2)),
+            // A trace that was not finished is blank.
+            Self::Json => begins(|bytes| matches!(bytes.trim_ascii_start(), [] | [b'{' | b'[', ..])),
+            Self::Csv => begins(|bytes| bytes.starts_with(b"image,class,")),
+            Self::Npy => begins(|bytes| bytes.starts_with(b"\x93NUMPY")),
+        }
+    }
+}
+
+/// Whether a safetensors file holds the state of a run; `None` for other files.
+fn holds_state(path: &Path) -> Option<bool> {
+    let mut file = File::open(path).ok()?;
+    let mut bytes = vec![0; 8];
+    file.read_exact(&mut bytes).ok()?;
+    let header = u64::from_le_bytes(bytes[..].try_into().ok()?);
+    if header > MOST_HEADER {
+        return None;
+    }
+    file.take(header).read_to_end(&mut bytes).ok()?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+    let state = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));
+    Some(state.is_some_and(|state| state.contains("\"model\":")))
+}
+
+/// Checks that `path` may become a file of `kind`: its extension says nothing else, and what lies there is nothing, or an
+/// empty file or one of the same kind, and no part of a run. `force`, of a command that has it, takes any other file too.
+pub fn check_target(path: &Path, kind: FileKind, force: Option<bool>) -> Result<(), FileError> {
+    let refuse = |reason: String| Err(FileError::Target { path: path.into(), reason });
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    if let Some(found) = extension.filter(|it| *it != kind.extension() && EXTENSIONS.contains(&it.as_str())) {
+        let (name, wanted) = (kind.name(), kind.extension());
+        return refuse(format!("{name} is to be written, which .{found} is not: choose a name that ends in .{wanted}"));
+    }
+    let target = resolve(path)?;
+    let Ok(found) = fs::metadata(&target) else { return Ok(()) };
+    if is_of_a_run(&target) {
+        return refuse("belongs to a training run, which needs it: choose another name".into());
+    }
+    if found.len() == 0 || force == Some(true) || kind.is_at(&target) {
+        return Ok(());
+    }
+    let or_force = if force.is_some() { ", or say --force" } else { "" };
+    refuse(format!("holds something else than {}: choose another name, remove it{or_force}", kind.name()))
+}
+
+/// Whether a training run keeps the file at `target`.
+fn is_of_a_run(target: &Path) -> bool {
+    let beside = |name: &str| target.with_file_name(name).is_file();
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let kept = ["last.", "best.", "step-"].iter().any(|start| name.starts_with(start));
+    (kept || name == "config.toml" || name == "metrics.jsonl") && beside("config.toml") && beside("metrics.jsonl")
+}
+
+/// The file that writing to `path` replaces, behind all links.
+///
+/// # Errors
+/// [`FileError::Write`] for anything else than a file or nothing: a folder, a pipe, a device.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
+    let refuse = |found: &str| {
+        let reason = format!("found {found}, expected a file or nothing: choose another name");
+        Err(FileError::write(path)(io::Error::other(reason)))
+    };
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::symlink_metadata(&target) {
+            Ok(found) if found.is_symlink() => {
+                let link = fs::read_link(&target).map_err(FileError::write(path))?;
+                target = super::atomic::folder(&target).join(link);
+            }
+            Ok(found) if !found.is_file() => return refuse(describe(found.file_type())),
+            // What cannot be looked at cannot be written either, and then the system says why.
+            _ => return Ok(target),
+        }
+    }
+    refuse("links that end nowhere")
+}
+
+fn describe(found: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt as _;
+        if found.is_fifo() {
+            return "a pipe";
+        }
+        if found.is_char_device() || found.is_block_device() {
+            return "a device";
+        }
+        if found.is_socket() {
+            return "a socket";
+        }
+    }
+    if found.is_dir() { "a folder" } else { "something else" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{Elements, serialize, write_file};
+
+    /// What is said against writing `kind` to `name`, nothing if it may be.
+    fn refused(folder: &Path, name: &str, kind: FileKind, force: Option<bool>) -> String {
+        check_target(&folder.join(name), kind, force).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    fn safetensors(state: Option<&str>) -> Vec<u8> {
+        let tensors = [("x", &[1][..], Elements::F32(&[1.0]))];
+        serialize(tensors, state.map(|state| (METADATA, state.to_owned()))).unwrap()
+    }
+
+    #[test]
+    fn files_of_the_same_kind_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = r#"{"model":"","classes":[]}"#;
+        let files: [(&str, FileKind, Vec<u8>); 7] = [
+            ("checkpoint", FileKind::Checkpoint, safetensors(Some(state))),
+            ("tensors", FileKind::Tensors, safetensors(None)),
+            ("predictions", FileKind::Tensors, safetensors(Some(r#"{"classes":[]}"#))),
+            ("onnx", FileKind::Onnx, vec![8, 8, 18]),
+            ("json", FileKind::Json, b" [1]".into()),
+            ("csv", FileKind::Csv, b"image,class,label1\n".into()),
+            ("npy", FileKind::Npy, b"\x93NUMPY\x01\x00".into()),
+        ];
+        fs::write(folder.path().join("empty"), "").unwrap();
+        for (name, _, bytes) in &files {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        for (_, kind, _) in &files {
+            for (name, other, _) in &files {
+                let said = refused(folder.path(), name, *kind, None);
+                assert_eq!(said.is_empty(), kind == other, "{kind:?} over {name}: {said}");
+                assert_eq!(refused(folder.path(), name, *kind, Some(true)), "", "{kind:?} over {name}");
+            }
+            assert_eq!(refused(folder.path(), "empty", *kind, None), "");
+            assert_eq!(refused(folder.path(), "nothing", *kind, None), "");
+        }
+        assert!(refused(folder.path(), "json", FileKind::Csv, Some(false)).contains("--force"));
+    }
+
+    #[test]
+    fn an_extension_says_what_a_file_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = refused(folder.path(), "x.ONNX", FileKind::Tensors, Some(true));
+        assert!(said.contains("x.ONNX") && said.contains("ends in .safetensors"), "{said}");
+        for name in ["x", "x.onnx", "x.bin", "x.v2"] {
+            assert_eq!(refused(folder.path(), name, FileKind::Onnx, None), "");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_run_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = safetensors(Some(r#"{"model":""}"#));
+        fs::write(folder.path().join("best.safetensors"), state).unwrap();
+        assert_eq!(refused(folder.path(), "best.safetensors", FileKind::Checkpoint, None), "");
+        for name in ["config.toml", "metrics.jsonl"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let said = refused(folder.path(), "best.safetensors", FileKind::Checkpoint, Some(true));
+        assert!(said.contains("training run"), "{said}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_only_files_replaced() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("there")).unwrap();
+        symlink("there/x.json", at("link.json")).unwrap();
+        symlink("link.json", at("far.json")).unwrap();
+        for _ in 0..2 {
+            write_file(&at("far.json"), b"{}").unwrap();
+            assert_eq!(fs::read(at("there/x.json")).unwrap(), b"{}");
+        }
+        assert!(fs::symlink_metadata(at("far.json")).unwrap().is_symlink());
+        symlink("loop", at("loop")).unwrap();
+        assert!(write_file(&at("loop"), b"").unwrap_err().to_string().contains("links"));
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        let socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (name, what) in [("pipe", "a pipe"), ("socket", "a socket"), ("there", "a folder")] {
+            for error in [write_file(&at(name), b""), check_target(&at(name), FileKind::Json, Some(true))] {
+                let error = error.unwrap_err().to_string();
+                assert!(error.contains(name) && error.contains(&format!("found {what}")), "{error}");
+            }
+        }
+        drop(socket);
+    }
+}
