@@ -125,6 +125,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_rate_of_biases_follows_that_of_weights() {
+        let mut train = Model::open("mini").unwrap().train;
+        (train.rate, train.bias_rate) = (0.01, Some(0.02));
+        train.set_rate(0.1);
+        assert_eq!(train.bias_rate, Some(0.2));
+        train.rate = 0.0;
+        train.set_rate(0.1);
+        assert_eq!((train.rate, train.bias_rate), (0.1, None), "a ratio to 0 is no number");
+    }
+
     /// Every number of a file is named by its key and line, whether tables are written out or in braces.
     #[test]
     fn a_number_in_a_file_is_named_with_its_line() {

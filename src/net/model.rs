@@ -175,9 +175,9 @@ pub struct TrainDefaults {
 }
 
 impl TrainDefaults {
-    /// Sets the learning rate of weights; that of biases keeps its ratio to it.
+    /// Sets the learning rate of weights; that of biases keeps its ratio to it, or is the same after a rate of 0.
     pub fn set_rate(&mut self, rate: f32) {
-        self.bias_rate = self.bias_rate.map(|bias| bias * rate / self.rate);
+        self.bias_rate = self.bias_rate.filter(|_| self.rate > 0.0).map(|bias| bias * rate / self.rate);
         self.rate = rate;
     }
 }
