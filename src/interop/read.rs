@@ -40,7 +40,7 @@ pub enum FormatError {
     Npy(#[from] NpyError),
     #[error(transparent)]
     Onnx(#[from] OnnxError),
-    #[error("found a pickle of Python's own, expected the file that torch.save(model.state_dict(), FILE) writes")]
+    #[error("found a pickle of Python's own; load it and torch.save it again, as torch.save(model.state_dict(), FILE)")]
     Pickle,
     #[error("found {0}, expected a safetensors file, a state dict of PyTorch (.pth), or a Caffe network (.caffemodel)")]
     Unknown(&'static str),
