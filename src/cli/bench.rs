@@ -149,7 +149,7 @@ fn print_kernels(it: &KernelTimes) -> Result<()> {
     for device in &it.devices {
         let (fma, copy) = (giga(device.ceilings.flops), giga(device.ceilings.bytes));
         line(folded(&format!("\ntower {}: {}", device.towers, device.device), 4))?;
-        line(format_args!("ceilings: fma {fma} GFLOP/s, copy {copy} GB/s"))?;
+        line(format_args!("ceilings: fma {fma} GFLOP/s, copy {copy} GB/s; last column: share of its ceiling"))?;
         ["gradients", "update", "evaluate"].iter().try_for_each(|pass| print_pass(device, pass))?;
     }
     Ok(())

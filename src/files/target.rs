@@ -4,7 +4,7 @@ use std::fs::{self, File, FileType};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 
 use super::{FileError, METADATA};
 
@@ -100,14 +100,15 @@ impl FileKind {
 /// Whether a safetensors file holds the state of a run; `None` for other files.
 fn holds_state(path: &Path) -> Option<bool> {
     let mut file = File::open(path).ok()?;
-    let mut bytes = vec![0; 8];
-    file.read_exact(&mut bytes).ok()?;
-    let header = u64::from_le_bytes(bytes[..].try_into().ok()?);
-    if header > MOST_HEADER {
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let length = u64::from_le_bytes(length);
+    if length > MOST_HEADER {
         return None;
     }
-    file.take(header).read_to_end(&mut bytes).ok()?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).ok()?;
+    let header: Metadata = serde_json::from_slice(&bytes).ok()?;
     let state = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));
     Some(state.is_some_and(|state| state.contains("\"model\":")))
 }

@@ -128,9 +128,9 @@ mod tests {
     #[test]
     fn the_rate_of_biases_follows_that_of_weights() {
         let mut train = Model::open("mini").unwrap().train;
-        (train.rate, train.bias_rate) = (0.01, Some(0.02));
-        train.set_rate(0.1);
-        assert_eq!(train.bias_rate, Some(0.2));
+        (train.rate, train.bias_rate) = (0.5, Some(1.0));
+        train.set_rate(0.25);
+        assert_eq!(train.bias_rate, Some(0.5));
         train.rate = 0.0;
         train.set_rate(0.1);
         assert_eq!((train.rate, train.bias_rate), (0.1, None), "a ratio to 0 is no number");

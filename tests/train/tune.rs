@@ -129,7 +129,10 @@ fn a_cache_that_is_damaged_or_cannot_be_written_stops_nothing() {
     let Some(tuned) = Tuned::new() else { return };
     tuned.place.write("cache/alexnet/variants.json", "{\"llvmpipe\": {");
     tuned.train(&["--model", "wide.toml", "--steps", "2", "--out", "run"]);
-    assert_eq!(tuned.kept().1.as_object().unwrap().values().filter(|v| v.is_string()).count(), 3);
+    // Beside the variants stand the checksums of shaders that agree with their twins.
+    let (_, kept) = tuned.kept();
+    let runs = kept.as_object().unwrap().iter().filter(|(run, _)| !run.ends_with("agrees with its twin"));
+    assert_eq!(runs.filter(|(_, variant)| variant.is_string()).count(), 3);
     tuned.place.write("not_a_folder", "");
     let mut command = tuned.command(&["train", "--data", "blobs", "--devices", &tuned.device, "--resume", "run"]);
     let output =

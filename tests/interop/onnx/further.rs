@@ -45,9 +45,9 @@ fn functions_of_one_number() {
     let leaky = wide(&x).into_iter().enumerate().map(|(i, x)| leak(i, x)).collect();
     let file = single(13, "PRelu", &[("x", &x), ("slope", &slope)], &["slope"], vec![]);
     gives(&file, &[("x", &x)], &[(x.shape().to_vec(), leaky)]);
-    let (y, z) = (random(&[4, 1], 2), random(&[2, 3, 4, 1], 3));
-    let sum = (0..24).map(|i| wide(&x)[i] + wide(&y)[i % 4] + wide(&z)[i]).collect();
-    let three = [("x", &x), ("y", &y), ("z", &z)];
+    let (b, c) = (random(&[4, 1], 2), random(&[2, 3, 4, 1], 3));
+    let sum = (0..24).map(|i| wide(&x)[i] + wide(&b)[i % 4] + wide(&c)[i]).collect();
+    let three = [("x", &x), ("b", &b), ("c", &c)];
     gives(&single(13, "Sum", &three, &[], vec![]), &three, &[(x.shape().to_vec(), sum)]);
     let square = File::new(13).input("x", &[2, 3, 4, 1]).constant(integers("two", &[2]));
     let square = square.node("Pow", &["x", "two"], &["y"], vec![]).outputs(&["y"]);
