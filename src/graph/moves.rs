@@ -167,10 +167,9 @@ impl GraphLowering<'_> {
     /// Floats that are constants on the host.
     pub(super) fn known(&self, node: &Node, index: usize) -> Result<Option<Vec<f32>>, Refusal> {
         let Some(value) = node.inputs.get(index).copied().flatten() else { return Ok(None) };
-        let refuse = || Refusal::NotConstant(self.graph.name(value).into());
         match self.optional(node, index)? {
             Some(Tensor { source: Storage::Host(values), places }) => Ok(Some(places.elements(&values)?)),
-            _ => Err(refuse()),
+            _ => Err(Refusal::NotKnown(self.graph.name(value).into())),
         }
     }
 

@@ -55,6 +55,8 @@ pub(super) enum Refusal {
     Unwritten(String),
     #[error("{0} has to be whole numbers that are known before the network runs")]
     NotConstant(String),
+    #[error("{0} has to be numbers that are known before the network runs: an initializer")]
+    NotKnown(String),
 
     #[error("{name} has shape {dims:?}; only two-dimensional maps [N, C, H, W] are supported")]
     NotMaps { name: &'static str, dims: Vec<usize> },

@@ -39,6 +39,10 @@ fn functions_of_one_number() {
     let both = [("x", &x), ("low", &low), ("high", &high)];
     gives(&single(13, "Clip", &both, &["low", "high"], vec![]), &both[..1], &clipped(-0.5, 0.25));
     gives(&single(13, "Clip", &both[..2], &["low"], vec![]), &both[..1], &clipped(-0.5, f64::INFINITY));
+    contains(
+        &single(13, "Clip", &both[..2], &[], vec![]).refused(&[("x", x.shape()), ("low", &[])]),
+        &["(Clip)", "low has to be numbers that are known"],
+    );
     let old = vec![float("min", 0.0), float("max", 6.0)];
     gives(&single(6, "Clip", &both[..1], &[], old), &both[..1], &clipped(0.0, 6.0));
     let leak = |i: usize, x: f64| if x < 0.0 { x * f64::from(slope.values()[i / 4 % 3]) } else { x };
