@@ -75,8 +75,12 @@ pub fn sha256(path: &Path) -> Result<String, FileError> {
     Ok(hasher.0.finalize().iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}")))
 }
 
-/// Reads all of a file.
+/// Reads all of a file. Pipes and devices, which may have no end, are refused before they are opened.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
+    let about = std::fs::metadata(path).map_err(FileError::read(path))?;
+    if !about.is_file() {
+        return Err(FileError::read(path)(io::Error::other("it is a folder, a pipe or a device, expected a file")));
+    }
     std::fs::read(path).map_err(FileError::read(path))
 }
 

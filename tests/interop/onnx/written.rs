@@ -87,6 +87,21 @@ fn small_files_that_ask_for_much() {
     assert!(doubled.contains("node c26 (Concat)") && doubled.contains("too large with 4096 MiB"), "{doubled}");
 }
 
+/// What has no end is not read.
+#[cfg(unix)]
+#[test]
+fn devices_are_no_files() {
+    let place = Place::new();
+    let model = fixture("softmax.onnx").display().to_string();
+    for arguments in [
+        &["run", &model, "--input", "x=/dev/zero", "--output-dir", "out"][..],
+        &["run", "/dev/zero", "--input", "x=/dev/zero", "--output-dir", "out"],
+        &["import", "/dev/zero", "--model", "tiny.toml", "--out", "x.safetensors"],
+    ] {
+        place.refuses(arguments, &["/dev/zero: cannot be read", "a pipe or a device, expected a file"]);
+    }
+}
+
 /// A copy of the network with external data in a folder, its files' content replaced.
 fn external(location: &str, data: &[u8]) -> (Place, String) {
     let place = Place::new();
