@@ -60,9 +60,13 @@ pub mod data;
 pub mod checkpoint;
 pub mod session;
 pub mod train;
+#[doc(hidden)]
+pub mod runs;
 pub mod eval;
 #[doc(hidden)]
 pub mod commands;
+#[doc(hidden)]
+pub mod report;
 
 pub use backend::Placement;
 pub use data::{Dataset, Loader};

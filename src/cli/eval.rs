@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::options::{On, Pictured, named};
-use super::output::{line, skipped, table, tell, thousands};
+use super::output::{line, percent, skipped, table, tell, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::eval::{EnsembleWeights, EvalOptions, Evaluation, ScoreRow, TestViews, evaluate};
 
@@ -123,8 +123,4 @@ fn cells(row: &ScoreRow) -> [String; 7] {
         percent(*top1_error),
         percent(*top5_error),
     ]
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
 }

@@ -8,14 +8,19 @@ mod devices;
 mod eval;
 mod export;
 mod import;
+mod inspect;
 mod kernels;
+mod metrics;
 mod options;
 mod output;
+mod plot;
 mod prepare;
 mod progress;
+mod report;
 mod run;
 mod signals;
 mod step;
+mod terminal;
 mod train;
 
 use std::process::ExitCode;
@@ -52,6 +57,14 @@ enum Command {
     Step(Box<step::Step>),
     /// Compute an ONNX network on numpy arrays
     Run(run::Run),
+    /// Print the metrics of runs
+    Metrics(metrics::Metrics),
+    /// Draw learning curves of runs, in the terminal or as a picture
+    Plot(plot::Plot),
+    /// Print sizes and movements of weights, dead units, and what is unusual
+    Inspect(inspect::Inspect),
+    /// Write a page about a run, or one that compares several
+    Report(report::Report),
     /// List the adapters of this machine
     Devices(devices::Devices),
     /// Print a network: shapes, weights, multiply-adds, memory
@@ -80,6 +93,10 @@ pub(super) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Import(command) => command.run(),
         Command::Step(command) => command.run(),
         Command::Run(command) => command.run(),
+        Command::Metrics(command) => command.run(),
+        Command::Plot(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Report(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),

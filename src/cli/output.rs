@@ -17,6 +17,11 @@ pub(super) fn line(text: impl std::fmt::Display) -> Result<()> {
     writeln!(io::stdout().lock(), "{}", shown(text)).context("standard output")
 }
 
+/// Writes a line of this program's own making, in which colours are kept.
+pub(super) fn coloured(line: impl std::fmt::Display) -> Result<()> {
+    writeln!(io::stdout().lock(), "{line}").context("standard output")
+}
+
 /// The lines of `text`, in which no name steers the terminal.
 pub(crate) fn shown(text: impl std::fmt::Display) -> String {
     text.to_string().split('\n').map(printable).collect::<Vec<_>>().join("\n")
@@ -127,6 +132,11 @@ pub(super) fn bytes(number: u64) -> String {
         (value, name) = (value / 1024.0, unit);
     }
     if name == "bytes" || value.fract() == 0.0 { format!("{value} {name}") } else { format!("{value:.1} {name}") }
+}
+
+/// 12.34 %.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
 }
 
 /// 3e-6; a kernel without tolerance gives the numbers of its twin.

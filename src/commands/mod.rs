@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod convert;
 pub mod describe;
+pub mod inspect;
 pub mod run;
 pub mod step;
 
@@ -11,10 +12,12 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::checkpoint::{CheckpointError, ContentError};
+use crate::eval::EvalError;
 use crate::files::{FileError, TensorError};
 use crate::interop::caffe::{CaffeError, ModelMismatch};
 use crate::interop::{InteropError, ReadError};
 use crate::net::{MOST_IMAGES, NetError};
+use crate::runs::RunError;
 use crate::session::SessionError;
 
 /// Reason why `convert`, `run` or `step` ends early.
@@ -35,6 +38,10 @@ pub enum CommandError {
     Interop(#[from] InteropError),
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
     #[error(transparent)]
     Content(#[from] ContentError),
     #[error(transparent)]

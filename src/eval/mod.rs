@@ -8,6 +8,7 @@ mod error;
 mod evaluator;
 mod predictions;
 mod metrics;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use self::error::{ColourError, EvalError};
 pub use self::evaluator::{Classification, Evaluator, TestViews};
 use self::metrics::{Scores, scores};
 use self::predictions::PredictionFile;
+pub use self::survey::{Activity, Survey, Surveyor};
 
 /// Networks and data of an evaluation, and its options.
 #[derive(Clone, Debug)]
@@ -181,7 +183,7 @@ pub fn evaluate(
 }
 
 /// Data of the run that the checkpoint or run folder at `path` belongs to.
-fn run_data(path: &Path) -> Option<PathBuf> {
+pub fn run_data(path: &Path) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct RunData {
         data: Option<String>,

@@ -36,6 +36,8 @@ const EXTENSIONS: &[&str] = &[
     "jpg",
     "jpeg",
     "png",
+    "svg",
+    "html",
 ];
 
 /// What an output file holds.
@@ -53,6 +55,12 @@ pub enum FileKind {
     Csv,
     /// An array of numpy.
     Npy,
+    /// A drawing.
+    Svg,
+    /// A picture of pixels.
+    Png,
+    /// A page.
+    Html,
 }
 
 impl FileKind {
@@ -63,6 +71,9 @@ impl FileKind {
             Self::Json => "json",
             Self::Csv => "csv",
             Self::Npy => "npy",
+            Self::Svg => "svg",
+            Self::Png => "png",
+            Self::Html => "html",
         }
     }
 
@@ -74,6 +85,9 @@ impl FileKind {
             Self::Json => "JSON",
             Self::Csv => "a table",
             Self::Npy => "a numpy array",
+            Self::Svg => "an SVG drawing",
+            Self::Png => "a PNG picture",
+            Self::Html => "a page",
         }
     }
 
@@ -93,6 +107,9 @@ impl FileKind {
             Self::Json => begins(|bytes| matches!(bytes.trim_ascii_start(), [] | [b'{' | b'[', ..])),
             Self::Csv => begins(|bytes| bytes.starts_with(b"image,class,")),
             Self::Npy => begins(|bytes| bytes.starts_with(b"\x93NUMPY")),
+            Self::Svg => begins(|bytes| bytes.starts_with(b"<svg ")),
+            Self::Png => begins(|bytes| bytes.starts_with(b"\x89PNG")),
+            Self::Html => begins(|bytes| bytes.starts_with(b"<!doctype html>")),
         }
     }
 }
@@ -202,7 +219,7 @@ mod tests {
     fn files_of_the_same_kind_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let state = r#"{"model":"","classes":[]}"#;
-        let files: [(&str, FileKind, Vec<u8>); 7] = [
+        let files: [(&str, FileKind, Vec<u8>); 10] = [
             ("checkpoint", FileKind::Checkpoint, safetensors(Some(state))),
             ("tensors", FileKind::Tensors, safetensors(None)),
             ("predictions", FileKind::Tensors, safetensors(Some(r#"{"classes":[]}"#))),
@@ -210,6 +227,9 @@ mod tests {
             ("json", FileKind::Json, b" [1]".into()),
             ("csv", FileKind::Csv, b"image,class,label1\n".into()),
             ("npy", FileKind::Npy, b"\x93NUMPY\x01\x00".into()),
+            ("svg", FileKind::Svg, b"<svg xmlns=\"\">".into()),
+            ("png", FileKind::Png, b"\x89PNG\r\n".into()),
+            ("html", FileKind::Html, b"<!doctype html>".into()),
         ];
         fs::write(folder.path().join("empty"), "").unwrap();
         for (name, _, bytes) in &files {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Session, SessionError, TRAINING};
 use crate::backend::Data;
+use crate::data::Batch;
 use crate::net::{Feature, ImageSource};
 use crate::program::Pass;
 use crate::tensor::Tensor;
@@ -42,10 +43,23 @@ impl Session {
     /// What every layer makes of each image, without dropout masks: by the names of nodes, `[images][channels][height][width]`
     /// of all towers behind each other. There is something where the network was set up for it.
     pub fn features(&mut self, batch: &Floats) -> Result<BTreeMap<String, Tensor>, SessionError> {
-        let (count, images) = (batch.labels.len(), self.lowered.images);
+        self.features_by(batch.labels.len(), |session, first| session.feed_floats(batch, first, 0))
+    }
+
+    /// The same of stored images.
+    pub fn features_of(&mut self, batch: &Batch) -> Result<BTreeMap<String, Tensor>, SessionError> {
+        self.features_by(batch.count, |session, first| session.feed(batch, first, 0))
+    }
+
+    fn features_by(
+        &mut self,
+        count: usize,
+        feed: impl Fn(&mut Self, usize) -> Result<usize, SessionError>,
+    ) -> Result<BTreeMap<String, Tensor>, SessionError> {
+        let images = self.lowered.images;
         let mut all = vec![Vec::new(); self.lowered.features.len()];
         for first in self.firsts(count) {
-            let real = self.feed_floats(batch, first, 0)?;
+            let real = feed(self, first)?;
             self.backend.run(Pass::Evaluate)?;
             for (feature, all) in self.lowered.features.iter().zip(&mut all) {
                 let parts: Result<Vec<_>, _> = feature.parts.iter().map(|&part| self.backend.read(part)).collect();

@@ -1,6 +1,8 @@
 //! What happens in a step, and when: on the host, between devices, on each of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::{Session, SessionError};
 use crate::backend::{ClockDetail, Span, Transfer};
@@ -19,6 +21,43 @@ pub struct Event {
     pub begin: f64,
     /// End in seconds.
     pub end: f64,
+}
+
+/// A device: its times in a step, and its memory.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct DeviceTimes {
+    /// Letters of its towers, with commas between.
+    pub towers: String,
+    /// Name of the device.
+    pub device: String,
+    /// Seconds of the step; absent where it has no clock.
+    #[serde(flatten)]
+    pub parts: Option<StepBreakdown>,
+    /// Bytes that the memory plan takes.
+    pub planned: u64,
+    /// Bytes that the driver's allocator has given; absent where it keeps no count.
+    pub allocated: Option<u64>,
+}
+
+/// Seconds of a step on one device; their sum is the step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct StepBreakdown {
+    /// Kernels ran.
+    pub compute: f64,
+    /// The device idled until a transfer had arrived.
+    pub waiting: f64,
+    /// Everything else: images and loss on their way between host and device, gaps between submissions.
+    pub other: f64,
+}
+
+impl StepBreakdown {
+    /// Breaks a step of `time` seconds down, on a device that worked during `spans`.
+    fn new(spans: &[Span], time: f64) -> Self {
+        let compute: f64 = spans.iter().map(|span| span.end - span.begin).sum();
+        let gaps = spans.windows(2).filter(|pair| pair[1].received).map(|pair| (pair[1].begin - pair[0].end).max(0.0));
+        let waiting = gaps.fold(0.0, |sum, gap| sum + gap);
+        Self { compute, waiting, other: (time - compute - waiting).max(0.0) }
+    }
 }
 
 /// A profile in progress.
@@ -85,6 +124,30 @@ impl Session {
         self.backend.stop_clock();
     }
 
+    /// Begins to measure the devices, whose clocks run until [`Session::stop_profile`]; it costs next to nothing.
+    pub fn start_measuring(&mut self, begin: Instant) {
+        self.backend.start_clock(ClockDetail::Stretches, begin);
+    }
+
+    /// Seconds since the devices were measured from `begin` on, once everything queued is done, with their times.
+    pub fn device_times(&mut self, begin: Instant) -> Result<(f64, Vec<DeviceTimes>), SessionError> {
+        let spans = self.backend.spans()?;
+        let time = begin.elapsed().as_secs_f64();
+        let (planned, allocated) = (self.backend.footprints(), self.backend.allocated());
+        let mut times = Vec::with_capacity(spans.len());
+        for (member, ((towers, device), spans)) in self.backend.devices().into_iter().zip(spans).enumerate() {
+            let parts = spans.map(|spans| StepBreakdown::new(&spans, time));
+            let (planned, allocated) = (planned[member].total, allocated[member]);
+            times.push(DeviceTimes { towers, device, parts, planned, allocated });
+        }
+        Ok((time, times))
+    }
+
+    /// Time that the host has spent on exchanges since the devices were measured.
+    pub fn exchanging(&self) -> Duration {
+        self.backend.traffic().values().map(|traffic| traffic.time).sum()
+    }
+
     fn exchanged(&self, it: &Transfer) -> Event {
         let devices = self.backend.devices();
         let name = format!("{} → {}, {} bytes", devices[it.from].0, devices[it.to].0, it.bytes);
@@ -107,5 +170,20 @@ impl Session {
         // What every device does counts for each; a copy becomes a run on both sides and an exchange.
         let gradients = of(Pass::Gradients).max(of(Pass::Accumulate));
         3 * self.backend.devices().len() * (batches * gradients + of(Pass::Update)) + 8 * batches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_computing_waiting_and_the_rest() {
+        let span = |begin, end, received| Span { begin, end, received, pass: Pass::Gradients, commands: 0..1 };
+        // Three gaps: of one the exchange is the reason, and two spans overlap.
+        let spans = [span(1.0, 2.0, true), span(2.5, 3.0, true), span(4.0, 5.0, false), span(4.5, 6.0, true)];
+        let wanted = StepBreakdown { compute: 4.0, waiting: 0.5, other: 3.5 };
+        assert_eq!(StepBreakdown::new(&spans, 8.0), wanted);
+        assert_eq!(StepBreakdown::new(&[], 1.0), StepBreakdown { compute: 0.0, waiting: 0.0, other: 1.0 });
     }
 }

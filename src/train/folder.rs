@@ -6,13 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::metrics::{MetricsFile, Reached, rfc3339};
+use super::metrics::{METRICS, MetricsFile, Reached, from_rfc3339, rfc3339, unknown_time};
 use super::{Config, Metric, Movement, TrainError};
 use crate::checkpoint::Checkpoint;
 use crate::data::Measured;
 use crate::files::{FileError, FolderLock, link_file, sweep, write_file};
+use crate::session::DeviceTimes;
 
 /// The last checkpoint, and the one before it, which is kept until the last one is validated.
 const LAST: &str = "last";
@@ -22,25 +23,45 @@ const BEST: &str = "best";
 /// Statistics of the images of a run that has no checkpoint yet.
 const STATISTICS: &str = "statistics.safetensors";
 
-/// A line of `metrics.jsonl` about a run that was resumed, `kind` "config" if its configuration has changed.
-#[derive(Serialize)]
-struct Resumed {
-    kind: &'static str,
+/// How a process took up a run: in a line of its own where it was resumed, in that of the first step where it began.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Resumption {
+    /// `begin`, `resume`, or `config` if the configuration has changed.
+    pub kind: String,
     /// Finished steps.
-    from_step: u64,
-    #[serde(serialize_with = "rfc3339")]
-    time: SystemTime,
-    version: &'static str,
+    pub from_step: u64,
+    /// Time of day, in UTC.
+    #[serde(serialize_with = "rfc3339", deserialize_with = "from_rfc3339", default = "unknown_time")]
+    pub time: SystemTime,
+    /// Version of the program.
+    #[serde(default)]
+    pub version: String,
     /// By tower: its device.
-    devices: Vec<String>,
-    command: Vec<String>,
+    #[serde(default)]
+    pub devices: Vec<String>,
+    /// Command line.
+    #[serde(default)]
+    pub command: Vec<String>,
     /// `key: old → new`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    changes: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+    /// Configuration before the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// Configuration after the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Work of the devices in one step.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct DeviceRecord {
+    /// Seconds of the step.
+    pub seconds: f64,
+    /// Seconds that the host spent on exchanges between devices.
+    pub exchange: f64,
+    /// Times and memory of each device.
+    pub devices: Vec<DeviceTimes>,
 }
 
 /// The folder of a run in progress, which no other process can train in meanwhile.
@@ -50,6 +71,8 @@ pub struct RunFolder {
     metrics: MetricsFile,
     /// Whether the run begins in this process.
     new: bool,
+    /// How it began, until that is written.
+    begun: Option<Resumption>,
 }
 
 impl RunFolder {
@@ -87,23 +110,31 @@ impl RunFolder {
         write_file(&file, text.as_bytes())?;
         let metrics = MetricsFile::open(path, reached);
         let metrics = metrics.map_err(|e| refuse(format!("metrics.jsonl cannot be written ({e})")))?;
-        let mut folder = Self { lock, metrics, new };
+        let mut folder = Self { lock, metrics, new, begun: None };
         if reached.validated {
             folder.remove(&folder.checkpoint(PREVIOUS))?;
         }
-        if let Some(before) = before {
-            let changed = before != text;
-            folder.append(&Resumed {
-                kind: if changed { "config" } else { "resume" },
-                from_step: reached.step,
-                time: SystemTime::now(),
-                version: env!("CARGO_PKG_VERSION"),
-                devices,
-                command: std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect(),
-                changes: changes(&before, &text),
-                before: changed.then_some(before),
-                after: changed.then_some(text),
-            })?;
+        let changed = before.as_ref().is_some_and(|before| *before != text);
+        let kind = match (new, changed) {
+            (true, _) => "begin",
+            (false, true) => "config",
+            (false, false) => "resume",
+        };
+        let resumption = Resumption {
+            kind: kind.into(),
+            from_step: reached.step,
+            time: SystemTime::now(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            devices,
+            command: std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect(),
+            changes: before.as_deref().map(|before| changes(before, &text)).unwrap_or_default(),
+            before: before.filter(|_| changed),
+            after: changed.then_some(text),
+        };
+        if new {
+            folder.begun = Some(resumption);
+        } else {
+            folder.append(&resumption)?;
         }
         Ok(folder)
     }
@@ -205,7 +236,7 @@ impl RunFolder {
         if !self.new {
             return Ok(());
         }
-        ["metrics.jsonl", "config.toml"].iter().try_for_each(|name| self.remove(&self.path().join(name)))
+        [METRICS, "config.toml"].iter().try_for_each(|name| self.remove(&self.path().join(name)))
     }
 
     fn remove(&self, path: &Path) -> Result<(), TrainError> {
@@ -218,9 +249,19 @@ impl RunFolder {
         }
     }
 
-    /// Appends a line of metrics.
-    pub(super) fn log(&mut self, metric: &Metric) -> Result<(), TrainError> {
-        self.append(metric)
+    /// Appends a line of metrics, with the work of the devices where it was measured.
+    pub(super) fn log(&mut self, metric: &Metric, measured: Option<&DeviceRecord>) -> Result<(), TrainError> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            #[serde(flatten)]
+            metric: &'a Metric,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            measured: Option<&'a DeviceRecord>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            begun: Option<Resumption>,
+        }
+        let begun = self.begun.take();
+        self.append(&Line { metric, measured, begun })
     }
 
     /// Appends how far every tensor moves.
@@ -240,6 +281,11 @@ impl RunFolder {
         self.append(&Movements { kind: "weights", step, epoch, tensors })
     }
 
+    /// Seconds of training that the metrics told of when the run was resumed.
+    pub(super) fn seconds(&self) -> f64 {
+        self.metrics.seconds
+    }
+
     fn append(&mut self, what: &impl Serialize) -> Result<(), TrainError> {
         self.metrics.append(what).map_err(|e| self.no_metrics(&e))
     }
@@ -255,14 +301,15 @@ pub(super) fn has_checkpoint(folder: &Path) -> bool {
     [LAST, PREVIOUS, BEST].iter().any(|name| folder.join(format!("{name}.safetensors")).exists())
 }
 
+/// Settings in the text of a configuration, by their dotted keys; none where it cannot be read.
+pub fn settings(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    flatten("", &toml::Value::Table(text.parse().unwrap_or_default()), &mut found);
+    found
+}
+
 /// The settings that differ between two configurations, as `key: old → new`.
 fn changes(before: &str, after: &str) -> Vec<String> {
-    let settings = |text: &str| {
-        let mut found = BTreeMap::new();
-        // One that cannot be read differs in everything.
-        flatten("", &toml::Value::Table(text.parse().unwrap_or_default()), &mut found);
-        found
-    };
     let (before, after) = (settings(before), settings(after));
     let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let value =

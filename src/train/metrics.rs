@@ -6,19 +6,29 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Wri
 use std::path::Path;
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Name of the file in the folder of a run.
-const NAME: &str = "metrics.jsonl";
+pub const METRICS: &str = "metrics.jsonl";
 
 /// Name of the file of the lines that were cut off.
 const ASIDE: &str = "metrics-cut.jsonl";
 
-/// One line about a step or a validation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// Subject of a [`Metric`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricKind {
+    /// A training step.
+    Step,
+    /// A pass over the validation images.
+    Validation,
+}
+
+/// One line about a step or a validation. Lines of older releases lack the fields that have defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Metric {
-    /// `step` or `validation`.
-    pub kind: &'static str,
+    /// Step or validation.
+    pub kind: MetricKind,
     /// Finished steps.
     pub step: u64,
     /// Epoch, from 1.
@@ -32,25 +42,45 @@ pub struct Metric {
     /// Throughput.
     pub images_per_second: f64,
     /// Seconds that a step waited for its images.
+    #[serde(default)]
     pub wait: f64,
+    /// Seconds that a step waited for its devices, or computed in their place.
+    #[serde(default)]
+    pub device: f64,
     /// Learning rate of weights.
+    #[serde(default)]
     pub rate: f32,
     /// Learning rate of biases.
+    #[serde(default)]
     pub bias_rate: f32,
-    /// Of a validation: mean training loss in nats since the validation before.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Mean training loss in nats since the last validation: that of the epoch so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training_loss: Option<f64>,
-    /// Of a validation: share of training images since then whose best class was wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Share of training images since then whose best class was wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training_top1_error: Option<f64>,
+    /// Seconds of training since the run began, without those between a stop and its resumption.
+    #[serde(default)]
+    pub seconds: f64,
     /// Time of day, in UTC.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "rfc3339", deserialize_with = "from_rfc3339", default = "unknown_time")]
     pub time: SystemTime,
 }
 
 /// Writes a time as 2012-09-30T12:34:56Z.
 pub(super) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_seconds(*time))
+}
+
+/// Reads a time as [`rfc3339`] writes it.
+pub(super) fn from_rfc3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+    humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)
+}
+
+/// Time of a line that tells none.
+pub(super) fn unknown_time() -> SystemTime {
+    SystemTime::UNIX_EPOCH
 }
 
 /// How far a run has come.
@@ -68,6 +98,7 @@ struct Stamp {
     kind: String,
     #[serde(alias = "from_step")]
     step: Option<u64>,
+    seconds: Option<f64>,
 }
 
 impl Reached {
@@ -80,7 +111,11 @@ impl Reached {
 
 /// The open file of a run's metrics.
 #[derive(Debug)]
-pub(super) struct MetricsFile(File);
+pub(super) struct MetricsFile {
+    file: File,
+    /// Seconds of training that the lines tell of which were there when it was opened.
+    pub(super) seconds: f64,
+}
 
 impl MetricsFile {
     /// Opens the file in `folder` for a run that goes on from `reached`. Lines beyond that are moved aside, together with a
@@ -88,8 +123,8 @@ impl MetricsFile {
     pub(super) fn open(folder: &Path, reached: Reached) -> io::Result<Self> {
         let appended = |name| OpenOptions::new().append(true).create(true).open(folder.join(name));
         let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(NAME))?;
-        let end = end_of(&file, reached)?;
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(METRICS))?;
+        let (end, seconds) = end_of(&file, reached)?;
         file.seek(SeekFrom::Start(end))?;
         let mut rest = Vec::new();
         file.read_to_end(&mut rest)?;
@@ -102,39 +137,39 @@ impl MetricsFile {
             aside.sync_data()?;
             file.set_len(end)?;
         }
-        Ok(Self(appended(NAME)?))
+        Ok(Self { file: appended(METRICS)?, seconds })
     }
 
     /// Appends a line in one write; of one that does not fit nothing is left.
     pub(super) fn append(&mut self, what: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(what)?;
         line.push(b'\n');
-        let before = self.0.metadata()?.len();
-        self.0.write_all(&line).inspect_err(|_| {
+        let before = self.file.metadata()?.len();
+        self.file.write_all(&line).inspect_err(|_| {
             // Should this fail as well, the next run on this folder does it.
-            let _ = self.0.metadata().and_then(|now| self.0.set_len(before.min(now.len())));
+            let _ = self.file.metadata().and_then(|now| self.file.set_len(before.min(now.len())));
         })
     }
 
     /// Has the disk know all lines.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 }
 
-/// Where the lines end that belong to a run that has come as far as `reached`.
-fn end_of(file: &File, reached: Reached) -> io::Result<u64> {
+/// Where the lines end that belong to a run that has come as far as `reached`, and the seconds of training they tell of.
+fn end_of(file: &File, reached: Reached) -> io::Result<(u64, f64)> {
     let (mut reader, mut line) = (BufReader::new(file), Vec::new());
-    let (mut at, mut end) = (0, 0);
+    let (mut at, mut end, mut seconds) = (0, 0, 0.0);
     loop {
         line.clear();
         at += reader.read_until(b'\n', &mut line)? as u64;
         if !line.ends_with(b"\n") {
-            return Ok(end);
+            return Ok((end, seconds));
         }
         match serde_json::from_slice::<Stamp>(&line) {
-            Ok(stamp) if reached.covers(&stamp) => end = at,
-            Ok(_) => return Ok(end),
+            Ok(stamp) if reached.covers(&stamp) => (end, seconds) = (at, stamp.seconds.unwrap_or(seconds)),
+            Ok(_) => return Ok((end, seconds)),
             // Torn, and followed by others: left by an older release.
             Err(_) => (),
         }
@@ -158,11 +193,11 @@ mod tests {
 
     fn cut(reached: Reached) -> (usize, usize) {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(NAME), LINES.join("\n")).unwrap();
+        std::fs::write(folder.path().join(METRICS), LINES.join("\n")).unwrap();
         let mut file = MetricsFile::open(folder.path(), reached).unwrap();
         file.append(&serde_json::json!({ "kind": "step", "step": reached.step + 1 })).unwrap();
         let lines = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        let (kept, aside) = (lines(NAME), lines(ASIDE));
+        let (kept, aside) = (lines(METRICS), lines(ASIDE));
         assert!(kept.ends_with('\n') && aside.ends_with('\n'));
         let whole: Vec<_> = kept.lines().take(kept.lines().count() - 1).chain(aside.lines()).collect();
         assert_eq!(whole, LINES, "nothing is lost");
@@ -184,8 +219,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut file = MetricsFile::open(folder.path(), Reached { step: 0, validated: true }).unwrap();
         file.append(&1).unwrap();
-        File::options().write(true).truncate(true).open(folder.path().join(NAME)).unwrap();
+        File::options().write(true).truncate(true).open(folder.path().join(METRICS)).unwrap();
         file.append(&2).unwrap();
-        assert_eq!(std::fs::read(folder.path().join(NAME)).unwrap(), b"2\n");
+        assert_eq!(std::fs::read(folder.path().join(METRICS)).unwrap(), b"2\n");
     }
 }

@@ -22,22 +22,28 @@ use std::time::{Duration, Instant, SystemTime};
 pub use self::config::{Config, SaveEvery};
 pub use self::error::{ConfigError, TrainError};
 pub use self::extent::Extent;
-pub use self::folder::{RunFolder, free_folder};
+pub use self::folder::{DeviceRecord, Resumption, RunFolder, free_folder, settings};
 use self::images::{draw, statistics_of};
 pub use self::launch::{Launch, Ready};
 use self::measure::statistics;
-pub use self::metrics::Metric;
 use self::metrics::Reached;
+pub use self::metrics::{METRICS, Metric, MetricKind};
 use self::restore::restore;
 use self::skipped::{Images, Skipped};
 pub use self::trace::TraceFile;
-pub use self::watch::Movement;
 use self::watch::{Fall, Start};
+pub use self::watch::{Movement, movements};
 use crate::checkpoint::{Checkpoint, State};
 use crate::data::{self, DataError, Dataset, Loader, LoaderOptions, Split, Statistics, Views};
 use crate::files::FolderLock;
 use crate::net::{Position, Score};
 use crate::session::{Rates, Session};
+
+/// Steps from one in which the devices are measured to the next: the host waits for the end of each.
+const MEASURED: u64 = 100;
+
+/// Steps before the first of them, in which drivers compile.
+const MEASURED_FIRST: u64 = 10;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +81,8 @@ pub trait Observer {
     fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize);
     /// A step is done.
     fn step(&mut self, metric: &Metric, images: usize);
+    /// The devices were measured in a step.
+    fn devices(&mut self, _record: &DeviceRecord) {}
     /// The validation after an epoch is done.
     fn validation(&mut self, metric: &Metric);
     /// Whether a checkpoint is wanted after the step that is done, besides those of the configuration.
@@ -104,6 +112,8 @@ pub struct Trainer<'a> {
     moved: u64,
     /// Learning rates of weights and biases in the last step of this process.
     rates: Option<[f32; 2]>,
+    /// When this process took the run up.
+    begun: Instant,
     /// When the last checkpoint was saved, and after how many steps.
     saved: (Instant, u64),
     start: Start,
@@ -182,7 +192,7 @@ impl<'a> Trainer<'a> {
         let folder = RunFolder::open(folder, &config, reached, devices.collect())?;
         let epoch = dataset.train.len().div_ceil(config.batch().max(1)) as u64;
         let fall = (state.step == 0).then(|| Fall::new(epoch));
-        let (moved, rates, profile) = (state.step, None, None);
+        let (moved, rates, begun, profile) = (state.step, None, Instant::now(), None);
         Ok(Self {
             config,
             session,
@@ -193,6 +203,7 @@ impl<'a> Trainer<'a> {
             state,
             moved,
             rates,
+            begun,
             saved,
             start,
             fall,
@@ -318,9 +329,16 @@ impl<'a> Trainer<'a> {
             let rates = self.config.rates(&self.progress());
             self.note_rates(&rates, observer);
             self.session.set_rates(rates)?;
+            let (started, waited) = (Instant::now(), self.session.cluster().waited());
+            let measured = self.profile.is_none() && self.state.step % MEASURED == MEASURED_FIRST;
+            if measured {
+                self.session.start_measuring(started);
+            }
             self.session.gradients(&batch, self.state.step)?;
             self.session.update()?;
             let score = self.session.score()?;
+            let device = self.session.cluster().waited().saturating_sub(waited).as_secs_f64();
+            let measured = measured.then(|| self.measured(started)).transpose()?;
             if !score.loss.is_finite() {
                 let step = 1 + self.session.trouble()?.unwrap_or(self.state.step);
                 return Err(self.diverged(format!("at step {step}"), Some(&batch))?);
@@ -335,8 +353,12 @@ impl<'a> Trainer<'a> {
             }
             self.state.position = batch.next;
             let wait = wait.as_secs_f64();
-            let metric = Metric { wait, ..self.metric("step", score, seen as f64 / begin.elapsed().as_secs_f64()) };
-            self.folder.log(&metric)?;
+            let speed = seen as f64 / begin.elapsed().as_secs_f64();
+            let metric = Metric { wait, device, ..self.metric(MetricKind::Step, score, speed) };
+            self.folder.log(&metric, measured.as_ref())?;
+            if let Some(record) = &measured {
+                observer.devices(record);
+            }
             observer.step(&metric, batch.count);
             let stalled = self.start.step(metric.loss);
             let flat = self.fall.as_mut().and_then(|fall| fall.step(metric.loss));
@@ -360,14 +382,24 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn metric(&self, kind: &'static str, score: Score, images_per_second: f64) -> Metric {
+    /// The work of the devices in the step that began at `started`.
+    fn measured(&mut self, started: Instant) -> Result<DeviceRecord, TrainError> {
+        let (seconds, devices) = self.session.device_times(started)?;
+        let exchange = self.session.exchanging().as_secs_f64();
+        self.session.stop_profile();
+        Ok(DeviceRecord { seconds, exchange, devices })
+    }
+
+    fn metric(&self, kind: MetricKind, score: Score, images_per_second: f64) -> Metric {
         let (loss, top1_error, top5_error) = score.means();
         let (step, epoch) = (self.state.step, self.state.epoch + 1);
         let [rate, bias_rate] = self.rates.unwrap_or_else(|| {
             let rates = self.config.rates(&self.progress());
             [rates.weights, rates.biases]
         });
-        let (wait, training_loss, training_top1_error, time) = (0.0, None, None, SystemTime::now());
+        let training = Some(self.state.training).filter(|training| !training.is_empty()).map(|sums| sums.means());
+        let seconds = self.folder.seconds() + self.begun.elapsed().as_secs_f64();
+        let (wait, device, time) = (0.0, 0.0, SystemTime::now());
         Metric {
             kind,
             step,
@@ -377,10 +409,12 @@ impl<'a> Trainer<'a> {
             top5_error,
             images_per_second,
             wait,
+            device,
             rate,
             bias_rate,
-            training_loss,
-            training_top1_error,
+            training_loss: training.map(|(loss, ..)| loss),
+            training_top1_error: training.map(|(_, error, _)| error),
+            seconds,
             time,
         }
     }

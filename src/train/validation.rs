@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::skipped::Images;
-use super::{Metric, Observer, Phase, TrainError, Trainer, no_image};
+use super::{Metric, MetricKind, Observer, Phase, TrainError, Trainer, no_image};
 use crate::data::{Loader, Views};
 use crate::net::{Schedule, Score};
 use crate::session::Session;
@@ -26,17 +26,13 @@ impl Trainer<'_> {
             return Err(self.diverged(format!("in the validation after step {}", self.state.step), None)?);
         }
         let speed = score.images as f64 / begin.elapsed().as_secs_f64();
-        let mut metric = self.metric("validation", score, speed);
-        let training = std::mem::take(&mut self.state.training);
-        if !training.is_empty() {
-            let (loss, error, _) = training.means();
-            (metric.training_loss, metric.training_top1_error) = (Some(loss), Some(error));
-        }
+        let mut metric = self.metric(MetricKind::Validation, score, speed);
+        self.state.training = Score::default();
         if self.state.position == 0 {
             metric.epoch = self.state.epoch;
             self.note_plateau(metric.top1_error, observer);
         }
-        self.folder.log(&metric)?;
+        self.folder.log(&metric, None)?;
         let best = self.state.best.is_none_or(|best| metric.top1_error < best);
         if best {
             self.state.best = Some(metric.top1_error);

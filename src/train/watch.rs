@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::tensor::Tensor;
 
@@ -95,7 +95,7 @@ impl Fall {
 }
 
 /// How large a tensor is and how fast it moves, as the released code printed them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Movement {
     /// Mean absolute value.
     pub weight: f64,
@@ -106,7 +106,7 @@ pub struct Movement {
 }
 
 /// The movement of every tensor beside which the optimiser's state `increment` tells how far it moved.
-pub(super) fn movements(tensors: &BTreeMap<String, Tensor>, increment: Option<&str>) -> BTreeMap<String, Movement> {
+pub fn movements(tensors: &BTreeMap<String, Tensor>, increment: Option<&str>) -> BTreeMap<String, Movement> {
     let mean = |tensor: &Tensor| {
         let values = tensor.values();
         values.iter().map(|&v| f64::from(v.abs())).sum::<f64>() / values.len().max(1) as f64

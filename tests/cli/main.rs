@@ -13,6 +13,7 @@ mod layout;
 mod listings;
 mod messages;
 mod outputs;
+mod reports;
 #[cfg(unix)]
 mod signals;
 mod step;

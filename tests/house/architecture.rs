@@ -40,6 +40,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         &["session", "checkpoint", "data", "files", "backend", "interop", "net", "tensor"],
         "training goes through a session; it knows neither programs nor kernels",
     ),
+    ("runs", &["train", "checkpoint", "files"], "it reads what training wrote, and writes nothing"),
     (
         "eval",
         &["session", "checkpoint", "data", "files", "backend", "interop", "graph", "net", "ops", "tensor"],
@@ -48,6 +49,9 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     (
         "commands",
         &[
+            "runs",
+            "train",
+            "eval",
             "session",
             "checkpoint",
             "data",
@@ -65,9 +69,29 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         "commands print nothing and parse no arguments; cli does",
     ),
     (
+        "report",
+        &[
+            "commands",
+            "eval",
+            "runs",
+            "train",
+            "session",
+            "checkpoint",
+            "data",
+            "files",
+            "backend",
+            "interop",
+            "net",
+            "tensor",
+        ],
+        "it draws what the others found out; cli says where to",
+    ),
+    (
         "cli",
         &[
+            "report",
             "train",
+            "runs",
             "eval",
             "commands",
             "session",
@@ -97,6 +121,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("prost", &["src/interop/"]),
     ("tar", &["src/data/archive.rs", "src/data/prepare/", "src/data/shards/"]),
     ("zip", &["src/interop/pth/"]),
+    ("tiny_skia", &["src/report/png.rs"]),
+    ("noto_sans_mono_bitmap", &["src/report/png.rs"]),
+    ("ratatui", &["src/cli/"]),
+    ("crossterm", &["src/cli/"]),
     ("clap", &["src/cli/", "src/main.rs"]),
     ("anyhow", &["src/cli/", "src/main.rs"]),
 ];

@@ -4,6 +4,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use alexnet::checkpoint::Checkpoint;
+use alexnet::runs::Run;
 use serde_json::Value;
 
 use crate::cli::{Place, contains, tiny};
@@ -95,6 +96,31 @@ fn metrics_tell_rates_times_and_the_training_mean() {
     // 150 images: the last of ten steps has 6 instead of 16.
     let mean = (0..10).map(|i| number(steps[i], "loss") * if i < 9 { 16.0 } else { 6.0 }).sum::<f64>() / 150.0;
     assert!(near(number(validation, "training_loss"), mean), "{validation}");
+    assert!(near(number(steps[9], "training_loss"), mean), "{}", steps[9]);
+    assert_eq!(number(steps[10], "training_loss"), number(steps[10], "loss"), "an epoch of its own");
+    let wait = |step: &&Value| number(step, "device") > 0.0 && number(step, "wait") >= 0.0;
+    assert!(steps.iter().all(wait), "{}", steps[0]);
+    place.ok(&["train", "--resume", "run", "--epochs", "3"]);
+    let run = Run::open(&place.path("run")).unwrap();
+    assert_eq!((run.steps.len(), run.validations.len(), run.resumptions.len(), run.damaged), (30, 3, 2, 0));
+    assert!(run.steps.is_sorted_by(|a, b| a.seconds < b.seconds), "seconds go on where the run was stopped");
+    assert_eq!([0, 1].map(|i| run.resumptions[i].kind.as_str()), ["begin", "config"]);
+    let [(step, record)] = &run.devices[..] else { panic!("{:?}", run.devices) };
+    let parts = record.devices[0].parts.unwrap();
+    assert_eq!(*step, 11, "the first step that is measured");
+    assert!(parts.compute > 0.0 && near(parts.compute + parts.waiting + parts.other, record.seconds), "{record:?}");
+    let text = place.ok(&["metrics", "run", "--format", "csv"]);
+    let mut table = csv::Reader::from_reader(text.as_bytes());
+    assert_eq!(table.headers().unwrap().len(), 16);
+    let rows: Vec<_> = table.records().map(|row| [1, 2].map(|i| row.as_ref().unwrap()[i].to_owned())).collect();
+    assert_eq!(
+        (rows.len(), &rows[9..11]),
+        (33, &[["step", "10"], ["validation", "10"]].map(|row| row.map(str::to_owned))[..])
+    );
+    let all = &place.json(&["metrics", "run", "--format", "json"])[0];
+    assert_eq!((all["metrics"].as_array().unwrap().len(), &all["devices"][0][0]), (33, &11.into()));
+    assert!(place.ok(&["metrics", "run"]).lines().all(|line| line.chars().count() <= 80));
+    place.refuses(&["metrics", "blobs"], &["blobs: is no run", "metrics.jsonl"]);
 }
 
 #[test]

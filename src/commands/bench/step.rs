@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{Link, median, prepare, random_batch, ways};
-use crate::backend::{ClockDetail, Span, Traffic};
+use crate::backend::{ClockDetail, Traffic};
 use crate::data::Batch;
 use crate::program::{Command, Pass, Phase};
-use crate::session::{Session, SessionError};
+use crate::session::{DeviceTimes, Session, SessionError};
 
 /// Steps before the first that counts: drivers compile in the first, and the pace of submissions is found in two.
 const WARM_UP: usize = 3;
@@ -55,33 +55,6 @@ pub struct ForwardTimes {
     pub flops_per_second: f64,
 }
 
-/// A device: its times in a step, and its memory.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeviceTimes {
-    /// Letters of its towers, with commas between.
-    pub towers: String,
-    /// Name of the device.
-    pub device: String,
-    /// Seconds of the step; absent where it has no clock.
-    #[serde(flatten)]
-    pub parts: Option<StepBreakdown>,
-    /// Bytes that the memory plan takes.
-    pub planned: u64,
-    /// Bytes that the driver's allocator has given; absent where it keeps no count.
-    pub allocated: Option<u64>,
-}
-
-/// Seconds of a step on one device; their sum is the step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct StepBreakdown {
-    /// Kernels ran.
-    pub compute: f64,
-    /// The device idled until a transfer had arrived.
-    pub waiting: f64,
-    /// Everything else: images and loss on their way between host and device, gaps between submissions.
-    pub other: f64,
-}
-
 /// The kernels of a row of the network on one device, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerTimes {
@@ -102,7 +75,7 @@ pub struct LayerTimes {
 struct Measured {
     time: f64,
     host: f64,
-    parts: Vec<Option<StepBreakdown>>,
+    devices: Vec<DeviceTimes>,
     traffic: BTreeMap<(usize, usize), Traffic>,
 }
 
@@ -118,7 +91,7 @@ pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTi
     let times = measured.iter().map(|step| step.time).collect();
     // All numbers are of one step: medians of each would not add up.
     measured.sort_by(|a, b| a.time.total_cmp(&b.time));
-    let Measured { time, host, parts, traffic } = measured.swap_remove(measured.len() / 2);
+    let Measured { time, host, devices, traffic } = measured.swap_remove(measured.len() / 2);
     let forward = forward(session, &batch, steps)?;
     Ok(StepTimes {
         images,
@@ -128,7 +101,7 @@ pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTi
         flops_per_second: training_flops(session, images) as f64 / time,
         host,
         forward,
-        devices: devices(session, parts),
+        devices,
         layers: layers(session, &batch, steps.clamp(1, MOST_DETAILED))?,
         ways: ways(session, &traffic),
         times,
@@ -148,15 +121,13 @@ fn evaluate(session: &mut Session, batch: &Batch) -> Result<(), SessionError> {
 }
 
 fn measure(session: &mut Session, batch: &Batch) -> Result<Measured, SessionError> {
-    session.cluster_mut().start_clock(ClockDetail::Stretches, Instant::now());
+    session.start_measuring(Instant::now());
     let (begin, waited) = (Instant::now(), session.cluster().waited());
     train(session, batch)?;
     let host = worked(begin.elapsed(), session.cluster().waited().saturating_sub(waited));
     // Waits for the update, for which the score does not.
-    let spans = session.cluster_mut().spans()?;
-    let time = begin.elapsed().as_secs_f64();
-    let parts = spans.into_iter().map(|spans| spans.map(|spans| parts(&spans, time))).collect();
-    Ok(Measured { time, host, parts, traffic: session.cluster().traffic().clone() })
+    let (time, devices) = session.device_times(begin)?;
+    Ok(Measured { time, host, devices, traffic: session.cluster().traffic().clone() })
 }
 
 /// Seconds of `elapsed` without those `waited`.
@@ -182,24 +153,6 @@ fn forward(session: &mut Session, batch: &Batch, repeats: usize) -> Result<Forwa
 fn training_flops(session: &Session, images: usize) -> u64 {
     let (program, further) = (&session.lowered().program, images.div_ceil(session.images()) as u64 - 1);
     program.flops(Pass::Gradients) + further * program.flops(Pass::Accumulate) + program.flops(Pass::Update)
-}
-
-fn devices(session: &Session, parts: Vec<Option<StepBreakdown>>) -> Vec<DeviceTimes> {
-    let cluster = session.cluster();
-    let (planned, allocated) = (cluster.footprints(), cluster.allocated());
-    let device = |(member, ((towers, device), parts)): (usize, ((String, String), _))| {
-        let (planned, allocated) = (planned[member].total, allocated[member]);
-        DeviceTimes { towers, device, parts, planned, allocated }
-    };
-    cluster.devices().into_iter().zip(parts).enumerate().map(device).collect()
-}
-
-/// Breaks a step of `time` seconds down, on a device that worked during `spans`.
-fn parts(spans: &[Span], time: f64) -> StepBreakdown {
-    let compute: f64 = spans.iter().map(|span| span.end - span.begin).sum();
-    let gaps = spans.windows(2).filter(|pair| pair[1].received).map(|pair| (pair[1].begin - pair[0].end).max(0.0));
-    let waiting = gaps.fold(0.0, |sum, gap| sum + gap);
-    StepBreakdown { compute, waiting, other: (time - compute - waiting).max(0.0) }
 }
 
 /// Place of a number in [`LayerTimes`]: member, row and column.
@@ -266,15 +219,6 @@ fn detailed(session: &mut Session, batch: &Batch) -> Result<BTreeMap<Place, f64>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_step_is_computing_waiting_and_the_rest() {
-        let span = |begin, end, received| Span { begin, end, received, pass: Pass::Gradients, commands: 0..1 };
-        // Three gaps: of one the exchange is the reason, and two spans overlap.
-        let spans = [span(1.0, 2.0, true), span(2.5, 3.0, true), span(4.0, 5.0, false), span(4.5, 6.0, true)];
-        assert_eq!(parts(&spans, 8.0), StepBreakdown { compute: 4.0, waiting: 0.5, other: 3.5 });
-        assert_eq!(parts(&[], 1.0), StepBreakdown { compute: 0.0, waiting: 0.0, other: 1.0 });
-    }
 
     #[test]
     fn a_host_that_waited_all_the_time_did_not_work() {

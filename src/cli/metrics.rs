@@ -1,0 +1,99 @@
+//! `alexnet metrics`.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::output::{json, line, percent, table, thousands};
+use alexnet::runs::{MetricRow, Movements, Run, csv_table};
+use alexnet::train::{DeviceRecord, Metric, Resumption};
+
+/// Arguments of `metrics`.
+#[derive(Debug, Args)]
+pub(super) struct Metrics {
+    /// Run folders, of runs that have ended or not
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+    /// Print every step and validation as comma-separated values or JSON [default: a table of the validations]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// A row for each step and each validation
+    Csv,
+    /// All of it, movements of the weights and times of the devices too
+    Json,
+}
+
+#[derive(Serialize)]
+struct Everything<'a> {
+    run: &'a str,
+    metrics: Vec<MetricRow<'a>>,
+    movements: &'a [Movements],
+    devices: &'a [(u64, DeviceRecord)],
+    resumptions: &'a [Resumption],
+    damaged: usize,
+}
+
+impl Metrics {
+    pub(super) fn run(self) -> Result<()> {
+        let runs = open_runs(&self.runs)?;
+        match self.format {
+            Some(Format::Csv) => io::stdout().lock().write_all(&csv_table(&runs)?).context("standard output"),
+            Some(Format::Json) => {
+                let names: Vec<String> = runs.iter().map(Run::name).collect();
+                let all: Vec<_> = runs.iter().zip(&names).map(|(run, name)| everything(run, name)).collect();
+                json(&all)
+            }
+            None => runs.iter().try_for_each(print),
+        }
+    }
+}
+
+/// Opens runs, with a warning about lines of metrics that cannot be read.
+pub(super) fn open_runs(paths: &[impl AsRef<Path>]) -> Result<Vec<Run>> {
+    let open = |path: &Path| {
+        let run = Run::open(path)?;
+        if run.damaged > 0 {
+            log::warn!("{}: {} lines of its metrics cannot be read", run.name(), run.damaged);
+        }
+        Ok(run)
+    };
+    paths.iter().map(|path| open(path.as_ref())).collect()
+}
+
+fn everything<'a>(run: &'a Run, name: &'a str) -> Everything<'a> {
+    let metrics = MetricRow::of(run, name).collect();
+    let Run { movements, devices, resumptions, damaged, .. } = run;
+    Everything { run: name, metrics, movements, devices, resumptions, damaged: *damaged }
+}
+
+fn print(run: &Run) -> Result<()> {
+    let last = run.steps.last().or(run.validations.last());
+    let (steps, seconds) = last.map_or((0, 0.0), |last| (last.step, last.seconds));
+    line(format_args!("{}: {} steps in {seconds:.0} s", run.name(), thousands(steps)))?;
+    let header = ["epoch", "step", "rate", "training", "error", "validation", "top-1", "top-5", "images/s"];
+    let mut rows = table(&header, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    rows.add_rows(run.validations.iter().map(cells));
+    line(format_args!("{}\n", rows.trim_fmt()))
+}
+
+fn cells(metric: &Metric) -> [String; 9] {
+    let mean = |number: Option<f64>| number.map_or_else(String::new, |number| format!("{number:.3}"));
+    [
+        metric.epoch.to_string(),
+        thousands(metric.step),
+        format!("{:.1e}", metric.rate),
+        mean(metric.training_loss),
+        metric.training_top1_error.map_or_else(String::new, percent),
+        format!("{:.3}", metric.loss),
+        percent(metric.top1_error),
+        percent(metric.top5_error),
+        format!("{:.0}", metric.images_per_second),
+    ]
+}

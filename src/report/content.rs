@@ -1,0 +1,161 @@
+//! What a report is made of: the run, its network, and what that makes of the images.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::backend::{BackendError, Placement};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::commands::CommandError;
+use crate::commands::bench::{StepTimes, step};
+use crate::commands::describe::Description;
+use crate::commands::inspect::{Finding, TensorState, of_activity, of_metrics, of_tensors, tensors};
+use crate::data::{DataError, Dataset, Split};
+use crate::eval::{EvalError, Survey, Surveyor};
+use crate::net::{Job, Model, Net, NetError};
+use crate::runs::{Run, RunError};
+use crate::session::layout::Layout;
+use crate::session::{Session, SessionError};
+
+/// Reason why there is no report.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum ReportError {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    #[error(transparent)]
+    Command(Box<CommandError>),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl From<CommandError> for ReportError {
+    fn from(error: CommandError) -> Self {
+        Self::Command(Box::new(error))
+    }
+}
+
+/// How much is found out for a report.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth {
+    /// Most validation images, and most training images, that the network is shown; 0 for none.
+    pub images: usize,
+    /// Training steps that are timed layer by layer; 0 for none.
+    pub steps: usize,
+}
+
+/// A run and all that is found out about it.
+pub struct Content {
+    /// Run.
+    pub run: Run,
+    /// Network of its best checkpoint.
+    pub network: Option<Network>,
+    /// Times of a step with random images on the devices of the report.
+    pub times: Option<StepTimes>,
+    /// What is unusual.
+    pub findings: Vec<Finding>,
+    /// What could not be found out, with the reason.
+    pub missing: Vec<String>,
+}
+
+/// A trained network.
+pub struct Network {
+    /// Checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Weights and biases.
+    pub tensors: Vec<TensorState>,
+    /// Shapes, placement and traffic.
+    pub description: Description,
+    /// Training and validation images.
+    pub images: Option<Images>,
+}
+
+/// Images that were shown to a network.
+pub struct Images {
+    /// Validation images, and what the network made of them.
+    pub validation: (Arc<Split>, Survey),
+    /// Training images, likewise.
+    pub training: (Arc<Split>, Survey),
+}
+
+impl Content {
+    /// Finds out about the run in `path`; the network computes on `devices`. `progress` gets the images that are done, and
+    /// all.
+    pub fn gather(
+        path: &Path,
+        depth: Depth,
+        devices: &Placement,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, ReportError> {
+        let run = Run::open(path)?;
+        let findings = of_metrics(&run);
+        let mut content = Self { run, network: None, times: None, findings, missing: Vec::new() };
+        let Some(file) = content.run.checkpoint() else {
+            content.missing.push("the run has no checkpoint yet, so that there are only its metrics to show".into());
+            return Ok(content);
+        };
+        let checkpoint = Checkpoint::read(&file)?;
+        let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
+        let net = Net::new(model)?;
+        let job = Job::training(net.model.train.batch);
+        let job = job.with(content.run.config.as_ref().map_or(job.options, |config| config.options));
+        let limits = devices.limits(net.model.towers);
+        let description = Description::new(&net, &job, &limits)?;
+        let tensors = tensors(&checkpoint, Some(&content.run))?;
+        content.findings.extend(of_tensors(&tensors));
+        let mut network = Network { checkpoint, tensors, description, images: None };
+        if depth.images > 0 {
+            content.show(&mut network, depth.images, devices, progress)?;
+        }
+        content.network = Some(network);
+        if depth.steps > 0 {
+            let layout = Layout::new(&net, &job, &limits)?;
+            let mut session = Session::laid_out(net, &job, layout, devices, 0)?;
+            content.times = Some(step(&mut session, job.minibatch, depth.steps)?);
+        }
+        Ok(content)
+    }
+
+    /// Shows the network images of its run, where they are still there.
+    fn show(
+        &mut self,
+        network: &mut Network,
+        most: usize,
+        devices: &Placement,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), ReportError> {
+        let Some(config) = &self.run.config else {
+            self.missing.push("without config.toml it is not known which images the network was trained on".into());
+            return Ok(());
+        };
+        let data = config.dataset().and_then(|data| data.arranged(&network.checkpoint.state.classes));
+        let Dataset { train, validation, .. } = match data {
+            Ok(data) => data,
+            Err(error) => {
+                self.missing.push(without_images(&error));
+                return Ok(());
+            }
+        };
+        let mut surveyor = Surveyor::new(&network.checkpoint, devices)?;
+        let all = train.len().min(most) + validation.len().min(most);
+        let seen = surveyor.survey(&validation, most, &mut |done, _| progress(done, all))?;
+        let before = seen.labels.len();
+        let learnt = surveyor.survey(&train, most, &mut |done, _| progress(before + done, all))?;
+        self.findings.extend(of_activity(&seen.activity, seen.labels.len()));
+        network.images = Some(Images { validation: (validation, seen), training: (train, learnt) });
+        Ok(())
+    }
+}
+
+fn without_images(error: &DataError) -> String {
+    format!("the images of the run are not there any more, so that none are shown ({error})")
+}

@@ -1,0 +1,131 @@
+//! What is drawn and written of runs: curves, inspections, reports.
+
+use std::fs;
+
+use crate::cli::{Place, contains, tiny};
+
+fn trained() -> Place {
+    let place = Place::new();
+    place.blobs();
+    place.train("run", &["--data", "blobs", "--epochs", "3", "--lr", "0.03"]);
+    place
+}
+
+#[test]
+fn curves_are_drawn_in_the_terminal_and_in_files() {
+    let place = trained();
+    let text = place.ok(&["plot", "run"]);
+    contains(&text, &["loss, nats by step", "training", "o validation", "top-1 error", "┤"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80) && !text.contains('\u{1b}'), "{text}");
+    place.train("other", &["--data", "blobs", "--epochs", "1", "--lr", "0.001"]);
+    let both = ["plot", "run", "other", "--curves", "loss,ratio,rate", "--over", "epoch", "--log"];
+    contains(&place.ok(&both), &["run training", "other validation", "run conv1", "learning rate by epoch"]);
+    place.ok(&[&both[..], &["--out", "x.svg"]].concat());
+    let svg = String::from_utf8(place.read("x.svg")).unwrap();
+    assert!(svg.starts_with("<svg xmlns=") && svg.contains("<title>run training: "), "{}", &svg[..200]);
+    place.ok(&[&both[..], &["--out", "x.png"]].concat());
+    let picture = image::load_from_memory(&place.read("x.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (1520, 1920), "twice the pixels of three charts");
+    place.ok(&[&both[..], &["--out", "x.png"]].concat());
+    place.refuses(&["plot", "run", "--out", "x.onnx"], &["x.onnx", ".png"]);
+    place.refuses(&["plot", "run", "--out", "run/metrics.jsonl"], &["metrics.jsonl", "ends in .png"]);
+    place.refuses(&["plot", "blobs"], &["blobs: is no run"]);
+    // Of a run whose first line is being written there is nothing to see yet.
+    place.write("new/metrics.jsonl", r#"{"kind":"step","st"#);
+    place.refuses(&["plot", "new"], &["new: holds no step yet"]);
+}
+
+#[test]
+fn an_inspection_counts_dead_units_and_says_what_is_unusual() {
+    let place = trained();
+    let found = place.json(&["inspect", "run", "--json", "--devices", "cpu"]);
+    assert_eq!((&found["step"], &found["images"]), (&30.into(), &50.into()));
+    let tensors = found["tensors"].as_array().unwrap();
+    assert_eq!(
+        (tensors.len(), &tensors[0]["name"]),
+        (13, &"conv1.a.bias".into()),
+        "those of both towers, without momentum"
+    );
+    assert!(tensors.iter().all(|tensor| tensor["ratio"].as_f64().unwrap() > 0.0), "{tensors:?}");
+    let activity = found["activity"].as_array().unwrap();
+    let units: Vec<_> =
+        activity.iter().map(|layer| (layer["layer"].as_str().unwrap(), layer["units"].as_u64())).collect();
+    assert_eq!(units, [("conv1", Some(8)), ("fc2", Some(16))]);
+    let text = place.ok(&["inspect", "run", "--devices", "cpu"]);
+    contains(&text, &["conv1.a.weights", "3×3×3×4", "never respond", "after 30 steps"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    // A layer whose biases let nothing through.
+    let path = place.path("run/last.safetensors");
+    let mut checkpoint = alexnet::checkpoint::Checkpoint::read(&path).unwrap();
+    for tower in ["a", "b"] {
+        let name = format!("fc2.{tower}.bias");
+        let shape = checkpoint.tensors[&name].shape().to_vec();
+        checkpoint.tensors.insert(name, alexnet::tensor::Tensor::new(shape, vec![-1e6; 8]));
+    }
+    checkpoint.save(&place.path("dead.safetensors")).unwrap();
+    let data = ["--data", "blobs", "--devices", "cpu"];
+    let text = place.ok(&[&["inspect", "dead.safetensors"], &data[..]].concat());
+    contains(&text, &["fc2: is dead: none of its 16 units responds to any of 50 images"]);
+    let none = place.json(&["inspect", "dead.safetensors", "--images", "0", "--json"]);
+    assert_eq!(none["images"], 0);
+}
+
+#[test]
+fn a_report_is_one_page_with_everything_in_it() {
+    let place = trained();
+    let report = ["report", "run", "--devices", "cpu", "--out", "x.html", "--pictures", "pictures"];
+    place.ok(&report);
+    let html = String::from_utf8(place.read("x.html")).unwrap();
+    contains(
+        &html,
+        &[
+            "After 3 epochs, 30 steps",
+            "Learning",
+            "Mistakes",
+            "Errors by class",
+            "spot 3",
+            "Weights",
+            "Time",
+            "Placement",
+        ],
+    );
+    contains(
+        &html,
+        &["Configuration", "model = &quot;tiny.toml&quot;", "tiny.toml", "cpu", "fc2.b.weights.a", "conv1"],
+    );
+    assert!(!html.contains("<script") && !html.contains("http"), "it asks for nothing");
+    let pictures = place.list("pictures");
+    for name in ["loss", "error", "ratio", "confusion", "worst", "predictions", "alike", "filters", "placement"] {
+        assert!(pictures.contains(&format!("{name}.svg")) && pictures.contains(&format!("{name}.png")), "{pictures:?}");
+    }
+    // Again, over what it wrote, without the images.
+    fs::rename(place.path("blobs"), place.path("away")).unwrap();
+    place.ok(&report);
+    let html = String::from_utf8(place.read("x.html")).unwrap();
+    contains(&html, &["the images of the run are not there any more"]);
+    place.ok(&["report", "run", "--devices", "cpu", "--out", "y.html", "--images", "0", "--timed", "0"]);
+    place.write("alone/metrics.jsonl", place.read("run/metrics.jsonl"));
+    place.ok(&["report", "alone", "--devices", "cpu", "--out", "alone.html"]);
+    contains(&String::from_utf8(place.read("alone.html")).unwrap(), &["the run has no checkpoint yet", "Learning"]);
+    place.refuses(&["report", "run", "--out", "tiny.toml"], &["tiny.toml", "ends in .html"]);
+}
+
+#[test]
+fn a_report_of_several_runs_compares_them() {
+    let place = trained();
+    let name = "<b>run & co";
+    let arguments = tiny(name, "cpu", &["--data", "blobs", "--epochs", "1", "--lr", "0.001"]);
+    place.ok(&arguments);
+    place.ok(&["report", "run", name, "--out", "x.html"]);
+    let html = String::from_utf8(place.read("x.html")).unwrap();
+    contains(
+        &html,
+        &[
+            "The least validation error is that of run",
+            "Settings that differ",
+            "network.train.rate",
+            "&lt;b&gt;run &amp; co",
+        ],
+    );
+    assert!(!html.contains("<b>"), "names are text");
+}
