@@ -7,6 +7,7 @@ mod images;
 mod launch;
 mod measure;
 mod metrics;
+mod observer;
 mod trace;
 mod restore;
 mod skipped;
@@ -28,6 +29,7 @@ pub use self::launch::{Launch, Ready};
 use self::measure::statistics;
 use self::metrics::Reached;
 pub use self::metrics::{METRICS, Metric, MetricKind};
+pub use self::observer::{Observer, Phase};
 use self::restore::restore;
 use self::skipped::{Images, Skipped};
 pub use self::trace::TraceFile;
@@ -56,46 +58,6 @@ pub struct RunSummary {
     pub interrupted: bool,
     /// Images that could not be decoded, with the reason.
     pub skipped: Vec<String>,
-}
-
-/// Work of a run besides its steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Measuring of the mean image and the colours of all training images, before the first step.
-    MeanImage,
-    /// Validation.
-    Validation,
-}
-
-/// Receiver of the events of a run.
-pub trait Observer {
-    /// The run begins or goes on.
-    fn begin(&mut self, _extent: Extent) {}
-    /// A phase begins that visits so many images.
-    fn phase(&mut self, _phase: Phase, _images: usize) {}
-    /// The phase has visited so many more images.
-    fn seen(&mut self, _images: usize) {}
-    /// Something happened that is worth a line.
-    fn note(&mut self, _text: &str) {}
-    /// An epoch of `images` images begins, `done` of them seen before.
-    fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize);
-    /// A step is done.
-    fn step(&mut self, metric: &Metric, images: usize);
-    /// The devices were measured in a step.
-    fn devices(&mut self, _record: &DeviceRecord) {}
-    /// The validation after an epoch is done.
-    fn validation(&mut self, metric: &Metric);
-    /// Whether a checkpoint is wanted after the step that is done, besides those of the configuration.
-    fn save(&mut self) -> bool {
-        false
-    }
-}
-
-/// Ignores all events.
-impl Observer for () {
-    fn epoch(&mut self, _: usize, _: usize, _: usize, _: usize) {}
-    fn step(&mut self, _: &Metric, _: usize) {}
-    fn validation(&mut self, _: &Metric) {}
 }
 
 /// A run in progress.

@@ -1,3 +1,4 @@
 //! The source text itself: rules that no compiler checks.
 
 mod architecture;
+mod rooms;

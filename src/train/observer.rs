@@ -1,0 +1,43 @@
+//! What a run tells of itself while it goes on.
+
+use super::{DeviceRecord, Extent, Metric};
+
+/// Work of a run besides its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Measuring of the mean image and the colours of all training images, before the first step.
+    MeanImage,
+    /// Validation.
+    Validation,
+}
+
+/// Receiver of the events of a run.
+pub trait Observer {
+    /// The run begins or goes on.
+    fn begin(&mut self, _extent: Extent) {}
+    /// A phase begins that visits so many images.
+    fn phase(&mut self, _phase: Phase, _images: usize) {}
+    /// The phase has visited so many more images.
+    fn seen(&mut self, _images: usize) {}
+    /// Something happened that is worth a line.
+    fn note(&mut self, _text: &str) {}
+    /// An epoch of `images` images begins, `done` of them seen before.
+    fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize);
+    /// A step is done.
+    fn step(&mut self, metric: &Metric, images: usize);
+    /// The devices were measured in a step.
+    fn devices(&mut self, _record: &DeviceRecord) {}
+    /// The validation after an epoch is done.
+    fn validation(&mut self, metric: &Metric);
+    /// Whether a checkpoint is wanted after the step that is done, besides those of the configuration.
+    fn save(&mut self) -> bool {
+        false
+    }
+}
+
+/// Ignores all events.
+impl Observer for () {
+    fn epoch(&mut self, _: usize, _: usize, _: usize, _: usize) {}
+    fn step(&mut self, _: &Metric, _: usize) {}
+    fn validation(&mut self, _: &Metric) {}
+}
