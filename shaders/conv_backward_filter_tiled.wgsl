@@ -12,26 +12,25 @@ const WINDOWS = MAPS * R * S;
 var<private> row0: u32;
 var<private> k0: u32;
 
-fn row_vector(n: u32, rows: u32) -> vec4f {
+// Image n of four neighbouring rows of x or of dy, 0 beyond the end.
+fn rows_at(of_x: bool, first: u32, n: u32) -> vec4f {
+    let rows = select(K, WINDOWS, of_x);
     var values: vec4f;
     @unroll for (var i = 0u; i < 4; i++) {
-        let row = row0 + rows * 4 + i;
-        if n < N && row < WINDOWS {
-            values[i] = f32(x[row * N + n]);
+        let at = (first + i) * N + n;
+        if n < N && first + i < rows {
+            if of_x { values[i] = f32(x[at]); } else { values[i] = f32(dy[at]); }
         }
     }
     return values;
 }
 
+fn row_vector(n: u32, rows: u32) -> vec4f {
+    return rows_at(true, row0 + rows * 4, n);
+}
+
 fn image_vector(n: u32, filters: u32) -> vec4f {
-    var values: vec4f;
-    @unroll for (var i = 0u; i < 4; i++) {
-        let k = k0 + filters * 4 + i;
-        if n < N && k < K {
-            values[i] = f32(dy[k * N + n]);
-        }
-    }
-    return values;
+    return rows_at(false, k0 + filters * 4, n);
 }
 
 fn put(tile_row: u32, filters: u32, sum: vec4f) {

@@ -1,6 +1,5 @@
 // Gradient of a convolution by its input (formula: `conv_backward_input.wgsl`), by tiles in workgroup memory: BM maps
-// of one input pixel for BN images. The sum runs over the windows that hold the pixel, filters innermost; which those
-// are, is the same for the whole workgroup.
+// of one input pixel for BN images. The sum runs over the windows that hold the pixel (`terms.wgsl`).
 
 @group(0) @binding(0) var<storage, read> w: array<Map>;
 @group(0) @binding(1) var<storage, read> dy: array<Map4>;
@@ -8,50 +7,30 @@
 
 const STRIDE = vec2u(STRIDE_Y, STRIDE_X);
 
-// First map of the workgroup's tile, its first images, in vectors, and its input pixel.
+const INNER = K;
+
+// First map of the workgroup's tile, and its pixel with the padding before it.
 var<private> c0: u32;
-var<private> n0: u32;
-var<private> pixel: vec2u;
-// The pixel with the padding before it, and the output pixels whose windows hold it: from `low`, so many rows and
-// columns.
 var<private> padded: vec2u;
-var<private> low: vec2u;
-var<private> size: vec2u;
-
-// Filter of a term; filters are innermost.
-fn filter_of(term: u32) -> u32 {
-    return select(term % K, term, R * S == 1);
-}
-
-// The output pixel of a term.
-fn window(term: u32) -> vec2u {
-    if R * S == 1 {
-        return low;
-    }
-    // Divided as floats, which are exact for windows of any sane size and quicker where the divisor is not known.
-    let index = term / K;
-    let row = u32((f32(index) + 0.5) / f32(size.y));
-    return low + vec2u(row, index - row * size.y);
-}
 
 fn row_vector(term: u32, rows: u32) -> vec4f {
     var values: vec4f;
-    let element = padded - window(term) * STRIDE;
+    let element = padded - place(term) * STRIDE;
     @unroll for (var i = 0u; i < 4; i++) {
         let c = c0 + rows * 4 + i;
-        if term < size.x * size.y * K && c < MAPS {
-            values[i] = f32(w[((c * R + element.x) * S + element.y) * K + filter_of(term)]);
+        if term < terms() && c < MAPS {
+            values[i] = f32(w[((c * R + element.x) * S + element.y) * K + inner(term)]);
         }
     }
     return values;
 }
 
 fn image_vector(term: u32, images: u32) -> vec4f {
-    if term >= size.x * size.y * K {
+    if term >= terms() {
         return vec4f();
     }
-    let at = window(term);
-    return vec4f(dy[((filter_of(term) * P + at.x) * Q + at.y) * BATCH_VECTORS + n0 + images]);
+    let at = place(term);
+    return vec4f(dy[((inner(term) * P + at.x) * Q + at.y) * BATCH_VECTORS + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -78,5 +57,5 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     low = (vec2u(before) + STRIDE - 1) / STRIDE;
     let end = min(padded / STRIDE + 1, vec2u(P, Q));
     size = max(end, low) - low;
-    contract(size.x * size.y * K, thread);
+    contract(terms(), thread);
 }

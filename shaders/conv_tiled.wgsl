@@ -1,53 +1,32 @@
 // Convolution (formula and letters: `conv.wgsl`) by tiles in workgroup memory: BM filters of one output
-// pixel for BN images. The sum runs over the part of the window that lies inside, maps innermost; which part that is,
-// is the same for the whole workgroup.
+// pixel for BN images. The sum runs over the part of the window that lies inside (`terms.wgsl`).
 
 @group(0) @binding(0) var<storage, read> x: array<Map4>;
 @group(0) @binding(1) var<storage, read> w: array<Map4>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<Map4>;
 
-// First filter of the workgroup's tile, its first images, in vectors, and its output pixel.
+const INNER = MAPS;
+
+// First filter of the workgroup's tile, and the input pixel under the first element of the window.
 var<private> k0: u32;
-var<private> n0: u32;
-var<private> pixel: vec2u;
-// The input pixel under the window's first element, and the elements that lie inside: from `low`, so many rows and
-// columns.
 var<private> corner: vec2i;
-var<private> low: vec2u;
-var<private> size: vec2u;
-
-// Map of a term; maps are innermost.
-fn map_of(term: u32) -> u32 {
-    return select(term % MAPS, term, R * S == 1);
-}
-
-// Row and column of the window of a term.
-fn element(term: u32) -> vec2u {
-    if R * S == 1 {
-        return low;
-    }
-    // Divided as floats, which are exact for windows of any sane size and quicker where the divisor is not known.
-    let index = term / MAPS;
-    let row = u32((f32(index) + 0.5) / f32(size.y));
-    return low + vec2u(row, index - row * size.y);
-}
 
 fn row_vector(term: u32, rows: u32) -> vec4f {
     let k = k0 / 4 + rows;
-    if term >= size.x * size.y * MAPS || k >= K / 4 {
+    if term >= terms() || k >= K / 4 {
         return vec4f();
     }
-    let at = element(term);
-    return vec4f(w[((map_of(term) * R + at.x) * S + at.y) * (K / 4) + k]);
+    let at = place(term);
+    return vec4f(w[((inner(term) * R + at.x) * S + at.y) * (K / 4) + k]);
 }
 
 fn image_vector(term: u32, images: u32) -> vec4f {
-    if term >= size.x * size.y * MAPS {
+    if term >= terms() {
         return vec4f();
     }
-    let at = vec2u(corner + vec2i(element(term)));
-    return vec4f(x[((map_of(term) * H + at.x) * W + at.y) * BATCH_VECTORS + n0 + images]);
+    let at = vec2u(corner + vec2i(place(term)));
+    return vec4f(x[((inner(term) * H + at.x) * W + at.y) * BATCH_VECTORS + n0 + images]);
 }
 
 fn put(row: u32, images: u32, sum: vec4f) {
@@ -76,5 +55,5 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     let end = clamp(vec2i(vec2u(H, W)) - corner, first, vec2i(vec2u(R, S)));
     low = vec2u(first);
     size = vec2u(end - first);
-    contract(size.x * size.y * MAPS, thread);
+    contract(terms(), thread);
 }

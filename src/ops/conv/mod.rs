@@ -15,10 +15,11 @@ pub use self::grouped::{GROUPED, Grouped};
 pub use self::layer::{KIND, Settings};
 pub(super) use self::variants::SUBGROUP;
 
+use self::tiles::Outputs;
 use self::variants::{
     ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16, MATRIX16_THREADS,
-    Strategy, TILED, VECTOR, VariantParts, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, plain, plain_part,
-    summing_part, tile_of,
+    Strategy, TERMS, TILED, VECTOR, VariantParts, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, plain,
+    plain_part, summing_part, tile_of,
 };
 use super::activation::Activation;
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
@@ -149,14 +150,14 @@ pub static FORWARD: Kernel = Kernel {
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
     variants: &VariantParts {
         entry: "forward",
-        matrix16: &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TILES],
-        matrix8: &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TILES],
-        tiled: &[CONTRACT, TILED, ACTIVATION, TILES],
+        matrix16: &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TERMS, TILES],
+        matrix8: &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TERMS, TILES],
+        tiled: &[CONTRACT, TILED, ACTIVATION, TERMS, TILES],
         wide: &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE],
         subgroup: &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
         plain: &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE],
-        tiles: [tiles::forward_wide, tiles::forward_subgroup, tiles::forward_plain],
-        grids: [tiles::forward_wide_grid, tiles::forward_tiled_grid, tiles::forward_grid],
+        tiles: [tiles::forward_wide, |p| Outputs::of_y(p).subgroup(), |p| Outputs::of_y(p).plain()],
+        grids: [|p| Outputs::of_y(p).wide_grid(p), |p| Outputs::of_y(p).tiled_grid(p), |p| Outputs::of_y(p).grid(p)],
         shapes: [tiles::wide_shapes, tiles::wide_shapes, |p| !tiles::wide_shapes(p)],
     }
     .variants(),
@@ -174,14 +175,14 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
     variants: &VariantParts {
         entry: "backward_input",
-        matrix16: &[MATRIX16, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
-        matrix8: &[MATRIX8, CONTRACT, MATRIX, BACKWARD_INPUT_TILES],
-        tiled: &[CONTRACT, TILED, BACKWARD_INPUT_TILES],
+        matrix16: &[MATRIX16, CONTRACT, MATRIX, TERMS, BACKWARD_INPUT_TILES],
+        matrix8: &[MATRIX8, CONTRACT, MATRIX, TERMS, BACKWARD_INPUT_TILES],
+        tiled: &[CONTRACT, TILED, TERMS, BACKWARD_INPUT_TILES],
         wide: &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
         subgroup: &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
         plain: &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
-        tiles: [tiles::backward_input_wide, tiles::backward_input_subgroup, tiles::backward_input_plain],
-        grids: [tiles::backward_input_wide_grid, tiles::backward_input_tiled_grid, tiles::backward_input_grid],
+        tiles: [tiles::backward_input_wide, |p| Outputs::of_dx(p).subgroup(), |p| Outputs::of_dx(p).plain()],
+        grids: [|p| Outputs::of_dx(p).wide_grid(p), |p| Outputs::of_dx(p).tiled_grid(p), |p| Outputs::of_dx(p).grid(p)],
         shapes: [tiles::wide_shapes, |p| fills_images(p.get("n")), |p| !tiles::wide_shapes(p)],
     }
     .variants(),

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 
 use super::Conv;
-use super::variants::{SUBGROUP, VECTOR, fills_wide, tiled_grid, wide_rows, wide_steps};
+use super::variants::{SUBGROUP, VECTOR, fills_wide, wide_rows, wide_steps};
 use crate::kernel::{Params, Tile};
 
 /// Invocations of a plain workgroup.
@@ -21,57 +21,86 @@ type Budget = (usize, usize);
 /// The budget of a GPU, which keeps sums in registers.
 const PLAIN: Budget = (400, 64);
 
-/// The budget of a software driver: as much as is worth compiling where loads cost more than sums that do not fit the registers.
-fn subgroup_budget(conv: &Conv) -> Budget {
-    if conv.macs() >= LARGE { (1150, 224) } else { (400, 72) }
+/// The maps that a contraction makes, y or dx, as its workgroups share them.
+pub(super) struct Outputs {
+    /// K filters of y, C maps of dx.
+    maps: usize,
+    /// Rows of a map.
+    height: usize,
+    /// Columns of a map.
+    width: usize,
+    images: usize,
+    /// Whether a map is one pixel, and images take the place of neighbouring pixels.
+    dense: bool,
+    /// Columns of the window that meet one pixel.
+    window: usize,
+    /// Columns of a tile are a multiple of these.
+    step: usize,
+    /// Name of a tile's columns in WGSL.
+    across: &'static str,
+    macs: u64,
 }
 
-/// Lanes along images and rows of tiles in a plain workgroup.
-fn plain_lanes(n: usize) -> (usize, usize) {
-    let lanes = [32, 16].into_iter().find(|lanes| n.is_multiple_of(*lanes)).unwrap_or(8);
-    (lanes, WORKGROUP / lanes)
-}
+impl Outputs {
+    /// Those of the forward pass.
+    pub(super) fn of_y(params: &Params) -> Self {
+        let conv = Conv::from(params);
+        let Conv { k: maps, p: height, q: width, n: images, s: window, .. } = conv;
+        Self { maps, height, width, images, dense: conv.is_dense(), window, step: 1, across: "tq", macs: conv.macs() }
+    }
 
-/// Filters (or maps) and neighbouring pixels of a tile: as many pixels as divide `extent` evenly, in multiples of
-/// `step`.
-fn tile(outer: usize, extent: usize, window: usize, step: usize, budget: Budget) -> (usize, usize) {
-    let height = if outer > 8 && budget.1 > 100 { 16 } else { 8 };
-    let most = (budget.0 / (height * window)).min(budget.1 / height).max(1);
-    let tiles = extent.div_ceil(most.max(step));
-    (height, extent.div_ceil(tiles).next_multiple_of(step))
-}
+    /// Those of the gradient by the input.
+    pub(super) fn of_dx(params: &Params) -> Self {
+        let conv = Conv::from(params);
+        let Conv { maps, h: height, w: width, n: images, stride_x: step, .. } = conv;
+        let (dense, window) = ((height, width) == (1, 1) && conv.is_dense(), conv.s.div_ceil(step));
+        Self { maps, height, width, images, dense, window, step, across: "tx", macs: conv.macs() }
+    }
 
-/// Rows of a tile of single pixels, and images a lane, as many as leave no lane without.
-fn dense_tile(outer: usize, images: usize, lanes: usize) -> (usize, usize) {
-    // A large tile compiles twice as long, which few rows are not worth.
-    let tm = if lanes == SUBGROUP && outer >= 64 { 16 } else { 8 };
-    (tm, [4, 2].into_iter().find(|count| images.is_multiple_of(lanes * count)).unwrap_or(1))
-}
+    /// The register tile of a workgroup with `lanes` along images and `rows` of tiles: TM maps by TN images by as many
+    /// neighbouring columns as divide a map evenly.
+    fn tile(&self, (lanes, rows): (usize, usize), (unrolled, sums): Budget) -> Tile {
+        let [tm, tn, columns] = if self.dense {
+            // A large tile compiles twice as long, which few rows are not worth.
+            let tm = if lanes == SUBGROUP && self.maps >= 64 { 16 } else { 8 };
+            [tm, [4, 2].into_iter().find(|tn| self.images.is_multiple_of(lanes * tn)).unwrap_or(1), 1]
+        } else {
+            let tm = if self.maps > 8 && sums > 100 { 16 } else { 8 };
+            let most = (unrolled / (tm * self.window)).min(sums / tm).max(1);
+            let tiles = self.width.div_ceil(most.max(self.step));
+            [tm, 1, self.width.div_ceil(tiles).next_multiple_of(self.step)]
+        };
+        vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", tn), (self.across, columns)]
+    }
 
-fn forward(conv: &Conv, (lanes, rows): (usize, usize), budget: Budget) -> Tile {
-    let ((tm, tn), tq) = if conv.is_dense() {
-        (dense_tile(conv.k, conv.n, lanes), 1)
-    } else {
-        let (tm, tq) = tile(conv.k, conv.q, conv.s, 1, budget);
-        ((tm, 1), tq)
-    };
-    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", tn), ("tq", tq)]
-}
+    /// The tile of a subgroup on a software driver: as much as is worth compiling where loads cost more than sums that do
+    /// not fit the registers.
+    pub(super) fn subgroup(&self) -> Tile {
+        self.tile((SUBGROUP, 1), if self.macs >= LARGE { (1150, 224) } else { (400, 72) })
+    }
 
-pub(super) fn forward_subgroup(params: &Params) -> Tile {
-    let conv = Conv::from(params);
-    forward(&conv, (SUBGROUP, 1), subgroup_budget(&conv))
-}
+    /// The tile of a plain workgroup.
+    pub(super) fn plain(&self) -> Tile {
+        let lanes = [32, 16].into_iter().find(|lanes| self.images.is_multiple_of(*lanes)).unwrap_or(8);
+        self.tile((lanes, WORKGROUP / lanes), PLAIN)
+    }
 
-pub(super) fn forward_plain(params: &Params) -> Tile {
-    let conv = Conv::from(params);
-    forward(&conv, plain_lanes(conv.n), PLAIN)
-}
+    /// Invocations for register tiles.
+    pub(super) fn grid(&self, params: &Params) -> [usize; 3] {
+        let [tm, tn, columns] = ["tm", "tn", self.across].map(|name| params.get::<usize>(name));
+        [self.images / tn, self.maps.div_ceil(tm), self.height * self.width.div_ceil(columns)]
+    }
 
-pub(super) fn forward_grid(params: &Params) -> [usize; 3] {
-    let conv = Conv::from(params);
-    let across = conv.q.div_ceil(params.get("tq"));
-    [conv.n / params.get::<usize>("tn"), conv.k.div_ceil(params.get("tm")), conv.p * across]
+    /// Invocations for wide tiles.
+    pub(super) fn wide_grid(&self, params: &Params) -> [usize; 3] {
+        [self.images / VECTOR, self.maps.div_ceil(params.get("tm")), self.height * self.width]
+    }
+
+    /// Invocations for tiles in workgroup memory, one behind the other in a workgroup.
+    pub(super) fn tiled_grid(&self, params: &Params) -> [usize; 3] {
+        let [bm, bn, threads] = ["bm", "bn", "threads"].map(|name| params.get::<usize>(name));
+        [self.images / bn * threads, self.maps.div_ceil(bm), self.height * self.width]
+    }
 }
 
 pub(super) fn forward_wide(params: &Params) -> Tile {
@@ -79,60 +108,14 @@ pub(super) fn forward_wide(params: &Params) -> Tile {
     vec![("tm", wide_rows(conv.k, VECTOR)), ("steps", wide_steps(conv.maps))]
 }
 
-pub(super) fn forward_wide_grid(params: &Params) -> [usize; 3] {
-    let conv = Conv::from(params);
-    [conv.n / VECTOR, conv.k.div_ceil(params.get("tm")), conv.p * conv.q]
+pub(super) fn backward_input_wide(params: &Params) -> Tile {
+    vec![("tm", wide_rows(Conv::from(params).maps, SUBGROUP))]
 }
 
 /// Whether images fill the lanes or matrices, and vectors of four filters the rows of the weights.
 pub(super) fn wide_shapes(params: &Params) -> bool {
     let conv = Conv::from(params);
     fills_wide(conv.n, conv.k)
-}
-
-pub(super) fn forward_tiled_grid(params: &Params) -> [usize; 3] {
-    let conv = Conv::from(params);
-    tiled_grid(params, conv.k, conv.p * conv.q)
-}
-
-fn backward_input(conv: &Conv, (lanes, rows): (usize, usize), budget: Budget) -> Tile {
-    let ((tm, tn), tx) = if (conv.h, conv.w) == (1, 1) && conv.is_dense() {
-        (dense_tile(conv.maps, conv.n, lanes), 1)
-    } else {
-        let (tm, tx) = tile(conv.maps, conv.w, conv.s.div_ceil(conv.stride_x), conv.stride_x, budget);
-        ((tm, 1), tx)
-    };
-    vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", tn), ("tx", tx)]
-}
-
-pub(super) fn backward_input_subgroup(params: &Params) -> Tile {
-    let conv = Conv::from(params);
-    backward_input(&conv, (SUBGROUP, 1), subgroup_budget(&conv))
-}
-
-pub(super) fn backward_input_plain(params: &Params) -> Tile {
-    let conv = Conv::from(params);
-    backward_input(&conv, plain_lanes(conv.n), PLAIN)
-}
-
-pub(super) fn backward_input_grid(params: &Params) -> [usize; 3] {
-    let conv = Conv::from(params);
-    let across = conv.w.div_ceil(params.get("tx"));
-    [conv.n / params.get::<usize>("tn"), conv.maps.div_ceil(params.get("tm")), conv.h * across]
-}
-
-pub(super) fn backward_input_wide(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Conv::from(params).maps, SUBGROUP))]
-}
-
-pub(super) fn backward_input_wide_grid(params: &Params) -> [usize; 3] {
-    let conv = Conv::from(params);
-    [conv.n / VECTOR, conv.maps.div_ceil(params.get("tm")), conv.h * conv.w]
-}
-
-pub(super) fn backward_input_tiled_grid(params: &Params) -> [usize; 3] {
-    let conv = Conv::from(params);
-    tiled_grid(params, conv.maps, conv.h * conv.w)
 }
 
 /// Floats of workgroup memory that every adapter has.

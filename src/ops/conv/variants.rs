@@ -30,6 +30,7 @@ pub(super) const WIDE_FORWARD: &str = include_str!("../../../shaders/common/wide
 pub(super) const WIDE_BACKWARD: &str = include_str!("../../../shaders/common/wide_backward.wgsl");
 pub(super) const CONTRACT: &str = include_str!("../../../shaders/common/contract.wgsl");
 pub(super) const TILED: &str = include_str!("../../../shaders/common/tiled.wgsl");
+pub(super) const TERMS: &str = include_str!("../../../shaders/common/terms.wgsl");
 pub(super) const MATRIX: &str = include_str!("../../../shaders/common/matrix.wgsl");
 pub(super) const MATRIX8: &str = include_str!("../../../shaders/common/matrix8.wgsl");
 pub(super) const MATRIX16: &str = include_str!("../../../shaders/common/matrix16.wgsl");
@@ -75,12 +76,6 @@ fn matrix8_tile(params: &Params) -> Tile {
 fn images_of(params: &Params, most: usize) -> usize {
     let images: usize = params.get("n");
     [128, 64].into_iter().find(|&tile| tile <= most && images.is_multiple_of(tile)).unwrap_or(WIDE)
-}
-
-/// Invocations of a tiled variant for `rows` and as many pixels, one behind the other in a workgroup.
-pub(super) fn tiled_grid(params: &Params, rows: usize, pixels: usize) -> [usize; 3] {
-    let [bm, bn, threads, images] = ["bm", "bn", "threads", "n"].map(|name| params.get::<usize>(name));
-    [images / bn * threads, rows.div_ceil(bm), pixels]
 }
 
 /// How variants of one name compute a contraction, with what that asks of an adapter.
