@@ -18,7 +18,7 @@ use alexnet::{params, twin};
 params! {
     /// A map of any shape.
     struct Shape {
-        /// Number of elements.
+        /// Elements of the map, C·H·W·N.
         count: usize,
     }
 }

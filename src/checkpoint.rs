@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::files::{FileError, METADATA, TensorError, TensorFile, read_file, write_tensors};
-use crate::net::{LossScale, Score, Stagnation};
+use crate::net::{Kinds, LossScale, Model, NetError, Score, Stagnation};
 use crate::tensor::Tensor;
 
 /// The name of the mean image among the tensors.
@@ -121,6 +121,13 @@ pub struct State {
     /// Sums over the training images since the last validation.
     #[serde(default, skip_serializing_if = "Score::is_empty")]
     pub training: Score,
+}
+
+impl State {
+    /// The network, of layers of `kinds`: [`crate::net::LAYERS`], and others that it was trained with.
+    pub fn model(&self, kinds: Kinds) -> Result<Model, NetError> {
+        Model::parse_with("the checkpoint's model", &self.model, kinds)
+    }
 }
 
 /// Weights, states of the optimiser and mean by name, and the state of the run.

@@ -24,24 +24,6 @@ os.environ["XDG_CACHE_HOME"] = os.path.join(PLACE, "cache")
 COUNTS = dict.fromkeys(["kills", "signals", "stops", "starved", "finished"], 0)
 LOST, DAMAGED = [], []
 
-TINY = """
-about = "two towers, as small as can be"
-input = { channels = 3, size = 8, stored = 10, scale = [0.015625, 0.015625, 0.015625] }
-towers = 2
-pool = { size = 3, stride = 2 }
-layers = [
-  { name = "conv1", conv = { filters = 8, size = 3, pad = 1 }, weights = 0.2, then = ["relu", "pool"] },
-  { name = "fc2", fc = 16, sees = "both", weights = 0.2, then = ["relu", "dropout"] },
-  { name = "fc3", fc = 10, sees = "both", on = "a", weights = 0.2, then = ["softmax"] },
-]
-[train]
-batch = 16
-epochs = 2
-rate = 0.01
-augment = { mirror = true }
-"""
-
-
 # ---- data: tiles of the bundled sample as PNG files
 
 def read_png(path):
@@ -308,7 +290,7 @@ def tell(what):
 
 
 tell.told = 0
-open("tiny.toml", "w").write(TINY)
+shutil.copy(os.path.join(ROOT, "tests/common/tiny.toml"), "tiny.toml")
 make_images("images", 24, 20)
 help_text = subprocess.run([PROGRAM, "export", "--help"], capture_output=True, text=True).stdout
 FORCE = ["--force"] if "--force" in help_text else []

@@ -43,7 +43,7 @@ pub struct Transfer {
 pub struct Traffic {
     /// Bytes on the wire.
     pub bytes: u64,
-    /// Number of transfers.
+    /// Copies of maps from one device to another.
     pub exchanges: u64,
     /// Time that the host spent on them, waiting and copying.
     pub time: Duration,
@@ -132,7 +132,7 @@ impl Cluster {
         self.members.iter_mut().for_each(|member| member.start_clock(detail, origin));
     }
 
-    /// Stops measuring.
+    /// Stops measuring and forgets the transfers.
     pub fn stop_clock(&mut self) {
         self.origin = None;
         self.exchanges.clear();

@@ -102,7 +102,7 @@ pub enum Data<'a> {
 }
 
 impl Data<'_> {
-    /// Number of elements.
+    /// Elements of the part.
     pub fn count(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
@@ -200,7 +200,7 @@ pub trait Backend {
     /// Starts to measure when the device works, in seconds since `origin`; earlier measurements are dropped.
     fn start_clock(&mut self, detail: ClockDetail, origin: Instant);
 
-    /// Stops measuring.
+    /// Stops the clock that [`Backend::start_clock`] started.
     fn stop_clock(&mut self);
 
     /// The work since [`Backend::start_clock`], once everything queued is done; `None` where the device has no clock.

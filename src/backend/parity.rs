@@ -8,7 +8,7 @@ use crate::kernel::{Case, Elem, Kernel, Variant};
 
 /// The check of one case of one kernel in one variant.
 pub struct Check {
-    /// The kernel.
+    /// Kernel whose variants were compared with its twin.
     pub kernel: &'static Kernel,
     /// The variant; `None` for the CPU twin at f32.
     pub variant: Option<&'static Variant>,
@@ -68,9 +68,9 @@ pub struct VariantResult {
     pub variant: &'static str,
     /// Element type of maps.
     pub maps: &'static str,
-    /// Number of cases.
+    /// Cases of the kernel that it was compared on.
     pub cases: usize,
-    /// Largest error allowed.
+    /// Largest allowed error, relative to the output's root mean square.
     pub tolerance: f64,
     /// Largest error of the cases that ran and gave numbers.
     pub worst: Option<f64>,
@@ -123,7 +123,7 @@ impl ParityReport {
         verdict.failures.extend(what.map(|what| Failure { case: check.case.name.clone(), what }));
     }
 
-    /// Number of cases.
+    /// Cases of the kernel that it was compared on.
     pub fn cases(&self) -> usize {
         self.verdicts.iter().map(|verdict| verdict.cases).sum()
     }

@@ -16,9 +16,9 @@ use crate::program::Program;
 /// An engine that runs programs: one entry of a placement.
 #[derive(Clone)]
 pub enum Engine {
-    /// The CPU engine.
+    /// The CPU engine, which runs the kernels' twins.
     Cpu,
-    /// An opened device.
+    /// An adapter, opened with a queue of its own.
     Gpu(Rc<Device>),
 }
 

@@ -42,7 +42,7 @@ pub struct MemoryPlan {
 /// Staging buffers between host and device, in one direction.
 #[derive(Clone, Debug, Default)]
 pub struct Staging {
-    /// Sizes in bytes.
+    /// Size in bytes of each buffer.
     pub buffers: Vec<u64>,
     of: HashMap<Slot, usize>,
 }
@@ -70,7 +70,7 @@ impl Staging {
 /// Bytes that a program takes on one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Footprint {
-    /// Trained values.
+    /// Bytes of weights and biases.
     pub weights: u64,
     /// States of the optimiser, by name: one number for each trained value.
     #[serde(flatten)]
@@ -83,7 +83,7 @@ pub struct Footprint {
     pub input_output: u64,
     /// What it goes through, and what travels between devices.
     pub staging: u64,
-    /// All of it.
+    /// Bytes of all parts together.
     pub total: u64,
 }
 
@@ -128,7 +128,7 @@ impl MemoryPlan {
         self.places[slot.0].is_some()
     }
 
-    /// Location of `slot`.
+    /// The buffer of `slot`, and the bytes of it that hold the slot.
     ///
     /// # Panics
     /// When this device does not have it; see [`MemoryPlan::has`].

@@ -1,4 +1,4 @@
-//! `alexnet bench`.
+//! `alexnet bench`: kernels, steps, exchanges and the loader, timed.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::options::{Placed, Replaced, built_in, open_net};
-use super::output::{fit, folded, line, table, tell, thousands};
+use super::options::{Trial, built_in, open_net};
+use super::output::{Output, fit, folded, line, table, thousands};
 use super::progress::Progress;
 use alexnet::backend::Placement;
 use alexnet::commands::bench::{
@@ -16,8 +16,7 @@ use alexnet::commands::bench::{
 };
 use alexnet::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
 use alexnet::files::{FileKind, check_target, write_file};
-use alexnet::net::{Job, MOST_IMAGES, Options};
-use alexnet::session::{Session, place};
+use alexnet::session::Session;
 
 #[derive(Debug, Args)]
 pub(super) struct Bench {
@@ -51,9 +50,8 @@ struct Loading {
     /// Images of a turn
     #[arg(long, default_value = "2048", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     images: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -61,18 +59,12 @@ struct Measured {
     #[arg(long, default_value = "alexnet", help = format!("A model file, or a built-in network: {}", built_in()))]
     model: String,
     #[command(flatten)]
-    replaced: Replaced,
-    /// Images in a minibatch [default: the model's training batch]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
-    batch: Option<u32>,
-    #[command(flatten)]
-    placed: Placed,
+    trial: Trial,
     /// Measurements, of which the median is shown
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
     /// Also write the JSON to a file
     #[arg(long, value_name = "FILE.json")]
     save: Option<PathBuf>,
@@ -102,7 +94,7 @@ impl Bench {
                 let threads = loading.threads.unwrap_or_else(decoding_threads);
                 let speed = loader_speed(&split, threads, loading.images)?;
                 drop(busy);
-                tell(loading.json, &speed, print_loader)
+                loading.output.tell(&speed, print_loader)
             }
         }
     }
@@ -111,13 +103,11 @@ impl Bench {
 impl Measured {
     fn session(&self) -> Result<(Session, Placement, usize)> {
         self.save.iter().try_for_each(|path| check_target(path, FileKind::Json, None)).context("--save")?;
-        let net = open_net(&self.model, &self.replaced)?;
-        let images = self.batch.map_or(net.model.train.batch, |batch| batch as usize);
-        let job = Job::training(images).with(self.placed.over(Options::DEFAULT));
-        let (devices, layout) = place(&net, &job, self.placed.devices.as_deref())?;
-        let devices = self.placed.prepare(devices);
+        let net = open_net(&self.model, &self.trial.replaced)?;
+        let job = self.trial.job(&net);
+        let (devices, layout) = self.trial.placed.open(&net, &job)?;
         let session = Session::laid_out(net, &job, layout, &devices, 0)?;
-        Ok((session, devices, images))
+        Ok((session, devices, job.minibatch))
     }
 
     /// Prints what was measured, as a table or as JSON, and saves it where that is wanted.
@@ -127,7 +117,7 @@ impl Measured {
             write_file(path, (text + "\n").as_bytes()).context("--save")?;
         }
         drop(busy);
-        tell(self.json, times, print)
+        self.output.tell(times, print)
     }
 }
 
@@ -244,7 +234,6 @@ fn giga(number: f64) -> String {
     format!("{:.1}", number / 1e9)
 }
 
-/// Seconds as milliseconds.
 fn ms(seconds: f64) -> String {
     format!("{:.1}", 1e3 * seconds)
 }

@@ -2,7 +2,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::options::On;
-use super::output::{folded, line, table, tell, tolerance};
+use super::output::{Output, folded, line, table, tolerance};
 use super::progress::{Lines, Progress};
 use alexnet::backend::Engine;
 use alexnet::backend::parity::{self, ParityReport, VariantResult};
@@ -15,9 +15,8 @@ pub(super) struct Check {
     /// Compiles shaders with checks of every index and loop
     #[arg(long)]
     checked: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Check {
@@ -25,7 +24,7 @@ impl Check {
         let placement = self.on.open()?;
         let placement = if self.checked { placement.checked() } else { placement };
         let reports: Vec<ParityReport> = placement.engines().iter().map(report).collect();
-        tell(self.json, &reports, |reports| reports.iter().try_for_each(print))?;
+        self.output.tell(&reports, |reports| reports.iter().try_for_each(print))?;
         match reports.iter().find(|report| report.failed() > 0) {
             None => Ok(()),
             Some(bad) => {

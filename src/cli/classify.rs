@@ -1,4 +1,4 @@
-//! `alexnet classify`.
+//! `alexnet classify`: the five best classes of images.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{On, Pictured, named};
-use super::output::{line, tell};
+use super::output::{Output, line};
 use super::progress::Progress;
 use alexnet::data::ImageError;
 use alexnet::eval::{Classification, Evaluator, TestViews};
@@ -15,7 +15,6 @@ use alexnet::eval::{Classification, Evaluator, TestViews};
 /// Images in a batch: few, since people classify few.
 const BATCH: usize = 8;
 
-/// Arguments of `classify`.
 #[derive(Debug, Args)]
 pub(super) struct Classify {
     /// A run folder (its best checkpoint), a checkpoint or an ONNX file, or with --model weights of another program
@@ -34,9 +33,8 @@ pub(super) struct Classify {
     pictured: Pictured,
     #[command(flatten)]
     on: On,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Classify {
@@ -63,7 +61,7 @@ impl Classify {
         };
         let answers: Vec<Answer> = paths.iter().zip(results).map(answer).collect();
         drop(busy);
-        tell(self.json, &answers, |answers| answers.iter().try_for_each(print))?;
+        self.output.tell(&answers, |answers| answers.iter().try_for_each(print))?;
         if !failures.is_empty() {
             bail!("{} of {} images cannot be classified: {}", failures.len(), paths.len(), failures.join("; "));
         }

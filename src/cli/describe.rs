@@ -2,29 +2,22 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{Placed, Replaced, built_in};
-use super::output::{bytes, fit, folded, line, table, tell, thousands};
+use super::options::{Trial, built_in};
+use super::output::{Output, bytes, fit, folded, line, table, thousands};
 use alexnet::backend::Footprint;
 use alexnet::commands::describe::{Description, GraphDescription, Source, TrainedState};
 use alexnet::files::printable;
-use alexnet::net::{Job, MOST_IMAGES, Net, Options};
+use alexnet::net::Net;
 use alexnet::session::layout::TrainingPlan;
-use alexnet::session::open_devices;
 
 #[derive(Debug, Args)]
 pub(super) struct Describe {
     #[arg(value_name = "MODEL|RUN|CHECKPOINT|MODEL.onnx", help = format!("A run folder, a checkpoint, an ONNX file, a model file, or a built-in network: {}", built_in()))]
     model: String,
     #[command(flatten)]
-    replaced: Replaced,
-    /// Images in a minibatch, for the memory [default: the model's training batch]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
-    batch: Option<u32>,
+    trial: Trial,
     #[command(flatten)]
-    placed: Placed,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    output: Output,
 }
 
 #[derive(Serialize)]
@@ -40,20 +33,18 @@ struct Titled {
 impl Describe {
     pub(super) fn run(self) -> Result<()> {
         let (mut model, trained) = match Source::of(&self.model)? {
-            Source::Graph(graph) => return tell(self.json, &graph, print_graph),
+            Source::Graph(graph) => return self.output.tell(&graph, print_graph),
             Source::Model(model) => (*model, None),
             Source::Checkpoint { model, state } => (*model, Some(state)),
         };
-        self.replaced.apply(&mut model)?;
+        self.trial.replaced.apply(&mut model)?;
         let net = Net::new(model).with_context(|| self.model.clone())?;
-        let batch = self.batch.map_or(net.model.train.batch, |batch| batch as usize);
-        let limits = match &self.placed.devices {
-            Some(_) => open_devices(self.placed.devices.as_deref())?.limits(net.model.towers),
-            None => Vec::new(),
-        };
-        let job = Job::training(batch).with(self.placed.over(Options::DEFAULT));
+        let on = &self.trial.placed.on;
+        let limits = on.devices.as_ref().map(|_| on.open()).transpose()?;
+        let limits = limits.map_or_else(Vec::new, |devices| devices.limits(net.model.towers));
+        let job = self.trial.job(&net);
         let described = Titled { description: Description::new(&net, &job, &limits)?, model: self.model, trained };
-        tell(self.json, &described, |it| {
+        self.output.tell(&described, |it| {
             print(&it.model, &it.description)?;
             it.trained.as_ref().map_or(Ok(()), print_state)
         })

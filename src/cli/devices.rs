@@ -3,7 +3,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{Replaced, open_net};
-use super::output::{bytes, line, tell, thousands};
+use super::output::{Output, bytes, line, thousands};
 use alexnet::backend::cpu;
 use alexnet::backend::gpu::summary::{AdapterSummary, Lanes, summaries};
 use alexnet::net::Job;
@@ -18,9 +18,8 @@ const SOFTWARE: &str = "software";
 
 #[derive(Debug, Args)]
 pub(super) struct Devices {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Serialize)]
@@ -54,7 +53,7 @@ impl Devices {
         let default = adapters.first().map_or("cpu", |_| "0").to_owned();
         let hardware = adapters.first().is_some_and(|first| first.summary.kind != SOFTWARE);
         let fastest = if hardware { "0" } else { "cpu" }.to_owned();
-        tell(self.json, &Listing { adapters, cpu: cpu::describe(), default, fastest }, print)
+        self.output.tell(&Listing { adapters, cpu: cpu::describe(), default, fastest }, print)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `alexnet eval`.
+//! `alexnet eval`: errors, confusions and predictions on validation images.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,11 +7,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::options::{On, Pictured, named};
-use super::output::{line, percent, skipped, table, tell, thousands};
+use super::output::{Output, line, percent, skipped, table, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::eval::{EnsembleWeights, EvalOptions, Evaluation, ScoreRow, TestViews, evaluate};
 
-/// Arguments of `eval`.
 #[derive(Debug, Args)]
 pub(super) struct Eval {
     /// A run folder (its best checkpoint), a checkpoint or an ONNX file, or with --model weights of another program; the
@@ -47,9 +46,8 @@ pub(super) struct Eval {
     /// Images in a batch
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Eval {
@@ -81,7 +79,7 @@ impl Eval {
             progress.position(done);
         })?;
         drop(progress);
-        tell(self.json, &result, |result| print(result, request.weights == EnsembleWeights::Searched))
+        self.output.tell(&result, |result| print(result, request.weights == EnsembleWeights::Searched))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `alexnet export`.
+//! `alexnet export`: checkpoints to other programs' formats.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,6 @@ use alexnet::commands::convert::{export, export_onnx};
 use alexnet::files::{FileKind, check_target};
 use alexnet::interop::Convention;
 
-/// Arguments of `export`.
 #[derive(Debug, Args)]
 pub(super) struct Export {
     /// A run folder (its best checkpoint) or a checkpoint

@@ -1,4 +1,4 @@
-//! `alexnet import`.
+//! `alexnet import`: other programs' weights to checkpoints.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,6 @@ use alexnet::eval::colour;
 use alexnet::files::{FileKind, check_target};
 use alexnet::net::Model;
 
-/// Arguments of `import`.
 #[derive(Debug, Args)]
 #[command(after_long_help = SOURCES)]
 pub(super) struct Import {

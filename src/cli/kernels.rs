@@ -2,15 +2,14 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{line, tell, tolerance};
+use super::output::{Output, line, tolerance};
 use alexnet::kernel::{Access, Binding, Holds, Kernel, Variant};
 use alexnet::ops::KERNELS;
 
 #[derive(Debug, Args)]
 pub(super) struct Kernels {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Serialize)]
@@ -44,7 +43,7 @@ struct VariantEntry {
 impl Kernels {
     pub(super) fn run(self) -> Result<()> {
         let entries: Vec<Entry> = KERNELS.iter().map(|kernel| entry(kernel)).collect();
-        tell(self.json, &entries, |entries| print_all(entries))
+        self.output.tell(&entries, |entries| print_all(entries))
     }
 }
 

@@ -12,13 +12,9 @@ use alexnet::checkpoint::Checkpoint;
 use alexnet::commands::convert::Import;
 use alexnet::eval::{Preprocessing, colour};
 use alexnet::net::model::BUILT_IN;
-use alexnet::net::{MOST_IMAGES, Model, Named, Net, Options, Precision, Replacement, WireFormat};
-use alexnet::session::open_devices;
-
-/// What `--devices` takes.
-const DEVICES: &str = "An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet \
-                                  devices`), or cpu; several, comma-separated, for towers A, B, …; auto: the two \
-                                  best adapters [default: the best adapter]";
+use alexnet::net::{Job, MOST_IMAGES, Model, Named, Net, OptionChanges, Options, Precision, Replacement, WireFormat};
+use alexnet::session::layout::Layout;
+use alexnet::session::{open_devices, place};
 
 /// The parser of an argument that is one of a few names, which the help lists.
 pub(super) fn named<T: Named>() -> impl TypedValueParser<Value = T> {
@@ -39,15 +35,16 @@ pub(super) fn share(text: &str) -> Result<f32, &'static str> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("expected a number from 0 to 1")
 }
 
-/// Devices of a command that trains nothing.
+/// Devices of a command.
 #[derive(Debug, Args)]
 pub(super) struct On {
-    #[arg(long, value_name = "DEVICES", help = DEVICES)]
-    devices: Option<String>,
+    /// An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet devices`), or cpu; several,
+    /// comma-separated, for towers A, B, …; auto: the two best adapters [default: the best adapter]
+    #[arg(long, value_name = "DEVICES")]
+    pub(super) devices: Option<String>,
 }
 
 impl On {
-    /// Opens the devices.
     pub(super) fn open(&self) -> Result<Placement> {
         Ok(open_devices(self.devices.as_deref())?)
     }
@@ -61,8 +58,8 @@ impl On {
 /// Devices, batches and precision of a network.
 #[derive(Debug, Args)]
 pub(super) struct Placed {
-    #[arg(long, value_name = "DEVICES", help = DEVICES)]
-    pub(super) devices: Option<String>,
+    #[command(flatten)]
+    pub(super) on: On,
     /// Images computed at once, whose gradients add up to those of the minibatch [default: as many as fit]
     #[arg(long, value_name = "IMAGES", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES as u64))]
     pub(super) micro_batch: Option<usize>,
@@ -84,6 +81,12 @@ pub(super) struct Placed {
 }
 
 impl Placed {
+    /// Opens the devices and lays `net` out on them.
+    pub(super) fn open(&self, net: &Net, job: &Job) -> Result<(Placement, Layout)> {
+        let (devices, layout) = place(net, job, self.on.devices.as_deref())?;
+        Ok((self.prepare(devices), layout))
+    }
+
     /// `devices` with a progress bar, and with tuning and checks as the arguments say.
     pub(super) fn prepare(&self, devices: Placement) -> Placement {
         let devices = devices.watched(preparing());
@@ -91,14 +94,30 @@ impl Placed {
         if self.checked { devices.checked() } else { devices }
     }
 
-    /// `options`, overridden by the arguments.
-    pub(super) fn over(&self, options: Options) -> Options {
-        Options {
-            micro_batch: self.micro_batch.or(options.micro_batch),
-            recompute: self.recompute || options.recompute,
-            exchange: self.exchange.unwrap_or(options.exchange),
-            precision: self.precision.unwrap_or(options.precision),
-        }
+    /// What the arguments change in the options of a run.
+    pub(super) fn changes(&self) -> OptionChanges {
+        let Self { micro_batch, recompute, exchange, precision, .. } = *self;
+        OptionChanges { micro_batch, recompute, exchange, precision }
+    }
+}
+
+/// A network as it would be trained, for commands that only look at its steps.
+#[derive(Debug, Args)]
+pub(super) struct Trial {
+    #[command(flatten)]
+    pub(super) replaced: Replaced,
+    /// Images in a minibatch [default: the model's training batch]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
+    batch: Option<u32>,
+    #[command(flatten)]
+    pub(super) placed: Placed,
+}
+
+impl Trial {
+    /// The training of `net`.
+    pub(super) fn job(&self, net: &Net) -> Job {
+        let images = self.batch.map_or(net.model.train.batch, |batch| batch as usize);
+        Job::training(images).with(Options::DEFAULT.changed(self.placed.changes()))
     }
 }
 
@@ -164,7 +183,7 @@ pub(super) fn open_net(model: &str, replaced: &Replaced) -> Result<Net> {
 pub(super) struct Replaced {
     /// Replace or remove a stage in all layers: relu=tanh, lrn=none, dropout=none; can be repeated
     #[arg(long = "replace", value_name = "STAGE=STAGE|none")]
-    stages: Vec<Replacement>,
+    pub(super) stages: Vec<Replacement>,
 }
 
 impl Replaced {

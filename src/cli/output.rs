@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Error, Result};
+use clap::Args;
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle,
 };
@@ -41,9 +42,19 @@ pub(super) fn say(text: impl std::fmt::Display) {
     let _ = bars().suspend(|| line(text));
 }
 
-/// Prints `value` as JSON, or as `print` does.
-pub(super) fn tell<T: Serialize>(as_json: bool, value: &T, print: impl FnOnce(&T) -> Result<()>) -> Result<()> {
-    if as_json { json(value) } else { print(value) }
+/// Form of a command's results.
+#[derive(Debug, Args)]
+pub(super) struct Output {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Output {
+    /// Prints `value` as JSON, or as `print` does.
+    pub(super) fn tell<T: Serialize>(&self, value: &T, print: impl FnOnce(&T) -> Result<()>) -> Result<()> {
+        if self.json { json(value) } else { print(value) }
+    }
 }
 
 /// Lists images that were skipped, with the reasons.
@@ -113,7 +124,7 @@ pub(super) fn fit(mut table: Table, fold: &[usize]) -> String {
     table.trim_fmt()
 }
 
-/// 60,965,224.
+/// Digits in groups of three: 60,965,224.
 pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();

@@ -1,4 +1,4 @@
-//! `alexnet prepare`.
+//! `alexnet prepare`: a data set to shards of images of one size.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,6 @@ use super::output::{self, quoted, say, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::data::{PrepareObserver, Prepared, Recipe, prepare};
 
-/// Arguments of `prepare`.
 #[derive(Debug, Args)]
 pub(super) struct Prepare {
     /// A folder with train/CLASS/* and val/CLASS/*, or one with ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar,

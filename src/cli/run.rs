@@ -1,4 +1,4 @@
-//! `alexnet run`.
+//! `alexnet run`: any ONNX network on numpy arrays.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::On;
-use super::output::{line, tell};
+use super::output::{Output, line};
 use super::progress::Progress;
 use alexnet::commands::run::{self, WrittenArray};
 
-/// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// An ONNX file
@@ -25,9 +24,8 @@ pub(super) struct Run {
     output_dir: PathBuf,
     #[command(flatten)]
     on: On,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Serialize)]
@@ -49,7 +47,7 @@ impl Run {
         let mut session = inputs.session(&self.on.watched()?)?;
         let outputs = inputs.write(&mut session, &self.output_dir)?;
         drop(busy);
-        tell(self.json, &Report { device: session.device(), outputs }, |report| {
+        self.output.tell(&Report { device: session.device(), outputs }, |report| {
             line(format_args!("on {}", report.device))?;
             report.outputs.iter().try_for_each(|WrittenArray { name, shape, file }| {
                 line(format_args!("{name} {shape:?} in {}", file.display()))

@@ -26,7 +26,7 @@ pub(super) struct Signals {
     stop: Arc<AtomicBool>,
     /// Number of the last signal that raised it.
     received: Arc<AtomicUsize>,
-    /// Raised by SIGUSR1.
+    /// Wish for a checkpoint, raised by SIGUSR1.
     save: Arc<AtomicBool>,
     /// Whether the user knows that the command will stop.
     announced: Arc<AtomicBool>,

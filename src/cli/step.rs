@@ -1,4 +1,4 @@
-//! `alexnet step`.
+//! `alexnet step`: training steps on one given batch, with all tensors written out.
 
 use std::path::PathBuf;
 
@@ -7,14 +7,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{Placed, Replaced, built_in, positive, share};
-use super::output::{line, tell};
+use super::output::{Output, line};
 use super::progress::Progress;
 use alexnet::commands::step::{Inputs, without_dropout};
 use alexnet::files::{FileKind, check_target, write_tensors};
 use alexnet::net::{Model, Options};
-use alexnet::session::{Session, place};
+use alexnet::session::Session;
 
-/// Arguments of `step`.
 #[derive(Debug, Args)]
 pub(super) struct Step {
     #[arg(long, help = format!("A model file, or a built-in network: {}", built_in()))]
@@ -53,9 +52,8 @@ pub(super) struct Step {
     /// File for losses, logits, gradients, weights and the optimiser's states
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Serialize)]
@@ -70,14 +68,14 @@ impl Step {
         let busy = Progress::busy("computing");
         let mut inputs = Inputs::read(self.network()?, &self.weights, &self.batch)?;
         inputs.features = self.features;
-        let (net, job) = (inputs.net()?, inputs.job().with(self.placed.over(Options::DEFAULT)));
-        let (devices, layout) = place(&net, &job, self.placed.devices.as_deref())?;
-        let devices = self.placed.prepare(devices);
+        let net = inputs.net()?;
+        let job = inputs.job().with(Options::DEFAULT.changed(self.placed.changes()));
+        let (devices, layout) = self.placed.open(&net, &job)?;
         let mut session = Session::laid_out(net, &job, layout, &devices, self.seed)?;
         let outcome = inputs.run(&mut session, self.steps)?;
         write_tensors(&self.out, &outcome.tensors, None)?;
         drop(busy);
-        tell(self.json, &Report { device: session.device(), losses: outcome.losses }, |report| {
+        self.output.tell(&Report { device: session.device(), losses: outcome.losses }, |report| {
             line(format_args!("on {}", report.device))?;
             for (step, loss) in (1..).zip(&report.losses) {
                 line(format_args!("step {step}: loss {loss:.6}"))?;

@@ -1,4 +1,4 @@
-//! `alexnet train`.
+//! `alexnet train`: a run, begun or resumed, its progress shown.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,9 +13,9 @@ use super::output::{bytes, quoted, say, skipped};
 use super::progress::{Lines, Progress};
 use super::signals::Signals;
 use alexnet::net::schedule::PRESETS;
-use alexnet::net::{AUGMENTS, Augment, Schedule};
+use alexnet::net::{AUGMENTS, Schedule};
 use alexnet::session::layout::{Share, TrainingPlan};
-use alexnet::train::{Extent, Launch, Metric, Observer, Phase, Ready, RunSummary, SaveEvery};
+use alexnet::train::{Changes, Extent, Launch, Metric, Observer, Phase, Ready, Resume, RunSummary, SaveEvery};
 
 /// Arguments of `train`; what is not given comes from the model file.
 #[derive(Debug, Args)]
@@ -114,47 +114,34 @@ impl Train {
         Ok(if outcome.interrupted { signals.exit_code() } else { ExitCode::SUCCESS })
     }
 
-    /// A new or resumed run with the given arguments applied; absent ones keep its settings.
+    /// A new or resumed run, changed by the arguments.
     fn launch(&self) -> Result<Launch> {
         let mut launch = match &self.resume {
-            Some(folder) if self.no_verify => Launch::resume_unverified(folder)?,
-            Some(folder) => Launch::resume(folder)?,
+            Some(folder) => Launch::resume_with(folder, &Resume { unverified: self.no_verify, ..Resume::default() })?,
             None => Launch::new("mini")?,
         };
         launch.folder.clone_from(&self.out);
         launch.profile = self.profile.clone().map(|path| (path, self.profile_steps));
-        let config = &mut launch.config;
-        if let Some(model) = &self.model {
-            config.set_model(model)?;
-        }
-        self.replaced.apply(&mut config.network)?;
-        if self.data.is_some() || self.classes.is_some() {
-            config.working_folder = std::env::current_dir().ok();
-        }
-        config.data = self.data.clone().or(config.data.take());
-        config.classes = self.classes.clone().or(config.classes.take());
-        config.devices = self.placed.devices.clone().or(config.devices.take());
-        config.options = self.placed.over(config.options);
-        config.init = self.init.clone().or(config.init.take());
-        config.seed = self.seed.unwrap_or(config.seed);
-        if let Some(name) = &self.schedule {
-            config.network.train.schedule = Schedule::preset(name).unwrap_or_default();
-        }
-        if let Some(name) = &self.augment {
-            Augment::preset(name, &mut config.network);
-        }
-        if let Some(layers) = &self.freeze {
-            config.freeze = config.network.rows(layers)?;
-        }
-        config.save_every = self.save_every.or(config.save_every);
-        config.max_broken = self.max_broken.or(config.max_broken);
-        config.keep = self.keep.unwrap_or(config.keep);
-        config.set_end(self.epochs, self.steps);
-        let train = &mut config.network.train;
-        train.batch = self.batch.unwrap_or(train.batch);
-        if let Some(rate) = self.lr {
-            train.set_rate(rate);
-        }
+        launch.config.change(Changes {
+            model: self.model.clone(),
+            replace: self.replaced.stages.clone(),
+            data: self.data.clone(),
+            classes: self.classes.clone(),
+            devices: self.placed.on.devices.clone(),
+            options: self.placed.changes(),
+            init: self.init.clone(),
+            freeze: self.freeze.clone(),
+            save_every: self.save_every,
+            keep: self.keep,
+            max_broken: self.max_broken,
+            seed: self.seed,
+            batch: self.batch,
+            epochs: self.epochs,
+            steps: self.steps,
+            rate: self.lr,
+            schedule: self.schedule.as_deref().and_then(Schedule::preset),
+            augment: self.augment.clone(),
+        })?;
         Ok(launch)
     }
 }

@@ -14,7 +14,7 @@ use crate::interop::{
     CLASSES, CONVENTIONS, Convention, FileTensor, InteropError, Naming, Quantity, WeightsFile, file_tensors,
     fit_classes, read_layers, read_mean, read_weights,
 };
-use crate::net::{Job, Model, Net, lower};
+use crate::net::{Job, LAYERS, Model, Net, lower};
 use crate::tensor::Tensor;
 
 /// Writes the weights of `checkpoint` to a safetensors file at `path`, under these names.
@@ -54,7 +54,7 @@ pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<(), CommandEr
 
 fn net(checkpoint: &Checkpoint) -> Result<Net, CommandError> {
     checkpoint.expect_finite()?;
-    Ok(Net::new(Model::parse("the checkpoint's model", &checkpoint.state.model)?)?)
+    Ok(Net::new(checkpoint.state.model(LAYERS)?)?)
 }
 
 /// The mean image, which must have this shape.
@@ -89,7 +89,7 @@ fn centre(model: &Model, mean: &Tensor) -> Result<Tensor, CommandError> {
 /// Weights of another program, and how they become a checkpoint.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// File for [`read_weights`].
+    /// File of another program's weights, as [`read_weights`] takes it.
     pub file: PathBuf,
     /// Network of the weights; its last layer gets the file's outputs, or as many as there are classes.
     pub model: Model,
@@ -121,7 +121,7 @@ pub struct Imported {
 }
 
 impl Import {
-    /// Reads the file.
+    /// Reads the file and fits its tensors to the model.
     pub fn read(mut self) -> Result<Imported, CommandError> {
         if let Some(expected) = self.sha256.take() {
             let found = sha256(&self.file)?;

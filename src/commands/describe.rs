@@ -12,7 +12,7 @@ use crate::files::FileKind;
 use crate::graph::{ConstantValues, Extent, Graph, GraphInput, ValueId};
 use crate::interop::read_graph;
 use crate::net::model::{BUILT_IN, Row};
-use crate::net::{Job, Model, Net, PlacedLayer};
+use crate::net::{Job, LAYERS, Model, Net, PlacedLayer};
 use crate::ops::conv;
 use crate::ops::layer::WeightKind;
 use crate::program::Pass;
@@ -33,7 +33,7 @@ pub struct Description {
     pub layers: Vec<LayerInfo>,
     /// Side of the maps after each convolution, then after the pooling behind the last: 55-27-13-13-13-6.
     pub maps: Vec<usize>,
-    /// Trained numbers.
+    /// Count of trained numbers: weights and biases.
     pub parameters: u64,
     /// Outputs of layers with weights.
     pub neurons: u64,
@@ -60,7 +60,7 @@ pub struct LayerInfo {
     pub output: [usize; 3],
     /// Trained weights without biases.
     pub weights: u64,
-    /// Trained biases.
+    /// Count of trained biases.
     pub biases: u64,
     /// Multiply-adds for one image, forward.
     pub multiply_adds: u64,
@@ -74,7 +74,7 @@ pub enum Source {
     Model(Box<Model>),
     /// The network of a checkpoint, and how far it was trained.
     Checkpoint {
-        /// Its network.
+        /// Network of the checkpoint.
         model: Box<Model>,
         /// How far it was trained.
         state: TrainedState,
@@ -86,9 +86,9 @@ pub enum Source {
 /// How far the network of a checkpoint was trained.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrainedState {
-    /// Finished steps.
+    /// Steps that it was trained for.
     pub step: u64,
-    /// Finished epochs.
+    /// Whole passes over the training images.
     pub epoch: usize,
     /// Best share of wrong validation images.
     pub best: Option<f64>,
@@ -128,7 +128,7 @@ impl Source {
             return Ok(Self::Model(Box::new(Model::open(name)?)));
         }
         let Checkpoint { state, .. } = Checkpoint::open(path)?;
-        let model = Model::parse("the checkpoint's model", &state.model).map_err(CommandError::within(path))?;
+        let model = state.model(LAYERS).map_err(CommandError::within(path))?;
         let State { step, epoch, best, seed, classes, .. } = state;
         Ok(Self::Checkpoint { model: Box::new(model), state: TrainedState { step, epoch, best, seed, classes } })
     }

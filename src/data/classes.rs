@@ -12,7 +12,7 @@ use super::format::lines;
 /// The 1,000 classes of ILSVRC2012 in the order of their numbers: a WordNet id and its words, one a line.
 const SYNSETS: &str = include_str!("../../assets/synsets.txt");
 
-/// Lines of [`SYNSETS`].
+/// Synset and names of each class of ILSVRC-2012, in the order of labels.
 pub(super) fn synsets() -> impl Iterator<Item = &'static str> {
     SYNSETS.lines()
 }

@@ -15,7 +15,7 @@ use super::{DataError, ImageSet, Measured, Split, Statistics, sample};
 pub struct Dataset {
     /// Names of the classes; a label is an index of this list.
     pub classes: Vec<String>,
-    /// Training images.
+    /// Images that are trained on, with their labels.
     pub train: Arc<Split>,
     /// Validation images, none of which is trained on.
     pub validation: Arc<Split>,
@@ -122,7 +122,7 @@ impl Dataset {
 pub struct Labelled {
     /// Names of the classes; a label is an index of this list.
     pub classes: Vec<String>,
-    /// The images.
+    /// The images, with labels below the number of classes.
     pub images: Arc<Split>,
 }
 

@@ -1,7 +1,6 @@
 //! Files to pixels: images of every colour kind to 8-bit RGB, with broken and oversized files refused.
 
-use std::fs::{self, File};
-use std::io::{Cursor, ErrorKind, Read};
+use std::io::{Cursor, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +12,7 @@ use super::ImageError;
 use super::jpeg::{self, Jpeg};
 use super::orientation;
 use super::resize::square;
+use crate::files::read_at_most;
 
 /// Longest side of an image, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
@@ -37,7 +37,7 @@ fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
 pub struct Image {
     /// Pixels in a row.
     pub width: usize,
-    /// Rows.
+    /// Rows of pixels.
     pub height: usize,
     /// `height` x `width` x 3 bytes, red first.
     pub rgb: Vec<u8>,
@@ -107,18 +107,11 @@ fn decode_in_turn(name: &dyn Fn() -> String, bytes: &[u8]) -> Result<(Image, Tur
 
 /// Reads an image file; `name` is used in messages only.
 pub(super) fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, ImageError> {
-    let unread = |error| ImageError::Read(name.into(), error);
-    let metadata = fs::metadata(path).map_err(unread)?;
-    if !metadata.is_file() {
-        return Err(ImageError::NotAFile(name.into())); // opening a pipe waits for its writer
-    }
-    let mut bytes = Vec::with_capacity(metadata.len().min(MAX_BYTES) as usize + 1);
-    // Bounded, so that no file that grows fills the memory.
-    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(unread)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(ImageError::TooLarge(name.into(), format!("more than {} MiB", MAX_BYTES >> 20)));
-    }
-    Ok(bytes)
+    read_at_most(path, MAX_BYTES).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => ImageError::TooLarge(name.into(), error.to_string()),
+        ErrorKind::InvalidInput => ImageError::NotAFile(name.into()),
+        _ => ImageError::Read(name.into(), error),
+    })
 }
 
 /// Calls `decode` and turns a panic into an error.
@@ -235,6 +228,7 @@ fn png_is_complete(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
 
     use super::*;

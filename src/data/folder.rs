@@ -130,7 +130,7 @@ impl Classes {
 struct ClassFolders {
     /// Names of the folders, sorted by their bytes.
     names: Vec<String>,
-    /// Everything else.
+    /// Entries beside the folders of the classes.
     loose: Vec<PathBuf>,
 }
 

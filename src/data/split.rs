@@ -48,11 +48,11 @@ pub trait ImageSet: Send + Sync {
 pub enum StoredImage<'a> {
     /// The content of an image file of any format that [`Image::decode`](super::Image::decode) reads.
     File(Cow<'a, [u8]>),
-    /// Decoded pixels.
+    /// Pixels that need no decoding.
     Pixels {
         /// Pixels in a row.
         width: usize,
-        /// Rows.
+        /// Rows of pixels.
         height: usize,
         /// `height` x `width` x 3 bytes, red first.
         rgb: Cow<'a, [u8]>,

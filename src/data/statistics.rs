@@ -175,7 +175,7 @@ const HEAD: usize = 8 * (1 + PAIRS.len());
 
 /// Sums over the images of one size, in integers: the same in whatever order images are added.
 pub(super) struct Sums {
-    /// Number of images.
+    /// Images that were added up.
     count: u64,
     /// `size` x `size` x 3 sums over the images, laid out like their pixels.
     pixels: Vec<u64>,

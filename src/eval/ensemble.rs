@@ -14,7 +14,7 @@ const PASSES: usize = 5;
 
 /// Average of the probabilities of several networks.
 pub(super) struct Mixture {
-    /// Probabilities `[images][classes]`.
+    /// Probabilities `[images][classes]` of one network.
     pub(super) probabilities: Vec<f32>,
     /// Weight of each network; their sum is 1.
     pub(super) weights: Vec<f64>,

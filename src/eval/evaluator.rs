@@ -14,13 +14,13 @@ use crate::data::{
     Batch, DataError, ImageError, Labelled, Loader, LoaderOptions, NO_LABEL, View, Views, centre_view, decode_file,
     decoding_threads, described, named_by, ten_views,
 };
-use crate::net::{Job, Model, Net, named};
+use crate::net::{Job, Kinds, LAYERS, Net, named};
 use crate::session::Session;
 
 /// Crops of an image whose probabilities are averaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestViews {
-    /// The centre alone.
+    /// The crop in the centre, alone.
     Centre,
     /// Four corners and the centre, and the mirror image of each.
     Ten,
@@ -62,7 +62,7 @@ pub struct Evaluator {
     border2: u32,
 }
 
-/// Source of probabilities.
+/// A network that gives probabilities of classes.
 enum Network {
     /// Network of a checkpoint, and the steps that it was trained for.
     Trained(Box<Session>, u64),
@@ -141,8 +141,18 @@ impl Evaluator {
 
     /// Sets up the network of `checkpoint` on `devices`, for batches of `batch` images.
     pub fn new(checkpoint: &Checkpoint, batch: usize, devices: &Placement) -> Result<Self, EvalError> {
+        Self::with_layers(checkpoint, LAYERS, batch, devices)
+    }
+
+    /// The same for a network with layers of `kinds`, [`LAYERS`] and others.
+    pub fn with_layers(
+        checkpoint: &Checkpoint,
+        kinds: Kinds,
+        batch: usize,
+        devices: &Placement,
+    ) -> Result<Self, EvalError> {
         checkpoint.expect_finite()?;
-        let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
+        let model = checkpoint.state.model(kinds)?;
         let (stored, border2) = (model.input.stored(), model.input.border2());
         let net = Net::new(model)?;
         let classes = checkpoint.state.classes.clone();

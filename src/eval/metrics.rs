@@ -8,7 +8,7 @@ use crate::ops::softmax::credit;
 /// Loss and errors, means over the images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scores {
-    /// Cross-entropy in nats.
+    /// Mean cross-entropy of an image, in nats.
     pub(super) loss: f64,
     pub(super) top1_error: f64,
     pub(super) top5_error: f64,

@@ -58,7 +58,7 @@ pub struct EvalOptions {
 /// Weights of the networks of an ensemble.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EnsembleWeights {
-    /// Equal weights.
+    /// The same weight for every network.
     Equal,
     /// Weights of 0 or more, one for each network; only their ratios matter.
     Given(Vec<f64>),

@@ -34,7 +34,7 @@ impl<'p> PredictionFile<'p> {
         Ok(Self { path, encode })
     }
 
-    /// Writes probabilities, `[images][classes]`.
+    /// Writes the probabilities `[images][classes]` of all images to the file.
     pub(super) fn write(&self, probabilities: &[f32], images: &LabelledImages) -> Result<(), EvalError> {
         let bytes = (self.encode)(probabilities, images)?;
         Ok(write_file(self.path, &bytes)?)

@@ -11,7 +11,8 @@ mod target;
 mod tensors;
 mod text;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -70,18 +71,33 @@ pub fn sha256(path: &Path) -> Result<String, FileError> {
     }
 
     let mut hasher = Hasher(Sha256::new());
-    let mut file = std::fs::File::open(path).map_err(FileError::read(path))?;
+    let mut file = File::open(path).map_err(FileError::read(path))?;
     io::copy(&mut file, &mut hasher).map_err(FileError::read(path))?;
     Ok(hasher.0.finalize().iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}")))
 }
 
 /// Reads all of a file. Pipes and devices, which may have no end, are refused before they are opened.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
-    let about = std::fs::metadata(path).map_err(FileError::read(path))?;
+    read_at_most(path, u64::MAX).map_err(FileError::read(path))
+}
+
+/// The same for a file of at most `most` bytes, whatever it grows to meanwhile.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] for a longer one, [`io::ErrorKind::InvalidInput`] for what is no file, or as the system
+/// says.
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let about = std::fs::metadata(path)?;
     if !about.is_file() {
-        return Err(FileError::read(path)(io::Error::other("it is a folder, a pipe or a device, expected a file")));
+        let reason = "it is a folder, a pipe or a device, expected a file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
-    std::fs::read(path).map_err(FileError::read(path))
+    let mut bytes = Vec::with_capacity(about.len().min(most) as usize + 1);
+    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {} MiB", most >> 20)));
+    }
+    Ok(bytes)
 }
 
 /// Where this program keeps what it can make again: in the platform's cache folder, if it has one.

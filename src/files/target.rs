@@ -4,8 +4,7 @@ use std::fs::{self, File, FileType};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::Metadata;
-
+use super::tensors::{entry, read_header};
 use super::{FileError, METADATA};
 
 /// Links that a target may be behind.
@@ -13,9 +12,6 @@ const MOST_LINKS: usize = 40;
 
 /// Bytes that tell the format of a file which is not one of safetensors.
 const START: u64 = 4096;
-
-/// Most bytes of the header of a safetensors file, as the format has it.
-const MOST_HEADER: u64 = 100_000_000;
 
 /// Extensions that say what a file holds.
 const EXTENSIONS: &[&str] = &[
@@ -51,7 +47,7 @@ pub enum FileKind {
     Onnx,
     /// Numbers for programs, or a trace.
     Json,
-    /// A table.
+    /// A table of labels, one line an image.
     Csv,
     /// An array of numpy.
     Npy,
@@ -116,18 +112,8 @@ impl FileKind {
 
 /// Whether a safetensors file holds the state of a run; `None` for other files.
 fn holds_state(path: &Path) -> Option<bool> {
-    let mut file = File::open(path).ok()?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length).ok()?;
-    let length = u64::from_le_bytes(length);
-    if length > MOST_HEADER {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(length).read_to_end(&mut bytes).ok()?;
-    let header: Metadata = serde_json::from_slice(&bytes).ok()?;
-    let state = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));
-    Some(state.is_some_and(|state| state.contains("\"model\":")))
+    let header = read_header(File::open(path).ok()?)?;
+    Some(entry(&header, METADATA).is_some_and(|state| state.contains("\"model\":")))
 }
 
 /// Checks that `path` may become a file of `kind`: its extension says nothing else, and what lies there is nothing, or an

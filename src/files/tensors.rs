@@ -1,6 +1,7 @@
 //! Tensors in safetensors files: checkpoints, statistics of data sets, predictions, and what other programs exchange.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::Path;
 
 use safetensors::tensor::{Metadata, TensorView};
@@ -12,6 +13,9 @@ use crate::tensor::{FloatFormat, Tensor};
 
 /// The key of the one metadata entry that this program writes; a second one would be written in random order.
 pub const METADATA: &str = "alexnet";
+
+/// Most bytes of the header of a safetensors file, as the format has it.
+const MOST_HEADER: u64 = 100_000_000;
 
 /// What is wrong with the content of a safetensors file.
 #[derive(Debug, Error)]
@@ -45,7 +49,7 @@ impl<'b> TensorFile<'b> {
 
     /// The metadata entry called `key`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        Some(self.header.metadata().as_ref()?.get(key)?.as_str())
+        entry(&self.header, key)
     }
 
     /// Names of all tensors, in the order of their bytes.
@@ -94,6 +98,23 @@ impl<'b> TensorFile<'b> {
     }
 }
 
+/// The header of a safetensors file, of which no more is read; `None` for other files.
+pub(super) fn read_header(mut file: impl Read) -> Option<Metadata> {
+    let mut bytes = vec![0; 8];
+    file.read_exact(&mut bytes).ok()?;
+    let length = u64::from_le_bytes(bytes[..].try_into().ok()?);
+    if length > MOST_HEADER {
+        return None;
+    }
+    file.take(length).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes[8..]).ok()
+}
+
+/// The metadata entry called `key`.
+pub(super) fn entry<'h>(header: &'h Metadata, key: &str) -> Option<&'h str> {
+    Some(header.metadata().as_ref()?.get(key)?)
+}
+
 fn floats(name: &str, view: &TensorView) -> Result<Tensor, TensorError> {
     let stored = match view.dtype() {
         Dtype::F16 => FloatFormat::F16,
@@ -112,7 +133,7 @@ fn floats(name: &str, view: &TensorView) -> Result<Tensor, TensorError> {
 /// The values of a tensor to be written.
 #[derive(Clone, Copy, Debug)]
 pub enum Elements<'a> {
-    /// 32-bit floats.
+    /// Floats of 32 bits.
     F32(&'a [f32]),
     /// Whole numbers of 32 bits.
     U32(&'a [u32]),

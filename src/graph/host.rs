@@ -22,12 +22,12 @@ impl Integers {
         Self { dims, values: values.into() }
     }
 
-    /// A list.
+    /// A tensor of one axis.
     pub(super) fn list(values: Vec<i64>) -> Self {
         Self::new(vec![values.len()], values)
     }
 
-    /// The one number.
+    /// The number of a tensor that holds one alone.
     pub(super) fn single(&self) -> Result<i64, Refusal> {
         if let [value] = self.values[..] { Ok(value) } else { Err(Refusal::NotSingle(self.values.len())) }
     }

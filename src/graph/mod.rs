@@ -99,7 +99,7 @@ pub struct GraphInput {
 /// Type of the elements of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ElementType {
-    /// 32-bit floats.
+    /// Floats of 32 bits.
     Float,
     /// Whole numbers or truth values that are known when the network is set up, for example sizes.
     Integer,
@@ -110,11 +110,11 @@ pub enum ElementType {
 /// An extent of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// A fixed extent.
+    /// An extent that the file states.
     Known(usize),
     /// Any extent, the same wherever this name stands.
     Named(String),
-    /// Any extent.
+    /// An extent that the file leaves open.
     Unknown,
 }
 
@@ -130,7 +130,7 @@ pub struct Constant {
 /// Elements of a constant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConstantValues {
-    /// 32-bit floats.
+    /// Floats of 32 bits.
     Floats(Arc<[f32]>),
     /// Whole numbers: sizes, axes.
     Integers(Arc<[i64]>),
@@ -174,9 +174,9 @@ pub enum Op {
     GlobalAveragePool,
     /// x (k + alpha Σ x²)^-beta, the sum over `size` neighbouring maps.
     Lrn { size: usize, alpha: f32, beta: f32, k: f32 },
-    /// max(x, 0).
+    /// y = max(x, 0).
     Relu,
-    /// tanh x.
+    /// y = tanh x, the hyperbolic tangent.
     Tanh,
     /// alpha · A · B + beta · C, any of A and B transposed.
     Gemm { alpha: f32, beta: f32, transposed_a: bool, transposed_b: bool },
@@ -199,7 +199,7 @@ pub enum Op {
     Flatten { axis: i64 },
     /// The input unchanged, as when a network is evaluated; a third input may ask for training.
     Dropout,
-    /// The input unchanged.
+    /// y = x, the input unchanged.
     Identity,
     /// scale (x − mean) / √(variance + epsilon) + b, map by map; inputs x, scale, b, mean, variance.
     BatchNorm { epsilon: f32 },
@@ -248,7 +248,7 @@ pub enum Op {
 pub enum CastTo {
     /// 32-bit floats; those of 16 bits are computed as such too.
     Float,
-    /// Whole numbers.
+    /// Whole numbers of 32 or 64 bits.
     Integer,
     /// Truth values, 0 and 1.
     Truth,

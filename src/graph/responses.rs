@@ -10,7 +10,7 @@ use super::{Node, Op, Operation, Pads, ValueId};
 /// What a division is the last node of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Response {
-    /// What is normalised.
+    /// The maps that are normalised.
     pub(super) x: ValueId,
     /// Its squares, as the pool or the padding before it reads them: `[N][1][C]…`.
     squares: ValueId,

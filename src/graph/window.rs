@@ -22,7 +22,7 @@ pub struct WindowSpec {
 pub enum Pads {
     /// Places before each axis, then places behind each; none where absent.
     Given(Option<Vec<usize>>),
-    /// No padding.
+    /// `VALID`: no padding at all.
     Valid,
     /// As many places as one window at every stride takes, an odd one behind.
     SameUpper,

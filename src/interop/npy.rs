@@ -15,7 +15,7 @@ const ALIGNMENT: usize = 64;
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "a variant says what its fields are")]
 pub enum Array {
-    /// 32-bit floats.
+    /// Floats of 16, 32 or 64 bits, as 32-bit ones.
     Floats(Tensor),
     /// Integers, or booleans as 0 and 1: extents, the last axis innermost, and as many values as their product.
     Integers { dims: Vec<usize>, values: Arc<[i64]> },

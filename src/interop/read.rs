@@ -61,7 +61,7 @@ pub struct WeightsFile {
     pub unreadable: BTreeMap<String, String>,
     /// Objects of other programs' classes beside the tensors, which were passed over, with their classes.
     pub foreign: Vec<String>,
-    /// Class names.
+    /// Names of the classes, in the order of outputs.
     pub classes: Option<Vec<String>>,
     /// Layers of a Caffe network.
     pub layers: Option<caffe::Network>,

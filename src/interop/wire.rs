@@ -48,7 +48,7 @@ pub static ONNX: Schema = {
     Schema::new(&[(7, &GRAPH), (8, &FLAT), (14, &FLAT)], &[])
 };
 
-/// Schema of `BlobShape`.
+/// Fields of a `BlobShape` message: packed extents.
 static EXTENTS: Schema = Schema::new(&[], &[1]);
 
 /// Schema of a mean image of Caffe, `BlobProto`.

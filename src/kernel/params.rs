@@ -81,7 +81,7 @@ impl Params {
         self.entries.iter().copied()
     }
 
-    /// The parameter `name`.
+    /// The value of the parameter called `name`.
     ///
     /// # Panics
     /// When the kernel was not given it: a slip in an op, found by its first case.

@@ -44,7 +44,7 @@ pub struct PlacedLayer {
     pub x: Vec<Chw>,
     /// Shape of its output on one tower.
     pub y: Chw,
-    /// Weight decay.
+    /// Weight decay λ of the tensor.
     pub decay: f32,
     /// Whether its weights stay as they are.
     pub frozen: bool,
@@ -67,7 +67,7 @@ impl PlacedLayer {
 pub struct Net {
     /// The text it was built from.
     pub model: Model,
-    /// The layers.
+    /// Layers in the order of the forward pass.
     pub nodes: Vec<PlacedLayer>,
 }
 
@@ -102,7 +102,7 @@ impl Net {
         needs
     }
 
-    /// Number of classes.
+    /// Classes, the outputs of the last layer.
     pub fn classes(&self) -> usize {
         self.nodes.last().map_or(0, |node| node.y.channels)
     }
@@ -122,7 +122,7 @@ impl Net {
         each * self.towers_of(node).len() as u64
     }
 
-    /// Trained numbers.
+    /// Count of trained numbers: weights and biases of all towers.
     pub fn parameters(&self) -> u64 {
         self.nodes.iter().map(|node| self.parameters_of(node)).sum()
     }

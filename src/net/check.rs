@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use thiserror::Error;
+
 use super::{Model, NetError};
 use crate::ops::layer::MOST_PIXELS;
 
@@ -12,6 +14,34 @@ pub const MOST_IMAGES: usize = 1 << 16;
 /// Most towers of a network: they are named by letters.
 const MOST_TOWERS: usize = 26;
 
+/// What a number of a model file must be.
+#[derive(Clone, Copy, Debug, PartialEq, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Expected {
+    #[error("a network has 1 to {MOST_TOWERS} towers")]
+    Towers,
+    #[error("images have 3 channels")]
+    Channels,
+    #[error("a size lies between 1 and {MOST_PIXELS} pixels")]
+    Size,
+    #[error("a crop of {size} does not fit into a stored image of {stored}")]
+    Crop { size: usize, stored: usize },
+    #[error("expected three finite numbers")]
+    Colours,
+    #[error("expected a finite number")]
+    Finite,
+    #[error("expected a number of 0 or more")]
+    Positive,
+    #[error("expected a number from 0 to 1")]
+    Share,
+    #[error("a deviation of 0 to 10")]
+    Deviation,
+    #[error("a minibatch has 1 to {MOST_IMAGES} images")]
+    Batch,
+    #[error("a run has 1 epoch or more")]
+    Epochs,
+}
+
 impl Model {
     /// Checks the numbers of the input, the towers, the rows and the training defaults.
     ///
@@ -19,22 +49,21 @@ impl Model {
     /// [`NetError::Number`] when one is out of its range.
     pub fn check(&self) -> Result<(), NetError> {
         self.check_input()?;
-        whole(&["towers"], self.towers, 1..=MOST_TOWERS, "a network has 1 to 26 towers")?;
+        whole(&["towers"], self.towers, 1..=MOST_TOWERS, Expected::Towers)?;
         self.check_rows()?;
         self.check_training()
     }
 
     fn check_input(&self) -> Result<(), NetError> {
         let (input, stored) = (&self.input, self.input.stored());
-        whole(&["input", "channels"], input.channels, 3..=3, "images have 3 channels")?;
-        let sizes = &format!("a size lies between 1 and {MOST_PIXELS} pixels");
-        whole(&["input", "size"], input.size, 1..=MOST_PIXELS, sizes)?;
-        whole(&["input", "stored"], stored, 1..=MOST_PIXELS, sizes)?;
-        let crop = format!("a crop of {} does not fit into a stored image of {stored}", input.size);
-        whole(&["input", "stored"], stored, input.size..=MOST_PIXELS, &crop)?;
+        whole(&["input", "channels"], input.channels, 3..=3, Expected::Channels)?;
+        whole(&["input", "size"], input.size, 1..=MOST_PIXELS, Expected::Size)?;
+        whole(&["input", "stored"], stored, 1..=MOST_PIXELS, Expected::Size)?;
+        let crop = Expected::Crop { size: input.size, stored };
+        whole(&["input", "stored"], stored, input.size..=MOST_PIXELS, crop)?;
         for (key, values) in [("scale", Some(input.scale)), ("mean", input.mean)] {
             for value in values.into_iter().flatten() {
-                real(&["input", key], value, f32::MIN..=f32::MAX, "expected three finite numbers")?;
+                real(&["input", key], value, f32::MIN..=f32::MAX, Expected::Colours)?;
             }
         }
         Ok(())
@@ -45,46 +74,42 @@ impl Model {
             let at = |key| ["layers".to_owned(), index.to_string(), String::from(key)];
             let numbers = [("weights", Some(row.weights)), ("decay", row.decay)];
             for (key, value) in numbers.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-                real(&at(key), value, 0.0..=f32::MAX, POSITIVE)?;
+                real(&at(key), value, 0.0..=f32::MAX, Expected::Positive)?;
             }
-            real(&at("bias"), row.bias, f32::MIN..=f32::MAX, "expected a finite number")?;
+            real(&at("bias"), row.bias, f32::MIN..=f32::MAX, Expected::Finite)?;
         }
         Ok(())
     }
 
     fn check_training(&self) -> Result<(), NetError> {
         let train = &self.train;
-        let images = &format!("a minibatch has 1 to {MOST_IMAGES} images");
-        whole(&["train", "batch"], train.batch, 1..=MOST_IMAGES, images)?;
-        whole(&["train", "epochs"], train.epochs, 1..=usize::MAX, "a run has 1 epoch or more")?;
+        whole(&["train", "batch"], train.batch, 1..=MOST_IMAGES, Expected::Batch)?;
+        whole(&["train", "epochs"], train.epochs, 1..=usize::MAX, Expected::Epochs)?;
         let numbers = [("rate", Some(train.rate)), ("bias_rate", train.bias_rate), ("decay", Some(train.decay))];
         for (key, value) in numbers.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-            real(&["train", key], value, 0.0..=f32::MAX, POSITIVE)?;
+            real(&["train", key], value, 0.0..=f32::MAX, Expected::Positive)?;
         }
         for (key, value) in &train.optimizer.hyper {
-            real(&["train", key], *value, 0.0..=1.0, "expected a number from 0 to 1")?;
+            real(&["train", key], *value, 0.0..=1.0, Expected::Share)?;
         }
         for (row, factor) in &train.layers {
-            real(&["train", "layers", row], *factor, 0.0..=f32::MAX, POSITIVE)?;
+            real(&["train", "layers", row], *factor, 0.0..=f32::MAX, Expected::Positive)?;
         }
-        real(&["train", "augment", "colour"], train.augment.colour, 0.0..=10.0, "a deviation of 0 to 10")
+        real(&["train", "augment", "colour"], train.augment.colour, 0.0..=10.0, Expected::Deviation)
     }
 }
 
-/// What is said of a number below 0.
-const POSITIVE: &str = "expected a number of 0 or more";
-
-fn whole(key: &[&str], value: usize, range: RangeInclusive<usize>, expected: &str) -> Result<(), NetError> {
+fn whole(key: &[&str], value: usize, range: RangeInclusive<usize>, expected: Expected) -> Result<(), NetError> {
     if range.contains(&value) { Ok(()) } else { Err(refused(key, value, expected)) }
 }
 
-fn real(key: &[impl AsRef<str>], value: f32, range: RangeInclusive<f32>, expected: &str) -> Result<(), NetError> {
+fn real(key: &[impl AsRef<str>], value: f32, range: RangeInclusive<f32>, expected: Expected) -> Result<(), NetError> {
     if range.contains(&value) { Ok(()) } else { Err(refused(key, value, expected)) }
 }
 
-fn refused(key: &[impl AsRef<str>], found: impl Display, expected: &str) -> NetError {
+fn refused(key: &[impl AsRef<str>], found: impl Display, expected: Expected) -> NetError {
     let key = key.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(".");
-    NetError::Number { key, reason: format!("{found}: {expected}") }
+    NetError::Number { key, found: found.to_string(), expected }
 }
 
 #[cfg(test)]

@@ -19,23 +19,23 @@ use crate::random::{Purpose, Stream, tag};
 /// A trained tensor of a lowered network.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// For checkpoints: `conv3.a.weights.b` is tower A's matrix over tower B's maps.
+    /// Name in checkpoints: `conv3.a.weights.b` is tower A's matrix over tower B's maps.
     pub name: String,
     /// Slot of its values.
     pub value: Slot,
-    /// What contractions of mixed precision read in their place.
+    /// Slot of the values rounded to 16 bits, which contractions of mixed precision read.
     pub rounded: Option<Slot>,
-    /// What the optimiser keeps beside it; like the gradient only where the program trains, and the layer is not frozen.
+    /// States of the optimiser; like the gradient only where the program trains, and the layer is not frozen.
     pub states: Vec<Slot>,
-    /// d(loss)/d(value).
+    /// Gradient of the loss by the tensor; `None` for a frozen one.
     pub gradient: Option<Slot>,
     /// Learning rate, decay and the optimiser's hyper-parameters, as [`optimizer::Optimizer::rule`] gives them.
     pub rule: Option<Slot>,
-    /// Initial values.
+    /// Distribution of its initial values.
     pub init: Init,
     /// Whether it is a bias, which has a rate of its own and no decay.
     pub bias: bool,
-    /// Weight decay.
+    /// Weight decay λ of the tensor.
     pub decay: f32,
     /// Index of its node.
     pub node: usize,
@@ -64,34 +64,34 @@ pub struct NetProgram {
     pub images: usize,
     /// Slots of the images.
     pub source: ImageSource,
-    /// Labels, `[N]`.
+    /// Labels of the images, `[N]`; [`crate::tensor::NO_LABEL`] for none.
     pub labels: Slot,
-    /// The per-step words.
+    /// Words that change every step ([`crate::ops::step`]).
     pub step: Slot,
     /// Class scores before softmax, of the evaluating and the training pass.
     pub logits: Vec<(Pass, Slot)>,
-    /// `[classes][N]`.
+    /// Probabilities of the classes, `[classes][N]`.
     pub probabilities: Slot,
-    /// `[N]`.
+    /// Loss of each image in nats, `[N]`.
     pub loss: Slot,
-    /// `[N]`, 1 where the best class is not the label.
+    /// Top-1 error of each image, `[N]`: 1 where the best class is not the label.
     pub top1: Slot,
-    /// `[N]`, 1 where the five best classes do not include the label.
+    /// Top-5 error of each image, `[N]`: 1 where the five best classes do not include the label.
     pub top5: Slot,
-    /// `[2]`: whether a loss was not finite, and at which step first; only where the program trains.
+    /// Health of the loss, `[2]`: whether one was not finite, and at which step first; only where the program trains.
     pub health: Option<Slot>,
     /// Trained tensors, in the order of the network.
     pub trained: Vec<Trained>,
-    /// What layers give in the evaluating pass, where that was wanted.
+    /// Outputs of the layers in the evaluating pass, where they were asked for.
     pub features: Vec<Feature>,
 }
 
-/// What a node gives.
+/// Output of a layer.
 #[derive(Clone, Debug)]
 pub struct Feature {
-    /// Its name.
+    /// Name of the layer, as in listings: `conv1.lrn`.
     pub name: String,
-    /// `[channels][height][width][N]` on each of its towers.
+    /// Slots of its maps, `[channels][height][width][N]`, one for each of its towers.
     pub parts: Vec<Slot>,
 }
 

@@ -19,17 +19,19 @@ use thiserror::Error;
 
 pub use self::augment::{Augment, PRESETS as AUGMENTS};
 pub use self::build::{Net, PlacedLayer, Spread};
-pub use self::check::MOST_IMAGES;
+pub use self::check::{Expected, MOST_IMAGES};
 pub use self::lower::{Feature, NetProgram, Trained, lower};
 pub use self::model::Model;
 pub(crate) use self::named::named;
 pub use self::named::{Named, UnknownName};
 pub use self::optimizer::OptimizerConfig;
-pub use self::options::{Job, LossScale, Options, Precision, WireFormat};
+pub use self::options::{Job, LossScale, OptionChanges, Options, Precision, WireFormat};
 pub use self::schedule::{Factors, Position, Schedule, Stagnation};
 pub use self::score::Score;
 pub use self::source::{ImageSource, StoredImageSlots};
 pub use self::stage::{Replacement, Stage};
+pub use self::text::Kinds;
+pub use crate::ops::LAYERS;
 use crate::ops::layer::{Chw, LayerError};
 
 /// What is wrong with a network.
@@ -44,10 +46,12 @@ pub enum NetError {
     Parse { source_name: String, reason: Box<toml::de::Error> },
     #[error("{source_name}{}: {error}", line.map_or_else(String::new, |line| format!(", line {line}")))]
     InFile { source_name: String, line: Option<usize>, error: Box<NetError> },
-    #[error("{0}")]
-    Optimizer(String),
-    #[error("{key} = {reason}")]
-    Number { key: String, reason: String },
+    #[error("unknown optimizer {found}; known are {known}")]
+    Optimizer { found: String, known: String },
+    #[error("optimizer {optimizer} has no hyper-parameter {found}; it has: {known}")]
+    HyperParameter { optimizer: &'static str, found: String, known: String },
+    #[error("{key} = {found}: {expected}")]
+    Number { key: String, found: String, expected: Expected },
     #[error("there is no layer {wanted:?}; there are {known}")]
     NoRow { wanted: String, known: String },
     #[error("layer (all): no layer has {wanted} to be replaced; there are {known}")]

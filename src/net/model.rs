@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::de::DeserializeSeed as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use super::NetError;
@@ -12,10 +12,9 @@ use super::augment::Augment;
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use super::stage::Stage;
-use super::text::ModelText;
+use super::text::{Kinds, ModelIn, ModelText};
 use crate::kernel::Params;
 use crate::ops::LAYERS;
-use crate::ops::kind::LayerKind;
 use crate::ops::layer::LayerError;
 
 /// Networks that come with the program, by name.
@@ -35,16 +34,16 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("cifar-18pct", include_str!("../../assets/models/cifar-18pct.toml")),
 ];
 
-/// A model file.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A model file; by default one without rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Model {
     /// One line about the network.
     pub about: String,
-    /// What it sees.
+    /// Size and preprocessing of the images it sees.
     pub input: Input,
     /// How many towers share it.
     pub towers: usize,
-    /// Settings of layers that rows name without their own, by the key of [`LayerKind::shared`]: `lrn`, `pool`.
+    /// Settings of layers that rows name without their own, by the key of [`crate::ops::kind::LayerKind::shared`]: `lrn`, `pool`.
     #[serde(flatten)]
     pub shared: BTreeMap<&'static str, Params>,
     /// The rows, from the image to the classes.
@@ -57,7 +56,7 @@ pub struct Model {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Colours; 3.
+    /// Colours of a pixel, always 3.
     pub channels: usize,
     /// Side of the crop in pixels.
     pub size: usize,
@@ -73,6 +72,12 @@ pub struct Input {
     /// What red, green and blue are multiplied with after the mean; 1 in 2012.
     #[serde(default = "unscaled")]
     pub scale: [f32; 3],
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self { channels: 3, size: 0, stored: None, mean_centred: false, mean: None, scale: unscaled() }
+    }
 }
 
 fn unscaled() -> [f32; 3] {
@@ -95,7 +100,7 @@ impl Input {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sees {
-    /// Its own.
+    /// Maps of its own tower alone.
     #[default]
     Own,
     /// All of them, its own first.
@@ -117,7 +122,7 @@ pub struct Row {
     pub on: Option<String>,
     /// Standard deviation of the initial weights; the paper's 0.01 where absent.
     pub weights: f32,
-    /// Initial bias.
+    /// Initial value of all biases.
     pub bias: f32,
     /// Weight decay in place of the network's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +150,7 @@ impl Row {
 }
 
 /// How a network is trained unless told otherwise.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainDefaults {
     /// Images in a minibatch.
@@ -163,7 +168,7 @@ pub struct TrainDefaults {
     /// Weight decay where a row has none of its own.
     #[serde(default)]
     pub decay: f32,
-    /// When rates change.
+    /// Schedule by which rates change in the run.
     #[serde(default)]
     pub schedule: Schedule,
     /// What the rates of single layers are multiplied with besides, by the names of rows; 0 freezes one.
@@ -240,11 +245,16 @@ impl Model {
         Self::parse_with(source, text, LAYERS)
     }
 
+    /// The model in the table `key` of a TOML file, of layers of `kinds`; its numbers are not checked.
+    pub(crate) fn within(key: &'static str, text: &str, kinds: Kinds) -> Result<Self, toml::de::Error> {
+        toml::Deserializer::parse(text).and_then(|text| ModelIn(key, kinds).deserialize(text))
+    }
+
     /// The same with the layers of `kinds`: [`LAYERS`] and others, or fewer.
     ///
     /// # Errors
     /// When the text is not a model; the message gives the line.
-    pub fn parse_with(source: &str, text: &str, kinds: &[&'static LayerKind]) -> Result<Self, NetError> {
+    pub fn parse_with(source: &str, text: &str, kinds: Kinds) -> Result<Self, NetError> {
         let model = toml::Deserializer::parse(text).and_then(|text| ModelText(kinds).deserialize(text));
         let source_name = source.to_owned();
         let model = match model {
@@ -271,11 +281,4 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
         };
     }
     Some(text[..value.span().start].matches('\n').count() + 1)
-}
-
-/// A model of [`LAYERS`].
-impl<'de> Deserialize<'de> for Model {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ModelText(LAYERS).deserialize(deserializer)
-    }
 }

@@ -10,9 +10,9 @@ pub trait Named: Copy + Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is none of {}", known.join(", "))]
 pub struct UnknownName {
-    /// The word.
+    /// Word that was found.
     pub found: String,
-    /// The names.
+    /// Names that were expected.
     pub known: &'static [&'static str],
 }
 

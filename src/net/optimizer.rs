@@ -29,9 +29,15 @@ pub struct OptimizerConfig {
 }
 
 impl From<&'static Optimizer> for OptimizerConfig {
-    /// With its defaults.
+    /// `kind` with its default hyper-parameters.
     fn from(kind: &'static Optimizer) -> Self {
         Self { kind, hyper: kind.hyper.iter().copied().collect() }
+    }
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        OPTIMIZERS[0].into()
     }
 }
 
@@ -39,17 +45,15 @@ impl OptimizerConfig {
     /// The optimiser called `name`, with its defaults.
     pub fn named(name: &str) -> Result<Self, NetError> {
         let known = || OPTIMIZERS.iter().map(|optimizer| optimizer.name).collect::<Vec<_>>().join(", ");
-        let unknown = || NetError::Optimizer(format!("unknown optimizer {name}; known are {}", known()));
+        let unknown = || NetError::Optimizer { found: name.into(), known: known() };
         Optimizer::find(name).map(Self::from).ok_or_else(unknown)
     }
 
-    /// Sets a hyper-parameter.
+    /// Sets the hyper-parameter called `name`.
     pub fn set(&mut self, name: &str, value: f32) -> Result<(), NetError> {
         let known = self.hyper.keys().copied().collect::<Vec<_>>().join(", ");
-        let slot = self.hyper.get_mut(name).ok_or_else(|| {
-            let kind = self.kind.name;
-            NetError::Optimizer(format!("optimizer {kind} has no hyper-parameter {name}; it has: {known}"))
-        })?;
+        let unknown = || NetError::HyperParameter { optimizer: self.kind.name, found: name.into(), known };
+        let slot = self.hyper.get_mut(name).ok_or_else(unknown)?;
         *slot = value;
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::named::named;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WireFormat {
-    /// 32-bit floats, unchanged.
+    /// Floats of 32 bits, as they are computed.
     #[default]
     F32,
     /// 16-bit floats, half the bytes: lossy, as the released code could do it.
@@ -62,7 +62,7 @@ pub struct Options {
     pub recompute: bool,
     /// Number format of maps between devices.
     pub exchange: WireFormat,
-    /// Floating-point precision.
+    /// Floating-point precision of maps and operands.
     pub precision: Precision,
 }
 
@@ -70,6 +70,30 @@ impl Options {
     /// Everything as in 2012: 32-bit floats, nothing recomputed, as many images at once as fit.
     pub const DEFAULT: Self =
         Self { micro_batch: None, recompute: false, exchange: WireFormat::F32, precision: Precision::F32 };
+
+    /// These options with `changes`.
+    #[must_use]
+    pub fn changed(self, changes: OptionChanges) -> Self {
+        Self {
+            micro_batch: changes.micro_batch.or(self.micro_batch),
+            recompute: changes.recompute || self.recompute,
+            exchange: changes.exchange.unwrap_or(self.exchange),
+            precision: changes.precision.unwrap_or(self.precision),
+        }
+    }
+}
+
+/// Changes to [`Options`]; what is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptionChanges {
+    /// Images computed at once.
+    pub micro_batch: Option<usize>,
+    /// Recomputes cheap outputs in the backward pass.
+    pub recompute: bool,
+    /// Number format of maps between devices.
+    pub exchange: Option<WireFormat>,
+    /// Floating-point precision of maps and operands.
+    pub precision: Option<Precision>,
 }
 
 /// The work that a network is lowered for.

@@ -24,15 +24,15 @@ pub enum Schedule {
     Dexp(Dexp),
 }
 
-/// All rates are divided after these epochs and after these steps.
+/// Divides all rates after these epochs and after these steps.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Drops {
-    /// Finished epochs.
+    /// Counts of finished epochs at which rates drop.
     pub epochs: Vec<usize>,
-    /// Finished steps.
+    /// Counts of finished steps at which rates drop.
     pub steps: Vec<u64>,
-    /// By how much.
+    /// Divisor of the rates at each drop.
     pub divide_by: f32,
 }
 
@@ -48,16 +48,16 @@ impl Default for Drops {
 pub struct Phase {
     /// Finished epochs at which the next phase begins; the last one goes on to the end.
     pub until: usize,
-    /// Of weights.
+    /// Factor of the rate of weights.
     #[serde(default = "whole")]
     pub weights: f32,
-    /// Of biases.
+    /// Factor of the rate of biases.
     #[serde(default = "whole")]
     pub biases: f32,
-    /// Of all tensors of single layers besides, by the names of rows; 0 freezes one.
+    /// Further factor of the rates of single layers, by the names of rows; 0 freezes one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub layers: BTreeMap<String, f32>,
-    /// Of the colour noise.
+    /// Factor of the colour noise.
     #[serde(default = "whole")]
     pub colour: f32,
 }
@@ -72,9 +72,9 @@ fn whole() -> f32 {
 pub struct Plateau {
     /// Epochs without a better validation error before the rates are divided.
     pub patience: usize,
-    /// By how much.
+    /// Divisor of the rates at each drop.
     pub divide_by: f32,
-    /// How often at most.
+    /// Most drops in a run.
     pub drops: usize,
 }
 
@@ -89,13 +89,13 @@ impl Default for Plateau {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dexp {
-    /// From the first rate of weights to the last.
+    /// First rate of weights over the last.
     pub factor: f32,
-    /// Rates of weights.
+    /// Number of different rates of weights.
     pub steps: usize,
-    /// From the first rate of biases to the last.
+    /// First rate of biases over the last.
     pub bias_factor: f32,
-    /// Rates of biases.
+    /// Number of different rates of biases.
     pub bias_steps: usize,
 }
 
@@ -106,12 +106,12 @@ impl Default for Dexp {
     }
 }
 
-/// What a plateau schedule remembers.
+/// Memory of a plateau schedule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Stagnation {
     /// Plateaus met so far.
     pub plateaus: usize,
-    /// Best validation error.
+    /// Best validation error so far, 0 to 1.
     pub best: Option<f64>,
     /// Epochs since then, or since the last plateau.
     pub since: usize,
@@ -133,29 +133,29 @@ impl Stagnation {
     }
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Position {
-    /// Finished epochs.
+    /// Number of finished epochs.
     pub epoch: usize,
-    /// Finished steps.
+    /// Number of finished steps.
     pub step: u64,
     /// Finished share of the whole run, 0 to 1.
     pub share: f64,
-    /// How often a plateau was met.
+    /// Number of plateaus met.
     pub plateaus: usize,
 }
 
 /// Factors of the rates that a run begins with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Factors {
-    /// Of weights.
+    /// Factor of the rate of weights.
     pub weights: f64,
-    /// Of biases.
+    /// Factor of the rate of biases.
     pub biases: f64,
-    /// Of all tensors of single layers besides.
+    /// Further factors of the rates of single layers, by the names of rows.
     pub layers: BTreeMap<String, f32>,
-    /// Of the colour noise.
+    /// Factor of the colour noise.
     pub colour: f32,
 }
 
@@ -213,7 +213,7 @@ fn stairs(factor: f32, steps: usize, share: f64) -> f64 {
 pub const PRESETS: &[&str] = &["constant", "paper", "2012", "plateau", "dexp"];
 
 impl Schedule {
-    /// One of [`PRESETS`].
+    /// The schedule called `name`, one of [`PRESETS`].
     pub fn preset(name: &str) -> Option<Self> {
         Some(match name {
             "constant" => Self::Constant,

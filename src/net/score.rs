@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Sums over images, of a batch or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Score {
-    /// Number of images.
+    /// Count of labelled images.
     pub images: usize,
     /// Sum of losses in nats.
     pub loss: f64,

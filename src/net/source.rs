@@ -18,13 +18,13 @@ pub enum ImageSource {
 /// Stored images and what becomes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredImageSlots {
-    /// Packed bytes.
+    /// Bytes of the stored images, four to a word.
     pub pixels: Slot,
     /// Crop and mirror of every image.
     pub views: Slot,
     /// What is done to the colours of every image.
     pub colours: Slot,
-    /// The mean image.
+    /// Mean image `[stored][stored][3]`, which is subtracted.
     pub mean: Slot,
 }
 

@@ -16,7 +16,7 @@ use crate::ops::kind::{LayerKind, Place, Scaling};
 /// A layer of a row: `"relu"`, or with settings of its own `{ pool = { size = 2, stride = 2 } }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
-    /// Its kind.
+    /// Kind of the layer, one of [`LAYERS`] or a program's own.
     pub kind: &'static LayerKind,
     /// All its settings; the model's, or the kind's defaults, where a row states none.
     pub own: Option<Params>,

@@ -138,7 +138,7 @@ pub fn backward(r: &mut Recorder, site: &Site, f: Activation, y: (Slot, Chw), dy
     dx
 }
 
-/// `relu`: max(x, 0).
+/// `relu`, the activation y = max(x, 0).
 pub static RELU: LayerKind = LayerKind {
     name: "relu",
     settings: &[],

@@ -46,9 +46,9 @@ pub struct Setting {
 pub enum Number {
     /// A whole number of 0 or more.
     Count,
-    /// A 32-bit float.
+    /// A real number: a 32-bit float.
     Real,
-    /// `true` or `false`.
+    /// A switch: `true` or `false`.
     Switch,
 }
 
@@ -92,7 +92,7 @@ pub enum Place {
         /// Builds one tower's share.
         build: fn(&Params, Head) -> Built,
     },
-    /// In `then`.
+    /// A layer without weights, in a row's list `then`.
     Stage {
         /// Builds one tower's share.
         build: fn(&Params) -> Built,
@@ -112,7 +112,7 @@ pub struct Head {
     pub activation: Activation,
     /// Standard deviation of the initial weights.
     pub weights: f32,
-    /// Initial bias.
+    /// Initial value of all biases.
     pub bias: f32,
 }
 

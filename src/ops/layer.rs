@@ -17,9 +17,9 @@ pub const MOST_PIXELS: usize = 16_384;
 pub struct Chw {
     /// C: maps, or features of a fully connected layer.
     pub channels: usize,
-    /// H.
+    /// H: rows of a map.
     pub height: usize,
-    /// W.
+    /// W: columns of a map.
     pub width: usize,
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Display for Chw {
 pub enum Init {
     /// Normal numbers with this standard deviation.
     Normal(f32),
-    /// All the same.
+    /// One value for all.
     Constant(f32),
 }
 
@@ -60,9 +60,9 @@ pub enum Init {
 pub struct WeightSpec {
     /// `weights` or `bias`; a further matrix for another tower's maps is told apart by the lowering.
     pub kind: WeightKind,
-    /// Extents, outputs innermost.
+    /// Extents of the tensor, outputs innermost.
     pub shape: Vec<usize>,
-    /// Initial values.
+    /// Distribution of its initial values.
     pub init: Init,
 }
 
@@ -82,13 +82,13 @@ pub struct Site<'a> {
     pub name: &'a str,
     /// The layer's name without the tower: what its random numbers are keyed by.
     pub layer: &'a str,
-    /// The tower.
+    /// Tower whose slots are declared.
     pub tower: Tower,
     /// How many towers share the layer, and which share this is.
     pub share: (usize, usize),
-    /// N.
+    /// N: images of a batch, a multiple of 8.
     pub images: usize,
-    /// The per-step words.
+    /// Slot of the words that change every step ([`super::step`]).
     pub step: Slot,
     /// Whether gradients of weights are added to what is there, as in all but the first batch of a minibatch.
     pub accumulate: bool,
@@ -181,7 +181,7 @@ pub fn only(x: &[Chw]) -> Result<Chw, LayerError> {
 /// x, dy and dx, both with the same parameters.
 #[derive(Debug)]
 pub struct Unary {
-    /// Description for listings.
+    /// What listings say of the layer.
     pub text: String,
     /// Settings, which `params` reads.
     pub settings: Params,

@@ -182,7 +182,7 @@ params! {
         k: f32,
         /// What multiplies the sum, as it stands in the paper's formula.
         alpha: f32,
-        /// Exponent.
+        /// Exponent of the sum, positive.
         beta: f32,
     }
 }

@@ -6,7 +6,7 @@ use super::layer::Chw;
 /// The layer's input, as an operator reads it.
 pub const X: &str = "x";
 
-/// The layer's output.
+/// Name that stands for the layer's output.
 pub const Y: &str = "y";
 
 /// The weights of a row's first layer, `[K][C/groups][R][S]` or `[K][C·H·W/groups]`, and its bias `[K]`.
@@ -28,11 +28,11 @@ pub struct Shapes {
 /// The form of a layer's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// `[N][C][H][W]`.
+    /// Maps, `[N][C][H][W]`.
     Maps,
-    /// `[N][C·H·W]`.
+    /// Features of a fully connected layer, `[N][C·H·W]`.
     Features,
-    /// Either of them.
+    /// Maps or features, whichever there are.
     Any,
 }
 
@@ -43,7 +43,7 @@ pub struct Subgraph {
     pub form: Form,
     /// Shape behind `[K]` that the weights get instead of their own.
     pub weights: Option<Vec<usize>>,
-    /// Constants.
+    /// Constants that the nodes read.
     pub constants: Vec<Constant>,
     /// Operators in the order of their computation; none for a layer that does nothing.
     pub operators: Vec<Operator>,
@@ -54,7 +54,7 @@ pub struct Subgraph {
 pub struct Constant {
     /// Name within the layer.
     pub name: String,
-    /// Extents.
+    /// Extents of the constant, outermost first.
     pub shape: Vec<usize>,
     /// Values, the last extent innermost.
     pub values: Vec<f32>,
@@ -63,7 +63,7 @@ pub struct Constant {
 /// An operator of ONNX.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operator {
-    /// Type, `Conv`.
+    /// Operator of the node, for example `Conv`.
     pub op: &'static str,
     /// Names of the values it reads.
     pub inputs: Vec<String>,
@@ -76,11 +76,11 @@ pub struct Operator {
 /// The value of an operator's setting.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attribute {
-    /// A whole number.
+    /// A whole number of 64 bits.
     Int(i64),
     /// A list of whole numbers.
     Ints(Vec<i64>),
-    /// A float.
+    /// A float of 32 bits.
     Float(f32),
 }
 

@@ -20,13 +20,13 @@ pub enum Function {
     HardSigmoid = 4,
     /// x (x / 6 + 1/2), the factor at least 0 and at most 1.
     HardSwish = 5,
-    /// exp x.
+    /// exp x, to the base e.
     Exp = 6,
     /// The square root of x.
     Sqrt = 7,
-    /// |x|.
+    /// The absolute value of x.
     Abs = 8,
-    /// −x.
+    /// The number −x.
     Negate = 9,
 }
 
@@ -96,7 +96,7 @@ params! {
     }
 }
 
-/// y = f(x).
+/// Applies a [`Function`] to every number of a map.
 pub static FORWARD: Kernel = Kernel {
     name: "unary.forward",
     doc: "y = f(x), f = clip, leaky_relu, elu, sigmoid, hard_sigmoid, hard_swish, exp, sqrt, abs, -x; any shape",

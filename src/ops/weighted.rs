@@ -18,7 +18,7 @@ pub struct Epilogue {
     pub accumulate: bool,
     /// Adds a bias for each output.
     pub bias: bool,
-    /// Activation applied last.
+    /// Activation f in the contraction's epilogue.
     pub activation: Activation,
 }
 
@@ -56,7 +56,7 @@ pub trait Contraction: Debug + Send + Sync {
 /// One tower's share of a layer with weights.
 #[derive(Debug)]
 pub struct Weighted<C> {
-    /// The contraction.
+    /// The contraction that the layer records.
     pub contraction: C,
     /// What the row states.
     pub head: Head,

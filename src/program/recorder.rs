@@ -133,7 +133,7 @@ impl Recorder {
         *commands = wanted;
     }
 
-    /// The finished program.
+    /// Ends the recording: the slots and commands so far.
     pub fn finish(self) -> Program {
         self.program
     }

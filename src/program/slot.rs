@@ -21,7 +21,7 @@ pub enum Home {
 pub enum Role {
     /// Written by the host before a pass.
     Input,
-    /// Trained values.
+    /// Trained values: weights or biases.
     Weight,
     /// What an optimiser keeps beside each trained value, by its name.
     State(&'static str),
@@ -45,9 +45,9 @@ impl Role {
 pub struct SlotInfo {
     /// Name in messages, checkpoints and the plan, for example `conv3.a.weights.b`.
     pub name: String,
-    /// Extents, innermost last.
+    /// Extents of the slot, innermost last.
     pub shape: Vec<usize>,
-    /// Scalar type.
+    /// Type of each element.
     pub elem: Elem,
     /// The device that has it.
     pub home: Home,
@@ -61,12 +61,12 @@ fn bytes(elem: Elem, count: usize) -> u64 {
 }
 
 impl SlotInfo {
-    /// Number of elements.
+    /// Count of elements.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Size in bytes.
+    /// Size of all elements in bytes.
     pub fn bytes(&self) -> u64 {
         bytes(self.elem, self.count())
     }
@@ -84,14 +84,14 @@ pub struct SlotRange {
     pub slot: Slot,
     /// Scalar type of the slot.
     pub elem: Elem,
-    /// First element.
+    /// Index of the first element.
     pub start: usize,
-    /// Number of elements.
+    /// Count of elements.
     pub count: usize,
 }
 
 impl SlotRange {
-    /// Size in bytes.
+    /// Size of all elements in bytes.
     pub fn bytes(&self) -> u64 {
         bytes(self.elem, self.count)
     }

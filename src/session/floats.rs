@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 /// Images as floats, with their classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Floats {
-    /// `[images][3][size][size]`.
+    /// Pixels as the network sees them, `[images][3][size][size]`.
     pub images: Tensor,
     /// The class of each image.
     pub labels: Vec<u32>,

@@ -51,7 +51,7 @@ pub struct Crossing {
     pub from: String,
     /// Letters of the receiving device's towers.
     pub to: String,
-    /// Bytes of maps.
+    /// Bytes of maps that cross in the forward pass.
     pub forward: u64,
     /// Bytes of gradients of maps.
     pub backward: u64,

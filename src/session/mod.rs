@@ -104,7 +104,7 @@ impl Session {
         Ok(Self { net, job, devices, frozen, lowered, backend, seed, rates, score, unread, profile })
     }
 
-    /// The network.
+    /// The network that it computes.
     pub fn net(&self) -> &Net {
         &self.net
     }

@@ -17,9 +17,9 @@ pub struct Event {
     pub name: String,
     /// `host`, `exchange`, or the row of the network that a kernel belongs to.
     pub category: String,
-    /// Begin in seconds.
+    /// Begin of the event, in seconds since the profile's.
     pub begin: f64,
-    /// End in seconds.
+    /// End of the event, in seconds since the profile's begin.
     pub end: f64,
 }
 
@@ -118,7 +118,7 @@ impl Session {
         Ok(events)
     }
 
-    /// Ends the profile.
+    /// Stops noting what the devices do.
     pub fn stop_profile(&mut self) {
         self.profile = None;
         self.backend.stop_clock();

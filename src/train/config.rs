@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ConfigError;
 use crate::data::{DataError, Dataset, located, named_by};
-use crate::net::{Factors, Job, MOST_IMAGES, Model, NetError, Options, Position};
+use crate::net::{Factors, Job, Kinds, LAYERS, MOST_IMAGES, Model, Options, Position};
 use crate::session::Rates;
 
 /// Resolved configuration, as in `config.toml` of a run folder.
@@ -26,7 +26,7 @@ pub struct Config {
     /// File of names of the classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<String>,
-    /// Value of `--devices`.
+    /// Devices of the towers, as [`crate::Placement::open`] takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<String>,
     /// Micro-batches, recomputation, exchange format and precision.
@@ -52,7 +52,8 @@ pub struct Config {
     pub max_broken: Option<f64>,
     /// Seed of all random numbers.
     pub seed: u64,
-    /// The network with its training defaults, the command line's already in them.
+    /// The network with its training defaults, the command line's already in them; [`Config::parse_with`] reads it.
+    #[serde(skip_deserializing)]
     pub network: Model,
 }
 
@@ -64,9 +65,9 @@ fn one() -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SaveEvery {
-    /// Number of steps.
+    /// A number of steps.
     Steps(u64),
-    /// Number of minutes.
+    /// A number of minutes, by the clock.
     Minutes(u64),
 }
 
@@ -125,7 +126,13 @@ impl Config {
 
     /// Reads `config.toml`, as strictly as a model file: unknown keys and values out of range are refused.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text)?;
+        Self::parse_with(text, LAYERS)
+    }
+
+    /// The same for a network with layers of `kinds`: [`LAYERS`] and others, or fewer.
+    pub fn parse_with(text: &str, kinds: Kinds) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text)?;
+        config.network = Model::within("network", text, kinds)?;
         let known = config.keys();
         if let Some(key) = text.parse::<toml::Table>()?.keys().find(|key| !known.contains(*key)) {
             let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(0, |line| line + 1);
@@ -180,23 +187,6 @@ impl Config {
             self.network.rows(row).map_err(ConfigError::Freeze)?;
         }
         Ok(())
-    }
-
-    /// Has another network, with its own training defaults.
-    pub fn set_model(&mut self, model: &str) -> Result<(), NetError> {
-        (self.network, self.model) = (Model::open(model)?, model.into());
-        Ok(())
-    }
-
-    /// Says anew when the run ends: after `epochs`, after `steps`, or, where both are absent, as before. Steps alone
-    /// decide for a run that was given steps; of a run that gets more epochs, the steps it had before are no end.
-    pub fn set_end(&mut self, epochs: Option<usize>, steps: Option<u64>) {
-        let train = &mut self.network.train;
-        train.epochs = epochs.unwrap_or(train.epochs);
-        self.steps = steps.or(self.steps.filter(|_| epochs.is_none()));
-        if let Some(steps) = self.steps.filter(|_| epochs.is_none()) {
-            train.epochs = train.epochs.max(usize::try_from(steps).unwrap_or(usize::MAX));
-        }
     }
 
     /// The training and validation images, with names of classes as configured.
@@ -271,21 +261,6 @@ mod tests {
         let config = Config::new("alexnet-2012", network, 0);
         let frozen = |epoch| config.frozen(&Position { epoch, ..Position::default() }).len();
         assert_eq!([0, 67, 71, 72, 90].map(frozen), [0, 0, 0, 1, 1]);
-    }
-
-    #[test]
-    fn a_run_ends_after_its_epochs_or_its_steps() {
-        let mut config = Config::new("mini", Model::open("mini").unwrap(), 0);
-        config.network.train.epochs = 3;
-        let mut ends = |epochs, steps| {
-            config.set_end(epochs, steps);
-            (config.network.train.epochs, config.steps)
-        };
-        assert_eq!(ends(None, None), (3, None));
-        assert_eq!(ends(None, Some(2)), (3, Some(2)));
-        assert_eq!(ends(None, Some(20)), (20, Some(20)), "steps alone decide");
-        assert_eq!(ends(Some(4), None), (4, None), "the steps it had before are no end");
-        assert_eq!(ends(Some(4), Some(20)), (4, Some(20)), "whichever comes first");
     }
 
     #[test]

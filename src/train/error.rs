@@ -1,12 +1,14 @@
 //! What ends a run early, and what helps.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::files::FileError;
+use crate::interop::{InteropError, ReadError};
 use crate::net::NetError;
 use crate::session::SessionError;
 
@@ -29,18 +31,71 @@ pub enum TrainError {
     #[error("model {model}: {error}")]
     Model { model: String, error: Box<NetError> },
     #[error("--init {path}: {reason}")]
-    Init { path: PathBuf, reason: String },
+    Init { path: PathBuf, reason: Box<InitError> },
     #[error(
         "{count} of {images} {split} images cannot be decoded, more than {share} %; the last of them: {last}. Mend or \
          remove them, or allow more by --max-broken PERCENT"
     )]
     Broken { count: usize, images: usize, split: &'static str, share: f64, last: String },
     #[error("{path}: {reason}")]
-    Folder { path: PathBuf, reason: String },
+    Folder { path: PathBuf, reason: Box<FolderError> },
+    #[error(
+        "the images of the data set have {found} pixels a side, the model stores {expected}; make it with {expected}"
+    )]
+    Size { found: usize, expected: usize },
     #[error("after step {step}: {error}; {advice}")]
     Stopped { step: u64, error: Box<SessionError>, advice: String },
     #[error("the loss is not finite {when}; it began in {place}; {kept}. Try a smaller --lr")]
     Diverged { when: String, place: String, kept: String },
+}
+
+/// Why a file or a folder cannot be that of a run.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum FolderError {
+    #[error("is no folder; give --resume the folder of a run")]
+    NoFolder,
+    #[error("no run was begun in this folder; begin one by --out {}", .0.display())]
+    NoRun(PathBuf),
+    #[error("exists and is not an empty folder; choose another --out, or go on with this one by --resume")]
+    Taken,
+    #[error("cannot be made ({0}); choose another --out")]
+    Make(io::Error),
+    #[error("cannot be read ({error}): is {} a run folder?", folder.display())]
+    Unread { folder: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Config(Box<ConfigError>),
+    #[error("the configuration cannot be written ({0})")]
+    Unwritable(#[from] toml::ser::Error),
+    #[error(transparent)]
+    Checkpoint(Box<TrainError>),
+    #[error("metrics.jsonl cannot be written ({0}); the last checkpoint is intact")]
+    Metrics(io::Error),
+    #[error("{} cannot be removed ({error}); the last checkpoint is intact", path.display())]
+    Remove { path: PathBuf, error: io::Error },
+    #[error("the profile cannot be written ({0}); choose another --profile, or fewer --profile-steps")]
+    Profile(io::Error),
+}
+
+impl FolderError {
+    /// This reason about `path`.
+    pub(super) fn about(self, path: &Path) -> TrainError {
+        TrainError::Folder { path: path.into(), reason: self.into() }
+    }
+}
+
+/// Why a run cannot begin with the weights in a file.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum InitError {
+    #[error(transparent)]
+    Rows(#[from] NetError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Names(#[from] InteropError),
+    #[error(transparent)]
+    Load(#[from] SessionError),
 }
 
 /// What is wrong with the configuration of a run.
@@ -55,6 +110,10 @@ pub enum ConfigError {
     Value { key: &'static str, found: String, wanted: &'static str },
     #[error("freeze: {0}")]
     Freeze(NetError),
+    #[error("--replace: {0}")]
+    Replace(NetError),
+    #[error("augment = {found:?}, expected one of {}", known.join(", "))]
+    Augment { found: String, known: &'static [&'static str] },
     #[error(transparent)]
     Net(#[from] NetError),
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{METRICS, MetricsFile, Reached, from_rfc3339, rfc3339, unknown_time};
-use super::{Config, Metric, Movement, TrainError};
+use super::{Config, FolderError, Metric, Movement, TrainError};
 use crate::checkpoint::Checkpoint;
 use crate::data::Measured;
 use crate::files::{FileError, FolderLock, link_file, sweep, write_file};
@@ -78,15 +78,12 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes a new folder, which must not exist or be empty, and takes its lock. It stays empty until the run begins.
     pub fn reserve(path: &Path) -> Result<FolderLock, TrainError> {
-        let refuse = |reason: String| TrainError::Folder { path: path.into(), reason };
         let is_free = || FolderLock::is_free(path).unwrap_or(false);
-        let taken = || {
-            refuse("exists and is not an empty folder; choose another --out, or go on with this one by --resume".into())
-        };
+        let taken = || FolderError::Taken.about(path);
         if path.exists() && !is_free() {
             return Err(taken());
         }
-        fs::create_dir_all(path).map_err(|e| refuse(format!("cannot be made ({e}); choose another --out")))?;
+        fs::create_dir_all(path).map_err(|error| FolderError::Make(error).about(path))?;
         let lock = FolderLock::acquire(path)?;
         // A run of another process may have come and gone in between.
         if is_free() { Ok(lock) } else { Err(taken()) }
@@ -101,15 +98,13 @@ impl RunFolder {
         devices: Vec<String>,
     ) -> Result<Self, TrainError> {
         let path = lock.folder();
-        let refuse = |reason: String| TrainError::Folder { path: path.into(), reason };
-        let text = toml::to_string(config).map_err(|e| refuse(e.to_string()))?;
+        let text = toml::to_string(config).map_err(|error| FolderError::from(error).about(path))?;
         sweep(path)?;
         let file = path.join("config.toml");
         let before = fs::read_to_string(&file).ok();
         let new = before.is_none();
         write_file(&file, text.as_bytes())?;
-        let metrics = MetricsFile::open(path, reached);
-        let metrics = metrics.map_err(|e| refuse(format!("metrics.jsonl cannot be written ({e})")))?;
+        let metrics = MetricsFile::open(path, reached).map_err(|error| FolderError::Metrics(error).about(path))?;
         let mut folder = Self { lock, metrics, new, begun: None };
         if reached.validated {
             folder.remove(&folder.checkpoint(PREVIOUS))?;
@@ -139,7 +134,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The folder.
+    /// Path of the folder, which is locked by this process.
     pub fn path(&self) -> &Path {
         self.lock.folder()
     }
@@ -188,7 +183,7 @@ impl RunFolder {
 
     /// Writes a checkpoint, after the lines of metrics that it knows of.
     fn write(&self, checkpoint: &Checkpoint, name: &str) -> Result<(), TrainError> {
-        self.metrics.sync().map_err(|e| self.no_metrics(&e))?;
+        self.metrics.sync().map_err(|error| FolderError::Metrics(error).about(self.path()))?;
         Ok(checkpoint.save(&self.checkpoint(name))?)
     }
 
@@ -241,9 +236,8 @@ impl RunFolder {
 
     fn remove(&self, path: &Path) -> Result<(), TrainError> {
         match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                let reason = format!("{} cannot be removed ({e}); the last checkpoint is intact", path.display());
-                Err(TrainError::Folder { path: self.path().into(), reason })
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(FolderError::Remove { path: path.into(), error }.about(self.path()))
             }
             _ => Ok(()),
         }
@@ -287,12 +281,7 @@ impl RunFolder {
     }
 
     fn append(&mut self, what: &impl Serialize) -> Result<(), TrainError> {
-        self.metrics.append(what).map_err(|e| self.no_metrics(&e))
-    }
-
-    fn no_metrics(&self, error: &io::Error) -> TrainError {
-        let reason = format!("metrics.jsonl cannot be written ({error}); the last checkpoint is intact");
-        TrainError::Folder { path: self.path().into(), reason }
+        self.metrics.append(what).map_err(|error| FolderError::Metrics(error).about(self.path()))
     }
 }
 

@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::folder::{RunFolder, free_folder, has_checkpoint};
-use super::{Config, TraceFile, TrainError, Trainer};
+use super::{Config, FolderError, InitError, TraceFile, TrainError, Trainer};
 use crate::backend::Placement;
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::files::FolderLock;
 use crate::interop::{adopt, read_weights};
-use crate::net::{Job, Model, Net};
+use crate::net::{Job, Kinds, LAYERS, Model, Net};
 use crate::session::layout::TrainingPlan;
 use crate::session::{Session, place};
 
@@ -39,8 +39,32 @@ pub struct Launch {
     pub folder: Option<PathBuf>,
     /// File for a trace of the first steps, and their number.
     pub profile: Option<(PathBuf, u64)>,
+    /// Images of the caller's own, in place of those at [`Config::data`]; brought to the side that the model stores.
+    pub dataset: Option<Dataset>,
     /// Folder and last checkpoint of a resumed run; without one it begins anew.
     resumed: Option<(FolderLock, Option<Checkpoint>)>,
+}
+
+/// How a run is resumed.
+#[derive(Clone, Copy)]
+pub struct Resume<'a> {
+    /// Kinds of layers that its network may have: [`LAYERS`], and a program's own.
+    pub layers: Kinds<'a>,
+    /// Takes a damaged checkpoint as it is.
+    pub unverified: bool,
+}
+
+impl Default for Resume<'_> {
+    fn default() -> Self {
+        Self { layers: LAYERS, unverified: false }
+    }
+}
+
+impl From<Config> for Launch {
+    /// A new run as `config` describes it.
+    fn from(config: Config) -> Self {
+        Self { config, folder: None, profile: None, dataset: None, resumed: None }
+    }
 }
 
 /// A run on its devices, with weights and data, in a folder of its own.
@@ -62,48 +86,45 @@ pub struct Ready {
 impl Launch {
     /// A new run of a built-in network or a model file, with the model's training defaults.
     pub fn new(model: &str) -> Result<Self, TrainError> {
-        let config = Config::new(model, Model::open(model)?, 0);
-        Ok(Self { config, folder: None, profile: None, resumed: None })
+        Ok(Config::new(model, Model::open(model)?, 0).into())
     }
 
     /// The run in `folder`, with its configuration and its last checkpoint; one that was stopped before its first
     /// checkpoint begins anew.
     pub fn resume(folder: &Path) -> Result<Self, TrainError> {
-        Self::resume_by(folder, Checkpoint::read)
+        Self::resume_with(folder, &Resume::default())
     }
 
-    /// The same with a checkpoint that may be damaged.
-    pub fn resume_unverified(folder: &Path) -> Result<Self, TrainError> {
-        Self::resume_by(folder, Checkpoint::read_unverified)
-    }
-
-    fn resume_by(folder: &Path, read: fn(&Path) -> Result<Checkpoint, CheckpointError>) -> Result<Self, TrainError> {
+    /// The same as `how` says.
+    pub fn resume_with(folder: &Path, how: &Resume) -> Result<Self, TrainError> {
         if !folder.is_dir() {
-            let reason = "is no folder; give --resume the folder of a run".into();
-            return Err(TrainError::Folder { path: folder.into(), reason });
+            return Err(FolderError::NoFolder.about(folder));
         }
         // The lock comes before anything is read.
         let lock = FolderLock::acquire(folder)?;
         if FolderLock::is_free(folder).unwrap_or(false) {
-            let reason = format!("no run was begun in this folder; begin one by --out {}", folder.display());
-            return Err(TrainError::Folder { path: folder.into(), reason });
+            return Err(FolderError::NoRun(folder.into()).about(folder));
         }
         let path = folder.join("config.toml");
-        let refuse = |reason: String| TrainError::Folder { path: path.clone(), reason };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| refuse(format!("cannot be read ({e}): is {} a run folder?", folder.display())))?;
-        let config = Config::parse(&text).map_err(|e| refuse(e.to_string()))?;
-        let begun = has_checkpoint(folder);
-        let last = begun.then(|| read(&folder.join("last.safetensors"))).transpose()?;
-        Ok(Self { config, folder: None, profile: None, resumed: Some((lock, last)) })
+        let unread = |error| FolderError::Unread { folder: folder.into(), error }.about(&path);
+        let text = std::fs::read_to_string(&path).map_err(unread)?;
+        let config = Config::parse_with(&text, how.layers);
+        let config = config.map_err(|error| FolderError::Config(error.into()).about(&path))?;
+        let read = if how.unverified { Checkpoint::read_unverified } else { Checkpoint::read };
+        let last = has_checkpoint(folder).then(|| read(&folder.join("last.safetensors"))).transpose()?;
+        Ok(Self { resumed: Some((lock, last)), ..config.into() })
     }
 
     /// Opens data and devices, lays the network out, sets it up and takes the folder; nothing of a resumed run is changed
     /// yet. `adjust` may change how the devices run kernels.
     pub fn prepare(self, adjust: impl FnOnce(Placement) -> Placement) -> Result<Ready, TrainError> {
-        let Self { mut config, folder, profile, resumed } = self;
+        let Self { mut config, folder, profile, dataset, resumed } = self;
         config.check()?;
-        let dataset = config.dataset()?;
+        let dataset = dataset.map_or_else(|| config.dataset(), Ok)?;
+        let (found, expected) = (dataset.train.size(), config.network.input.stored());
+        if found != expected {
+            return Err(TrainError::Size { found, expected });
+        }
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone())
             .map_err(|error| TrainError::Model { model: config.model.clone(), error: Box::new(error) })?;
@@ -133,7 +154,7 @@ impl Launch {
 }
 
 impl Ready {
-    /// The run's folder.
+    /// Folder of the run, locked by this process.
     pub fn folder(&self) -> &Path {
         self.folder.folder()
     }
@@ -143,7 +164,7 @@ impl Ready {
         let Self { config, dataset, folder, session, resumed, profile, .. } = self;
         let trainer = if let Some(checkpoint) = resumed {
             let path = folder.folder().join("last.safetensors");
-            let refuse = |error: TrainError| TrainError::Folder { path, reason: error.to_string() };
+            let refuse = |error: TrainError| FolderError::Checkpoint(error.into()).about(&path);
             Trainer::resume(config, session, dataset, &checkpoint, folder, stop).map_err(refuse)?
         } else {
             Trainer::unmeasured(config, session, dataset, folder, stop)?
@@ -161,14 +182,16 @@ fn begin_with(session: &mut Session, init: &str) -> Result<(Vec<String>, PathBuf
         None => (init, None),
     };
     let path = Checkpoint::locate(Path::new(file));
-    let refuse = |reason: String| TrainError::Init { path: path.clone(), reason };
-    let rows = list.map_or_else(|| Ok(BTreeSet::new()), |list| session.net().model.rows(list));
-    let rows = rows.map_err(|error| refuse(error.to_string()))?;
-    let mut file =
-        read_weights(&path).map_err(|error| TrainError::Init { path: path.clone(), reason: format!("{error:#}") })?;
-    file.recognise(&session.net().model).map_err(|error| refuse(error.to_string()))?;
-    let tensors =
-        adopt(session.net(), file.tensors, |row| rows.contains(row)).map_err(|error| refuse(error.to_string()))?;
-    let names = session.load_rows(&tensors, &rows).map_err(|error| refuse(error.to_string()))?;
+    let names =
+        load(session, &path, list).map_err(|reason| TrainError::Init { path: path.clone(), reason: reason.into() })?;
     Ok((names, path))
+}
+
+/// Loads the weights of the rows in `list`, or of all where absent, that are in a file.
+fn load(session: &mut Session, path: &Path, list: Option<&str>) -> Result<Vec<String>, InitError> {
+    let rows = list.map_or_else(|| Ok(BTreeSet::new()), |list| session.net().model.rows(list))?;
+    let mut file = read_weights(path)?;
+    file.recognise(&session.net().model)?;
+    let tensors = adopt(session.net(), file.tensors, |row| rows.contains(row))?;
+    Ok(session.load_rows(&tensors, &rows)?)
 }

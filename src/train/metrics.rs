@@ -27,11 +27,11 @@ pub enum MetricKind {
 /// One line about a step or a validation. Lines of older releases lack the fields that have defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Metric {
-    /// Step or validation.
+    /// Kind of the line: a step or a validation.
     pub kind: MetricKind,
-    /// Finished steps.
+    /// Finished steps of the run.
     pub step: u64,
-    /// Epoch, from 1.
+    /// Number of the epoch, from 1.
     pub epoch: usize,
     /// Mean loss in nats.
     pub loss: f64,
@@ -39,7 +39,7 @@ pub struct Metric {
     pub top1_error: f64,
     /// Share of images whose five best classes are wrong.
     pub top5_error: f64,
-    /// Throughput.
+    /// Images in a second.
     pub images_per_second: f64,
     /// Seconds that a step waited for its images.
     #[serde(default)]
@@ -86,7 +86,7 @@ pub(super) fn unknown_time() -> SystemTime {
 /// How far a run has come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reached {
-    /// Finished steps.
+    /// Finished steps of the run.
     pub(super) step: u64,
     /// Whether the validation after the last of them, if one is due, is done.
     pub(super) validated: bool,

@@ -1,5 +1,6 @@
 //! The training loop: epochs of steps, validation after each, checkpoints.
 
+mod changes;
 mod config;
 mod error;
 mod extent;
@@ -20,12 +21,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+pub use self::changes::Changes;
 pub use self::config::{Config, SaveEvery};
-pub use self::error::{ConfigError, TrainError};
+pub use self::error::{ConfigError, FolderError, InitError, TrainError};
 pub use self::extent::Extent;
 pub use self::folder::{DeviceRecord, Resumption, RunFolder, free_folder, settings};
 use self::images::{draw, statistics_of};
-pub use self::launch::{Launch, Ready};
+pub use self::launch::{Launch, Ready, Resume};
 use self::measure::statistics;
 use self::metrics::Reached;
 pub use self::metrics::{METRICS, Metric, MetricKind};
@@ -50,9 +52,9 @@ const MEASURED_FIRST: u64 = 10;
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSummary {
-    /// Last validation.
+    /// Result of the last validation in this process.
     pub validation: Option<Metric>,
-    /// Finished steps.
+    /// Finished steps of the whole run.
     pub steps: u64,
     /// Whether it was interrupted.
     pub interrupted: bool,
@@ -143,7 +145,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self, TrainError> {
         statistics.as_ref().map_or(Ok(()), |statistics| session.set_mean(&statistics.mean))?;
         let model = toml::to_string(&config.network);
-        state.model = model.map_err(|e| TrainError::Folder { path: folder.folder().into(), reason: e.to_string() })?;
+        state.model = model.map_err(|error| FolderError::from(error).about(folder.folder()))?;
         (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
         state.data = dataset.contents();
         state.variants = session.cluster().variants();

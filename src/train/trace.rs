@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::TrainError;
+use super::{FolderError, TrainError};
 use crate::files::{FileKind, check_target};
 use crate::session::{Event, Session, SessionError};
 
@@ -30,10 +30,7 @@ impl TraceFile {
     pub fn create(path: &Path, steps: u64, session: &Session, images: usize) -> Result<Self, TrainError> {
         check_target(path, FileKind::Json, None)?;
         let room = EVENT * session.events_of_a_step(images) * steps as usize;
-        let refuse = |e: io::Error| TrainError::Folder {
-            path: path.into(),
-            reason: format!("the profile cannot be written ({e}); choose another --profile, or fewer --profile-steps"),
-        };
+        let refuse = |error: io::Error| FolderError::Profile(error).about(path);
         let mut file = File::create(path).map_err(refuse)?;
         reserve(&mut file, room).map_err(refuse)?;
         Ok(Self { path: path.into(), file, steps, origin: Instant::now(), events: Vec::new() })
@@ -95,7 +92,7 @@ fn reserve(file: &mut File, bytes: usize) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The host's track.
+/// Number of the host's track; devices follow.
 const HOST: usize = 0;
 
 fn track(device: Option<usize>) -> usize {

@@ -97,7 +97,7 @@ impl Fall {
 /// How large a tensor is and how fast it moves, as the released code printed them.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Movement {
-    /// Mean absolute value.
+    /// Mean absolute value of the weights.
     pub weight: f64,
     /// Mean absolute last increment.
     pub increment: f64,

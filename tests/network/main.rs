@@ -14,6 +14,7 @@ mod exchange;
 mod faults;
 mod gradients;
 mod lavapipe;
+mod library;
 mod memory;
 mod overfit;
 mod paper;

@@ -12,6 +12,7 @@ use alexnet::session::SessionError;
 use alexnet::train::{Config, Launch, Metric, Observer, Phase, TrainError, Trainer};
 
 use crate::devices;
+use crate::library::Greys;
 use crate::runs::{At, BATCH, STEPS, batch, device, session, tiny, train, train_on};
 
 #[track_caller]
@@ -150,10 +151,7 @@ impl ImageSet for Gone {
 
 #[test]
 fn a_validation_that_fails_loses_no_step() {
-    let size = tiny().input.stored();
-    let classes: Vec<String> = (0..10).map(|class| format!("grey {class}")).collect();
-    let greys = |count| Greys((0..count).map(|i| i % 10).collect());
-    let dataset = Dataset::new(classes, greys(10 * BATCH as u32), Gone(greys(50)), size).unwrap();
+    let dataset = Greys::dataset(10 * BATCH as u32, Gone(Greys::new(50)), tiny().input.stored());
     let folder = tempfile::tempdir().unwrap();
     let failed = train_on(dataset, &Engine::Cpu.into(), folder.path(), &AtomicBool::new(false), &mut ()).unwrap_err();
     assert!(failed.to_string().contains("all of them"), "{failed}");
@@ -161,29 +159,12 @@ fn a_validation_that_fails_loses_no_step() {
     assert_eq!((saved.step, saved.epoch, saved.unvalidated), (10, 1, true));
 }
 
-/// Plain grey images in memory, the brighter the higher the class.
-struct Greys(Vec<u32>);
-
-impl ImageSet for Greys {
-    fn labels(&self) -> &[u32] {
-        &self.0
-    }
-
-    fn name(&self, i: usize) -> String {
-        format!("grey {i}")
-    }
-
-    fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
-        Ok(StoredImage::Pixels { width: 12, height: 16, rgb: vec![25 * self.0[i] as u8; 12 * 16 * 3].into() })
-    }
-}
-
 #[test]
 fn a_program_trains_on_a_data_set_of_its_own() {
     let size = tiny().input.stored();
-    let classes: Vec<String> = (0..10).map(|class| format!("grey {class}")).collect();
-    let greys = |count| Greys((0..count).map(|i| i % 10).collect());
-    let dataset = Dataset::new(classes.clone(), greys(10 * BATCH as u32), greys(50), size).unwrap();
+    let greys = Greys::new;
+    let dataset = Greys::dataset(10 * BATCH as u32, greys(50), size);
+    let classes = dataset.classes.clone();
     assert_eq!(dataset.train.decode(3).unwrap(), vec![75; size * size * 3]);
     let folder = tempfile::tempdir().unwrap();
     let mut watch = At { step: 1, act: || () };

@@ -25,7 +25,7 @@ pub struct AdapterSummary {
     pub memory: Option<MemoryPool>,
     /// Limits on buffers, workgroups and dispatches.
     pub limits: AdapterLimits,
-    /// Optional features.
+    /// Optional features that kernels can use.
     pub features: Features,
 }
 
@@ -60,9 +60,9 @@ pub struct Features {
 /// Range of the sizes of subgroups, in invocations.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Lanes {
-    /// The smallest size.
+    /// Smallest number of lanes.
     pub min: u32,
-    /// The largest size.
+    /// Largest number of lanes.
     pub max: u32,
 }
 

@@ -40,7 +40,7 @@ pub struct Speed {
     pub bytes: f64,
     /// Share of the ceiling that binds it: of the nearer one.
     pub share: f64,
-    /// `fma` or `copy`.
+    /// Name of the measured peak: `fma` or `copy`.
     pub ceiling: &'static str,
 }
 

@@ -19,7 +19,7 @@ pub struct KernelTimes {
     pub images: usize,
     /// Runs of each kernel, whose median counts.
     pub repeats: usize,
-    /// Kernels by device.
+    /// Times of the kernels on each device.
     pub devices: Vec<DeviceKernels>,
 }
 
@@ -49,9 +49,9 @@ pub struct KernelRun {
     pub layer: String,
     /// Parameters of the kernel, shapes among them.
     pub params: BTreeMap<&'static str, Json>,
-    /// Median seconds.
+    /// Median duration in seconds of one run of the kernel.
     pub seconds: f64,
-    /// Floating-point operations.
+    /// Floating-point operations of one run.
     pub flops: u64,
     /// Bytes of what is bound, each view once for each direction.
     pub bytes: u64,

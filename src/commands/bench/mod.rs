@@ -30,7 +30,7 @@ pub struct Link {
     pub to: String,
     /// Bytes on the wire.
     pub bytes: u64,
-    /// Number of transfers.
+    /// Copies between devices for one batch.
     pub exchanges: u64,
     /// Seconds that the host spent on them, waiting and copying.
     pub host: f64,

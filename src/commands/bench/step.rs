@@ -22,11 +22,11 @@ const MOST_DETAILED: usize = 5;
 pub struct StepTimes {
     /// Images of a step.
     pub images: usize,
-    /// Steps measured.
+    /// Count of measured steps.
     pub steps: usize,
     /// Seconds of a step, from handing over the images to the end of the update.
     pub step: f64,
-    /// Images a second.
+    /// Images trained on in a second.
     pub images_per_second: f64,
     /// Floating-point operations a second.
     pub flops_per_second: f64,
@@ -49,7 +49,7 @@ pub struct StepTimes {
 pub struct ForwardTimes {
     /// Median seconds from handing over the images to the score.
     pub seconds: f64,
-    /// Images a second.
+    /// Images scored in a second.
     pub images_per_second: f64,
     /// Floating-point operations a second.
     pub flops_per_second: f64,

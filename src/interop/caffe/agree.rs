@@ -75,7 +75,7 @@ pub(super) fn compared(
 }
 
 impl Compared {
-    /// Name and description.
+    /// Name of the layer and its description, for messages.
     fn named(&self) -> String {
         self.name.as_ref().map_or_else(|| self.words.clone(), |name| format!("{name}, {}", self.words))
     }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::interop::wire::WireError;
-use crate::ops::layer::Chw;
+use crate::ops::layer::{Chw, LayerError};
 
 /// Reason why a file of Caffe is refused.
 #[derive(Debug, Error, PartialEq)]
@@ -16,7 +16,7 @@ pub enum CaffeError {
     #[error("found no layers, expected a network of AlexNet's family")]
     NoLayers,
     #[error("layer {name}: {reason}")]
-    Layer { name: String, reason: LayerError },
+    Layer { name: String, reason: ImportError },
     #[error("its data layer says force_gray, expected images in colours, which this program reads")]
     Grey,
     #[error("its data layer has {0} mean values, expected one, or one per colour")]
@@ -29,7 +29,7 @@ pub enum CaffeError {
 
 impl CaffeError {
     /// Wraps the reason why layer `name` is refused.
-    pub(super) fn layer(name: &str) -> impl Fn(LayerError) -> Self {
+    pub(super) fn layer(name: &str) -> impl Fn(ImportError) -> Self {
         move |reason| Self::Layer { name: name.into(), reason }
     }
 }
@@ -57,7 +57,7 @@ pub enum TextError {
 /// Reason why a layer cannot be imported.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[allow(missing_docs, reason = "the messages say it")]
-pub enum LayerError {
+pub enum ImportError {
     #[error(
         "layers of type {0} are not supported; known are Convolution, InnerProduct, ReLU, TanH, LRN, Pooling, Dropout, \
          Flatten, Softmax and SoftmaxWithLoss"
@@ -105,5 +105,5 @@ pub enum ModelMismatch {
     )]
     Output { number: usize, layer: String, found: Chw, expected: Chw },
     #[error("layer {layer}: {reason}")]
-    Settings { layer: String, reason: crate::ops::layer::LayerError },
+    Settings { layer: String, reason: LayerError },
 }

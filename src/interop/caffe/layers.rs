@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::error::{CaffeError, LayerError};
+use super::error::{CaffeError, ImportError};
 use super::proto::lrn_parameter::NormRegion;
 use super::proto::pooling_parameter::{PoolMethod, RoundMode};
 use super::proto::v1_layer_parameter::LayerType;
@@ -33,9 +33,9 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Gives weights the shape that the settings ask for: `[filters][channels][R][S]` or `[outputs][inputs]`.
-    pub(super) fn weights(&self, tensor: Tensor) -> Result<Tensor, LayerError> {
+    pub(super) fn weights(&self, tensor: Tensor) -> Result<Tensor, ImportError> {
         let found = tensor.shape().to_vec();
-        let wrong = |expected: String| Err(LayerError::Weights { found: found.clone(), expected });
+        let wrong = |expected: String| Err(ImportError::Weights { found: found.clone(), expected });
         if *self.kind == fc::KIND {
             let outputs = self.settings.get("outputs");
             return match &found[..] {
@@ -111,7 +111,7 @@ pub(super) fn chain(net: NetParameter) -> Result<Vec<Layer>, CaffeError> {
             _ => Some(kind(&layer).map_err(CaffeError::layer(&name))?),
         };
         if let Some(expected) = last.filter(|last| *last != bottom) {
-            return Err(CaffeError::layer(&name)(LayerError::Chain { found: bottom, expected }));
+            return Err(CaffeError::layer(&name)(ImportError::Chain { found: bottom, expected }));
         }
         last = Some(layer.top.first().cloned().unwrap_or(bottom));
         let groups = layer.convolution_param.as_ref().map_or(Ok(1), groups).map_err(CaffeError::layer(&name))?;
@@ -120,7 +120,7 @@ pub(super) fn chain(net: NetParameter) -> Result<Vec<Layer>, CaffeError> {
     if chain.is_empty() { Err(CaffeError::NoLayers) } else { Ok(chain) }
 }
 
-fn kind(layer: &LayerParameter) -> Result<(&'static LayerKind, Params), LayerError> {
+fn kind(layer: &LayerParameter) -> Result<(&'static LayerKind, Params), ImportError> {
     let plain = |kind: &'static LayerKind| Ok((kind, Params::default()));
     match layer.r#type() {
         "Convolution" => Ok((&conv::KIND, conv(&layer.convolution_param.clone().unwrap_or_default())?)),
@@ -138,16 +138,16 @@ fn kind(layer: &LayerParameter) -> Result<(&'static LayerKind, Params), LayerErr
         "LRN" => lrn(&layer.lrn_param.unwrap_or_default()),
         "Pooling" => pool(&layer.pooling_param.unwrap_or_default()),
         "Softmax" | "SoftmaxWithLoss" => plain(&softmax::KIND),
-        other => Err(LayerError::Type(other.into())),
+        other => Err(ImportError::Type(other.into())),
     }
 }
 
-fn setting(name: &'static str, found: &dyn Display, expected: &dyn Display) -> LayerError {
-    LayerError::Setting { name, found: found.to_string(), expected: expected.to_string() }
+fn setting(name: &'static str, found: &dyn Display, expected: &dyn Display) -> ImportError {
+    ImportError::Setting { name, found: found.to_string(), expected: expected.to_string() }
 }
 
 /// Refuses a setting with any but the one supported value.
-fn only<T: Copy + PartialEq + Display>(name: &'static str, found: T, supported: T) -> Result<(), LayerError> {
+fn only<T: Copy + PartialEq + Display>(name: &'static str, found: T, supported: T) -> Result<(), ImportError> {
     if found == supported { Ok(()) } else { Err(setting(name, &found, &supported)) }
 }
 
@@ -157,7 +157,7 @@ fn square(
     both: &[u32],
     [down, across]: [Option<u32>; 2],
     absent: u32,
-) -> Result<usize, LayerError> {
+) -> Result<usize, ImportError> {
     let axes: Vec<u32> = both.iter().copied().chain(down).chain(across).collect();
     let value = axes.first().copied().unwrap_or(absent);
     match axes.iter().find(|&&axis| axis != value) {
@@ -167,7 +167,7 @@ fn square(
     }
 }
 
-fn conv(conv: &ConvolutionParameter) -> Result<Params, LayerError> {
+fn conv(conv: &ConvolutionParameter) -> Result<Params, ImportError> {
     only("axis", conv.axis(), 1)?;
     conv.dilation.iter().try_for_each(|&dilation| only("dilation", dilation, 1))?;
     let settings = conv::Settings {
@@ -180,11 +180,11 @@ fn conv(conv: &ConvolutionParameter) -> Result<Params, LayerError> {
     Ok(settings.params())
 }
 
-fn groups(conv: &ConvolutionParameter) -> Result<usize, LayerError> {
+fn groups(conv: &ConvolutionParameter) -> Result<usize, ImportError> {
     Ok(square("group", &[conv.group()], [None; 2], 1)?.max(1))
 }
 
-fn lrn(lrn: &LrnParameter) -> Result<(&'static LayerKind, Params), LayerError> {
+fn lrn(lrn: &LrnParameter) -> Result<(&'static LayerKind, Params), ImportError> {
     let size = square("local_size", &[lrn.local_size()], [None; 2], 5)?.max(1);
     // Caffe divides alpha by the numbers in the sum; its k within channels is always 1.
     let (kind, summed, k) = match lrn.norm_region() {
@@ -195,7 +195,7 @@ fn lrn(lrn: &LrnParameter) -> Result<(&'static LayerKind, Params), LayerError> {
     Ok((kind, lrn::Settings { size, k, alpha, beta: lrn.beta() }.params()))
 }
 
-fn pool(pool: &PoolingParameter) -> Result<(&'static LayerKind, Params), LayerError> {
+fn pool(pool: &PoolingParameter) -> Result<(&'static LayerKind, Params), ImportError> {
     let pad = square("pad", pool.pad.as_slice(), [pool.pad_h, pool.pad_w], 0)?;
     let kind = match pool.pool() {
         PoolMethod::Max => &pool::MAX_KIND,
@@ -217,7 +217,7 @@ fn modern(old: V1LayerParameter) -> Result<LayerParameter, CaffeError> {
     let number = old.r#type.unwrap_or_default();
     let name = old.name.unwrap_or_default();
     let Ok(kind) = LayerType::try_from(number) else {
-        return Err(CaffeError::layer(&name)(LayerError::Type(number.to_string())));
+        return Err(CaffeError::layer(&name)(ImportError::Type(number.to_string())));
     };
     let kind = match kind {
         LayerType::Lrn => "LRN".into(),

@@ -15,7 +15,7 @@ mod prototxt;
 
 use std::collections::BTreeMap;
 
-pub use self::error::{BlobError, CaffeError, LayerError, ModelMismatch, TextError};
+pub use self::error::{BlobError, CaffeError, ImportError, ModelMismatch, TextError};
 use self::layers::{Layer, chain};
 use self::proto::{BlobProto, NetParameter, TransformationParameter};
 use crate::interop::wire::{BLOB, CAFFE, decode};
@@ -145,8 +145,8 @@ impl Network {
 }
 
 /// Weights of a layer and its biases, 0 without any; those of the `first` layer read colours.
-fn weights_and_bias(layer: &Layer, first: bool) -> Result<[Tensor; 2], LayerError> {
-    let weights = layer.blobs.first().ok_or(LayerError::NoWeights)?;
+fn weights_and_bias(layer: &Layer, first: bool) -> Result<[Tensor; 2], ImportError> {
+    let weights = layer.blobs.first().ok_or(ImportError::NoWeights)?;
     let mut weights = layer.weights(tensor(weights)?)?;
     if first {
         weights = bgr_to_rgb(&weights, 1)?;
@@ -157,7 +157,7 @@ fn weights_and_bias(layer: &Layer, first: bool) -> Result<[Tensor; 2], LayerErro
         None => vec![0.0; outputs],
     };
     if biases.len() != outputs {
-        return Err(LayerError::Biases { found: biases.len(), outputs });
+        return Err(ImportError::Biases { found: biases.len(), outputs });
     }
     Ok([weights, Tensor::new([outputs], biases)])
 }

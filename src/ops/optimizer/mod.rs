@@ -25,7 +25,7 @@ pub const OPTIMIZERS: &[&Optimizer] = &[&sgd::SGD, &nesterov::NESTEROV];
 params! {
     /// The update of one tensor.
     pub struct Shape {
-        /// Number of weights.
+        /// Weights of the tensor.
         count: usize,
     }
 }

@@ -72,7 +72,7 @@ pub static AVERAGE_KIND: LayerKind = LayerKind {
 /// What a window is reduced to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
-    /// The maximum.
+    /// The maximum of its pixels.
     Max,
     /// The mean of the pixels inside.
     Average,
@@ -81,11 +81,11 @@ pub enum PoolKind {
 /// Pooling of one tower's maps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolLayer {
-    /// Maximum or average.
+    /// What a window is reduced to.
     pub kind: PoolKind,
     /// Side of the window.
     pub size: usize,
-    /// Distance of windows.
+    /// Pixels from one window to the next.
     pub stride: usize,
     /// Pixels around the maps, less than `size`.
     pub pad: usize,

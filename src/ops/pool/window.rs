@@ -10,7 +10,7 @@ use crate::{params, twin};
 params! {
     /// Pooling of each map: x is `[channels][height][width][images]`, y `[channels][out_height][out_width][images]`.
     pub struct Window {
-        /// C: maps.
+        /// C: maps of x and of y.
         maps: usize,
         /// Rows of an input map.
         height: usize,
