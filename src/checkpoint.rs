@@ -106,13 +106,13 @@ pub struct State {
     pub stagnation: Stagnation,
     /// The seed of everything random.
     pub seed: u64,
-    /// By run of a kernel, with its shapes: the variants that computed it, which round differently.
+    /// Variants that computed each run of a kernel, by name and shapes; they round differently.
     #[serde(default)]
     pub variants: BTreeMap<String, BTreeSet<String>>,
     /// By class: the number of images and a hash of their names, by which changed data are noticed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<(usize, u64)>,
-    /// How the loss is scaled under mixed precision.
+    /// Scale of the loss under mixed precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
     /// Whether the validation that is due after this step is still to be done.

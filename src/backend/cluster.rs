@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::partition::{Action, Partition, member_of};
+use super::exchange::{Action, Partition, member_of};
 use super::{Backend, BackendError, ClockDetail, Data, Footprint, Span, Variants};
 use crate::program::{Home, Pass, Program, Slot, letter};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use half::f16;
 use rayon::prelude::*;
 
-use super::plan::{Location, MemoryPlan};
+use super::memory::{Location, MemoryPlan};
 use super::{Backend, BackendError, ClockDetail, Data, Footprint, Sink, Span};
 use crate::kernel::{Access, Arg, Args, Elem, Holds, Kernel, Params, Twin};
 use crate::program::{Command, Pass, Program, Slot, SlotInfo, SlotRange};

@@ -3,15 +3,15 @@
 mod cluster;
 pub mod compare;
 pub mod cpu;
+mod device_names;
+pub mod exchange;
 #[doc(hidden)]
 pub mod gpu;
 pub mod limits;
+pub mod memory;
 pub mod parity;
 mod placement;
-pub mod plan;
-pub mod partition;
 mod quota;
-mod select;
 #[cfg(test)]
 mod testing;
 
@@ -24,8 +24,8 @@ use thiserror::Error;
 
 pub use self::cluster::{Cluster, Traffic, Transfer, towers};
 pub use self::limits::{Limits, MemoryPool};
+pub use self::memory::Footprint;
 pub use self::placement::{Engine, Placement};
-pub use self::plan::Footprint;
 
 use crate::program::{Pass, Program, Slot};
 

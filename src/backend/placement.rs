@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::cpu::{self, Cpu};
+use super::device_names::{AUTO, best_two, choose};
 use super::gpu::adapter::{adapters, identity};
 use super::gpu::device::Device;
 use super::gpu::tune::VariantChoice;
 use super::gpu::{Gpu, pipeline};
 use super::limits::Limits;
-use super::select::{AUTO, best_two, choose};
 use super::{Backend, BackendError, Cluster, SetupProgress, SetupWatch};
 use crate::kernel::{Params, Variant};
 use crate::program::Program;
@@ -88,7 +88,7 @@ impl Engine {
     }
 }
 
-/// Where a network runs: tower t on entry t, beginning again where there are more towers than entries.
+/// Devices of a network: tower t on entry t, beginning again where there are more towers than entries.
 #[derive(Clone)]
 pub struct Placement {
     engines: Vec<Engine>,

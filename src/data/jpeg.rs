@@ -10,7 +10,7 @@ use image::error::{
 };
 use image::{DynamicImage, GrayImage, ImageError, ImageFormat, ImageResult, RgbImage};
 
-/// What the markers of a JPEG file say.
+/// Facts of a JPEG file's markers.
 #[derive(Debug, Default)]
 pub(super) struct Jpeg<'b> {
     /// Low half of the frame's marker, its process of coding: 0 to 2 Huffman, 9 and 10 arithmetic, others lossless or

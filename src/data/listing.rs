@@ -19,7 +19,7 @@ const FOLDER: &str = "are called like images, but are folders";
 const DANGLING: &str = "are links to nothing";
 const SPECIAL: &str = "are pipes or devices";
 
-/// What a path leads to, through links.
+/// Kind of the file that a path leads to, through links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,

@@ -17,7 +17,7 @@ const QUEUED: usize = 16;
 /// Longest wait for a batch without a look at whether the consumer is to stop.
 const NAP: Duration = Duration::from_millis(50);
 
-/// What a [`Loader`] loads, and how.
+/// Order, views and threads of a [`Loader`].
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
     /// Numbers of the images in the order of visits: [`Split::training_order`], or `0..len` for evaluation.

@@ -15,7 +15,7 @@ const WAITS: u32 = 8;
 /// Longest sleep without a look at whether the work is to stop.
 const NAP: Duration = Duration::from_millis(50);
 
-/// What the threads that read one split know of its outages.
+/// Outages of one split, shared by the threads that read it.
 #[derive(Debug)]
 pub(super) struct Outage {
     first: Duration,

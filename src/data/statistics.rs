@@ -42,7 +42,7 @@ pub struct Colours {
 pub struct Measured {
     /// Statistics of the training images.
     pub statistics: Statistics,
-    /// Where they come from.
+    /// Origin of the statistics.
     pub about: Provenance,
 }
 

@@ -8,43 +8,15 @@ use super::classifier::{OnnxClassifier, Preprocessing};
 use super::data_name;
 use super::error::EvalError;
 use super::metrics::ranking;
+use super::views::{Averaged, TestViews, average};
 use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
 use crate::data::{
-    Batch, DataError, ImageError, Labelled, Loader, LoaderOptions, NO_LABEL, View, Views, centre_view, decode_file,
-    decoding_threads, described, named_by, ten_views,
+    Batch, DataError, ImageError, Labelled, Loader, LoaderOptions, NO_LABEL, View, Views, decode_file,
+    decoding_threads, described, named_by,
 };
-use crate::net::{Job, Kinds, LAYERS, Net, named};
+use crate::net::{Job, Kinds, LAYERS, Net};
 use crate::session::Session;
-
-/// Crops of an image whose probabilities are averaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TestViews {
-    /// The crop in the centre, alone.
-    Centre,
-    /// Four corners and the centre, and the mirror image of each.
-    Ten,
-}
-
-named! { TestViews: Centre "1" "The centre", Ten "10" "The four corners and the centre, and their mirror images" }
-
-impl TestViews {
-    /// Count of views of each image.
-    pub fn count(self) -> usize {
-        match self {
-            Self::Centre => 1,
-            Self::Ten => 10,
-        }
-    }
-
-    /// Positions of the crops; `border2` is the stored side less the crop's, in pixels.
-    fn views(self, border2: u32) -> Vec<View> {
-        match self {
-            Self::Centre => vec![centre_view(border2)],
-            Self::Ten => ten_views(border2).into(),
-        }
-    }
-}
 
 /// Network on its devices, ready to evaluate.
 pub struct Evaluator {
@@ -209,7 +181,8 @@ impl Evaluator {
             let indices = batch.indices[..batch.count].to_vec();
             images.names.extend(indices.iter().map(|&index| split.name(index as usize)));
             images.labels.extend_from_slice(&batch.labels[..batch.count]);
-            let (mean, centre) = self.average_views(&mut batch, &views)?;
+            let Averaged { mean, centre } =
+                average(&mut batch, &views, self.border2, |batch| self.network.probabilities(batch))?;
             for (&index, probabilities) in indices.iter().zip(mean.chunks(self.classes.len())) {
                 self.expect_finite(&split.name(index as usize), probabilities)?;
             }
@@ -222,22 +195,6 @@ impl Evaluator {
             return Err(DataError::NoImage { count: images.skipped.len(), first }.into());
         }
         Ok(Predictions { probabilities, centre: (views.len() > 1).then_some(central), images })
-    }
-
-    /// Probabilities of a batch, `[images][classes]`, averaged over `views`, and those of the central view alone.
-    fn average_views(&mut self, batch: &mut Batch, views: &[View]) -> Result<(Vec<f32>, Vec<f32>), EvalError> {
-        let mut sums = vec![0.0_f64; batch.count * self.classes.len()];
-        let mut central = Vec::new();
-        for &view in views {
-            batch.views.fill(view);
-            let probabilities = self.network.probabilities(batch)?;
-            sums.iter_mut().zip(&probabilities).for_each(|(sum, &p)| *sum += f64::from(p));
-            if view == centre_view(self.border2) {
-                central = probabilities;
-            }
-        }
-        let mean = sums.into_iter().map(|sum| (sum / views.len() as f64) as f32).collect();
-        Ok((mean, central))
     }
 
     /// Names the classes for people, as the lines of a file do.
@@ -261,10 +218,11 @@ impl Evaluator {
             let mut images = Vec::with_capacity(paths.len());
             let mut decode = |path: &Path| decode_file(path, self.stored).map(|pixels| images.push(pixels));
             let decoded: Vec<Result<(), ImageError>> = paths.iter().map(|path| decode(path)).collect();
-            let (probabilities, _) = if images.is_empty() {
-                Default::default()
+            let probabilities = if images.is_empty() {
+                Vec::new()
             } else {
-                self.average_views(&mut unlabelled(&images), &views)?
+                let mut batch = unlabelled(&images);
+                average(&mut batch, &views, self.border2, |batch| self.network.probabilities(batch))?.mean
             };
             let mut rows = probabilities.chunks(self.classes.len());
             for (path, decoded) in paths.iter().zip(decoded) {

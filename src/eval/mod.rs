@@ -9,6 +9,7 @@ mod evaluator;
 mod predictions;
 mod metrics;
 mod survey;
+mod views;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,11 @@ pub use self::confusion::Confusion;
 use self::confusion::confusions;
 use self::ensemble::{Mixture, searched};
 pub use self::error::{ColourError, EvalError};
-pub use self::evaluator::{Classification, Evaluator, TestViews};
+pub use self::evaluator::{Classification, Evaluator};
 use self::metrics::{Scores, scores};
 use self::predictions::PredictionFile;
 pub use self::survey::{Activity, Survey, Surveyor};
+pub use self::views::TestViews;
 
 /// Networks and data of an evaluation, and its options.
 #[derive(Clone, Debug)]

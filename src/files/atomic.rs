@@ -105,7 +105,7 @@ pub fn link_file(from: &Path, to: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Has the disk know the names in the folder of `path`; else a crash of the machine could undo the renaming of one file and
+/// Syncs the names in the folder of `path`; else a crash of the machine could undo the renaming of one file and
 /// not of the next. Where folders cannot be synced there is nothing to be done.
 fn sync_folder(path: &Path) {
     #[cfg(unix)]

@@ -100,7 +100,7 @@ pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where this program keeps what it can make again: in the platform's cache folder, if it has one.
+/// Folder for what this program can make again, in the platform's cache folder; `None` where it has none.
 pub fn cache_folder() -> Option<PathBuf> {
     dirs::cache_dir().map(|base| base.join("alexnet"))
 }

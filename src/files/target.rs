@@ -36,7 +36,7 @@ const EXTENSIONS: &[&str] = &[
     "html",
 ];
 
-/// What an output file holds.
+/// Content of an output file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// The state of a run, as safetensors.

@@ -220,13 +220,13 @@ pub struct Kernel {
     pub cases: fn() -> Vec<Case>,
     /// Largest error against the f64 twin, relative to the value plus the output's root mean square.
     pub tolerance: f64,
-    /// How a run is cut whose buffers are too large for one binding; `None` where only fewer images help.
+    /// Cut of a run whose buffers are too large for one binding; `None` where only fewer images help.
     pub split: Option<Split>,
     /// Floating-point operations of one run.
     pub flops: fn(&Params) -> u64,
 }
 
-/// How one run becomes several, each with a piece of its largest buffers.
+/// A cut of one run into several, each with a piece of its largest buffers.
 #[derive(Clone, Copy)]
 pub struct Split {
     /// The extent that becomes smaller.
@@ -274,7 +274,7 @@ impl Kernel {
     }
 }
 
-/// Where a part stands among the parts of a run.
+/// Place of a part among the parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Nothing was computed before it.
@@ -295,7 +295,7 @@ impl std::fmt::Debug for Kernel {
     }
 }
 
-/// How a test fills a buffer.
+/// Content of a buffer in a test.
 #[derive(Clone, Debug)]
 pub enum Fill {
     /// Normal numbers with this standard deviation.

@@ -1,7 +1,5 @@
 //! Parameters of a run: extents, switches and numbers, which become constants of the shader, and what maps are stored as.
 
-use std::fmt::Write as _;
-
 use serde::{Serialize, Serializer};
 
 use super::Elem;
@@ -107,23 +105,6 @@ impl Params {
     pub fn with(&self, tile: &[(&'static str, usize)]) -> Self {
         let extra = tile.iter().map(|&(name, extent)| (name, extent.value()));
         Self { entries: self.entries.iter().copied().chain(extra).collect(), maps: self.maps }
-    }
-
-    /// The declarations that precede the WGSL source: one `const` a parameter, its name in upper case, and what maps are
-    /// stored as, `Map` and `Map4`. Shaders convert what they load from them, and what they store.
-    pub fn wgsl(&self) -> String {
-        let (enable, map) = (if self.maps == Elem::F16 { "enable f16;\n" } else { "" }, self.maps.name());
-        let mut text = format!("{enable}alias Map = {map};\nalias Map4 = vec4<{map}>;\n");
-        for (name, value) in &self.entries {
-            let name = name.to_uppercase();
-            // Writing to a String cannot fail.
-            let _ = match value {
-                Value::U32(v) => writeln!(text, "const {name}: u32 = {v}u;"),
-                Value::F32(bits) => writeln!(text, "const {name}: f32 = {:?}f;", f32::from_bits(*bits)),
-                Value::Bool(v) => writeln!(text, "const {name}: bool = {v};"),
-            };
-        }
-        text
     }
 }
 

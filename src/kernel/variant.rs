@@ -51,7 +51,7 @@ pub struct Variant {
     pub vector: usize,
     /// Extents of the tile for given parameters, as further constants.
     pub tile: fn(&Params) -> Tile,
-    /// How many invocations a run takes.
+    /// Number of invocations of a run.
     pub grid: Grid,
     /// Requirements on adapter and shapes.
     pub needs: Needs,

@@ -1,4 +1,4 @@
-//! How training images are changed at random, so that none is ever seen twice (section 4.1 of the paper).
+//! Random changes of training images, so that none is ever seen twice (section 4.1 of the paper).
 
 use serde::{Deserialize, Serialize};
 

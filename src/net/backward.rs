@@ -8,7 +8,7 @@ use crate::ops::layer::{Chw, Saved};
 use crate::ops::{activation, binary};
 use crate::program::{Home, Phase, Slot, Tower};
 
-/// What a node's backward pass needs on one tower.
+/// Slots that a node's backward pass reads on one tower.
 struct Step {
     tower: Tower,
     name: String,

@@ -16,7 +16,7 @@ const MOST_OUTPUTS: usize = 1 << 20;
 /// Most numbers in one image's maps or one layer's weights.
 const MOST_NUMBERS: usize = 1 << 32;
 
-/// How a value lies on the towers.
+/// Spread of a value over the towers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
     /// All of it on every tower: the input images.
@@ -36,9 +36,9 @@ pub struct PlacedLayer {
     pub layer: Box<dyn Layer>,
     /// The node it reads; `None` for the input images.
     pub input: Option<usize>,
-    /// Which towers it reads.
+    /// Towers whose maps it reads.
     pub sees: Sees,
-    /// How its output lies on the towers.
+    /// Spread of its output over the towers.
     pub spread: Spread,
     /// Shapes of its inputs on one tower, own first.
     pub x: Vec<Chw>,

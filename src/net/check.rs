@@ -1,4 +1,4 @@
-//! What the numbers of a model file must be, apart from the settings of its layers, which the builder of the graph checks.
+//! Ranges of the numbers of a model file, apart from the settings of its layers, which the builder of the graph checks.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -14,7 +14,7 @@ pub const MOST_IMAGES: usize = 1 << 16;
 /// Most towers of a network: they are named by letters.
 const MOST_TOWERS: usize = 26;
 
-/// What a number of a model file must be.
+/// Range that a number of a model file must lie in.
 #[derive(Clone, Copy, Debug, PartialEq, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum Expected {

@@ -126,7 +126,7 @@ pub(super) struct NetLowering<'a> {
 pub(super) struct Forward {
     /// Outputs of all nodes.
     pub(super) values: Vec<Values>,
-    /// What each node read on each tower.
+    /// Slots that each node read on each tower.
     pub(super) read: HashMap<(usize, Tower), Vec<(Slot, Chw)>>,
     /// Outputs that the backward pass has made again.
     pub(super) again: HashMap<(usize, Tower), Slot>,

@@ -41,7 +41,7 @@ pub struct Model {
     pub about: String,
     /// Size and preprocessing of the images it sees.
     pub input: Input,
-    /// How many towers share it.
+    /// Number of towers that share it.
     pub towers: usize,
     /// Settings of layers that rows name without their own, by the key of [`crate::ops::kind::LayerKind::shared`]: `lrn`, `pool`.
     #[serde(flatten)]
@@ -69,7 +69,7 @@ pub struct Input {
     /// Subtracted from red, green and blue instead of the mean image of the training set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<[f32; 3]>,
-    /// What red, green and blue are multiplied with after the mean; 1 in 2012.
+    /// Factors of red, green and blue after the mean is subtracted; 1 in 2012.
     #[serde(default = "unscaled")]
     pub scale: [f32; 3],
 }
@@ -96,7 +96,7 @@ impl Input {
     }
 }
 
-/// Which towers a row reads.
+/// Towers whose maps a row reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sees {
@@ -149,7 +149,7 @@ impl Row {
     }
 }
 
-/// How a network is trained unless told otherwise.
+/// Training settings of a network where a run has none of its own.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainDefaults {
@@ -171,10 +171,10 @@ pub struct TrainDefaults {
     /// Schedule by which rates change in the run.
     #[serde(default)]
     pub schedule: Schedule,
-    /// What the rates of single layers are multiplied with besides, by the names of rows; 0 freezes one.
+    /// Further factors of the rates of single layers, by the names of rows; 0 freezes one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub layers: BTreeMap<String, f32>,
-    /// How training images are changed at random.
+    /// Random changes of training images.
     #[serde(default)]
     pub augment: Augment,
 }

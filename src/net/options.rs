@@ -1,4 +1,4 @@
-//! How a network is computed: the options of a run, and the job they are for.
+//! Options of a run, which decide how a network is computed, and the job that they are for.
 
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +107,7 @@ pub struct Job {
     pub floats: bool,
     /// Whether every layer's output can be read after an evaluation.
     pub features: bool,
-    /// How it is computed.
+    /// Options by which it is computed.
     pub options: Options,
 }
 

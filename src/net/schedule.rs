@@ -1,4 +1,4 @@
-//! How learning rates change in the course of a run (section 5 of the paper; the author's logs).
+//! Schedules of learning rates in the course of a run (section 5 of the paper; the author's logs).
 //!
 //! A schedule gives factors, by which the rates that a run begins with are multiplied: one for weights, one for biases,
 //! and where a log says so some of single layers. A layer whose factor is 0 is frozen.
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// When rates change, and to what.
+/// A schedule: the points of a run at which rates change, and their factors.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
@@ -18,9 +18,9 @@ pub enum Schedule {
     Drops(Drops),
     /// Phases with rates of their own, as in a log.
     Phases(Vec<Phase>),
-    /// When the validation error no longer improves: the paper's rule.
+    /// Drops where the validation error no longer improves: the paper's rule.
     Plateau(Plateau),
-    /// In equal steps of the logarithm over the whole run: net 170.
+    /// Equal steps of the logarithm over the whole run: net 170.
     Dexp(Dexp),
 }
 

@@ -1,4 +1,4 @@
-//! Where a program gets its images from.
+//! The slots by which images get into a program.
 
 use super::build::Net;
 use super::lower::NetLowering;
@@ -22,7 +22,7 @@ pub struct StoredImageSlots {
     pub pixels: Slot,
     /// Crop and mirror of every image.
     pub views: Slot,
-    /// What is done to the colours of every image.
+    /// Shift and gain of every image's colours.
     pub colours: Slot,
     /// Mean image `[stored][stored][3]`, which is subtracted.
     pub mean: Slot,

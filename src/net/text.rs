@@ -26,7 +26,7 @@ pub(super) fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 /// A table in a model file that is read key by key.
 trait Reader<'de>: Sized {
-    /// What becomes of the table.
+    /// Value that the table becomes.
     type Output;
 
     /// Description for errors, "a row".

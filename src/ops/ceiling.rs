@@ -24,7 +24,7 @@ params! {
     }
 }
 
-/// Where the chains of an element x begin, as factors of x.
+/// Starts of the chains of an element x, as factors of x.
 const CHAINS: [f64; 3] = [0.25, 0.5, 2.0];
 
 /// y = sum over three chains of c, c = factor c + x, again and again.

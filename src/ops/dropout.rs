@@ -23,7 +23,7 @@ params! {
         units: usize,
         /// Images, N: a multiple of 8.
         images: usize,
-        /// Where this tower's units begin in the whole layer.
+        /// Index of this tower's first unit in the whole layer.
         first_unit: usize,
         /// Probability that a unit is kept.
         keep: f32,

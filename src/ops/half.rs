@@ -136,7 +136,7 @@ mod tests {
         packed
     }
 
-    /// What arrives of `x` on the other device.
+    /// The numbers of `x` as they arrive on the other device.
     fn sent(x: &[f32], scale: f32) -> Vec<f32> {
         let mut y = vec![f32::NAN; x.len()];
         let params = Shape { count: x.len(), scale }.params();

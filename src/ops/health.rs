@@ -18,7 +18,7 @@ params! {
 /// The layout of the `health` slot in WGSL.
 pub const LAYOUT: &str = include_str!("../../shaders/common/health.wgsl");
 
-/// In the `health` slot: 0 as long as all is well, else 1.
+/// Index in the `health` slot of a flag: 0 as long as all is well, else 1.
 pub const ILL: usize = 0;
 /// The step at which it was not.
 pub const STEP: usize = 1;

@@ -16,7 +16,7 @@ params! {
         size: usize,
         /// Height and width of the input, at most `size`.
         crop: usize,
-        /// Which mean is subtracted: the one at the pixel's own place (the paper's wording), or always the centre crop
+        /// Choice of the subtracted mean: the one at the pixel's own place (the paper's wording), or always the centre crop
         /// of the mean image, wherever the crop lies and whether or not it is mirrored (released code).
         mean_centred: bool,
         /// Factor of red, applied last.
@@ -127,7 +127,7 @@ fn cases() -> Vec<Case> {
     .into()
 }
 
-/// Where a view begins in the packed bytes and in the mean image, both in pixels, and whether it is mirrored.
+/// First pixel of a view in the packed bytes and in the mean image, and whether it is mirrored.
 struct View {
     image: usize,
     corner: usize,

@@ -1,4 +1,4 @@
-//! What a kind of layer is, declared once: its name and settings in model files, how one is built, what it does with a
+//! A kind of layer, declared once: its name and settings in model files, how one is built, what it does with a
 //! factor of its input, and how other programs' formats write it. [`super::LAYERS`] lists the kinds.
 
 use std::fmt;
@@ -18,11 +18,11 @@ pub struct LayerKind {
     pub shared: Option<&'static str>,
     /// Its place in a row, and how it is built there.
     pub place: Place,
-    /// What it does with a factor of its input in evaluation.
+    /// Effect of a factor of its input in evaluation.
     pub scaling: Scaling,
     /// Subgraph of ONNX that computes it in evaluation.
     pub onnx: fn(&Params, &Shapes) -> Subgraph,
-    /// What a network of Caffe with the same layer says of it; [`caffe_words`] for a layer that Caffe does not have.
+    /// Description of the same layer in a network of Caffe; [`caffe_words`] for a layer that Caffe does not have.
     pub caffe: Caffe,
     /// Kernels that come with it, where no kind before it in the list has them.
     pub kernels: &'static [&'static Kernel],
@@ -96,14 +96,14 @@ pub enum Place {
     Stage {
         /// Builds one tower's share.
         build: fn(&Params) -> Built,
-        /// What the layer with weights computes in its stead where it comes first, [`Activation::Linear`] if nothing.
+        /// Activation that the layer with weights computes in its stead where it comes first; linear for none.
         epilogue: Activation,
     },
     /// Last in `then` of the last row: the lowering computes it together with the loss.
     Loss,
 }
 
-/// What a row states about its first layer besides the settings.
+/// Statements of a row about its first layer besides the settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
     /// Outputs of one tower.
@@ -116,7 +116,7 @@ pub struct Head {
     pub bias: f32,
 }
 
-/// What a layer makes of c x in evaluation, for c > 0. Other programs' dropout does nothing in evaluation where this
+/// Output of a layer for c x in evaluation, c > 0. Other programs' dropout does nothing in evaluation where this
 /// one multiplies, so export moves that factor into the next weights, through the layers between.
 #[derive(Clone, Copy)]
 pub enum Scaling {
@@ -128,10 +128,10 @@ pub enum Scaling {
     Other,
 }
 
-/// How a layer compares with that of a network of Caffe.
+/// Comparison of a layer with that of a network of Caffe.
 #[derive(Clone, Copy)]
 pub enum Caffe {
-    /// It does nothing in evaluation and is left out.
+    /// A layer that does nothing in evaluation and is left out.
     Nothing,
     /// Words that name every setting, given those and how many towers it stays inside of; equal words, equal layers.
     Words(fn(&LayerKind, &Params, usize) -> String),

@@ -1,4 +1,4 @@
-//! What a layer is to the lowering: a rule for shapes, some weights, and two recordings.
+//! A layer as the lowering sees it: a rule for shapes, some weights, and two recordings.
 //!
 //! A layer object is one tower's share: a convolution of 96 filters over two towers is two objects of 48. It never
 //! knows devices; it records kernels over slots.
@@ -46,7 +46,7 @@ impl std::fmt::Display for Chw {
     }
 }
 
-/// How trained values begin.
+/// Distribution of the initial values of a trained tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// Normal numbers with this standard deviation.
@@ -75,16 +75,16 @@ pub enum WeightKind {
     Bias,
 }
 
-/// Where and for how many images a layer is recorded.
+/// Place of a recording: tower, share of the layer, number of images.
 #[derive(Clone, Copy, Debug)]
 pub struct Site<'a> {
-    /// For slot names, for example `conv1.a`.
+    /// Prefix of slot names, for example `conv1.a`.
     pub name: &'a str,
     /// The layer's name without the tower: what its random numbers are keyed by.
     pub layer: &'a str,
     /// Tower whose slots are declared.
     pub tower: Tower,
-    /// How many towers share the layer, and which share this is.
+    /// Number of towers that share the layer, and index of this share.
     pub share: (usize, usize),
     /// N: images of a batch, a multiple of 8.
     pub images: usize,
@@ -94,14 +94,14 @@ pub struct Site<'a> {
     pub accumulate: bool,
 }
 
-/// What backward needs of forward.
+/// Slots of the forward pass that the backward pass reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a> {
     /// Inputs and their shapes, own tower first.
     pub x: &'a [(Slot, Chw)],
     /// Weights, in the order of [`Layer::weights`].
     pub w: &'a [Slot],
-    /// Where the gradient of each weight goes; `None` for a frozen one.
+    /// Slot for the gradient of each weight; `None` for a frozen one.
     pub dw: &'a [Option<Slot>],
     /// The output and its shape.
     pub y: (Slot, Chw),
@@ -127,7 +127,7 @@ pub enum LayerError {
 
 /// One tower's share of a layer.
 pub trait Layer: Send + Sync + std::fmt::Debug {
-    /// What it is, for listings: `conv 11×11/4, relu`.
+    /// Description for listings: `conv 11×11/4, relu`.
     fn describe(&self) -> String;
 
     /// Shape of the output.
@@ -181,7 +181,7 @@ pub fn only(x: &[Chw]) -> Result<Chw, LayerError> {
 /// x, dy and dx, both with the same parameters.
 #[derive(Debug)]
 pub struct Unary {
-    /// What listings say of the layer.
+    /// Description of the layer for listings.
     pub text: String,
     /// Settings, which `params` reads.
     pub settings: Params,

@@ -51,14 +51,14 @@ fn columns(params: &Params) -> usize {
     shape.pixels * shape.images
 }
 
-/// What the forward kernels of both normalisations share.
+/// Common part of the forward kernels of both normalisations.
 pub(super) const NORMALISE: Kernel = Kernel {
     bindings: &[read_map("x"), write_map("y")],
     tolerance: 5e-6, // a sum of positive terms, then roots of two ulp each; pow is exp2(beta log2 s), a little worse
     ..Kernel::PLAIN
 };
 
-/// What the backward kernels of both share; the difference of their two terms can lose a bit, but not against the rms.
+/// Common part of the backward kernels; the difference of their two terms can lose a bit, but not against the rms.
 pub(super) const PULL: Kernel = Kernel { bindings: &[read_map("x"), read_map("dy"), write_map("dx")], ..NORMALISE };
 
 /// y_i = x_i (k + alpha Σ x_j²)^-beta.
@@ -102,13 +102,13 @@ fn cases(inputs: &[Fill]) -> Vec<Case> {
     .into()
 }
 
-/// Where a normalisation's window around `i` reaches, clipped to the extent; the same maps or pixels in WGSL.
+/// Window of a normalisation around `i`, clipped to the extent; the same maps or pixels in WGSL.
 #[inline(always)]
 pub(super) fn window(i: usize, size: usize, extent: usize) -> Range<usize> {
     i.saturating_sub(size / 2)..(i + size - size / 2).min(extent)
 }
 
-/// Those whose window holds `i`; for odd sizes the same as [`window`].
+/// Maps or pixels whose window holds `i`; for odd sizes the same as [`window`].
 #[inline(always)]
 pub(super) fn holders(i: usize, size: usize, extent: usize) -> Range<usize> {
     i.saturating_sub(size - 1 - size / 2)..(i + size / 2 + 1).min(extent)
@@ -178,9 +178,9 @@ params! {
     pub struct Settings {
         /// Maps (or, within a map, the side in pixels) that are summed over.
         size: usize,
-        /// What the sum starts from; above 0.
+        /// Start of the sum; above 0.
         k: f32,
-        /// What multiplies the sum, as it stands in the paper's formula.
+        /// Factor of the sum, as it stands in the paper's formula.
         alpha: f32,
         /// Exponent of the sum, positive.
         beta: f32,

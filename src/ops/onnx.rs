@@ -12,7 +12,7 @@ pub const Y: &str = "y";
 /// The weights of a row's first layer, `[K][C/groups][R][S]` or `[K][C·H·W/groups]`, and its bias `[K]`.
 pub const WEIGHTS: [&str; 2] = ["weight", "bias"];
 
-/// What a layer reads and writes.
+/// Form of a layer's input and output in ONNX.
 #[derive(Clone, Copy, Debug)]
 pub struct Shapes {
     /// Input of one tower.

@@ -11,7 +11,7 @@ use super::layer::{Chw, Init, Layer, LayerError, Saved, Site, WeightKind, Weight
 use crate::kernel::Params;
 use crate::program::{Recorder, Slot};
 
-/// What the kernel of a contraction does besides summing products.
+/// Work of a contraction's kernel besides summing products.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue {
     /// Adds to what is there.
@@ -32,7 +32,7 @@ impl Epilogue {
     }
 }
 
-/// What tells a convolution from a fully connected layer.
+/// Differences of a convolution from a fully connected layer.
 pub trait Contraction: Debug + Send + Sync {
     /// Words for listings, `conv 3×3`.
     fn describe(&self, outputs: usize) -> String;
@@ -58,7 +58,7 @@ pub trait Contraction: Debug + Send + Sync {
 pub struct Weighted<C> {
     /// The contraction that the layer records.
     pub contraction: C,
-    /// What the row states.
+    /// Settings of the row.
     pub head: Head,
 }
 

@@ -16,14 +16,14 @@ pub enum Home {
     Every,
 }
 
-/// What a slot is for; decides how long it lives.
+/// Purpose of a slot; decides how long it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Written by the host before a pass.
     Input,
     /// Trained values: weights or biases.
     Weight,
-    /// What an optimiser keeps beside each trained value, by its name.
+    /// State that an optimiser keeps beside each trained value, by its name.
     State(&'static str),
     /// d(loss)/d(weight), read by the update.
     Gradient,

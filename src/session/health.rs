@@ -20,7 +20,7 @@ impl Session {
         self.set_loss_scale(self.job.options.precision.first_loss_scale())
     }
 
-    /// How the loss is scaled; `None` where it is not.
+    /// Scale of the loss; `None` where it has none.
     pub fn loss_scale(&mut self) -> Result<Option<LossScale>, SessionError> {
         let Some(slot) = self.lowered.health.filter(|_| self.job.options.precision == Precision::Mixed) else {
             return Ok(None);

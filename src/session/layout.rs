@@ -1,13 +1,13 @@
-//! How a network lies on devices: how many images at once, what each device holds, what crosses between them. Asked of
+//! Layout of a network on devices: images at once, memory of each device, bytes that cross between them. Asked of
 //! plans alone, before anything is allocated.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
+use crate::backend::exchange::Partition;
 use crate::backend::limits::{FEWER, HOST, mib};
-use crate::backend::partition::Partition;
-use crate::backend::plan::MemoryPlan;
+use crate::backend::memory::MemoryPlan;
 use crate::backend::{BackendError, Footprint, Limits, towers};
 use crate::net::{Job, MOST_IMAGES, Net, NetProgram, Precision, lower};
 use crate::program::{Pass, Program, Role, SlotInfo, TooLarge};

@@ -5,11 +5,11 @@ use super::layout::Layout;
 use crate::backend::{Engine, Placement};
 use crate::net::{Job, Net};
 
-/// How to get an adapter where there is none.
+/// Advice for a machine without an adapter.
 pub const INSTALL: &str =
     "run ./setup, or on Debian `apt-get install mesa-vulkan-drivers`, for a software Vulkan driver";
 
-/// How much faster the CPU engine is than a software driver: `alexnet`, training and forward, in benches/runs.
+/// Speed of the CPU engine over a software driver's: `alexnet`, training and forward, in benches/runs.
 pub const CPU_SPEED: &str = "2 to 3 times as fast";
 
 /// Opens the devices in `spec`, as [`Placement::open`] takes it, or the best adapter where absent. A machine without any

@@ -1,4 +1,4 @@
-//! What happens in a step, and when: on the host, between devices, on each of them.
+//! Events of a step by the clock: on the host, between devices, on each of them.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::program::{Command, Pass};
 pub struct Event {
     /// The device, by its place in [`crate::backend::Cluster::devices`]; `None` for the host.
     pub device: Option<usize>,
-    /// What was done: a phase of the host, an exchange, a kernel.
+    /// Name of the work: a phase of the host, an exchange, a kernel.
     pub name: String,
     /// `host`, `exchange`, or the row of the network that a kernel belongs to.
     pub category: String,
@@ -102,7 +102,7 @@ impl Session {
         outcome
     }
 
-    /// What happened since this was asked for last, once everything queued is done.
+    /// Events since the last call, once everything queued is done.
     pub fn take_profile(&mut self) -> Result<Vec<Event>, SessionError> {
         let begin = Instant::now();
         let spans = self.backend.spans()?;

@@ -24,7 +24,7 @@ pub struct Changes {
     pub init: Option<String>,
     /// Rows whose weights stay as they are: `conv1,fc6`, `conv1..conv5`, or `none`.
     pub freeze: Option<String>,
-    /// When a checkpoint is saved besides after every epoch.
+    /// Interval of further checkpoints besides those after every epoch.
     pub save_every: Option<SaveEvery>,
     /// Number of recent checkpoints to keep.
     pub keep: Option<usize>,
@@ -42,7 +42,7 @@ pub struct Changes {
     pub rate: Option<f32>,
     /// Schedule by which rates change.
     pub schedule: Option<Schedule>,
-    /// How training images are changed at random, one of [`AUGMENTS`].
+    /// Random changes of training images, one of [`AUGMENTS`].
     pub augment: Option<String>,
 }
 

@@ -38,7 +38,7 @@ pub struct Config {
     /// Rows whose weights stay as they are.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub freeze: BTreeSet<String>,
-    /// When a checkpoint is saved besides after every epoch.
+    /// Interval of further checkpoints besides those after every epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub save_every: Option<SaveEvery>,
     /// Checkpoints to keep, the last one among them; the best is kept besides.

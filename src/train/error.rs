@@ -1,4 +1,4 @@
-//! What ends a run early, and what helps.
+//! Reasons for which a run ends early, and what helps.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use super::Config;
 use crate::checkpoint::State;
 
-/// How long a run is.
+/// Length of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Epochs that it begins.

@@ -36,7 +36,7 @@ pub struct Resumption {
     /// Version of the program.
     #[serde(default)]
     pub version: String,
-    /// By tower: its device.
+    /// Device of each tower, as `A: name`.
     #[serde(default)]
     pub devices: Vec<String>,
     /// Command line.

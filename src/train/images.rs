@@ -1,4 +1,4 @@
-//! What a run knows of its training images as a whole, and how it changes each of them.
+//! Statistics of a run's training images, and the random change of each.
 
 use super::Config;
 use crate::checkpoint::{Checkpoint, DEVIATIONS, EIGENVECTORS, MEAN};

@@ -45,7 +45,7 @@ pub struct Launch {
     resumed: Option<(FolderLock, Option<Checkpoint>)>,
 }
 
-/// How a run is resumed.
+/// Ways to resume a run.
 #[derive(Clone, Copy)]
 pub struct Resume<'a> {
     /// Kinds of layers that its network may have: [`LAYERS`], and a program's own.

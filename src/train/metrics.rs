@@ -83,7 +83,7 @@ pub(super) fn unknown_time() -> SystemTime {
     SystemTime::UNIX_EPOCH
 }
 
-/// How far a run has come.
+/// Point that a run has come to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reached {
     /// Finished steps of the run.
@@ -92,7 +92,7 @@ pub(super) struct Reached {
     pub(super) validated: bool,
 }
 
-/// What a line says about its place in the run.
+/// Place of a line in the run.
 #[derive(Deserialize)]
 struct Stamp {
     kind: String,
@@ -151,7 +151,7 @@ impl MetricsFile {
         })
     }
 
-    /// Has the disk know all lines.
+    /// Syncs all lines to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -49,7 +49,7 @@ const MEASURED: u64 = 100;
 /// Steps before the first of them, in which drivers compile.
 const MEASURED_FIRST: u64 = 10;
 
-/// How a run ended.
+/// End of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSummary {
     /// Result of the last validation in this process.
@@ -78,10 +78,10 @@ pub struct Trainer<'a> {
     rates: Option<[f32; 2]>,
     /// When this process took the run up.
     begun: Instant,
-    /// When the last checkpoint was saved, and after how many steps.
+    /// Time of the last checkpoint, and its number of steps.
     saved: (Instant, u64),
     start: Start,
-    /// Of a run that begins in this process.
+    /// Watch over the first steps of a run that begins in this process.
     fall: Option<Fall>,
     skipped: Skipped,
     profile: Option<TraceFile>,

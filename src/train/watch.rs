@@ -1,4 +1,4 @@
-//! What is watched in the course of a run: whether it gets off the ground, and how fast its weights move.
+//! Watches over a run: whether it gets off the ground, and how fast its weights move.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -25,7 +25,7 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Of a run with so many classes that has finished `steps` already.
+    /// The watch over a run of `classes` classes that has finished `steps` already.
     pub(super) fn new(classes: usize, steps: u64) -> Self {
         Self { chance: (classes as f64).ln(), losses: VecDeque::with_capacity(WINDOW), steps, told: false }
     }
@@ -69,7 +69,7 @@ pub(super) struct Fall {
 }
 
 impl Fall {
-    /// Of a run whose epochs have so many steps.
+    /// The watch over a run whose epochs have `epoch` steps.
     pub(super) fn new(epoch: u64) -> Self {
         let steps = epoch.max(FEWEST);
         Self { steps, part: steps / 10, done: 0, first: 0.0, last: 0.0 }
@@ -94,7 +94,7 @@ impl Fall {
     }
 }
 
-/// How large a tensor is and how fast it moves, as the released code printed them.
+/// Size of a tensor's numbers and of their movements, as the released code printed them.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Movement {
     /// Mean absolute value of the weights.

@@ -3,10 +3,10 @@
 //! What Rust declares about a kernel (binding names, scalar types, access) is checked here against what the shader
 //! says; the workgroup size is read from the shader and written nowhere else.
 
+mod constants;
 mod unroll;
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -14,6 +14,8 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 use thiserror::Error;
 
+pub use self::constants::constants;
+use self::constants::declarations;
 use crate::kernel::{Access, Binding, Elem, Holds, Kernel, Params, Variant};
 
 /// A slip in a shader or its declaration, with the place.
@@ -107,13 +109,7 @@ fn parse(source: &str) -> Result<Module, Slip> {
 
 /// The WGSL text of `variant` for `params`.
 pub fn source(variant: &Variant, params: &Params) -> String {
-    let mut text = String::from(if variant.needs.matrix.is_some() { "enable wgpu_cooperative_matrix;\n" } else { "" });
-    text.push_str(&params.with(&(variant.tile)(params)).wgsl());
-    text.push_str(&vector(variant.vector));
-    if let Some(lanes) = variant.needs.subgroup_size {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "const SUBGROUP: u32 = {lanes}u;");
-    }
+    let mut text = declarations(variant, params);
     let words = variant.needs.words.then(|| words(params.storage()));
     for part in words.iter().chain(variant.sources) {
         text.push('\n');
@@ -122,14 +118,7 @@ pub fn source(variant: &Variant, params: &Params) -> String {
     text
 }
 
-/// The types of as many neighbouring numbers as an invocation takes at once.
-fn vector(width: usize) -> String {
-    let types = |element: &str| if width == 1 { element.to_owned() } else { format!("vec{width}<{element}>") };
-    let (floats, maps) = (types("f32"), types("Map"));
-    format!("const VECTOR: u32 = {width}u;\nalias Numbers = {floats};\nalias MapNumbers = {maps};\n")
-}
-
-/// How maps are loaded in words of 64 bits: what stands in front of a variant that needs them.
+/// Declarations for maps that are loaded in words of 64 bits, in front of a variant that needs them.
 pub const fn words(maps: Elem) -> &'static str {
     match maps {
         Elem::F16 => include_str!("../../shaders/common/words_f16.wgsl"),

@@ -10,7 +10,7 @@ use alexnet::ops::optimizer::OPTIMIZERS;
 use alexnet::ops::{KERNELS, health, step};
 use alexnet::program::{Pass, Slot};
 use alexnet::tensor::NO_LABEL;
-use alexnet::wgsl::{self, Shader};
+use alexnet::wgsl::{self, Shader, constants};
 use naga::back::{hlsl, msl, spv};
 
 fn root() -> PathBuf {
@@ -172,12 +172,12 @@ fn every_parameter_is_used() {
     let mut stale = BTreeSet::new();
     for kernel in KERNELS {
         for case in (kernel.cases)() {
-            let params = names(case.params.wgsl());
+            let params = names(constants(&case.params));
             let unused = params.iter().filter(|name| !used[stem(kernel)].contains(*name));
             stale.extend(unused.map(|name| format!("{}: parameter {name}", stem(kernel))));
             for variant in kernel.variants {
                 let own: HashSet<String> = variant.sources.iter().flat_map(|source| words_of(source)).collect();
-                let tile = names(case.params.with(&(variant.tile)(&case.params)).wgsl()).split_off(params.len());
+                let tile = names(constants(&case.params.with(&(variant.tile)(&case.params)))).split_off(params.len());
                 let unused = tile.iter().filter(|name| !own.contains(*name));
                 stale.extend(unused.map(|name| format!("{} {}: tile constant {name}", kernel.name, variant.name)));
             }
@@ -333,7 +333,7 @@ fn an_optimiser_binds_its_states_and_reads_every_number_of_its_rule() {
         assert_eq!((&bound[..4], &bound[4..]), (&["g", "rule", "health", "w"][..], optimizer.states));
         for variant in optimizer.kernel.variants {
             let case = &(optimizer.kernel.cases)()[0];
-            let constants = case.params.with(&(variant.tile)(&case.params)).wgsl();
+            let constants = constants(&case.params.with(&(variant.tile)(&case.params)));
             let names = ["rate", "decay"].into_iter().chain(optimizer.hyper.iter().map(|(name, _)| *name));
             for (place, name) in names.enumerate() {
                 let name = name.to_uppercase();

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use alexnet::backend::cpu::Precision;
-use alexnet::backend::plan::MemoryPlan;
+use alexnet::backend::memory::MemoryPlan;
 use alexnet::net::{Job, Model, Net, Options, Trained, lower, model};
 use alexnet::program::{Command, Pass, Program, Role, Slot, letter};
+use alexnet::wgsl::constants;
 
 use crate::engine::{self, Engine};
 
@@ -235,7 +236,7 @@ impl<'a> Memory<'a> {
                 Command::Send { .. } | Command::Receive { .. } => panic!("only parts of a program send"),
                 Command::Run { kernel, params, .. } => {
                     let (reads, writes) = (command.reads(), command.writes());
-                    let accumulates = !params.wgsl().contains("ACCUMULATE: bool = false");
+                    let accumulates = !constants(params).contains("ACCUMULATE: bool = false");
                     for slot in &reads {
                         // An output that could be added to is only read when it is.
                         if !writes.contains(slot) || accumulates {

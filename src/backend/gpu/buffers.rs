@@ -5,7 +5,7 @@ use super::pipeline::Pipeline;
 use super::staging::{Incoming, Outgoing};
 use crate::backend::BackendError;
 use crate::backend::limits::mib;
-use crate::backend::plan::MemoryPlan;
+use crate::backend::memory::MemoryPlan;
 use crate::program::{Program, Slot, SlotRange};
 
 /// The buffers of a plan, allocated.

@@ -1,4 +1,4 @@
-//! What is kept on disk from one run to the next: the driver's compiled pipelines and the tuner's choices, in the
+//! Files kept from one run to the next: the driver's compiled pipelines and the tuner's choices, in the
 //! platform's cache folder. Without such a folder nothing is kept, and everything works as on the first day.
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_file(path, bytes)
 }
 
-/// What stands in front of a kept file of bytes, before their number and their CRC-32.
+/// First bytes of a kept file, before their number and their CRC-32.
 const MAGIC: &[u8; 16] = b"alexnet cache 1\n";
 
 /// `bytes` with their number and checksum in front.

@@ -1,4 +1,4 @@
-//! How long a run of a pipeline takes.
+//! Duration of a run of a pipeline.
 
 use std::time::{Duration, Instant};
 

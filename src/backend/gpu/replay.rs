@@ -15,7 +15,7 @@ use super::device::Device;
 use super::pace::{LONGEST, Pace};
 use super::pipeline::{Pipeline, Run};
 use super::staging::Outgoing;
-use crate::backend::plan::Footprint;
+use crate::backend::memory::Footprint;
 use crate::backend::{Backend, BackendError, ClockDetail, Data, SetupProgress, SetupWatch, Sink, Span, Variants};
 use crate::kernel::Elem;
 use crate::program::{Command, Pass, Program, Slot};

@@ -1,10 +1,10 @@
-//! For unit tests that need an adapter.
+//! Helpers of unit tests that need an adapter.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::adapter::{adapters, identity};
 use super::device::Device;
-use crate::backend::select::choose;
+use crate::backend::device_names::choose;
 
 /// Held while a device is opened, because some drivers crash when two are at once.
 static OPENING: Mutex<()> = Mutex::new(());

@@ -17,7 +17,7 @@ use crate::kernel::{Case, Elem, Kernel, Variant};
 use crate::program::Program;
 use crate::wgsl;
 
-/// Which variants run the kernels of a program.
+/// Variants that run the kernels of a program.
 #[derive(Clone, Copy)]
 pub enum VariantChoice {
     /// The fastest that agree with their twins, where the device measures; else the first that the device can run.

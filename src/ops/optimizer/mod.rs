@@ -54,7 +54,7 @@ impl PartialEq for Optimizer {
 /// Good health, for cases and tests.
 const WELL: [f32; health::COUNT] = health::state(1.0);
 
-/// What the `rule` slot of every optimiser begins with; its hyper-parameters follow.
+/// First numbers of every optimiser's `rule` slot; its hyper-parameters follow.
 const COMMON: [&str; 2] = ["rate", "decay"];
 
 impl Optimizer {

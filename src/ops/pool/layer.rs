@@ -69,7 +69,7 @@ pub static AVERAGE_KIND: LayerKind = LayerKind {
     examples: &["average_pool = { size = 3, stride = 2 }", "average_pool = { size = 2, stride = 3, pad = 1 }"],
 };
 
-/// What a window is reduced to.
+/// Reduction of a window to one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
     /// The maximum of its pixels.
@@ -81,7 +81,7 @@ pub enum PoolKind {
 /// Pooling of one tower's maps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolLayer {
-    /// What a window is reduced to.
+    /// Reduction of a window to one number.
     pub kind: PoolKind,
     /// Side of the window.
     pub size: usize,

@@ -94,7 +94,7 @@ fn flops(params: &Params) -> u64 {
     (shape.outputs() * shape.size * shape.size) as u64
 }
 
-/// What the kernels from x to y share: exact where nothing is computed.
+/// Common part of the kernels from x to y: exact where nothing is computed.
 const POOL: Kernel = Kernel {
     bindings: &[read_map("x"), write_map("y")],
     cases: || cases(|shape, x| vec![(shape.inputs(), x), (shape.outputs(), Fill::Output)]),

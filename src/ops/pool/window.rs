@@ -72,7 +72,7 @@ fn flops(params: &Params) -> u64 {
     (shape.elements()[1] * shape.rows * shape.columns) as u64
 }
 
-/// What both kernels share: exact where nothing is computed.
+/// Common part of both kernels: exact where nothing is computed.
 const POOL: Kernel = Kernel { bindings: &[read("x"), write("y")], cases, flops, ..Kernel::PLAIN };
 
 /// y = the largest x of the window, NaN where it holds one, -inf where it holds nothing.

@@ -79,9 +79,9 @@ pub struct Footprint {
     pub gradients: u64,
     /// Activations and their gradients, memory shared among those that are not alive together.
     pub maps: u64,
-    /// What the host writes and reads.
+    /// Bytes that the host writes and reads.
     pub input_output: u64,
-    /// What it goes through, and what travels between devices.
+    /// Bytes of staging memory for those, and for exchanges between devices.
     pub staging: u64,
     /// Bytes of all parts together.
     pub total: u64,
