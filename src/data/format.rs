@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::listing::is_folder;
-use super::{DataError, ImageSet, Measured, cifar, cifar100, folder, ilsvrc, kaggle, shards};
+use super::{DataError, ImageSet, Measured};
 
 /// A format of data sets in folders: a file of this module and a line of [`FORMATS`].
 pub(super) struct Format {
@@ -49,8 +49,14 @@ impl Opened {
 
 /// Formats in the order of preference of `train`; `prepare` goes from the last to the first, since the last is nearest to
 /// the files as they are distributed.
-const FORMATS: [&Format; 6] =
-    [&cifar::FORMAT, &cifar100::FORMAT, &folder::FORMAT, &kaggle::FORMAT, &shards::FORMAT, &ilsvrc::FORMAT];
+const FORMATS: &[&Format] = &[
+    &super::cifar::FORMAT,
+    &super::cifar100::FORMAT,
+    &super::folder::FORMAT,
+    &super::kaggle::FORMAT,
+    &super::shards::FORMAT,
+    &super::ilsvrc::FORMAT,
+];
 
 /// A folder with its listing.
 pub(super) struct Folder {
