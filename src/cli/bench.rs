@@ -121,22 +121,22 @@ impl Measured {
     }
 }
 
-fn print_loader(it: &LoaderSpeed) -> Result<()> {
-    let (images, size) = (thousands(it.images as u64), it.size);
-    line(format_args!("{images} images of {size}×{size} pixels on {} decoding threads", it.threads))?;
-    line(format_args!("decoder alone: {:.0} images/s a thread", it.decoder))?;
-    let share = 100.0 * it.share;
-    line(format_args!("loader: {:.0} images/s a thread, {share:.0} % of that", it.loader))?;
-    line(format_args!("an idle consumer waits {} ms for a batch", ms(it.wait)))?;
-    if it.skipped > 0 {
-        line(format_args!("{} images cannot be decoded", it.skipped))?;
+fn print_loader(speed: &LoaderSpeed) -> Result<()> {
+    let (images, size) = (thousands(speed.images as u64), speed.size);
+    line(format_args!("{images} images of {size}×{size} pixels on {} decoding threads", speed.threads))?;
+    line(format_args!("decoder alone: {:.0} images/s a thread", speed.decoder))?;
+    let share = 100.0 * speed.share;
+    line(format_args!("loader: {:.0} images/s a thread, {share:.0} % of that", speed.loader))?;
+    line(format_args!("an idle consumer waits {} ms for a batch", ms(speed.wait)))?;
+    if speed.skipped > 0 {
+        line(format_args!("{} images cannot be decoded", speed.skipped))?;
     }
     Ok(())
 }
 
-fn print_kernels(it: &KernelTimes) -> Result<()> {
-    line(format_args!("{} images at once; medians of {} runs", it.images, it.repeats))?;
-    for device in &it.devices {
+fn print_kernels(times: &KernelTimes) -> Result<()> {
+    line(format_args!("{} images at once; medians of {} runs", times.images, times.repeats))?;
+    for device in &times.devices {
         let (fma, copy) = (giga(device.ceilings.flops), giga(device.ceilings.bytes));
         line(folded(&format!("\ntower {}: {}", device.towers, device.device), 4))?;
         line(format_args!("ceilings: fma {fma} GFLOP/s, copy {copy} GB/s; last column: share of its ceiling"))?;
@@ -170,19 +170,24 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
     line(fit(table, &[1, 2]))
 }
 
-fn print_step(it: &StepTimes) -> Result<()> {
+fn print_step(times: &StepTimes) -> Result<()> {
     let speed = |images: f64, flops: f64| format!("{images:.1} images/s, {} GFLOP/s", giga(flops));
-    let trained = speed(it.images_per_second, it.flops_per_second);
-    let scored = speed(it.forward.images_per_second, it.forward.flops_per_second);
-    line(format_args!("a step of {} images: {} ms, {trained}; median of {}", it.images, ms(it.step), it.steps))?;
-    line(format_args!("a forward pass: {} ms, {scored}", ms(it.forward.seconds)))?;
-    let share = 100.0 * it.host / it.step;
-    line(format_args!("the host works for {:.2} ms of a step, {share:.2} %\n", 1e3 * it.host))?;
+    let trained = speed(times.images_per_second, times.flops_per_second);
+    let scored = speed(times.forward.images_per_second, times.forward.flops_per_second);
+    line(format_args!(
+        "a step of {} images: {} ms, {trained}; median of {}",
+        times.images,
+        ms(times.step),
+        times.steps
+    ))?;
+    line(format_args!("a forward pass: {} ms, {scored}", ms(times.forward.seconds)))?;
+    let share = 100.0 * times.host / times.step;
+    line(format_args!("the host works for {:.2} ms of a step, {share:.2} %\n", 1e3 * times.host))?;
     let mut rows = table(&["tower", "device", "compute", "waiting", "other", "waits"], &[2, 3, 4, 5]);
-    for device in &it.devices {
+    for device in &times.devices {
         let times = match device.parts {
             Some(parts) => {
-                let share = format!("{:.1} %", 100.0 * parts.waiting / it.step);
+                let share = format!("{:.1} %", 100.0 * parts.waiting / times.step);
                 [ms(parts.compute), ms(parts.waiting), ms(parts.other), share]
             }
             None => ["no clock".into(), String::new(), String::new(), String::new()],
@@ -190,26 +195,26 @@ fn print_step(it: &StepTimes) -> Result<()> {
         rows.add_row([device.towers.clone(), device.device.clone()].into_iter().chain(times));
     }
     line(fit(rows, &[1]))?;
-    print_layers(&it.layers)?;
-    print_ways(&it.ways)
+    print_layers(&times.layers)?;
+    print_ways(&times.ways)
 }
 
 /// The rows of the network in milliseconds; the share is that of a step's kernels.
 fn print_layers(layers: &[LayerTimes]) -> Result<()> {
-    let trained = |it: &LayerTimes| it.forward + it.backward + it.update;
+    let trained = |row: &LayerTimes| row.forward + row.backward + row.update;
     let all: f64 = layers.iter().map(trained).sum();
     let mut rows = table(&["tower", "layer", "forward", "backward", "update", "of all", "evaluate"], &[2, 3, 4, 5, 6]);
-    for it in layers {
-        let share = format!("{:.1} %", 100.0 * trained(it) / all);
-        let [forward, backward, update, evaluate] = [it.forward, it.backward, it.update, it.evaluate].map(ms);
-        rows.add_row([it.towers.clone(), it.layer.clone(), forward, backward, update, share, evaluate]);
+    for row in layers {
+        let share = format!("{:.1} %", 100.0 * trained(row) / all);
+        let [forward, backward, update, evaluate] = [row.forward, row.backward, row.update, row.evaluate].map(ms);
+        rows.add_row([row.towers.clone(), row.layer.clone(), forward, backward, update, share, evaluate]);
     }
     line(format_args!("\n{}", rows.trim_fmt()))
 }
 
-fn print_exchange(it: &ExchangeTimes) -> Result<()> {
-    line(format_args!("a batch of {} images", it.images))?;
-    for pass in &it.passes {
+fn print_exchange(times: &ExchangeTimes) -> Result<()> {
+    line(format_args!("a batch of {} images", times.images))?;
+    for pass in &times.passes {
         let speed = pass.bytes_per_second / 1e6;
         line(format_args!("\n{}: {} ms, {speed:.0} MB/s", pass.pass, ms(pass.seconds)))?;
         print_ways(&pass.ways)?;

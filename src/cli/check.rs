@@ -51,12 +51,13 @@ fn report(engine: &Engine) -> ParityReport {
 
 fn print(report: &ParityReport) -> Result<()> {
     let mut rows = table(&["kernel", "variant", "maps", "cases", "worst error", "tolerance", ""], &[3, 4, 5]);
-    for it in &report.verdicts {
-        let worst =
-            it.worst.map_or_else(|| "-".into(), |error| if error == 0.0 { "0".into() } else { format!("{error:.1e}") });
-        let (cases, tolerance) = (it.cases.to_string(), tolerance(it.tolerance));
-        let ok = if it.failures.is_empty() { "ok" } else { "FAILED" };
-        rows.add_row([it.kernel, it.variant, it.maps, &cases, &worst, &tolerance, ok]);
+    for verdict in &report.verdicts {
+        let worst = verdict
+            .worst
+            .map_or_else(|| "-".into(), |error| if error == 0.0 { "0".into() } else { format!("{error:.1e}") });
+        let (cases, tolerance) = (verdict.cases.to_string(), tolerance(verdict.tolerance));
+        let ok = if verdict.failures.is_empty() { "ok" } else { "FAILED" };
+        rows.add_row([verdict.kernel, verdict.variant, verdict.maps, &cases, &worst, &tolerance, ok]);
     }
     line(format_args!("{}\n", rows.trim_fmt()))?;
     report.verdicts.iter().try_for_each(print_failures)?;

@@ -44,41 +44,46 @@ impl Describe {
         let limits = limits.map_or_else(Vec::new, |devices| devices.limits(net.model.towers));
         let job = self.trial.job(&net);
         let described = Titled { description: Description::new(&net, &job, &limits)?, model: self.model, trained };
-        self.output.tell(&described, |it| {
-            print(&it.model, &it.description)?;
-            it.trained.as_ref().map_or(Ok(()), print_state)
+        self.output.tell(&described, |titled| {
+            print(&titled.model, &titled.description)?;
+            titled.trained.as_ref().map_or(Ok(()), print_state)
         })
     }
 }
 
-fn print_state(it: &TrainedState) -> Result<()> {
-    let best = it.best.map_or(String::new(), |best| format!(", best validation error {:.1} %", 100.0 * best));
-    line(format_args!("trained        {} steps, {} epochs, seed {}{best}", thousands(it.step), it.epoch, it.seed))?;
-    let names = it.classes.iter().take(5).map(|name| printable(name)).collect::<Vec<_>>().join("; ");
-    let more = if it.classes.len() > 5 { "; …" } else { "" };
-    line(folded(&format!("classes        {}: {names}{more}", it.classes.len()), 15))
+fn print_state(state: &TrainedState) -> Result<()> {
+    let best = state.best.map_or(String::new(), |best| format!(", best validation error {:.1} %", 100.0 * best));
+    line(format_args!(
+        "trained        {} steps, {} epochs, seed {}{best}",
+        thousands(state.step),
+        state.epoch,
+        state.seed
+    ))?;
+    let names = state.classes.iter().take(5).map(|name| printable(name)).collect::<Vec<_>>().join("; ");
+    let more = if state.classes.len() > 5 { "; …" } else { "" };
+    line(folded(&format!("classes        {}: {names}{more}", state.classes.len()), 15))
 }
 
-fn print_graph(it: &GraphDescription) -> Result<()> {
+fn print_graph(graph: &GraphDescription) -> Result<()> {
     let values = |values: &[(String, String)]| {
         values.iter().map(|(name, shape)| format!("{} {shape}", printable(name))).collect::<Vec<_>>().join("; ")
     };
-    line(folded(&format!("inputs         {}", values(&it.inputs)), 15))?;
-    line(folded(&format!("outputs        {}", it.outputs.join("; ")), 15))?;
-    let operators: Vec<_> = it.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    line(folded(&format!("inputs         {}", values(&graph.inputs)), 15))?;
+    line(folded(&format!("outputs        {}", graph.outputs.join("; ")), 15))?;
+    let operators: Vec<_> = graph.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
     line(folded(&format!("operators      {}", operators.join(", ")), 15))?;
-    line(format_args!("parameters     {}", thousands(it.parameters)))?;
-    it.metadata.iter().try_for_each(|(key, value)| line(folded(&format!("{key:<14} {}", printable(value)), 15)))
+    line(format_args!("parameters     {}", thousands(graph.parameters)))?;
+    graph.metadata.iter().try_for_each(|(key, value)| line(folded(&format!("{key:<14} {}", printable(value)), 15)))
 }
 
-fn print(model: &str, it: &Description) -> Result<()> {
-    line(folded(&format!("{model}: {}\n", it.about), 2))?;
+fn print(model: &str, net: &Description) -> Result<()> {
+    line(folded(&format!("{model}: {}\n", net.about), 2))?;
     let mut shapes = table(&["layer", "what it is", "sees", "output"], &[]);
-    let crop = format!("crop of an image of {0}×{0}", it.stored);
-    let what = if it.stored > it.input[1] { &crop } else { "image" };
-    shapes.add_row(["input", what, "", &shape(1, it.input)]);
+    let crop = format!("crop of an image of {0}×{0}", net.stored);
+    let what = if net.stored > net.input[1] { &crop } else { "image" };
+    shapes.add_row(["input", what, "", &shape(1, net.input)]);
     let mut costs = table(&["layer", "weights", "biases", "multiply-adds", "neurons"], &[1, 2, 3, 4]);
-    for layer in &it.layers {
+    for layer in &net.layers {
         // Stages are told apart from rows by their indentation; they read their own tower and have no weights.
         let stage = layer.name.split_once('.').map(|(_, stage)| format!("  {stage}"));
         let sees = if stage.is_some() { "" } else { layer.sees };
@@ -90,19 +95,19 @@ fn print(model: &str, it: &Description) -> Result<()> {
         }
     }
     line(format_args!("{}\n", fit(shapes, &[1])))?;
-    let biases: u64 = it.layers.iter().map(|layer| layer.biases).sum();
-    let sums = [it.parameters - biases, biases, it.multiply_adds, it.neurons].map(thousands);
+    let biases: u64 = net.layers.iter().map(|layer| layer.biases).sum();
+    let sums = [net.parameters - biases, biases, net.multiply_adds, net.neurons].map(thousands);
     costs.add_row(std::iter::once("total".to_owned()).chain(sums));
     line(format_args!("{}\n", costs.trim_fmt()))?;
-    let sides: Vec<_> = it.maps.iter().map(usize::to_string).collect();
+    let sides: Vec<_> = net.maps.iter().map(usize::to_string).collect();
     if !sides.is_empty() {
         line(format_args!("maps           {}", sides.join("-")))?;
     }
-    line(format_args!("parameters     {}", thousands(it.parameters)))?;
-    line(format_args!("neurons        {}", thousands(it.neurons)))?;
-    line(format_args!("multiply-adds  {} an image, forward", thousands(it.multiply_adds)))?;
-    line(format_args!("training       {} floating-point operations an image", thousands(it.training_flops)))?;
-    print_plan(&it.plan)
+    line(format_args!("parameters     {}", thousands(net.parameters)))?;
+    line(format_args!("neurons        {}", thousands(net.neurons)))?;
+    line(format_args!("multiply-adds  {} an image, forward", thousands(net.multiply_adds)))?;
+    line(format_args!("training       {} floating-point operations an image", thousands(net.training_flops)))?;
+    print_plan(&net.plan)
 }
 
 fn print_plan(plan: &TrainingPlan) -> Result<()> {

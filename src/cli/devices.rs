@@ -75,15 +75,20 @@ fn print(listing: &Listing) -> Result<()> {
         }
         let limits = &summary.limits;
         let (binding, buffer) = (limits.max_storage_buffer_binding_size, limits.max_buffer_size);
-        let whole = summary.memory.as_ref().map_or(String::new(), |it| format!("{} of memory, ", bytes(it.bytes)));
+        let whole =
+            summary.memory.as_ref().map_or(String::new(), |memory| format!("{} of memory, ", bytes(memory.bytes)));
         row("memory", format!("{whole}{} in one binding, {} in one buffer", bytes(binding), bytes(buffer)))?;
         let shared = bytes(limits.max_compute_workgroup_storage_size.into());
         let invocations = thousands(limits.max_compute_invocations_per_workgroup.into());
         let along = thousands(limits.max_compute_workgroups_per_dimension.into());
         row("workgroup", format!("{invocations} invocations, {shared}; {along} workgroups along one dimension"))?;
         row("features", features(summary))?;
-        let fits = alexnet.map_or("not even the fewest images fit".into(), |it| {
-            format!("trains with up to {} images at once, which take {}", thousands(it.images as u64), bytes(it.bytes))
+        let fits = alexnet.map_or("not even the fewest images fit".into(), |memory| {
+            format!(
+                "trains with up to {} images at once, which take {}",
+                thousands(memory.images as u64),
+                bytes(memory.bytes)
+            )
         });
         row(MODEL, fits)?;
     }

@@ -83,30 +83,30 @@ impl Eval {
     }
 }
 
-fn print(it: &Evaluation, searched: bool) -> Result<()> {
-    line(format_args!("{} validation images, on {}\n", thousands(it.images as u64), it.device))?;
+fn print(evaluation: &Evaluation, searched: bool) -> Result<()> {
+    line(format_args!("{} validation images, on {}\n", thousands(evaluation.images as u64), evaluation.device))?;
     let mut rows =
         table(&["network", "steps", "weight", "views", "loss", "top-1 error", "top-5 error"], &[1, 2, 3, 4, 5, 6]);
-    for row in &it.rows {
+    for row in &evaluation.rows {
         rows.add_row(cells(row));
     }
     line(rows.trim_fmt())?;
     if searched {
         line("\nthe weights were searched on these images, so that on others the error is a little higher")?;
     }
-    if !it.confusions.is_empty() {
+    if !evaluation.confusions.is_empty() {
         line("\nmost often mistaken:")?;
         let mut rows = table(&["class", "taken for", "images", "of the class"], &[2, 3]);
-        for pair in &it.confusions {
+        for pair in &evaluation.confusions {
             let share = percent(pair.share);
             rows.add_row([pair.class.clone(), pair.taken_for.clone(), thousands(pair.images as u64), share]);
         }
         line(rows.trim_fmt())?;
     }
-    if !it.skipped.is_empty() {
+    if !evaluation.skipped.is_empty() {
         line("")?;
     }
-    skipped(&it.skipped);
+    skipped(&evaluation.skipped);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::options::On;
-use super::output::{fit, folded, line, percent, table, tell, thousands};
+use super::output::{Output, fit, folded, line, percent, table, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::commands::inspect::{Inspect as Request, Inspection};
 
@@ -24,9 +24,8 @@ pub(super) struct Inspect {
     images: u32,
     #[command(flatten)]
     on: On,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Inspect {
@@ -39,7 +38,7 @@ impl Inspect {
             progress.position(done);
         })?;
         drop(progress);
-        tell(self.json, &found, print)
+        self.output.tell(&found, print)
     }
 }
 

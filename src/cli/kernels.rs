@@ -72,7 +72,7 @@ fn entry(kernel: &Kernel) -> Entry {
     }
 }
 
-fn print(it: &Entry) -> Result<()> {
+fn print(entry: &Entry) -> Result<()> {
     let binding = |b: &BindingEntry| format!("{}: {} {}", b.name, b.access, b.holds);
     let variant = |v: &VariantEntry| {
         let lanes = v.subgroup_size.map(|lanes| format!("subgroups of {lanes}"));
@@ -81,10 +81,10 @@ fn print(it: &Entry) -> Result<()> {
         let needs: Vec<_> = lanes.into_iter().chain(matrices).chain(words).collect();
         if needs.is_empty() { v.name.to_owned() } else { format!("{} ({})", v.name, needs.join(", ")) }
     };
-    line(format_args!("{}\n    {}", it.name, it.doc))?;
-    line(format_args!("    bindings  {}", it.bindings.iter().map(binding).collect::<Vec<_>>().join(", ")))?;
-    line(format_args!("    variants  {}", it.variants.iter().map(variant).collect::<Vec<_>>().join(", ")))?;
-    line(format_args!("    cases     {}, tolerance {}", it.cases, tolerance(it.tolerance)))
+    line(format_args!("{}\n    {}", entry.name, entry.doc))?;
+    line(format_args!("    bindings  {}", entry.bindings.iter().map(binding).collect::<Vec<_>>().join(", ")))?;
+    line(format_args!("    variants  {}", entry.variants.iter().map(variant).collect::<Vec<_>>().join(", ")))?;
+    line(format_args!("    cases     {}, tolerance {}", entry.cases, tolerance(entry.tolerance)))
 }
 
 fn access(access: Access) -> &'static str {

@@ -148,12 +148,12 @@ impl GraphDescription {
         };
         let mut operators = BTreeMap::new();
         graph.nodes.iter().for_each(|node| *operators.entry(node.operator.clone()).or_insert(0) += 1);
-        let floats = graph.constants.values().filter(|it| matches!(it.values, ConstantValues::Floats(_)));
+        let floats = graph.constants.values().filter(|constant| matches!(constant.values, ConstantValues::Floats(_)));
         Self {
             inputs: graph.inputs.iter().map(|input| (name(input.value), shape(input))).collect(),
             outputs: graph.outputs.iter().map(|&output| name(output)).collect(),
             operators,
-            parameters: floats.map(|it| it.dims.iter().product::<usize>() as u64).sum(),
+            parameters: floats.map(|constant| constant.dims.iter().product::<usize>() as u64).sum(),
             metadata: graph.metadata.clone(),
         }
     }
@@ -218,7 +218,7 @@ fn layer(net: &Net, node: &PlacedLayer) -> LayerInfo {
 
 /// Maps are square, so one side says all.
 fn map_sides(net: &Net) -> Vec<usize> {
-    let of = |row: &Row| net.nodes.iter().rposition(|node| node.row() == row.name);
+    let node_of = |row: &Row| net.nodes.iter().rposition(|node| node.row() == row.name);
     let convolutions: Vec<&Row> = net.model.layers.iter().filter(|row| *row.head.kind == conv::KIND).collect();
     let mut sides: Vec<usize> = net
         .nodes
@@ -227,7 +227,7 @@ fn map_sides(net: &Net) -> Vec<usize> {
         .map(|node| node.y.height)
         .collect();
     // What the last convolution hands on, where pooling changed it.
-    let last = convolutions.last().and_then(|row| of(row)).map(|index| net.nodes[index].y.height);
+    let last = convolutions.last().and_then(|row| node_of(row)).map(|index| net.nodes[index].y.height);
     sides.extend(last.filter(|side| sides.last() != Some(side)));
     sides
 }
@@ -251,16 +251,16 @@ mod tests {
     #[test]
     fn layers_add_up_to_the_totals() {
         for (model, _) in crate::net::model::BUILT_IN {
-            let it = describe(model);
-            let sum = |of: fn(&LayerInfo) -> u64| it.layers.iter().map(of).sum::<u64>();
-            assert_eq!(sum(|layer| layer.weights + layer.biases), it.parameters, "{model}");
-            assert_eq!(sum(|layer| layer.neurons), it.neurons, "{model}");
-            assert_eq!(sum(|layer| layer.multiply_adds), it.multiply_adds, "{model}");
-            let footprint = &it.plan.devices[0].footprint;
+            let described = describe(model);
+            let sum = |count: fn(&LayerInfo) -> u64| described.layers.iter().map(count).sum::<u64>();
+            assert_eq!(sum(|layer| layer.weights + layer.biases), described.parameters, "{model}");
+            assert_eq!(sum(|layer| layer.neurons), described.neurons, "{model}");
+            assert_eq!(sum(|layer| layer.multiply_adds), described.multiply_adds, "{model}");
+            let footprint = &described.plan.devices[0].footprint;
             let parts = footprint.parts().into_iter().map(|(_, bytes)| bytes).sum::<u64>();
-            assert_eq!((parts, footprint.total), (footprint.total, it.plan.total), "{model}");
+            assert_eq!((parts, footprint.total), (footprint.total, described.plan.total), "{model}");
             // Backward is twice forward, except that the image needs no gradient.
-            assert!((4..=8).contains(&(it.training_flops / it.multiply_adds)), "{model}");
+            assert!((4..=8).contains(&(described.training_flops / described.multiply_adds)), "{model}");
         }
     }
 

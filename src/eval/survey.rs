@@ -9,7 +9,7 @@ use super::error::EvalError;
 use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
 use crate::data::{Loader, LoaderOptions, Split, Views, decoding_threads};
-use crate::net::{Job, Model, Net};
+use crate::net::{Job, LAYERS, Net};
 use crate::session::Session;
 use crate::tensor::Tensor;
 
@@ -78,7 +78,7 @@ impl Surveyor {
     /// Sets up the network of `checkpoint` on `devices`.
     pub fn new(checkpoint: &Checkpoint, devices: &Placement) -> Result<Self, EvalError> {
         checkpoint.expect_finite()?;
-        let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
+        let model = checkpoint.state.model(LAYERS)?;
         let border2 = model.input.border2();
         let net = Net::new(model)?;
         let job = Job { features: true, ..Job::evaluation(BATCH) };

@@ -121,7 +121,7 @@ fn holds_state(path: &Path) -> Option<bool> {
 pub fn check_target(path: &Path, kind: FileKind, force: Option<bool>) -> Result<(), FileError> {
     let refuse = |reason: String| Err(FileError::Target { path: path.into(), reason });
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    if let Some(found) = extension.filter(|it| *it != kind.extension() && EXTENSIONS.contains(&it.as_str())) {
+    if let Some(found) = extension.filter(|found| *found != kind.extension() && EXTENSIONS.contains(&found.as_str())) {
         let (name, wanted) = (kind.name(), kind.extension());
         return refuse(format!("{name} is to be written, which .{found} is not: choose a name that ends in .{wanted}"));
     }

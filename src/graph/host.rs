@@ -242,11 +242,11 @@ mod tests {
 
     #[test]
     fn arithmetic_by_hand() {
-        let of =
+        let computed =
             |operation, b: &[i64]| Ok::<_, Refusal>(list(&[-7, 7]).arithmetic(operation, &list(b))?.values.to_vec());
-        assert_eq!(of(Operation::Divide, &[2]).unwrap(), [-3, 3]);
-        assert_eq!(of(Operation::Power, &[2, 1]).unwrap(), [49, 7]);
-        assert!(of(Operation::Divide, &[0]).is_err() && of(Operation::Multiply, &[i64::MAX]).is_err());
+        assert_eq!(computed(Operation::Divide, &[2]).unwrap(), [-3, 3]);
+        assert_eq!(computed(Operation::Power, &[2, 1]).unwrap(), [49, 7]);
+        assert!(computed(Operation::Divide, &[0]).is_err() && computed(Operation::Multiply, &[i64::MAX]).is_err());
         assert_eq!(*list(&[1, 2]).compared(Comparison::GreaterOrEqual, &list(&[2])).unwrap().values, [0, 1]);
         assert_eq!(*list(&[1, 0]).chosen(&list(&[5]), &list(&[6, 7])).unwrap().values, [5, 7]);
         assert_eq!(*Integers::range(3, -2, -2).unwrap().values, [3, 1, -1]);

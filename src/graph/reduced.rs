@@ -31,8 +31,8 @@ impl GraphLowering<'_> {
         let factor =
             |map: usize| f64::from(settings[0][map]) / (f64::from(settings[3][map]) + f64::from(epsilon)).sqrt();
         let offset = |map: usize| f64::from(settings[1][map]) - f64::from(settings[2][map]) * factor(map);
-        let constant = |of: &dyn Fn(usize) -> f64, dims: &[usize]| {
-            let values: Vec<f32> = (0..maps).map(|map| of(map) as f32).collect();
+        let constant = |number: &dyn Fn(usize) -> f64, dims: &[usize]| {
+            let values: Vec<f32> = (0..maps).map(|map| number(map) as f32).collect();
             Ok::<_, Refusal>(Tensor { source: Storage::Host(values.into()), places: Places::rows(dims)? })
         };
         let filters = [maps, 1, 1, 1];

@@ -269,7 +269,8 @@ impl<'a> NetLowering<'a> {
 
     /// Makes the weights of a node as its contractions read them in this pass.
     fn round(&mut self, node: usize, tower: Tower) {
-        let pairs: Vec<_> = self.trained(node, tower).filter_map(|it| Some((it.value, it.rounded?))).collect();
+        let pairs: Vec<_> =
+            self.trained(node, tower).filter_map(|tensor| Some((tensor.value, tensor.rounded?))).collect();
         for (value, rounded) in pairs {
             let shape = round::Shape { count: self.r.info(value).count() };
             self.r.run(&round::WEIGHTS, shape.params(), &[value, rounded]);
@@ -367,7 +368,7 @@ impl<'a> NetLowering<'a> {
         self.r.begin(Pass::Update);
         let Some(health) = self.out.health else { return };
         if self.job.options.precision == Precision::Mixed {
-            let gradients = self.out.trained.iter().filter_map(|it| Some((it.tower, it.gradient?)));
+            let gradients = self.out.trained.iter().filter_map(|tensor| Some((tensor.tower, tensor.gradient?)));
             let gradients: Vec<_> = gradients.collect();
             loss_scale::judge(&mut self.r, &gradients, self.out.step, health);
         }

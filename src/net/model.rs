@@ -1,10 +1,11 @@
 //! Model files: a network as a table of rows, like section 3.5 of the paper, with its training defaults.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 
-use serde::de::DeserializeSeed as _;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::de::DeTable;
 
 use super::NetError;
@@ -12,7 +13,7 @@ use super::augment::Augment;
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use super::stage::Stage;
-use super::text::{Kinds, ModelIn, ModelText};
+use super::text::{Kinds, ModelText};
 use crate::kernel::Params;
 use crate::ops::LAYERS;
 use crate::ops::layer::LayerError;
@@ -266,6 +267,37 @@ impl Model {
             NetError::InFile { source_name, line, error: Box::new(error) }
         })?;
         Ok(model)
+    }
+}
+
+/// The model in one table of a file whose other keys are somebody else's.
+struct ModelIn<'a>(&'static str, Kinds<'a>);
+
+impl<'de> DeserializeSeed<'de> for ModelIn<'_> {
+    type Value = Model;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Model, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ModelIn<'_> {
+    type Value = Model;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a table with a model")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Model, A::Error> {
+        let mut model = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == self.0 {
+                model = Some(map.next_value_seed(ModelText(self.1))?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        model.ok_or_else(|| A::Error::missing_field(self.0))
     }
 }
 

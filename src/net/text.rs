@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::model::{Input, Model, PAPER_DEVIATION, Row, Sees, TrainDefaults};
@@ -311,37 +311,6 @@ impl<'de> DeserializeSeed<'de> for ModelText<'_> {
             train: None,
         };
         Table(empty).deserialize(deserializer)
-    }
-}
-
-/// The model in one table of a file whose other keys are somebody else's.
-pub(super) struct ModelIn<'a>(pub(super) &'static str, pub(super) Kinds<'a>);
-
-impl<'de> DeserializeSeed<'de> for ModelIn<'_> {
-    type Value = Model;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Model, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ModelIn<'_> {
-    type Value = Model;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a table with a model")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Model, A::Error> {
-        let mut model = None;
-        while let Some(key) = map.next_key::<String>()? {
-            if key == self.0 {
-                model = Some(map.next_value_seed(ModelText(self.1))?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        model.ok_or_else(|| A::Error::missing_field(self.0))
     }
 }
 

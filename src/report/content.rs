@@ -13,7 +13,7 @@ use crate::commands::describe::Description;
 use crate::commands::inspect::{Finding, TensorState, of_activity, of_metrics, of_tensors, tensors};
 use crate::data::{DataError, Dataset, Split};
 use crate::eval::{EvalError, Survey, Surveyor};
-use crate::net::{Job, Model, Net, NetError};
+use crate::net::{Job, LAYERS, Net, NetError};
 use crate::runs::{Run, RunError};
 use crate::session::layout::Layout;
 use crate::session::{Session, SessionError};
@@ -104,7 +104,7 @@ impl Content {
             return Ok(content);
         };
         let checkpoint = Checkpoint::read(&file)?;
-        let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
+        let model = checkpoint.state.model(LAYERS)?;
         let net = Net::new(model)?;
         let job = Job::training(net.model.train.batch);
         let job = job.with(content.run.config.as_ref().map_or(job.options, |config| config.options));

@@ -2,7 +2,7 @@
 
 use super::picture::{Anchor, Ink, Mark, Picture, Pixels, TEXT};
 use crate::checkpoint::Checkpoint;
-use crate::net::Model;
+use crate::net::LAYERS;
 use crate::tensor::Tensor;
 
 /// Filters in a row, as in the paper.
@@ -42,7 +42,7 @@ pub fn filters(checkpoint: &Checkpoint) -> Option<Picture> {
 
 /// Weights of the first layer `[C][R][S][K]`, tower by tower.
 fn towers(checkpoint: &Checkpoint) -> Option<Vec<(String, &Tensor)>> {
-    let model = Model::parse("the checkpoint's model", &checkpoint.state.model).ok()?;
+    let model = checkpoint.state.model(LAYERS).ok()?;
     let row = &model.layers.first()?.name;
     let letters = (0..model.towers).map(|tower| char::from(b'a' + tower as u8).to_string());
     let names = letters.map(|letter| format!("{row}.{letter}.weights")).chain([format!("{row}.weights")]);

@@ -148,10 +148,10 @@ impl Session {
         self.backend.traffic().values().map(|traffic| traffic.time).sum()
     }
 
-    fn exchanged(&self, it: &Transfer) -> Event {
+    fn exchanged(&self, transfer: &Transfer) -> Event {
         let devices = self.backend.devices();
-        let name = format!("{} → {}, {} bytes", devices[it.from].0, devices[it.to].0, it.bytes);
-        Event { device: None, name, category: "exchange".into(), begin: it.begin, end: it.end }
+        let name = format!("{} → {}, {} bytes", devices[transfer.from].0, devices[transfer.to].0, transfer.bytes);
+        Event { device: None, name, category: "exchange".into(), begin: transfer.begin, end: transfer.end }
     }
 
     fn ran(&self, device: usize, span: &Span) -> Event {
@@ -166,10 +166,10 @@ impl Session {
     /// The most events that a training step of so many images can have.
     pub fn events_of_a_step(&self, images: usize) -> usize {
         let (program, batches) = (&self.lowered.program, images.div_ceil(self.lowered.images));
-        let of = |pass| program.commands(pass).len();
+        let count = |pass| program.commands(pass).len();
         // What every device does counts for each; a copy becomes a run on both sides and an exchange.
-        let gradients = of(Pass::Gradients).max(of(Pass::Accumulate));
-        3 * self.backend.devices().len() * (batches * gradients + of(Pass::Update)) + 8 * batches
+        let gradients = count(Pass::Gradients).max(count(Pass::Accumulate));
+        3 * self.backend.devices().len() * (batches * gradients + count(Pass::Update)) + 8 * batches
     }
 }
 

@@ -96,7 +96,7 @@ impl Session {
     pub fn gradient_tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
         let slots = self.lowered.trained.iter().filter_map(|trained| Some((trained.name.clone(), trained.gradient?)));
         let slots: Vec<_> = slots.collect();
-        let inverse = self.loss_scale()?.map_or(1.0, |it| 1.0 / it.scale);
+        let inverse = self.loss_scale()?.map_or(1.0, |loss| 1.0 / loss.scale);
         let gradient = |(name, slot): (String, Slot)| {
             let scaled = self.read(slot)?;
             let values = scaled.values().iter().map(|value| value * inverse).collect();

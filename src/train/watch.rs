@@ -21,13 +21,13 @@ pub(super) struct Start {
     chance: f64,
     losses: VecDeque<f64>,
     steps: u64,
-    told: bool,
+    reported: bool,
 }
 
 impl Start {
     /// The watch over a run of `classes` classes that has finished `steps` already.
     pub(super) fn new(classes: usize, steps: u64) -> Self {
-        Self { chance: (classes as f64).ln(), losses: VecDeque::with_capacity(WINDOW), steps, told: false }
+        Self { chance: (classes as f64).ln(), losses: VecDeque::with_capacity(WINDOW), steps, reported: false }
     }
 
     /// Takes in the loss of a step; what to say when the run has stalled, once.
@@ -40,10 +40,10 @@ impl Start {
         let mean = self.losses.iter().sum::<f64>() / self.losses.len() as f64;
         let stalled =
             self.steps >= GRACE && self.losses.len() == WINDOW && (mean - self.chance).abs() < NEAR * self.chance;
-        if self.told || !stalled {
+        if self.reported || !stalled {
             return None;
         }
-        self.told = true;
+        self.reported = true;
         Some(format!(
             "the loss is still that of guessing, ln of the number of classes = {:.2}, after {} steps: no gradient gets \
              through. Larger initial weights, initial biases of 1 behind ReLU (section 5 of the paper), another --lr or \
@@ -111,13 +111,13 @@ pub fn movements(tensors: &BTreeMap<String, Tensor>, increment: Option<&str>) ->
         let values = tensor.values();
         values.iter().map(|&v| f64::from(v.abs())).sum::<f64>() / values.len().max(1) as f64
     };
-    let of = |(name, tensor): (&String, &Tensor)| {
+    let movement = |(name, tensor): (&String, &Tensor)| {
         let moved = tensors.get(&format!("{name}.{}", increment?))?;
         let (weight, increment) = (mean(tensor), mean(moved));
         let ratio = if weight > 0.0 { increment / weight } else { 0.0 };
         Some((name.clone(), Movement { weight, increment, ratio }))
     };
-    tensors.iter().filter_map(of).collect()
+    tensors.iter().filter_map(movement).collect()
 }
 
 #[cfg(test)]
@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn a_loss_at_chance_is_told_once_and_late() {
         let mut start = Start::new(10, 0);
-        let told: Vec<usize> = (0..2000).filter(|_| start.step(10_f64.ln() + 0.001).is_some()).collect();
-        assert_eq!(told, [GRACE as usize - 1]);
+        let reported: Vec<usize> = (0..2000).filter(|_| start.step(10_f64.ln() + 0.001).is_some()).collect();
+        assert_eq!(reported, [GRACE as usize - 1]);
     }
 
     #[test]
@@ -139,20 +139,20 @@ mod tests {
         }
         // Gone on with: the window has to fill first.
         let mut start = Start::new(10, 10_000);
-        let told = (0..2000).position(|_| start.step(10_f64.ln()).is_some());
-        assert_eq!(told, Some(WINDOW - 1));
+        let reported = (0..2000).position(|_| start.step(10_f64.ln()).is_some());
+        assert_eq!(reported, Some(WINDOW - 1));
     }
 
     #[test]
     fn a_loss_that_does_not_fall_is_told_once_whatever_its_value() {
-        let told = |epoch: u64, loss: fn(u64) -> f64| {
+        let reported = |epoch: u64, loss: fn(u64) -> f64| {
             let mut fall = Fall::new(epoch);
             (0..3 * epoch + 500).filter(|step| fall.step(loss(*step)).is_some()).collect::<Vec<_>>()
         };
-        assert_eq!(told(1000, |_| 0.7), [999]);
-        assert_eq!(told(10, |step| 2.0 + 0.1 * (step % 7) as f64), [FEWEST - 1], "an epoch of few steps");
-        assert_eq!(told(1000, |step| 5.0 + step as f64), [999], "it rises");
-        assert!(told(1000, |step| 7.0 - 1e-4 * step as f64).is_empty());
+        assert_eq!(reported(1000, |_| 0.7), [999]);
+        assert_eq!(reported(10, |step| 2.0 + 0.1 * (step % 7) as f64), [FEWEST - 1], "an epoch of few steps");
+        assert_eq!(reported(1000, |step| 5.0 + step as f64), [999], "it rises");
+        assert!(reported(1000, |step| 7.0 - 1e-4 * step as f64).is_empty());
     }
 
     #[test]
@@ -166,7 +166,10 @@ mod tests {
         assert!(movements(&tensors, None).is_empty());
         let movements = movements(&tensors, Some("v"));
         assert_eq!(movements.keys().collect::<Vec<_>>(), ["a.weights"]);
-        let it = &movements["a.weights"];
-        assert!(it.weight == 2.0 && (it.increment - 0.2).abs() < 1e-6 && (it.ratio - 0.1).abs() < 1e-6, "{it:?}");
+        let moved = &movements["a.weights"];
+        assert!(
+            moved.weight == 2.0 && (moved.increment - 0.2).abs() < 1e-6 && (moved.ratio - 0.1).abs() < 1e-6,
+            "{moved:?}"
+        );
     }
 }

@@ -211,8 +211,8 @@ mod tests {
             run("b", "conv1", 1, 0.5),
             KernelRun { pass: "evaluate", ..run("a", "conv1", 1, 9.0) },
         ];
-        let it = DeviceKernels { towers: "a".into(), device: "none".into(), ceilings: CEILINGS, runs };
-        let rows = it.rows("update");
+        let device = DeviceKernels { towers: "a".into(), device: "none".into(), ceilings: CEILINGS, runs };
+        let rows = device.rows("update");
         let told: Vec<_> = rows.iter().map(|row| (row.runs[0].kernel, row.runs.len(), row.seconds)).collect();
         assert_eq!(told, [("a", 1, 4.0), ("a", 3, 3.0), ("b", 1, 0.5)]);
         assert_eq!((&rows[1].layers[..], rows[1].speed.flops), (&["conv1", "conv3"][..], 30.0));

@@ -12,7 +12,7 @@ use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::data::Labelled;
 use crate::eval::{Activity, EvalError, Surveyor, run_data};
-use crate::net::{Model, Position};
+use crate::net::{LAYERS, Position};
 use crate::runs::Run;
 use crate::tensor::Tensor;
 use crate::train::movements;
@@ -116,7 +116,7 @@ impl Inspect {
         progress: &mut dyn FnMut(usize, usize),
         found: &mut Inspection,
     ) -> Result<(), CommandError> {
-        let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
+        let model = checkpoint.state.model(LAYERS)?;
         let data = self.data.clone().or_else(|| run_data(&self.path));
         let images = Labelled::open(data.as_deref(), model.input.stored())
             .and_then(|data| data.arranged(&checkpoint.state.classes));
@@ -140,7 +140,7 @@ impl Inspect {
 
 /// Weights and biases of a checkpoint, of `run` where it belongs to one.
 pub fn tensors(checkpoint: &Checkpoint, run: Option<&Run>) -> Result<Vec<TensorState>, CommandError> {
-    let model = Model::parse("the checkpoint's model", &checkpoint.state.model)?;
+    let model = checkpoint.state.model(LAYERS)?;
     let state = &checkpoint.state;
     let at = Position { epoch: state.epoch, step: state.step, share: 0.0, plateaus: state.stagnation.plateaus };
     let frozen = run.and_then(|run| run.config.as_ref()).map(|config| config.frozen(&at)).unwrap_or_default();
