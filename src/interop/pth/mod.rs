@@ -84,6 +84,10 @@ fn collect(
     let mut storages: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let foreign = found.foreign.into_iter().map(|(key, class)| format!("{key} ({class})")).collect();
     let mut dict = StateDict { foreign, ..StateDict::default() };
+    let mut readers: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, view) in &found.tensors {
+        *readers.entry(view.storage.key.clone()).or_default() += 1;
+    }
     for (name, view) in found.tensors {
         dict.order.push(name.clone());
         let read = match storages.entry(view.storage.key.clone()) {
@@ -91,6 +95,13 @@ fn collect(
             Entry::Occupied(known) => gather(&view, known.get(), &mut left),
             Entry::Vacant(new) => gather(&view, new.insert(storage(&view.storage.key)?), &mut left),
         };
+        // A storage is dropped behind its last tensor: together they would be as much as the file again.
+        if let Some(readers) = readers.get_mut(&view.storage.key) {
+            *readers -= 1;
+            if *readers == 0 {
+                storages.remove(&view.storage.key);
+            }
+        }
         match read {
             Ok(tensor) => drop(dict.tensors.insert(name, tensor)),
             Err(reason) => drop(dict.unreadable.insert(name, reason)),

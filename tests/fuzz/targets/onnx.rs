@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use alexnet::graph::{Elem, Extent, Given, Input, lower};
+use alexnet::graph::{ElementType, Extent, Given, GraphInput, lower};
 use alexnet::interop::onnx;
 use libfuzzer_sys::fuzz_target;
 
@@ -20,10 +20,10 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn given(input: &Input) -> Given {
+fn given(input: &GraphInput) -> Given {
     let extent = |extent: &Extent| if let Extent::Known(extent) = extent { *extent } else { OPEN };
     let dims: Vec<usize> = input.dims.as_deref().unwrap_or_default().iter().map(extent).collect();
-    if input.elem != Elem::Integer {
+    if input.elem != ElementType::Integer {
         return Given::Floats(dims);
     }
     let count = dims.iter().try_fold(1, |count: usize, &extent| count.checked_mul(extent)).unwrap_or(NUMBERS);
