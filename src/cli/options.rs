@@ -10,7 +10,7 @@ use super::progress::preparing;
 use alexnet::backend::Placement;
 use alexnet::checkpoint::Checkpoint;
 use alexnet::commands::convert::Import;
-use alexnet::eval::{Preprocessing, colour};
+use alexnet::eval::{Preprocessing, colour, image_size};
 use alexnet::net::model::BUILT_IN;
 use alexnet::net::{Job, MOST_IMAGES, Model, Named, Net, OptionChanges, Options, Precision, Replacement, WireFormat};
 use alexnet::session::layout::Layout;
@@ -127,7 +127,7 @@ pub(super) struct Pictured {
     /// For weights of other programs (.pth, .safetensors, .caffemodel): their network, a model file or built-in one
     #[arg(long)]
     model: Option<String>,
-    /// For ONNX files: means subtracted from pixels of 0 to 255 [default: the file's metadata]
+    /// For ONNX files: means subtracted from pixels of 0 to 255, or one for all colours [default: the file's metadata]
     #[arg(long, value_name = "R,G,B", value_parser = colour, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
     /// For ONNX files: factors applied after that [default: the file's metadata]
@@ -137,11 +137,17 @@ pub(super) struct Pictured {
     /// input's side]
     #[arg(long, value_name = "PIXELS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
     stored: Option<usize>,
+    /// For ONNX files: extents of their images, where the file leaves them open: 224 or 192x256, height first
+    #[arg(long, value_name = "HxW", value_parser = image_size)]
+    size: Option<[usize; 2]>,
+    /// For ONNX files: name of the output with the scores of classes, where there are several
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
 }
 
 impl From<Pictured> for Preprocessing {
-    fn from(Pictured { mean, scale, stored, .. }: Pictured) -> Self {
-        Self { mean, scale, stored }
+    fn from(Pictured { mean, scale, stored, size, output, .. }: Pictured) -> Self {
+        Self { mean, scale, stored, size, output }
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) struct Run {
     /// Name of an input and its .npy file; can be repeated
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = named_file)]
     inputs: Vec<(String, PathBuf)>,
+    /// Name of an output to compute [default: all]; can be repeated
+    #[arg(long = "output", value_name = "NAME")]
+    outputs: Vec<String>,
     /// Folder for the outputs, a .npy file each
     #[arg(long, value_name = "DIR")]
     output_dir: PathBuf,
@@ -43,7 +46,7 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 impl Run {
     pub(super) fn run(self) -> Result<()> {
         let busy = Progress::busy("computing");
-        let inputs = run::Run::read(&self.model, &self.inputs)?;
+        let inputs = run::Run::read(&self.model, &self.inputs, &self.outputs)?;
         let mut session = inputs.session(&self.on.watched()?)?;
         let outputs = inputs.write(&mut session, &self.output_dir)?;
         drop(busy);

@@ -42,9 +42,12 @@ pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<(), CommandEr
         (mean, None)
     } else {
         let image = checkpoint.tensors.get(MEAN).ok_or(CommandError::NoMean)?;
-        match means_of(image.values()) {
-            Some(means) => (means, None),
-            None => ([0.0; 3], Some(centre(&net.model, image)?)),
+        if let Some(means) = means_of(image.values()) {
+            (means, None)
+        } else {
+            let (stored, view) = (net.model.input.stored(), centre_view(net.model.input.border2()));
+            let mean = planes(shaped(image, [stored, stored, 3])?.values(), stored);
+            ([0.0; 3], Some((mean, [view.y as usize, view.x as usize])))
         }
     };
     let facts = ImageMetadata { mean, mean_image, classes: serde_json::to_string(&checkpoint.state.classes)? };
@@ -69,21 +72,6 @@ fn shaped(mean: &Tensor, shape: [usize; 3]) -> Result<&Tensor, CommandError> {
 fn means_of(image: &[f32]) -> Option<[f32; 3]> {
     let &[means, ref rest @ ..] = image.as_chunks::<3>().0 else { return None };
     rest.iter().all(|pixel| *pixel == means).then_some(means)
-}
-
-/// The part of the mean image `[stored][stored][3]` that the central crop subtracts, scaled as the crop is:
-/// `[1][3][size][size]`.
-fn centre(model: &Model, mean: &Tensor) -> Result<Tensor, CommandError> {
-    let (stored, size, view) = (model.input.stored(), model.input.size, centre_view(model.input.border2()));
-    let mean = shaped(mean, [stored, stored, 3])?.values();
-    let mut values = Vec::with_capacity(3 * size * size);
-    for (colour, scale) in model.input.scale.into_iter().enumerate() {
-        for row in view.y as usize..view.y as usize + size {
-            let first = (row * stored + view.x as usize) * 3 + colour;
-            values.extend(mean[first..].iter().step_by(3).take(size).map(|value| value * scale));
-        }
-    }
-    Ok(Tensor::new([1, 3, size, size], values))
 }
 
 /// Weights of another program, and how they become a checkpoint.
@@ -138,6 +126,12 @@ impl Import {
                 read.tensors.insert(MEAN.into(), mean);
             }
             None => self.model.input.mean = self.mean.or(self.model.input.mean),
+        }
+        let stored = self.model.input.stored();
+        if let Some(means) = read.means.filter(|_| self.model.input.mean.is_none()) {
+            // Means by colour where the network has a mean image, which is the same everywhere then.
+            let image = || planes(&means.repeat(stored * stored), stored);
+            read.tensors.entry(MEAN.into()).or_insert_with(image);
         }
         let mut words = Vec::new();
         if let Some(layers) = &read.layers {

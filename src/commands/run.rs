@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::CommandError;
 use crate::backend::Placement;
 use crate::files::{FileKind, check_target, write_file};
-use crate::graph::{Given, Graph};
+use crate::graph::{Given, Graph, KnownOutput};
 use crate::interop::npy::{self, Array};
 use crate::interop::{read_array, read_graph};
 use crate::session::{GraphSession, SessionError};
@@ -34,9 +34,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads the network in `model` and, by the names of its inputs, `.npy` files.
-    pub fn read(model: &Path, inputs: &[(String, PathBuf)]) -> Result<Self, CommandError> {
+    /// Reads the network in `model` and, by the names of its inputs, `.npy` files; `outputs` are those to compute, all
+    /// where none is named.
+    pub fn read(model: &Path, inputs: &[(String, PathBuf)], outputs: &[String]) -> Result<Self, CommandError> {
         let mut run = Self { graph: read_graph(model)?, given: BTreeMap::new(), floats: BTreeMap::new() };
+        if !outputs.is_empty() {
+            run.graph.keep_outputs(outputs).map_err(SessionError::from)?;
+        }
         for (name, path) in inputs {
             let given = match read_array(path)? {
                 Array::Integers { dims, values } => Given::Integers { dims, values },
@@ -62,17 +66,26 @@ impl Run {
     /// that file names should not have. Nothing is written unless everything was computed.
     pub fn write(&self, session: &mut GraphSession, folder: &Path) -> Result<Vec<WrittenArray>, CommandError> {
         let outputs = session.run(&self.floats)?;
-        let names: BTreeSet<String> = outputs.iter().map(|(name, _)| file_name(name)).collect();
-        if names.len() < outputs.len() {
+        let known = session.known();
+        let all = outputs.iter().map(|(name, _)| name).chain(known.iter().map(|output| &output.name));
+        let names: BTreeSet<String> = all.map(|name| file_name(name)).collect();
+        if names.len() < outputs.len() + known.len() {
             return Err(CommandError::SameFile(names.into_iter().collect::<Vec<_>>().join(", ")));
         }
         std::fs::create_dir_all(folder).map_err(|error| CommandError::Folder { path: folder.into(), error })?;
         names.iter().try_for_each(|name| check_target(&folder.join(name), FileKind::Npy, None))?;
-        let mut written = Vec::with_capacity(outputs.len());
-        for (name, tensor) in outputs {
-            let file = folder.join(file_name(&name));
-            write_file(&file, &npy::bytes(&tensor))?;
-            written.push(WrittenArray { name, shape: tensor.shape().to_vec(), file });
+        let mut written = Vec::with_capacity(names.len());
+        let mut write = |name: &str, shape: &[usize], bytes: &[u8]| {
+            let file = folder.join(file_name(name));
+            write_file(&file, bytes)?;
+            written.push(WrittenArray { name: name.into(), shape: shape.into(), file });
+            Ok::<_, CommandError>(())
+        };
+        for (name, tensor) in &outputs {
+            write(name, tensor.shape(), &npy::bytes(tensor))?;
+        }
+        for KnownOutput { name, dims, values } in known {
+            write(name, dims, &npy::integer_bytes(dims, values))?;
         }
         Ok(written)
     }

@@ -34,7 +34,7 @@ pub enum EvalError {
     Data(#[from] DataError),
     #[error(transparent)]
     Image(#[from] ImageError),
-    #[error("{} has its own preprocessing: --mean, --scale and --stored are for ONNX files", .0.display())]
+    #[error("{} has its own preprocessing: --mean, --scale, --stored, --size and --output are for ONNX files", .0.display())]
     Preprocessed(PathBuf),
     #[error("found {names} class names for {outputs} outputs, expected one for each")]
     Classes { names: usize, outputs: usize },
@@ -46,18 +46,26 @@ pub enum EvalError {
     NotFinite { image: String, class: String, value: f32 },
     #[error("the checkpoint has no mean image: it is not one of training")]
     NoMean,
-    #[error("found {0} inputs, expected one: images, N x 3 x S x S")]
+    #[error("found {0} inputs, expected one: images, N x 3 x H x W")]
     Inputs(usize),
-    #[error("its input {0} is not declared as images, N x 3 x S x S")]
+    #[error("its input {0} is not declared as images in colour or grey, N x 3 x H x W, N x 1 x H x W or colours last")]
     Input(String),
-    #[error("expected one output with the scores of classes for each of {0} images, found others")]
-    Outputs(usize),
+    #[error("its input {0} is declared for images of any size: say --size HxW")]
+    NoSize(String),
+    #[error("its input {name} is declared as {height} x {width}, and --size says otherwise")]
+    Size { name: String, height: String, width: String },
+    #[error("its input is grey: mean and scale are one number each, not one for each colour")]
+    Grey,
+    #[error(
+        "expected one output with the scores of classes for each of {images} images, found {found}; --output NAME chooses"
+    )]
+    Outputs { images: usize, found: String },
     #[error("it does not say how images become its input (metadata {key}): say {option} R,G,B")]
     Unknown { key: &'static str, option: &'static str },
     #[error("found {found:?} as metadata {key}, expected {expected}")]
     Metadata { key: &'static str, found: String, expected: String },
-    #[error("images of {stored} pixels a side are smaller than its input of {size}")]
-    Stored { stored: usize, size: usize },
+    #[error("images of {stored} pixels a side are smaller than its input of {} x {}", size[0], size[1])]
+    Stored { stored: usize, size: [usize; 2] },
     #[error("found no checkpoint to evaluate, expected at least one")]
     NoCheckpoint,
     #[error("--weights: {0} checkpoints need {0} weights of 0 or more")]
@@ -74,10 +82,15 @@ pub enum EvalError {
     Table(#[from] csv::Error),
 }
 
-/// Text that is not three numbers.
+/// Text that is not three numbers, or one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("expected three numbers with commas between")]
+#[error("expected three numbers with commas between, or one for all colours")]
 pub struct ColourError;
+
+/// Text that is no size of images.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("expected height and width from 1 to {most}, such as 192x256, or one number for both", most = super::classifier::MOST_SIDE)]
+pub struct SizeError;
 
 impl EvalError {
     /// Adds the `name` of the file or data that the error is about.

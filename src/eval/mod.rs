@@ -20,11 +20,11 @@ use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::data::located;
 
-pub use self::classifier::{Preprocessing, colour};
+pub use self::classifier::{Preprocessing, colour, image_size};
 pub use self::confusion::Confusion;
 use self::confusion::confusions;
 use self::ensemble::{Mixture, searched};
-pub use self::error::{ColourError, EvalError};
+pub use self::error::{ColourError, EvalError, SizeError};
 pub use self::evaluator::{Classification, Evaluator};
 use self::metrics::{Scores, scores};
 use self::predictions::PredictionFile;

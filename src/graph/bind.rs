@@ -37,7 +37,7 @@ impl<'a> GraphLowering<'a> {
         let names: Vec<&str> = graph.inputs.iter().map(|input| graph.name(input.value)).collect();
         match given.keys().find(|name| !names.contains(&name.as_str())) {
             None => Ok(slots),
-            Some(name) => Err(Refusal::UnknownInput(names.join(", ")).about("input", name)),
+            Some(name) => Err(Refusal::UnknownName(names.join(", ")).about("input", name)),
         }
     }
 

@@ -1,17 +1,17 @@
 //! Operators without weights, and changes of shape, as [`super::Op`] describes them.
 
-use super::Node;
 use super::host::Integers;
 use super::lower::{GraphLowering, Value};
 use super::refusal::Refusal;
 use super::shapes::{axis, boundary, broadcast, padded, reshape, volume};
 use super::storage::{Places, Tensor};
 use super::window::WindowSpec;
+use super::{Neighbours, Node};
 use crate::kernel::{Kernel, Params};
 use crate::ops::activation::{self, Activation};
 use crate::ops::binary::{self, Operation};
 use crate::ops::pool::window::{AVERAGE, MAX, Window as Pool};
-use crate::ops::{lrn, softmax};
+use crate::ops::{lrn, lrn_spatial, softmax};
 
 /// The most maps in the sum of a normalisation, which kernels keep in registers.
 pub(super) const LRN_SIZE: usize = 63;
@@ -49,25 +49,55 @@ impl GraphLowering<'_> {
             return Err(Refusal::LrnSize(size));
         }
         let x = self.floats(node, 0)?;
-        self.normalise(node, &x, size, alpha, beta, k)
+        self.normalise(node, &x, size, [alpha / size as f32, beta, k])
     }
 
-    /// Normalises `x` across `size` maps, the greater part of an even number of them before each.
+    /// Normalises over neighbouring maps or pixels.
+    pub(super) fn respond_to(
+        &mut self,
+        node: &Node,
+        over: Neighbours,
+        size: usize,
+        numbers: [f32; 3],
+    ) -> Result<Tensor, Refusal> {
+        let x = self.floats(node, 0)?;
+        let [_, maps, height, width] = maps("X", x.dims())?;
+        let groups = match over {
+            Neighbours::Maps { groups: 1 } => return self.normalise(node, &x, size, numbers),
+            Neighbours::Maps { groups } => groups,
+            Neighbours::Pixels => {
+                let [alpha, beta, k] = numbers;
+                let shape = |images| lrn_spatial::Shape { maps, height, width, images, size, k, alpha, beta };
+                return self.maps_to_maps(node, &x, x.dims(), |images| (&lrn_spatial::FORWARD, shape(images).params()));
+            }
+        };
+        let depth = maps / groups;
+        if depth * groups != maps {
+            return Err(Refusal::Groups { groups, filters: maps, depth, maps });
+        }
+        let (slot, y) = self.map(node, Places::images(x.dims())?);
+        for group in 0..groups {
+            let part = x.with(x.places.part(1, group * depth, depth));
+            let part = self.normalise(node, &part, size, numbers)?;
+            self.copy(&part, slot, &y.places.part(1, group * depth, depth), 1.0);
+        }
+        Ok(y)
+    }
+
+    /// Normalises `x` across `size` maps, the greater part of an even number of them before each; by alpha, beta and k.
     pub(super) fn normalise(
         &mut self,
         node: &Node,
         x: &Tensor,
         size: usize,
-        alpha: f32,
-        beta: f32,
-        k: f32,
+        [alpha, beta, k]: [f32; 3],
     ) -> Result<Tensor, Refusal> {
         let [_, maps, height, width] = maps("X", x.dims())?;
         if size > LRN_SIZE {
             return Err(Refusal::LrnSize(size));
         }
         let pixels = height * width;
-        let shape = |images| lrn::Shape { maps, pixels, images, size, k, alpha: alpha / size as f32, beta };
+        let shape = |images| lrn::Shape { maps, pixels, images, size, k, alpha, beta };
         self.maps_to_maps(node, x, x.dims(), |images| (&lrn::FORWARD, shape(images).params()))
     }
 

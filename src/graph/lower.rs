@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::bind::Given;
+use super::exported::recognise_exported;
+use super::folding::fold_batch_norms;
 use super::host::Integers;
 use super::refusal::Refusal;
 use super::shapes::AXES;
@@ -23,8 +25,10 @@ pub struct GraphProgram {
     pub program: Program,
     /// Slots of the float inputs that a node reads, by name; the last axis innermost, as in files.
     pub inputs: BTreeMap<String, Slot>,
-    /// Outputs in the order of the graph.
+    /// Outputs of floats, in the order of the graph.
     pub outputs: Vec<GraphOutput>,
+    /// Outputs of whole numbers, which are known already, in the order of the graph.
+    pub known: Vec<KnownOutput>,
     /// Constants to write once, before the program runs.
     pub uploads: Vec<Upload>,
 }
@@ -40,20 +44,43 @@ pub struct GraphOutput {
     pub slot: Slot,
 }
 
+/// An output of whole numbers or truth values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownOutput {
+    /// Name of the value.
+    pub name: String,
+    /// Extents, the last axis innermost.
+    pub dims: Vec<usize>,
+    /// Elements in row-major order.
+    pub values: Arc<[i64]>,
+}
+
 /// Lowers `graph` for what is `given` for its inputs.
 pub fn lower(graph: &Graph, given: &BTreeMap<String, Given>) -> Result<GraphProgram, GraphError> {
+    let recognised = recognise_exported(graph);
+    let folded = fold_batch_norms(&recognised);
+    let graph = &*folded;
     let mut lowering = GraphLowering::new(graph);
     let mut inputs = lowering.bind(given)?;
     graph.outputs.iter().try_for_each(|&output| lowering.demand(output))?;
     lowering.r.label("output", Phase::Forward);
-    let outputs = graph.outputs.iter().map(|&value| lowering.output(value)).collect::<Result<_, _>>()?;
+    let (mut outputs, mut known) = (Vec::new(), Vec::new());
+    for &value in &graph.outputs {
+        match lowering.values.get(&value) {
+            Some(Value::Integers(Integers { dims, values })) => {
+                let (name, dims) = (graph.name(value).to_owned(), dims.clone());
+                known.push(KnownOutput { name, dims, values: Arc::clone(values) });
+            }
+            _ => outputs.push(lowering.output(value)?),
+        }
+    }
     lowering.r.drop_unread();
     let (program, mut uploads) = (lowering.r.finish(), lowering.uploads);
     // Slots that no command reads have no memory on the device.
     let touched = program.touched();
     inputs.retain(|_, slot| touched[slot.0]);
     uploads.retain(|upload| touched[upload.slot.0]);
-    Ok(GraphProgram { program, inputs, outputs, uploads })
+    Ok(GraphProgram { program, inputs, outputs, known, uploads })
 }
 
 /// A value whose shape is known.
@@ -324,6 +351,9 @@ impl<'a> GraphLowering<'a> {
             Op::AveragePool { window, count_padding } => one(self.average_pool(node, window, *count_padding)),
             Op::GlobalAveragePool => one(self.global_average_pool(node)),
             Op::Lrn { size, alpha, beta, k } => one(self.lrn(node, *size, *alpha, *beta, *k)),
+            Op::Response { over, size, alpha, beta, k } => {
+                one(self.respond_to(node, *over, *size, [*alpha, *beta, *k]))
+            }
             Op::Relu => one(self.activation(node, Activation::Relu)),
             Op::Tanh => one(self.activation(node, Activation::Tanh)),
             Op::Binary { operation, axis } => Ok(vec![self.binary(node, *operation, *axis)?]),

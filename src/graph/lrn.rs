@@ -160,6 +160,7 @@ impl GraphLowering<'_> {
     /// Records a confirmed normalisation.
     pub(super) fn respond(&mut self, node: &Node, response: &Response) -> Result<Tensor, Refusal> {
         let Some(Value::Floats(x)) = self.values.get(&response.x).cloned() else { return Err(Refusal::NoInput) };
-        self.normalise(node, &x, response.size, response.alpha, response.beta, response.k)
+        let &Response { size, alpha, beta, k, .. } = response;
+        self.normalise(node, &x, size, [alpha / size as f32, beta, k])
     }
 }

@@ -4,6 +4,8 @@
 
 mod bind;
 mod contractions;
+mod exported;
+mod folding;
 mod host;
 mod layers;
 mod lower;
@@ -21,14 +23,16 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub use self::bind::Given;
-pub use self::lower::{GraphOutput, GraphProgram, lower};
+pub use self::exported::recognise_exported;
+pub use self::lower::{GraphOutput, GraphProgram, KnownOutput, lower};
+use self::refusal::Refusal;
 pub use self::storage::Upload;
 pub use self::window::{Pads, WindowSpec};
 pub use crate::ops::binary::Operation;
 use crate::ops::unary::Function;
 
 /// A network as a graph of operators.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
     /// Names of all values, by [`ValueId`].
     pub names: Vec<String>,
@@ -48,6 +52,20 @@ impl Graph {
     /// The name of a value.
     pub fn name(&self, value: ValueId) -> &str {
         &self.names[value.0]
+    }
+
+    /// Leaves out all outputs but those of these names; the nodes that only others need are not computed then.
+    ///
+    /// # Errors
+    /// When there is none of a name.
+    pub fn keep_outputs(&mut self, wanted: &[String]) -> Result<(), GraphError> {
+        let find = |name: &String| {
+            let found = self.outputs.iter().copied().find(|&output| self.name(output) == *name);
+            let names = || self.outputs.iter().map(|&output| self.name(output)).collect::<Vec<_>>().join(", ");
+            found.ok_or_else(|| Refusal::UnknownName(names()).about("output", name))
+        };
+        self.outputs = wanted.iter().map(find).collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// The input whose elements `node` gives unchanged and in their order, under whatever shape; `None` where it computes
@@ -174,6 +192,9 @@ pub enum Op {
     GlobalAveragePool,
     /// x (k + alpha Σ x²)^-beta, the sum over `size` neighbouring maps.
     Lrn { size: usize, alpha: f32, beta: f32, k: f32 },
+    /// x (k + alpha Σ x²)^-beta, the sum over `size` neighbouring maps, or over as many rows and columns of a map, the
+    /// greater part of an even number before each.
+    Response { over: Neighbours, size: usize, alpha: f32, beta: f32, k: f32 },
     /// y = max(x, 0).
     Relu,
     /// y = tanh x, the hyperbolic tangent.
@@ -241,6 +262,18 @@ pub enum Op {
     Where,
     /// Input 1 if input 0, which is known before the network runs, is not 0, else input 2; the other is not computed.
     Choose,
+}
+
+/// What a normalisation sums over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbours {
+    /// Neighbouring maps of one of so many groups.
+    Maps {
+        /// Number of the groups.
+        groups: usize,
+    },
+    /// Neighbouring pixels of a map.
+    Pixels,
 }
 
 /// Type to which numbers are cast.

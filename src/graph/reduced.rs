@@ -15,6 +15,25 @@ use crate::ops::conv::{GROUPED, Grouped};
 use crate::ops::pool::window::{AVERAGE, Window as Pool};
 use crate::ops::unary::{self, Function};
 
+/// Numbers of a batch normalisation, one of each kind for every map.
+pub(super) struct Statistics<'v> {
+    pub(super) scale: &'v [f32],
+    pub(super) shift: &'v [f32],
+    pub(super) mean: &'v [f32],
+    pub(super) variance: &'v [f32],
+    pub(super) epsilon: f32,
+}
+
+impl Statistics<'_> {
+    /// Factor and offset of a map, [scale / √(variance + epsilon), shift − mean · factor].
+    pub(super) fn of_map(&self, map: usize) -> [f64; 2] {
+        let [scale, shift, mean, variance] =
+            [self.scale, self.shift, self.mean, self.variance].map(|values| f64::from(values[map]));
+        let factor = scale / (variance + f64::from(self.epsilon)).sqrt();
+        [factor, shift - mean * factor]
+    }
+}
+
 impl GraphLowering<'_> {
     /// Scales and shifts every map by the statistics of training: y = scale (x − mean) / √(variance + epsilon) + b.
     pub(super) fn batch_norm(&mut self, node: &Node, epsilon: f32) -> Result<Tensor, Refusal> {
@@ -28,15 +47,14 @@ impl GraphLowering<'_> {
             }
             settings.push(values);
         }
-        let factor =
-            |map: usize| f64::from(settings[0][map]) / (f64::from(settings[3][map]) + f64::from(epsilon)).sqrt();
-        let offset = |map: usize| f64::from(settings[1][map]) - f64::from(settings[2][map]) * factor(map);
-        let constant = |number: &dyn Fn(usize) -> f64, dims: &[usize]| {
-            let values: Vec<f32> = (0..maps).map(|map| number(map) as f32).collect();
+        let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|index| &settings[index][..]);
+        let statistics = Statistics { scale, shift, mean, variance, epsilon };
+        let constant = |which: usize, dims: &[usize]| {
+            let values: Vec<f32> = (0..maps).map(|map| statistics.of_map(map)[which] as f32).collect();
             Ok::<_, Refusal>(Tensor { source: Storage::Host(values.into()), places: Places::rows(dims)? })
         };
         let filters = [maps, 1, 1, 1];
-        let (w, b) = (constant(&factor, &filters)?, constant(&offset, &[maps])?);
+        let (w, b) = (constant(0, &filters)?, constant(1, &[maps])?);
         let (h, dims, n) = (rest.iter().product(), x.dims().to_vec(), padded(images));
         let flat = [images, maps, h, 1];
         let x = self.reshaped(node, &x, &flat)?;

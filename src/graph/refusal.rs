@@ -33,7 +33,7 @@ pub(super) enum Refusal {
     #[error("it is not given: say --input {0}=FILE.npy")]
     NotGiven(String),
     #[error("there is none of this name, but {0}")]
-    UnknownInput(String),
+    UnknownName(String),
     #[error("it has shape {found:?}, the network needs [{declared}]")]
     InputShape { found: Vec<usize>, declared: String },
     #[error("floats were given, but it holds whole numbers")]

@@ -123,13 +123,22 @@ fn fortran_index(index: usize, dims: &[usize]) -> usize {
 
 /// Bytes of a file of type `<f4` with the elements of `tensor`.
 pub fn bytes(tensor: &Tensor) -> Vec<u8> {
-    let extents = tensor.shape().iter().map(|extent| format!("{extent},")).collect::<Vec<_>>().concat();
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({extents}), }}");
+    file("<f4", tensor.shape(), tensor.values().iter().flat_map(|value| value.to_le_bytes()))
+}
+
+/// Bytes of a file of type `<i8` with whole numbers of extents `dims`.
+pub fn integer_bytes(dims: &[usize], values: &[i64]) -> Vec<u8> {
+    file("<i8", dims, values.iter().flat_map(|value| value.to_le_bytes()))
+}
+
+fn file(kind: &str, dims: &[usize], data: impl Iterator<Item = u8>) -> Vec<u8> {
+    let extents = dims.iter().map(|extent| format!("{extent},")).collect::<Vec<_>>().concat();
+    let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({extents}), }}");
     let begin = MAGIC.len() + 4;
     let length = (begin + header.len() + 1).next_multiple_of(ALIGNMENT) - begin;
     let header = format!("{header:width$}\n", width = length - 1);
     let mut bytes = [MAGIC, &[1, 0], &(length as u16).to_le_bytes(), header.as_bytes()].concat();
-    bytes.extend(tensor.values().iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend(data);
     bytes
 }
 
@@ -150,6 +159,8 @@ mod tests {
             assert_eq!((bytes.len() - 4 * count) % ALIGNMENT, 0);
             assert_eq!(parse(&bytes), Ok(Array::Floats(tensor)));
         }
+        let integers = Array::Integers { dims: vec![1, 2], values: Arc::new([-1, i64::MAX]) };
+        assert_eq!(parse(&integer_bytes(&[1, 2], &[-1, i64::MAX])), Ok(integers));
     }
 
     #[test]

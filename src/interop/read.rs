@@ -63,6 +63,8 @@ pub struct WeightsFile {
     pub foreign: Vec<String>,
     /// Names of the classes, in the order of outputs.
     pub classes: Option<Vec<String>>,
+    /// Means of red, green and blue of 0 to 255, beside a network.
+    pub means: Option<[f32; 3]>,
     /// Layers of a Caffe network.
     pub layers: Option<caffe::Network>,
 }

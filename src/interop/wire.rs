@@ -45,7 +45,8 @@ pub static ONNX: Schema = {
     static TYPE: Schema = Schema::new(&[(1, &DENSE)], &[]);
     static VALUE: Schema = Schema::new(&[(2, &TYPE)], &[]);
     static GRAPH: Schema = Schema::new(&[(1, &NODE), (5, &TENSOR), (11, &VALUE), (12, &VALUE), (15, &SPARSE)], &[]);
-    Schema::new(&[(7, &GRAPH), (8, &FLAT), (14, &FLAT)], &[])
+    static FUNCTION: Schema = Schema::new(&[(7, &NODE), (9, &FLAT), (11, &ATTRIBUTE)], &[]);
+    Schema::new(&[(7, &GRAPH), (8, &FLAT), (14, &FLAT), (25, &FUNCTION)], &[])
 };
 
 /// Fields of a `BlobShape` message: packed extents.
@@ -80,7 +81,7 @@ pub static CAFFE: Schema = {
 };
 
 /// Upper bound of the bytes that one message of either format takes, without what its fields point to.
-const MESSAGE: u64 = 1024;
+pub(super) const MESSAGE: u64 = 1024;
 /// Bytes that a string or a list takes besides its elements.
 const TEXT: u64 = 24;
 
@@ -92,13 +93,18 @@ const TIMES: u64 = 8;
 /// Depth of messages within one another; deeper ones are not decoded.
 const DEEPEST: usize = 100;
 
+/// Bytes of memory that a file of `length` bytes may take once decoded.
+pub(super) fn allowance(length: u64) -> u64 {
+    FREE.saturating_add(TIMES.saturating_mul(length))
+}
+
 /// Decodes the message in a file, with memory in proportion to the file.
 ///
 /// # Errors
 /// When the bytes are damaged, or would take far more memory than they are long.
 pub fn decode<M: Message + Default>(bytes: &[u8], schema: &Schema) -> Result<M, WireError> {
     let (needed, length) = (estimate(bytes, schema, 0), bytes.len() as u64);
-    let allowed = FREE + TIMES * length;
+    let allowed = allowance(length);
     if needed > allowed {
         return Err(WireError::Memory { length, needed: needed >> 20, allowed: allowed >> 20 });
     }
@@ -160,6 +166,7 @@ mod tests {
             size_of::<AttributeProto>(),
             size_of::<TensorProto>(),
             size_of::<ValueInfoProto>(),
+            size_of::<onnx::FunctionProto>(),
             size_of::<onnx::SparseTensorProto>(),
             size_of::<caffe::NetParameter>(),
             size_of::<caffe::LayerParameter>(),

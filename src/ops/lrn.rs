@@ -104,7 +104,7 @@ fn cases(inputs: &[Fill]) -> Vec<Case> {
 
 /// Window of a normalisation around `i`, clipped to the extent; the same maps or pixels in WGSL.
 #[inline(always)]
-pub(super) fn window(i: usize, size: usize, extent: usize) -> Range<usize> {
+pub(crate) fn window(i: usize, size: usize, extent: usize) -> Range<usize> {
     i.saturating_sub(size / 2)..(i + size - size / 2).min(extent)
 }
 

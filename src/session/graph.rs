@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::SessionError;
 use crate::backend::limits::{HOST, mib};
 use crate::backend::{BackendError, Cluster, Data, Limits, Placement};
-use crate::graph::{Given, Graph, GraphError, GraphProgram, lower};
+use crate::graph::{Given, Graph, GraphError, GraphProgram, KnownOutput, lower};
 use crate::program::{Command, Pass, Program, Slot};
 use crate::session::layout::fit;
 use crate::tensor::Tensor;
@@ -99,6 +99,7 @@ impl GraphSession {
         for upload in &lowered.uploads {
             backend.write(upload.slot, Data::F32(&upload.values()))?;
         }
+        lowered.uploads = Vec::new(); // The devices have them now.
         Ok(Self { lowered, backend })
     }
 
@@ -107,12 +108,17 @@ impl GraphSession {
         self.backend.devices().into_iter().map(|(_, device)| device).collect::<Vec<_>>().join("; ")
     }
 
-    /// Names and shapes of the outputs, in the order of the graph.
+    /// Outputs of whole numbers, in the order of the graph: they are known before any run.
+    pub fn known(&self) -> &[KnownOutput] {
+        &self.lowered.known
+    }
+
+    /// Names and shapes of the outputs of floats, in the order of the graph.
     pub fn outputs(&self) -> Vec<(&str, &[usize])> {
         self.lowered.outputs.iter().map(|output| (output.name.as_str(), &output.dims[..])).collect()
     }
 
-    /// The outputs, in the order of the graph, for `inputs` of the shapes that were given, by their names.
+    /// The outputs of floats, in the order of the graph, for `inputs` of the shapes that were given, by their names.
     pub fn run(&mut self, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<(String, Tensor)>, SessionError> {
         for (name, &slot) in &self.lowered.inputs {
             let refuse = |reason| GraphError::Value { what: "input", name: name.clone(), reason };

@@ -17,7 +17,7 @@ use safetensors::tensor::TensorView;
 
 use crate::cli::{Place, contains};
 use crate::tiny::TINY;
-use crate::weights::{checkpoint, scores};
+use crate::weights::{checkpoint, import, scores};
 
 /// A safetensors file with the first layer of the tiny network.
 fn first_layer(place: &Place, dtype: Dtype, number: impl Fn(f32) -> Vec<u8>) {
@@ -126,10 +126,54 @@ fn an_onnx_file_subtracts_the_mean_image() {
     place.ok(&["export", "run", "--format", "onnx", "--out", "run.onnx"]);
     let file = ModelProto::decode(place.read("run.onnx").as_slice()).unwrap();
     assert!(file.metadata_props.iter().any(|fact| fact.key() == "alexnet.mean" && fact.value() == "0,0,0"));
-    assert_eq!(file.graph.unwrap().node[0].op_type(), "Sub");
+    let ops: Vec<String> = file.graph.unwrap().node[..4].iter().map(|node| node.op_type().into()).collect();
+    assert_eq!(ops, ["Slice", "Mul", "Sub", "Conv"]);
     let (ours, theirs) = (scores(&place, "run"), scores(&place, "run.onnx"));
     assert!((ours[0] - theirs[0]).abs() < 1e-5 * ours[0].max(1.0), "{ours:?} {theirs:?}");
     assert_eq!(ours[1..], theirs[1..]);
+}
+
+/// To ONNX and back, under every kind of mean: the same tensors, and the same file again.
+#[test]
+fn an_onnx_file_becomes_the_checkpoint_that_it_was() {
+    let place = Place::new();
+    let (file, again) = (place.path("file.onnx"), place.path("again.onnx"));
+    let back = |ours: &Checkpoint, model: &Model| {
+        export_onnx(ours, &file).unwrap();
+        let imported = import(&file, model.clone()).read().unwrap();
+        assert_eq!((imported.drawn, imported.unused), (Vec::new(), Vec::new()));
+        assert!(imported.checkpoint.tensors == ours.tensors && imported.checkpoint.state == ours.state);
+        export_onnx(&imported.checkpoint, &again).unwrap();
+        assert!(place.read("file.onnx") == place.read("again.onnx"));
+    };
+    let lrn = "towers = 2\nlrn = { size = 4, k = 1.0, alpha = 0.1, beta = 0.75 }";
+    for (from, to) in [
+        ("stored = 10", "stored = 10"),
+        ("stored = 10,", "stored = 8,"),
+        ("stored = 10, scale = [0.015625, 0.015625, 0.015625]", "stored = 13, scale = [1.0, 1.0, 1.0]"),
+        ("stored = 10, scale = [0.015625, 0.015625, 0.015625]", "scale = [0.3, 0.2, 0.1]"),
+        ("stored = 10,", "stored = 10, mean = [120.5, 110.1, 100.7],"),
+        ("fc2\", fc = 16", "fc2\", conv = { filters = 16, size = 4 }"),
+    ] {
+        for kind in ["relu", "lrn", "lrn_spatial"] {
+            let then = format!("\"relu\", \"{kind}\", ").replace("\"relu\", \"relu\"", "\"relu\"");
+            let text = TINY.replace(from, to).replace("\"relu\", \"pool\"", &format!("{then}\"pool\""));
+            let model = Model::parse("tiny", &text.replace("towers = 2", lrn)).unwrap();
+            let mut ours = checkpoint(&model);
+            back(&ours, &model);
+            if model.input.mean.is_none() {
+                let size = model.input.stored();
+                let same = [0.1, 20.7, 255.0].repeat(size * size);
+                ours.tensors.insert(MEAN.into(), Tensor::new([size, size, 3], same));
+                back(&ours, &model);
+            }
+        }
+    }
+    place.blobs();
+    place.train("run", &["--data", "blobs"]);
+    place.ok(&["export", "run", "--format", "onnx", "--out", "run.onnx"]);
+    place.ok(&["import", "run.onnx", "--model", "tiny.toml", "--out", "imported.safetensors"]);
+    assert_eq!(scores(&place, "imported.safetensors"), scores(&place, "run"));
 }
 
 #[test]

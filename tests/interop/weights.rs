@@ -46,7 +46,7 @@ pub(crate) fn checkpoint(model: &Model) -> Checkpoint {
     Checkpoint { tensors, state }
 }
 
-fn import(file: &Path, model: Model) -> Import {
+pub(crate) fn import(file: &Path, model: Model) -> Import {
     Import {
         file: file.into(),
         model,

@@ -72,8 +72,12 @@ pub enum NodeError {
     Undefined(String),
     #[error("attribute {0} is there twice")]
     Repeated(String),
-    #[error("attribute {0} refers to one of a function, which is not supported: inline the model's functions")]
+    #[error("attribute {0} refers to one of a function, outside of which it stands")]
     Reference(String),
+    #[error("functions call one another more than {0} deep")]
+    Deep(usize),
+    #[error("the functions that it calls, inlined, take more than {0} MiB, far more than the file")]
+    Inlined(u64),
     #[error("attribute {0} is not supported")]
     Attribute(String),
     #[error("attribute {0} is missing")]

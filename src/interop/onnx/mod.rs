@@ -4,6 +4,7 @@
 mod attributes;
 mod error;
 mod external;
+mod functions;
 mod further;
 mod operators;
 mod parse;

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use super::attributes::Attributes;
 use super::error::{NodeError, OnnxError, ValueError};
 use super::external::External;
+use super::functions::Functions;
 use super::operators::operation;
 use super::proto::tensor_proto::DataType;
-use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use super::proto::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto,
+};
 use super::tensor::{constant, extents, type_name};
 use crate::graph::{Constant, ConstantValues, ElementType, Extent, Graph, GraphInput, Node, Op, ValueId};
 use crate::interop::wire::{ONNX, decode};
@@ -36,39 +39,42 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<Graph, OnnxError> {
 
 fn graph(bytes: &[u8], external: External) -> Result<Graph, OnnxError> {
     let mut model: ModelProto = decode(bytes, &ONNX)?;
-    let mut parser = Parser { version: version(&model)?, external, ..Parser::default() };
+    let version = version(&model.opset_import)?.ok_or(OnnxError::NoVersion)?;
     let mut graph = model.graph.take().ok_or(OnnxError::NoGraph)?;
+    let functions = Functions::new(&model.functions, bytes.len() as u64);
+    let mut parser = Parser { version, external, functions, ..Parser::default() };
     parser.constants(&mut graph)?;
     parser.inputs(&graph)?;
     let computed = graph.node.iter().flat_map(|node| &node.output).map(String::as_str).collect();
-    parser.nodes(&graph, &computed)?;
+    parser.nodes(&graph.node, graph.output.iter().map(ValueInfoProto::name), &computed)?;
     parser.outputs(&graph)?;
     let entries = model.metadata_props.iter().map(|entry| (entry.key().to_owned(), entry.value().to_owned()));
     parser.graph.metadata = entries.collect();
     Ok(parser.graph)
 }
 
-fn version(model: &ModelProto) -> Result<i64, OnnxError> {
-    let set = model.opset_import.iter().find(|set| standard(set.domain())).ok_or(OnnxError::NoVersion)?;
+/// Version of ONNX's own operators among the `sets` that a graph or a function imports; `None` where it imports none.
+pub(super) fn version(sets: &[OperatorSetIdProto]) -> Result<Option<i64>, OnnxError> {
     let (first, last) = VERSIONS.into_inner();
-    match set.version() {
-        found if VERSIONS.contains(&found) => Ok(found),
-        found => Err(OnnxError::Version { found, first, last }),
+    match sets.iter().find(|set| standard(set.domain())).map(OperatorSetIdProto::version) {
+        Some(found) if !VERSIONS.contains(&found) => Err(OnnxError::Version { found, first, last }),
+        found => Ok(found),
     }
 }
 
-/// For each node, whether an output of the graph needs it. A node without any output is kept, to be refused.
-fn needed(graph: &GraphProto) -> Vec<bool> {
-    let mut read: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
-    let mut needed = vec![false; graph.node.len()];
-    for (node, needed) in graph.node.iter().zip(&mut needed).rev() {
+/// For each node, whether one of the `outputs` needs it, and the names that such nodes and outputs read. A node without
+/// any output is kept, to be refused.
+fn needed<'n>(nodes: &'n [NodeProto], outputs: impl Iterator<Item = &'n str>) -> (Vec<bool>, HashSet<&'n str>) {
+    let mut read: HashSet<&str> = outputs.collect();
+    let mut needed = vec![false; nodes.len()];
+    for (node, needed) in nodes.iter().zip(&mut needed).rev() {
         *needed =
             node.output.iter().all(String::is_empty) || node.output.iter().any(|output| read.contains(&output[..]));
         if *needed {
             reads(node, &mut read);
         }
     }
-    needed
+    (needed, read)
 }
 
 /// Adds the names that a node reads, in its branches too.
@@ -92,16 +98,17 @@ fn refuse(what: &'static str, name: &str) -> impl FnOnce(ValueError) -> OnnxErro
 }
 
 #[derive(Default)]
-struct Parser {
+pub(super) struct Parser<'m> {
     /// Version of ONNX's own operators.
-    version: i64,
+    pub(super) version: i64,
     external: External,
+    pub(super) functions: Functions<'m>,
     graph: Graph,
     /// Values that are defined, by their names.
-    values: HashMap<String, ValueId>,
+    pub(super) values: HashMap<String, ValueId>,
 }
 
-impl Parser {
+impl Parser<'_> {
     fn define(&mut self, what: &'static str, name: &str) -> Result<ValueId, OnnxError> {
         let value = ValueId(self.graph.names.len());
         if name.is_empty() {
@@ -119,9 +126,14 @@ impl Parser {
             let name = sparse.values.as_ref().map_or("", TensorProto::name);
             return Err(refuse("initializer", name)(ValueError::Sparse));
         }
+        let initializers = std::mem::take(&mut graph.initializer);
+        let (_, read) = needed(&graph.node, graph.output.iter().map(ValueInfoProto::name));
         // Each message is dropped once its elements are converted: they are most of a file.
-        for tensor in std::mem::take(&mut graph.initializer) {
+        for tensor in initializers {
             let value = self.define("initializer", tensor.name())?;
+            if !read.contains(tensor.name()) {
+                continue;
+            }
             let name = tensor.name().to_owned();
             let constant = constant(tensor, &mut self.external).map_err(refuse("initializer", &name))?;
             self.graph.constants.insert(value, constant);
@@ -148,6 +160,9 @@ impl Parser {
         let first = node.output.iter().find(|output| !output.is_empty());
         let name = Some(node.name()).filter(|name| !name.is_empty()).or(first.map(String::as_str)).unwrap_or("?");
         let refuse = |reason| OnnxError::Node { node: name.into(), operator: node.op_type().into(), reason };
+        if let Some(function) = self.functions.called_by(node) {
+            return self.call(node, name, function, computed);
+        }
         if !standard(node.domain()) {
             return Err(refuse(NodeError::Domain(node.domain().into())));
         }
@@ -164,22 +179,48 @@ impl Parser {
             return self.choice(node, name, computed);
         }
         let op = operation(node, self.version).map_err(refuse)?;
-        let read = |input: &String| match self.values.get(input) {
-            _ if input.is_empty() => Ok(None),
-            Some(&value) => Ok(Some(value)),
-            None if computed.contains(input.as_str()) => Err(refuse(NodeError::Later(input.clone()))),
-            None => Err(refuse(NodeError::Undefined(input.clone()))),
-        };
-        let inputs = node.input.iter().map(read).collect::<Result<_, _>>()?;
+        let inputs = self.operands(node, computed).map_err(refuse)?;
         let outputs = self.results(node)?;
-        let (name, operator) = (name.to_owned(), node.op_type().to_owned());
-        self.graph.nodes.push(Node { name, operator, op, inputs, outputs });
+        self.push(node, name, op, inputs, outputs);
         Ok(())
     }
 
-    /// Adds the nodes of a graph that its outputs need.
-    fn nodes(&mut self, graph: &GraphProto, computed: &HashSet<&str>) -> Result<(), OnnxError> {
-        for (node, needed) in graph.node.iter().zip(needed(graph)) {
+    /// Adds an operation under the names of `node`.
+    pub(super) fn push(
+        &mut self,
+        node: &NodeProto,
+        name: &str,
+        op: Op,
+        inputs: Vec<Option<ValueId>>,
+        outputs: Vec<Option<ValueId>>,
+    ) {
+        let (name, operator) = (name.to_owned(), node.op_type().to_owned());
+        self.graph.nodes.push(Node { name, operator, op, inputs, outputs });
+    }
+
+    /// Values that a node reads.
+    pub(super) fn operands(
+        &self,
+        node: &NodeProto,
+        computed: &HashSet<&str>,
+    ) -> Result<Vec<Option<ValueId>>, NodeError> {
+        let read = |input: &String| match self.values.get(input) {
+            _ if input.is_empty() => Ok(None),
+            Some(&value) => Ok(Some(value)),
+            None if computed.contains(input.as_str()) => Err(NodeError::Later(input.clone())),
+            None => Err(NodeError::Undefined(input.clone())),
+        };
+        node.input.iter().map(read).collect()
+    }
+
+    /// Adds those of `nodes` that `outputs` need.
+    pub(super) fn nodes<'n>(
+        &mut self,
+        nodes: &'n [NodeProto],
+        outputs: impl Iterator<Item = &'n str>,
+        computed: &HashSet<&str>,
+    ) -> Result<(), OnnxError> {
+        for (node, needed) in nodes.iter().zip(needed(nodes, outputs).0) {
             if needed { self.node(node, computed)? } else { self.results(node).map(drop)? }
         }
         Ok(())
@@ -201,9 +242,8 @@ impl Parser {
             return Err(refuse(NodeError::Branches(node.output.len())));
         }
         for ((output, yes), no) in self.results(node)?.into_iter().zip(yes).zip(no) {
-            let (name, operator) = (name.to_owned(), node.op_type().to_owned());
             let inputs = vec![Some(condition), Some(yes), Some(no)];
-            self.graph.nodes.push(Node { name, operator, op: Op::Choose, inputs, outputs: vec![output] });
+            self.push(node, name, Op::Choose, inputs, vec![output]);
         }
         Ok(())
     }
@@ -212,20 +252,23 @@ impl Parser {
     fn branch(&mut self, graph: &GraphProto, computed: &HashSet<&str>) -> Result<Vec<ValueId>, OnnxError> {
         let (first, mut graph) = (self.graph.names.len(), graph.clone());
         self.constants(&mut graph)?;
-        self.nodes(&graph, computed)?;
+        self.nodes(&graph.node, graph.output.iter().map(ValueInfoProto::name), computed)?;
         let output = |info: &ValueInfoProto| {
             let value = self.values.get(info.name()).copied();
             value.ok_or_else(|| refuse("output", info.name())(ValueError::Undefined))
         };
         let outputs = graph.output.iter().map(output).collect();
         for name in &self.graph.names[first..] {
-            self.values.remove(name);
+            // Names inside a function can be those of values around the branch.
+            if self.values.get(name).is_some_and(|value| value.0 >= first) {
+                self.values.remove(name);
+            }
         }
         outputs
     }
 
     /// Defines the outputs of a node.
-    fn results(&mut self, node: &NodeProto) -> Result<Vec<Option<ValueId>>, OnnxError> {
+    pub(super) fn results(&mut self, node: &NodeProto) -> Result<Vec<Option<ValueId>>, OnnxError> {
         let result = |output: &String| {
             let given = !output.is_empty();
             if given { self.define("output of a node", output).map(Some) } else { Ok(None) }

@@ -55,7 +55,7 @@ impl File {
             name: Some(format!("the {op}")),
             op_type: Some(op.into()),
             attribute,
-            domain: None,
+            ..NodeProto::default()
         });
         self
     }

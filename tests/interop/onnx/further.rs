@@ -73,6 +73,31 @@ fn normalisation_of_maps_by_statistics() {
     contains(&training.refused(&[("x", x.shape())]), &["(BatchNormalization)", "training_mode", "only evaluated"]);
 }
 
+/// Behind a convolution that nothing else reads the statistics go into its filters.
+#[test]
+fn normalisation_of_what_a_convolution_makes() {
+    let (x, w, b) = (random(&[2, 3, 4, 1], 0), random(&[5, 3, 1, 1], 1), random(&[5], 2));
+    let [scale, shift, mean, spread] = [3, 4, 5, 6].map(|tag| random(&[5], tag));
+    let variance = Tensor::new([5], spread.values().iter().map(|v| v * v + 0.1).collect::<Vec<_>>());
+    let numbers = [("w", &w), ("b", &b), ("s", &scale), ("t", &shift), ("m", &mean), ("v", &variance)];
+    let file = numbers
+        .iter()
+        .fold(File::new(15).input("x", &[2, 3, 4, 1]), |file, (name, tensor)| file.constant(floats(name, tensor)));
+    let file = file
+        .node("Conv", &["x", "w", "b"], &["maps"], vec![])
+        .node("BatchNormalization", &["maps", "s", "t", "m", "v"], &["normal"], vec![float("epsilon", 0.01)])
+        .node("Relu", &["normal"], &["y"], vec![])
+        .outputs(&["y"]);
+    let value = |i: usize| {
+        let (n, map, pixel) = (i / 20, i / 4 % 5, i % 4);
+        let at = |tensor: &Tensor| f64::from(tensor.values()[map]);
+        let product = |c: usize| f64::from(w.values()[map * 3 + c]) * f64::from(x.values()[(n * 3 + c) * 4 + pixel]);
+        let sum = at(&b) + (0..3).map(product).sum::<f64>();
+        (at(&scale) * (sum - at(&mean)) / (at(&variance) + 0.01).sqrt() + at(&shift)).max(0.0)
+    };
+    gives(&file, &[("x", &x)], &[(vec![2, 5, 4, 1], (0..40).map(value).collect())]);
+}
+
 #[test]
 fn elements_move() {
     let x = random(&[2, 3, 4], 0);

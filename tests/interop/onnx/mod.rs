@@ -3,6 +3,8 @@
 
 mod elements;
 mod file;
+mod functions;
+mod images;
 mod further;
 mod products;
 mod refused;

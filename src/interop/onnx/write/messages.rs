@@ -21,7 +21,7 @@ pub(super) fn node(
         output: outputs,
         op_type: Some(op.into()),
         attribute: attributes.into_iter().map(attribute).collect(),
-        domain: None,
+        ..NodeProto::default()
     }
 }
 

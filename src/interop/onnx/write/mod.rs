@@ -32,14 +32,15 @@ pub const OUTPUT: &str = "probabilities";
 pub struct ImageMetadata {
     /// Means of red, green and blue of 0 to 255.
     pub mean: [f32; 3],
-    /// Mean image `[1][3][size][size]` that the graph subtracts from its scaled input.
-    pub mean_image: Option<Tensor>,
+    /// Mean image `[3][stored][stored]` of stored images, where the means of all pixels are not the same, and the row and
+    /// column at which the part begins that the network sees.
+    pub mean_image: Option<(Tensor, [usize; 2])>,
     /// Names of the classes, a JSON list.
     pub classes: String,
 }
 
 /// Name of the mean image.
-const MEAN: &str = "mean";
+pub(super) const MEAN: &str = "mean";
 
 /// Most bytes of a protobuf file.
 const LARGEST: usize = i32::MAX as usize;
@@ -55,9 +56,8 @@ pub fn write<'t>(
         let tensor = whole.join(&part, crate::interop::Quantity::Weights)?;
         writer.graph.initializer.push(weights(&whole.name, tensor.shape(), tensor.values()));
     }
-    if let Some(mean) = &facts.mean_image {
-        writer.graph.initializer.push(weights(MEAN, mean.shape(), mean.values()));
-        writer.push("Sub", format!("{INPUT}.centred"), &[MEAN.into()], Vec::new());
+    if let Some((mean, corner)) = &facts.mean_image {
+        writer.subtract(mean, *corner);
     }
     writer.layers();
     let (size, classes) = (net.model.input.size as i64, net.classes() as i64);
@@ -71,6 +71,7 @@ pub fn write<'t>(
         graph: Some(writer.graph),
         opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPERATORS) }],
         metadata_props: properties(net, facts),
+        ..ModelProto::default()
     };
     match model.encoded_len() {
         bytes if bytes > LARGEST => Err(InteropError::Large { bytes, most: LARGEST }),
@@ -100,6 +101,30 @@ struct Writer<'n> {
 }
 
 impl Writer<'_> {
+    /// Subtracts from the input what it sees of the mean image, scaled as it is; the constant stays as checkpoints have
+    /// it. The part begins at `row` and `column`.
+    fn subtract(&mut self, mean: &Tensor, [row, column]: [usize; 2]) {
+        let input = &self.net.model.input;
+        self.graph.initializer.push(weights(MEAN, mean.shape(), mean.values()));
+        let images = std::mem::replace(&mut self.value, MEAN.into());
+        if mean.shape()[1..] != [input.size; 2] {
+            let ends = [row + input.size, column + input.size];
+            let corners = [("starts", [row, column]), ("ends", ends), ("axes", [1, 2])];
+            let names = corners.map(|(name, _)| format!("{MEAN}.{name}"));
+            for (name, (_, numbers)) in names.iter().zip(corners) {
+                self.graph.initializer.push(messages::whole_numbers(name, &numbers.map(|number| number as i64)));
+            }
+            self.push("Slice", format!("{MEAN}.seen"), &names, Vec::new());
+        }
+        if input.scale != [1.0; 3] {
+            let scale = format!("{MEAN}.scale");
+            self.graph.initializer.push(weights(&scale, &[3, 1, 1], &input.scale));
+            self.push("Mul", format!("{MEAN}.scaled"), &[scale], Vec::new());
+        }
+        let seen = std::mem::replace(&mut self.value, images);
+        self.push("Sub", format!("{INPUT}.centred"), &[seen], Vec::new());
+    }
+
     fn layers(&mut self) {
         let net = self.net;
         let mut nodes = net.nodes.iter();
