@@ -10,6 +10,7 @@ use std::time::Duration;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
+use super::live::catch;
 use super::output::{say, shown, thousands};
 use alexnet::backend::SetupProgress;
 
@@ -152,6 +153,25 @@ pub(super) fn preparing() -> impl Fn(SetupProgress) + 'static {
     }
 }
 
+/// Log that the live view shows while there is one.
+struct Caught(env_logger::Logger);
+
+impl log::Log for Caught {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.0.matches(record) && !catch(format_args!("{} {}", record.level(), record.args())) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
 /// Starts logging: warnings of everything, what `RUST_LOG` asks for besides; quiet about drivers that explain
 /// themselves at length.
 pub(super) fn init() {
@@ -164,7 +184,7 @@ pub(super) fn init() {
         .build();
     let level = logger.filter();
     // A second initialisation (in tests) keeps the first logger.
-    if LogWrapper::new(bars().clone(), logger).try_init().is_ok() {
+    if LogWrapper::new(bars().clone(), Caught(logger)).try_init().is_ok() {
         log::set_max_level(level);
     }
 }

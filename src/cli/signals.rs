@@ -8,8 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown, register_usize};
+use signal_hook::low_level::{emulate_default_handler, unregister};
 
 use super::progress::bars;
 
@@ -20,9 +22,12 @@ const ENDED: i32 = 128;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Flags that signals raise, in their handlers.
+#[derive(Clone)]
 pub(super) struct Signals {
     /// While it is raised, a signal ends the process where it stands: it exits without the tearing down of drivers,
-    /// whose threads are still at work. Else a signal raises it.
+    /// whose threads are still at work. Else a signal raises it, where no live view has to give the terminal back first.
+    end: Arc<AtomicBool>,
+    /// Raised by a signal.
     stop: Arc<AtomicBool>,
     /// Number of the last signal that raised it.
     received: Arc<AtomicUsize>,
@@ -30,27 +35,57 @@ pub(super) struct Signals {
     save: Arc<AtomicBool>,
     /// Whether the user knows that the command will stop.
     announced: Arc<AtomicBool>,
+    /// Number of a signal that other programs end or pause for, of those that a live view looks after.
+    foreign: Arc<AtomicUsize>,
+    /// Number of the signal or key that a live view has taken note of.
+    first: Arc<AtomicUsize>,
+    /// What raises `end`.
+    raising: Vec<SigId>,
 }
+
+/// What a live view has to do for a signal.
+pub(super) enum Ending {
+    /// Nothing.
+    None,
+    /// Give the terminal back while the signal does what it does to other programs.
+    Foreign(i32),
+    /// Give the terminal back and end the process.
+    Now,
+}
+
+/// Signals that end or pause other programs, and must not leave a terminal that a live view has taken.
+#[cfg(unix)]
+const FOREIGN: &[i32] = {
+    use signal_hook::consts::{SIGALRM, SIGPROF, SIGQUIT, SIGTSTP, SIGUSR2, SIGVTALRM, SIGXCPU};
+    &[SIGQUIT, SIGTSTP, SIGALRM, SIGUSR2, SIGPROF, SIGVTALRM, SIGXCPU]
+};
+#[cfg(not(unix))]
+const FOREIGN: &[i32] = &[];
 
 impl Signals {
     /// Begins to handle signals; each of them ends the process at once.
     pub(super) fn new() -> Result<Self> {
-        let signals = Self {
-            stop: Arc::new(true.into()),
+        let mut signals = Self {
+            end: Arc::new(true.into()),
+            stop: Arc::default(),
             received: Arc::default(),
             save: Arc::default(),
             announced: Arc::default(),
+            foreign: Arc::default(),
+            first: Arc::default(),
+            raising: Vec::new(),
         };
         signals.handle().context("signals cannot be handled")?;
         Ok(signals)
     }
 
-    fn handle(&self) -> io::Result<()> {
+    fn handle(&mut self) -> io::Result<()> {
         for signal in [Some(SIGINT), Some(SIGTERM), hangup()].into_iter().flatten() {
             // In this order: the first signal finds the flag as it was.
-            register_conditional_shutdown(signal, ENDED + signal, Arc::clone(&self.stop))?;
+            register_conditional_shutdown(signal, ENDED + signal, Arc::clone(&self.end))?;
             register_usize(signal, Arc::clone(&self.received), signal as usize)?;
             register(signal, Arc::clone(&self.stop))?;
+            self.raising.push(register(signal, Arc::clone(&self.end))?);
         }
         #[cfg(unix)]
         register(signal_hook::consts::SIGUSR1, Arc::clone(&self.save))?;
@@ -59,7 +94,7 @@ impl Signals {
 
     /// The flag that the next signal raises instead of ending the process, which only a second one does then.
     pub(super) fn stop(&self) -> &AtomicBool {
-        self.stop.store(false, Ordering::SeqCst);
+        self.end.store(false, Ordering::SeqCst);
         let [stop, announced] = [&self.stop, &self.announced].map(Arc::clone);
         // A handler cannot print. The thread ends with the process.
         thread::spawn(move || {
@@ -71,6 +106,61 @@ impl Signals {
         &self.stop
     }
 
+    /// The same for a live view, which looks after signals itself: none of them ends the process any more.
+    pub(super) fn live(&self) -> io::Result<Self> {
+        self.announced.store(true, Ordering::SeqCst);
+        for raising in &self.raising {
+            unregister(*raising);
+        }
+        for &signal in FOREIGN {
+            register_usize(signal, Arc::clone(&self.foreign), signal as usize)?;
+        }
+        // Of a signal that came meanwhile the run ends, as of one that comes now.
+        self.end.store(false, Ordering::SeqCst);
+        Ok(self.clone())
+    }
+
+    /// What a live view has to do.
+    pub(super) fn ending(&self) -> Ending {
+        let foreign = self.foreign.swap(0, Ordering::SeqCst);
+        if foreign > 0 {
+            return Ending::Foreign(foreign as i32);
+        }
+        let again = match self.received.swap(0, Ordering::SeqCst) {
+            0 => false,
+            signal => self.first.swap(signal, Ordering::SeqCst) > 0,
+        };
+        if again { Ending::Now } else { Ending::None }
+    }
+
+    /// Whether the run ends after its step.
+    pub(super) fn stops(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Has the run end after its step, as Ctrl-C does; whether it would have anyway.
+    pub(super) fn interrupt(&self) -> bool {
+        self.first.store(SIGINT as usize, Ordering::SeqCst);
+        self.stop.swap(true, Ordering::SeqCst)
+    }
+
+    /// Has the run save, as SIGUSR1 does.
+    pub(super) fn ask_to_save(&self) {
+        self.save.store(true, Ordering::SeqCst);
+    }
+
+    /// Has a live view pause the process, as Ctrl-Z does.
+    pub(super) fn suspend(&self) {
+        #[cfg(unix)]
+        self.foreign.store(signal_hook::consts::SIGTSTP as usize, Ordering::SeqCst);
+    }
+
+    /// Number with which a process exits that the last signal ended.
+    pub(super) fn code(&self) -> i32 {
+        let [received, first] = [&self.received, &self.first].map(|number| number.load(Ordering::SeqCst));
+        ENDED + (if received > 0 { received } else { first }) as i32
+    }
+
     /// Whether SIGUSR1 has come since this was asked last.
     pub(super) fn save(&self) -> bool {
         self.save.swap(false, Ordering::SeqCst)
@@ -79,8 +169,13 @@ impl Signals {
     /// The exit code of a command that stopped for the last signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     pub(super) fn exit_code(&self) -> ExitCode {
         announce(&self.announced); // where it took less than a look
-        ExitCode::from((ENDED as usize + self.received.load(Ordering::SeqCst)) as u8)
+        ExitCode::from(self.code() as u8)
     }
+}
+
+/// Does what `signal` does to other programs.
+pub(super) fn obey(signal: i32) -> io::Result<()> {
+    emulate_default_handler(signal)
 }
 
 /// Says once that a command will stop.

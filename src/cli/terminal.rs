@@ -37,9 +37,14 @@ pub(super) struct TextChart<'a> {
     pub(super) colours: bool,
 }
 
-/// Whether standard output shows colours, and its reader wants them (<https://no-color.org>).
+/// Whether the user wants colours (<https://no-color.org>).
+pub(super) fn wants_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether standard output shows colours, and its reader wants them.
 pub(super) fn has_colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stdout().is_terminal() && wants_colours()
 }
 
 impl TextChart<'_> {

@@ -8,12 +8,15 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use super::live::{Live, expect_terminal};
+use super::observers::Several;
 use super::options::{Placed, Replaced, positive};
 use super::output::{bytes, quoted, say, skipped};
 use super::progress::{Lines, Progress};
 use super::signals::Signals;
 use alexnet::net::schedule::PRESETS;
 use alexnet::net::{AUGMENTS, Schedule};
+use alexnet::report::Board;
 use alexnet::session::layout::{Share, TrainingPlan};
 use alexnet::train::{Changes, Extent, Launch, Metric, Observer, Phase, Ready, Resume, RunSummary, SaveEvery};
 
@@ -77,6 +80,12 @@ pub(super) struct Train {
     /// Resume from a damaged checkpoint as it is
     #[arg(long, requires = "resume")]
     no_verify: bool,
+    /// Write event files for TensorBoard into the run folder
+    #[arg(long)]
+    tensorboard: bool,
+    /// Show curves, devices and validations live; keys stop the run, save, and show the log
+    #[arg(long)]
+    tui: bool,
     /// Write a trace of the first steps, on the host and on every device, for chrome://tracing and Perfetto
     #[arg(long, value_name = "FILE.json")]
     profile: Option<PathBuf>,
@@ -87,6 +96,9 @@ pub(super) struct Train {
 
 impl Train {
     pub(super) fn run(self, signals: &Signals) -> Result<ExitCode> {
+        if self.tui {
+            expect_terminal().context("--tui")?;
+        }
         let busy = Progress::busy("setting up");
         let ready = self.launch()?.prepare(|devices| self.placed.prepare(devices))?;
         let Ready { config, dataset, .. } = &ready;
@@ -99,16 +111,23 @@ impl Train {
         if let Some((names, file)) = &ready.begun {
             say(format!("begins with {} of {}", names.join(", "), file.display()));
         }
+        let board = self.tensorboard.then(|| Board::new(&folder, config));
+        let title = format!("{model}, {}", plan(&ready.plan));
         let trainer = ready.trainer(signals.stop())?;
         drop(busy);
-        let mut watch = Watch::new(signals);
+        let mut observers = Several(board.into_iter().map(|board| Box::new(board) as Box<dyn Observer>).collect());
+        observers.0.push(if self.tui {
+            Box::new(Live::new(&folder, title, signals)?)
+        } else {
+            Box::new(Watch::new(signals))
+        });
         let go_on = format!("go on with: alexnet train --resume {}", quoted(&folder));
-        let outcome = trainer.run(&mut watch).with_context(|| {
+        let outcome = trainer.run(&mut observers).with_context(|| {
             let saved = folder.join("last.safetensors").is_file();
             let stopped = if saved { &go_on } else { "there is no checkpoint to go on with yet" };
             format!("training stopped ({stopped})")
         })?;
-        drop(watch);
+        drop(observers);
         report(&outcome, &go_on);
         say(format!("checkpoints and metrics are in {}", folder.display()));
         Ok(if outcome.interrupted { signals.exit_code() } else { ExitCode::SUCCESS })

@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(ticks(&[0.02, 2.3], false), [0.0, 0.5, 1.0, 1.5, 2.0]);
         assert_eq!(ticks(&[100.0, 104.0], false), [100.0, 101.0, 102.0, 103.0, 104.0]);
         assert_eq!(ticks(&[1e-5, 0.02], true), [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]);
-        assert_eq!(ticks(&[f64::NAN], false).len(), 5, "nothing to show");
+        assert_eq!(ticks(&[f64::NAN], false), [0.6, 0.8, 1.0], "nothing to show");
         assert!(!ticks(&[3.0, 3.0], false).is_empty() && !ticks(&[3.0, 3.0], true).is_empty());
         assert!(ticks(&[1e300, 1e308], false).len() < 13);
     }

@@ -4,6 +4,7 @@
 //! put on a [`Page`], one HTML file that asks for nothing else.
 
 mod about;
+mod board;
 mod chart;
 mod compare;
 mod confusion;
@@ -18,6 +19,7 @@ mod png;
 mod svg;
 
 pub use self::about::about;
+pub use self::board::Board;
 pub use self::chart::{Chart, Scale, Series, short};
 pub use self::compare::compare;
 pub use self::confusion::confusion;

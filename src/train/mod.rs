@@ -205,7 +205,7 @@ impl<'a> Trainer<'a> {
             if let Err(TrainError::Data(_) | TrainError::Broken { .. }) = ended
                 && self.state.step > self.saved.1
             {
-                self.save()?; // the network is well
+                self.save(observer)?; // the network is well
             }
             validation = ended.map_err(|error| error.after(self.state.step, self.session.images()))?;
         }
@@ -247,10 +247,10 @@ impl<'a> Trainer<'a> {
             observer.epoch(self.state.epoch + 1, extent.epochs, self.dataset.train.len(), self.state.position);
             self.epoch(observer)?;
             self.state.unvalidated = self.state.position == 0 || self.steps_done();
-            self.save()?;
+            self.save(observer)?;
         }
         if self.folder.last().is_none() {
-            self.save()?; // interrupted before the first step
+            self.save(observer)?; // interrupted before the first step
         }
         Ok(validation)
     }
@@ -290,6 +290,7 @@ impl<'a> Trainer<'a> {
             if batch.count == 0 {
                 return Err(no_image(&batch.skipped).into());
             }
+            observer.batch(&batch);
             let rates = self.config.rates(&self.progress());
             self.note_rates(&rates, observer);
             self.session.set_rates(rates)?;
@@ -332,7 +333,7 @@ impl<'a> Trainer<'a> {
                 self.fall = None;
             }
             if observer.save() || self.due() {
-                self.save()?;
+                self.save(observer)?;
             }
             if self.finished() && batch.next < self.dataset.train.len() {
                 return Ok(());

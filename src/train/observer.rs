@@ -1,6 +1,10 @@
 //! What a run tells of itself while it goes on.
 
-use super::{DeviceRecord, Extent, Metric};
+use std::collections::BTreeMap;
+
+use super::{DeviceRecord, Extent, Metric, Movement};
+use crate::data::Batch;
+use crate::tensor::Tensor;
 
 /// Work of a run besides its steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,10 @@ pub trait Observer {
     fn epoch(&mut self, epoch: usize, epochs: usize, images: usize, done: usize);
     /// A step is done.
     fn step(&mut self, metric: &Metric, images: usize);
+    /// A step begins with these images.
+    fn batch(&mut self, _batch: &Batch) {}
+    /// A checkpoint is saved after `step` steps, with these tensors, of which those that are trained have moved so far.
+    fn weights(&mut self, _step: u64, _tensors: &BTreeMap<String, Tensor>, _movements: &BTreeMap<String, Movement>) {}
     /// The devices were measured in a step.
     fn devices(&mut self, _record: &DeviceRecord) {}
     /// The validation after an epoch is done.

@@ -5,19 +5,20 @@ use std::time::Instant;
 
 use super::images::statistics_to;
 use super::watch::movements;
-use super::{TrainError, Trainer};
+use super::{Observer, TrainError, Trainer};
 use crate::checkpoint::Checkpoint;
 use crate::data::Batch;
 use crate::tensor::Tensor;
 
 impl Trainer<'_> {
     /// Saves the last checkpoint, and what was logged up to it.
-    pub(super) fn save(&mut self) -> Result<(), TrainError> {
+    pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let checkpoint = self.checkpoint()?;
         if self.moved != self.state.step {
             let increment = self.config.network.train.optimizer.kind.increment;
             let movements = movements(&checkpoint.tensors, increment);
             self.folder.log_movements(self.state.step, self.state.epoch, &movements)?;
+            observer.weights(self.state.step, &checkpoint.tensors, &movements);
             self.moved = self.state.step;
         }
         self.saved = (Instant::now(), self.state.step);

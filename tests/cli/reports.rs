@@ -15,7 +15,7 @@ fn trained() -> Place {
 fn curves_are_drawn_in_the_terminal_and_in_files() {
     let place = trained();
     let text = place.ok(&["plot", "run"]);
-    contains(&text, &["loss, nats by step", "training", "o validation", "top-1 error", "┤"]);
+    contains(&text, &["loss, nats by step", "training", "o validation", "top-1 error", "└──"]);
     assert!(text.lines().all(|line| line.chars().count() <= 80) && !text.contains('\u{1b}'), "{text}");
     place.train("other", &["--data", "blobs", "--epochs", "1", "--lr", "0.001"]);
     let both = ["plot", "run", "other", "--curves", "loss,ratio,rate", "--over", "epoch", "--log"];
@@ -128,4 +128,46 @@ fn a_report_of_several_runs_compares_them() {
         ],
     );
     assert!(!html.contains("<b>"), "names are text");
+}
+
+/// The messages in the event files of `run`, whose checksums are right.
+fn events(place: &Place, run: &str) -> Vec<Vec<u8>> {
+    let masked = |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8);
+    let mut messages = Vec::new();
+    for name in place.list(run).iter().filter(|name| name.starts_with("events.out.tfevents.")) {
+        let bytes = place.read(&format!("{run}/{name}"));
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+            let checksum = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap());
+            let message = &rest[12..12 + length];
+            assert_eq!((checksum(8), checksum(12 + length)), (masked(&rest[..8]), masked(message)), "{name}");
+            messages.push(message.to_vec());
+            rest = &rest[12 + length + 4..];
+        }
+    }
+    messages
+}
+
+#[test]
+fn event_files_have_every_step_and_do_not_change_the_run() {
+    let place = trained();
+    let arguments = ["--data", "blobs", "--epochs", "3", "--lr", "0.03", "--tensorboard"];
+    place.train("board", &arguments);
+    assert_eq!(place.read("board/last.safetensors"), place.read("run/last.safetensors"));
+    let holds = |message: &Vec<u8>, tag: &str| message.windows(tag.len()).any(|part| part == tag.as_bytes());
+    let count = |tag: &str| events(&place, "board").iter().filter(|message| holds(message, tag)).count();
+    let tags = [
+        "loss/training",
+        "loss/validation",
+        "weights/conv1.a.weights",
+        "filters/conv1.b.weights",
+        "\n\u{5}batch",
+        "rate/weights",
+    ];
+    assert_eq!(tags.map(count), [30, 3, 3, 3, 1, 4], "each step, each epoch, once; rates at their start too");
+    assert_eq!((count("brain.Event:2"), count("configuration")), (1, 1));
+    place.ok(&["train", "--resume", "board", "--epochs", "4", "--tensorboard"]);
+    assert_eq!((count("brain.Event:2"), count("loss/training")), (2, 40));
+    place.refuses(&["train", "--tui"], &["--tui", "expected a terminal"]);
 }

@@ -12,6 +12,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto};
 const MESSAGES: &[(&str, &str)] = &[
     ("assets/proto/onnx.proto", "src/interop/onnx/proto.rs"),
     ("assets/proto/caffe.proto", "src/interop/caffe/proto.rs"),
+    ("assets/proto/tensorboard.proto", "src/report/board/proto.rs"),
 ];
 
 /// Rust for the messages in `text`, whose comments are not repeated.
