@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 # Filters, maps of one filter, window, stride, padding, groups.
 CONVOLUTIONS = [(96, 3, 11, 4, 0, 1), (256, 48, 5, 1, 2, 2), (384, 256, 3, 1, 1, 1), (384, 192, 3, 1, 1, 2), (256, 192, 3, 1, 1, 2)]
 FULL = [(4096, 9216), (4096, 4096), (1000, 4096)]
-NETWORKS = {"bvlc_alexnet": ("bvlc-alexnet", ["LRN", "Pooling"]), "bvlc_reference_caffenet": ("caffenet", ["Pooling", "LRN"])}
+NETWORKS = {"bvlc_alexnet": ("bvlc-alexnet", ["LRN", "Pooling"]), "bvlc_reference_caffenet": ("bvlc-caffenet", ["Pooling", "LRN"])}
 # Numbers of the kinds of layers, and fields of their settings, in a layer of 2014.
 KINDS = {"Convolution": 4, "InnerProduct": 14, "LRN": 15, "Pooling": 17, "ReLU": 18, "Softmax": 20, "Dropout": 6}
 SETTINGS = {"Convolution": 10, "InnerProduct": 17, "LRN": 18, "Pooling": 19}

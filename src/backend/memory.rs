@@ -13,10 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use crate::program::{Command, Program, Role, Slot};
-
-/// Offsets in an arena are multiples of this, WebGPU's largest `min_storage_buffer_offset_alignment`.
-const ALIGNMENT: u64 = 256;
+use crate::program::{ALIGNMENT, Command, Program, Role, Slot};
 
 /// Location of a slot in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,7 +203,7 @@ impl MemoryPlan {
             let buffer = self.buffers.len() - 1;
             self.places[slot.0] = Some(Location { buffer, offset: end });
             self.buffers[buffer].0 = end + bytes;
-            end = (end + bytes).next_multiple_of(ALIGNMENT);
+            end = (end + bytes).next_multiple_of(ALIGNMENT as u64);
         }
     }
 

@@ -57,7 +57,7 @@ const SOURCES: &str = "Published weights (nothing is downloaded by this program)
   bvlc-alexnet  http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel
                 243,862,414 bytes,
                 SHA-256 4bff209a9837298157915ef50a4831a59636a6ca1a6b8ebacd990c3a5f3053e0
-  caffenet      http://dl.caffe.berkeleyvision.org/bvlc_reference_caffenet.caffemodel
+  bvlc-caffenet http://dl.caffe.berkeleyvision.org/bvlc_reference_caffenet.caffemodel
                 243,862,418 bytes, SHA-1 4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46 (no SHA-256 published)
   places365     http://places2.csail.mit.edu/models_places365/alexnet_places365.pth.tar
                 365 classes, no sum published, --model torchvision";

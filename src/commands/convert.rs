@@ -151,7 +151,7 @@ impl Import {
         };
         if let Some(layers) = &layers {
             agree(layers, &self.file)?;
-            layers.ungroup(&net, &mut file)?;
+            words.extend(layers.ungroup(&net, &mut file)?);
         }
         if let Some(path) = &self.prototxt {
             agree(&read_layers(path)?, path)?;

@@ -9,18 +9,10 @@ use super::storage::{Places, Storage, Tensor};
 use super::window::WindowSpec;
 use crate::ops::activation::Activation;
 use crate::ops::conv::{self, Conv, GROUPED, Grouped};
-use crate::program::{Slot, SlotRange};
+use crate::program::Slot;
 
 /// The most products of a batch: each is a run of its own.
 pub(super) const BATCH: usize = 256;
-
-/// The most groups that run as convolutions of their own.
-const OWN_GROUPS: usize = 8;
-/// The fewest filters of a group that is worth a convolution of its own.
-const OWN_FILTERS: usize = 16;
-
-/// Views of slots begin at multiples of this many elements.
-const ALIGNMENT: usize = 64;
 
 /// A matrix product: alpha · A · B + beta · C, then an activation.
 struct Product {
@@ -66,52 +58,39 @@ impl GraphLowering<'_> {
             pad_y: rows.before,
             pad_x: columns.before,
             groups,
+            accumulate: false,
             bias: b.is_some(),
             activation: self.epilogue_of(node) as usize,
         };
-        if runs_by_group(&whole) {
-            self.groups(node, &whole, (x, y), &w, b.as_ref())?;
+        let aligned = [x, y].iter().all(|&slot| self.r.info(slot).whole(slot).parts_are_aligned(groups));
+        if let Some(conv) = whole.of_one_group().filter(|_| aligned) {
+            self.groups(node, &conv, groups, (x, y), (&w, b.as_ref()))?;
         } else {
-            let filters = self.place(node, &w, &Places::filters(&filters)?, 1.0);
+            let (own, window) = (k / groups, [c, r, s]);
+            let apart = self.reshaped(node, &w, &[&[groups, own], &window[..]].concat())?;
+            let filters = self.place(node, &apart, &Places::grouped_filters(groups, own, window)?, 1.0);
             let bias = self.bias(node, b.as_ref(), k)?;
             self.r.run(&GROUPED, whole.params(), &[x, filters, bias, y]);
         }
         Ok(out)
     }
 
-    /// Runs a convolution for every group, on its part of the maps.
+    /// Runs `conv` for every group, on its part of the maps.
     fn groups(
         &mut self,
         node: &Node,
-        whole: &Grouped,
+        conv: &Conv,
+        groups: usize,
         (x, y): (Slot, Slot),
-        w: &Tensor,
-        b: Option<&Tensor>,
+        (w, b): (&Tensor, Option<&Tensor>),
     ) -> Result<(), Refusal> {
-        let &Grouped { maps, h, w: width, n, p, q, r, s, groups, .. } = whole;
-        let k = whole.k / groups;
-        let conv = Conv {
-            h,
-            w: width,
-            p,
-            q,
-            r,
-            s,
-            stride_y: whole.stride_y,
-            stride_x: whole.stride_x,
-            pad_y: whole.pad_y,
-            pad_x: whole.pad_x,
-            bias: whole.bias,
-            activation: whole.activation,
-            ..Conv::dense(maps, k, n)
-        };
+        let &Conv { maps, k, r, s, .. } = conv;
         for group in 0..groups {
             let part = |tensor: &Tensor| tensor.with(tensor.places.part(0, group * k, k));
             let filters = self.place(node, &part(w), &Places::filters(&[k, maps, r, s])?, 1.0);
             let bias = self.bias(node, b.map(part).as_ref(), k)?;
             let all = |slot| self.r.info(slot).whole(slot);
-            let view = |slot, count| SlotRange { start: group * count, count, ..all(slot) };
-            let views = vec![view(x, maps * h * width * n), all(filters), all(bias), view(y, k * p * q * n)];
+            let views = vec![all(x).part(group, groups), all(filters), all(bias), all(y).part(group, groups)];
             self.r.run_on(&conv::FORWARD, conv.params(), views);
         }
         Ok(())
@@ -233,14 +212,6 @@ impl GraphLowering<'_> {
         let places = Places { first: 0, dims: vec![1], strides: vec![0], size: 1 };
         Tensor { source: Storage::Host(self.zero.clone()), places }
     }
-}
-
-/// Whether the groups of a convolution run one by one: they are few and large, and begin where views of slots may.
-fn runs_by_group(conv: &Grouped) -> bool {
-    let &Grouped { maps, h, w, n, k, p, q, groups, dilation_y, dilation_x, .. } = conv;
-    let (filters, worth) = (k / groups, |filters: usize| groups <= OWN_GROUPS && filters >= OWN_FILTERS);
-    let aligned = (maps * h * w * n).is_multiple_of(ALIGNMENT) && (filters * p * q * n).is_multiple_of(ALIGNMENT);
-    (dilation_y, dilation_x) == (1, 1) && (groups == 1 || aligned && worth(filters))
 }
 
 /// The extents of a batch, and those of its matrices: all axes but the last two, and these.

@@ -9,9 +9,8 @@ use super::refusal::Refusal;
 use super::shapes::{axis, padded};
 use super::storage::{Places, Storage, Tensor};
 use super::window::WindowSpec;
-use crate::ops::activation::Activation;
 use crate::ops::binary::Operation;
-use crate::ops::conv::{GROUPED, Grouped};
+use crate::ops::conv::{Conv, GROUPED, Grouped};
 use crate::ops::pool::window::{AVERAGE, Window as Pool};
 use crate::ops::unary::{self, Function};
 
@@ -63,26 +62,8 @@ impl GraphLowering<'_> {
         let w = self.place(node, &w, &Places::filters(&filters)?, 1.0);
         let b = self.place(node, &b, &Places::rows(&[maps])?, 1.0);
         let (slot, y) = self.map(node, places);
-        let shape = Grouped {
-            maps: 1,
-            h,
-            w: 1,
-            n,
-            k: maps,
-            p: h,
-            q: 1,
-            r: 1,
-            s: 1,
-            stride_y: 1,
-            stride_x: 1,
-            dilation_y: 1,
-            dilation_x: 1,
-            pad_y: 0,
-            pad_x: 0,
-            groups: maps,
-            bias: true,
-            activation: Activation::Linear as usize,
-        };
+        let one = Conv { h, p: h, bias: true, ..Conv::dense(1, 1, n) };
+        let shape = Grouped::new(one, maps);
         self.r.run(&GROUPED, shape.params(), &[x, w, b, slot]);
         self.reshaped(node, &y, &dims)
     }

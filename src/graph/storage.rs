@@ -56,6 +56,14 @@ impl Places {
         Ok(Self { first: 0, dims: dims.to_vec(), strides, size: volume(dims)? }.normal())
     }
 
+    /// The places of filters `[groups][K / groups][C / groups][R][S]` as grouped convolutions read them, K / groups
+    /// innermost.
+    pub(super) fn grouped_filters(groups: usize, own: usize, window: [usize; 3]) -> Result<Self, Refusal> {
+        let dims = [&[groups, own], &window[..]].concat();
+        let strides = [vec![own * window.iter().product::<usize>(), 1], strides(&window, own)].concat();
+        Ok(Self { first: 0, size: volume(&dims)?, dims, strides }.normal())
+    }
+
     /// The places of `dims` as a softmax over `axis` reads them: that axis outermost, all others together as the images of
     /// a batch. Maps keep their places where `axis` is that of the channels.
     pub(super) fn columns(dims: &[usize], axis: usize) -> Result<Self, Refusal> {

@@ -30,12 +30,14 @@ pub struct FileTensor {
 pub struct TensorPart {
     /// Name in the network.
     pub name: String,
-    /// Shape in the network, filters innermost.
+    /// Shape in the network, the filters of a group innermost.
     pub shape: Vec<usize>,
     /// First filter in the file's tensor, and count of filters.
     filters: (usize, usize),
-    /// First map in the file's tensor, and count of maps.
+    /// First map of a filter in the file's tensor, and count of maps.
     maps: (usize, usize),
+    /// Groups that filters and maps lie in; 1 of a bias.
+    groups: usize,
 }
 
 /// Quantity that a tensor holds, which decides how a dropout's share scales it.
@@ -78,7 +80,8 @@ fn place(
     let (conv, bias) = (shape.len() == 4, trained.bias);
     // Of a fully connected layer the window is the whole map, and part of the inputs.
     let pixels = if conv { 1 } else { node.x[0].pixels() };
-    let read = node.x[0].channels * pixels;
+    let groups = if bias { 1 } else { node.layer.groups() };
+    let read = node.x[0].channels * pixels / groups;
     let first = if node.x.len() > 1 { trained.reads * read } else { 0 };
     let (maps, part_maps) = if bias { (1, (0, 1)) } else { (node.x.len() * read, (first, read)) };
     let window: &[usize] = if conv && !bias { &shape[1..3] } else { &[] };
@@ -92,7 +95,8 @@ fn place(
         kept: if bias { 1.0 } else { kept(net, &row)? },
         row,
     };
-    Ok((whole, TensorPart { name: trained.name.clone(), shape, filters: (tower_of * own, own), maps: part_maps }))
+    let filters = (tower_of * own, own);
+    Ok((whole, TensorPart { name: trained.name.clone(), shape, filters, maps: part_maps, groups }))
 }
 
 /// The share that dropouts before a row keep. Other programs divide by it in training and do nothing in evaluation; in
@@ -116,6 +120,15 @@ fn kept(net: &Net, row: &str) -> Result<f32, InteropError> {
     Ok(kept)
 }
 
+impl TensorPart {
+    /// First element in the network of filter `k`, which has as many as `rows`, and the distance to the next. Groups lie
+    /// behind each other.
+    fn column(&self, k: usize, rows: usize) -> (usize, usize) {
+        let own = self.filters.1 / self.groups;
+        (k / own * rows * own + k % own, own)
+    }
+}
+
 impl FileTensor {
     /// Checks that `tensor` has its shape.
     pub fn fits(&self, tensor: &Tensor) -> Result<(), InteropError> {
@@ -136,7 +149,8 @@ impl FileTensor {
             let mut values = vec![0.0; filters * maps];
             for k in 0..filters {
                 let from = &whole.values()[self.start(part, k)..][..maps];
-                let to = values[k..].iter_mut().step_by(filters);
+                let (first, step) = part.column(k, maps);
+                let to = values[first..].iter_mut().step_by(step);
                 to.zip(from).for_each(|(to, &value)| *to = self.unfold(value));
             }
             (part.name.clone(), Tensor::new(part.shape.clone(), values))
@@ -160,7 +174,8 @@ impl FileTensor {
             }
             let (filters, maps) = (place.filters.1, place.maps.1 * self.window);
             for k in 0..filters {
-                let from = tensor.values()[k..].iter().step_by(filters);
+                let (first, step) = place.column(k, maps);
+                let from = tensor.values()[first..].iter().step_by(step);
                 let to = &mut values[self.start(place, k)..][..maps];
                 to.iter_mut().zip(from).for_each(|(to, &value)| {
                     *to = match quantity {
@@ -261,6 +276,17 @@ mod tests {
         assert_eq!(folded, (f64::from(9 * 128 + 64 + 7_u16) / f64::from(0.8_f32)) as f32);
         let wanted = adopt(&net, whole, |row| row == "fc6").unwrap_err().to_string();
         assert_eq!(wanted, "tensor fc6.weight has shape [128, 512], layer fc6 of this network needs [128, 288]");
+    }
+
+    #[test]
+    fn groups_lie_behind_each_other() {
+        let got = adopt(&net("bvlc-alexnet"), file(&[("conv2.weight", &[256, 48, 5, 5])]), |_| true).unwrap();
+        let ours = &got["conv2.weights"];
+        assert_eq!(ours.shape(), [96, 5, 5, 128]);
+        // Map 3 of the second group, filter 7 of it.
+        let (c, r, s, k) = (3, 1, 4, 7);
+        let at = (((48 + c) * 5 + r) * 5 + s) * 128 + k;
+        assert_eq!(ours.values()[at] as usize, (((128 + k) * 48 + c) * 5 + r) * 5 + s);
     }
 
     #[test]

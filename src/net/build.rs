@@ -256,6 +256,12 @@ impl Builder {
             }
             _ => vec![maps],
         };
+        if layer.groups() > 1
+            && self.model.towers > 1
+            && (x.len() > 1 || (from, spread) == (Spread::Whole, Spread::Shared))
+        {
+            return Err(refuse(row, RowError::Groups));
+        }
         let y = layer.output(&x).map_err(|error| NetError::Layer { layer: name.clone(), error })?;
         if y.count() > MOST_NUMBERS || x.iter().map(Chw::count).sum::<usize>() * y.channels > MOST_NUMBERS {
             return Err(refuse(row, RowError::TooLarge { x: x[0], y }));

@@ -94,6 +94,8 @@ pub enum RowError {
     Outputs(usize, usize),
     #[error("{0} outputs do not divide over {1} towers")]
     Divide(usize, usize),
+    #[error("groups are those of one tower's own maps, and it reads the image or other towers; leave groups out")]
+    Groups,
     #[error("{0} has no weights")]
     NoWeights(&'static str),
     #[error("it is too large: {y} from {x}")]

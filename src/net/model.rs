@@ -30,6 +30,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("alexnet-one-tower", include_str!("../../assets/models/alexnet-one-tower.toml")),
     ("caffenet", include_str!("../../assets/models/caffenet.toml")),
     ("bvlc-alexnet", include_str!("../../assets/models/bvlc-alexnet.toml")),
+    ("bvlc-cifar-quick", include_str!("../../assets/models/bvlc-cifar-quick.toml")),
+    ("bvlc-caffenet", include_str!("../../assets/models/bvlc-caffenet.toml")),
     ("torchvision", include_str!("../../assets/models/torchvision.toml")),
     ("cifar-quick", include_str!("../../assets/models/cifar-quick.toml")),
     ("cifar-18pct", include_str!("../../assets/models/cifar-18pct.toml")),

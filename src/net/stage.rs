@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::NetError;
 use super::model::Model;
 use super::text::{Kinds, kind};
-use crate::kernel::Params;
+use crate::kernel::{Params, Value};
 use crate::ops::LAYERS;
 use crate::ops::activation::Activation;
 use crate::ops::kind::{LayerKind, Place, Scaling};
@@ -52,10 +52,15 @@ impl Stage {
 impl Serialize for Stage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Some(own) = &self.own else { return serializer.serialize_str(self.name()) };
+        let stated = |&(name, value): &(&'static str, Value)| {
+            let setting = self.kind.setting(name);
+            setting.is_none_or(|setting| !(setting.unstated && setting.default == Some(value)))
+        };
+        let own = Params::new(own.iter().filter(stated).collect());
         let mut values = own.iter().map(|(_, value)| value);
         match (values.next(), values.next()) {
             (Some(single), None) => serializer.collect_map([(self.name(), single)]),
-            _ => serializer.collect_map([(self.name(), own)]),
+            _ => serializer.collect_map([(self.name(), &own)]),
         }
     }
 }
@@ -130,6 +135,17 @@ mod tests {
         assert!(own && stages(&model).len() == before - 3, "parameters of its own do not hide a stage");
         let gone = "lrn=none".parse::<Replacement>().unwrap().apply(&mut model).unwrap_err().to_string();
         assert!(gone.contains("no layer has lrn") && gone.contains("dropout, pool, softmax, tanh"), "{gone}");
+    }
+
+    /// Releases before groups were known read what is written of networks without any.
+    #[test]
+    fn groups_are_written_where_there_are_some() {
+        for (name, count) in [("mini", 0), ("bvlc-alexnet", 3)] {
+            let model = Model::open(name).unwrap();
+            let text = toml::to_string(&model).unwrap();
+            assert_eq!((text.matches("groups = ").count(), text.contains("floor")), (count, true), "{text}");
+            assert_eq!(Model::parse("written", &text).unwrap(), model);
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Setting {
     pub number: Number,
     /// Value where a row leaves it out; `None` where it must not.
     pub default: Option<Value>,
+    /// Whether models are written without it where it has the default value, as earlier releases read and wrote them.
+    pub unstated: bool,
 }
 
 /// The type of a setting.
@@ -55,27 +57,37 @@ pub enum Number {
 impl Setting {
     /// A whole number without a default.
     pub const fn count(name: &'static str) -> Self {
-        Self { name, number: Number::Count, default: None }
+        Self::new(name, Number::Count, None)
     }
 
     /// A whole number, `default` where it is left out.
     pub const fn count_or(name: &'static str, default: u32) -> Self {
-        Self { name, number: Number::Count, default: Some(Value::U32(default)) }
+        Self::new(name, Number::Count, Some(Value::U32(default)))
     }
 
     /// A float without a default.
     pub const fn real(name: &'static str) -> Self {
-        Self { name, number: Number::Real, default: None }
+        Self::new(name, Number::Real, None)
     }
 
     /// A float, `default` where it is left out.
     pub const fn real_or(name: &'static str, default: f32) -> Self {
-        Self { name, number: Number::Real, default: Some(Value::F32(default.to_bits())) }
+        Self::new(name, Number::Real, Some(Value::F32(default.to_bits())))
     }
 
     /// A switch that is off where it is left out.
     pub const fn switch(name: &'static str) -> Self {
-        Self { name, number: Number::Switch, default: Some(Value::Bool(false)) }
+        Self::new(name, Number::Switch, Some(Value::Bool(false)))
+    }
+
+    /// The same, left out of models that are written where it has the default value.
+    #[must_use]
+    pub const fn unstated(self) -> Self {
+        Self { unstated: true, ..self }
+    }
+
+    const fn new(name: &'static str, number: Number, default: Option<Value>) -> Self {
+        Self { name, number, default, unstated: false }
     }
 }
 
@@ -133,7 +145,7 @@ pub enum Scaling {
 pub enum Caffe {
     /// A layer that does nothing in evaluation and is left out.
     Nothing,
-    /// Words that name every setting, given those and how many towers it stays inside of; equal words, equal layers.
+    /// Words that name every setting, given those and how many towers it stays inside of, 1 where it reads all; equal words, equal layers.
     Words(fn(&LayerKind, &Params, usize) -> String),
 }
 

@@ -60,7 +60,7 @@ pub enum Init {
 pub struct WeightSpec {
     /// `weights` or `bias`; a further matrix for another tower's maps is told apart by the lowering.
     pub kind: WeightKind,
-    /// Extents of the tensor, outputs innermost.
+    /// Extents of the tensor, the outputs of a group innermost.
     pub shape: Vec<usize>,
     /// Distribution of its initial values.
     pub init: Init,
@@ -121,6 +121,8 @@ pub enum LayerError {
     Inputs(usize),
     #[error("expected inputs of one size, found {0} and {1}")]
     Sizes(Chw, Chw),
+    #[error("{groups} groups do not divide {maps} maps and {filters} filters of a tower")]
+    Groups { groups: usize, maps: usize, filters: usize },
     #[error("its window of {window} is larger than the map of {}×{} with padding {pad}", map.height, map.width)]
     Window { window: usize, map: Chw, pad: usize },
 }
@@ -136,6 +138,11 @@ pub trait Layer: Send + Sync + std::fmt::Debug {
     /// Trained tensors, given the inputs; none unless said.
     fn weights(&self, _x: &[Chw]) -> Vec<WeightSpec> {
         Vec::new()
+    }
+
+    /// Groups of maps that its outputs see apart, in one tower; 1 unless said.
+    fn groups(&self) -> usize {
+        1
     }
 
     /// Multiply-adds of a forward pass for one image; 0 for layers without weights.

@@ -21,7 +21,7 @@ pub struct Shapes {
     pub y: Chw,
     /// Number of towers that share the layer.
     pub towers: usize,
-    /// Groups whose filters read the maps of one tower alone; 1 where they read all.
+    /// Groups of all towers whose filters read their own maps alone; 1 where they read all.
     pub groups: usize,
 }
 

@@ -5,10 +5,9 @@ use std::fmt::Debug;
 
 use super::activation::Activation;
 use super::bias;
-use super::conv::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD};
+use super::conv::{Conv, Direction, Grouped};
 use super::kind::Head;
 use super::layer::{Chw, Init, Layer, LayerError, Saved, Site, WeightKind, WeightSpec, map_slot};
-use crate::kernel::Params;
 use crate::program::{Recorder, Slot};
 
 /// Work of a contraction's kernel besides summing products.
@@ -43,13 +42,19 @@ pub trait Contraction: Debug + Send + Sync {
     /// Extents of the weights over one input, outputs left out.
     fn window(&self, x: Chw) -> Vec<usize>;
 
-    /// The convolution that computes it for `images` images, without an epilogue.
+    /// Groups of maps, each with outputs of its own, which share the outputs evenly; none unless said.
+    fn groups(&self) -> usize {
+        1
+    }
+
+    /// The convolution that computes one group for `images` images, without an epilogue.
     fn conv(&self, images: usize, x: Chw, y: Chw) -> Conv;
 
-    /// Parameters of its kernels.
-    fn params(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue) -> Params {
+    /// All of it with an epilogue.
+    fn grouped(&self, images: usize, x: Chw, y: Chw, epilogue: Epilogue) -> Grouped {
         let Epilogue { accumulate, bias, activation } = epilogue;
-        Conv { accumulate, bias, activation: activation as usize, ..self.conv(images, x, y) }.params()
+        let conv = Conv { accumulate, bias, activation: activation as usize, ..self.conv(images, x, y) };
+        Grouped::new(conv, self.groups())
     }
 }
 
@@ -75,15 +80,20 @@ impl<C: Contraction> Layer for Weighted<C> {
         let Head { outputs, weights, bias, .. } = self.head;
         let matrix = |(i, &maps): (usize, &Chw)| WeightSpec {
             kind: WeightKind::Weights(i),
-            shape: [&self.contraction.window(maps)[..], &[outputs]].concat(),
+            shape: [&self.contraction.window(maps)[..], &[outputs / self.contraction.groups()]].concat(),
             init: Init::Normal(weights),
         };
         let bias = WeightSpec { kind: WeightKind::Bias, shape: vec![outputs], init: Init::Constant(bias) };
         x.iter().enumerate().map(matrix).chain([bias]).collect()
     }
 
+    fn groups(&self) -> usize {
+        self.contraction.groups()
+    }
+
     fn macs(&self, x: &[Chw], y: Chw) -> u64 {
-        x.iter().map(|&maps| (self.contraction.window(maps).iter().product::<usize>() * y.count()) as u64).sum()
+        let products = |&maps: &Chw| self.contraction.window(maps).iter().product::<usize>() * y.count();
+        (x.iter().map(products).sum::<usize>() / self.groups()) as u64
     }
 
     fn forward(&self, r: &mut Recorder, site: &Site, x: &[(Slot, Chw)], w: &[Slot], y: Chw, _: bool) -> Slot {
@@ -93,8 +103,8 @@ impl<C: Contraction> Layer for Weighted<C> {
             if i + 1 == x.len() {
                 (epilogue.bias, epilogue.activation) = (true, self.head.activation);
             }
-            let params = self.contraction.params(site.images, maps, y, epilogue);
-            r.run(&FORWARD, params, &[slot, w[i], w[x.len()], out]);
+            let conv = self.contraction.grouped(site.images, maps, y, epilogue);
+            conv.record(r, Direction::Forward, &[slot, w[i], w[x.len()], out]);
         }
         out
     }
@@ -106,8 +116,8 @@ impl<C: Contraction> Layer for Weighted<C> {
     fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot {
         let maps = saved.x[i].1;
         let dx = map_slot(r, site, &format!("dx{i}"), maps);
-        let params = self.contraction.params(site.images, maps, saved.y.1, Epilogue::NONE);
-        r.run(&BACKWARD_INPUT, params, &[saved.w[i], dz, dx]);
+        let conv = self.contraction.grouped(site.images, maps, saved.y.1, Epilogue::NONE);
+        conv.record(r, Direction::BackwardInput, &[saved.w[i], dz, dx]);
         dx
     }
 
@@ -119,7 +129,8 @@ impl<C: Contraction> Layer for Weighted<C> {
         for (&(x, maps), dw) in saved.x.iter().zip(saved.dw) {
             if let Some(dw) = *dw {
                 let epilogue = Epilogue::accumulating(site.accumulate);
-                r.run(&BACKWARD_FILTER, self.contraction.params(site.images, maps, y, epilogue), &[x, dz, dw]);
+                let conv = self.contraction.grouped(site.images, maps, y, epilogue);
+                conv.record(r, Direction::BackwardFilter, &[x, dz, dw]);
             }
         }
     }

@@ -11,7 +11,7 @@ mod split;
 
 pub use self::label::{Label, Phase};
 pub use self::recorder::Recorder;
-pub use self::slot::{Home, Role, Slot, SlotInfo, SlotRange};
+pub use self::slot::{ALIGNMENT, Home, Role, Slot, SlotInfo, SlotRange};
 pub use self::split::TooLarge;
 
 use crate::kernel::{Access, Kernel, Params};

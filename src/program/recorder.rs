@@ -80,7 +80,7 @@ impl Recorder {
         self.run_on(kernel, params, slots.iter().map(|&slot| self.info(slot).whole(slot)).collect());
     }
 
-    /// As [`Recorder::run`], on parts of slots, which begin at multiples of 64 elements.
+    /// As [`Recorder::run`], on parts of slots, which begin at multiples of [`super::ALIGNMENT`].
     ///
     /// # Panics
     /// As [`Recorder::run`].

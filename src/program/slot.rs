@@ -55,6 +55,10 @@ pub struct SlotInfo {
     pub role: Role,
 }
 
+/// Offsets of views and of slots in an arena are multiples of this, in bytes: WebGPU's largest
+/// `min_storage_buffer_offset_alignment`.
+pub const ALIGNMENT: usize = 256;
+
 /// Bytes of `count` elements, rounded up to a multiple of 4, which bindings and copies require.
 fn bytes(elem: Elem, count: usize) -> u64 {
     (elem.bytes() * count).next_multiple_of(4) as u64
@@ -94,6 +98,18 @@ impl SlotRange {
     /// Size of all elements in bytes.
     pub fn bytes(&self) -> u64 {
         bytes(self.elem, self.count)
+    }
+
+    /// Part `index` of `of` equal ones.
+    #[must_use]
+    pub fn part(&self, index: usize, of: usize) -> Self {
+        let count = self.count / of;
+        Self { start: self.start + index * count, count, ..*self }
+    }
+
+    /// Whether each of `of` equal parts can be bound by itself.
+    pub fn parts_are_aligned(&self, of: usize) -> bool {
+        of == 1 || self.part(1, of).offset().is_multiple_of(ALIGNMENT as u64)
     }
 
     /// Offset in the slot, in bytes.

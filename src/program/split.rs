@@ -3,11 +3,8 @@
 //! The slots stay whole, so checkpoints, gradients and the memory plan are the same. The pieces, and the order in which
 //! their results add up, depend on the limit alone.
 
-use super::{Command, Program, Slot, SlotRange};
+use super::{ALIGNMENT, Command, Program, Slot, SlotRange};
 use crate::kernel::Piece;
-
-/// Alignment of pieces in bytes: WebGPU's largest `min_storage_buffer_offset_alignment`.
-const ALIGNMENT: usize = 256;
 
 /// The error for a run whose buffers cannot be cut to fit one binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

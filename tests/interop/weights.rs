@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use alexnet::checkpoint::{Checkpoint, MEAN, State};
-use alexnet::commands::convert::{Import, export};
+use alexnet::commands::convert::{Import, export, export_onnx};
 use alexnet::files::write_tensors;
 use alexnet::interop::{Convention, read_weights};
 use alexnet::net::{Job, Model, Net, lower};
@@ -63,7 +63,7 @@ pub(crate) fn import(file: &Path, model: Model) -> Import {
 fn export_and_import_change_no_byte() {
     let place = Place::new();
     let [first, second] = ["first", "second"].map(|name| place.path(name));
-    for name in ["alexnet", "alexnet-2012", "mini", "torchvision"] {
+    for name in ["alexnet", "alexnet-2012", "mini", "torchvision", "bvlc-alexnet"] {
         let model = small(name);
         let ours = checkpoint(&model);
         for names in [Convention::Torchvision, Convention::Caffe, Convention::Tower] {
@@ -80,6 +80,17 @@ fn export_and_import_change_no_byte() {
             assert!(place.read("first") == place.read("second"), "{name}, {names:?}");
         }
     }
+}
+
+#[test]
+fn groups_of_an_onnx_file_are_those_of_the_network() {
+    let (place, mut model) = (Place::new(), small("bvlc-alexnet"));
+    model.input.mean = Some([1.0, 2.0, 3.0]);
+    let ours = checkpoint(&model);
+    assert_eq!(ours.tensors["conv2.weights"].shape(), [24, 5, 5, 32]);
+    export_onnx(&ours, &place.path("network.onnx")).unwrap();
+    let imported = import(&place.path("network.onnx"), model).read().unwrap();
+    assert!(imported.checkpoint.tensors == ours.tensors);
 }
 
 #[test]

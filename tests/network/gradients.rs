@@ -197,7 +197,9 @@ fn networks(kind: &LayerKind, example: &str) -> Vec<String> {
             let row = |name: &str| {
                 format!(r#"{{ name = "{name}", {example}, weights = 0.3, bias = 0.2, then = ["tanh"] }},"#)
             };
-            vec![row("tried"), first(r#""tanh""#) + &row("tried")]
+            let behind = first(r#""tanh""#) + &row("tried");
+            // Three colours make no groups.
+            if example.contains("groups") { vec![behind] } else { vec![row("tried"), behind] }
         }
         Place::Stage { .. } => vec![first(&stage(example)), first(&format!("\"tanh\", {}", stage(example)))],
         Place::Loss => vec![first(r#""tanh""#)],

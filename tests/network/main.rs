@@ -13,6 +13,7 @@ mod engine;
 mod exchange;
 mod faults;
 mod gradients;
+mod groups;
 mod lavapipe;
 mod library;
 mod memory;

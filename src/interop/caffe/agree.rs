@@ -1,10 +1,13 @@
 //! Comparison of a network of Caffe with a model file: the same layers with the same settings in the same order. Dropout
-//! does nothing in evaluation, and groups are a matter of weights.
+//! does nothing in evaluation. Groups of a convolution are those of all towers; several of the file's can lie in one of the
+//! model, whose weights between them are then 0.
 
 use super::{ModelMismatch, Network};
 use crate::kernel::Params;
 use crate::net::Model;
+use crate::net::model::Sees;
 use crate::ops::activation::Activation;
+use crate::ops::conv;
 use crate::ops::kind::{Caffe, Head, LayerKind, Place};
 use crate::ops::layer::Chw;
 
@@ -12,6 +15,8 @@ use crate::ops::layer::Chw;
 pub(super) struct Compared {
     kind: &'static LayerKind,
     settings: Params,
+    /// Towers that it stays inside of.
+    towers: usize,
     /// Name, where it has weights.
     name: Option<String>,
     /// Description with every setting; equal for equal layers.
@@ -26,7 +31,8 @@ impl Network {
             return Err(ModelMismatch::Size { found, expected: size });
         }
         let here = self.layers.iter().filter_map(|layer| compared(Some(&layer.name), layer.kind, &layer.settings, 1));
-        let (here, there) = (here.collect::<Vec<_>>(), layers_of(model)?);
+        let (mut here, there) = (here.collect::<Vec<_>>(), layers_of(model)?);
+        here.iter_mut().zip(&there).for_each(|(here, there)| here.join_groups(there));
         let words = |layers: &[Compared], at: usize| layers.get(at).map(|layer| layer.words.clone());
         for at in 0..here.len().max(there.len()) {
             if words(&here, at) != words(&there, at) {
@@ -50,13 +56,16 @@ impl Network {
 
 fn layers_of(model: &Model) -> Result<Vec<Compared>, ModelMismatch> {
     let mut layers = Vec::new();
-    for row in &model.layers {
+    for (index, row) in model.layers.iter().enumerate() {
+        let reads_towers = index > 0 && model.layers[index - 1].on.is_none();
+        let inside = if reads_towers && row.sees == Sees::Own { model.towers } else { 1 };
         for (name, stage) in
             std::iter::once((Some(&*row.name), &row.head)).chain(row.then.iter().map(|stage| (None, stage)))
         {
             let refuse = |reason| ModelMismatch::Settings { layer: row.name.clone(), reason };
             let settings = model.settings(stage).map_err(refuse)?;
-            layers.extend(compared(name, stage.kind, &settings, model.towers));
+            let towers = if stage.kind.is_head() { inside } else { model.towers };
+            layers.extend(compared(name, stage.kind, &settings, towers));
         }
     }
     Ok(layers)
@@ -71,10 +80,25 @@ pub(super) fn compared(
 ) -> Option<Compared> {
     let Caffe::Words(words) = kind.caffe else { return None };
     let name = name.filter(|_| kind.is_head()).map(str::to_owned);
-    Some(Compared { kind, settings: settings.clone(), name, words: words(kind, settings, towers) })
+    Some(Compared { kind, settings: settings.clone(), towers, name, words: words(kind, settings, towers) })
 }
 
 impl Compared {
+    /// Groups of a convolution, on all towers.
+    fn groups(&self) -> Option<usize> {
+        (*self.kind == conv::KIND).then(|| self.towers * self.settings.get::<usize>("groups"))
+    }
+
+    /// Takes several groups as one, where those of `other` are so large.
+    fn join_groups(&mut self, other: &Self) {
+        if let (Some(own), Some(others), Caffe::Words(words)) = (self.groups(), other.groups(), self.kind.caffe)
+            && own.is_multiple_of(others.max(1))
+        {
+            self.settings = self.settings.replaced("groups", others);
+            self.words = words(self.kind, &self.settings, self.towers);
+        }
+    }
+
     /// Name of the layer and its description, for messages.
     fn named(&self) -> String {
         self.name.as_ref().map_or_else(|| self.words.clone(), |name| format!("{name}, {}", self.words))

@@ -25,8 +25,6 @@ pub(super) struct Layer {
     pub kind: &'static LayerKind,
     /// Settings as a row of a model file has them.
     pub settings: Params,
-    /// Groups of a convolution; 1 of any other layer.
-    pub groups: usize,
     /// Weights and biases; none in a `.prototxt`.
     pub blobs: Vec<BlobProto>,
 }
@@ -45,7 +43,7 @@ impl Layer {
                 _ => wrong(format!("[{outputs}, inputs]")),
             };
         }
-        let (conv::Settings { filters, size, .. }, groups) = (conv::Settings::from(&self.settings), self.groups);
+        let conv::Settings { filters, size, groups, .. } = conv::Settings::from(&self.settings);
         match &found[..] {
             &[k, channels, height, width] => {
                 if (k, height, width) != (filters, size, size) || channels == 0 || !filters.is_multiple_of(groups) {
@@ -114,8 +112,7 @@ pub(super) fn chain(net: NetParameter) -> Result<Vec<Layer>, CaffeError> {
             return Err(CaffeError::layer(&name)(ImportError::Chain { found: bottom, expected }));
         }
         last = Some(layer.top.first().cloned().unwrap_or(bottom));
-        let groups = layer.convolution_param.as_ref().map_or(Ok(1), groups).map_err(CaffeError::layer(&name))?;
-        chain.extend(kind.map(|(kind, settings)| Layer { name, kind, settings, groups, blobs: layer.blobs }));
+        chain.extend(kind.map(|(kind, settings)| Layer { name, kind, settings, blobs: layer.blobs }));
     }
     if chain.is_empty() { Err(CaffeError::NoLayers) } else { Ok(chain) }
 }
@@ -176,12 +173,9 @@ fn conv(conv: &ConvolutionParameter) -> Result<Params, ImportError> {
         stride: square("stride", &conv.stride, [conv.stride_h, conv.stride_w], 1)?,
         pad: square("pad", &conv.pad, [conv.pad_h, conv.pad_w], 0)?,
         floor: true,
+        groups: square("group", &[conv.group()], [None; 2], 1)?.max(1),
     };
     Ok(settings.params())
-}
-
-fn groups(conv: &ConvolutionParameter) -> Result<usize, ImportError> {
-    Ok(square("group", &[conv.group()], [None; 2], 1)?.max(1))
 }
 
 fn lrn(lrn: &LrnParameter) -> Result<(&'static LayerKind, Params), ImportError> {

@@ -1,8 +1,8 @@
 //! Networks of Caffe: a `.caffemodel` with layers and weights, a `.prototxt` with layers alone, and mean files.
 //!
 //! Caffe's colours are blue, green, red: first layers and means are reordered to red, green, blue here and nowhere else.
-//! Its normalisation divides alpha by the size of the window. A grouped convolution becomes one over all channels, most
-//! of whose weights are 0, where the network has one tower.
+//! Its normalisation divides alpha by the size of the window. A grouped convolution is one of the network, in groups or
+//! over towers; where that has fewer groups, it becomes one over more channels, most of whose weights are 0.
 
 mod agree;
 mod error;
@@ -123,24 +123,28 @@ impl Network {
         Ok(words)
     }
 
-    /// Replaces grouped convolutions in `tensors` by those over all channels, where `net` has these.
-    pub fn ungroup(&self, net: &Net, tensors: &mut BTreeMap<String, Tensor>) -> Result<(), InteropError> {
+    /// Replaces grouped convolutions in `tensors` by those over more channels, where `net` has fewer groups or none. Gives
+    /// words about that.
+    pub fn ungroup(&self, net: &Net, tensors: &mut BTreeMap<String, Tensor>) -> Result<Option<String>, InteropError> {
         let file_tensors = file_tensors(net, &Naming::new(&net.model, Convention::Caffe))?;
         let rows: BTreeMap<&str, &str> = self.rows(&net.model).into_iter().collect();
-        for layer in &self.layers {
-            if *layer.kind != conv::KIND {
-                continue;
-            }
-            let name = format!("{}.weight", rows.get(layer.name.as_str()).unwrap_or(&layer.name.as_str()));
+        let mut widened = Vec::new();
+        for layer in self.layers.iter().filter(|layer| *layer.kind == conv::KIND) {
+            let row = rows.get(layer.name.as_str()).copied().unwrap_or(&layer.name);
+            let name = format!("{row}.weight");
             let Some(wanted) = file_tensors.iter().find(|whole| whole.name == name) else { continue };
             let Some(tensor) = tensors.get_mut(&name) else { continue };
-            let (filters, channels) = (tensor.shape()[0], tensor.shape()[1].checked_mul(layer.groups));
-            let fits = filters == wanted.shape[0] && channels == Some(wanted.shape[1]);
-            if fits && filters.is_multiple_of(layer.groups) {
-                *tensor = ungroup(tensor, layer.groups);
+            let (groups, (filters, channels)) = (layer.settings.get("groups"), (tensor.shape()[0], tensor.shape()[1]));
+            let together = wanted.shape[1] / channels.max(1);
+            let fits = filters == wanted.shape[0] && channels.checked_mul(together) == Some(wanted.shape[1]);
+            if together > 1 && fits && filters.is_multiple_of(groups) && groups.is_multiple_of(together) {
+                *tensor = ungroup(tensor, filters / groups, together);
+                widened.push(row);
             }
         }
-        Ok(())
+        let words =
+            "the model has fewer groups than the file, so that weights between groups are 0 and would be trained";
+        Ok((!widened.is_empty()).then(|| format!("{}: {words}", widened.join(", "))))
     }
 }
 
@@ -162,17 +166,16 @@ fn weights_and_bias(layer: &Layer, first: bool) -> Result<[Tensor; 2], ImportErr
     Ok([weights, Tensor::new([outputs], biases)])
 }
 
-/// Weights over all channels, `[filters][groups · channels][R][S]`, of a grouped convolution,
-/// `[filters][channels][R][S]`: the filters of a group have weights of 0 for the channels of the others.
-fn ungroup(grouped: &Tensor, groups: usize) -> Tensor {
+/// Weights `[filters][together · channels][R][S]` of a convolution in groups of `own` filters, `[filters][channels][R][S]`:
+/// the filters of each of `together` groups have weights of 0 for the channels of the others.
+fn ungroup(grouped: &Tensor, own: usize, together: usize) -> Tensor {
     let [filters, channels, height, width] = grouped.shape()[..] else { return grouped.clone() };
     let window = channels * height * width;
-    let mut values = vec![0.0; filters * groups * window];
+    let mut values = vec![0.0; filters * together * window];
     for (k, filter) in grouped.values().chunks_exact(window).enumerate() {
-        let group = k / (filters / groups);
-        values[(k * groups + group) * window..][..window].copy_from_slice(filter);
+        values[(k * together + k / own % together) * window..][..window].copy_from_slice(filter);
     }
-    Tensor::new([filters, groups * channels, height, width], values)
+    Tensor::new([filters, together * channels, height, width], values)
 }
 
 /// Parses the mean image of a `.binaryproto`, `[3][height][width]` in red, green, blue.

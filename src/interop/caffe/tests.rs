@@ -144,6 +144,73 @@ fn weights_are_those_of_the_model_in_red_green_blue() {
     }
 }
 
+/// Caffe's networks for CIFAR-10: convolutions of these filters with these layers behind them, then rows of these outputs.
+fn cifar(behind: [&[&str]; 3], outputs: &[usize]) -> Network {
+    let mut text = vec!["input: 'data' input_dim: 1 input_dim: 3 input_dim: 32 input_dim: 32".to_owned()];
+    let mut last = "data".to_owned();
+    let mut add = |name: String, words: String| {
+        text.push(format!("layer {{ name: '{name}' bottom: '{last}' top: '{name}' {words} }}"));
+        last = name;
+    };
+    for (number, (filters, behind)) in (1..).zip([32, 32, 64].into_iter().zip(behind)) {
+        let conv = format!("num_output: {filters} pad: 2 kernel_size: 5 stride: 1");
+        add(format!("conv{number}"), format!("type: 'Convolution' convolution_param {{ {conv} }}"));
+        for &kind in behind {
+            let words = match kind {
+                "relu" => "type: 'ReLU'".into(),
+                "norm" => {
+                    let norm = "local_size: 3 alpha: 5e-05 beta: 0.75 norm_region: WITHIN_CHANNEL";
+                    format!("type: 'LRN' lrn_param {{ {norm} }}")
+                }
+                pool => format!("type: 'Pooling' pooling_param {{ pool: {pool} kernel_size: 3 stride: 2 }}"),
+            };
+            add(format!("{kind}{number}"), words);
+        }
+    }
+    for (number, outputs) in (1..).zip(outputs) {
+        let words = format!("type: 'InnerProduct' inner_product_param {{ num_output: {outputs} }}");
+        add(format!("ip{number}"), words);
+    }
+    add("prob".into(), "type: 'Softmax'".into());
+    parse_text(&text.join(" ")).unwrap()
+}
+
+#[test]
+fn networks_for_cifar_10_agree_by_position() {
+    let open = |name: &str| Model::open(name).unwrap();
+    let quick = cifar([&["MAX", "relu"], &["relu", "AVE"], &["relu", "AVE"]], &[64, 10]);
+    quick.agrees_with(&open("bvlc-cifar-quick")).unwrap();
+    let neuron = quick.agrees_with(&open("cifar-quick")).unwrap_err().to_string();
+    assert!(neuron.contains("ip2, fully connected with 10 outputs") && neuron.contains("relu"), "{neuron}");
+    let full = cifar([&["MAX", "relu", "norm"], &["relu", "AVE", "norm"], &["relu", "AVE"]], &[10]);
+    full.agrees_with(&open("cifar-18pct")).unwrap();
+    let mut tensors = BTreeMap::from([("ip1.weight".to_owned(), Tensor::new([1], vec![0.0]))]);
+    let words = full.name_as(&open("cifar-18pct"), &mut tensors).unwrap();
+    assert_eq!(words, "names differ, so layers were taken by order: fc10 is ip1");
+    assert!(tensors.contains_key("fc10.weight"));
+}
+
+/// Groups of a tower have the file's own weights.
+#[test]
+fn groups_stay_groups_where_the_model_has_them() {
+    let network = parse(&weighted().encode_to_vec()).unwrap();
+    let imported = |from: &str, to: &str| {
+        assert!(MODEL.contains(from));
+        let net = Net::new(Model::parse("model", &MODEL.replace(from, to)).unwrap()).unwrap();
+        network.agrees_with(&net.model)?;
+        let mut tensors = network.tensors().unwrap();
+        let words = network.ungroup(&net, &mut tensors).unwrap();
+        Ok::<_, ModelMismatch>((tensors["conv2.weight"].shape().to_vec(), words))
+    };
+    assert_eq!(imported("size = 1 }", "size = 1, groups = 2 }"), Ok((vec![4, 2, 1, 1], None)));
+    let (shape, words) = imported("size = 1 }", "size = 1 }").unwrap();
+    assert_eq!(shape, [4, 4, 1, 1]);
+    let words = words.unwrap();
+    assert!(words.starts_with("conv2: the model has fewer groups than the file"), "{words}");
+    let more = imported("size = 1 }", "size = 1, groups = 4 }").unwrap_err().to_string();
+    assert!(more.contains("with padding 0 in 2 groups") && more.contains("in 4 groups"), "{more}");
+}
+
 #[test]
 fn a_model_that_computes_something_else_is_refused() {
     let network = parse_text(TEXT).unwrap();

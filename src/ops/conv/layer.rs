@@ -1,5 +1,6 @@
 //! The convolutional layer, `conv`.
 
+use super::grouped::{GROUPED_BACKWARD_FILTER, GROUPED_BACKWARD_INPUT};
 use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, GROUPED, extent, floor_extent};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
 use crate::ops::layer::{Chw, LayerError, MOST_PIXELS};
@@ -20,6 +21,8 @@ params! {
         pad: usize,
         /// Leaves out pixels that a whole stride does not reach, as later libraries do; the released code adds zeros.
         floor: bool,
+        /// Groups of a tower's maps, each seen by as large a share of its filters and by no others.
+        groups: usize,
     }
 }
 
@@ -32,15 +35,16 @@ pub static KIND: LayerKind = LayerKind {
         Setting::count_or("stride", 1),
         Setting::count_or("pad", 0),
         Setting::switch("floor"),
+        Setting::count_or("groups", 1).unstated(),
     ],
     shared: None,
     place: Place::Head {
         outputs: "filters",
         build: |settings, head| {
             let contraction = Settings::from(settings);
-            let Settings { size, stride, pad, .. } = contraction;
-            if pad >= size || ![size, stride].iter().all(|extent| (1..=MOST_PIXELS).contains(extent)) {
-                let expected = format!("size and stride of 1 to {MOST_PIXELS}, pad < size");
+            let Settings { size, stride, pad, groups, .. } = contraction;
+            if pad >= size || groups == 0 || ![size, stride].iter().all(|extent| (1..=MOST_PIXELS).contains(extent)) {
+                let expected = format!("size and stride of 1 to {MOST_PIXELS}, pad < size, groups of 1 or more");
                 return Err(LayerError::Settings { layer: "conv", expected, found: settings.clone() });
             }
             Ok(Box::new(Weighted { contraction, head }))
@@ -54,28 +58,43 @@ pub static KIND: LayerKind = LayerKind {
         attributes.push(("group", int(shapes.groups)));
         Subgraph::new(Form::Maps).then("Conv", &[X, weights, bias], &[Y], attributes)
     },
-    caffe: Caffe::Words(|_, settings, _| {
-        let Settings { filters, size, stride, pad, .. } = Settings::from(settings);
-        format!("a convolution of {filters} filters {size}×{size}/{stride} with padding {pad}")
+    caffe: Caffe::Words(|_, settings, towers| {
+        let Settings { filters, size, stride, pad, groups, .. } = Settings::from(settings);
+        let groups = if towers * groups > 1 { format!(" in {} groups", towers * groups) } else { String::new() };
+        format!("a convolution of {filters} filters {size}×{size}/{stride} with padding {pad}{groups}")
     }),
-    kernels: &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_FILTER, &GROUPED],
+    kernels: &[
+        &FORWARD,
+        &BACKWARD_INPUT,
+        &BACKWARD_FILTER,
+        &GROUPED,
+        &GROUPED_BACKWARD_INPUT,
+        &GROUPED_BACKWARD_FILTER,
+    ],
     examples: &[
         "conv = { filters = 6, size = 3, pad = 1 }",
         "conv = { filters = 6, size = 3, stride = 2, pad = 1, floor = true }",
         "conv = { filters = 4, size = 5, stride = 3, pad = 2 }",
+        "conv = { filters = 8, size = 3, pad = 1, groups = 2 }",
+        "conv = { filters = 128, size = 2, groups = 2 }",
     ],
 };
 
 impl Contraction for Settings {
     fn describe(&self, _: usize) -> String {
         let stride = if self.stride > 1 { format!("/{}", self.stride) } else { String::new() };
-        format!("conv {0}×{0}{stride}", self.size)
+        let groups = if self.groups > 1 { format!(", {} groups", self.groups) } else { String::new() };
+        format!("conv {0}×{0}{stride}{groups}", self.size)
     }
 
     fn output(&self, outputs: usize, x: &[Chw]) -> Result<Chw, LayerError> {
         let first = *x.first().ok_or(LayerError::Inputs(0))?;
         if let Some(other) = x.iter().find(|maps| maps.pixels() != first.pixels()) {
             return Err(LayerError::Sizes(first, *other));
+        }
+        let (groups, maps) = (self.groups, first.channels);
+        if groups > 1 && !(x.len() == 1 && maps.is_multiple_of(groups) && outputs.is_multiple_of(groups)) {
+            return Err(LayerError::Groups { groups, maps, filters: outputs });
         }
         let extent = if self.floor { floor_extent } else { extent };
         let along = |input| extent(input, self.size, self.stride, self.pad);
@@ -87,6 +106,10 @@ impl Contraction for Settings {
 
     fn window(&self, x: Chw) -> Vec<usize> {
         vec![x.channels, self.size, self.size]
+    }
+
+    fn groups(&self) -> usize {
+        self.groups
     }
 
     fn conv(&self, images: usize, x: Chw, y: Chw) -> Conv {
@@ -101,7 +124,7 @@ impl Contraction for Settings {
             stride_x: self.stride,
             pad_y: self.pad,
             pad_x: self.pad,
-            ..Conv::dense(x.channels, y.channels, images)
+            ..Conv::dense(x.channels / self.groups, y.channels / self.groups, images)
         }
     }
 }

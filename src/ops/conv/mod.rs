@@ -5,13 +5,14 @@
 mod cases;
 mod dense;
 mod grouped;
+mod grouped_twins;
 mod layer;
 mod products;
 mod tiles;
 mod twins;
 mod variants;
 
-pub use self::grouped::{GROUPED, Grouped};
+pub use self::grouped::{Direction, GROUPED, Grouped};
 pub use self::layer::{KIND, Settings};
 pub(super) use self::variants::SUBGROUP;
 

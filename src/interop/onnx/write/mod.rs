@@ -132,7 +132,7 @@ impl Writer<'_> {
             let Some(head) = nodes.next() else { return };
             let shared = head.input.is_some_and(|input| net.nodes[input].spread == Spread::Shared);
             let towers = net.towers_of(head).len();
-            let groups = if shared && head.x.len() == 1 { towers } else { 1 };
+            let groups = head.layer.groups() * if shared && head.x.len() == 1 { towers } else { 1 };
             self.layer(&row.head, &head.name, &Shapes { x: head.x[0], y: head.y, towers, groups });
             for (place, stage) in row.then.iter().enumerate() {
                 // An activation that is part of the node, or the softmax, has no node of its own.
