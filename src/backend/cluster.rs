@@ -5,6 +5,7 @@
 //! waits for a device only after queueing for the others all that does not depend on it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::exchange::{Action, Partition, member_of};
@@ -179,17 +180,25 @@ impl Cluster {
 
     /// Queues a whole pass; returns before it is done.
     pub fn run(&mut self, pass: Pass) -> Result<(), BackendError> {
+        self.run_unless(pass, &AtomicBool::new(false)).map(drop)
+    }
+
+    /// Queues a pass as [`Cluster::run`] does, or the beginning of it where `stop` is raised meanwhile; whether all of it is
+    /// queued.
+    pub fn run_unless(&mut self, pass: Pass, stop: &AtomicBool) -> Result<bool, BackendError> {
         for action in self.actions_of(pass) {
             match action {
                 Action::Run(runs) => {
                     for (index, range) in runs {
-                        self.at(index, |member| member.run_commands(pass, range))?;
+                        if !self.at(index, |member| member.run_commands_unless(pass, range, stop))? {
+                            return Ok(false);
+                        }
                     }
                 }
                 exchange => self.exchange(&exchange)?,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Makes all transfers of a pass, and computes nothing.

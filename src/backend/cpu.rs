@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use half::f16;
@@ -197,8 +198,20 @@ impl<T: Precision> Backend for Cpu<T> {
     }
 
     fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError> {
+        self.run_commands_unless(pass, commands, &AtomicBool::new(false)).map(drop)
+    }
+
+    fn run_commands_unless(
+        &mut self,
+        pass: Pass,
+        commands: Range<usize>,
+        stop: &AtomicBool,
+    ) -> Result<bool, BackendError> {
         let (mut received, mut runs) = (false, Vec::new());
         for index in commands {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
             // Cloned because running needs the stores for itself; a few words beside a kernel's work.
             match self.program.commands(pass)[index].clone() {
                 Command::Run { kernel, params, views, .. } => {
@@ -214,7 +227,7 @@ impl<T: Precision> Backend for Cpu<T> {
         if let Some(clock) = &mut self.clock {
             clock.add(pass, received, &runs);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {

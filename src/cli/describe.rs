@@ -18,6 +18,9 @@ pub(super) struct Describe {
     trial: Trial,
     #[command(flatten)]
     output: Output,
+    /// Describe a damaged checkpoint as well
+    #[arg(long)]
+    no_verify: bool,
 }
 
 #[derive(Serialize)]
@@ -32,7 +35,7 @@ struct Titled {
 
 impl Describe {
     pub(super) fn run(self) -> Result<()> {
-        let (mut model, trained) = match Source::of(&self.model)? {
+        let (mut model, trained) = match Source::of(&self.model, !self.no_verify)? {
             Source::Graph(graph) => return self.output.tell(&graph, print_graph),
             Source::Model(model) => (*model, None),
             Source::Checkpoint { model, state } => (*model, Some(state)),

@@ -17,8 +17,8 @@ pub(super) struct Eval {
     /// probabilities of several are averaged as an ensemble
     #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx|WEIGHTS", required = true)]
     checkpoints: Vec<PathBuf>,
-    /// Data whose validation images are scored; train/ need not be there, and classes may be a part of the network's or in
-    /// another order [default: the run's own, else the bundled sample]
+    /// Data whose validation images are scored, or a folder of classes; train/ need not be there, and classes may be a part
+    /// of the network's or in another order [default: the run's own, else the bundled sample]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Views of each image, whose probabilities are averaged: the centre, or corners and centre and their mirror images

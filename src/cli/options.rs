@@ -35,6 +35,12 @@ pub(super) fn share(text: &str) -> Result<f32, &'static str> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("expected a number from 0 to 1")
 }
 
+/// Parses a share in percent.
+pub(super) fn percent(text: &str) -> Result<f64, &'static str> {
+    let share = text.parse().ok().filter(|share| (0.0..=100.0).contains(share));
+    share.ok_or("expected a number of percent, 0 to 100")
+}
+
 /// Devices of a command.
 #[derive(Debug, Args)]
 pub(super) struct On {
@@ -143,6 +149,9 @@ pub(super) struct Pictured {
     /// For ONNX files: name of the output with the scores of classes, where there are several
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
+    /// Take a damaged checkpoint as it is
+    #[arg(long)]
+    no_verify: bool,
 }
 
 impl From<Pictured> for Preprocessing {
@@ -152,11 +161,15 @@ impl From<Pictured> for Preprocessing {
 }
 
 impl Pictured {
-    /// The checkpoint that `import` makes of the weights in `path`; `None` where it is a run, a checkpoint or an ONNX file.
+    /// The checkpoint that `import` makes of the weights in `path`, or that is taken as it is; `None` where the path is a
+    /// run, a checkpoint or an ONNX file to be read as usual.
     pub(super) fn imported(&self, path: &Path) -> Result<Option<Checkpoint>> {
         let has =
             |known: &[&str]| path.extension().is_some_and(|extension| known.iter().any(|known| extension == *known));
         let Some(model) = &self.model else {
+            if self.no_verify && !has(&["onnx"]) {
+                return Ok(Some(Checkpoint::read_unverified(&Checkpoint::locate(path))?));
+            }
             let weights = has(&["pth", "pt", "tar", "caffemodel"]);
             anyhow::ensure!(!weights, "{}: holds weights alone; say --model, their network", path.display());
             return Ok(None);

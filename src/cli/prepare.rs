@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
+use super::options::percent;
 use super::output::{self, quoted, say, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::data::{PrepareObserver, Prepared, Recipe, prepare};
@@ -36,6 +37,9 @@ pub(super) struct Prepare {
     /// Seed of the order of the training images
     #[arg(long, default_value = "0")]
     seed: u64,
+    /// Largest share of images that may be broken; more of them stop the work [default: 1, and 5 images]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    max_broken: Option<f64>,
 }
 
 impl Prepare {
@@ -43,7 +47,7 @@ impl Prepare {
         let Self { size, raw, quality, shard_images, seed, .. } = self;
         let recipe = Recipe { size, raw, quality, shard_images, seed };
         let shown = Shown(Progress::new("preparing", "images", Lines::Output));
-        let result = prepare(&self.source, &self.out, &recipe, self.classes.as_deref(), &shown);
+        let result = prepare(&self.source, &self.out, &recipe, self.classes.as_deref(), self.max_broken, &shown);
         drop(shown);
         let Prepared { images: [training, validation], shards: [shards, found], skipped, deviations } = result?;
         output::skipped(&skipped);

@@ -181,7 +181,9 @@ pub(super) fn obey(signal: i32) -> io::Result<()> {
 /// Says once that a command will stop.
 fn announce(announced: &AtomicBool) {
     if !announced.swap(true, Ordering::SeqCst) {
-        let _ = bars().suspend(|| writeln!(io::stderr(), "stopping after this step; once more to stop at once"));
+        let _ = bars().suspend(|| {
+            writeln!(io::stderr(), "stopping after this step, or before it if it takes long; once more to stop at once")
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 
 use super::live::{Live, expect_terminal};
 use super::observers::Several;
-use super::options::{Placed, Replaced, positive};
+use super::options::{Placed, Replaced, percent, positive};
 use super::output::{bytes, quoted, say, skipped};
 use super::progress::{Lines, Progress};
 use super::signals::Signals;
@@ -163,12 +163,6 @@ impl Train {
         })?;
         Ok(launch)
     }
-}
-
-/// Parses a share in percent.
-fn percent(text: &str) -> Result<f64, &'static str> {
-    let share = text.parse().ok().filter(|share| (0.0..=100.0).contains(share));
-    share.ok_or("expected a number of percent, 0 to 100")
 }
 
 /// One line about the devices, batches and memory of a run.

@@ -114,8 +114,9 @@ pub struct GraphDescription {
 }
 
 impl Source {
-    /// What `name` stands for: a built-in network, a run folder, a checkpoint, an ONNX file or a model file.
-    pub fn of(name: &str) -> Result<Self, CommandError> {
+    /// What `name` stands for: a built-in network, a run folder, a checkpoint, which need not be whole unless `verify`, an
+    /// ONNX file or a model file.
+    pub fn of(name: &str, verify: bool) -> Result<Self, CommandError> {
         let path = Path::new(name);
         if BUILT_IN.iter().any(|(known, _)| *known == name) {
             return Ok(Self::Model(Box::new(Model::open(name)?)));
@@ -127,7 +128,8 @@ impl Source {
         if !path.is_dir() && !tensors() {
             return Ok(Self::Model(Box::new(Model::open(name)?)));
         }
-        let Checkpoint { state, .. } = Checkpoint::open(path)?;
+        let read = if verify { Checkpoint::read } else { Checkpoint::read_unverified };
+        let Checkpoint { state, .. } = read(&Checkpoint::locate(path))?;
         let model = state.model(LAYERS).map_err(CommandError::within(path))?;
         let State { step, epoch, best, seed, classes, .. } = state;
         Ok(Self::Checkpoint { model: Box::new(model), state: TrainedState { step, epoch, best, seed, classes } })

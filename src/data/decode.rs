@@ -3,15 +3,16 @@
 use std::io::{Cursor, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::ImageError;
-use super::jpeg::{self, Jpeg};
+use super::budget::{Budget, Share};
+use super::ends::{gif_is_complete, png_chunk, png_is_complete};
+use super::jpeg::Jpeg;
 use super::orientation;
-use super::resize::square;
+use super::resize::{square, square_turned, turns_sideways};
 use crate::files::read_at_most;
 
 /// Longest side of an image, in pixels.
@@ -20,8 +21,11 @@ pub const MAX_SIDE: u32 = 16_384;
 /// Largest size in bytes of a file, and of a decoded image.
 pub const MAX_BYTES: u64 = 512 << 20;
 
-/// Size in bytes from which decoded images are in memory one at a time, whatever the number of threads.
+/// Size in bytes from which decoded images count against [`LARGE_IMAGES`].
 const LARGE: u64 = 64 << 20;
+
+/// Memory of the large images of all threads.
+static LARGE_IMAGES: Budget = Budget::new(MAX_BYTES);
 
 /// Extensions of the formats that are read, in lower case.
 pub(super) const EXTENSIONS: [&str; 13] =
@@ -50,7 +54,11 @@ impl Image {
     /// Grey is copied to the three channels; palettes, CMYK and 16-bit values are converted; transparent pixels are blended
     /// with white. Photographs are rotated upright by their Exif or XMP orientation.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
-        decode_in_turn(&|| name.to_owned(), bytes).map(|(image, _)| image)
+        let Stored { rgb, orientation, memory: _memory } = decode_stored(&|| name.to_owned(), bytes)?;
+        let mut upright = DynamicImage::from(rgb);
+        upright.apply_orientation(orientation);
+        let (width, height) = (upright.width() as usize, upright.height() as usize);
+        Ok(Self { width, height, rgb: upright.into_rgb8().into_raw() })
     }
 
     /// Reads a file and decodes it as [`Image::decode`] does.
@@ -65,44 +73,63 @@ impl Image {
     }
 }
 
-/// Decodes a file as [`Image::decode`] does and converts it as [`Image::square`] does, while no other thread has a large
-/// image in memory; `name` is called only for a message.
+/// Decodes a file as [`Image::decode`] does and converts it as [`Image::square`] does, without a copy of an image that is
+/// to be turned; `name` is called only for a message.
 pub(super) fn decode_square(name: impl Fn() -> String, bytes: &[u8], size: usize) -> Result<Vec<u8>, ImageError> {
-    let (image, _turn) = decode_in_turn(&name, bytes)?;
-    // An image of the right size is not copied.
-    if (image.width, image.height) == (size, size) { Ok(image.rgb) } else { image.square(&name(), size) }
+    let Stored { rgb, orientation, memory: _memory } = decode_stored(&name, bytes)?;
+    let sides = (rgb.width() as usize, rgb.height() as usize);
+    let rgb = rgb.into_raw();
+    match orientation {
+        // An image of the right size is not copied.
+        Orientation::NoTransforms if sides == (size, size) => Ok(rgb),
+        Orientation::NoTransforms => square(&name(), &rgb, sides, size),
+        _ => square_turned(&name(), rgb, sides, size, orientation),
+    }
 }
 
-/// A thread's turn with a large image, which ends when this is dropped.
-type Turn = Option<MutexGuard<'static, ()>>;
+/// An image as its file stores it.
+struct Stored {
+    rgb: RgbImage,
+    /// How it is turned to stand upright.
+    orientation: Orientation,
+    /// Its part of the memory for large images.
+    memory: Option<Share<'static>>,
+}
 
-fn decode_in_turn(name: &dyn Fn() -> String, bytes: &[u8]) -> Result<(Image, Turn), ImageError> {
+fn decode_stored(name: &dyn Fn() -> String, bytes: &[u8]) -> Result<Stored, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty(name()));
     }
     // The content decides, not the extension: ImageNet has a PNG called .JPEG.
-    let decoded = match format_of(bytes) {
-        Some(ImageFormat::Jpeg) => {
-            let jpeg = Jpeg::parse(bytes);
-            if !jpeg.is_complete() {
-                return Err(ImageError::Truncated(name()));
+    let format = format_of(bytes).ok_or_else(|| ImageError::NotAnImage(name()))?;
+    let stored = guarded(name, || {
+        let decoded = match format {
+            ImageFormat::Jpeg => {
+                let jpeg = Jpeg::parse(bytes);
+                if !jpeg.is_complete() {
+                    return Err(ImageError::Truncated(name()));
+                }
+                decode_jpeg(bytes, &jpeg)
             }
-            decode_jpeg(bytes, &jpeg)
-        }
-        Some(ImageFormat::Png) if !png_is_complete(bytes) => return Err(ImageError::Truncated(name())),
-        Some(format) => decode_pixels(bytes, format, None),
-        None => return Err(ImageError::NotAnImage(name())),
-    };
-    let (rgb, turn) = decoded.map_err(|error| match error {
-        image::ImageError::Limits(limit) => ImageError::TooLarge(name(), limit.to_string()),
-        image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => ImageError::Truncated(name()),
-        other => ImageError::Damaged(name(), other.to_string()),
+            ImageFormat::Png if !png_is_complete(bytes) => return Err(ImageError::Truncated(name())),
+            ImageFormat::Gif if !gif_is_complete(bytes) => return Err(ImageError::Truncated(name())),
+            format => decode_pixels(bytes, format, None),
+        };
+        decoded.map_err(|error| match error {
+            image::ImageError::Limits(limit) => ImageError::TooLarge(name(), limit.to_string()),
+            image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                ImageError::Truncated(name())
+            }
+            other => ImageError::Damaged(name(), other.to_string()),
+        })
     })?;
-    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+    let (width, height) = (stored.rgb.width() as usize, stored.rgb.height() as usize);
     if width.min(height) < 2 {
+        let turned = turns_sideways(stored.orientation);
+        let (width, height) = if turned { (height, width) } else { (width, height) };
         return Err(ImageError::TooSmall(name(), width, height));
     }
-    Ok((Image { width, height, rgb: rgb.into_raw() }, turn))
+    Ok(stored)
 }
 
 /// Reads an image file; `name` is used in messages only.
@@ -114,11 +141,11 @@ pub(super) fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, ImageError> 
     })
 }
 
-/// Calls `decode` and turns a panic into an error.
-pub(super) fn guarded(
+/// Calls `decode` and turns a panic into an error: decoders have them for damaged files.
+pub(super) fn guarded<T>(
     name: impl FnOnce() -> String,
-    decode: impl FnOnce() -> Result<Vec<u8>, ImageError>,
-) -> Result<Vec<u8>, ImageError> {
+    decode: impl FnOnce() -> Result<T, ImageError>,
+) -> Result<T, ImageError> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
@@ -128,7 +155,8 @@ pub(super) fn guarded(
 
 /// Reads an image file as `size` x `size` x 3 bytes, rows outermost, red first.
 pub fn decode_file(path: &Path, size: usize) -> Result<Vec<u8>, ImageError> {
-    Image::read(path)?.square(&path.display().to_string(), size)
+    let name = path.display().to_string();
+    decode_square(|| name.clone(), &read_file(&name, path)?, size)
 }
 
 fn limits() -> Limits {
@@ -139,14 +167,13 @@ fn limits() -> Limits {
     limits
 }
 
-/// Waits for the turn of an image of `bytes` decoded bytes.
-fn turn(bytes: u64) -> Turn {
-    static TURNS: Mutex<()> = Mutex::new(());
-    (bytes >= LARGE).then(|| TURNS.lock().unwrap_or_else(PoisonError::into_inner))
+/// Waits until an image of `bytes` decoded bytes may be in memory.
+fn share(bytes: u64) -> Option<Share<'static>> {
+    (bytes >= LARGE).then(|| LARGE_IMAGES.take(bytes))
 }
 
 /// Decodes a JPEG file with the decoder that reads its kind right.
-fn decode_jpeg(bytes: &[u8], jpeg: &Jpeg) -> image::ImageResult<(RgbImage, Turn)> {
+fn decode_jpeg(bytes: &[u8], jpeg: &Jpeg) -> image::ImageResult<Stored> {
     let whole = jpeg.with_end(bytes);
     let orientation = orientation::of(jpeg.exif, jpeg.xmp);
     if jpeg.is_ordinary()? {
@@ -154,20 +181,13 @@ fn decode_jpeg(bytes: &[u8], jpeg: &Jpeg) -> image::ImageResult<(RgbImage, Turn)
     }
     let mut limits = limits();
     limits.check_dimensions(jpeg.width.into(), jpeg.height.into())?;
-    let count = u64::from(jpeg.width) * u64::from(jpeg.height) * jpeg.components.len() as u64;
-    limits.reserve(count)?;
-    let turn = turn(count);
-    let mut image = jpeg::decode_odd(&whole)?;
-    image.apply_orientation(orientation);
-    Ok((image.into_rgb8(), turn))
+    limits.reserve(jpeg.samples())?;
+    let memory = share(jpeg.samples());
+    Ok(Stored { rgb: jpeg.decode_odd(&whole)?.into_rgb8(), orientation, memory })
 }
 
 /// Decodes with the usual decoder of a format; an `orientation` that is known is not looked for.
-fn decode_pixels(
-    bytes: &[u8],
-    format: ImageFormat,
-    orientation: Option<Orientation>,
-) -> image::ImageResult<(RgbImage, Turn)> {
+fn decode_pixels(bytes: &[u8], format: ImageFormat, orientation: Option<Orientation>) -> image::ImageResult<Stored> {
     let mut limits = limits();
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.clone());
@@ -181,10 +201,10 @@ fn decode_pixels(
         }
         (None, _) => orientation::of(decoder.exif_metadata()?.as_deref(), decoder.xmp_metadata()?.as_deref()),
     };
-    let turn = turn(decoder.total_bytes());
-    let mut image = DynamicImage::from_decoder(decoder)?;
-    image.apply_orientation(orientation);
-    Ok((if image.color().has_alpha() { on_white(image) } else { image.into_rgb8() }, turn))
+    let memory = share(decoder.total_bytes());
+    let image = DynamicImage::from_decoder(decoder)?;
+    let rgb = if image.color().has_alpha() { on_white(image) } else { image.into_rgb8() };
+    Ok(Stored { rgb, orientation, memory })
 }
 
 /// Blends transparent pixels with white, since their own colour is arbitrary; 8-bit pixels in place.
@@ -201,29 +221,6 @@ fn on_white(image: DynamicImage) -> RgbImage {
     }
     bytes.truncate(3 * pixels);
     RgbImage::from_raw(width, height, bytes).unwrap_or_default()
-}
-
-/// The chunks of a PNG file: kind, and its content where that is whole.
-fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], Option<&[u8]>)> {
-    let mut at = 8_usize; // after the signature; length, kind, content and checksum of each chunk
-    std::iter::from_fn(move || {
-        let &[a, b, c, d, k, i, n, e, ref rest @ ..] = bytes.get(at..)? else { return None };
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        at = at.saturating_add(12).saturating_add(length);
-        Some(([k, i, n, e], rest.get(..length).filter(|_| at <= bytes.len())))
-    })
-}
-
-/// Content of the first chunk of a kind that begins with `prefix`, also behind the pixels.
-fn png_chunk<'b>(bytes: &'b [u8], kind: [u8; 4], prefix: &[u8]) -> Option<&'b [u8]> {
-    png_chunks(bytes)
-        .find(|(found, content)| *found == kind && content.is_some_and(|content| content.starts_with(prefix)))?
-        .1
-}
-
-/// Whether a PNG file reaches its IEND chunk.
-fn png_is_complete(bytes: &[u8]) -> bool {
-    png_chunk(bytes, *b"IEND", b"").is_some()
 }
 
 #[cfg(test)]
@@ -295,8 +292,34 @@ mod tests {
             let cut = Image::decode("cut", &bytes[..bytes.len() / 2]).unwrap_err().to_string();
             assert!(cut.starts_with("cut: is "), "{cut}");
         }
-        let gif = Image::decode("x.gif", &encoded(20, 30, ImageFormat::Gif)).unwrap();
-        assert_eq!((gif.width, gif.height), (20, 30));
+        let gif = encoded(20, 30, ImageFormat::Gif);
+        let image = Image::decode("x.gif", &gif).unwrap();
+        assert_eq!((image.width, image.height), (20, 30));
+        for length in 8..gif.len() - 1 {
+            let error = Image::decode("cut.gif", &gif[..length]).unwrap_err();
+            assert!(matches!(error, ImageError::Truncated(_)), "{length} of {}: {error}", gif.len());
+        }
+    }
+
+    #[test]
+    fn jpegs_that_no_decoder_reads_right_are_refused_by_name() {
+        for (file, kind) in [
+            ("lacks-scans.jpg", "progressive JPEG that lacks scans"),
+            ("narrow-420.jpg", "JPEG of 4 pixels or fewer in a row with halved colours"),
+        ] {
+            let message = Image::read(&fixture(file)).unwrap_err().to_string();
+            assert!(message.contains(file) && message.contains(kind), "{message}");
+        }
+    }
+
+    /// What is scaled and turned holds the bytes of what is turned and scaled.
+    #[test]
+    fn a_photograph_is_turned_as_it_is_scaled() {
+        let path = fixture("rotated.jpg");
+        let image = Image::read(&path).unwrap();
+        for size in [7, 32, 40] {
+            assert_eq!(decode_file(&path, size).unwrap(), image.square("", size).unwrap());
+        }
     }
 
     /// A chunk of Exif may stand behind the pixels of a PNG.
@@ -351,7 +374,7 @@ mod tests {
         assert!(message(b"").contains("folder/x.jpg: is empty"));
         assert!(message(b"<html>not found</html>").contains("folder/x.jpg: is not a JPEG or PNG"));
         assert!(message(b"8BPS\x00\x01\x00\x00\x00\x00").contains("is not a JPEG or PNG"));
-        assert!(message(b"GIF89a\x01\x00\x01\x00").contains("folder/x.jpg: is"));
+        assert!(message(b"GIF89a\x01\x00\x01\x00").contains("folder/x.jpg: is truncated"));
         assert!(message(&encoded(1, 9, ImageFormat::Png)).contains("is 1x9 pixels"));
         assert!(message(&encoded(9, 1, ImageFormat::Jpeg)).contains("is 9x1 pixels"));
         let mut damaged = encoded(20, 20, ImageFormat::Png);
@@ -387,6 +410,13 @@ mod tests {
     fn crc32(bytes: &[u8]) -> u32 {
         let step = |sum: u32, _| if sum & 1 == 1 { sum >> 1 ^ 0xEDB8_8320 } else { sum >> 1 };
         !bytes.iter().fold(u32::MAX, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), step))
+    }
+
+    #[test]
+    fn a_panic_of_a_decoder_is_an_error() {
+        let error = guarded(|| "x.jpg".into(), || -> Result<(), ImageError> { panic!("row {} of 7", 8) }).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("x.jpg: is damaged") && message.contains("panicked: row 8 of 7"), "{message}");
     }
 
     proptest::proptest! {

@@ -28,6 +28,11 @@ pub enum DataError {
     Content { path: PathBuf, problem: String },
     #[error(transparent)]
     Image(ImageError),
+    #[error(
+        "{count} of {images} {split} images cannot be decoded, more than {share} %; the last of them: {last}. Mend or \
+         remove them, or allow more by --max-broken PERCENT"
+    )]
+    Broken { count: usize, images: usize, split: &'static str, share: f64, last: String },
     #[error("none of the {count} images can be decoded; the first: {first}")]
     NoImage { count: usize, first: String },
     #[error("the data's {found} are not the {wanted} of the checkpoint; give the data that it was trained on")]

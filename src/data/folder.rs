@@ -78,6 +78,22 @@ pub(super) fn open(root: &Path, lists: &[PathBuf], parts: Parts) -> Result<Opene
     Ok(Opened::new(classes.names, training, validation))
 }
 
+/// Opens the folder of classes at `root` itself as validation images; `None` if it has no folders with images.
+pub(super) fn open_bare(root: &Path) -> Result<Option<Opened>, DataError> {
+    let mut folders = list(root)?.into_iter().filter(|entry| entry.kind == Kind::Folder);
+    match folders.next().map(|first| images(&first.path, &mut PassedOver::default())).transpose()? {
+        Some(found) if !found.is_empty() => {}
+        _ => return Ok(None),
+    }
+    let folders = class_folders(root)?.names;
+    let mut names = folders.clone();
+    sort(&mut names);
+    let (classes, mut passed) = (Classes::new(names, root)?, PassedOver::default());
+    let validation = classes.read(root, &folders, &mut passed)?;
+    passed.log();
+    Ok(Some(Opened::new(classes.names, None::<ImageFiles>, validation)))
+}
+
 /// Names of the classes with their numbers.
 pub(super) struct Classes {
     pub(super) names: Vec<String>,
@@ -157,8 +173,8 @@ fn class_folders(folder: &Path) -> Result<ClassFolders, DataError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::data::Dataset;
     use crate::data::testing::{check, folder as files, png, refusal};
+    use crate::data::{Dataset, Labelled};
 
     fn image() -> Vec<u8> {
         png(6, 4, [10, 20, 30])
@@ -221,6 +237,17 @@ mod tests {
         let root = files(["train/cat/1.png", "val/cat/1.png"].map(|name| (name, image())));
         std::os::unix::fs::symlink("nowhere", root.path().join("train/dog")).unwrap();
         check(refusal(root.path()), &["train/dog: is a link to nothing"]);
+    }
+
+    #[test]
+    fn a_folder_of_classes_is_data_to_validate_on() {
+        let root = files(["dog/1.png", "cat/1.png", "cat/2.png"].map(|name| (name, image())));
+        let data = Labelled::open(Some(root.path()), 4).unwrap();
+        assert_eq!(data.classes, ["cat", "dog"]);
+        assert_eq!((0..3).map(|i| data.images.label(i)).collect::<Vec<_>>(), [0, 0, 1]);
+        check(refusal(root.path()), &["no data set here", "train/<class>/*"]);
+        let none = files([("notes/a.txt", Vec::new()), ("x.png", image())]);
+        assert!(Labelled::open(Some(none.path()), 4).unwrap_err().to_string().contains("no data set here"));
     }
 
     #[test]

@@ -103,9 +103,14 @@ impl Folder {
     }
 }
 
-/// Opens the data set at `root` in the first format that recognises it.
+/// Opens the data set at `root` in the first format that recognises it; to validate on, a mere folder of classes will do.
 pub(super) fn open(root: &Path, parts: Parts) -> Result<Opened, DataError> {
-    open_any(root, parts, FORMATS.iter())
+    match open_any(root, parts, FORMATS.iter()) {
+        Err(unknown @ DataError::Unrecognised { .. }) if parts == Parts::Validation && is_folder(root)? => {
+            super::folder::open_bare(root)?.ok_or(unknown)
+        }
+        opened => opened,
+    }
 }
 
 /// Opens the data set at `root` in the last format that recognises it.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::archive::{Archive, Member, read_exact_at};
 use super::format::{Folder, Format, Opened, Parts, lines};
@@ -70,6 +71,10 @@ impl ImageSet for TarImages {
 
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
         Ok(self.members[i].length)
+    }
+
+    fn modified(&self, _: usize) -> Option<SystemTime> {
+        self.file.metadata().and_then(|file| file.modified()).ok()
     }
 }
 

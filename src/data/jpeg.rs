@@ -1,7 +1,9 @@
 //! Kinds of JPEG: what a file's markers say before anything is decoded, and the decoder for the rare kinds.
 //!
 //! The decoder of `image` is the faster one, but it reads some legal files wrongly without an error: sequential ones of
-//! several scans (as green stripes), and those whose first component is not the finest. Those go to `jpeg_decoder`.
+//! several scans (as green stripes), those whose first component is not the finest, and those whose markers disagree about
+//! their colours. Those go to `jpeg_decoder`, as do small ones of colours halved in both directions, where it rounds as
+//! libjpeg does. What neither reads as libjpeg does is refused by name.
 
 use std::borrow::Cow;
 
@@ -9,6 +11,38 @@ use image::error::{
     DecodingError, ImageFormatHint, LimitError, LimitErrorKind, UnsupportedError, UnsupportedErrorKind,
 };
 use image::{DynamicImage, GrayImage, ImageError, ImageFormat, ImageResult, RgbImage};
+use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
+
+/// Largest number of pixels of a small image: the slower decoder takes a fraction of a millisecond.
+const SMALL: usize = 128 * 128;
+
+/// Coefficients of a progressive file by whose precision libjpeg decides whether to smooth what is missing.
+const SMOOTHED: usize = 10;
+
+/// Low bits of a coefficient that no scan has given.
+const ALL: u8 = u8::MAX;
+
+/// A component of the frame.
+#[derive(Debug)]
+struct Component {
+    id: u8,
+    /// Sampling factors, across in the high half, down in the low one.
+    factors: u8,
+    /// Low bits that no scan has given yet of each of the first coefficients, in a progressive file.
+    missing: [u8; SMOOTHED],
+}
+
+/// What a file ends in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    /// Something within the image, or before it.
+    #[default]
+    Cut,
+    /// Zeros within the image data, as after a copy in whole blocks.
+    Zeros,
+    /// The end marker.
+    Marker,
+}
 
 /// Facts of a JPEG file's markers.
 #[derive(Debug, Default)]
@@ -19,14 +53,15 @@ pub(super) struct Jpeg<'b> {
     precision: u8,
     pub(super) height: u16,
     pub(super) width: u16,
-    /// Sampling factors of each component, across in the high half, down in the low one.
-    pub(super) components: Vec<u8>,
+    components: Vec<Component>,
+    /// Whether there is a JFIF segment.
+    is_jfif: bool,
+    /// Transform of colours that an Adobe segment names: 0 none, 1 luma and chroma, 2 the same beside black.
+    adobe: Option<u8>,
     /// Number of components in the first scan; 0 without a scan.
     in_scan: u8,
     has_tables: bool,
-    has_end: bool,
-    /// Whether the file ends in zeros within the image data, as after a copy in whole blocks.
-    ends_in_zeros: bool,
+    end: End,
     /// Content of the Exif segment.
     pub(super) exif: Option<&'b [u8]>,
     /// Content of the XMP segment.
@@ -36,14 +71,14 @@ pub(super) struct Jpeg<'b> {
 impl<'b> Jpeg<'b> {
     /// Walks the markers of `bytes` up to the end of the image.
     pub(super) fn parse(bytes: &'b [u8]) -> Self {
-        let mut jpeg = Self { ends_in_zeros: bytes.ends_with(&[0, 0]), ..Self::default() };
+        let mut jpeg = Self::default();
         let mut at = 2; // after the start marker
         while let Some(distance) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xFF)) {
             at += distance + 1;
             match bytes.get(at) {
                 None => break,
                 Some(0xD9) => {
-                    jpeg.has_end = true;
+                    jpeg.end = End::Marker;
                     break;
                 }
                 Some(0xFF) => {}                            // padding before a marker
@@ -57,7 +92,9 @@ impl<'b> Jpeg<'b> {
             }
         }
         // Zeros within a segment that is cut off are no image data, and further scans may be missing.
-        jpeg.ends_in_zeros &= jpeg.is_one_scan() && at < bytes.len();
+        if jpeg.end == End::Cut && bytes.ends_with(&[0, 0]) && jpeg.is_one_scan() && at < bytes.len() {
+            jpeg.end = End::Zeros;
+        }
         jpeg
     }
 
@@ -69,9 +106,17 @@ impl<'b> Jpeg<'b> {
             {
                 (self.process, self.precision) = (Some(marker & 0x0F), precision);
                 (self.height, self.width) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-                self.components = components.chunks_exact(3).map(|component| component[1]).collect();
+                let component = |c: &[u8]| Component { id: c[0], factors: c[1], missing: [ALL; SMOOTHED] };
+                self.components = components.chunks_exact(3).map(component).collect();
             }
-            (0xDA, &[count, ..]) if self.in_scan == 0 => self.in_scan = count,
+            (0xDA, &[count, ref scan @ ..]) => {
+                if self.in_scan == 0 {
+                    self.in_scan = count;
+                }
+                self.scan(usize::from(count), scan);
+            }
+            (0xE0, _) => self.is_jfif |= content.len() >= 12 && content.starts_with(b"JFIF\0"),
+            (0xEE, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..]) => self.adobe = Some(*transform),
             (0xE1, _) => {
                 let after = |prefix: &[u8]| content.strip_prefix(prefix);
                 self.exif = self.exif.or_else(|| after(b"Exif\0\0"));
@@ -79,6 +124,56 @@ impl<'b> Jpeg<'b> {
             }
             _ => {}
         }
+    }
+
+    /// Takes in the header of a scan of `count` components.
+    fn scan(&mut self, count: usize, header: &[u8]) {
+        let Some((members, &[first, last, precision, ..])) = header.split_at_checked(2 * count) else { return };
+        for id in members.iter().step_by(2) {
+            let known = self.components.iter_mut().filter(|component| component.id == *id);
+            let coefficients = usize::from(first)..(usize::from(last) + 1).min(SMOOTHED);
+            known
+                .filter_map(|known| known.missing.get_mut(coefficients.clone()))
+                .for_each(|m| m.fill(precision & 0x0F));
+        }
+    }
+
+    /// Whether the components are red, green and blue, by the rules of libjpeg.
+    fn is_rgb(&self) -> bool {
+        match (self.is_jfif, self.adobe) {
+            (true, _) => false,
+            (false, Some(transform)) => transform == 0,
+            (false, None) => self.is_called_rgb(),
+        }
+    }
+
+    fn is_called_rgb(&self) -> bool {
+        self.components.iter().map(|component| component.id).eq(*b"RGB")
+    }
+
+    /// Whether the decoder of `image` takes three components for the colours that they are, or four.
+    fn is_plainly_coloured(&self) -> bool {
+        match self.components.len() {
+            3 => match self.adobe {
+                None | Some(0 | 1) => self.is_rgb() == (self.is_called_rgb() || self.adobe == Some(0)),
+                Some(_) => false,
+            },
+            4 => matches!(self.adobe, None | Some(0 | 2)),
+            _ => true,
+        }
+    }
+
+    /// Pixels in all.
+    fn pixels(&self) -> usize {
+        usize::from(self.width) * usize::from(self.height)
+    }
+
+    /// Whether libjpeg would not blend the colours of neighbours, of which there are too few in a row.
+    fn is_too_narrow(&self) -> bool {
+        let across = |component: &Component| component.factors >> 4;
+        let finest = self.components.iter().map(across).max().unwrap_or(1);
+        let halved = self.components.iter().any(|component| 2 * across(component) == finest);
+        halved && self.width <= 4 && self.width.max(self.height) > 2
     }
 
     /// Whether a single scan holds the whole image, as far as the first one shows.
@@ -89,7 +184,7 @@ impl<'b> Jpeg<'b> {
     /// Whether each component is sampled once in a unit of the scan or as often as the finest, in both directions.
     fn is_plainly_sampled(&self) -> bool {
         [4, 0].into_iter().all(|shift| {
-            let factors = self.components.iter().map(|factors| factors >> shift & 0x0F);
+            let factors = self.components.iter().map(|component| component.factors >> shift & 0x0F);
             let finest = factors.clone().max();
             factors.into_iter().all(|factor| factor == 1 || Some(factor) == finest)
         })
@@ -97,12 +192,12 @@ impl<'b> Jpeg<'b> {
 
     /// Whether the file reaches its end marker, or zeros in its place. Decoders paint missing parts without an error.
     pub(super) fn is_complete(&self) -> bool {
-        self.has_end || self.ends_in_zeros
+        self.end != End::Cut
     }
 
     /// The file with an end marker.
     pub(super) fn with_end<'f>(&self, bytes: &'f [u8]) -> Cow<'f, [u8]> {
-        if self.has_end { bytes.into() } else { [bytes, &[0xFF, 0xD9]].concat().into() }
+        if self.end == End::Marker { bytes.into() } else { [bytes, &[0xFF, 0xD9]].concat().into() }
     }
 
     /// Whether the decoder of `image` reads this kind right; an error names a kind that nothing here reads.
@@ -113,21 +208,26 @@ impl<'b> Jpeg<'b> {
             9 | 10 => Some("JPEG with arithmetic coding"),
             _ if self.precision != 8 => Some("JPEG of more than 8 bits per channel"),
             _ if self.height == 0 => Some("JPEG whose height stands behind its pixels"),
+            2 if self.components.iter().any(|component| component.missing != [0; SMOOTHED]) => {
+                Some("progressive JPEG that lacks scans")
+            }
+            _ if self.is_too_narrow() => Some("JPEG of 4 pixels or fewer in a row with halved colours"),
             _ => None,
         };
         if let Some(kind) = refused {
             return Err(unsupported(kind));
         }
-        let usual = match self.components[..] {
-            [first, ref others @ ..] if others.len() == 2 => {
-                matches!(first, 0x11 | 0x12 | 0x21 | 0x22) && others.iter().all(|&factors| factors == 0x11)
+        let usual = match &self.components[..] {
+            [first, others @ ..] if others.len() == 2 => {
+                (matches!(first.factors, 0x11 | 0x12 | 0x21) || first.factors == 0x22 && self.pixels() > SMALL)
+                    && others.iter().all(|other| other.factors == 0x11)
             }
             _ => true,
         };
         let one_scan = process == 2 || self.is_one_scan();
-        let ordinary = usual && one_scan && self.has_tables;
+        let ordinary = usual && one_scan && self.has_tables && self.is_plainly_coloured();
         if !ordinary && self.components.len() == 4 {
-            return Err(unsupported("CMYK JPEG of several scans or without tables"));
+            return Err(unsupported("CMYK JPEG of several scans, without tables or of unusual colours"));
         }
         if !ordinary && !self.is_plainly_sampled() {
             return Err(unsupported("JPEG with these sampling factors"));
@@ -136,21 +236,31 @@ impl<'b> Jpeg<'b> {
     }
 }
 
-/// Decodes any kind but [ordinary](Jpeg::is_ordinary) ones.
-pub(super) fn decode_odd(bytes: &[u8]) -> ImageResult<DynamicImage> {
-    /// A segment that stands for the usual Huffman tables, which cameras leave out; tables of the file replace them.
-    const USUAL_TABLES: [u8; 20] = *b"\xFF\xD8\xFF\xE0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0";
-    let file = [&USUAL_TABLES, bytes.get(2..).unwrap_or_default()].concat();
-    let mut decoder = jpeg_decoder::Decoder::new(&file[..]);
-    let pixels = decoder.decode().map_err(|error| damaged(&error))?;
-    let Some(info) = decoder.info() else { return Err(damaged(&"no frame")) };
-    let (width, height) = (info.width.into(), info.height.into());
-    let image = match info.pixel_format {
-        jpeg_decoder::PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
-        jpeg_decoder::PixelFormat::RGB24 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
-        _ => return Err(unsupported("JPEG of these colours")),
-    };
-    image.ok_or_else(|| ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)))
+impl Jpeg<'_> {
+    /// Samples of all components: bytes of the decoded image.
+    pub(super) fn samples(&self) -> u64 {
+        self.pixels() as u64 * self.components.len() as u64
+    }
+
+    /// Decodes the file `bytes`, of which this was parsed, of any kind but [ordinary](Jpeg::is_ordinary) ones.
+    pub(super) fn decode_odd(&self, bytes: &[u8]) -> ImageResult<DynamicImage> {
+        /// A segment that stands for the usual Huffman tables, which cameras leave out; tables of the file replace them.
+        const USUAL_TABLES: [u8; 20] = *b"\xFF\xD8\xFF\xE0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0";
+        let file = [&USUAL_TABLES, bytes.get(2..).unwrap_or_default()].concat();
+        let mut decoder = Decoder::new(&file[..]);
+        if self.components.len() == 3 {
+            decoder.set_color_transform(if self.is_rgb() { ColorTransform::RGB } else { ColorTransform::YCbCr });
+        }
+        let pixels = decoder.decode().map_err(|error| damaged(&error))?;
+        let Some(info) = decoder.info() else { return Err(damaged(&"no frame")) };
+        let (width, height) = (info.width.into(), info.height.into());
+        let image = match info.pixel_format {
+            PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
+            PixelFormat::RGB24 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
+            _ => return Err(unsupported("JPEG of these colours")),
+        };
+        image.ok_or_else(|| ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)))
+    }
 }
 
 fn damaged(error: &dyn std::fmt::Display) -> ImageError {
@@ -175,7 +285,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images/odd");
         let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-        assert_eq!(files.len(), 9);
+        assert_eq!(files.len(), 13);
         for path in files {
             let (found, wanted) = (Image::read(&path).unwrap(), Image::read(&path.with_extension("png")).unwrap());
             assert_eq!((found.width, found.height), (wanted.width, wanted.height), "{}", path.display());

@@ -8,12 +8,15 @@
 
 mod archive;
 mod batch;
+mod broken;
+mod budget;
 mod cifar;
 mod cifar100;
 mod classes;
 mod dataset;
 mod decode;
 mod eigen;
+mod ends;
 mod error;
 mod flat;
 mod folder;
@@ -39,6 +42,7 @@ mod views;
 
 pub use crate::tensor::NO_LABEL;
 pub use batch::Batch;
+pub use broken::Broken;
 pub use classes::{described, named_by};
 pub use dataset::{Dataset, Labelled, located};
 pub use decode::{Image, MAX_BYTES, MAX_SIDE, decode_file};

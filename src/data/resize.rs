@@ -3,6 +3,7 @@
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use image::metadata::Orientation;
 
 use super::ImageError;
 
@@ -17,34 +18,109 @@ pub(super) fn square(
     (width, height): (usize, usize),
     size: usize,
 ) -> Result<Vec<u8>, ImageError> {
+    if size == width.min(height) {
+        return Ok(cut(rgb, (width, height), size));
+    }
+    let short = width.min(height);
+    let centre = |side| (offset(side, short, size), short);
+    scaled(name, rgb, (width, height), [centre(width), centre(height)], (size, size))
+}
+
+/// The same of an image that is turned upright by `orientation` first, to the same bytes; the image itself is at most
+/// mirrored, in place.
+pub(super) fn square_turned(
+    name: &str,
+    mut rgb: Vec<u8>,
+    (width, height): (usize, usize),
+    size: usize,
+    orientation: Orientation,
+) -> Result<Vec<u8>, ImageError> {
+    let (across, down) = mirrored(orientation);
+    if across {
+        rgb.chunks_exact_mut(width * 3).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
+    }
+    if down {
+        let (top, bottom) = rgb.split_at_mut(height / 2 * width * 3);
+        let rows = bottom.chunks_exact_mut(width * 3).rev();
+        top.chunks_exact_mut(width * 3).zip(rows).for_each(|(above, below)| above.swap_with_slice(below));
+    }
+    if !turns_sideways(orientation) {
+        return square(name, &rgb, (width, height), size);
+    }
+    let short = width.min(height);
+    let mut pixels = if size == short {
+        cut(&rgb, (width, height), size)
+    } else {
+        // Columns of an upright image are scaled before its rows: of this one rows before columns.
+        let centre = |side| (offset(side, short, size), short);
+        let narrow = scaled(name, &rgb, (width, height), [centre(width), (0.0, height)], (size, height))?;
+        drop(rgb);
+        scaled(name, &narrow, (size, height), [(0.0, size), centre(height)], (size, size))?
+    };
+    let grid = pixels.as_chunks_mut::<3>().0;
+    for y in 1..size {
+        (0..y).for_each(|x| grid.swap(y * size + x, x * size + y));
+    }
+    Ok(pixels)
+}
+
+/// Whether rows of the image become columns when it is turned upright.
+pub(super) fn turns_sideways(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
+/// Whether the image is mirrored across and down, before rows become columns.
+fn mirrored(orientation: Orientation) -> (bool, bool) {
+    match orientation {
+        Orientation::NoTransforms | Orientation::Rotate90FlipH => (false, false),
+        Orientation::FlipHorizontal | Orientation::Rotate270 => (true, false),
+        Orientation::FlipVertical | Orientation::Rotate90 => (false, true),
+        Orientation::Rotate180 | Orientation::Rotate270FlipH => (true, true),
+    }
+}
+
+/// First pixel of the crop along a side, in pixels of the image. The crop begins at a whole pixel of the scaled image, so
+/// that nothing is blurred where the scale is 1.
+fn offset(side: usize, short: usize, size: usize) -> f64 {
+    ((side * size / short).saturating_sub(size) / 2 * short) as f64 / size as f64
+}
+
+/// The centre of an image whose shorter side has `size` pixels. Where the border is odd the resizer would centre between two
+/// pixels, and blur.
+fn cut(rgb: &[u8], (width, height): (usize, usize), size: usize) -> Vec<u8> {
+    let (left, top) = ((width - size) / 2, (height - size) / 2);
+    let row = |y: usize| &rgb[(y * width + left) * 3..][..size * 3];
+    (top..top + size).flat_map(row).copied().collect()
+}
+
+/// A crop scaled to `to` pixels across and down; first pixel and length of the crop are given across and down.
+fn scaled(
+    name: &str,
+    rgb: &[u8],
+    (width, height): (usize, usize),
+    [(left, across), (top, down)]: [(f64, usize); 2],
+    to: (usize, usize),
+) -> Result<Vec<u8>, ImageError> {
     let refuse = |reason: &dyn std::fmt::Display| ImageError::Damaged(name.into(), reason.to_string());
     let from = TypedImageRef::<U8x3>::from_buffer(width as u32, height as u32, rgb).map_err(|e| refuse(&e))?;
-    if size == width.min(height) {
-        // Where the border is odd the library would centre between two pixels, and blur.
-        let (left, top) = ((width - size) / 2, (height - size) / 2);
-        let row = |y: usize| &rgb[(y * width + left) * 3..][..size * 3];
-        return Ok((top..top + size).flat_map(row).copied().collect());
-    }
-    let mut pixels = vec![0; size * size * 3];
-    let mut to = TypedImage::<U8x3>::from_buffer(size as u32, size as u32, &mut pixels).map_err(|e| refuse(&e))?;
-    let short = width.min(height).max(1);
-    // The crop begins at a whole pixel of the scaled image, so that nothing is blurred where the scale is 1.
-    let offset = |side: usize| ((side * size / short).saturating_sub(size) / 2 * short) as f64 / size as f64;
+    let mut pixels = vec![0; to.0 * to.1 * 3];
+    let mut into = TypedImage::<U8x3>::from_buffer(to.0 as u32, to.1 as u32, &mut pixels).map_err(|e| refuse(&e))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
-        offset(width),
-        offset(height),
-        short as f64,
-        short as f64,
+        left,
+        top,
+        across as f64,
+        down as f64,
     );
     // Untyped, it would compile the filters of all thirteen types of pixels: a third of this crate's machine code.
-    Resizer::new().resize_typed(&from, &mut to, &options).map_err(|e| refuse(&e))?;
+    Resizer::new().resize_typed(&from, &mut into, &options).map_err(|e| refuse(&e))?;
     Ok(pixels)
 }
 
 #[cfg(test)]
 mod tests {
-    use image::RgbImage;
     use image::imageops::{FilterType, crop_imm, resize};
+    use image::{DynamicImage, RgbImage};
     use proptest::prelude::*;
 
     use super::*;
@@ -81,6 +157,20 @@ mod tests {
                 .flat_map(|y| source[(y * width + left) * 3..][..size * 3].to_vec())
                 .collect();
             prop_assert_eq!(square("", &source, (width, height), size).unwrap(), expected);
+        }
+
+        #[test]
+        fn turning_and_then_scaling_gives_the_same_bytes(
+            width in 2_usize..90, height in 2_usize..90, size in 1_usize..70, exif in 1_u8..9,
+        ) {
+            let orientation = Orientation::from_exif(exif).unwrap();
+            let source = pattern(width, height);
+            let mut upright: DynamicImage =
+                RgbImage::from_raw(width as u32, height as u32, source.clone()).unwrap().into();
+            upright.apply_orientation(orientation);
+            let sides = (upright.width() as usize, upright.height() as usize);
+            let expected = square("", upright.as_bytes(), sides, size).unwrap();
+            prop_assert_eq!(square_turned("", source, (width, height), size, orientation).unwrap(), expected);
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! Images that are the network's input already: no bytes, no crop, no mean.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 use super::{Session, SessionError, TRAINING};
 use crate::backend::Data;
@@ -21,7 +22,8 @@ pub struct Floats {
 impl Session {
     /// Forward with dropout masks and backward on a minibatch, for step `number`, as [`Session::gradients`].
     pub fn gradients_of(&mut self, batch: &Floats, number: u64) -> Result<(), SessionError> {
-        self.run(batch.labels.len(), |session, first| session.feed_floats(batch, first, number), TRAINING)
+        let (count, never) = (batch.labels.len(), AtomicBool::new(false));
+        self.run(count, |session, first| session.feed_floats(batch, first, number), TRAINING, &never).map(drop)
     }
 
     /// Class scores of each image before softmax, `[images][classes]`, without dropout masks.

@@ -11,6 +11,7 @@ mod timeline;
 mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 
 use thiserror::Error;
 
@@ -190,19 +191,22 @@ impl Session {
 
     /// Runs a minibatch of `count` images through the network, as many at once as fit: `pass` for the first, `further`
     /// for the others. `feed` uploads those from some number on, and says how many they are. The score of one batch is
-    /// read while the next is computed.
+    /// read while the next is computed. Whether all was computed, or else `stop` was raised meanwhile.
     fn run(
         &mut self,
         count: usize,
         feed: impl Fn(&mut Self, usize) -> Result<usize, SessionError>,
         [pass, further]: [Pass; 2],
-    ) -> Result<(), SessionError> {
+        stop: &AtomicBool,
+    ) -> Result<bool, SessionError> {
         (self.score, self.unread) = (None, None);
         let mut total = Score::default();
         for first in self.firsts(count) {
             let real = self.phase("upload", |session| feed(session, first))?;
             let pass = if first == 0 { pass } else { further };
-            self.phase("submit", |session| Ok(session.backend.run(pass)?))?;
+            if !self.phase("submit", |session| Ok(session.backend.run_unless(pass, stop)?))? {
+                return Ok(false);
+            }
             total.add(self.read_score()?);
             let scores = self.scores();
             self.phase("fetch", |session| {
@@ -211,7 +215,7 @@ impl Session {
             self.unread = Some(real);
         }
         self.score = Some(total);
-        Ok(())
+        Ok(true)
     }
 
     /// The numbers of the first images of the batches in which a minibatch is computed.
@@ -255,7 +259,13 @@ impl Session {
 
     /// Forward with dropout masks and backward on a minibatch, for step `number`: the gradients of its mean loss.
     pub fn gradients(&mut self, batch: &Batch, number: u64) -> Result<(), SessionError> {
-        self.run(batch.count, |session, first| session.feed(batch, first, number), TRAINING)
+        self.gradients_unless(batch, number, &AtomicBool::new(false)).map(drop)
+    }
+
+    /// The same as long as `stop` is not raised, for which it looks between kernels: whether there are gradients and a score.
+    /// Weights stay as they are either way.
+    pub fn gradients_unless(&mut self, batch: &Batch, number: u64, stop: &AtomicBool) -> Result<bool, SessionError> {
+        self.run(batch.count, |session, first| session.feed(batch, first, number), TRAINING, stop)
     }
 
     /// The optimiser's step from the gradients. After a loss that was not finite it changes nothing.
@@ -265,7 +275,12 @@ impl Session {
 
     /// Forward without dropout masks on a batch of any size.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<(), SessionError> {
-        self.run(batch.count, |session, first| session.feed(batch, first, 0), [Pass::Evaluate; 2])
+        self.evaluate_unless(batch, &AtomicBool::new(false)).map(drop)
+    }
+
+    /// The same as long as `stop` is not raised: whether there is a score.
+    pub fn evaluate_unless(&mut self, batch: &Batch, stop: &AtomicBool) -> Result<bool, SessionError> {
+        self.run(batch.count, |session, first| session.feed(batch, first, 0), [Pass::Evaluate; 2], stop)
     }
 
     /// Score of the last [`Session::gradients`] or [`Session::evaluate`].

@@ -32,11 +32,6 @@ pub enum TrainError {
     Model { model: String, error: Box<NetError> },
     #[error("--init {path}: {reason}")]
     Init { path: PathBuf, reason: Box<InitError> },
-    #[error(
-        "{count} of {images} {split} images cannot be decoded, more than {share} %; the last of them: {last}. Mend or \
-         remove them, or allow more by --max-broken PERCENT"
-    )]
-    Broken { count: usize, images: usize, split: &'static str, share: f64, last: String },
     #[error("{path}: {reason}")]
     Folder { path: PathBuf, reason: Box<FolderError> },
     #[error(

@@ -89,7 +89,7 @@ pub struct Trainer<'a> {
 
 impl<'a> Trainer<'a> {
     /// A run from the beginning, with the weights that its session has, in `folder`; `stop` ends it after
-    /// the step in progress.
+    /// the step in progress, or before that if it takes long.
     pub fn new(
         config: Config,
         session: Session,
@@ -149,7 +149,8 @@ impl<'a> Trainer<'a> {
         (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
         state.data = dataset.contents();
         state.variants = session.cluster().variants();
-        let (saved, skipped) = ((Instant::now(), state.step), Skipped::new(config.max_broken));
+        let images = [&dataset.train, &dataset.validation].map(|split| split.len());
+        let (saved, skipped) = ((Instant::now(), state.step), Skipped::new(images, config.max_broken));
         let start = Start::new(state.classes.len(), state.step);
         let reached = Reached { step: state.step, validated: !state.unvalidated };
         let devices = session.cluster().devices().into_iter().map(|(towers, device)| format!("{towers}: {device}"));
@@ -202,7 +203,7 @@ impl<'a> Trainer<'a> {
             }
             let ended = self.epochs(observer);
             self.end_profile();
-            if let Err(TrainError::Data(_) | TrainError::Broken { .. }) = ended
+            if let Err(TrainError::Data(_)) = ended
                 && self.state.step > self.saved.1
             {
                 self.save(observer)?; // the network is well
@@ -245,8 +246,8 @@ impl<'a> Trainer<'a> {
                 break;
             }
             observer.epoch(self.state.epoch + 1, extent.epochs, self.dataset.train.len(), self.state.position);
-            self.epoch(observer)?;
-            self.state.unvalidated = self.state.position == 0 || self.steps_done();
+            let whole = self.epoch(observer)?;
+            self.state.unvalidated = whole || self.steps_done();
             self.save(observer)?;
         }
         if self.folder.last().is_none() {
@@ -273,8 +274,8 @@ impl<'a> Trainer<'a> {
         self.steps_done() || self.stop.load(Ordering::Relaxed)
     }
 
-    /// The rest of the current epoch; `state.position` is 0 when all of it was done.
-    fn epoch(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    /// The rest of the current epoch; whether all of it was done, and `state.position` is 0 then.
+    fn epoch(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
         let order = self.dataset.train.training_order(self.config.seed, self.state.epoch as u64);
         let colours = self.statistics.as_ref().map(|statistics| statistics.colours).unwrap_or_default();
         let views = Views::Random(draw(&self.config, &self.progress(), &colours));
@@ -286,7 +287,7 @@ impl<'a> Trainer<'a> {
             let Some(batch) = loader.next_unless(self.stop) else { break };
             let batch = batch?;
             let wait = asked.elapsed();
-            self.skipped.add(&batch.skipped, Images::Training(self.dataset.train.len()))?;
+            self.skipped.add(&batch.skipped, Images::Training)?;
             if batch.count == 0 {
                 return Err(no_image(&batch.skipped).into());
             }
@@ -299,7 +300,9 @@ impl<'a> Trainer<'a> {
             if measured {
                 self.session.start_measuring(started);
             }
-            self.session.gradients(&batch, self.state.step)?;
+            if !self.session.gradients_unless(&batch, self.state.step, self.stop)? {
+                return Ok(false); // nothing of this step has reached the weights
+            }
             self.session.update()?;
             let score = self.session.score()?;
             let device = self.session.cluster().waited().saturating_sub(waited).as_secs_f64();
@@ -336,15 +339,15 @@ impl<'a> Trainer<'a> {
                 self.save(observer)?;
             }
             if self.finished() && batch.next < self.dataset.train.len() {
-                return Ok(());
+                return Ok(false);
             }
         }
         if self.stop.load(Ordering::Relaxed) && self.state.position < self.dataset.train.len() {
-            return Ok(()); // stopped while it waited for images
+            return Ok(false); // stopped while it waited for images
         }
         self.state.epoch += 1;
         self.state.position = 0;
-        Ok(())
+        Ok(true)
     }
 
     /// The work of the devices in the step that began at `started`.

@@ -20,7 +20,7 @@ impl Trainer<'_> {
         let views = Views::Centre { border2: self.config.network.input.border2() };
         let loader = self.loader(&self.dataset.validation, (0..images as u32).collect(), 0, views)?;
         let Some((score, skipped)) = score(&mut self.session, loader, self.stop, observer)? else { return Ok(None) };
-        self.skipped.add(&skipped, Images::Validation(images))?;
+        self.skipped.add(&skipped, Images::Validation)?;
         if !score.loss.is_finite() {
             self.folder.take_back()?;
             return Err(self.diverged(format!("in the validation after step {}", self.state.step), None)?);
@@ -67,7 +67,9 @@ fn score(
         let batch = batch?;
         skipped.extend(batch.skipped.iter().cloned());
         if batch.count > 0 {
-            session.evaluate(&batch)?;
+            if !session.evaluate_unless(&batch, stop)? {
+                break;
+            }
             total.add(session.score()?);
             observer.seen(batch.count);
         }

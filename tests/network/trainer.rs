@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use alexnet::backend::{BackendError, Engine, Placement};
 use alexnet::checkpoint::Checkpoint;
 use alexnet::data::{DataError, Dataset, ImageError, ImageSet, StoredImage};
 use alexnet::files::FolderLock;
+use alexnet::net::Position;
 use alexnet::session::SessionError;
 use alexnet::train::{Config, Launch, Metric, Observer, Phase, TrainError, Trainer};
 
@@ -70,6 +72,61 @@ fn a_run_that_is_stopped_before_its_first_step_can_be_gone_on_with() {
     assert!(outcome.interrupted && outcome.steps == 0 && outcome.validation.is_none());
     let saved = Checkpoint::read(&folder.path().join("last.safetensors")).unwrap();
     assert_eq!((saved.state.step, saved.state.position), (0, 0));
+}
+
+/// What a step that is stopped leaves behind goes on to the same bits, wherever in the step that was.
+#[test]
+fn a_step_that_is_stopped_has_changed_nothing() {
+    for placement in [Some(Engine::Cpu), devices::gpu()].into_iter().flatten().map(Placement::from) {
+        let batch = batch(&tiny(), BATCH);
+        let [mut undisturbed, mut stopped] = [(); 2].map(|()| session(&placement).unwrap());
+        for session in [&mut undisturbed, &mut stopped] {
+            session.initialise().unwrap();
+            session.set_mean(&vec![100.0; 3 * tiny().input.stored().pow(2)]).unwrap();
+            session.set_rates(Config::new("tiny", tiny(), 0).rates(&Position::default())).unwrap();
+        }
+        let before = stopped.tensors().unwrap();
+        assert!(!stopped.gradients_unless(&batch, 0, &AtomicBool::new(true)).unwrap());
+        assert!(matches!(stopped.score(), Err(SessionError::Unscored)));
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(5));
+                stop.store(true, Ordering::Relaxed);
+            });
+            while stopped.gradients_unless(&batch, 0, &stop).unwrap() {}
+        });
+        assert!(stopped.tensors().unwrap() == before);
+        for session in [&mut undisturbed, &mut stopped] {
+            session.gradients(&batch, 0).unwrap();
+            session.update().unwrap();
+        }
+        assert!(stopped.tensors().unwrap() == undisturbed.tensors().unwrap());
+    }
+}
+
+/// Raises a flag when an epoch begins.
+struct StopBefore<'a>(usize, &'a AtomicBool);
+
+impl Observer for StopBefore<'_> {
+    fn epoch(&mut self, epoch: usize, _: usize, _: usize, _: usize) {
+        self.1.fetch_or(epoch == self.0, Ordering::Relaxed);
+    }
+    fn step(&mut self, _: &Metric, _: usize) {}
+    fn validation(&mut self, _: &Metric) {}
+}
+
+#[test]
+fn a_run_that_is_stopped_before_the_first_step_of_an_epoch_is_not_validated_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (go, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let outcome = train(&Engine::Cpu.into(), folder.path(), &stop, &mut StopBefore(2, &stop)).unwrap();
+    assert!(outcome.interrupted && outcome.steps == STEPS);
+    let saved = Checkpoint::read(&folder.path().join("last.safetensors")).unwrap().state;
+    assert_eq!((saved.step, saved.position, saved.unvalidated), (STEPS, 0, false));
+    resumed(folder.path(), &go).run(&mut ()).unwrap();
+    let metrics = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.matches(r#""kind":"validation""#).count(), 2, "{metrics}");
 }
 
 /// Raises a flag when a phase begins.

@@ -59,6 +59,50 @@ fn samples(place: &Place, folder: &str, split: &str, extension: &str) -> Vec<(St
     members.chunks(2).map(sample).collect()
 }
 
+/// What systems leave beside the archives of classes is passed over; anything else is told.
+#[test]
+fn litter_in_the_outer_archive_is_no_class() {
+    let place = release();
+    let path = "release/ILSVRC2012_img_train.tar";
+    let litter = ["@eaDir/n02.tar", "__MACOSX/n02.tar", "._n02.tar", "notes.txt"];
+    let litter = tar(litter.map(|name| (name.to_owned(), b"left by a system".to_vec())));
+    // An archive ends in two empty blocks, or more of them.
+    let classes = place.read(path);
+    let end = classes.iter().rposition(|&byte| byte != 0).unwrap().next_multiple_of(512);
+    place.write(path, [&classes[..end], &litter].concat());
+    let output = place.command(&prepare("shards", &[])).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    contains(&String::from_utf8(output.stdout).unwrap(), &["42 training and 10 validation images"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    contains(&told, &["1 that are no archives of classes", "notes.txt"]);
+    assert!(!told.contains("@eaDir") && !told.contains("__MACOSX") && !told.contains("._n02"), "{told}");
+}
+
+#[test]
+fn images_under_keys_with_dots_are_told() {
+    let place = Place::new();
+    let image = || encoded(&picture(3), ImageFormat::Jpeg);
+    let member = |name: &str, content: Vec<u8>| (name.to_owned(), content);
+    let whole = || [member("a.jpg", image()), member("a.cls", b"0".to_vec())];
+    let dotted = [member("my.photo.jpg", image()), member("my.photo.cls", b"0".to_vec())];
+    place.write("dots/train-0.tar", tar(whole().into_iter().chain(dotted)));
+    place.write("dots/val-0.tar", tar(whole()));
+    let output = place.command(&tiny("run", "cpu", &["--data", "dots", "--steps", "1"])).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    contains(&String::from_utf8(output.stdout).unwrap(), &["1 training and 1 validation images"]);
+    let parts = ["1 that are images without a class under their key", "first dot", "my.photo.jpg"];
+    contains(&String::from_utf8(output.stderr).unwrap(), &parts);
+}
+
+#[test]
+fn too_many_broken_images_stop_the_work_and_more_can_be_allowed() {
+    let place = release();
+    let parts = ["of 45 training images cannot be decoded, more than 0 %", "--max-broken PERCENT"];
+    place.refuses(&prepare("shards", &["--max-broken", "0"]), &parts);
+    contains(&place.ok(&prepare("shards", &["--max-broken", "50"])), &["3 images were skipped:"]);
+    place.refuses(&prepare("shards", &["--max-broken", "0"]), &parts); // also those of shards that are there
+}
+
 #[test]
 fn a_release_becomes_shards_that_other_programs_read() {
     let place = release();

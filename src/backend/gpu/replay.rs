@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use half::f16;
@@ -198,11 +199,20 @@ impl Gpu {
         Some(index)
     }
 
-    /// Submits commands in pieces of at most [`LONGEST`], and measures commands whose time is still unknown.
-    fn run(&mut self, recording: &mut Recording, commands: Range<usize>) -> Result<(), BackendError> {
+    /// Submits commands in pieces of at most [`LONGEST`] until `stop` is raised, and measures commands whose time is still
+    /// unknown; whether all are submitted.
+    fn run(
+        &mut self,
+        recording: &mut Recording,
+        commands: Range<usize>,
+        stop: &AtomicBool,
+    ) -> Result<bool, BackendError> {
         let by_host = self.clock.as_ref().is_some_and(Clock::by_host);
         let longest = if by_host { Duration::ZERO } else { LONGEST };
         for piece in recording.pace.pieces(commands, longest) {
+            if stop.load(Ordering::Relaxed) {
+                return self.device.check().map(|()| false);
+            }
             let last = piece.end - 1;
             let measured = recording.pace.wants(last);
             if measured || by_host {
@@ -221,7 +231,7 @@ impl Gpu {
                 self.warn(recording, last);
             }
         }
-        self.device.check()
+        self.device.check().map(|()| true)
     }
 
     /// Warns of a command that takes more than twice [`LONGEST`] by itself; only fewer images shorten it.
@@ -281,9 +291,18 @@ impl Backend for Gpu {
     }
 
     fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError> {
-        let Some(index) = self.recordings.iter().position(|recording| recording.pass == pass) else { return Ok(()) };
+        self.run_commands_unless(pass, commands, &AtomicBool::new(false)).map(drop)
+    }
+
+    fn run_commands_unless(
+        &mut self,
+        pass: Pass,
+        commands: Range<usize>,
+        stop: &AtomicBool,
+    ) -> Result<bool, BackendError> {
+        let Some(index) = self.recordings.iter().position(|recording| recording.pass == pass) else { return Ok(true) };
         let mut recording = self.recordings.swap_remove(index);
-        let outcome = self.run(&mut recording, commands);
+        let outcome = self.run(&mut recording, commands, stop);
         self.recordings.push(recording);
         outcome
     }

@@ -20,7 +20,7 @@ use super::format::{self, entries};
 use super::listing::exists;
 use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
 use super::statistics::{self, Measured, Provenance, Sums};
-use super::{DataError, Dataset, Split};
+use super::{Broken, DataError, Dataset, Split};
 use crate::files::{is_partial, sweep, write_file};
 use crate::random::{Purpose, Stream};
 
@@ -82,7 +82,8 @@ pub struct Prepared {
 }
 
 /// Packs the images of `source` into shards in the folder `out`, or resumes an interrupted call with the same source and
-/// recipe. Images that cannot be decoded are left out and named. The lines of the file `names` name the classes.
+/// recipe. Images that cannot be decoded are left out and named; more of them than `max_broken` percent of a split, or than
+/// 1 % and a handful, stop it. The lines of the file `names` name the classes.
 ///
 /// # Errors
 /// When a file is at fault, which the message names; shards finished before stay.
@@ -91,6 +92,7 @@ pub fn prepare(
     out: &Path,
     recipe: &Recipe,
     names: Option<&Path>,
+    max_broken: Option<f64>,
     observer: &dyn PrepareObserver,
 ) -> Result<Prepared, DataError> {
     let Dataset { classes, train: training, validation, .. } = claim(source, out, recipe, names)?;
@@ -110,13 +112,17 @@ pub fn prepare(
     let statistics_path = out.join(statistics::FILE);
     let summed = exists(&statistics_path)?;
     let found = AtomicUsize::new(0);
+    let [broken, broken_validation] = [("training", &training), ("validation", &validation)]
+        .map(|(split, images)| Broken::new(split, images.len(), max_broken));
     let make = |task: &ShardTask| match task.finished(summed) {
         Some(index) => {
+            let broken = if task.training { &broken } else { &broken_validation };
+            broken.add(index.skipped.len(), || index.skipped.last().cloned().unwrap_or_default())?;
             found.fetch_add(1, Ordering::Relaxed);
             observer.found(task.numbers.len());
             Ok(index)
         }
-        None => task.write(recipe, observer),
+        None => task.write(recipe, if task.training { &broken } else { &broken_validation }, observer),
     };
     let indices: Vec<Index> = tasks.par_iter().map(make).collect::<Result<_, _>>()?;
     let count = |indices: &[Index]| indices.iter().map(|index| index.images.len()).sum();

@@ -11,7 +11,7 @@ use tar::{Builder, EntryType, Header};
 use super::{PrepareObserver, Recipe, image_name};
 use crate::data::shards::Index;
 use crate::data::statistics::Sums;
-use crate::data::{DataError, ImageError, Split};
+use crate::data::{Broken, DataError, ImageError, Split};
 use crate::files::{AtomicFile, write_file};
 
 /// Largest number of characters of a key that come from the name of the image.
@@ -47,7 +47,12 @@ impl ShardTask<'_> {
     }
 
     /// Writes the shard. The tar gets its name last: a tar that exists is complete.
-    pub(super) fn write(&self, recipe: &Recipe, observer: &dyn PrepareObserver) -> Result<Index, DataError> {
+    pub(super) fn write(
+        &self,
+        recipe: &Recipe,
+        broken: &Broken,
+        observer: &dyn PrepareObserver,
+    ) -> Result<Index, DataError> {
         let mut sums = Sums::new(if self.training { recipe.size } else { 0 });
         let (mut entries, mut skipped, mut at) = (Vec::with_capacity(self.numbers.len()), Vec::new(), 0);
         let mut tar = Builder::new(AtomicFile::create(&self.path)?);
@@ -77,6 +82,7 @@ impl ShardTask<'_> {
                     // The name within the data set, wherever that lies.
                     let reason = error.to_string().replacen(&self.images.name(i), &name(), 1);
                     observer.skipped(&reason);
+                    broken.add(1, || reason.clone())?;
                     skipped.push(reason);
                 }
             }

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use rayon::prelude::*;
 
@@ -209,6 +210,10 @@ impl ImageSet for Shards {
 
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
         Ok(self.entries[i].length.into())
+    }
+
+    fn modified(&self, i: usize) -> Option<SystemTime> {
+        std::fs::metadata(&self.files[usize::from(self.entries[i].shard)].path).and_then(|file| file.modified()).ok()
     }
 
     /// Order of an epoch: shards are shuffled, then the images of every [`WINDOW`] successive ones together, so that a disk

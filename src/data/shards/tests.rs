@@ -64,6 +64,18 @@ fn an_image_of_another_size_is_scaled() {
     assert_eq!(data.train.decode(2).unwrap(), vec![52; 9 * 9 * 3]);
 }
 
+/// The mean image of shards without statistics is measured once.
+#[test]
+fn a_shard_that_was_written_again_is_another_data_set() {
+    let root = folder([("train-0.tar", shard(0, 3)), ("val-0.tar", shard(0, 3))]);
+    let fingerprint = || Dataset::open(Some(root.path()), 4).unwrap().train.fingerprint();
+    let first = fingerprint();
+    assert!(first.is_some() && first == fingerprint());
+    let file = fs::File::options().write(true).open(root.path().join("train-0.tar")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_ne!(first, fingerprint());
+}
+
 #[test]
 fn names_of_classes_come_from_a_file() {
     let files = |classes: &'static str| {
