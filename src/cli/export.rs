@@ -10,7 +10,7 @@ use super::output::say;
 use super::progress::Progress;
 use alexnet::checkpoint::Checkpoint;
 use alexnet::commands::convert::{export, export_onnx};
-use alexnet::files::{FileKind, check_target};
+use alexnet::files::{FileKind, check_target, expect_other};
 use alexnet::interop::Convention;
 
 #[derive(Debug, Args)]
@@ -53,6 +53,7 @@ impl Export {
         check_target(&self.out, kind, Some(self.force))?;
         let busy = Progress::busy("exporting");
         let path = Checkpoint::locate(&self.checkpoint);
+        expect_other(&self.out, &path)?;
         let read = if self.no_verify { Checkpoint::read_unverified } else { Checkpoint::read };
         let checkpoint = read(&path)?;
         match (self.format, self.names) {

@@ -10,7 +10,7 @@ use super::output::say;
 use super::progress::Progress;
 use alexnet::commands::convert::Import as Request;
 use alexnet::eval::colour;
-use alexnet::files::{FileKind, check_target};
+use alexnet::files::{FileKind, check_target, expect_other};
 use alexnet::net::Model;
 
 #[derive(Debug, Args)]
@@ -74,6 +74,7 @@ enum Missing {
 impl Import {
     pub(super) fn run(self) -> Result<()> {
         check_target(&self.out, FileKind::Checkpoint, Some(self.force))?;
+        expect_other(&self.out, &self.file)?;
         let classes = self.classes.map(|path| {
             let text = std::fs::read_to_string(&path).with_context(|| format!("--classes {}", path.display()))?;
             Ok::<_, anyhow::Error>(text.lines().map(str::to_owned).collect())

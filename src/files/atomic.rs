@@ -16,7 +16,8 @@ const PARTIAL: &str = "partial";
 const BUFFER: usize = 1 << 18;
 
 /// A file being written as `NAME.xxxxxx.partial` beside its target. Dropped before [`AtomicFile::finish`] it disappears
-/// and the target stays as it was; what a killed process leaves is removed by [`sweep`].
+/// and the target stays as it was; what a killed process leaves is removed by [`sweep`], or by the next writer to the same
+/// target. A writer at work holds a lock on its file.
 #[derive(Debug)]
 pub struct AtomicFile {
     target: PathBuf,
@@ -27,6 +28,7 @@ impl AtomicFile {
     /// Begins a file that is to replace `target`, in a folder that exists. Links are followed; only files are replaced.
     pub fn create(target: &Path) -> Result<Self, FileError> {
         let target = &resolve(target)?;
+        sweep_beside(target);
         let mut prefix = target.file_name().unwrap_or_default().to_owned();
         prefix.push(".");
         let suffix = format!(".{PARTIAL}");
@@ -39,6 +41,8 @@ impl AtomicFile {
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
         let file = builder.tempfile_in(folder(target)).map_err(FileError::write(target))?;
+        // Where there are no locks nobody can tell whether the file is in use, and it is left alone.
+        let _ = file.as_file().try_lock();
         Ok(Self { target: target.into(), file: BufWriter::with_capacity(BUFFER, file) })
     }
 
@@ -119,6 +123,22 @@ pub fn is_partial(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == PARTIAL)
 }
 
+/// Removes the unfinished files that killed writers left beside `target`: those that no process holds the lock of. One
+/// that cannot be removed does no harm.
+fn sweep_beside(target: &Path) {
+    let Some(prefix) = target.file_name().map(|name| format!("{}.", name.to_string_lossy())) else { return };
+    let entries = fs::read_dir(folder(target)).into_iter().flatten().flatten();
+    let named_so = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        is_partial(path) && name.strip_prefix(&prefix).is_some_and(|rest| rest.matches('.').count() == 1)
+    };
+    for path in entries.map(|entry| entry.path()).filter(named_so) {
+        if fs::File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
 /// Removes the unfinished files that killed processes left in `folder`; nobody may be writing there.
 pub fn sweep(folder: &Path) -> Result<(), FileError> {
     for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
@@ -137,6 +157,24 @@ mod tests {
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_by_the_next_and_one_at_work_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let mut at_work = AtomicFile::create(&path).unwrap();
+        for name in ["a.json.1x2y3z.partial", "a.json.tmp", "b.json.1x2y3z.partial", "a.json.b.1x2y3z.partial"] {
+            fs::write(folder.path().join(name), b"half").unwrap();
+        }
+        write_file(&path, b"new").unwrap();
+        let mut left = names(folder.path());
+        left.retain(|name| name.ends_with("1x2y3z.partial") || name.ends_with("tmp"));
+        left.sort();
+        assert_eq!(left, ["a.json.b.1x2y3z.partial", "a.json.tmp", "b.json.1x2y3z.partial"]);
+        at_work.write_all(b"newer").unwrap();
+        at_work.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
     }
 
     #[test]

@@ -137,6 +137,16 @@ pub fn check_target(path: &Path, kind: FileKind, force: Option<bool>) -> Result<
     refuse(format!("holds something else than {}: choose another name, remove it{or_force}", kind.name()))
 }
 
+/// Checks that writing to `path` does not replace `input`, of which it is made.
+pub fn expect_other(path: &Path, input: &Path) -> Result<(), FileError> {
+    let same = match (fs::canonicalize(resolve(path)?), fs::canonicalize(input)) {
+        (Ok(target), Ok(input)) => target == input,
+        _ => false,
+    };
+    let reason = || "is what is to be read: choose another name".into();
+    if same { Err(FileError::Target { path: path.into(), reason: reason() }) } else { Ok(()) }
+}
+
 /// Whether a training run keeps the file at `target`.
 fn is_of_a_run(target: &Path) -> bool {
     let beside = |name: &str| target.with_file_name(name).is_file();

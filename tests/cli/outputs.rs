@@ -83,6 +83,22 @@ fn describe_takes_what_training_and_export_write() {
 }
 
 #[test]
+fn what_is_read_is_not_replaced() {
+    let place = place();
+    place.write("w.safetensors", place.read("run/last.safetensors"));
+    std::fs::hard_link(place.path("w.safetensors"), place.path("other.safetensors")).unwrap();
+    let before = place.read("w.safetensors");
+    for out in ["w.safetensors", "./run/../w.safetensors"] {
+        place.refuses(&["export", "w.safetensors", "--out", out, "--force"], &["what is to be read"]);
+        let import = ["import", "w.safetensors", "--model", "tiny.toml", "--out", out, "--force"];
+        place.refuses(&import, &["what is to be read"]);
+    }
+    // Another name of the same file comes to name the new one.
+    place.ok(&["export", "w.safetensors", "--out", "other.safetensors", "--force"]);
+    assert!(place.read("w.safetensors") == before && place.read("other.safetensors") != before);
+}
+
+#[test]
 fn tables_fit_eighty_columns() {
     let place = Place::new();
     let commands = [

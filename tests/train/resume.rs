@@ -137,6 +137,11 @@ fn a_damaged_checkpoint_is_refused_by_name() {
     place.refuses(&["eval", "run/last.safetensors", "--data", "blobs", "--devices", "cpu"], &parts);
     place.refuses(&["export", "run/last.safetensors", "--format", "onnx", "--out", "x.onnx"], &parts);
     place.ok(&["export", "run/last.safetensors", "--format", "onnx", "--out", "x.onnx", "--no-verify"]);
+    place.ok(&["eval", "run/last.safetensors", "--data", "blobs", "--devices", "cpu", "--no-verify"]);
+    place.refuses(&["describe", "run/last.safetensors"], &parts);
+    place.ok(&["describe", "run/last.safetensors", "--no-verify"]);
+    crate::cli::save_image(&place.path("x.png"), 12, 10, [90, 40, 10]);
+    place.ok(&["classify", "run/last.safetensors", "x.png", "--devices", "cpu", "--no-verify"]);
     place.ok(&["train", "--resume", "run", "--epochs", "2", "--no-verify"]);
     assert_eq!(Checkpoint::read(&place.path("run/last.safetensors")).unwrap().state.epoch, 2);
 }
