@@ -1,5 +1,5 @@
-// y = a + b, a - b, a b, a / b, a^b or (a, a b where a < 0), number by number, for COUNT numbers: sums of the towers' gradients, and the
-// arithmetic of networks from other programs.
+// y = a + b, a - b, a b, a / b, a^b or (a, a b where a < 0), number by number, for COUNT numbers: sums of the towers'
+// gradients, and the arithmetic of networks from other programs.
 
 @group(0) @binding(0) var<storage, read> a: array<MapNumbers>;
 @group(0) @binding(1) var<storage, read> b: array<MapNumbers>;

@@ -1,6 +1,6 @@
 // Gradient of a convolution by its input: dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n] where
-// p·stride + r - pad = h and q·stride + s - pad = w. VECTOR images a lane, a subgroup a
-// workgroup, TM maps of one input pixel.
+// p·stride + r - pad = h and q·stride + s - pad = w. VECTOR images a lane, a subgroup a workgroup, TM maps of one input
+// pixel.
 
 @group(0) @binding(0) var<storage, read> w: array<Pair>;
 @group(0) @binding(1) var<storage, read> dy: array<Quad>;

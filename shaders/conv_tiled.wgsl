@@ -1,5 +1,5 @@
-// Convolution (formula and letters: `conv.wgsl`) by tiles in workgroup memory: BM filters of one output
-// pixel for BN images. The sum runs over the part of the window that lies inside (`terms.wgsl`).
+// Convolution (formula and letters: `conv.wgsl`) by tiles in workgroup memory: BM filters of one output pixel for BN
+// images. The sum runs over the part of the window that lies inside (`terms.wgsl`).
 
 @group(0) @binding(0) var<storage, read> x: array<Map4>;
 @group(0) @binding(1) var<storage, read> w: array<Map4>;

@@ -1,4 +1,4 @@
-// Remembers the first step whose loss was not a finite number: health[ILL, STEP] = [1, step] at the first of the losses
+// The first step whose loss was not a finite number: health[ILL, STEP] = [1, step] at the first of the losses
 // [IMAGES] that is not, and never again.
 
 @group(0) @binding(0) var<storage, read> loss: array<f32>;

@@ -1,6 +1,6 @@
 // Maximum and average over SIZE x SIZE windows, STRIDE apart (section 3.4), and their gradients: x is
-// [MAPS][HEIGHT][WIDTH][IMAGES], y [MAPS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one
-// pixel of the output (forward) or a few of the input (backward) for a few images: gradients are gathered.
+// [MAPS][HEIGHT][WIDTH][IMAGES], y [MAPS][OUT_HEIGHT][OUT_WIDTH][IMAGES]. A thread owns one pixel of the
+// output (forward) or a few of the input (backward) for a few images: gradients are gathered.
 // Rows and columns are counted from the edge of the padding, so that nothing is negative.
 
 @group(0) @binding(0) var<storage, read> x: array<MapNumbers>;

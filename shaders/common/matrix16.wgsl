@@ -1,4 +1,4 @@
-// Matrix units of 16 x 16.
+// Matrices of 16 x 16 halves, the operands and sums of `matrix.wgsl`.
 
 const SIDE = 16;
 

@@ -1,4 +1,4 @@
-// Matrix units of 8 x 8.
+// Matrices of 8 x 8 halves, the operands and sums of `matrix.wgsl`.
 
 const SIDE = 8;
 

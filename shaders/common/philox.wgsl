@@ -1,4 +1,4 @@
-// Philox4x32-10, the same bits as `random.rs`.
+// Philox4x32-10 (Salmon et al. 2011), counter-based random words: the same bits as `random.rs`.
 
 // High and low word of a 32 x 32 bit product; WGSL has no 64-bit integers.
 fn multiply(a: u32, b: u32) -> vec2u {

@@ -1,4 +1,4 @@
-// What the wide tile sums up where weights lie side by side by steps of the contraction: two steps a trip.
+// Sums of the wide tile (`wide.wgsl`) where weights lie side by side by steps of the contraction: two steps a trip.
 
 // Weights a lane holds where its rows are 8 apart.
 const LOADS = (TM + SUBGROUP - 1) / SUBGROUP;

@@ -1,4 +1,4 @@
-// What the wide tile sums up where weights lie side by side by rows of the tile: STEPS steps a trip.
+// Sums of the wide tile (`wide.wgsl`) where weights lie side by side by rows of the tile: STEPS steps a trip.
 
 // sum[j] += weight j · value of every step, lane h of the subgroup holding the weights 4h to 4h+3.
 fn add_quads(sum: ptr<function, Sums>, weights: array<vec4f, STEPS>, values: array<vec4f, STEPS>) {

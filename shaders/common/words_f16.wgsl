@@ -1,4 +1,4 @@
-// As words_f32.wgsl, of maps that are stored as halves.
+// Loads of maps stored as 16-bit floats, by words: four or two neighbouring numbers (`words_f32.wgsl`).
 
 alias Quad = u64;
 alias Pair = u32;

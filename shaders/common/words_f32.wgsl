@@ -1,5 +1,5 @@
-// Numbers of maps as they are loaded where loads are dear: a software driver pays by the word, for every lane by
-// itself, and one of 64 bits costs no more than one of 32.
+// Loads of maps stored as 32-bit floats, by words: four or two neighbouring numbers, where loads are dear. A software
+// driver pays by the word, for every lane by itself, and a word of 64 bits costs no more than one of 32.
 
 alias Quad = vec2<u64>;
 alias Pair = u64;

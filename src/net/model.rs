@@ -37,8 +37,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("cifar-18pct", include_str!("../../assets/models/cifar-18pct.toml")),
 ];
 
-/// A model file; by default one without rows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// A model file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
     /// One line about the network.
     pub about: String,
@@ -75,12 +75,6 @@ pub struct Input {
     /// Factors of red, green and blue after the mean is subtracted; 1 in 2012.
     #[serde(default = "unscaled")]
     pub scale: [f32; 3],
-}
-
-impl Default for Input {
-    fn default() -> Self {
-        Self { channels: 3, size: 0, stored: None, mean_centred: false, mean: None, scale: unscaled() }
-    }
 }
 
 fn unscaled() -> [f32; 3] {
@@ -153,7 +147,7 @@ impl Row {
 }
 
 /// Training settings of a network where a run has none of its own.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainDefaults {
     /// Images in a minibatch.
@@ -315,4 +309,11 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
         };
     }
     Some(text[..value.span().start].matches('\n').count() + 1)
+}
+
+/// A model of [`LAYERS`].
+impl<'de> Deserialize<'de> for Model {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ModelText(LAYERS).deserialize(deserializer)
+    }
 }

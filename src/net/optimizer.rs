@@ -35,12 +35,6 @@ impl From<&'static Optimizer> for OptimizerConfig {
     }
 }
 
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        OPTIMIZERS[0].into()
-    }
-}
-
 impl OptimizerConfig {
     /// The optimiser called `name`, with its defaults.
     pub fn named(name: &str) -> Result<Self, NetError> {

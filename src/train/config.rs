@@ -52,8 +52,7 @@ pub struct Config {
     pub max_broken: Option<f64>,
     /// Seed of all random numbers.
     pub seed: u64,
-    /// The network with its training defaults, the command line's already in them; [`Config::parse_with`] reads it.
-    #[serde(skip_deserializing)]
+    /// The network with its training defaults, the command line's already in them.
     pub network: Model,
 }
 
@@ -131,8 +130,15 @@ impl Config {
 
     /// The same for a network with layers of `kinds`: [`LAYERS`] and others, or fewer.
     pub fn parse_with(text: &str, kinds: Kinds) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(text)?;
-        config.network = Model::within("network", text, kinds)?;
+        let config: Self = if std::ptr::eq(kinds, LAYERS) {
+            toml::from_str(text)?
+        } else {
+            // A network of known layers stands in the place of the other, which is read apart.
+            let mut table: toml::Table = text.parse()?;
+            let network = Model::within("network", text, kinds)?;
+            table.insert("network".into(), toml::Value::try_from(Model::open("mini")?)?);
+            Self { network, ..table.try_into()? }
+        };
         let known = config.keys();
         if let Some(key) = text.parse::<toml::Table>()?.keys().find(|key| !known.contains(*key)) {
             let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(0, |line| line + 1);

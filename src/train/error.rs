@@ -99,6 +99,8 @@ pub enum InitError {
 pub enum ConfigError {
     #[error("is damaged ({0})")]
     Text(#[from] toml::de::Error),
+    #[error("cannot be written ({0})")]
+    Unwritable(#[from] toml::ser::Error),
     #[error("line {line}: unknown key `{key}`, expected one of {known}")]
     Key { key: String, line: usize, known: String },
     #[error("{key} = {found}: {wanted}")]
