@@ -16,13 +16,12 @@ const EXACT = K % TM == 0;
 @compute @workgroup_size(LANES, ROWS)
 fn forward(
     @builtin(workgroup_id) group: vec3u,
-    @builtin(global_invocation_id) id: vec3u,
     @builtin(local_invocation_id) local: vec3u,
 ) {
     let n = group.x * LANES * TN + local.x;
-    let k0 = id.y * TM;
-    let p = id.z / TILES_X;
-    let q0 = (id.z % TILES_X) * TQ;
+    let k0 = row_of_tiles(group.y, local.y) * TM;
+    let p = group.z / TILES_X;
+    let q0 = (group.z % TILES_X) * TQ;
     if k0 >= K {
         return;
     }

@@ -16,13 +16,12 @@ const EXACT = MAPS % TM == 0;
 @compute @workgroup_size(LANES, ROWS)
 fn backward_input(
     @builtin(workgroup_id) group: vec3u,
-    @builtin(global_invocation_id) id: vec3u,
     @builtin(local_invocation_id) local: vec3u,
 ) {
     let n = group.x * LANES * TN + local.x;
-    let c0 = id.y * TM;
-    let row = id.z / TILES_X;
-    let column0 = (id.z % TILES_X) * TX;
+    let c0 = row_of_tiles(group.y, local.y) * TM;
+    let row = group.z / TILES_X;
+    let column0 = (group.z % TILES_X) * TX;
     if c0 >= MAPS {
         return;
     }

@@ -18,7 +18,7 @@ fn row_vector(term: u32, rows: u32) -> vec4f {
     let element = padded - place(term) * STRIDE;
     @unroll for (var i = 0u; i < 4; i++) {
         let c = c0 + rows * 4 + i;
-        if term < terms() && c < MAPS {
+        if term < terms(size) && c < MAPS {
             values[i] = f32(w[((c * R + element.x) * S + element.y) * K + inner(term)]);
         }
     }
@@ -26,7 +26,7 @@ fn row_vector(term: u32, rows: u32) -> vec4f {
 }
 
 fn image_vector(term: u32, images: u32) -> vec4f {
-    if term >= terms() {
+    if term >= terms(size) {
         return vec4f();
     }
     let at = place(term);
@@ -54,8 +54,11 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     padded = pixel + vec2u(PAD_Y, PAD_X);
     // The first window that reaches the pixel, and the last that begins before it.
     let before = max(vec2i(padded) - vec2i(vec2u(R, S)) + 1, vec2i());
-    low = (vec2u(before) + STRIDE - 1) / STRIDE;
+    let first = (vec2u(before) + STRIDE - 1) / STRIDE;
     let end = min(padded / STRIDE + 1, vec2u(P, Q));
-    size = max(end, low) - low;
-    contract(terms(), thread);
+    // Not by way of `size`: compilers have to see that it is the same for the whole workgroup.
+    let holding = max(end, first) - first;
+    low = first;
+    size = holding;
+    contract(terms(holding), thread);
 }

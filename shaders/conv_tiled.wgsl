@@ -14,7 +14,7 @@ var<private> corner: vec2i;
 
 fn row_vector(term: u32, rows: u32) -> vec4f {
     let k = k0 / 4 + rows;
-    if term >= terms() || k >= K / 4 {
+    if term >= terms(size) || k >= K / 4 {
         return vec4f();
     }
     let at = place(term);
@@ -22,7 +22,7 @@ fn row_vector(term: u32, rows: u32) -> vec4f {
 }
 
 fn image_vector(term: u32, images: u32) -> vec4f {
-    if term >= terms() {
+    if term >= terms(size) {
         return vec4f();
     }
     let at = vec2u(corner + vec2i(place(term)));
@@ -54,6 +54,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     let first = clamp(-corner, vec2i(), vec2i(vec2u(R, S)));
     let end = clamp(vec2i(vec2u(H, W)) - corner, first, vec2i(vec2u(R, S)));
     low = vec2u(first);
-    size = vec2u(end - first);
-    contract(terms(), thread);
+    // Not by way of `size`: compilers have to see that it is the same for the whole workgroup.
+    let inside = vec2u(end - first);
+    size = inside;
+    contract(terms(inside), thread);
 }

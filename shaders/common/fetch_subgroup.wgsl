@@ -3,6 +3,12 @@
 
 const GROUPS = TM / SUBGROUP;
 
+// The row of tiles of an invocation: a workgroup is one subgroup, so that all take part wherever weights are handed
+// around, which compilers have to see.
+fn row_of_tiles(group: u32, local: u32) -> u32 {
+    return group;
+}
+
 fn fetch(base: u32, stride: u32, limit: u32, lane: u32) -> array<f32, TM> {
     var own: array<f32, GROUPS>;
     @unroll for (var g = 0u; g < GROUPS; g++) {

@@ -24,7 +24,7 @@ fn place(term: u32) -> vec2u {
     return low + vec2u(row, index - row * size.y);
 }
 
-// Number of terms.
-fn terms() -> u32 {
-    return size.x * size.y * INNER;
+// Number of terms of `elements`, so many rows and columns.
+fn terms(elements: vec2u) -> u32 {
+    return elements.x * elements.y * INNER;
 }

@@ -7,7 +7,7 @@ use half::f16;
 
 use super::cpu::Cpu;
 use super::{Backend, BackendError, Data};
-use crate::kernel::{Access, Case, Fill, Holds, Kernel};
+use crate::kernel::{Access, Binding, Case, Fill, Holds, Kernel};
 use crate::program::{Home, Pass, Program, Recorder, Role, Slot, SlotInfo};
 use crate::random::{Purpose, Stream, unit};
 
@@ -64,36 +64,83 @@ pub fn program(kernel: &'static Kernel, case: &Case, guard: usize) -> Program {
     recorder.finish()
 }
 
+/// Contents of a buffer.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "a variant says what it holds")]
+pub enum Contents<T> {
+    Floats(Vec<T>),
+    Words(Vec<u32>),
+}
+
+/// A case of a kernel in numbers: what its buffers hold before a run, and what the f64 twin has them hold after it.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Every binding's buffer before the run; NaN where the kernel writes all of it.
+    pub given: Vec<Contents<f32>>,
+    /// Every binding's buffer after the run; `None` where the kernel only reads it.
+    pub expected: Vec<Option<Contents<f64>>>,
+}
+
+/// The contents of `case`, which are the same on every machine.
+pub fn sample(kernel: &'static Kernel, case: &Case) -> Result<Sample, BackendError> {
+    let mut oracle = Cpu::<f64>::new(program(kernel, case, 0));
+    let mut given = Vec::new();
+    for (index, (binding, (count, fill))) in kernel.bindings.iter().zip(&case.buffers).enumerate() {
+        given.push(match binding.holds {
+            Holds::Words => Contents::Words(words(fill, *count, index)),
+            Holds::Maps | Holds::Floats => Contents::Floats(floats(fill, *count, index)),
+        });
+        match &given[index] {
+            Contents::Words(words) => oracle.write(Slot(index), Data::U32(words))?,
+            Contents::Floats(floats) => oracle.write(Slot(index), Data::F32(floats))?,
+        }
+    }
+    oracle.run(Pass::Evaluate)?;
+    let mut after = |(index, binding): (usize, &Binding)| {
+        let slot = Slot(index);
+        Ok(match (binding.access, binding.holds) {
+            (Access::Read, _) => None,
+            (_, Holds::Words) => Some(Contents::Words(oracle.read_words(slot)?)),
+            (_, Holds::Maps | Holds::Floats) => Some(Contents::Floats(oracle.read_exact(slot))),
+        })
+    };
+    let expected = kernel.bindings.iter().enumerate().map(&mut after).collect::<Result<_, BackendError>>()?;
+    Ok(Sample { given, expected })
+}
+
 /// Compares the outputs of `case` on `backend`, set up with [`program`], with those of the f64 twin.
 pub fn compare(backend: &mut dyn Backend, kernel: &'static Kernel, case: &Case) -> Result<Finding, BackendError> {
-    let mut oracle = Cpu::<f64>::new(program(kernel, case, 0));
-    for (index, (binding, (count, fill))) in kernel.bindings.iter().zip(&case.buffers).enumerate() {
+    let Sample { given, expected } = sample(kernel, case)?;
+    for (index, contents) in given.into_iter().enumerate() {
         let slot = Slot(index);
-        if binding.holds == Holds::Words {
-            let mut words = words(fill, *count, index);
-            oracle.write(slot, Data::U32(&words))?;
-            words.resize(backend.program().slot(slot).count(), UNTOUCHED.to_bits());
-            backend.write(slot, Data::U32(&words))?;
-        } else {
-            let mut floats = floats(fill, *count, index);
-            oracle.write(slot, Data::F32(&floats))?;
-            floats.resize(backend.program().slot(slot).count(), UNTOUCHED);
-            backend.write(slot, Data::F32(&floats))?;
+        let guarded = backend.program().slot(slot).count();
+        match contents {
+            Contents::Words(mut words) => {
+                words.resize(guarded, UNTOUCHED.to_bits());
+                backend.write(slot, Data::U32(&words))?;
+            }
+            Contents::Floats(mut floats) => {
+                floats.resize(guarded, UNTOUCHED);
+                backend.write(slot, Data::F32(&floats))?;
+            }
         }
     }
     backend.run(Pass::Evaluate)?;
-    oracle.run(Pass::Evaluate)?;
     let mut worst = Finding { error: 0.0, place: "nowhere".into(), values: (0.0, 0.0) };
-    for (index, binding) in kernel.bindings.iter().enumerate().filter(|(_, b)| b.access != Access::Read) {
-        let (slot, count) = (Slot(index), case.buffers[index].0);
-        let (got, want, guard) = if binding.holds == Holds::Words {
-            let mut got = backend.read_words(slot)?;
-            let guard = got.split_off(count).into_iter().map(f32::from_bits).collect();
-            (halves(&got).collect(), halves(&oracle.read_words(slot)?).map(f64::from).collect(), guard)
-        } else {
-            let mut got = backend.read(slot)?;
-            let guard = got.split_off(count);
-            (got, oracle.read_exact(slot), guard)
+    for (index, expected) in expected.into_iter().enumerate() {
+        let (slot, binding) = (Slot(index), &kernel.bindings[index]);
+        let (got, want, guard): (Vec<f32>, Vec<f64>, Vec<f32>) = match expected {
+            None => continue,
+            Some(Contents::Words(want)) => {
+                let mut got = backend.read_words(slot)?;
+                let guard = got.split_off(want.len()).into_iter().map(f32::from_bits).collect();
+                (halves(&got).collect(), halves(&want).map(f64::from).collect(), guard)
+            }
+            Some(Contents::Floats(want)) => {
+                let mut got = backend.read(slot)?;
+                let guard = got.split_off(want.len());
+                (got, want, guard)
+            }
         };
         if let Some(i) = guard.iter().position(|&v| v != UNTOUCHED) {
             let place = format!("{}, {} elements past its end", binding.name, i + 1);

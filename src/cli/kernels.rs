@@ -1,8 +1,11 @@
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
 use super::output::{Output, line, tolerance};
+use alexnet::commands::shaders;
 use alexnet::kernel::{Access, Binding, Holds, Kernel, Variant};
 use alexnet::ops::KERNELS;
 
@@ -10,6 +13,9 @@ use alexnet::ops::KERNELS;
 pub(super) struct Kernels {
     #[command(flatten)]
     output: Output,
+    /// Write every variant and case as standard WGSL into this folder, with what to bind and what must come out
+    #[arg(long, value_name = "DIR")]
+    wgsl: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -43,6 +49,10 @@ struct VariantEntry {
 impl Kernels {
     pub(super) fn run(self) -> Result<()> {
         let entries: Vec<Entry> = KERNELS.iter().map(|kernel| entry(kernel)).collect();
+        if let Some(folder) = &self.wgsl {
+            let index = shaders::write(folder, KERNELS)?;
+            return line(format_args!("{}: {} shaders, listed in index.json", folder.display(), index.shaders.len()));
+        }
         self.output.tell(&entries, |entries| print_all(entries))
     }
 }

@@ -5,12 +5,14 @@ pub mod convert;
 pub mod describe;
 pub mod inspect;
 pub mod run;
+pub mod shaders;
 pub mod step;
 
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::backend::BackendError;
 use crate::checkpoint::{CheckpointError, ContentError};
 use crate::eval::EvalError;
 use crate::files::{FileError, TensorError};
@@ -19,6 +21,7 @@ use crate::interop::{InteropError, ReadError};
 use crate::net::{MOST_IMAGES, NetError};
 use crate::runs::RunError;
 use crate::session::SessionError;
+use crate::wgsl::ShaderError;
 
 /// Reason why `convert`, `run` or `step` ends early.
 #[derive(Debug, Error)]
@@ -30,6 +33,12 @@ pub enum CommandError {
     File(#[from] FileError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Shader(#[from] ShaderError),
+    #[error("kernel {kernel}: {wanted} workgroups wanted, at most 65535 fit along an axis")]
+    Workgroups { kernel: &'static str, wanted: usize },
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     #[error(transparent)]
     Tensors(#[from] TensorError),
     #[error(transparent)]

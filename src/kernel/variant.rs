@@ -87,6 +87,25 @@ impl Variant {
             Grid::Tiles(extents) => extents(&params.with(&(self.tile)(params))),
         }
     }
+
+    /// Workgroups along x, y, z of a run with `params`, each of `size` invocations, at most `most` along each axis.
+    ///
+    /// # Errors
+    /// The number wanted where that is more and the kernel does not stride.
+    pub fn workgroups(&self, params: &Params, size: [u32; 3], most: u32) -> Result<[u32; 3], usize> {
+        let invocations = self.invocations(params);
+        let mut counts = [0; 3];
+        for axis in 0..3 {
+            let wanted = invocations[axis].div_ceil(size[axis] as usize);
+            let count = u32::try_from(wanted).ok().filter(|&count| count <= most);
+            counts[axis] = match self.grid {
+                // The kernel strides over what is left.
+                Grid::Linear(_) => count.unwrap_or(most).max(1),
+                Grid::Tiles(_) => count.ok_or(wanted)?,
+            };
+        }
+        Ok(counts)
+    }
 }
 
 /// The tile of a kernel over independent items: 64 invocations in a workgroup.

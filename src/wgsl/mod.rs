@@ -118,6 +118,15 @@ pub fn source(variant: &Variant, params: &Params) -> String {
     text
 }
 
+/// The text of `variant` for `params` as the standard has it, for other compilers than naga: loops written out, and
+/// subgroups enabled where it uses them, which naga 30 neither needs nor takes.
+pub fn standard(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<String, ShaderError> {
+    let text = unroll::unroll(&source(variant, params));
+    let text = text.map_err(|slip| ShaderError { kernel: kernel.name, variant: variant.name, slip })?;
+    let enable = if variant.needs.subgroup_size.is_some() { "enable subgroups;\n" } else { "" };
+    Ok(format!("{enable}{text}"))
+}
+
 /// Declarations for maps that are loaded in words of 64 bits, in front of a variant that needs them.
 pub const fn words(maps: Elem) -> &'static str {
     match maps {

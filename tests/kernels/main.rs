@@ -6,3 +6,4 @@ mod devices;
 
 mod parity;
 mod registry;
+mod standard;

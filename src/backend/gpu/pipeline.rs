@@ -90,7 +90,7 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
     let refuse = |reason: String| BackendError::Kernel { device: device.info.name.clone(), reason };
     let shader = wgsl::shader(kernel, variant, params).map_err(|e| refuse(e.to_string()))?;
     let most = device.limits.max_compute_workgroups_per_dimension;
-    let workgroups = workgroups(most, variant, params, shader.workgroup);
+    let workgroups = variant.workgroups(params, shader.workgroup, most);
     let workgroups =
         workgroups.map_err(|wanted| refuse(format!("{}: {wanted} workgroups wanted, {most} allowed", kernel.name)))?;
     let scope = device.raw.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -148,20 +148,4 @@ fn entry(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {
         },
         count: None,
     }
-}
-
-/// Workgroups along x, y, z, at most `most` along each; the number wanted where that is more and the kernel does not stride.
-fn workgroups(most: u32, variant: &Variant, params: &Params, size: [u32; 3]) -> Result<[u32; 3], usize> {
-    let invocations = variant.invocations(params);
-    let mut counts = [0; 3];
-    for axis in 0..3 {
-        let wanted = invocations[axis].div_ceil(size[axis] as usize);
-        let count = u32::try_from(wanted).ok().filter(|&count| count <= most);
-        counts[axis] = match variant.grid {
-            // The kernel strides over what is left.
-            Grid::Linear(_) => count.unwrap_or(most).max(1),
-            Grid::Tiles(_) => count.ok_or(wanted)?,
-        };
-    }
-    Ok(counts)
 }

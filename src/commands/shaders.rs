@@ -1,0 +1,163 @@
+//! Every kernel as files for other compilers and machines: WGSL as the standard has it, what to bind, and what has to
+//! come out.
+//!
+//! A folder holds one `.wgsl` file for each variant and case, one `.bin` file for each case, and `index.json`, an
+//! [`Index`]. A `.bin` file holds the buffers of a case one after the other, in little-endian order.
+
+use std::path::Path;
+
+use half::f16;
+use serde::Serialize;
+
+use super::CommandError;
+use crate::backend::compare::{Contents, sample};
+use crate::files::{FileError, write_file};
+use crate::kernel::{Access, Case, Elem, Kernel, Variant};
+use crate::wgsl;
+
+/// Workgroups along each axis that every implementation of WebGPU allows.
+const MOST_WORKGROUPS: u32 = 65_535;
+
+/// What a folder of shaders holds.
+#[derive(Debug, Default, Serialize)]
+pub struct Index {
+    /// Shaders, by kernel, case and variant.
+    pub shaders: Vec<Entry>,
+}
+
+/// A variant of a kernel on one of its cases.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    /// Name of the kernel.
+    pub kernel: &'static str,
+    /// Name of the variant.
+    pub variant: &'static str,
+    /// Name of the case.
+    pub case: String,
+    /// The shader's file.
+    pub file: String,
+    /// The file of the case's buffers.
+    pub data: String,
+    /// Name of the entry point.
+    pub entry: &'static str,
+    /// Workgroups along x, y, z.
+    pub workgroups: [u32; 3],
+    /// Lanes that a subgroup must have.
+    pub subgroup_size: Option<u32>,
+    /// Whether the shader uses 64-bit integers, which WGSL does not have.
+    pub words: bool,
+    /// Whether the shader uses cooperative matrices, which WGSL does not have.
+    pub matrix: bool,
+    /// Largest error of an output, relative to the value plus the output's root mean square.
+    pub tolerance: f64,
+    /// Storage buffers of group 0.
+    pub bindings: Vec<BufferEntry>,
+}
+
+/// A buffer, as [`Entry::data`] holds it.
+#[derive(Clone, Debug, Serialize)]
+pub struct BufferEntry {
+    /// Name of the variable.
+    pub name: &'static str,
+    /// Number of the binding.
+    pub binding: u32,
+    /// Type of the elements: `f32`, `f16` or `u32`; words that a kernel writes are pairs of `f16`.
+    pub element: &'static str,
+    /// Number of elements.
+    pub count: usize,
+    /// Byte at which the contents before the run begin.
+    pub given: usize,
+    /// Byte at which the contents after the run begin, as `f64`, or `u32` for words; absent where it is only read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<usize>,
+}
+
+/// Writes every variant and case of `kernels` into `folder`, which is created; maps once as f32 and once as f16.
+pub fn write(folder: &Path, kernels: &[&'static Kernel]) -> Result<Index, CommandError> {
+    std::fs::create_dir_all(folder).map_err(|error| CommandError::Folder { path: folder.into(), error })?;
+    let mut index = Index::default();
+    for &kernel in kernels {
+        for maps in [Elem::F32, Elem::F16] {
+            for (number, case) in kernel.cases_with(maps).iter().enumerate() {
+                let stem = format!("{}.{}.{number}", kernel.name, maps.name());
+                write_case(folder, &stem, kernel, case, &mut index)?;
+            }
+        }
+    }
+    let path = folder.join("index.json");
+    let json = serde_json::to_vec_pretty(&index).map_err(|error| FileError::write(&path)(error.into()))?;
+    write_file(&path, &json)?;
+    Ok(index)
+}
+
+/// Writes the buffers of `case` and the shaders that compute it, to files whose names begin with `stem`.
+fn write_case(
+    folder: &Path,
+    stem: &str,
+    kernel: &'static Kernel,
+    case: &Case,
+    index: &mut Index,
+) -> Result<(), CommandError> {
+    let (bytes, buffers) = lay_out(kernel, case)?;
+    let data = format!("{stem}.bin");
+    write_file(&folder.join(&data), &bytes)?;
+    for variant in kernel.variants.iter().filter(|variant| variant.needs.fit(&case.params)) {
+        let shader = wgsl::shader(kernel, variant, &case.params)?;
+        let workgroups = variant.workgroups(&case.params, shader.workgroup, MOST_WORKGROUPS);
+        let workgroups = workgroups.map_err(|wanted| CommandError::Workgroups { kernel: kernel.name, wanted })?;
+        let file = format!("{stem}.{}.wgsl", variant.name);
+        write_file(&folder.join(&file), wgsl::standard(kernel, variant, &case.params)?.as_bytes())?;
+        let numbered =
+            |(buffer, &(binding, _)): (&BufferEntry, &(u32, bool))| BufferEntry { binding, ..buffer.clone() };
+        index.shaders.push(Entry {
+            kernel: kernel.name,
+            variant: variant.name,
+            case: case.name.clone(),
+            file,
+            data: data.clone(),
+            entry: shader.entry,
+            workgroups,
+            subgroup_size: variant.needs.subgroup_size,
+            words: variant.needs.words,
+            matrix: variant.needs.matrix.is_some(),
+            tolerance: kernel.tolerance_of(&case.params),
+            bindings: buffers.iter().zip(&shader.bindings).map(numbered).collect(),
+        });
+    }
+    Ok(())
+}
+
+/// The bytes of a case's buffers, and where each begins; bindings are not yet numbered.
+fn lay_out(kernel: &'static Kernel, case: &Case) -> Result<(Vec<u8>, Vec<BufferEntry>), CommandError> {
+    let contents = sample(kernel, case)?;
+    let (mut bytes, mut buffers) = (Vec::new(), Vec::new());
+    for (index, binding) in kernel.bindings.iter().enumerate() {
+        let element = binding.elem(&case.params);
+        let given = aligned(&mut bytes);
+        match &contents.given[index] {
+            Contents::Words(words) => bytes.extend(words.iter().flat_map(|word| word.to_le_bytes())),
+            Contents::Floats(floats) if element == Elem::F16 => {
+                bytes.extend(floats.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()));
+            }
+            Contents::Floats(floats) => bytes.extend(floats.iter().flat_map(|value| value.to_le_bytes())),
+        }
+        let expected = contents.expected[index].as_ref().map(|contents| {
+            let begin = aligned(&mut bytes);
+            match contents {
+                Contents::Words(words) => bytes.extend(words.iter().flat_map(|word| word.to_le_bytes())),
+                Contents::Floats(floats) => bytes.extend(floats.iter().flat_map(|value| value.to_le_bytes())),
+            }
+            begin
+        });
+        debug_assert_eq!(expected.is_some(), binding.access != Access::Read);
+        let (name, count) = (binding.name, case.buffers[index].0);
+        buffers.push(BufferEntry { name, binding: 0, element: element.name(), count, given, expected });
+    }
+    Ok((bytes, buffers))
+}
+
+/// The length of `bytes`, padded with zeros to a multiple of eight: views of f64 begin nowhere else.
+fn aligned(bytes: &mut Vec<u8>) -> usize {
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes.len()
+}
