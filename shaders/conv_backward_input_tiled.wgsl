@@ -48,16 +48,18 @@ fn put(row: u32, images: u32, sum: vec4f) {
 
 @compute @workgroup_size(THREADS)
 fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+    // The number of terms by way of `let` alone: compilers have to see that it is the same for the whole workgroup.
+    let input = vec2u(group.z / W, group.z % W);
+    let behind = input + vec2u(PAD_Y, PAD_X);
+    // The first window that reaches the pixel, and the last that begins before it.
+    let before = max(vec2i(behind) - vec2i(vec2u(R, S)) + 1, vec2i());
+    let first = (vec2u(before) + STRIDE - 1) / STRIDE;
+    let end = min(behind / STRIDE + 1, vec2u(P, Q));
+    let holding = max(end, first) - first;
     n0 = group.x * IMAGE_VECTORS;
     c0 = group.y * BM;
-    pixel = vec2u(group.z / W, group.z % W);
-    padded = pixel + vec2u(PAD_Y, PAD_X);
-    // The first window that reaches the pixel, and the last that begins before it.
-    let before = max(vec2i(padded) - vec2i(vec2u(R, S)) + 1, vec2i());
-    let first = (vec2u(before) + STRIDE - 1) / STRIDE;
-    let end = min(padded / STRIDE + 1, vec2u(P, Q));
-    // Not by way of `size`: compilers have to see that it is the same for the whole workgroup.
-    let holding = max(end, first) - first;
+    pixel = input;
+    padded = behind;
     low = first;
     size = holding;
     contract(terms(holding), thread);

@@ -47,15 +47,17 @@ fn put(row: u32, images: u32, sum: vec4f) {
 
 @compute @workgroup_size(THREADS)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+    // The number of terms by way of `let` alone: compilers have to see that it is the same for the whole workgroup.
+    let output = vec2u(group.z / Q, group.z % Q);
+    let under = vec2i(output * vec2u(STRIDE_Y, STRIDE_X)) - vec2i(vec2u(PAD_Y, PAD_X));
+    let first = clamp(-under, vec2i(), vec2i(vec2u(R, S)));
+    let end = clamp(vec2i(vec2u(H, W)) - under, first, vec2i(vec2u(R, S)));
+    let inside = vec2u(end - first);
     n0 = group.x * IMAGE_VECTORS;
     k0 = group.y * BM;
-    pixel = vec2u(group.z / Q, group.z % Q);
-    corner = vec2i(pixel * vec2u(STRIDE_Y, STRIDE_X)) - vec2i(vec2u(PAD_Y, PAD_X));
-    let first = clamp(-corner, vec2i(), vec2i(vec2u(R, S)));
-    let end = clamp(vec2i(vec2u(H, W)) - corner, first, vec2i(vec2u(R, S)));
+    pixel = output;
+    corner = under;
     low = vec2u(first);
-    // Not by way of `size`: compilers have to see that it is the same for the whole workgroup.
-    let inside = vec2u(end - first);
     size = inside;
     contract(terms(inside), thread);
 }

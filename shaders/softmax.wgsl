@@ -16,7 +16,7 @@
 @group(0) @binding(9) var<storage, read_write> dx: array<Map>;
 
 const LANES = IMAGE_LANES * CLASS_LANES;
-const LOWEST = -3.4028235e38;
+const LOWEST = -3.4028234e38; // the least f32: with one digit more it would be rounded beyond
 const INFINITY_BITS = 0x7f800000u;
 const NAN_BITS = 0x7fc00000u;
 const LOW_BITS = 0xff800000u; // -inf

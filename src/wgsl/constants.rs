@@ -25,7 +25,8 @@ pub fn constants(params: &Params) -> String {
         // Writing to a String cannot fail.
         let _ = match value {
             Value::U32(v) => writeln!(text, "const {name}: u32 = {v}u;"),
-            Value::F32(bits) => writeln!(text, "const {name}: f32 = {:?}f;", f32::from_bits(bits)),
+            // All its digits: the fewest that mean this f32 may mean a number beyond all f32 to a compiler that reads f64.
+            Value::F32(bits) => writeln!(text, "const {name}: f32 = {:?}f;", f64::from(f32::from_bits(bits))),
             Value::Bool(v) => writeln!(text, "const {name}: bool = {v};"),
         };
     }

@@ -59,6 +59,7 @@ pub(crate) const ONLY: &[(&str, &[&str], &str)] = &[
             "net",
             "ops",
             "program",
+            "wgsl",
             "kernel",
             "tensor",
             "random",
