@@ -69,7 +69,8 @@ impl<'a> GraphLowering<'a> {
                 Ok(Value::Floats(Tensor { source, places }))
             }
             (Given::Integers { dims, values }, ElementType::Integer) => {
-                Ok(Value::Integers(Integers { dims: dims.clone(), values: Arc::clone(values) }))
+                let list = Integers { dims: vec![values.len()], values: Arc::clone(values) };
+                list.reshaped(dims.clone()).map(Value::Integers)
             }
             (_, ElementType::Other(elem)) => Ok(Value::Other(elem.clone())),
             (Given::Floats(_), ElementType::Integer) => Err(Refusal::FloatsGiven),
@@ -99,5 +100,34 @@ impl std::fmt::Display for Extent {
             Self::Named(name) => f.write_str(name),
             Self::Unknown => f.write_str("?"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Graph, Node, Op, ValueId, lower};
+
+    /// Found by fuzzing: fewer whole numbers than their extents say.
+    #[test]
+    fn whole_numbers_are_as_many_as_their_extents_say() {
+        let input = GraphInput { value: ValueId(0), elem: ElementType::Integer, dims: None };
+        let node = Node {
+            name: String::new(),
+            operator: String::new(),
+            op: Op::Transpose { order: None },
+            inputs: vec![Some(ValueId(0))],
+            outputs: vec![Some(ValueId(1))],
+        };
+        let names = ["x", "y"].map(str::to_owned).to_vec();
+        let graph =
+            Graph { names, inputs: vec![input], outputs: vec![ValueId(1)], nodes: vec![node], ..Graph::default() };
+        let given = |dims: &[usize]| {
+            let given = Given::Integers { dims: dims.to_vec(), values: Arc::new([1; 4]) };
+            lower(&graph, &BTreeMap::from([("x".to_owned(), given)]))
+        };
+        assert_eq!(given(&[2, 2]).unwrap().known[0].dims, [2, 2]);
+        let refusal = given(&[2, 3]).unwrap_err().to_string();
+        assert!(refusal.contains("input x") && refusal.contains("[2, 3]"), "{refusal}");
     }
 }
