@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::CommandError;
 use crate::backend::compare::{Contents, sample};
 use crate::files::{FileError, write_file};
-use crate::kernel::{Access, Case, Elem, Kernel, Variant};
+use crate::kernel::{Access, Case, Elem, Kernel};
 use crate::wgsl;
 
 /// Workgroups along each axis that every implementation of WebGPU allows.

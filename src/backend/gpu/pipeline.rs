@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::device::Device;
 use crate::backend::BackendError;
-use crate::kernel::{Elem, Grid, Kernel, Params, Variant};
+use crate::kernel::{Elem, Kernel, Params, Variant};
 use crate::program::{Command, SlotRange};
 use crate::wgsl;
 
