@@ -150,9 +150,9 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// 3e-6; a kernel without tolerance gives the numbers of its twin.
+/// 3.0e-6; a kernel without tolerance gives the numbers of its twin.
 pub(super) fn tolerance(number: f64) -> String {
-    if number == 0.0 { "exact".into() } else { format!("{number:e}") }
+    if number == 0.0 { "exact".into() } else { format!("{number:.1e}") }
 }
 
 #[cfg(test)]

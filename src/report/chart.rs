@@ -123,8 +123,11 @@ impl Scale {
         }
         let step = round_step((self.most - self.least) / count.max(1) as f64);
         let first = (self.least / step - 1e-9).ceil();
+        // Divided where the step is a fraction: 3 / 5 is 0.6, 3 times 0.2 is not.
+        let parts = (1.0 / step).round();
+        let at = |i: f64| if step < 1.0 { i / parts } else { i * step };
         (0..=2 * count + 2)
-            .map(|i| (first + i as f64) * step)
+            .map(|i| at(first + i as f64))
             .take_while(|value| *value <= self.most * (1.0 + 1e-12) + 1e-9 * step)
             .collect()
     }
