@@ -35,7 +35,7 @@ fn groups_are_smaller_and_run_as_they_should() {
         assert_eq!(runs("conv2", &format!("conv.{direction}")), 4, "two groups on each of two towers");
         assert_eq!(runs("conv4", &format!("conv.{direction}")), 0);
     }
-    let at_once = ["conv.grouped", "conv.grouped_backward_input", "conv.grouped_backward_filter"];
+    let at_once = ["conv.grouped", "conv.grouped_by_input", "conv.grouped_by_filter"];
     assert_eq!(at_once.map(|kernel| runs("conv4", kernel)), [2; 3]);
     let conv = |name: &str| net.parameters_of(net.nodes.iter().find(|node| node.name == name).unwrap());
     assert_eq!(conv("conv2"), 256 * (4 * 25 + 1));

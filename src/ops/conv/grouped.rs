@@ -172,7 +172,7 @@ pub static GROUPED: Kernel = Kernel {
 
 /// dx = gradient of the loss by the input, group by group.
 pub(super) static GROUPED_BACKWARD_INPUT: Kernel = Kernel {
-    name: "conv.grouped_backward_input",
+    name: "conv.grouped_by_input",
     doc: "dx[c][h][w][n] = sum over k of c's group, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r·dilation-pad = h",
     bindings: &[read_map("w"), read_map("dy"), write_map("dx")],
     variants: &[plain(
@@ -193,7 +193,7 @@ pub(super) static GROUPED_BACKWARD_INPUT: Kernel = Kernel {
 
 /// dw = gradient of the loss by the filters, group by group.
 pub(super) static GROUPED_BACKWARD_FILTER: Kernel = Kernel {
-    name: "conv.grouped_backward_filter",
+    name: "conv.grouped_by_filter",
     doc: "dw[c][r][s][k] = sum over p, q, n of x[c][p·stride+r·dilation-pad][…][n] dy[k][p][q][n], k of c's group",
     bindings: &[read_map("x"), read_map("dy"), update("dw")],
     variants: &[plain(
