@@ -27,10 +27,10 @@
 //! Modules are listed in the order of their dependencies, which a test keeps:
 //!
 //! ```text
-//! main → cli → commands, eval, train ─┬→ session ─┬→ net, graph → ops → program → kernel → tensor, random
-//!                                     │           ├→ backend → program            (backend/gpu also → wgsl, files)
-//!                                     │           └→ data → files → tensor, random
-//!                                     └→ checkpoint, interop → net, graph, files, tensor
+//! main → cli → report → commands, eval, runs, train ─┬→ session ─┬→ net, graph → ops → program → kernel → tensor
+//!                                                    │           ├→ backend → program (backend/gpu also → wgsl, files)
+//!                                                    │           └→ data → files → tensor, random
+//!                                                    └→ checkpoint, interop → net, graph, files, tensor
 //! ```
 //!
 //! Vocabulary: a *tower* (A, B, …) is a part of the network that works mostly on its own maps; a *device* is an opened
