@@ -4,7 +4,8 @@
 //!
 //! There are two alphas. The paper's formula multiplies the sum by alpha = 1e-4. The released code divides its scale,
 //! 1e-4 too, by the size of the window first, so what multiplies its sum is 2e-5. The kernels take what multiplies the
-//! sum; who records them decides. The paper's other numbers are k = 2, size = 5, beta = 0.75.
+//! sum; who records them decides. The paper's other numbers are k = 2, size = 5, beta = 0.75. What the layer is in ONNX
+//! and in Caffe stands at the end, as in every file of a layer.
 
 use std::ops::Range;
 

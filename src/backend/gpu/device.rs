@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::adapter::{binding_limit, describe, matrices};
 use super::cache::Compiled;
 use super::capacity::memory;
-use super::tuned::{Choices, Verdicts};
+use super::choices::{Choices, Verdicts};
 use crate::backend::{BackendError, Limits, MemoryPool, SetupWatch};
 
 /// Time without an answer after which a device counts as lost.

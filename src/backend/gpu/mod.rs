@@ -8,14 +8,14 @@
 //!         replay ─→ buffers, clock, pace
 //!                   buffers → pipeline, staging
 //!                             clock, pipeline, staging → device
-//!                                                        device ─→ tuned → cache
+//!                                                        device ─→ choices → cache
 //!                                                        device, summary ─→ capacity → adapter
 //! ```
 
 pub mod adapter;
 mod buffers;
 mod cache;
-pub mod tuned;
+pub mod choices;
 mod clock;
 pub mod device;
 mod measure;

@@ -1,7 +1,7 @@
 //! Chooses the fastest variant of each run of a program, by measuring it on the device with the run's own shapes.
 //!
 //! Variants add up in different orders, so the choice shows in the last bits of what is computed: it is made once for an
-//! adapter and its driver, and kept ([`super::tuned`]).
+//! adapter and its driver, and kept ([`super::choices`]).
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -224,8 +224,8 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::backend::gpu::choices::Choices;
     use crate::backend::gpu::testing;
-    use crate::backend::gpu::tuned::Choices;
     use crate::backend::{Backend, Data};
     use crate::ops::{activation, round};
     use crate::program::{Pass, Slot};
