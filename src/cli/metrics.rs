@@ -55,16 +55,9 @@ impl Metrics {
     }
 }
 
-/// Opens runs, with a warning about lines of metrics that cannot be read.
+/// Opens runs.
 pub(super) fn open_runs(paths: &[impl AsRef<Path>]) -> Result<Vec<Run>> {
-    let open = |path: &Path| {
-        let run = Run::open(path)?;
-        if run.damaged > 0 {
-            log::warn!("{}: {} lines of its metrics cannot be read", run.name(), run.damaged);
-        }
-        Ok(run)
-    };
-    paths.iter().map(|path| open(path.as_ref())).collect()
+    paths.iter().map(|path| Ok(Run::open(path.as_ref())?)).collect()
 }
 
 fn everything<'a>(run: &'a Run, name: &'a str) -> Everything<'a> {

@@ -32,7 +32,13 @@ const EXTENSIONS: &[&str] = &[
     "jpg",
     "jpeg",
     "png",
+    "gif",
+    "bmp",
+    "webp",
+    "tif",
+    "tiff",
     "svg",
+    "pdf",
     "html",
 ];
 
@@ -248,6 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let said = refused(folder.path(), "x.ONNX", FileKind::Tensors, Some(true));
         assert!(said.contains("x.ONNX") && said.contains("ends in .safetensors"), "{said}");
+        assert!(refused(folder.path(), "x.gif", FileKind::Png, None).contains("ends in .png"));
         for name in ["x", "x.onnx", "x.bin", "x.v2"] {
             assert_eq!(refused(folder.path(), name, FileKind::Onnx, None), "");
         }

@@ -100,7 +100,7 @@ impl Line {
 }
 
 impl Run {
-    /// Reads the run in the folder at `path`, or the file of metrics at `path` alone.
+    /// Reads the run in the folder at `path`, or the file of metrics at `path` alone; warns of lines that cannot be read.
     ///
     /// # Errors
     /// When there is no run, or no step of it yet; or its files cannot be read.
@@ -115,6 +115,9 @@ impl Run {
         if run.steps.is_empty() && run.validations.is_empty() {
             let found = if run.damaged > 0 { "no line of metrics.jsonl can be read" } else { "metrics.jsonl has none" };
             return Err(RunError::Empty { path: path.into(), found });
+        }
+        if run.damaged > 0 {
+            log::warn!("{}: {} of the lines of its metrics cannot be read", run.name(), run.damaged);
         }
         let config = path.join("config.toml");
         if config.is_file() {

@@ -58,7 +58,7 @@ impl Screen {
 
     /// Gives the terminal to the shell while `signal` does what it does to other programs: stops or ends this one.
     fn yield_to(&mut self, signal: i32) -> io::Result<()> {
-        ratatui::restore();
+        give_back();
         obey(signal)?;
         self.terminal = ratatui::try_init()?;
         self.terminal.clear()
@@ -68,9 +68,16 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         *taken() = None;
-        ratatui::restore();
+        give_back();
         bars().set_draw_target(ProgressDrawTarget::stderr());
     }
+}
+
+/// Gives the terminal back, its cursor too: drawing hides it, and only dropping the terminal would show it.
+fn give_back() {
+    ratatui::restore();
+    // There is nobody to tell: the terminal is gone.
+    let _ = crossterm::execute!(io::stdout(), crossterm::cursor::Show);
 }
 
 /// Draws `state` and obeys keys and signals until the run has ended.
@@ -121,6 +128,6 @@ fn interrupt(signals: &Signals) {
 
 /// Ends the process, whose terminal is given back.
 fn leave(signals: &Signals) -> ! {
-    ratatui::restore();
+    give_back();
     std::process::exit(signals.code())
 }
