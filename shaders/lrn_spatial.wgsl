@@ -75,7 +75,8 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
         var scaled: array<Numbers, BEFORE + 1u>; // dy s^-beta of rows i to j = i + BEFORE
         var pulls: array<Numbers, SIZE>; // sums of dy x s^(-beta-1) of rows i - AFTER to j
         for (var lead = 0u; lead < HEIGHT + SIZE - 1u; lead++) {
-            var squares: array<Numbers, SPAN>;
+            // Zeros said aloud: through Dawn on Mesa, an array that a loop declares kept the last trip's.
+            var squares = array<Numbers, SPAN>();
             if lead < HEIGHT {
                 let row = start + lead * WIDTH * BATCH;
                 for (var c = 0u; c < SPAN; c++) {
