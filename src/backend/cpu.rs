@@ -197,10 +197,6 @@ impl<T: Precision> Backend for Cpu<T> {
         Ok(())
     }
 
-    fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError> {
-        self.run_commands_unless(pass, commands, &AtomicBool::new(false)).map(drop)
-    }
-
     fn run_commands_unless(
         &mut self,
         pass: Pass,

@@ -17,7 +17,7 @@ mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use half::f16;
@@ -162,7 +162,9 @@ pub trait Backend {
     fn write(&mut self, slot: Slot, data: Data<'_>) -> Result<(), BackendError>;
 
     /// Queues some commands of a pass, in order; returns before they are done.
-    fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError>;
+    fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError> {
+        self.run_commands_unless(pass, commands, &AtomicBool::new(false)).map(drop)
+    }
 
     /// The same as long as `stop` is not raised, for which it looks between the commands, or what it submits of them at
     /// once; whether all are queued.
@@ -171,12 +173,7 @@ pub trait Backend {
         pass: Pass,
         commands: Range<usize>,
         stop: &AtomicBool,
-    ) -> Result<bool, BackendError> {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        self.run_commands(pass, commands).map(|()| true)
-    }
+    ) -> Result<bool, BackendError>;
 
     /// The contents of a slot of floats or halves, once everything queued is done. A map keeps its contents only until its
     /// last reader has run.

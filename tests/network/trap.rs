@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -103,9 +104,14 @@ impl Backend for Trapped {
         self.inner.write(slot, data)
     }
 
-    fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError> {
+    fn run_commands_unless(
+        &mut self,
+        pass: Pass,
+        commands: Range<usize>,
+        stop: &AtomicBool,
+    ) -> Result<bool, BackendError> {
         self.meet(Operation::Run)?;
-        self.inner.run_commands(pass, commands)
+        self.inner.run_commands_unless(pass, commands, stop)
     }
 
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {

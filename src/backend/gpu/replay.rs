@@ -290,10 +290,6 @@ impl Backend for Gpu {
         self.device.check()
     }
 
-    fn run_commands(&mut self, pass: Pass, commands: Range<usize>) -> Result<(), BackendError> {
-        self.run_commands_unless(pass, commands, &AtomicBool::new(false)).map(drop)
-    }
-
     fn run_commands_unless(
         &mut self,
         pass: Pass,
