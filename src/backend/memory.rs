@@ -18,7 +18,7 @@ use crate::program::{ALIGNMENT, Command, Program, Role, Slot};
 /// Location of a slot in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// Index into [`MemoryPlan::buffers`].
+    /// Index of the slot's buffer in [`MemoryPlan::buffers`].
     pub buffer: usize,
     /// Offset in the buffer, in bytes.
     pub offset: u64,

@@ -1,4 +1,4 @@
-//! `alexnet inspect`.
+//! `alexnet inspect`: weights, responses and findings of a run or a checkpoint.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,6 @@ use super::output::{Output, fit, folded, line, percent, table, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::commands::inspect::{Inspect as Request, Inspection};
 
-/// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
     /// A run folder (its last checkpoint, and its metrics) or a checkpoint

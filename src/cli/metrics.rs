@@ -1,4 +1,4 @@
-//! `alexnet metrics`.
+//! `alexnet metrics`: the curves of runs as tables, CSV or JSON.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,6 @@ use super::output::{json, line, percent, table, thousands};
 use alexnet::runs::{MetricRow, Movements, Run, csv_table};
 use alexnet::train::{DeviceRecord, Metric, Resumption};
 
-/// Arguments of `metrics`.
 #[derive(Debug, Args)]
 pub(super) struct Metrics {
     /// Run folders, of runs that have ended or not
@@ -55,7 +54,7 @@ impl Metrics {
     }
 }
 
-/// Opens runs.
+/// Reads the metrics of every run folder; the first unreadable one is the error.
 pub(super) fn open_runs(paths: &[impl AsRef<Path>]) -> Result<Vec<Run>> {
     paths.iter().map(|path| Ok(Run::open(path.as_ref())?)).collect()
 }

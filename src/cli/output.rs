@@ -145,7 +145,7 @@ pub(super) fn bytes(number: u64) -> String {
     if name == "bytes" || value.fract() == 0.0 { format!("{value} {name}") } else { format!("{value:.1} {name}") }
 }
 
-/// 12.34 %.
+/// A share in percent with two digits: 12.34 %.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }

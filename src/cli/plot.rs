@@ -1,4 +1,4 @@
-//! `alexnet plot`.
+//! `alexnet plot`: curves of runs, in the terminal or as a picture.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,6 @@ const TEXT: [u16; 2] = [80, 18];
 /// Width and height of a chart in a file, in pixels.
 const PICTURE: [f32; 2] = [760.0, 320.0];
 
-/// Arguments of `plot`.
 #[derive(Debug, Args)]
 pub(super) struct Plot {
     /// Run folders, of runs that have ended or not
@@ -30,7 +29,7 @@ pub(super) struct Plot {
     /// Axis from left to right
     #[arg(long, value_name = "AXIS", default_value = "step", value_parser = named::<Over>())]
     over: Over,
-    /// Draw the logarithm
+    /// Draw the logarithm of the values
     #[arg(long)]
     log: bool,
     /// Write an .svg or .png file instead of drawing in the terminal

@@ -1,4 +1,4 @@
-//! `alexnet report`.
+//! `alexnet report`: a page about one run, or one that compares several.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,6 @@ use super::progress::{Lines, Progress};
 use alexnet::files::{FileKind, check_target, write_file};
 use alexnet::report::{Content, Depth, Page, about, compare, png_file, svg_file};
 
-/// Arguments of `report`.
 #[derive(Debug, Args)]
 pub(super) struct Report {
     /// Run folders; several are compared

@@ -39,13 +39,12 @@ pub(super) struct Signals {
     foreign: Arc<AtomicUsize>,
     /// Number of the signal or key that a live view has taken note of.
     first: Arc<AtomicUsize>,
-    /// What raises `end`.
+    /// Handlers that set `end`; a live view removes them.
     raising: Vec<SigId>,
 }
 
 /// What a live view has to do for a signal.
 pub(super) enum Ending {
-    /// Nothing.
     None,
     /// Give the terminal back while the signal does what it does to other programs.
     Foreign(i32),

@@ -34,9 +34,9 @@ pub struct Entry {
     pub variant: &'static str,
     /// Name of the case.
     pub case: String,
-    /// The shader's file.
+    /// Name of the shader's file in the folder.
     pub file: String,
-    /// The file of the case's buffers.
+    /// Name of the file with the contents of the case's buffers.
     pub data: String,
     /// Name of the entry point.
     pub entry: &'static str,
@@ -63,7 +63,7 @@ pub struct BufferEntry {
     pub binding: u32,
     /// Type of the elements: `f32`, `f16` or `u32`; words that a kernel writes are pairs of `f16`.
     pub element: &'static str,
-    /// Number of elements.
+    /// Number of elements in the buffer.
     pub count: usize,
     /// Byte at which the contents before the run begin.
     pub given: usize,

@@ -39,9 +39,9 @@ fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
 /// An image of 8-bit RGB pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Pixels in a row.
+    /// Number of pixels in a row.
     pub width: usize,
-    /// Rows of pixels.
+    /// Number of rows of pixels.
     pub height: usize,
     /// `height` x `width` x 3 bytes, red first.
     pub rgb: Vec<u8>,

@@ -40,7 +40,7 @@ enum End {
     Cut,
     /// Zeros within the image data, as after a copy in whole blocks.
     Zeros,
-    /// The end marker.
+    /// The end marker of a whole image.
     Marker,
 }
 
@@ -163,7 +163,7 @@ impl<'b> Jpeg<'b> {
         }
     }
 
-    /// Pixels in all.
+    /// Number of pixels, width by height.
     fn pixels(&self) -> usize {
         usize::from(self.width) * usize::from(self.height)
     }

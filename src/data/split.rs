@@ -50,9 +50,9 @@ pub enum StoredImage<'a> {
     File(Cow<'a, [u8]>),
     /// Pixels that need no decoding.
     Pixels {
-        /// Pixels in a row.
+        /// Number of pixels in a row.
         width: usize,
-        /// Rows of pixels.
+        /// Number of rows of pixels.
         height: usize,
         /// `height` x `width` x 3 bytes, red first.
         rgb: Cow<'a, [u8]>,

@@ -29,7 +29,7 @@ pub struct Survey {
     pub images: Vec<u32>,
     /// Class of each image.
     pub labels: Vec<u32>,
-    /// Probabilities `[images][classes]`.
+    /// Probabilities of the classes, `[images][classes]`.
     pub probabilities: Vec<f32>,
     /// Outputs of the last hidden layer `[images][units]`.
     pub hidden: Vec<f32>,

@@ -57,11 +57,11 @@ pub enum FileKind {
     Csv,
     /// An array of numpy.
     Npy,
-    /// A drawing.
+    /// A drawing of lines and text, of any size.
     Svg,
     /// A picture of pixels.
     Png,
-    /// A page.
+    /// A page for a browser, whole in one file.
     Html,
 }
 

@@ -37,7 +37,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("cifar-18pct", include_str!("../../assets/models/cifar-18pct.toml")),
 ];
 
-/// A model file.
+/// A network as its model file states it, every key checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
     /// One line about the network.

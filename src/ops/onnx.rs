@@ -28,7 +28,7 @@ pub struct Shapes {
 /// The form of a layer's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Maps, `[N][C][H][W]`.
+    /// Maps of images, `[N][C][H][W]`.
     Maps,
     /// Features of a fully connected layer, `[N][C·H·W]`.
     Features,

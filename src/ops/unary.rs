@@ -26,7 +26,7 @@ pub enum Function {
     Sqrt = 7,
     /// The absolute value of x.
     Abs = 8,
-    /// The number −x.
+    /// The negative of x, −x.
     Negate = 9,
 }
 

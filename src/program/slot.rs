@@ -65,7 +65,7 @@ fn bytes(elem: Elem, count: usize) -> u64 {
 }
 
 impl SlotInfo {
-    /// Count of elements.
+    /// Number of elements, the product of the shape.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
@@ -90,7 +90,7 @@ pub struct SlotRange {
     pub elem: Elem,
     /// Index of the first element.
     pub start: usize,
-    /// Count of elements.
+    /// Number of elements in the range.
     pub count: usize,
 }
 

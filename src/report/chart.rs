@@ -31,20 +31,19 @@ pub struct Chart {
     pub log: bool,
     /// Whether values are shares, written in percent.
     pub percent: bool,
-    /// Curves.
     pub series: Vec<Series>,
     /// Places that are marked, with a word about each.
     pub marked: Vec<(f64, String)>,
 }
 
-/// A curve.
+/// A curve of a chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// Name.
+    /// Name in the legend.
     pub name: String,
     /// Places and values, by rising places.
     pub points: Vec<[f64; 2]>,
-    /// Colour, by number.
+    /// Number of the colour, that of [`Ink::Series`].
     pub colour: usize,
     /// Whether the line has gaps.
     pub dashed: bool,
@@ -55,7 +54,7 @@ pub struct Series {
 pub struct Scale {
     /// Least value, of which the logarithm is drawn where `log` is set.
     pub least: f64,
-    /// Largest value.
+    /// Largest value, above `least`.
     pub most: f64,
     /// Whether the logarithm is drawn.
     pub log: bool,

@@ -55,23 +55,22 @@ pub struct Depth {
 
 /// A run and all that is found out about it.
 pub struct Content {
-    /// Run.
+    /// The run's configuration and metrics.
     pub run: Run,
     /// Network of its best checkpoint.
     pub network: Option<Network>,
     /// Times of a step with random images on the devices of the report.
     pub times: Option<StepTimes>,
-    /// What is unusual.
+    /// Unusual values, each with its likely reason.
     pub findings: Vec<Finding>,
     /// What could not be found out, with the reason.
     pub missing: Vec<String>,
 }
 
-/// A trained network.
+/// The network of a checkpoint, with all that is shown of it.
 pub struct Network {
-    /// Checkpoint.
     pub checkpoint: Checkpoint,
-    /// Weights and biases.
+    /// State of each tensor of weights and biases.
     pub tensors: Vec<TensorState>,
     /// Shapes, placement and traffic.
     pub description: Description,
@@ -83,7 +82,7 @@ pub struct Network {
 pub struct Images {
     /// Validation images, and what the network made of them.
     pub validation: (Arc<Split>, Survey),
-    /// Training images, likewise.
+    /// Training images, and what the network made of them.
     pub training: (Arc<Split>, Survey),
 }
 

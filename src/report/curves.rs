@@ -19,7 +19,7 @@ pub enum Curve {
     Top5,
     /// Learning rate of weights.
     Rate,
-    /// Throughput.
+    /// Images trained each second.
     Speed,
     /// Time that a step waited for images and for devices.
     Waits,
@@ -41,11 +41,11 @@ named! {
 /// Quantity from left to right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// Finished steps.
+    /// Number of finished steps.
     Step,
-    /// Finished epochs.
+    /// Number of finished epochs, with fractions.
     Epoch,
-    /// Seconds of training.
+    /// Seconds of training since the run began.
     Seconds,
 }
 

@@ -25,7 +25,7 @@ const NEIGHBOURS: usize = 6;
 
 /// Images of a split that were shown to a network, and what it made of them.
 pub struct Shown<'a> {
-    /// Images.
+    /// The images, with their labels.
     pub split: &'a Split,
     /// What the network made of them.
     pub survey: &'a Survey,

@@ -14,50 +14,45 @@ const OPEN: usize = 24;
 /// A page about one run or several.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// Title.
     pub title: String,
     /// What there is to know, in a sentence.
     pub verdict: String,
-    /// Parts, in order.
+    /// Parts in the order of reading.
     pub parts: Vec<Part>,
 }
 
 /// A part of a page, with a heading.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Heading.
     pub title: &'static str,
-    /// What it holds.
+    /// Texts, pictures and tables in the order of reading.
     pub blocks: Vec<Block>,
 }
 
 /// A piece of a part.
 #[derive(Clone, Debug)]
 pub enum Block {
-    /// A paragraph.
+    /// A paragraph of plain text.
     Text(String),
     /// Lines as they are, such as a file.
     Lines(String),
-    /// A list.
+    /// A list with a bullet for each item.
     List(Vec<String>),
     /// A picture, perhaps with a version for narrow screens.
     Figure {
         /// Name, that of its file too.
         name: String,
-        /// Caption.
         caption: String,
-        /// Picture.
         picture: Box<Picture>,
         /// The same for narrow screens.
         narrow: Option<Box<Picture>>,
     },
     /// A table, whose first column names the rows.
     Table {
-        /// Caption.
         caption: String,
         /// Headings of the columns.
         header: Vec<String>,
-        /// Cells.
+        /// Cells, row by row, as many as the header has.
         rows: Vec<Vec<String>>,
     },
 }

@@ -6,12 +6,10 @@ pub(super) const TEXT: f32 = 12.0;
 /// Mean width of a letter, as a share of the size of the text.
 pub(super) const LETTER: f32 = 0.56;
 
-/// A picture.
+/// A picture of vector marks.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// Width in pixels.
     pub width: f32,
-    /// Height in pixels.
     pub height: f32,
     /// What it shows, for those who do not see it.
     pub about: String,
@@ -30,7 +28,7 @@ pub enum Ink {
     Grid,
     /// The paper itself, on dark areas.
     Paper,
-    /// Surfaces of boxes.
+    /// Surfaces of boxes behind text.
     Surface,
     /// One of the colours that tell series apart, [`SERIES`] in all.
     Series(usize),
@@ -44,11 +42,11 @@ pub(super) const SERIES: usize = 8;
 /// Side of a text on which its place lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
-    /// Left.
+    /// Left end of the text.
     Start,
-    /// Middle.
+    /// Middle of the text.
     Middle,
-    /// Right.
+    /// Right end of the text.
     End,
 }
 
@@ -57,31 +55,27 @@ pub enum Anchor {
 pub enum Mark {
     /// A line through points.
     Line {
-        /// Points.
+        /// Corners of the line, x and y.
         points: Vec<[f32; 2]>,
-        /// Colour.
         ink: Ink,
         /// Width of the stroke.
         width: f32,
         /// Whether it has gaps.
         dashed: bool,
     },
-    /// A filled disc.
+    /// A filled disc around a point.
     Dot {
-        /// Centre.
+        /// Centre, x and y.
         at: [f32; 2],
-        /// Radius.
         radius: f32,
-        /// Colour.
         ink: Ink,
         /// What is said of it when it is pointed at.
         tip: String,
     },
-    /// A filled rectangle.
+    /// A rectangle filled with one colour.
     Area {
         /// Left, top, width, height.
         frame: [f32; 4],
-        /// Colour.
         ink: Ink,
         /// Share of the colour, of 0 to 1.
         opacity: f32,
@@ -92,11 +86,9 @@ pub enum Mark {
     Text {
         /// Place of the base line's end that `anchor` names.
         at: [f32; 2],
-        /// Text.
         text: String,
-        /// Colour.
         ink: Ink,
-        /// Size.
+        /// Height of the letters.
         size: f32,
         /// Side on which `at` lies.
         anchor: Anchor,
@@ -105,7 +97,7 @@ pub enum Mark {
     Image {
         /// Left, top, width, height.
         frame: [f32; 4],
-        /// Pixels.
+        /// Pixels that are stretched over the frame.
         pixels: Pixels,
         /// What is said of it when it is pointed at.
         tip: String,
@@ -115,9 +107,9 @@ pub enum Mark {
 /// Pixels of red, green and blue, in rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pixels {
-    /// Width.
+    /// Number of pixels in a row.
     pub width: usize,
-    /// Height.
+    /// Number of rows of pixels.
     pub height: usize,
     /// Bytes, three a pixel.
     pub bytes: Vec<u8>,
@@ -138,7 +130,7 @@ impl Pixels {
 }
 
 impl Picture {
-    /// An empty picture.
+    /// A picture without marks.
     pub(super) fn new(width: f32, height: f32, about: impl Into<String>) -> Self {
         Self { width, height, about: about.into(), marks: Vec::new() }
     }

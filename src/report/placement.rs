@@ -7,7 +7,7 @@ use crate::commands::describe::{Description, LayerInfo};
 const BOX: [f32; 2] = [190.0, 34.0];
 const BELOW: f32 = 34.0;
 
-/// Space between towers.
+/// Space between neighbouring towers.
 const BESIDE: f32 = 120.0;
 
 /// Bytes of a number.

@@ -58,9 +58,9 @@ pub struct Run {
 /// Movements of all weights at one checkpoint.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Movements {
-    /// Finished steps.
+    /// Steps finished when the checkpoint was saved.
     pub step: u64,
-    /// Finished epochs.
+    /// Epochs finished when the checkpoint was saved.
     pub epoch: usize,
     /// Movement of each tensor.
     pub tensors: BTreeMap<String, Movement>,

@@ -10,11 +10,11 @@ use crate::train::{Metric, MetricKind};
 pub struct MetricRow<'a> {
     /// Name of the run.
     pub run: &'a str,
-    /// Step or validation.
+    /// Whether the row is of a step or of a validation.
     pub kind: MetricKind,
-    /// Finished steps.
+    /// Steps finished since the run began.
     pub step: u64,
-    /// Epoch, from 1.
+    /// Number of the epoch, counted from 1.
     pub epoch: usize,
     /// Mean loss in nats.
     pub loss: f64,
@@ -26,7 +26,7 @@ pub struct MetricRow<'a> {
     pub rate: f32,
     /// Learning rate of biases.
     pub bias_rate: f32,
-    /// Throughput.
+    /// Images trained or validated each second.
     pub images_per_second: f64,
     /// Seconds of training since the run began.
     pub seconds: f64,

@@ -42,7 +42,7 @@ pub struct DeviceTimes {
 /// Seconds of a step on one device; their sum is the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct StepBreakdown {
-    /// Kernels ran.
+    /// Time in which kernels ran.
     pub compute: f64,
     /// The device idled until a transfer had arrived.
     pub waiting: f64,

@@ -28,7 +28,7 @@ const STATISTICS: &str = "statistics.safetensors";
 pub struct Resumption {
     /// `begin`, `resume`, or `config` if the configuration has changed.
     pub kind: String,
-    /// Finished steps.
+    /// Steps that the run had finished when it was taken up.
     pub from_step: u64,
     /// Time of day, in UTC.
     #[serde(serialize_with = "rfc3339", deserialize_with = "from_rfc3339", default = "unknown_time")]
@@ -39,7 +39,7 @@ pub struct Resumption {
     /// Device of each tower, as `A: name`.
     #[serde(default)]
     pub devices: Vec<String>,
-    /// Command line.
+    /// Words of the command line, the program's own name first.
     #[serde(default)]
     pub command: Vec<String>,
     /// `key: old → new`.

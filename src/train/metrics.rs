@@ -18,7 +18,7 @@ const ASIDE: &str = "metrics-cut.jsonl";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricKind {
-    /// A training step.
+    /// A training step on one batch.
     Step,
     /// A pass over the validation images.
     Validation,

@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 pub enum Phase {
     /// Measuring of the mean image and the colours of all training images, before the first step.
     MeanImage,
-    /// Validation.
+    /// A pass over the validation images.
     Validation,
 }
 
@@ -43,7 +43,7 @@ pub trait Observer {
     }
 }
 
-/// Ignores all events.
+/// An observer that ignores every event.
 impl Observer for () {
     fn epoch(&mut self, _: usize, _: usize, _: usize, _: usize) {}
     fn step(&mut self, _: &Metric, _: usize) {}

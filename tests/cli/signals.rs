@@ -9,7 +9,7 @@ use alexnet::checkpoint::Checkpoint;
 
 use crate::cli::{Place, contains, tiny};
 
-/// Waits until `ready`.
+/// Waits until `ready`, a minute at most; `what` names the wait when it fails.
 #[track_caller]
 fn await_that(what: &str, mut ready: impl FnMut() -> bool) {
     let begin = Instant::now();

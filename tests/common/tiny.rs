@@ -1,4 +1,4 @@
 //! The smallest network of two towers.
 
-/// Its model file.
+/// Model file of the network.
 pub(crate) const TINY: &str = include_str!("tiny.toml");

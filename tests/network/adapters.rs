@@ -12,7 +12,7 @@ use crate::devices::open;
 use crate::lavapipe::{Lavapipe, run_with};
 use crate::training::{assert_close, assert_same, assert_trained, gentle, mini, train};
 
-/// Of `mini`.
+/// Training steps of `mini` in each test.
 const STEPS: usize = 20;
 
 /// Names the driver file of another driver, such as another version of Mesa, for the test that needs two unlike ones.

@@ -15,7 +15,7 @@ use crate::devices::not_run;
 /// Names the driver files the Vulkan loader is to use; loaders before 1.3.207 know the second name only.
 const DRIVERS: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
-/// The installed lavapipe.
+/// Driver of the installed lavapipe, the software adapter of Mesa.
 pub(crate) struct Lavapipe {
     /// The JSON file by which the Vulkan loader finds it.
     pub(crate) file: PathBuf,

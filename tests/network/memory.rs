@@ -86,7 +86,7 @@ fn resident() -> u64 {
     system.process(own).unwrap().memory()
 }
 
-/// What training takes.
+/// Bytes that training holds: on each device, and of the process.
 struct Taken {
     devices: Vec<Option<u64>>,
     resident: u64,

@@ -93,7 +93,7 @@ fn limits_of_opened_adapters_are_those_listed() {
     }
 }
 
-/// Needs no adapter.
+/// A device without hardware refuses as a real one would; no adapter is opened.
 #[test]
 fn a_program_with_too_large_a_slot_is_refused_by_name_and_limit() {
     let limits = Limits { device: "small".into(), binding: 128 << 20, buffer: 1 << 30, halves: false, memory: None };

@@ -25,7 +25,7 @@ pub(crate) fn tiny() -> Model {
     model
 }
 
-/// It on `placement`.
+/// A session that trains `tiny` on `placement`.
 pub(crate) fn session(placement: &Placement) -> Result<Session, SessionError> {
     Session::new(Net::new(tiny()).unwrap(), &Job::training(BATCH), placement, 0)
 }
@@ -52,11 +52,9 @@ pub(crate) fn batch(model: &Model, images: usize) -> Batch {
     }
 }
 
-/// Does something after a step.
+/// Observer that acts after one step.
 pub(crate) struct At<F> {
-    /// The step.
     pub(crate) step: u64,
-    /// What is done.
     pub(crate) act: F,
 }
 

@@ -22,7 +22,7 @@ pub(crate) enum Operation {
     Take,
 }
 
-/// All of them.
+/// Every kind of call that can be made to fail.
 pub(crate) const OPERATIONS: [Operation; 5] =
     [Operation::Write, Operation::Run, Operation::Read, Operation::Fetch, Operation::Take];
 

@@ -28,12 +28,12 @@ pub struct Inspect {
     pub images: usize,
 }
 
-/// What was found.
+/// State of a checkpoint: its weights, the responses to images, and findings about both.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// The checkpoint; absent where a run has none yet.
     pub checkpoint: Option<PathBuf>,
-    /// Finished steps.
+    /// Steps finished when the checkpoint was saved.
     pub step: u64,
     /// Weights and biases, tower by tower.
     pub tensors: Vec<TensorState>,
@@ -41,22 +41,22 @@ pub struct Inspection {
     pub images: usize,
     /// Responses of the hidden layers to them.
     pub activity: Vec<Activity>,
-    /// What is unusual.
+    /// Unusual values, each with its likely reason.
     pub findings: Vec<Finding>,
 }
 
 /// A tensor of weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TensorState {
-    /// Name.
+    /// Name in the checkpoint, such as `conv1.a.weights`.
     pub name: String,
-    /// Extents.
+    /// Extents, the innermost last.
     pub shape: Vec<usize>,
-    /// Mean absolute value.
+    /// Mean absolute value of the elements.
     pub mean: f64,
-    /// Euclidean norm.
+    /// Euclidean norm of all elements.
     pub norm: f64,
-    /// Largest absolute value.
+    /// Largest absolute value of an element.
     pub largest: f64,
     /// Mean absolute last increment by the mean absolute value; absent where the checkpoint has no increments.
     pub ratio: Option<f64>,
@@ -64,10 +64,10 @@ pub struct TensorState {
     pub frozen: bool,
 }
 
-/// Something unusual.
+/// An unusual value in a run, a layer or a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// Kind, for programs.
+    /// Stable name of the kind of finding, for programs that read the JSON.
     pub kind: &'static str,
     /// Run, layer or tensor that it is about.
     pub subject: String,

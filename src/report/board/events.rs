@@ -54,7 +54,7 @@ impl EventFile {
     }
 }
 
-/// Seconds since 1970.
+/// Seconds since the start of 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -40,13 +40,13 @@ impl File {
         self
     }
 
-    /// With a constant.
+    /// Adds a tensor of constants.
     pub(crate) fn constant(mut self, tensor: TensorProto) -> Self {
         self.graph().initializer.push(tensor);
         self
     }
 
-    /// With a node.
+    /// Adds a node that runs an operator.
     pub(crate) fn node(mut self, op: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<AttributeProto>) -> Self {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         self.graph().node.push(NodeProto {
@@ -60,7 +60,7 @@ impl File {
         self
     }
 
-    /// With outputs.
+    /// Adds outputs of the graph, by name.
     pub(crate) fn outputs(mut self, names: &[&str]) -> Self {
         let infos = names.iter().map(|name| ValueInfoProto { name: Some((*name).into()), r#type: None });
         self.graph().output.extend(infos);

@@ -1,11 +1,11 @@
-//! Products of matrices.
+//! Operators that multiply matrices: Gemm, and MatMul over stacks of them.
 
 use alexnet::tensor::Tensor;
 
 use super::{gives, single, wide};
 use crate::onnx::file::{float, int, random};
 
-/// Rows by columns.
+/// The product of `a`, m by k, and `b`, k by n, in rows.
 fn product(a: &[f64], b: &[f64], [m, k, n]: [usize; 3]) -> Vec<f64> {
     let entry = |i: usize| (0..k).map(|at| a[i / n * k + at] * b[at * n + i % n]).sum();
     (0..m * n).map(entry).collect()
