@@ -8,7 +8,7 @@ use std::path::Path;
 
 use tar::{EntryType, Header, PaxExtensions};
 
-use super::DataError;
+use super::{ArchiveFault, DataError, DataFault};
 
 /// Size in bytes to whose multiples headers and contents are padded.
 const BLOCK: u64 = 512;
@@ -55,18 +55,20 @@ impl<'a> Archive<'a> {
     /// The content of a member of at most [`WINDOW`] bytes.
     pub(super) fn small_content(&mut self, member: &Member) -> Result<&[u8], DataError> {
         if member.length > WINDOW {
-            return Err(self.wrong(member.offset, format!("{} has {} bytes, too many", member.name, member.length)));
+            return Err(self.too_long(member, WINDOW));
         }
         self.bytes(member.offset, member.length)
     }
 
     /// An error about the byte `at` of the archive.
-    pub(super) fn wrong(&self, at: u64, problem: impl std::fmt::Display) -> DataError {
-        DataError::content(self.path, format!("byte {at}: {problem}"))
+    pub(super) fn wrong(&self, at: u64, reason: ArchiveFault) -> DataError {
+        DataError::content(self.path, DataFault::Archive { at, reason })
     }
 
-    fn truncated(&self, at: u64, what: impl std::fmt::Display) -> DataError {
-        self.wrong(at, format!("the archive ends in the middle of {what}; fetch it again"))
+    /// An error about a member of which at most `most` bytes are read.
+    pub(super) fn too_long(&self, member: &Member, most: u64) -> DataError {
+        let Member { name, length, .. } = member;
+        self.wrong(member.offset, ArchiveFault::TooLong { name: name.to_string(), length: *length, most })
     }
 
     /// Reads `length` bytes from byte `at`: at most [`LONGEST_NAME`], all before the end.
@@ -96,27 +98,27 @@ impl<'a> Archive<'a> {
                 return Ok(None);
             }
             if self.end - at < BLOCK {
-                return Err(self.truncated(at, "a header"));
+                return Err(self.wrong(at, ArchiveFault::CutHeader));
             }
             let header = Header::from_byte_slice(self.bytes(at, BLOCK)?).clone();
             if header.as_bytes().iter().all(|&byte| byte == 0) {
                 return Ok(None);
             }
             if !Self::is_header(&header) {
-                return Err(self.wrong(at, "is no tar header (its checksum is wrong); fetch the archive again"));
+                return Err(self.wrong(at, ArchiveFault::NoHeader));
             }
-            let size = header.entry_size().map_err(|error| self.wrong(at, error))?;
+            let size = header.entry_size().map_err(|error| self.wrong(at, ArchiveFault::Number(error)))?;
             let kind = header.entry_type();
             let own = matches!(kind, EntryType::GNULongName | EntryType::XHeader);
             let length = if own { size } else { long_size.take().unwrap_or(size) };
             let name = || String::from_utf8_lossy(&header.path_bytes()).into_owned();
             let offset = at + BLOCK;
             if length > self.end - offset {
-                return Err(self.truncated(at, format!("{}, which has {length} bytes", name())));
+                return Err(self.wrong(at, ArchiveFault::CutMember { name: name(), length }));
             }
             self.at = (offset + length).next_multiple_of(BLOCK).min(self.end);
             if own && length > LONGEST_NAME {
-                return Err(self.wrong(at, format!("a name or attributes of {length} bytes; is this a tar file?")));
+                return Err(self.wrong(at, ArchiveFault::LongName(length)));
             }
             match kind {
                 EntryType::GNULongName => {
@@ -126,19 +128,19 @@ impl<'a> Archive<'a> {
                 EntryType::XHeader => {
                     let bytes = self.bytes(offset, length)?.to_vec();
                     for attribute in PaxExtensions::new(&bytes) {
-                        let attribute = attribute.map_err(|error| self.wrong(at, error))?;
+                        let attribute = attribute.map_err(|error| self.wrong(at, ArchiveFault::Number(error)))?;
                         match attribute.key_bytes() {
                             b"path" => long_name = Some(String::from_utf8_lossy(attribute.value_bytes()).into_owned()),
                             b"size" => {
                                 let size = attribute.value().ok().and_then(|text| text.parse().ok());
-                                long_size = Some(size.ok_or_else(|| self.wrong(at, "a size that is no number"))?);
+                                long_size = Some(size.ok_or_else(|| self.wrong(at, ArchiveFault::NoSize))?);
                             }
                             _ => {}
                         }
                     }
                 }
                 EntryType::GNUSparse => {
-                    return Err(self.wrong(at, format!("{} is sparse; pack it without --sparse", name())));
+                    return Err(self.wrong(at, ArchiveFault::Sparse(name())));
                 }
                 EntryType::Regular | EntryType::Continuous => {
                     return Ok(Some(Member { name: long_name.take().unwrap_or_else(name).into(), offset, length }));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::format::{Folder, Format, Opened, Parts, lines};
 use super::listing::exists;
 use super::split::{ImageSet, StoredImage};
-use super::{DataError, ImageError};
+use super::{DataError, DataFault, ImageError};
 
 /// The format of CIFAR-10: `data_batch_*.bin` for training; `test_batch.bin` for validation, or without it the last
 /// `data_batch_*.bin`; class names from `batches.meta.txt`. The images are held in memory, 3 KiB each.
@@ -86,9 +86,8 @@ fn open(folder: &Folder, parts: Parts) -> Result<Opened, DataError> {
     let validation = if exists(&test)? {
         test
     } else {
-        training.pop().filter(|_| !training.is_empty()).ok_or_else(|| {
-            DataError::content(root, "one data_batch_*.bin alone leaves nothing to validate on; add test_batch.bin")
-        })?
+        let last = training.pop().filter(|_| !training.is_empty());
+        last.ok_or_else(|| DataError::content(root, DataFault::OneBatch))?
     };
     let classes = class_names(&root.join("batches.meta.txt"))?;
     let read = |paths: &[PathBuf]| read(paths, 1, &classes, "batches.meta.txt");
@@ -104,35 +103,27 @@ fn class_names(path: &Path) -> Result<Vec<String>, DataError> {
     }
     let names = lines(path)?;
     if names.is_empty() {
-        return Err(DataError::content(path, "names no class; write one name a line or delete the file"));
+        return Err(DataError::content(path, DataFault::NoClassName));
     }
     Ok(names)
 }
 
 /// Reads the records of some files, each with `head` bytes in front of its pixels, the last of which is its class;
 /// `list` is the file that names the classes.
-pub(super) fn read(paths: &[PathBuf], head: usize, classes: &[String], list: &str) -> Result<Tiles, DataError> {
+pub(super) fn read(paths: &[PathBuf], head: usize, classes: &[String], list: &'static str) -> Result<Tiles, DataError> {
     let (bytes_per_record, classes) = (head + TILE_BYTES, classes.len());
     let mut tiles = Tiles::default();
     for path in paths {
         let bytes = fs::read(path).map_err(DataError::read(path))?;
         if bytes.is_empty() || !bytes.len().is_multiple_of(bytes_per_record) {
-            let problem = format!(
-                "has {} bytes, which is not a whole number of {bytes_per_record}-byte records; fetch the file again",
-                bytes.len()
-            );
-            return Err(DataError::content(path, problem));
+            let fault = DataFault::Records { bytes: bytes.len(), record: bytes_per_record };
+            return Err(DataError::content(path, fault));
         }
         tiles.pixels.reserve(bytes.len());
         for (index, record) in bytes.chunks_exact(bytes_per_record).enumerate() {
             let label = record[head - 1];
             if usize::from(label) >= classes {
-                let problem = format!(
-                    "record {index} has label {label}, but there are {classes} classes (labels 0 to {}); fetch the \
-                     file again, or name every class in {list}",
-                    classes - 1
-                );
-                return Err(DataError::content(path, problem));
+                return Err(DataError::content(path, DataFault::Label { record: index, label, classes, list }));
             }
             tiles.labels.push(u32::from(label));
             tiles.pixels.extend((0..PLANE).flat_map(|at| [0, 1, 2].map(|plane| record[head + plane * PLANE + at])));

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::DataError;
 use super::format::lines;
+use super::{DataError, DataFault};
 
 /// The 1,000 classes of ILSVRC2012 in the order of their numbers: a WordNet id and its words, one a line.
 const SYNSETS: &str = include_str!("../../assets/synsets.txt");
@@ -35,13 +35,8 @@ pub fn named_by(classes: &[String], file: &Path) -> Result<Vec<String>, DataErro
     match classes.iter().filter(|class| known.contains(first_word(class))).count() {
         0 if names.len() == classes.len() => Ok(names),
         some => {
-            let (found, wanted) = (names.len(), classes.len());
-            let problem = format!(
-                "names {some} of the {wanted} classes, {} the first of them, and has {found} lines; expected a line that \
-                 begins with the name of each class, or just a line for each in their order",
-                classes.first().map_or("", String::as_str)
-            );
-            Err(DataError::content(file, problem))
+            let (found, wanted, first) = (names.len(), classes.len(), classes.first().cloned().unwrap_or_default());
+            Err(DataError::content(file, DataFault::ClassNames { some, wanted, first, found }))
         }
     }
 }

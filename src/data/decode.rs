@@ -7,12 +7,12 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::ImageError;
 use super::budget::{Budget, Share};
 use super::ends::{gif_is_complete, png_chunk, png_is_complete};
 use super::jpeg::Jpeg;
 use super::orientation;
 use super::resize::{square, square_turned, turns_sideways};
+use super::{ImageError, ImageExcess, ImageFault};
 use crate::files::read_at_most;
 
 /// Longest side of an image, in pixels.
@@ -116,11 +116,11 @@ fn decode_stored(name: &dyn Fn() -> String, bytes: &[u8]) -> Result<Stored, Imag
             format => decode_pixels(bytes, format, None),
         };
         decoded.map_err(|error| match error {
-            image::ImageError::Limits(limit) => ImageError::TooLarge(name(), limit.to_string()),
+            image::ImageError::Limits(limit) => ImageError::TooLarge(name(), ImageExcess::Pixels(limit.into())),
             image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 ImageError::Truncated(name())
             }
-            other => ImageError::Damaged(name(), other.to_string()),
+            other => ImageError::Damaged(name(), ImageFault::codec(other)),
         })
     })?;
     let (width, height) = (stored.rgb.width() as usize, stored.rgb.height() as usize);
@@ -135,7 +135,7 @@ fn decode_stored(name: &dyn Fn() -> String, bytes: &[u8]) -> Result<Stored, Imag
 /// Reads an image file; `name` is used in messages only.
 pub(super) fn read_file(name: &str, path: &Path) -> Result<Vec<u8>, ImageError> {
     read_at_most(path, MAX_BYTES).map_err(|error| match error.kind() {
-        ErrorKind::FileTooLarge => ImageError::TooLarge(name.into(), error.to_string()),
+        ErrorKind::FileTooLarge => ImageError::TooLarge(name.into(), ImageExcess::File),
         ErrorKind::InvalidInput => ImageError::NotAFile(name.into()),
         _ => ImageError::Read(name.into(), error),
     })
@@ -149,7 +149,7 @@ pub(super) fn guarded<T>(
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(ImageError::Damaged(name(), format!("the decoder panicked: {said}")))
+        Err(ImageError::Damaged(name(), ImageFault::Panicked(said.to_owned())))
     })
 }
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::DataError;
 use super::classes::{composed, synsets};
 use super::folder::{Classes, ImageFiles};
 use super::format::lines;
 use super::listing::{self, Kind, PassedOver, exists, images, is_folder, is_image_name};
+use super::{DataError, DataFault};
 
 /// Names of lists, with the characters between an image's name and its class. What follows the class is not read.
 const LISTS: [(&str, &[char]); 3] =
@@ -55,8 +55,8 @@ fn read(path: &Path, separator: &[char]) -> Result<BTreeMap<String, String>, Dat
             Some((image, _)) if number == 0 && image == "ImageId" => {}
             Some((image, class)) => drop(classes.insert(image, class)),
             None => {
-                let problem = format!("line {}: found {line:?}, expected an image and its class", number + 1);
-                return Err(DataError::content(path, problem));
+                let fault = DataFault::NotAnEntry { line: number + 1, found: line.clone() };
+                return Err(DataError::content(path, fault));
             }
         }
     }
@@ -91,15 +91,14 @@ impl List {
         for path in images(&self.images, passed)? {
             let image = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             let Some(class) = self.classes.get(&image) else {
-                let problem = format!("has no line for {}; add it, or fetch both again", path.display());
-                return Err(DataError::content(&self.path, problem));
+                return Err(DataError::content(&self.path, DataFault::NoLine(path.display().to_string())));
             };
             missing.remove(&image);
             let number = class.parse::<usize>().ok().and_then(|number| numbered.as_ref()?.get(number).copied());
             let label = number.unwrap_or_else(|| classes.numbers.get(&composed(class)).copied());
             let Some(label) = label else {
-                let problem = format!("{image} is of class {class}, which train/ does not have; add train/{class}/");
-                return Err(DataError::content(&self.path, problem));
+                let fault = DataFault::ClassNotInTraining { image, class: class.clone() };
+                return Err(DataError::content(&self.path, fault));
             };
             files.paths.push(path);
             files.labels.push(label);
@@ -126,11 +125,7 @@ impl List {
     }
 
     fn counts_from_one(&self, classes: usize) -> DataError {
-        let problem = format!(
-            "has a number of {classes} or more for {classes} classes, which count from 0 in the order of their names; \
-             take Caffe's val.txt, or write the names of classes"
-        );
-        DataError::content(&self.path, problem)
+        DataError::content(&self.path, DataFault::CountsFromOne(classes))
     }
 }
 

@@ -10,7 +10,7 @@ use super::decode::read_file;
 use super::format::{Format, Opened, Parts};
 use super::listing::{Kind, LOOSE, PassedOver, images, is_folder, list};
 use super::split::{ImageSet, StoredImage};
-use super::{DataError, ImageError, flat};
+use super::{DataError, DataFault, ImageError, flat};
 
 /// The format of image folders. Classes are the folders in `train`, sorted, by number where all are numbers; images may
 /// lie in folders of a class's folder. Files that are not called like images are passed over.
@@ -55,8 +55,7 @@ impl ImageSet for ImageFiles {
 pub(super) fn open(root: &Path, lists: &[PathBuf], parts: Parts) -> Result<Opened, DataError> {
     let (train, val) = (root.join("train"), root.join("val"));
     if !is_folder(&val)? {
-        let problem = "has train/ but no val/ to validate on; put some images of each class into val/<class>/";
-        return Err(DataError::content(root, problem));
+        return Err(DataError::content(root, DataFault::NoValidation));
     }
     let mut passed = PassedOver::default();
     let flat = flat::list(&val, root, lists)?;
@@ -107,9 +106,7 @@ impl Classes {
         let mut numbers = HashMap::with_capacity(names.len());
         for (number, name) in (0..).zip(&names) {
             if numbers.insert(composed(name), number).is_some() {
-                let problem =
-                    format!("has class {name} twice, in two spellings of the same characters; make one of them");
-                return Err(DataError::content(root, problem));
+                return Err(DataError::content(root, DataFault::TwoSpellings(name.clone())));
             }
         }
         Ok(Self { names, numbers })
@@ -121,17 +118,13 @@ impl Classes {
         for name in names {
             let class = folder.join(name);
             let Some(&label) = self.numbers.get(&composed(name)) else {
-                let problem = format!("train/ has no class \"{name}\"; add train/{name}/ or remove this folder");
-                return Err(DataError::content(class, problem));
+                return Err(DataError::content(class, DataFault::NotInTraining(name.clone())));
             };
             let mut others = PassedOver::default();
             let mut paths = images(&class, &mut others)?;
             if paths.is_empty() {
-                let problem = format!(
-                    "has no images ({} entries, none called .jpg, .jpeg or .png); fill or remove it",
-                    list(&class)?.len()
-                );
-                return Err(DataError::content(class, problem));
+                let fault = DataFault::EmptyClass(list(&class)?.len());
+                return Err(DataError::content(class, fault));
             }
             passed.merge(others);
             files.labels.resize(files.labels.len() + paths.len(), label);
@@ -160,12 +153,12 @@ fn class_folders(folder: &Path) -> Result<ClassFolders, DataError> {
             continue;
         }
         let Some(name) = entry.path.file_name().and_then(|name| name.to_str()) else {
-            return Err(DataError::content(entry.path, "the name of a class must be valid UTF-8; rename the folder"));
+            return Err(DataError::content(entry.path, DataFault::NotUnicode));
         };
         names.push(name.to_owned());
     }
     if names.is_empty() {
-        return Err(DataError::content(folder, "has no class folders; put the images of each class into <class>/"));
+        return Err(DataError::content(folder, DataFault::NoClassFolders));
     }
     names.sort_unstable();
     Ok(ClassFolders { names, loose })

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::listing::is_folder;
-use super::{DataError, ImageSet, Measured};
+use super::{DataError, Found, ImageSet, Measured};
 
 /// A format of data sets in folders: a file of this module and a line of [`FORMATS`].
 pub(super) struct Format {
@@ -70,7 +70,7 @@ impl Folder {
     /// Lists the folder at `root`.
     fn list(root: &Path) -> Result<Self, DataError> {
         if !fs::metadata(root).map_err(DataError::read(root))?.is_dir() {
-            return Err(DataError::Unrecognised { path: root.into(), found: "it is a file, not a folder".into() });
+            return Err(DataError::Unrecognised { path: root.into(), found: Found::File });
         }
         let paths = entries(root)?;
         let names = paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
@@ -87,19 +87,11 @@ impl Folder {
         Ok(self.has(name) && is_folder(&self.root.join(name))?)
     }
 
-    /// Describes the content in a few words.
-    fn found(&self) -> String {
+    /// The first entries, for a message, and the number of the others.
+    fn found(&self) -> Found {
         const SHOWN: usize = 4;
-        if self.names.is_empty() {
-            return "the folder is empty".into();
-        }
-        let shown = self.names[..self.names.len().min(SHOWN)].join(", ");
-        let more = self.names.len().saturating_sub(SHOWN);
-        if more == 0 {
-            format!("the folder holds {shown}")
-        } else {
-            format!("the folder holds {shown} and {more} more")
-        }
+        let (shown, more) = self.names.split_at(self.names.len().min(SHOWN));
+        Found::Folder(shown.to_vec(), more.len())
     }
 }
 

@@ -10,7 +10,7 @@ use super::archive::{Archive, Member, read_exact_at};
 use super::format::{Folder, Format, Opened, Parts, lines};
 use super::listing::{NOT_NAMED, PassedOver, exists, is_image_name, is_litter_member};
 use super::split::{ImageSet, StoredImage};
-use super::{DataError, ImageError, MAX_BYTES};
+use super::{DataError, DataFault, ImageError, ImageExcess, MAX_BYTES};
 
 /// The format of the release as it is distributed.
 pub(super) const FORMAT: Format = Format {
@@ -38,7 +38,7 @@ const LABELS: [&str; 4] = [
 ];
 
 /// File of the WordNet ids in the order of the development kit's ILSVRC2012_ID, other than that of [`SYNSETS`].
-const KIT_SYNSETS: &str = "devkit_synsets.txt";
+pub(super) const KIT_SYNSETS: &str = "devkit_synsets.txt";
 
 /// Images in a tar file, or in tar files inside it.
 struct TarImages {
@@ -61,7 +61,7 @@ impl ImageSet for TarImages {
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
         let Member { name, offset, length } = &self.members[i];
         if *length > MAX_BYTES {
-            return Err(ImageError::TooLarge(name.to_string(), format!("more than {} MiB", MAX_BYTES >> 20)));
+            return Err(ImageError::TooLarge(name.to_string(), ImageExcess::File));
         }
         let mut bytes = vec![0; *length as usize];
         let read = read_exact_at(&self.file, &mut bytes, *offset);
@@ -99,7 +99,7 @@ fn open(folder: &Folder, parts: Parts) -> Result<Opened, DataError> {
     let ids: Vec<&str> = classes.iter().filter_map(|line| line.split_whitespace().next()).collect();
     let numbers: HashMap<&str, u32> = ids.iter().copied().zip(0..).collect();
     if numbers.is_empty() || numbers.len() != ids.len() {
-        return Err(DataError::content(synsets_path, "names no class, or one twice; fetch it again"));
+        return Err(DataError::content(synsets_path, DataFault::NotDistinct));
     }
     let mut passed = PassedOver::default();
     let mut training = || training(&root.join(TRAINING), &ids, &numbers, &synsets, &mut passed);
@@ -109,8 +109,8 @@ fn open(folder: &Folder, parts: Parts) -> Result<Opened, DataError> {
     Ok(Opened::new(classes, training, validation))
 }
 
-fn missing(root: &Path, name: &str, what: &str) -> DataError {
-    DataError::content(root, format!("{name} is missing: {what}; put it beside the rest of the ILSVRC2012 release"))
+fn missing(root: &Path, name: &str, holds: &'static str) -> DataError {
+    DataError::content(root, DataFault::Missing { name: name.into(), holds })
 }
 
 /// Path of the first of some files that exists.
@@ -153,8 +153,8 @@ fn training(
             continue;
         };
         let Some(&label) = numbers.get(id) else {
-            let problem = format!("holds {}, a class that {} does not have", class.name, synsets.display());
-            return Err(DataError::content(path, problem));
+            let fault = DataFault::ClassNotListed { member: class.name.into(), list: synsets.into() };
+            return Err(DataError::content(path, fault));
         };
         for image in Archive::within(path, &file, class.offset, class.offset + class.length) {
             let image = image?;
@@ -167,14 +167,9 @@ fn training(
     }
     let empty: Vec<&str> = ids.iter().zip(&images_of).filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
     if let Some(first) = empty.first() {
-        let problem = format!(
-            "has no images of {} of the {} classes of {}, {first} the first; fetch the archive again, or take the \
-             classes out of the list",
-            empty.len(),
-            ids.len(),
-            synsets.display()
-        );
-        return Err(DataError::content(path, problem));
+        let (empty, first) = (empty.len(), (*first).to_owned());
+        let fault = DataFault::EmptyClasses { empty, classes: ids.len(), list: synsets.into(), first };
+        return Err(DataError::content(path, fault));
     }
     Ok(TarImages { path: path.into(), file, members, labels })
 }
@@ -200,11 +195,11 @@ fn labels(root: &Path, path: &Path, numbers: &HashMap<&str, u32>) -> Result<Labe
         names.extend(name.map(|name| file_name(name.trim()).to_owned()));
         let number = class.parse().ok().map(Class::Number).or_else(|| numbers.get(class).map(|&n| Class::Label(n)));
         found.push(number.ok_or_else(|| {
-            DataError::content(path, format!("line {}: {class:?} is neither a number nor a known class", index + 1))
+            DataError::content(path, DataFault::UnknownClass { line: index + 1, class: class.to_owned() })
         })?);
     }
     if found.is_empty() || !(names.is_empty() || names.len() == found.len()) {
-        return Err(DataError::content(path, "is to have a line for each validation image, all with names or none"));
+        return Err(DataError::content(path, DataFault::MixedLines));
     }
     let labels = base(root, path, &found, !names.is_empty(), numbers)?;
     if names.is_empty() {
@@ -235,32 +230,23 @@ fn base(
     let given = || found.iter().filter_map(|class| if let Class::Number(n) = class { Some(*n) } else { None });
     let most = given().max().unwrap_or(0);
     if most > classes {
-        let problem = format!("has class {most}, but there are {classes} classes; fetch it again");
-        return Err(DataError::content(path, problem));
+        return Err(DataError::content(path, DataFault::HighClass { most, classes }));
     }
     if most < classes && (named || given().next().is_none() || given().any(|number| number == 0)) {
         return Ok(found.iter().map(|&(Class::Number(label) | Class::Label(label))| label).collect());
     }
     if given().any(|number| number == 0) {
-        let problem = format!("has classes 0 and {classes}, but there are {classes} classes; fetch it again");
-        return Err(DataError::content(path, problem));
+        return Err(DataError::content(path, DataFault::BothBases(classes)));
     }
     let kit = root.join(KIT_SYNSETS);
     if !exists(&kit)? {
-        let problem = format!(
-            "counts classes from 1, in the order of the development kit's meta.mat. Put {KIT_SYNSETS} beside it, the \
-             WordNet ids in that order, one a line; or replace it by Caffe's val.txt, which counts from 0 in the order \
-             of synset_words.txt"
-        );
-        return Err(DataError::content(path, problem));
+        return Err(DataError::content(path, DataFault::NoKit));
     }
     let kit_lines = lines(&kit)?;
     let order: Vec<u32> =
         kit_lines.iter().map_while(|line| numbers.get(line.split_whitespace().next()?).copied()).collect();
     if order.len() < classes as usize {
-        let problem =
-            format!("is to begin with the {classes} classes of the list of synsets; line {} does not", order.len() + 1);
-        return Err(DataError::content(kit, problem));
+        return Err(DataError::content(kit, DataFault::OtherSynsets { classes, line: order.len() + 1 }));
     }
     let label = |&class: &Class| match class {
         Class::Number(number) => order[number as usize - 1],
@@ -279,15 +265,13 @@ fn validation(path: &Path, labels: &Labels, list: &Path, passed: &mut PassedOver
     let labels = match labels {
         Labels::Ordered(labels) if labels.len() == members.len() => labels.clone(),
         Labels::Ordered(labels) => {
-            let problem = format!("has {} images, but {} has {} lines", members.len(), list.display(), labels.len());
-            return Err(DataError::content(path, format!("{problem}; fetch both again")));
+            let fault = DataFault::Lines { images: members.len(), list: list.into(), lines: labels.len() };
+            return Err(DataError::content(path, fault));
         }
         Labels::Named(labels) => {
             let label = |member: &Member| {
-                labels
-                    .get(file_name(&member.name))
-                    .copied()
-                    .ok_or_else(|| DataError::content(list, format!("has no line for {}; fetch it again", member.name)))
+                let label = labels.get(file_name(&member.name)).copied();
+                label.ok_or_else(|| DataError::content(list, DataFault::NoLine(member.name.to_string())))
             };
             members.iter().map(label).collect::<Result<_, _>>()?
         }

@@ -6,8 +6,8 @@ use std::fs::{self, DirEntry};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::DataError;
 use super::decode::EXTENSIONS;
+use super::{DataError, DataFault};
 
 /// Names of what systems leave beside the files of their users; those with a dot in front besides.
 const LITTER: [&str; 4] = ["@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini"];
@@ -53,8 +53,7 @@ impl Entry {
     /// Refuses a link to nothing that is not called like an image: a whole class may be missing.
     pub(super) fn expect_target(&self) -> Result<(), DataError> {
         if self.kind == Kind::Dangling && !self.named_like_an_image() {
-            let problem = "is a link to nothing; mount the disk that it leads to, or remove it";
-            return Err(DataError::content(&self.path, problem));
+            return Err(DataError::content(&self.path, DataFault::Dangling));
         }
         Ok(())
     }
@@ -156,8 +155,7 @@ fn walk(
                     links.push(real(folder)?);
                     let target = real(&entry.path)?;
                     if links.iter().any(|from| from.starts_with(&target)) {
-                        let problem = "is a link to a folder that it lies in; remove it";
-                        return Err(DataError::content(entry.path, problem));
+                        return Err(DataError::content(entry.path, DataFault::Circle));
                     }
                     walk(&entry.path, links, folders, passed)?;
                     links.pop();

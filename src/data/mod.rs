@@ -46,12 +46,14 @@ pub use broken::Broken;
 pub use classes::{described, named_by};
 pub use dataset::{Dataset, Labelled, located};
 pub use decode::{Image, MAX_BYTES, MAX_SIDE, decode_file};
-pub use error::{DataError, ImageError};
+pub use error::{
+    ArchiveFault, DataError, DataFault, Found, ImageError, ImageExcess, ImageFault, IndexFault, SampleFault,
+};
 pub use loader::{Loader, LoaderOptions};
 pub use prepare::{PrepareObserver, Prepared, Recipe, prepare};
 pub use speed::{LoaderSpeed, loader_speed};
 pub use split::{ImageSet, Split, StoredImage};
-pub use statistics::{Colours, Measured, Provenance, Statistics};
+pub use statistics::{Colours, Measured, Provenance, Statistics, StatisticsError};
 pub use views::{Draw, Noise, View, Views, centre_view, ten_views, training_order};
 
 /// Number of threads that decode ahead of the device: half of the cores, since a software device needs the others.

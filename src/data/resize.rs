@@ -5,7 +5,7 @@ use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 
-use super::ImageError;
+use super::{ImageError, ImageFault};
 
 /// Scales `rgb` (`height` x `width` x 3 bytes) so that the shorter side has `size` pixels and crops the centre:
 /// `size` x `size` x 3 bytes.
@@ -102,10 +102,12 @@ fn scaled(
     [(left, across), (top, down)]: [(f64, usize); 2],
     to: (usize, usize),
 ) -> Result<Vec<u8>, ImageError> {
-    let refuse = |reason: &dyn std::fmt::Display| ImageError::Damaged(name.into(), reason.to_string());
-    let from = TypedImageRef::<U8x3>::from_buffer(width as u32, height as u32, rgb).map_err(|e| refuse(&e))?;
+    let damaged = |reason| ImageError::Damaged(name.into(), reason);
+    let from = TypedImageRef::<U8x3>::from_buffer(width as u32, height as u32, rgb)
+        .map_err(|e| damaged(ImageFault::codec(e)))?;
     let mut pixels = vec![0; to.0 * to.1 * 3];
-    let mut into = TypedImage::<U8x3>::from_buffer(to.0 as u32, to.1 as u32, &mut pixels).map_err(|e| refuse(&e))?;
+    let mut into = TypedImage::<U8x3>::from_buffer(to.0 as u32, to.1 as u32, &mut pixels)
+        .map_err(|e| damaged(ImageFault::codec(e)))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
         left,
         top,
@@ -113,7 +115,7 @@ fn scaled(
         down as f64,
     );
     // Untyped, it would compile the filters of all thirteen types of pixels: a third of this crate's machine code.
-    Resizer::new().resize_typed(&from, &mut into, &options).map_err(|e| refuse(&e))?;
+    Resizer::new().resize_typed(&from, &mut into, &options).map_err(|e| damaged(ImageFault::codec(e)))?;
     Ok(pixels)
 }
 

@@ -1,9 +1,9 @@
 //! The sample bundled with the program: 3,000 images of CIFAR-10 on two contact sheets (`assets/sample/README.md`).
 
-use super::DataError;
 use super::cifar::{CLASSES, TILE, TILE_BYTES, TileFile, Tiles};
 use super::decode::Image;
 use super::format::Opened;
+use super::{DataError, SampleFault};
 
 const TRAIN: &[u8] = include_bytes!("../../assets/sample/train.png");
 const VALIDATION: &[u8] = include_bytes!("../../assets/sample/val.png");
@@ -16,12 +16,13 @@ pub(super) fn open() -> Result<Opened, DataError> {
 
 /// Cuts a contact sheet into tiles, left to right and top to bottom. The classes follow each other in equal shares.
 fn cut(file: &str, bytes: &[u8]) -> Result<Tiles, DataError> {
-    let sheet = Image::decode(file, bytes).map_err(|error| DataError::Sample(error.to_string()))?;
+    let sheet = Image::decode(file, bytes).map_err(|error| DataError::Sample(SampleFault::Image(error)))?;
     let (across, down) = (sheet.width / TILE, sheet.height / TILE);
     let count = across * down;
     let share = count / CLASSES.len();
     if share * CLASSES.len() * TILE_BYTES != sheet.rgb.len() {
-        return Err(DataError::Sample(format!("{file} is {}x{} pixels", sheet.width, sheet.height)));
+        let Image { width, height, .. } = sheet;
+        return Err(DataError::Sample(SampleFault::Size { file: file.into(), width, height }));
     }
     let row = |tile: usize, y: usize| {
         let (top, left) = (tile / across * TILE + y, tile % across * TILE);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::eigen::eigen;
-use super::{DataError, ImageError, Split};
+use super::{DataError, DataFault, ImageError, Split};
 use crate::files::{Elements, METADATA, TensorError, TensorFile, serialize, write_file};
 
 /// Name of the file of statistics in a folder of shards.
@@ -81,7 +81,7 @@ impl Colours {
 impl Measured {
     /// Writes a safetensors file: `mean`, `eigenvectors`, `deviations`, and [`Provenance`] as metadata.
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
-        let bytes = self.serialize().map_err(|error| DataError::content(path, error.to_string()))?;
+        let bytes = self.serialize().map_err(|error| DataError::content(path, DataFault::from(error)))?;
         Ok(write_file(path, &bytes)?)
     }
 
@@ -100,7 +100,7 @@ impl Measured {
         let mut bytes = Vec::new();
         let file = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
         file.map_err(DataError::read(path))?;
-        Self::parse(&bytes).map_err(|error| DataError::content(path, format!("{error}; prepare the folder anew")))
+        Self::parse(&bytes).map_err(|error| DataError::content(path, DataFault::from(error)))
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, StatisticsError> {
@@ -124,7 +124,8 @@ impl Measured {
 
 /// Error about the content of a file of statistics.
 #[derive(Debug, Error)]
-pub(super) enum StatisticsError {
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum StatisticsError {
     #[error(transparent)]
     Tensors(#[from] TensorError),
     #[error("holds no statistics of this program (no alexnet metadata)")]
@@ -221,8 +222,7 @@ impl Sums {
     pub(super) fn add_file(&mut self, path: &Path) -> Result<(), DataError> {
         let bytes = fs::read(path).map_err(DataError::read(path))?;
         if bytes.len() != HEAD + 4 * self.pixels.len() {
-            let problem = format!("has {} bytes; delete it, and its shard is made again", bytes.len());
-            return Err(DataError::content(path, problem));
+            return Err(DataError::content(path, DataFault::Sums(bytes.len())));
         }
         let (head, pixels) = bytes.split_at(HEAD);
         let (head, _) = head.as_chunks();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use alexnet::backend::{BackendError, Engine, Placement};
 use alexnet::checkpoint::Checkpoint;
-use alexnet::data::{DataError, Dataset, ImageError, ImageSet, StoredImage};
+use alexnet::data::{DataError, Dataset, ImageError, ImageFault, ImageSet, StoredImage};
 use alexnet::files::FolderLock;
 use alexnet::net::Position;
 use alexnet::session::SessionError;
@@ -202,7 +202,7 @@ impl ImageSet for Gone {
     }
 
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
-        Err(ImageError::Damaged(self.name(i), "all of them".into()))
+        Err(ImageError::Damaged(self.name(i), ImageFault::Codec("all of them".into())))
     }
 }
 

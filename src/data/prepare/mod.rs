@@ -20,7 +20,7 @@ use super::format::{self, entries};
 use super::listing::exists;
 use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
 use super::statistics::{self, Measured, Provenance, Sums};
-use super::{Broken, DataError, Dataset, Split};
+use super::{Broken, DataError, DataFault, Dataset, Split};
 use crate::files::{is_partial, sweep, write_file};
 use crate::random::{Purpose, Stream};
 
@@ -104,8 +104,7 @@ pub fn prepare(
     let training_shards = tasks.len();
     tasks.extend(others);
     if tasks.len() > MOST_SHARDS {
-        let problem = format!("would hold {} shards, more than {MOST_SHARDS}; raise --shard-images", tasks.len());
-        return Err(DataError::content(out, problem));
+        return Err(DataError::content(out, DataFault::TooManyShards(tasks.len())));
     }
     observer.begin([training.len(), validation.len()], classes.len(), tasks.len());
 
@@ -169,8 +168,7 @@ fn program() -> String {
 fn claim(source: &Path, out: &Path, recipe: &Recipe, names: Option<&Path>) -> Result<Dataset, DataError> {
     let path = out.join(RECIPE);
     if !exists(&path)? && exists(out)? && entries(out)?.iter().any(|path| !is_partial(path)) {
-        let problem = "is not empty and was not made by `alexnet prepare`; choose another --out";
-        return Err(DataError::content(out, problem));
+        return Err(DataError::content(out, DataFault::Taken));
     }
     let mut opened = open(source, recipe.size)?;
     if let Some(file) = names {
@@ -178,8 +176,7 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe, names: Option<&Path>) -> Re
     }
     // They become lines of a file.
     if let Some(class) = opened.classes.iter().find(|class| class.contains(['\n', '\r']) || class.trim() != **class) {
-        let problem = format!("class {class:?} begins or ends with a space or has a line break; rename it");
-        return Err(DataError::content(source, problem));
+        return Err(DataError::content(source, DataFault::NotALine(class.clone())));
     }
     let claim = Claim {
         program: program(),
@@ -193,22 +190,21 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe, names: Option<&Path>) -> Re
     sweep(out)?;
     if exists(&path)? {
         let text = fs::read(&path).map_err(DataError::read(&path))?;
-        let before: Claim = serde_json::from_slice(&text)
-            .map_err(|error| DataError::content(&path, format!("is damaged ({error}); choose another --out")))?;
+        let before: Claim =
+            serde_json::from_slice(&text).map_err(|error| DataError::content(&path, DataFault::Recipe(error)))?;
         if before != claim {
-            return Err(DataError::content(out, format!("{}; choose another --out", before.differs(&claim))));
+            return Err(DataError::content(out, before.differs(&claim)));
         }
     } else {
-        let text =
-            serde_json::to_string_pretty(&claim).map_err(|error| DataError::content(&path, error.to_string()))?;
+        let text = serde_json::to_string_pretty(&claim).map_err(|error| DataError::write(&path)(error.into()))?;
         write_file(&path, text.as_bytes())?;
     }
     Ok(opened)
 }
 
 impl Claim {
-    /// Describes the differences of `now` from the claim that the folder was begun with.
-    fn differs(&self, now: &Self) -> String {
+    /// The difference of `now` from the claim that the folder was begun with.
+    fn differs(&self, now: &Self) -> DataFault {
         let (a, b) = (&self.recipe, &now.recipe);
         let options = [
             ("SOURCE", self.source != now.source, self.source.clone()),
@@ -221,10 +217,10 @@ impl Claim {
         ];
         let other: Vec<String> =
             options.iter().filter(|(_, other, _)| *other).map(|(name, _, was)| format!("{name} {was}")).collect();
-        if other.is_empty() {
-            return format!("was begun with other files in {} (names, sizes or classes have changed)", self.source);
+        match &other[..] {
+            [] => DataFault::OtherFiles(self.source.clone()),
+            other => DataFault::OtherOptions(other.join(", ")),
         }
-        format!("was begun with {}", other.join(", "))
     }
 }
 
@@ -251,10 +247,7 @@ fn tasks<'a>(
 /// Opens the data set in the folder at `root`; of several formats, the one nearest to the distributed files.
 fn open(root: &Path, size: usize) -> Result<Dataset, DataError> {
     format::open_distributed(root).and_then(|opened| Dataset::of(opened, size)).map_err(|error| match error {
-        DataError::Unrecognised { path, found } => {
-            let problem = format!("holds nothing to prepare: {found}. Accepted are {}", format::accepted());
-            DataError::content(path, problem.trim_end_matches("; "))
-        }
+        DataError::Unrecognised { path, found } => DataError::content(path, DataFault::NothingToPrepare { found }),
         other => other,
     })
 }

@@ -11,7 +11,7 @@ use tar::{Builder, EntryType, Header};
 use super::{PrepareObserver, Recipe, image_name};
 use crate::data::shards::Index;
 use crate::data::statistics::Sums;
-use crate::data::{Broken, DataError, ImageError, Split};
+use crate::data::{Broken, DataError, DataFault, ImageError, ImageFault, Split};
 use crate::files::{AtomicFile, write_file};
 
 /// Largest number of characters of a key that come from the name of the image.
@@ -66,7 +66,7 @@ impl ShardTask<'_> {
                     }
                     let label = self.images.label(i);
                     let key = key(place, &name());
-                    let (extension, content) = recipe.encode(&key, rgb).map_err(|error| self.unencoded(&error))?;
+                    let (extension, content) = recipe.encode(&key, rgb).map_err(|error| self.unencoded(error))?;
                     let label_text = label.to_string();
                     entries.push((at + 512, content.len() as u32, label));
                     for (extension, content) in [(extension, &content[..]), ("cls", label_text.as_bytes())] {
@@ -103,8 +103,8 @@ impl ShardTask<'_> {
         Ok(index)
     }
 
-    fn unencoded(&self, error: &ImageError) -> DataError {
-        DataError::content(&self.path, format!("an image cannot be encoded: {error}"))
+    fn unencoded(&self, error: ImageError) -> DataError {
+        DataError::content(&self.path, DataFault::Unencoded(error))
     }
 }
 
@@ -117,7 +117,7 @@ impl Recipe {
         let mut jpeg = Vec::new();
         let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, self.quality);
         let encoded = encoder.encode(&rgb, self.size as u32, self.size as u32, ExtendedColorType::Rgb8);
-        encoded.map_err(|error| ImageError::Damaged(key.into(), error.to_string()))?;
+        encoded.map_err(|error| ImageError::Damaged(key.into(), ImageFault::codec(error)))?;
         Ok(("jpg", jpeg))
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::archive::{Archive, Member};
 use crate::data::listing::{PassedOver, is_image_name, is_litter_member};
-use crate::data::{DataError, MAX_BYTES};
+use crate::data::{ArchiveFault, DataError, DataFault, IndexFault, MAX_BYTES};
 
 /// Largest size of an index file in bytes.
 const MAX_INDEX: u64 = 256 << 20;
@@ -63,19 +63,17 @@ impl Index {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(DataError::read(path)(error)),
         }
-        let stale = |problem: String| {
-            DataError::content(&path, format!("{problem}; delete it, and what the shard holds is found by reading it"))
-        };
-        let index: Self = serde_json::from_slice(&bytes).map_err(|error| stale(format!("is damaged ({error})")))?;
+        let stale = |reason| DataError::content(&path, DataFault::Index(reason));
+        let index: Self = serde_json::from_slice(&bytes).map_err(|error| stale(IndexFault::Damaged(error)))?;
         let shard_bytes = std::fs::metadata(shard).map_err(DataError::read(shard))?.len();
         if index.version != VERSION || index.shard_bytes != shard_bytes {
-            return Err(stale(format!("is the index of another shard than {}", shard.display())));
+            return Err(stale(IndexFault::OtherShard(shard.into())));
         }
         let fits = |&(offset, length, _): &(u64, u32, u32)| {
             u64::from(length) <= MAX_BYTES && offset.checked_add(length.into()).is_some_and(|end| end <= shard_bytes)
         };
         match index.images.iter().find(|image| !fits(image)) {
-            Some((offset, length, _)) => Err(stale(format!("has an image of {length} bytes at byte {offset}"))),
+            Some(&(offset, length, _)) => Err(stale(IndexFault::Image { length, offset })),
             None => Ok(Some(index)),
         }
     }
@@ -110,17 +108,15 @@ fn scan(shard: &Path) -> Result<(Index, PassedOver), DataError> {
         match extension.to_ascii_lowercase().as_str() {
             kind @ ("jpg" | "jpeg" | "png" | "rgb") => {
                 if member.length > MAX_BYTES {
-                    let problem = format!("{} has {} bytes, more than an image may", member.name, member.length);
-                    return Err(archive.wrong(member.offset, problem));
+                    return Err(archive.too_long(&member, MAX_BYTES));
                 }
                 let raw = kind == "rgb";
                 sample.image.get_or_insert((member, raw));
             }
             "cls" => {
                 let text = String::from_utf8_lossy(archive.small_content(&member)?).trim().to_owned();
-                let label = text.parse().map_err(|_| {
-                    archive.wrong(member.offset, format!("{} holds {text:?}, not the number of a class", member.name))
-                });
+                let wrong = |name, text| archive.wrong(member.offset, ArchiveFault::NoNumber { name, text });
+                let label = text.parse().map_err(|_| wrong(member.name.to_string(), text));
                 sample.label = Some(label?);
             }
             _ if is_image_name(Path::new(&*member.name)) => {
@@ -132,10 +128,7 @@ fn scan(shard: &Path) -> Result<(Index, PassedOver), DataError> {
     }
     images.extend(sample.finish(shard, &mut kinds, &mut passed)?);
     if kinds.iter().all(|&count| count > 0) {
-        return Err(DataError::content(
-            shard,
-            "holds both .rgb and compressed images; pack them into shards of their own",
-        ));
+        return Err(DataError::content(shard, DataFault::MixedImages));
     }
     Ok((Index::new(0, kinds[1] > 0, Vec::new(), images), passed))
 }
@@ -158,10 +151,8 @@ impl Sample {
                 passed.count(OTHER_KEYS, count, || shard.join(&*first.unwrap_or_default()).display().to_string());
                 Ok(None)
             }
-            (image, _) => {
-                let missing = if image.is_some() { ".cls with its class" } else { "image (.jpg, .jpeg, .png or .rgb)" };
-                Err(DataError::content(shard, format!("{} has no {missing} beside it; pack the shard anew", self.key)))
-            }
+            (Some(_), None) => Err(DataError::content(shard, DataFault::NoClass(self.key))),
+            (None, Some(_)) => Err(DataError::content(shard, DataFault::NoImage(self.key))),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::format::{Folder, Format, Opened, Parts};
 use super::listing::{PassedOver, exists};
 use super::split::{ImageSet, StoredImage};
 use super::statistics::{self, Measured};
-use super::{DataError, ImageError};
+use super::{DataError, DataFault, ImageError, ImageFault};
 use crate::random::{Purpose, Stream};
 
 /// Number of shards whose images are shuffled together, and that are read at a time.
@@ -85,7 +85,7 @@ fn open(Folder { root, names }: &Folder, parts: Parts) -> Result<Opened, DataErr
     let statistics = root.join(statistics::FILE);
     let (prepared, known) = (exists(&root.join(RECIPE))?, exists(&statistics)?);
     if prepared && !known {
-        return Err(DataError::content(root, "is not prepared to the end; run the same `alexnet prepare` again"));
+        return Err(DataError::content(root, DataFault::Unfinished));
     }
     let paths = |split: &str| -> Vec<PathBuf> {
         names.iter().filter(|name| is_shard_of(name, split)).map(|name| root.join(name)).collect()
@@ -97,8 +97,7 @@ fn open(Folder { root, names }: &Folder, parts: Parts) -> Result<Opened, DataErr
     passed.log();
     for (split, shards) in [("train", training.as_ref()), ("val", Some(&validation))] {
         if shards.is_some_and(|shards| shards.labels.is_empty()) {
-            let problem = format!("has no images in {split}-*.tar; add shards with KEY.jpg and KEY.cls");
-            return Err(DataError::content(root, problem));
+            return Err(DataError::content(root, DataFault::EmptySplit(split)));
         }
     }
     let labels = training.iter().flat_map(|shards| &shards.labels).chain(&validation.labels);
@@ -107,14 +106,9 @@ fn open(Folder { root, names }: &Folder, parts: Parts) -> Result<Opened, DataErr
     let measured = (all && known).then(|| Measured::read(&statistics)).transpose()?;
     let about = measured.as_ref().map(|measured| &measured.about).filter(|_| prepared);
     if let (Some(about), Some(training)) = (about, &training) {
-        let (found, wanted) = ([training.labels.len(), validation.labels.len()], [about.training, about.validation]);
-        if found != wanted {
-            let problem = format!(
-                "has {} training and {} validation images, but {} and {} were prepared; copy all shards, or run the \
-                 same `alexnet prepare` again",
-                found[0], found[1], wanted[0], wanted[1]
-            );
-            return Err(DataError::content(root, problem));
+        let (found, prepared) = ([training.labels.len(), validation.labels.len()], [about.training, about.validation]);
+        if found != prepared {
+            return Err(DataError::content(root, DataFault::ShardsLost { found, prepared }));
         }
     }
     Ok(Opened { measured, ..Opened::new(classes, training, validation) })
@@ -124,16 +118,14 @@ fn open(Folder { root, names }: &Folder, parts: Parts) -> Result<Opened, DataErr
 fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
     if !exists(path)? {
         if most >= MOST_CLASSES {
-            let problem = format!("is not there, and a label of {most} is no class; name the classes, one a line");
-            return Err(DataError::content(path, problem));
+            return Err(DataError::content(path, DataFault::LabelWithoutName(most)));
         }
         return Ok((0..=most).map(|label| label.to_string()).collect());
     }
     let text = std::fs::read_to_string(path).map_err(DataError::read(path))?;
     let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).filter(|name| !name.is_empty()).collect();
     if names.len() <= most as usize {
-        let problem = format!("names {} classes, but there is a label {most}; name them all, one a line", names.len());
-        return Err(DataError::content(path, problem));
+        return Err(DataError::content(path, DataFault::FewClassNames { names: names.len(), most }));
     }
     Ok(names)
 }
@@ -141,8 +133,7 @@ fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
 /// Opens the shards at `paths`.
 fn read(paths: Vec<PathBuf>, passed: &mut PassedOver) -> Result<Shards, DataError> {
     if paths.len() > MOST_SHARDS {
-        let problem = format!("and {} shards more; a split has at most {MOST_SHARDS}", paths.len() - 1);
-        return Err(DataError::content(&paths[0], problem));
+        return Err(DataError::content(&paths[0], DataFault::Shards(paths.len() - 1)));
     }
     let opened: Vec<(Index, PassedOver)> = paths.par_iter().map(|path| Index::open(path)).collect::<Result<_, _>>()?;
     let mut indices = Vec::with_capacity(opened.len());
@@ -158,7 +149,7 @@ fn read(paths: Vec<PathBuf>, passed: &mut PassedOver) -> Result<Shards, DataErro
         entries.extend(index.images.iter().map(|&(offset, length, _)| Entry { offset, length, shard, raw }));
         labels.extend(index.images.iter().map(|&(.., label)| label));
         if u32::try_from(entries.len()).is_err() {
-            return Err(DataError::content(path, "brings the images to more than 4,294,967,295; take fewer shards"));
+            return Err(DataError::content(path, DataFault::Images));
         }
         files.push(Shard { path, images: first..entries.len() as u32 });
     }
@@ -202,8 +193,7 @@ impl ImageSet for Shards {
         }
         let side = (bytes.len() / 3).isqrt();
         if side < 2 || side * side * 3 != bytes.len() {
-            let reason = format!("{} bytes are no square of RGB pixels", bytes.len());
-            return Err(ImageError::Damaged(self.name(i), reason));
+            return Err(ImageError::Damaged(self.name(i), ImageFault::NoSquare(bytes.len())));
         }
         Ok(StoredImage::Pixels { width: side, height: side, rgb: Cow::Owned(bytes) })
     }
