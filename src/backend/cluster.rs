@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::exchange::{Action, Partition, member_of};
+use super::exchange::{Action, Partition};
+use super::placement::member_of;
 use super::{Backend, BackendError, ClockDetail, Data, Footprint, Span, Variants};
 use crate::program::{Home, Pass, Program, Slot, letter};
 

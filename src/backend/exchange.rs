@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
+use super::placement::member_of;
 use crate::kernel::Elem;
 use crate::program::{Command, Home, Pass, Program, Role, Slot, SlotInfo, SlotRange, Tower, Wire};
 
@@ -30,11 +31,6 @@ pub struct Partition {
     pub parts: Vec<Vec<(Pass, Vec<Command>)>>,
     /// Actions of every pass, in order.
     pub actions: Vec<(Pass, Vec<Action>)>,
-}
-
-/// Index of the member that runs `tower`, of `members`: more towers than members wrap around.
-pub(super) fn member_of(tower: Tower, members: usize) -> usize {
-    tower % members
 }
 
 impl Partition {

@@ -50,8 +50,25 @@ impl Limits {
     }
 }
 
-/// Advice for a network whose maps or weights are too large for a binding.
-pub const FEWER: &str = "take a smaller --micro-batch, or a network with more towers";
+/// What helps where a program is too large for a device; the messages say it.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Remedy {
+    #[error("take a smaller --micro-batch, or a network with more towers")]
+    MoreTowers,
+    #[error("take a smaller --micro-batch, or --recompute")]
+    Recompute,
+    #[error("take a smaller --micro-batch, --recompute, or more --devices")]
+    MoreDevices,
+    #[error("--micro-batch {0} fits")]
+    MicroBatch(usize),
+    #[error("take a smaller --batch")]
+    Batch,
+    #[error("take fewer images at once, or another device")]
+    OtherDevice,
+    #[error("take fewer images at once, or smaller windows")]
+    SmallerWindows,
+}
 
 impl Limits {
     /// The same limits with as much memory as a program may take now.
@@ -68,7 +85,7 @@ impl Limits {
             needed: mib(needed),
             device: self.device.clone(),
             allowed: format!("{} in one binding (max_storage_buffer_binding_size)", mib(self.binding)),
-            fix: FEWER.into(),
+            remedy: Remedy::MoreTowers,
         }
     }
 }

@@ -24,7 +24,7 @@ use half::f16;
 use thiserror::Error;
 
 pub use self::cluster::{Cluster, Traffic, Transfer, towers};
-pub use self::limits::{Limits, MemoryPool};
+pub use self::limits::{Limits, MemoryPool, Remedy};
 pub use self::memory::Footprint;
 pub use self::placement::{Engine, Placement};
 
@@ -61,8 +61,8 @@ pub enum BackendError {
     AutoNotAlone,
     #[error("{device} could not be opened: {reason}")]
     Open { device: String, reason: String },
-    #[error("{what} needs {needed}, but {device} allows {allowed}; {fix}")]
-    TooLarge { what: String, needed: String, device: String, allowed: String, fix: String },
+    #[error("{what} needs {needed}, but {device} allows {allowed}; {remedy}")]
+    TooLarge { what: String, needed: String, device: String, allowed: String, remedy: Remedy },
     #[error(
         "{device} has no 16-bit floats in its shaders, in which --precision mixed stores maps; leave that option out"
     )]
@@ -79,12 +79,12 @@ pub enum BackendError {
 }
 
 impl BackendError {
-    /// The same error with other advice, where it has any.
+    /// The same error with another remedy, where it has any.
     #[must_use]
-    pub fn with_fix(self, better: &str) -> Self {
+    pub fn with_remedy(self, remedy: Remedy) -> Self {
         match self {
             Self::TooLarge { what, needed, device, allowed, .. } => {
-                Self::TooLarge { what, needed, device, allowed, fix: better.into() }
+                Self::TooLarge { what, needed, device, allowed, remedy }
             }
             other => other,
         }

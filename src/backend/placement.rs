@@ -1,4 +1,4 @@
-//! Placement of a network: from the text after `--devices` to opened engines that run programs.
+//! Placement of a network: from the text after `--devices` to opened engines, and which of them runs which tower.
 
 use std::rc::Rc;
 
@@ -11,7 +11,12 @@ use super::gpu::{Gpu, pipeline};
 use super::limits::Limits;
 use super::{Backend, BackendError, Cluster, SetupProgress, SetupWatch};
 use crate::kernel::{Params, Variant};
-use crate::program::Program;
+use crate::program::{Program, Tower};
+
+/// Index of the member that runs `tower`, of `members`: more towers than members wrap around.
+pub(super) fn member_of(tower: Tower, members: usize) -> usize {
+    tower % members
+}
 
 /// An engine that runs programs: one entry of a placement.
 #[derive(Clone)]

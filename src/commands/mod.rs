@@ -35,7 +35,7 @@ pub enum CommandError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Shader(#[from] ShaderError),
-    #[error("kernel {kernel}: {wanted} workgroups wanted, at most 65535 fit along an axis")]
+    #[error("kernel {kernel}: {wanted} workgroups wanted, at most {} fit along an axis", shaders::MOST_WORKGROUPS)]
     Workgroups { kernel: &'static str, wanted: usize },
     #[error(transparent)]
     Backend(#[from] BackendError),

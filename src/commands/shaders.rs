@@ -16,7 +16,7 @@ use crate::kernel::{Access, Case, Elem, Kernel};
 use crate::wgsl;
 
 /// Workgroups along each axis that every implementation of WebGPU allows.
-const MOST_WORKGROUPS: u32 = 65_535;
+pub(super) const MOST_WORKGROUPS: u32 = 65_535;
 
 /// What a folder of shaders holds.
 #[derive(Debug, Default, Serialize)]
@@ -134,19 +134,13 @@ fn lay_out(kernel: &'static Kernel, case: &Case) -> Result<(Vec<u8>, Vec<BufferE
     for (index, binding) in kernel.bindings.iter().enumerate() {
         let element = binding.elem(&case.params);
         let given = aligned(&mut bytes);
-        match &contents.given[index] {
-            Contents::Words(words) => bytes.extend(words.iter().flat_map(|word| word.to_le_bytes())),
-            Contents::Floats(floats) if element == Elem::F16 => {
-                bytes.extend(floats.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()));
-            }
-            Contents::Floats(floats) => bytes.extend(floats.iter().flat_map(|value| value.to_le_bytes())),
+        match element {
+            Elem::F16 => append(&mut bytes, &contents.given[index], |value| f16::from_f32(value).to_le_bytes()),
+            _ => append(&mut bytes, &contents.given[index], f32::to_le_bytes),
         }
         let expected = contents.expected[index].as_ref().map(|contents| {
             let begin = aligned(&mut bytes);
-            match contents {
-                Contents::Words(words) => bytes.extend(words.iter().flat_map(|word| word.to_le_bytes())),
-                Contents::Floats(floats) => bytes.extend(floats.iter().flat_map(|value| value.to_le_bytes())),
-            }
+            append(&mut bytes, contents, f64::to_le_bytes);
             begin
         });
         debug_assert_eq!(expected.is_some(), binding.access != Access::Read);
@@ -154,6 +148,14 @@ fn lay_out(kernel: &'static Kernel, case: &Case) -> Result<(Vec<u8>, Vec<BufferE
         buffers.push(BufferEntry { name, binding: 0, element: element.name(), count, given, expected });
     }
     Ok((bytes, buffers))
+}
+
+/// Appends the words or floats of a buffer, little-endian; `float` is the form of a float.
+fn append<T: Copy, const N: usize>(bytes: &mut Vec<u8>, contents: &Contents<T>, float: impl Fn(T) -> [u8; N]) {
+    match contents {
+        Contents::Words(words) => bytes.extend(words.iter().flat_map(|word| word.to_le_bytes())),
+        Contents::Floats(floats) => bytes.extend(floats.iter().flat_map(|&value| float(value))),
+    }
 }
 
 /// The length of `bytes`, padded with zeros to a multiple of eight: views of f64 begin nowhere else.

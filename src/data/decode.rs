@@ -1,31 +1,18 @@
 //! Files to pixels: images of every colour kind to 8-bit RGB, with broken and oversized files refused.
 
-use std::io::{Cursor, ErrorKind};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageFormat};
 
-use super::budget::{Budget, Share};
-use super::ends::{gif_is_complete, png_chunk, png_is_complete};
+use super::codec::{MAX_BYTES, Stored, decode_pixels};
+use super::ends::{gif_is_complete, png_is_complete};
 use super::jpeg::Jpeg;
-use super::orientation;
 use super::resize::{square, square_turned, turns_sideways};
 use super::{ImageError, ImageExcess, ImageFault};
 use crate::files::read_at_most;
-
-/// Longest side of an image, in pixels.
-pub const MAX_SIDE: u32 = 16_384;
-
-/// Largest size in bytes of a file, and of a decoded image.
-pub const MAX_BYTES: u64 = 512 << 20;
-
-/// Size in bytes from which decoded images count against [`LARGE_IMAGES`].
-const LARGE: u64 = 64 << 20;
-
-/// Memory of the large images of all threads.
-static LARGE_IMAGES: Budget = Budget::new(MAX_BYTES);
 
 /// Extensions of the formats that are read, in lower case.
 pub(super) const EXTENSIONS: [&str; 13] =
@@ -87,15 +74,6 @@ pub(super) fn decode_square(name: impl Fn() -> String, bytes: &[u8], size: usize
     }
 }
 
-/// An image as its file stores it.
-struct Stored {
-    rgb: RgbImage,
-    /// How it is turned to stand upright.
-    orientation: Orientation,
-    /// Its part of the memory for large images.
-    memory: Option<Share<'static>>,
-}
-
 fn decode_stored(name: &dyn Fn() -> String, bytes: &[u8]) -> Result<Stored, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty(name()));
@@ -109,7 +87,7 @@ fn decode_stored(name: &dyn Fn() -> String, bytes: &[u8]) -> Result<Stored, Imag
                 if !jpeg.is_complete() {
                     return Err(ImageError::Truncated(name()));
                 }
-                decode_jpeg(bytes, &jpeg)
+                jpeg.decode(bytes)
             }
             ImageFormat::Png if !png_is_complete(bytes) => return Err(ImageError::Truncated(name())),
             ImageFormat::Gif if !gif_is_complete(bytes) => return Err(ImageError::Truncated(name())),
@@ -159,76 +137,16 @@ pub fn decode_file(path: &Path, size: usize) -> Result<Vec<u8>, ImageError> {
     decode_square(|| name.clone(), &read_file(&name, path)?, size)
 }
 
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_BYTES);
-    limits
-}
-
-/// Waits until an image of `bytes` decoded bytes may be in memory.
-fn share(bytes: u64) -> Option<Share<'static>> {
-    (bytes >= LARGE).then(|| LARGE_IMAGES.take(bytes))
-}
-
-/// Decodes a JPEG file with the decoder that reads its kind right.
-fn decode_jpeg(bytes: &[u8], jpeg: &Jpeg) -> image::ImageResult<Stored> {
-    let whole = jpeg.with_end(bytes);
-    let orientation = orientation::of(jpeg.exif, jpeg.xmp);
-    if jpeg.is_ordinary()? {
-        return decode_pixels(&whole, ImageFormat::Jpeg, Some(orientation));
-    }
-    let mut limits = limits();
-    limits.check_dimensions(jpeg.width.into(), jpeg.height.into())?;
-    limits.reserve(jpeg.samples())?;
-    let memory = share(jpeg.samples());
-    Ok(Stored { rgb: jpeg.decode_odd(&whole)?.into_rgb8(), orientation, memory })
-}
-
-/// Decodes with the usual decoder of a format; an `orientation` that is known is not looked for.
-fn decode_pixels(bytes: &[u8], format: ImageFormat, orientation: Option<Orientation>) -> image::ImageResult<Stored> {
-    let mut limits = limits();
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder()?;
-    limits.reserve(decoder.total_bytes())?;
-    let orientation = match (orientation, format) {
-        (Some(known), _) => known,
-        (None, ImageFormat::Tiff) => decoder.orientation()?,
-        (None, ImageFormat::Png) => {
-            orientation::of(png_chunk(bytes, *b"eXIf", b""), png_chunk(bytes, *b"iTXt", b"XML:com.adobe.xmp"))
-        }
-        (None, _) => orientation::of(decoder.exif_metadata()?.as_deref(), decoder.xmp_metadata()?.as_deref()),
-    };
-    let memory = share(decoder.total_bytes());
-    let image = DynamicImage::from_decoder(decoder)?;
-    let rgb = if image.color().has_alpha() { on_white(image) } else { image.into_rgb8() };
-    Ok(Stored { rgb, orientation, memory })
-}
-
-/// Blends transparent pixels with white, since their own colour is arbitrary; 8-bit pixels in place.
-fn on_white(image: DynamicImage) -> RgbImage {
-    let (width, height) = (image.width(), image.height());
-    let mut bytes = image.into_rgba8().into_raw();
-    let pixels = width as usize * height as usize;
-    for pixel in 0..pixels {
-        let alpha = u32::from(bytes[4 * pixel + 3]);
-        for colour in 0..3 {
-            let value = u32::from(bytes[4 * pixel + colour]);
-            bytes[3 * pixel + colour] = ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-        }
-    }
-    bytes.truncate(3 * pixels);
-    RgbImage::from_raw(width, height, bytes).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Cursor;
     use std::path::PathBuf;
 
+    use image::RgbImage;
+
     use super::*;
+    use crate::data::MAX_SIDE;
 
     const QUADRANTS: [[u8; 3]; 4] = [[220, 40, 30], [40, 180, 60], [30, 60, 200], [240, 230, 80]];
 

@@ -1,4 +1,4 @@
-//! Kinds of JPEG: what a file's markers say before anything is decoded, and the decoder for the rare kinds.
+//! JPEG files to pixels: what the markers say before anything is decoded, and the decoder that reads the kind right.
 //!
 //! The decoder of `image` is the faster one, but it reads some legal files wrongly without an error: sequential ones of
 //! several scans (as green stripes), those whose first component is not the finest, and those whose markers disagree about
@@ -12,6 +12,9 @@ use image::error::{
 };
 use image::{DynamicImage, GrayImage, ImageError, ImageFormat, ImageResult, RgbImage};
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
+
+use super::codec::{Stored, decode_pixels, limits, share};
+use super::orientation;
 
 /// Largest number of pixels of a small image: the slower decoder takes a fraction of a millisecond.
 const SMALL: usize = 128 * 128;
@@ -51,8 +54,8 @@ pub(super) struct Jpeg<'b> {
     /// hierarchical.
     process: Option<u8>,
     precision: u8,
-    pub(super) height: u16,
-    pub(super) width: u16,
+    height: u16,
+    width: u16,
     components: Vec<Component>,
     /// Whether there is a JFIF segment.
     is_jfif: bool,
@@ -63,9 +66,9 @@ pub(super) struct Jpeg<'b> {
     has_tables: bool,
     end: End,
     /// Content of the Exif segment.
-    pub(super) exif: Option<&'b [u8]>,
+    exif: Option<&'b [u8]>,
     /// Content of the XMP segment.
-    pub(super) xmp: Option<&'b [u8]>,
+    xmp: Option<&'b [u8]>,
 }
 
 impl<'b> Jpeg<'b> {
@@ -196,12 +199,12 @@ impl<'b> Jpeg<'b> {
     }
 
     /// The file with an end marker.
-    pub(super) fn with_end<'f>(&self, bytes: &'f [u8]) -> Cow<'f, [u8]> {
+    fn with_end<'f>(&self, bytes: &'f [u8]) -> Cow<'f, [u8]> {
         if self.end == End::Marker { bytes.into() } else { [bytes, &[0xFF, 0xD9]].concat().into() }
     }
 
     /// Whether the decoder of `image` reads this kind right; an error names a kind that nothing here reads.
-    pub(super) fn is_ordinary(&self) -> ImageResult<bool> {
+    fn is_ordinary(&self) -> ImageResult<bool> {
         let Some(process) = self.process else { return Ok(true) };
         let refused = match process {
             3 | 5..=7 | 11 | 13.. => Some("lossless or hierarchical JPEG"),
@@ -237,13 +240,27 @@ impl<'b> Jpeg<'b> {
 }
 
 impl Jpeg<'_> {
+    /// Decodes the file `bytes`, of which this was parsed, with the decoder that reads its kind right.
+    pub(super) fn decode(&self, bytes: &[u8]) -> ImageResult<Stored> {
+        let whole = self.with_end(bytes);
+        let orientation = orientation::of(self.exif, self.xmp);
+        if self.is_ordinary()? {
+            return decode_pixels(&whole, ImageFormat::Jpeg, Some(orientation));
+        }
+        let mut limits = limits();
+        limits.check_dimensions(self.width.into(), self.height.into())?;
+        limits.reserve(self.samples())?;
+        let memory = share(self.samples());
+        Ok(Stored { rgb: self.decode_odd(&whole)?.into_rgb8(), orientation, memory })
+    }
+
     /// Samples of all components: bytes of the decoded image.
-    pub(super) fn samples(&self) -> u64 {
+    fn samples(&self) -> u64 {
         self.pixels() as u64 * self.components.len() as u64
     }
 
     /// Decodes the file `bytes`, of which this was parsed, of any kind but [ordinary](Jpeg::is_ordinary) ones.
-    pub(super) fn decode_odd(&self, bytes: &[u8]) -> ImageResult<DynamicImage> {
+    fn decode_odd(&self, bytes: &[u8]) -> ImageResult<DynamicImage> {
         /// A segment that stands for the usual Huffman tables, which cameras leave out; tables of the file replace them.
         const USUAL_TABLES: [u8; 20] = *b"\xFF\xD8\xFF\xE0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0";
         let file = [&USUAL_TABLES, bytes.get(2..).unwrap_or_default()].concat();

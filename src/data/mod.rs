@@ -13,6 +13,7 @@ mod budget;
 mod cifar;
 mod cifar100;
 mod classes;
+mod codec;
 mod dataset;
 mod decode;
 mod eigen;
@@ -44,8 +45,9 @@ pub use crate::tensor::NO_LABEL;
 pub use batch::Batch;
 pub use broken::Broken;
 pub use classes::{described, named_by};
+pub use codec::{MAX_BYTES, MAX_SIDE};
 pub use dataset::{Dataset, Labelled, located};
-pub use decode::{Image, MAX_BYTES, MAX_SIDE, decode_file};
+pub use decode::{Image, decode_file};
 pub use error::{
     ArchiveFault, DataError, DataFault, Found, ImageError, ImageExcess, ImageFault, IndexFault, SampleFault,
 };

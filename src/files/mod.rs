@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use self::atomic::{AtomicFile, is_partial, link_file, sweep, write_file};
 pub use self::lock::FolderLock;
-pub use self::target::{FileKind, check_target, expect_other};
+pub use self::target::{FileKind, TargetError, check_target, expect_other};
 pub use self::tensors::{Elements, METADATA, TensorError, TensorFile, serialize, write_tensors};
 pub use self::text::printable;
 
@@ -34,7 +34,7 @@ pub enum FileError {
     #[error("{}: {error}", path.display())]
     Tensors { path: PathBuf, error: TensorError },
     #[error("{}: {reason}", path.display())]
-    Target { path: PathBuf, reason: String },
+    Target { path: PathBuf, reason: TargetError },
     #[error(
         "{}: another process is working in this folder and holds its lock; wait until it ends, stop it, or choose \
          another folder",

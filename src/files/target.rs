@@ -4,6 +4,8 @@ use std::fs::{self, File, FileType};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use thiserror::Error;
+
 use super::tensors::{entry, read_header};
 use super::{FileError, METADATA};
 
@@ -122,25 +124,43 @@ fn holds_state(path: &Path) -> Option<bool> {
     Some(entry(&header, METADATA).is_some_and(|state| state.contains("\"model\":")))
 }
 
+/// Reason why a path may not become a file of results.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum TargetError {
+    #[error(
+        "{} is to be written, which .{found} is not: choose a name that ends in .{}",
+        kind.name(),
+        kind.extension()
+    )]
+    Extension { kind: FileKind, found: String },
+    #[error("belongs to a training run, which needs it: choose another name")]
+    OfARun,
+    #[error("holds something else than {}: choose another name, remove it{or_force}", kind.name())]
+    OtherKind { kind: FileKind, or_force: &'static str },
+    #[error("is what is to be read: choose another name")]
+    Input,
+    #[error("found {0}, expected a file or nothing: choose another name")]
+    NotAFile(&'static str),
+}
+
 /// Checks that `path` may become a file of `kind`: its extension says nothing else, and what lies there is nothing, or an
 /// empty file or one of the same kind, and no part of a run. `force`, of a command that has it, takes any other file too.
 pub fn check_target(path: &Path, kind: FileKind, force: Option<bool>) -> Result<(), FileError> {
-    let refuse = |reason: String| Err(FileError::Target { path: path.into(), reason });
+    let refuse = |reason| Err(FileError::Target { path: path.into(), reason });
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     if let Some(found) = extension.filter(|found| *found != kind.extension() && EXTENSIONS.contains(&found.as_str())) {
-        let (name, wanted) = (kind.name(), kind.extension());
-        return refuse(format!("{name} is to be written, which .{found} is not: choose a name that ends in .{wanted}"));
+        return refuse(TargetError::Extension { kind, found });
     }
     let target = resolve(path)?;
     let Ok(found) = fs::metadata(&target) else { return Ok(()) };
     if is_of_a_run(&target) {
-        return refuse("belongs to a training run, which needs it: choose another name".into());
+        return refuse(TargetError::OfARun);
     }
     if found.len() == 0 || force == Some(true) || kind.is_at(&target) {
         return Ok(());
     }
-    let or_force = if force.is_some() { ", or say --force" } else { "" };
-    refuse(format!("holds something else than {}: choose another name, remove it{or_force}", kind.name()))
+    refuse(TargetError::OtherKind { kind, or_force: if force.is_some() { ", or say --force" } else { "" } })
 }
 
 /// Checks that writing to `path` does not replace `input`, of which it is made.
@@ -149,8 +169,7 @@ pub fn expect_other(path: &Path, input: &Path) -> Result<(), FileError> {
         (Ok(target), Ok(input)) => target == input,
         _ => false,
     };
-    let reason = || "is what is to be read: choose another name".into();
-    if same { Err(FileError::Target { path: path.into(), reason: reason() }) } else { Ok(()) }
+    if same { Err(FileError::Target { path: path.into(), reason: TargetError::Input }) } else { Ok(()) }
 }
 
 /// Whether a training run keeps the file at `target`.
@@ -166,10 +185,7 @@ fn is_of_a_run(target: &Path) -> bool {
 /// # Errors
 /// [`FileError::Write`] for anything else than a file or nothing: a folder, a pipe, a device.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
-    let refuse = |found: &str| {
-        let reason = format!("found {found}, expected a file or nothing: choose another name");
-        Err(FileError::write(path)(io::Error::other(reason)))
-    };
+    let refuse = |found| Err(FileError::write(path)(io::Error::other(TargetError::NotAFile(found))));
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
         match fs::symlink_metadata(&target) {

@@ -168,7 +168,7 @@ impl<'a> GraphLowering<'a> {
             let missing = self.missing(node);
             if missing.is_empty() {
                 self.r.label(&node.name, Phase::Forward);
-                let outputs = self.record(node).map_err(|refusal| node.refuse(refusal.to_string()))?;
+                let outputs = self.record(node).map_err(|refusal| node.refuse(refusal))?;
                 let further = || Value::Other(format!("a further output of node {} ({})", node.name, node.operator));
                 let outputs = outputs.into_iter().chain(std::iter::repeat_with(further));
                 let named = node.outputs.iter().zip(outputs).filter_map(|(value, output)| Some(((*value)?, output)));

@@ -25,7 +25,7 @@ use thiserror::Error;
 pub use self::bind::Given;
 pub use self::exported::recognise_exported;
 pub use self::lower::{GraphOutput, GraphProgram, KnownOutput, lower};
-use self::refusal::Refusal;
+pub use self::refusal::Refusal;
 pub use self::storage::Upload;
 pub use self::window::{Pads, WindowSpec};
 pub use crate::ops::binary::Operation;
@@ -173,8 +173,8 @@ pub struct Node {
 
 impl Node {
     /// The error of this node for `reason`.
-    pub fn refuse(&self, reason: impl Into<String>) -> GraphError {
-        GraphError::Node { node: self.name.clone(), operator: self.operator.clone(), reason: reason.into() }
+    fn refuse(&self, reason: Refusal) -> GraphError {
+        GraphError::Node { node: self.name.clone(), operator: self.operator.clone(), reason }
     }
 }
 
@@ -305,10 +305,8 @@ pub enum Comparison {
 #[derive(Clone, Debug, Error, PartialEq)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum GraphError {
-    #[error("{0}")]
-    File(String),
     #[error("{what} {name}: {reason}")]
-    Value { what: &'static str, name: String, reason: String },
+    Value { what: &'static str, name: String, reason: Refusal },
     #[error("node {node} ({operator}): {reason}")]
-    Node { node: String, operator: String, reason: String },
+    Node { node: String, operator: String, reason: Refusal },
 }

@@ -10,7 +10,8 @@ use super::window;
 
 /// The reason of a [`super::GraphError`]: what was found, and what is supported.
 #[derive(Clone, Debug, Error, PartialEq)]
-pub(super) enum Refusal {
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Refusal {
     #[error("a tensor of {0:?} is empty, which is not supported")]
     Empty(Vec<usize>),
     #[error("a tensor of {0:?} is too large with {mib} MiB: at most {LARGEST} elements", mib = mebibytes(.0))]
@@ -36,6 +37,8 @@ pub(super) enum Refusal {
     UnknownName(String),
     #[error("it has shape {found:?}, the network needs [{declared}]")]
     InputShape { found: Vec<usize>, declared: String },
+    #[error("it has shape {found:?}, the network was set up for {wanted:?}")]
+    OtherShape { found: Vec<usize>, wanted: Vec<usize> },
     #[error("floats were given, but it holds whole numbers")]
     FloatsGiven,
     #[error("whole numbers were given, but it holds floats")]
@@ -125,7 +128,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// The error about the value `name`, which is a `what`.
-    pub(super) fn about(&self, what: &'static str, name: &str) -> GraphError {
-        GraphError::Value { what, name: name.into(), reason: self.to_string() }
+    pub(super) fn about(self, what: &'static str, name: &str) -> GraphError {
+        GraphError::Value { what, name: name.into(), reason: self }
     }
 }

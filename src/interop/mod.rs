@@ -22,7 +22,8 @@ use thiserror::Error;
 
 pub use self::names::{Convention, Naming};
 pub use self::read::{
-    CLASSES, FormatError, ReadError, WeightsFile, read_array, read_graph, read_layers, read_mean, read_weights,
+    CLASSES, FormatError, ReadError, Unreadable, WeightsFile, read_array, read_graph, read_layers, read_mean,
+    read_weights,
 };
 pub use self::tensors::{FileTensor, Quantity, TensorPart, adopt, file_tensors};
 use crate::net::{Model, Net};
@@ -38,7 +39,7 @@ pub enum InteropError {
     #[error("tensor {name} has shape {found:?}, layer {row} of this network needs {wanted:?}")]
     Shape { name: String, row: String, found: Vec<usize>, wanted: Vec<usize> },
     #[error("tensor {name}: {reason}")]
-    Unreadable { name: String, reason: String },
+    Unreadable { name: String, reason: Unreadable },
     #[error("there is no tensor {names}")]
     Missing { names: String },
     #[error("an ONNX file has at most {most} bytes, this network needs {bytes}")]

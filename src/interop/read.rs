@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::caffe::{self, CaffeError};
 use super::npy::{self, Array, NpyError};
 use super::onnx::{self, OnnxError};
-use super::pth::{self, PthError, StateDict};
+use super::pth::{self, PthError, StateDict, StorageError};
 use crate::files::{FileError, TensorError, TensorFile, read_file};
 use crate::graph::Graph;
 use crate::tensor::Tensor;
@@ -50,15 +50,25 @@ pub enum FormatError {
     Text,
 }
 
+/// Reason why one tensor of a file cannot be read.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Unreadable {
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
 /// Content of a file with weights.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct WeightsFile {
     /// Tensors by the file's names.
     pub tensors: BTreeMap<String, Tensor>,
     /// Names of all tensors in the order of the file, where it has one.
     pub order: Vec<String>,
     /// Why further tensors cannot be read, by their names: integers, quantised numbers, what no network here needs.
-    pub unreadable: BTreeMap<String, String>,
+    pub unreadable: BTreeMap<String, Unreadable>,
     /// Objects of other programs' classes beside the tensors, which were passed over, with their classes.
     pub foreign: Vec<String>,
     /// Names of the classes, in the order of outputs.
@@ -126,7 +136,7 @@ fn parse(bytes: &[u8]) -> Result<WeightsFile, FormatError> {
     if bytes.get(8) != Some(&b'{') {
         if bytes.starts_with(pth::MAGIC) || bytes.starts_with(pth::OLD_MAGIC) {
             let StateDict { tensors, order, unreadable, foreign } = pth::parse(bytes)?;
-            let unreadable = unreadable.into_iter().map(|(name, reason)| (name, reason.to_string())).collect();
+            let unreadable = unreadable.into_iter().map(|(name, reason)| (name, reason.into())).collect();
             return Ok(WeightsFile { tensors, order, unreadable, foreign, ..WeightsFile::default() });
         }
         known(bytes)?;
@@ -144,7 +154,7 @@ fn parse(bytes: &[u8]) -> Result<WeightsFile, FormatError> {
     for name in &weights.order {
         match file.float(name) {
             Ok(tensor) => drop(weights.tensors.insert(name.clone(), tensor)),
-            Err(reason) => drop(weights.unreadable.insert(name.clone(), reason.to_string())),
+            Err(reason) => drop(weights.unreadable.insert(name.clone(), reason.into())),
         }
     }
     Ok(weights)

@@ -47,8 +47,8 @@ impl WeightsFile {
         let Some(found) = by_order.or_else(|| matches.into_iter().next()) else { return Ok(None) };
         let mut renamed = Vec::new();
         for (name, from) in found.names {
-            if let Some(reason) = self.unreadable.get(&from) {
-                return Err(InteropError::Unreadable { name: from, reason: reason.clone() });
+            if let Some(reason) = self.unreadable.remove(&from) {
+                return Err(InteropError::Unreadable { name: from, reason });
             }
             renamed.extend(self.tensors.remove(&from).map(|tensor| (name, tensor)));
         }

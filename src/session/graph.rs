@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::SessionError;
-use crate::backend::limits::{HOST, mib};
+use crate::backend::limits::{HOST, Remedy, mib};
 use crate::backend::{BackendError, Cluster, Data, Limits, Placement};
-use crate::graph::{Given, Graph, GraphError, GraphProgram, KnownOutput, lower};
+use crate::graph::{Given, Graph, GraphError, GraphProgram, KnownOutput, Refusal, lower};
 use crate::program::{Command, Pass, Program, Slot};
 use crate::session::layout::fit;
 use crate::tensor::Tensor;
 
 /// The most operations of a network, far more than any has for some hundred images: hours on a processor.
 const MOST_OPERATIONS: u64 = 1 << 47;
-
-/// Advice for a graph that is too large.
-const FIX: &str = "take fewer images at once, or another device";
 
 /// The node whose value is the largest, with its bytes.
 fn largest(program: &Program) -> String {
@@ -27,10 +24,10 @@ fn largest(program: &Program) -> String {
 
 /// Names the largest value in the refusal of a program that does not fit.
 fn refuse(error: BackendError, program: &Program) -> BackendError {
-    match error.with_fix(FIX) {
-        BackendError::TooLarge { what, needed, device, allowed, fix } => {
+    match error.with_remedy(Remedy::OtherDevice) {
+        BackendError::TooLarge { what, needed, device, allowed, remedy } => {
             let what = format!("{what}, of which node {},", largest(program));
-            BackendError::TooLarge { what, needed, device, allowed, fix }
+            BackendError::TooLarge { what, needed, device, allowed, remedy }
         }
         other => other,
     }
@@ -54,7 +51,7 @@ fn bound_operations(program: &Program, limits: &[Limits]) -> Result<(), BackendE
         needed: format!("{:.1e} operations", all as f64),
         device: limits.first().map_or_else(String::new, |limits| limits.device.clone()),
         allowed: format!("{:.1e}", MOST_OPERATIONS as f64),
-        fix: "take fewer images at once, or smaller windows".into(),
+        remedy: Remedy::SmallerWindows,
     })
 }
 
@@ -72,7 +69,7 @@ fn bound_copies(lowered: &GraphProgram, limits: &[Limits]) -> Result<(), Backend
             needed: mib(needed),
             device: limits.first().map_or_else(String::new, |limits| limits.device.clone()),
             allowed: format!("{} of memory", mib(host.bytes)),
-            fix: FIX.into(),
+            remedy: Remedy::OtherDevice,
         }),
     }
 }
@@ -122,10 +119,11 @@ impl GraphSession {
     pub fn run(&mut self, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<(String, Tensor)>, SessionError> {
         for (name, &slot) in &self.lowered.inputs {
             let refuse = |reason| GraphError::Value { what: "input", name: name.clone(), reason };
-            let tensor = inputs.get(name).ok_or_else(|| refuse("it is not given".into()))?;
+            let tensor = inputs.get(name).ok_or_else(|| refuse(Refusal::NotGiven(name.clone())))?;
             let (found, wanted) = (tensor.shape(), &self.lowered.program.slot(slot).shape);
             if found != wanted {
-                return Err(refuse(format!("it has shape {found:?}, the network was set up for {wanted:?}")).into());
+                let (found, wanted) = (found.to_vec(), wanted.clone());
+                return Err(refuse(Refusal::OtherShape { found, wanted }).into());
             }
             self.backend.write(slot, Data::F32(tensor.values()))?;
         }

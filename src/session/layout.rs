@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::backend::exchange::Partition;
-use crate::backend::limits::{FEWER, HOST, mib};
+use crate::backend::limits::{HOST, Remedy, mib};
 use crate::backend::memory::MemoryPlan;
 use crate::backend::{BackendError, Footprint, Limits, towers};
 use crate::net::{Job, MOST_IMAGES, Net, NetProgram, Precision, lower};
@@ -80,7 +80,7 @@ impl Layout {
                 let images = job.minibatch.div_ceil(batches).next_multiple_of(GROUP);
                 Self::with_images(net, job, images, limits)
             }
-            Some(most) => Err(refused.with_fix(&format!("--micro-batch {most} fits"))),
+            Some(most) => Err(refused.with_remedy(Remedy::MicroBatch(most))),
             // What stands in the way with the fewest images says more.
             None => Err(Self::with_images(net, job, GROUP, limits).err().unwrap_or(refused)),
         }
@@ -223,7 +223,7 @@ fn buffers_fit(plan: &MemoryPlan, limits: &Limits) -> Result<(), BackendError> {
         needed: mib(largest),
         device: limits.device.clone(),
         allowed: format!("{} in one buffer (max_buffer_size)", mib(limits.buffer)),
-        fix: FEWER.into(),
+        remedy: Remedy::MoreTowers,
     })
 }
 
@@ -237,13 +237,13 @@ fn memory_fits(shares: &[Share], limits: &[Limits], on_host: u64) -> Result<(), 
             let beside = ("images and a checkpoint", if memory.pool == HOST { on_host } else { 0 });
             let parts = share.footprint.parts().into_iter().chain([beside]).filter(|(_, bytes)| *bytes > 0);
             let parts: Vec<_> = parts.map(|(name, bytes)| format!("{name} {}", mib(bytes))).collect();
-            let fix = if beside.1 > memory.bytes { "--batch" } else { "--micro-batch, --recompute, or more --devices" };
+            let remedy = if beside.1 > memory.bytes { Remedy::Batch } else { Remedy::MoreDevices };
             return Err(BackendError::TooLarge {
                 what: format!("the plan ({})", parts.join("; ")),
                 needed: mib(*used),
                 device: share.device.clone(),
                 allowed: format!("{} of memory", mib(memory.bytes)),
-                fix: format!("take a smaller {fix}"),
+                remedy,
             });
         }
     }

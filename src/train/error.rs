@@ -39,9 +39,37 @@ pub enum TrainError {
     )]
     Size { found: usize, expected: usize },
     #[error("after step {step}: {error}; {advice}")]
-    Stopped { step: u64, error: Box<SessionError>, advice: String },
-    #[error("the loss is not finite {when}; it began in {place}; {kept}. Try a smaller --lr")]
-    Diverged { when: String, place: String, kept: String },
+    Stopped { step: u64, error: Box<SessionError>, advice: Advice },
+    #[error(
+        "the loss is not finite {when}; it began in {}; {}. Try a smaller --lr",
+        place.as_deref().unwrap_or("the loss itself"),
+        kept.as_ref().map_or_else(|| "no checkpoint was saved before".into(), |kept| format!(
+            "the last good checkpoint is kept in {}", kept.display()
+        ))
+    )]
+    Diverged { when: Moment, place: Option<String>, kept: Option<PathBuf> },
+}
+
+/// The moment at which a loss was found not to be finite.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Moment {
+    #[error("at step {0}")]
+    Step(u64),
+    #[error("after step {0}")]
+    Saving(u64),
+    #[error("in the validation after step {0}")]
+    Validation(u64),
+}
+
+/// Advice for less memory, and less time at a stretch, than a run took on a device that failed.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Advice {
+    #[error("if it happens again, try other --devices")]
+    OtherDevices,
+    #[error("if it happens again, try --micro-batch {0}: the same steps with less memory")]
+    MicroBatch(usize),
 }
 
 /// Why a file or a folder cannot be that of a run.
@@ -119,17 +147,19 @@ impl TrainError {
     /// Says after how many steps a device failed that computed `images` at once.
     pub(super) fn after(self, step: u64, images: usize) -> Self {
         match self {
-            Self::Session(error) => Self::Stopped { step, error: Box::new(error), advice: advice(images) },
+            Self::Session(error) => Self::Stopped { step, error: Box::new(error), advice: Advice::after(images) },
             other => other,
         }
     }
 }
 
-/// Advice for less memory, and less time at a stretch, than `images` at once take.
-fn advice(images: usize) -> String {
-    match images / 2 / 8 * 8 {
-        0 => "if it happens again, try other --devices".into(),
-        fewer => format!("if it happens again, try --micro-batch {fewer}: the same steps with less memory"),
+impl Advice {
+    /// Advice where `images` were computed at once.
+    fn after(images: usize) -> Self {
+        match images / 2 / 8 * 8 {
+            0 => Self::OtherDevices,
+            fewer => Self::MicroBatch(fewer),
+        }
     }
 }
 
@@ -140,7 +170,8 @@ mod tests {
     #[test]
     fn a_smaller_batch_is_advised_as_long_as_there_is_one() {
         for (images, wanted) in [(8, "--devices"), (16, "--micro-batch 8:"), (24, "--micro-batch 8:"), (104, "48:")] {
-            assert!(advice(images).contains(wanted), "{images}: {}", advice(images));
+            let advice = Advice::after(images).to_string();
+            assert!(advice.contains(wanted), "{images}: {advice}");
         }
     }
 }

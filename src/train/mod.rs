@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use self::changes::Changes;
 pub use self::config::{Config, SaveEvery};
-pub use self::error::{ConfigError, FolderError, InitError, TrainError};
+pub use self::error::{Advice, ConfigError, FolderError, InitError, Moment, TrainError};
 pub use self::extent::Extent;
 pub use self::folder::{DeviceRecord, Resumption, RunFolder, free_folder, settings};
 use self::images::{draw, statistics_of};
@@ -309,7 +309,7 @@ impl<'a> Trainer<'a> {
             let measured = measured.then(|| self.measured(started)).transpose()?;
             if !score.loss.is_finite() {
                 let step = 1 + self.session.trouble()?.unwrap_or(self.state.step);
-                return Err(self.diverged(format!("at step {step}"), Some(&batch))?);
+                return Err(self.diverged(Moment::Step(step), Some(&batch))?);
             }
             seen += batch.count;
             self.state.training.add(score);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::images::statistics_to;
 use super::watch::movements;
-use super::{Observer, TrainError, Trainer};
+use super::{Moment, Observer, TrainError, Trainer};
 use crate::checkpoint::Checkpoint;
 use crate::data::Batch;
 use crate::tensor::Tensor;
@@ -44,7 +44,7 @@ impl Trainer<'_> {
         let mut tensors = self.session.tensors()?;
         if !tensors.values().flat_map(Tensor::values).all(|value| value.is_finite()) {
             // The update of the last step overflowed; its loss did not show it yet.
-            return Err(self.diverged(format!("after step {}", self.state.step), None)?);
+            return Err(self.diverged(Moment::Saving(self.state.step), None)?);
         }
         let size = self.config.network.input.stored();
         tensors.extend(self.statistics.iter().flat_map(|statistics| statistics_to(statistics, size)));
@@ -54,12 +54,9 @@ impl Trainer<'_> {
 
     /// The refusal of a loss that is not finite, with the place of the first bad number: a tensor of weights, or a layer on
     /// the way from the images of `batch` to the loss.
-    pub(super) fn diverged(&mut self, when: String, batch: Option<&Batch>) -> Result<TrainError, TrainError> {
-        let place = self.session.diagnose(batch, self.state.step)?.unwrap_or_else(|| "the loss itself".into());
-        let kept = match self.folder.last() {
-            Some(last) => format!("the last good checkpoint is kept in {}", last.display()),
-            None => "no checkpoint was saved before".into(),
-        };
+    pub(super) fn diverged(&mut self, when: Moment, batch: Option<&Batch>) -> Result<TrainError, TrainError> {
+        let place = self.session.diagnose(batch, self.state.step)?;
+        let kept = self.folder.last();
         Ok(TrainError::Diverged { when, place, kept })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::skipped::Images;
-use super::{Metric, MetricKind, Observer, Phase, TrainError, Trainer, no_image};
+use super::{Metric, MetricKind, Moment, Observer, Phase, TrainError, Trainer, no_image};
 use crate::data::{Loader, Views};
 use crate::net::{Schedule, Score};
 use crate::session::Session;
@@ -23,7 +23,7 @@ impl Trainer<'_> {
         self.skipped.add(&skipped, Images::Validation)?;
         if !score.loss.is_finite() {
             self.folder.take_back()?;
-            return Err(self.diverged(format!("in the validation after step {}", self.state.step), None)?);
+            return Err(self.diverged(Moment::Validation(self.state.step), None)?);
         }
         let speed = score.images as f64 / begin.elapsed().as_secs_f64();
         let mut metric = self.metric(MetricKind::Validation, score, speed);

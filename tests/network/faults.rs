@@ -58,6 +58,7 @@ fn stopped(placement: &Placement, act: impl FnMut(), (member, device, out_of_mem
     let error = train(placement, folder.path(), &AtomicBool::new(false), &mut observer).unwrap_err();
     let message = error.to_string();
     let TrainError::Stopped { step, error, advice } = error else { panic!("{message}") };
+    let advice = advice.to_string();
     is_of(member, device, out_of_memory, &error);
     assert_eq!(step, after, "{message}");
     // 104 images were computed at once.

@@ -4,7 +4,7 @@ use super::device::Device;
 use super::pipeline::Pipeline;
 use super::staging::{Incoming, Outgoing};
 use crate::backend::BackendError;
-use crate::backend::limits::mib;
+use crate::backend::limits::{Remedy, mib};
 use crate::backend::memory::MemoryPlan;
 use crate::program::{Program, Slot, SlotRange};
 
@@ -48,7 +48,7 @@ impl Buffers {
                 needed: mib(plan.bytes()),
                 device: bounds.device,
                 allowed: "less memory than that".into(),
-                fix: "take a smaller --micro-batch, or --recompute".into(),
+                remedy: Remedy::Recompute,
             }),
         }
     }

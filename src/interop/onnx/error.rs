@@ -41,13 +41,39 @@ pub enum ValueError {
     #[error("sparse initializers are not supported: save the model with dense ones")]
     Sparse,
     #[error("its data is in {location:?} (external data): {reason}")]
-    External { location: String, reason: String },
+    External { location: String, reason: ExternalError },
     #[error("it has {found} elements, and its shape wants {expected}")]
     Count { found: usize, expected: usize },
     #[error("its shape {0:?} is too large")]
     Large(Vec<i64>),
     #[error("found a shape of {0:?}, expected extents of 0 or more")]
     Extents(Vec<i64>),
+}
+
+/// Reason why the elements of a tensor cannot be read from the file that holds them.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum ExternalError {
+    #[error("this graph comes without a folder")]
+    NoFolder,
+    #[error("{key} {found:?} is no number")]
+    Number { key: &'static str, found: String },
+    #[error("expected a file in the folder of the graph")]
+    Outside,
+    #[error("a link leads out of the folder of the graph")]
+    Link,
+    #[error("it is not a file")]
+    NotAFile,
+    #[error(
+        "expected {length} bytes{} from {offset} on, it has {all} in all",
+        stated.map_or_else(String::new, |stated| format!(" (stated: {stated})"))
+    )]
+    Length { length: u64, stated: Option<u64>, offset: u64, all: u64 },
+    #[error("its tensors take it more than {0} times")]
+    Repeated(u64),
+    /// As the operating system says it.
+    #[error("{0}")]
+    System(String),
 }
 
 /// Reason why a node is refused.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use super::error::ValueError;
+use super::error::{ExternalError, ValueError};
 use super::proto::{StringStringEntryProto, TensorProto};
 
 /// The folder of a graph's file, and what was read from other files there.
@@ -32,39 +32,39 @@ impl External {
         let entry =
             |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(StringStringEntryProto::value);
         let location = entry("location").unwrap_or_default().to_owned();
-        let refuse = |reason: String| ValueError::External { location: location.clone(), reason };
-        let Some(folder) = &self.folder else { return Err(refuse("this graph comes without a folder".into())) };
-        let number = |key: &str| match entry(key) {
+        let refuse = |reason| ValueError::External { location: location.clone(), reason };
+        let Some(folder) = &self.folder else { return Err(refuse(ExternalError::NoFolder)) };
+        let number = |key: &'static str| match entry(key) {
             None => Ok(None),
-            Some(text) => text.parse::<u64>().map(Some).map_err(|_| refuse(format!("{key} {text:?} is no number"))),
+            Some(text) => {
+                let wrong = || refuse(ExternalError::Number { key, found: text.into() });
+                text.parse::<u64>().map(Some).map_err(|_| wrong())
+            }
         };
         let (offset, stated) = (number("offset")?.unwrap_or(0), number("length")?);
         let relative = Path::new(&location);
         let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if location.is_empty() || !inside {
-            return Err(refuse("expected a file in the folder of the graph".into()));
+            return Err(refuse(ExternalError::Outside));
         }
-        let failed = |error: std::io::Error| refuse(error.to_string());
+        let failed = |error: std::io::Error| refuse(ExternalError::System(error.to_string()));
         let path = folder.join(relative).canonicalize().map_err(failed)?;
         if !path.starts_with(folder) {
-            return Err(refuse("a link leads out of the folder of the graph".into()));
+            return Err(refuse(ExternalError::Link));
         }
         // Asked before it is opened: a pipe would wait for its other end.
         let about = path.metadata().map_err(failed)?;
         if !about.is_file() {
-            return Err(refuse("it is not a file".into()));
+            return Err(refuse(ExternalError::NotAFile));
         }
         let length = length.map(|length| length as u64).or(stated).unwrap_or(about.len().saturating_sub(offset));
         if stated.is_some_and(|stated| stated != length)
             || offset.checked_add(length).is_none_or(|end| end > about.len())
         {
-            let stated = stated.map_or_else(String::new, |stated| format!(" (stated: {stated})"));
-            let all = about.len();
-            return Err(refuse(format!("expected {length} bytes{stated} from {offset} on, it has {all} in all")));
+            return Err(refuse(ExternalError::Length { length, stated, offset, all: about.len() }));
         }
         let left = self.left.entry(path.clone()).or_insert(about.len().saturating_mul(TIMES));
-        *left =
-            left.checked_sub(length).ok_or_else(|| refuse(format!("its tensors take it more than {TIMES} times")))?;
+        *left = left.checked_sub(length).ok_or_else(|| refuse(ExternalError::Repeated(TIMES)))?;
         let mut file = File::open(&path).map_err(failed)?;
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         let mut bytes = Vec::new();

@@ -16,7 +16,7 @@ mod tensor;
 mod weights;
 mod write;
 
-pub use self::error::{NodeError, OnnxError, ValueError};
+pub use self::error::{ExternalError, NodeError, OnnxError, ValueError};
 pub use self::parse::{parse, read};
 pub use self::weights::weights;
 pub use self::write::{INPUT, ImageMetadata, OUTPUT, write};

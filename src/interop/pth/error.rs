@@ -15,7 +15,7 @@ pub enum PthError {
     #[error("found {0} entries called data.pkl, expected the one that torch.save writes")]
     Pickles(usize),
     #[error("entry {name} is missing or damaged ({reason})")]
-    Entry { name: String, reason: String },
+    Entry { name: String, reason: EntryError },
     #[error("entry {0} is compressed, expected none as torch.save writes them: save the state dict again")]
     Compressed(String),
     #[error("entry {0} is larger than what the other entries leave of the file")]
@@ -28,6 +28,18 @@ pub enum PthError {
     Storage(String),
     #[error("tensor {name}: {reason}")]
     Tensor { name: String, reason: StorageError },
+}
+
+/// Reason why an entry of the archive cannot be read.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum EntryError {
+    #[error(transparent)]
+    Archive(#[from] zip::result::ZipError),
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    #[error("its key is not listed")]
+    NotListed,
 }
 
 /// Reason why a tensor cannot be read from its storage.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::PickleError;
+use super::error::{EntryError, PickleError};
 use super::objects::{Storage, Value, number_bytes};
 use super::pickle::Machine;
 use super::{OLD_MAGIC, PthError, StateDict, collect, state_dict};
@@ -33,6 +33,6 @@ pub(super) fn parse(bytes: &[u8]) -> Result<StateDict, PthError> {
         parts.insert(key, split.0);
         rest = split.1;
     }
-    let missing = |key: &str| PthError::Entry { name: key.into(), reason: "its key is not listed".into() };
+    let missing = |key: &str| PthError::Entry { name: key.into(), reason: EntryError::NotListed };
     collect(found, bytes.len(), |key| parts.get(key).map(|part| part.to_vec()).ok_or_else(|| missing(key)))
 }

@@ -16,7 +16,7 @@ use std::io::{Cursor, Read as _};
 
 use zip::{CompressionMethod, ZipArchive};
 
-pub use self::error::{PickleError, PthError, StorageError};
+pub use self::error::{EntryError, PickleError, PthError, StorageError};
 use self::objects::{StridedView, stored};
 use self::pickle::Machine;
 use self::state_dict::Found;
@@ -167,15 +167,15 @@ impl<'b> Archive<'b> {
 
     fn entry(&mut self, name: &str) -> Result<Vec<u8>, PthError> {
         let name = format!("{}/{name}", self.folder);
-        let damaged = |reason: String| PthError::Entry { name: name.clone(), reason };
-        let mut file = self.zip.by_name(&name).map_err(|e| damaged(e.to_string()))?;
+        let damaged = |reason| PthError::Entry { name: name.clone(), reason };
+        let mut file = self.zip.by_name(&name).map_err(|error| damaged(error.into()))?;
         if file.compression() != CompressionMethod::Stored {
             return Err(PthError::Compressed(name));
         }
         let Some(left) = self.left.checked_sub(file.size()) else { return Err(PthError::Overlap(name)) };
         self.left = left;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| damaged(e.to_string()))?;
+        file.read_to_end(&mut bytes).map_err(|error| damaged(error.into()))?;
         Ok(bytes)
     }
 }
