@@ -5,10 +5,8 @@ mod cli;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match cli::run(cli::Cli::parse()) {
+    match cli::run(cli::Cli::from_process()) {
         Ok(code) => code,
         Err(error) => {
             // Where nobody listens the exit code says it.

@@ -7,6 +7,7 @@ mod describe;
 mod devices;
 mod eval;
 mod export;
+mod help;
 mod import;
 mod inspect;
 mod kernels;
@@ -20,6 +21,7 @@ mod prepare;
 mod progress;
 mod report;
 mod run;
+mod shell;
 mod signals;
 mod step;
 mod terminal;
@@ -28,7 +30,7 @@ mod train;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(super) use self::output::shown;
 use self::signals::Signals;
@@ -77,6 +79,20 @@ enum Command {
     Bench(bench::Bench),
     /// Compare every kernel with its CPU twin on an adapter, to test its driver
     Check(check::Check),
+    /// Print a completion script for a shell
+    #[command(hide = true)]
+    Completions(shell::Completions),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(shell::Man),
+}
+
+impl Cli {
+    /// The command line of this process; ends it with help, or with an error and exit code 2.
+    pub(super) fn from_process() -> Self {
+        let matches = help::complete(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Runs the command that was parsed. Exit code 0, or that of the signal that stopped it.
@@ -104,6 +120,8 @@ pub(super) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Kernels(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Completions(command) => command.run(help::complete(Cli::command())),
+        Command::Man(command) => command.run(help::complete(Cli::command())),
     };
     match result {
         Err(error) if !output::ended_by_reader(&error) => Err(error),

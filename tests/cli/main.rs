@@ -14,6 +14,7 @@ mod layout;
 mod listings;
 mod messages;
 mod outputs;
+mod readme;
 mod reports;
 #[cfg(unix)]
 mod signals;

@@ -125,6 +125,8 @@ pub(crate) const DOORS: &[(&str, &[&str])] = &[
     ("noto_sans_mono_bitmap", &["src/report/png.rs"]),
     ("ratatui", &["src/cli/"]),
     ("crossterm", &["src/cli/"]),
-    ("clap", &["src/cli/", "src/main.rs"]),
+    ("clap", &["src/cli/"]),
+    ("clap_complete", &["src/cli/"]),
+    ("clap_mangen", &["src/cli/"]),
     ("anyhow", &["src/cli/", "src/main.rs"]),
 ];
