@@ -6,7 +6,7 @@ use super::options::built_in;
 
 /// Headings of `--help`, and the options that stand below each, of any command.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Network", &["model", "replace", "init", "freeze"]),
+    ("Network", &["model", "stages", "init", "freeze"]),
     ("Data", &["data", "classes", "augment", "max_broken"]),
     ("Images", &["views", "mean", "scale", "stored", "size", "image_size", "batch"]),
     ("Training", &["batch", "epochs", "steps", "lr", "momentum", "decay", "schedule", "seed", "no_dropout"]),
