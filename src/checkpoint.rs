@@ -118,6 +118,9 @@ pub struct State {
     /// Whether the validation that is due after this step is still to be done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unvalidated: bool,
+    /// Whether the training error at which the run ends is reached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reached: bool,
     /// Sums over the training images since the last validation.
     #[serde(default, skip_serializing_if = "Score::is_empty")]
     pub training: Score,
@@ -253,6 +256,7 @@ mod tests {
             variants: BTreeMap::from([("conv.forward n=32".into(), BTreeSet::from(["wide".into()]))]),
             loss_scale: Some(LossScale { scale: 1024.0, good: 17.0 }),
             unvalidated: true,
+            reached: true,
             training: Score { images: 8, loss: 0.5, top1: 3.0, top5: 1.0 },
         };
         Checkpoint { tensors, state }

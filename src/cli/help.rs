@@ -7,9 +7,24 @@ use super::options::built_in;
 /// Headings of `--help`, and the options that stand below each, of any command.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Network", &["model", "stages", "init", "freeze"]),
-    ("Data", &["data", "classes", "augment", "max_broken"]),
+    ("Data", &["data", "classes", "order", "augment", "max_broken"]),
     ("Images", &["views", "mean", "scale", "stored", "size", "image_size", "batch"]),
-    ("Training", &["batch", "epochs", "steps", "lr", "momentum", "decay", "schedule", "seed", "no_dropout"]),
+    (
+        "Training",
+        &[
+            "batch",
+            "epochs",
+            "steps",
+            "until_error",
+            "lr",
+            "momentum",
+            "decay",
+            "schedule",
+            "validate_every",
+            "seed",
+            "no_dropout",
+        ],
+    ),
     ("Run folder", &["out", "resume", "save_every", "keep", "no_verify", "force"]),
     ("Devices and precision", &["devices", "micro_batch", "recompute", "exchange", "precision", "no_tune", "checked"]),
     ("Watching", &["tensorboard", "tui", "profile", "profile_steps"]),
@@ -118,6 +133,14 @@ const EXAMPLES: &[(&str, [&str; 3])] = &[
             "alexnet report runs/mini-1",
             "alexnet report runs/mini-1 --out report.html --pictures pictures",
             "alexnet report runs/mini-1 runs/mini-2 --out both.html",
+        ],
+    ),
+    (
+        "reproduce",
+        [
+            "alexnet reproduce ten-views",
+            "alexnet reproduce relu-vs-tanh --data cifar-10-batches-bin --devices cpu",
+            "alexnet reproduce norm --data cifar-10-batches-bin --scale 0.3 --seeds 5 --out norm",
         ],
     ),
     ("devices", ["alexnet devices", "alexnet devices --json", "NO_COLOR=1 alexnet devices"]),

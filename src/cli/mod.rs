@@ -20,6 +20,7 @@ mod plot;
 mod prepare;
 mod progress;
 mod report;
+mod reproduce;
 mod run;
 mod shell;
 mod signals;
@@ -69,6 +70,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Write a page about a run, or one that compares several
     Report(report::Report),
+    /// Test a claim of the paper: train what it compares, and print its number beside ours
+    Reproduce(reproduce::Reproduce),
     /// List the adapters of this machine
     Devices(devices::Devices),
     /// Print a network: shapes, weights, multiply-adds, memory
@@ -104,6 +107,7 @@ pub(super) fn run(cli: Cli) -> Result<ExitCode> {
     let signals = Signals::new()?;
     let result = match cli.command {
         Command::Train(command) => return command.run(&signals),
+        Command::Reproduce(command) => return command.run(&signals),
         Command::Prepare(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Classify(command) => command.run(),

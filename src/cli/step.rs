@@ -49,7 +49,9 @@ pub(super) struct Step {
     seed: u64,
     #[command(flatten)]
     placed: Placed,
-    /// File for losses, logits, gradients, weights and the optimiser's states
+    /// File for losses, logits, gradients, weights and the optimiser's states. Behind a dropout they are those of other
+    /// programs' networks, whose dropout does nothing in evaluation: weights and their increments times the share that it
+    /// keeps, gradients divided by it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]

@@ -10,12 +10,12 @@ use clap::builder::PossibleValuesParser;
 
 use super::live::{Live, expect_terminal};
 use super::observers::Several;
-use super::options::{Placed, Replaced, percent, positive};
+use super::options::{Placed, Replaced, named, percent, positive};
 use super::output::{bytes, quoted, say, skipped};
 use super::progress::{Lines, Progress};
 use super::signals::Signals;
 use alexnet::net::schedule::PRESETS;
-use alexnet::net::{AUGMENTS, Schedule};
+use alexnet::net::{AUGMENTS, Order, Schedule};
 use alexnet::report::Board;
 use alexnet::session::layout::{Share, TrainingPlan};
 use alexnet::train::{Changes, Extent, Launch, Metric, Observer, Phase, Ready, Resume, RunSummary, SaveEvery};
@@ -46,11 +46,17 @@ pub(super) struct Train {
     /// Number of steps after which the run ends
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
+    /// End the run after the first epoch whose training error is this or less
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    until_error: Option<f64>,
     /// Learning rate of weights; the rate of biases scales with it
     #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true)]
     lr: Option<f32>,
     #[arg(long, help = format!("Learning rate schedule: {} [default: the model's]", PRESETS.join(", ")), value_parser = PossibleValuesParser::new(PRESETS))]
     schedule: Option<String>,
+    /// Order in which an epoch visits the training images [default: the model's]
+    #[arg(long, value_name = "ORDER", value_parser = named::<Order>())]
+    order: Option<Order>,
     #[arg(long, value_name = "HOW", help = format!("Random augmentation of training images: {} [default: the model's]", AUGMENTS.join(", ")), value_parser = PossibleValuesParser::new(AUGMENTS))]
     augment: Option<String>,
     /// Start from the weights in a checkpoint, run folder or safetensors file: all that fit, or of the layers named
@@ -62,6 +68,9 @@ pub(super) struct Train {
     /// Save a checkpoint every N steps or minutes, e.g. 500 or 10m, in addition to every epoch
     #[arg(long, value_name = "STEPS|MINUTESm")]
     save_every: Option<SaveEvery>,
+    /// Validate every N steps (minibatches), in addition to every epoch
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    validate_every: Option<u64>,
     /// Number of recent checkpoints to keep, in addition to the best
     #[arg(long, value_name = "COUNT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     keep: Option<usize>,
@@ -159,6 +168,9 @@ impl Train {
             steps: self.steps,
             rate: self.lr,
             schedule: self.schedule.as_deref().and_then(Schedule::preset),
+            order: self.order,
+            until_error: self.until_error.map(|error| error / 100.0),
+            validate_every: self.validate_every,
             augment: self.augment.clone(),
         })?;
         Ok(launch)
@@ -199,7 +211,7 @@ fn report(outcome: &RunSummary, go_on: &str) {
 }
 
 /// Shows how far a run is, and asks for checkpoints on behalf of signals.
-struct Watch<'a> {
+pub(super) struct Watch<'a> {
     signals: &'a Signals,
     run: Progress,
     /// What is done between steps.
@@ -216,7 +228,7 @@ struct Watch<'a> {
 const NEWEST: f64 = 0.05;
 
 impl<'a> Watch<'a> {
-    fn new(signals: &'a Signals) -> Self {
+    pub(super) fn new(signals: &'a Signals) -> Self {
         let run = Progress::new("training", "images", Lines::Output);
         Self { signals, run, phase: None, label: String::new(), recent: None, begin: Instant::now(), waited: 0.0 }
     }

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod convert;
 pub mod describe;
 pub mod inspect;
+pub mod reproduce;
 pub mod run;
 pub mod shaders;
 pub mod step;

@@ -130,6 +130,13 @@ impl Split {
         self.images.training_order(seed, epoch)
     }
 
+    /// The order of every epoch that changes no minibatch: that in which the images are stored; where that is class by class,
+    /// shuffled once, as `prepare` shuffles what it stores.
+    pub fn stored_order(&self, seed: u64) -> Vec<u32> {
+        let labels = self.images.labels();
+        if labels.is_sorted() { training_order(seed, 0, labels.len()) } else { (0..labels.len() as u32).collect() }
+    }
+
     /// Name of image `i` in messages: its path, or its file and its place there, from 0.
     ///
     /// # Panics

@@ -49,6 +49,8 @@ pub enum InteropError {
          would have to go into the weights of the next layer, and cannot through {stage}"
     )]
     Dropout { row: String, stage: &'static str },
+    #[error("layer {row}: {classes} outputs do not divide over {towers} towers, and other programs have none to spare")]
+    Uneven { row: String, classes: usize, towers: usize },
 }
 
 impl Naming {

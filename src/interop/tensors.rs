@@ -77,6 +77,9 @@ fn place(
     let joined = net.towers_of(node).len() > 1 && !naming.apart();
     let (towers, tower_of) = if joined { (net.model.towers, trained.tower) } else { (1, 0) };
     let own = node.y.channels;
+    if joined && trained.node + 1 == net.nodes.len() && towers * own != net.classes() {
+        return Err(InteropError::Uneven { row, classes: net.classes(), towers });
+    }
     let (conv, bias) = (shape.len() == 4, trained.bias);
     // Of a fully connected layer the window is the whole map, and part of the inputs.
     let pixels = if conv { 1 } else { node.x[0].pixels() };

@@ -40,7 +40,9 @@ impl NetLowering<'_> {
     pub(super) fn backward(&mut self, mut forward: Forward, dlogits: Slot, accumulate: bool) {
         let net = self.net;
         let needs = net.needs_gradient();
-        let mut arrived = Arrived::from([((net.nodes.len() - 1, 0), vec![(0, dlogits)])]);
+        let last = net.nodes.len() - 1;
+        let parts = self.logit_gradients(dlogits).into_iter();
+        let mut arrived: Arrived = parts.map(|(tower, part)| ((last, tower), vec![(0, part)])).collect();
         for (index, node) in net.nodes.iter().enumerate().rev() {
             self.r.label(node.row(), Phase::Backward);
             let mut steps = Vec::new();

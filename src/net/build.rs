@@ -7,7 +7,7 @@ use super::stage::Stage;
 use super::{NetError, RowError};
 use crate::ops::activation::Activation;
 use crate::ops::kind::{Head, Place};
-use crate::ops::layer::{Chw, Layer};
+use crate::ops::layer::{Chw, Layer, WeightKind};
 use crate::program::Tower;
 
 /// Most filters or neurons of a layer: far more than any network has, few enough that no product overflows.
@@ -15,6 +15,13 @@ const MOST_OUTPUTS: usize = 1 << 20;
 
 /// Most numbers in one image's maps or one layer's weights.
 const MOST_NUMBERS: usize = 1 << 32;
+
+/// Suffixes that name the weights or the biases of a row.
+pub(super) const WEIGHTS: &str = ".weights";
+pub(super) const BIAS: &str = ".bias";
+
+/// The place of a last row whose outputs the towers share.
+const BOTH: &str = "both";
 
 /// Spread of a value over the towers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +32,22 @@ pub enum Spread {
     Shared,
     /// All of it on one tower.
     One(Tower),
+}
+
+/// Tensors of a layer that are not trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frozen {
+    /// Whether its weights stay as they are.
+    pub weights: bool,
+    /// Whether its biases do.
+    pub biases: bool,
+}
+
+impl Frozen {
+    /// Whether a tensor of this kind stays as it is.
+    pub fn holds(self, kind: WeightKind) -> bool {
+        if kind == WeightKind::Bias { self.biases } else { self.weights }
+    }
 }
 
 /// A layer in its place.
@@ -46,8 +69,8 @@ pub struct PlacedLayer {
     pub y: Chw,
     /// Weight decay λ of the tensor.
     pub decay: f32,
-    /// Whether its weights stay as they are.
-    pub frozen: bool,
+    /// Which of its tensors stay as they are.
+    pub frozen: Frozen,
 }
 
 impl PlacedLayer {
@@ -58,7 +81,7 @@ impl PlacedLayer {
 
     /// Whether it has weights that are trained.
     pub fn trains(&self) -> bool {
-        !self.frozen && !self.layer.weights(&self.x).is_empty()
+        self.layer.weights(&self.x).iter().any(|spec| !self.frozen.holds(spec.kind))
     }
 }
 
@@ -80,14 +103,17 @@ impl Net {
         Builder::new(model)?.build()
     }
 
-    /// Leaves the weights of these rows as they are, and trains those of all others.
+    /// Leaves the tensors of these rows as they are, and trains all others; `conv1.weights` and `conv1.bias` are some of a
+    /// row's.
     pub fn freeze(&mut self, rows: &BTreeSet<String>) -> Result<(), NetError> {
         let known: Vec<&str> = self.model.layers.iter().map(|row| row.name.as_str()).collect();
-        if let Some(unknown) = rows.iter().find(|row| !known.contains(&row.as_str())) {
+        let row = |name: &str| name.strip_suffix(WEIGHTS).or(name.strip_suffix(BIAS)).unwrap_or(name).to_owned();
+        if let Some(unknown) = rows.iter().find(|name| !known.contains(&row(name).as_str())) {
             return Err(NetError::Row { layer: unknown.clone(), error: RowError::NotFrozen(known.join(", ")) });
         }
         for node in &mut self.nodes {
-            node.frozen = rows.contains(node.row());
+            let held = |part: &str| rows.contains(node.row()) || rows.contains(&format!("{}{part}", node.row()));
+            node.frozen = Frozen { weights: held(WEIGHTS), biases: held(BIAS) };
         }
         Ok(())
     }
@@ -104,7 +130,7 @@ impl Net {
 
     /// Classes, the outputs of the last layer.
     pub fn classes(&self) -> usize {
-        self.nodes.last().map_or(0, |node| node.y.channels)
+        self.model.layers.last().map_or(0, Row::outputs)
     }
 
     /// Towers on which a node's output lies.
@@ -171,7 +197,7 @@ impl Builder {
         let towers = self.model.towers;
         match self.nodes.last() {
             None => Err(NetError::Empty),
-            Some(node) if node.spread == Spread::Shared && towers > 1 => {
+            Some(node) if node.spread == Spread::Shared && towers > 1 && rows[rows.len() - 1].on.is_none() => {
                 Err(NetError::Row { layer: node.name.clone(), error: RowError::Last })
             }
             Some(_) => Ok(Net { model: self.model, nodes: self.nodes }),
@@ -196,6 +222,7 @@ impl Builder {
         let spread = match row.on.as_deref() {
             None => Spread::Shared,
             Some("a") => Spread::One(0),
+            Some(BOTH) if last => Spread::Shared,
             Some(other) => return Err(refuse(row, RowError::Tower(other.into()))),
         };
         let (activation, stages) = match row.then.split_first() {
@@ -223,6 +250,8 @@ impl Builder {
             0 => Err(refuse(row, RowError::NoOutputs)),
             whole if whole > MOST_OUTPUTS => Err(refuse(row, RowError::Outputs(whole, MOST_OUTPUTS))),
             whole if whole.is_multiple_of(towers) => Ok(whole / towers),
+            // The lowering leaves out what the last tower has to spare.
+            whole if row.on.is_some() && whole.div_ceil(towers) * (towers - 1) < whole => Ok(whole.div_ceil(towers)),
             whole => Err(refuse(row, RowError::Divide(whole, towers))),
         };
         let (weights, bias) = (row.weights, row.bias);
@@ -267,7 +296,7 @@ impl Builder {
             return Err(refuse(row, RowError::TooLarge { x: x[0], y }));
         }
         let decay = row.decay.unwrap_or(self.model.train.decay);
-        self.nodes.push(PlacedLayer { name, layer, input, sees, spread, x, y, decay, frozen: false });
+        self.nodes.push(PlacedLayer { name, layer, input, sees, spread, x, y, decay, frozen: Frozen::default() });
         Ok(())
     }
 

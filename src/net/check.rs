@@ -92,8 +92,12 @@ impl Model {
         for (key, value) in &train.optimizer.hyper {
             real(&["train", key], *value, 0.0..=1.0, Expected::Share)?;
         }
-        for (row, factor) in &train.layers {
-            real(&["train", "layers", row], *factor, 0.0..=f32::MAX, Expected::Positive)?;
+        let phases = train.schedule.phases().iter();
+        let phases = phases.flat_map(|phase| phase.layers.iter()).map(|(row, factors)| ("schedule", row, factors));
+        for (key, row, factors) in train.layers.iter().map(|(row, factors)| ("layers", row, factors)).chain(phases) {
+            for factor in [factors.weights, factors.biases] {
+                real(&["train", key, row], factor, 0.0..=f32::MAX, Expected::Positive)?;
+            }
         }
         real(&["train", "augment", "colour"], train.augment.colour, 0.0..=10.0, Expected::Deviation)
     }
@@ -115,6 +119,7 @@ fn refused(key: &[impl AsRef<str>], found: impl Display, expected: Expected) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::LayerFactors;
 
     #[test]
     fn every_number_out_of_range_is_named() {
@@ -139,7 +144,10 @@ mod tests {
                 "train.momentum = 1.5: expected a number from",
             ),
             (|model| model.train.decay = -0.5, "train.decay = -0.5"),
-            (|model| _ = model.train.layers.insert("conv1".into(), -1.0), "train.layers.conv1 = -1"),
+            (
+                |model| _ = model.train.layers.insert("conv1".into(), LayerFactors::both(-1.0)),
+                "train.layers.conv1 = -1",
+            ),
         ];
         for (change, wanted) in wrong {
             let mut model = Model::open("mini").unwrap();

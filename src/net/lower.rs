@@ -176,8 +176,8 @@ impl<'a> NetLowering<'a> {
         for (index, node) in net.nodes.iter().enumerate() {
             for tower in net.towers_of(node) {
                 let sources = self.sources(node, tower);
-                let training = training && !node.frozen;
                 for spec in node.layer.weights(&node.x) {
+                    let training = training && !node.frozen.holds(spec.kind);
                     let base = self.site_name(node, tower);
                     let (bias, reads) = match spec.kind {
                         WeightKind::Bias => (true, tower),
@@ -294,7 +294,7 @@ impl<'a> NetLowering<'a> {
     }
 
     /// How a map travels to another device; halves are of `scale` times its values.
-    fn wire(&self, slot: Slot, scale: f32) -> Option<Wire> {
+    pub(super) fn wire(&self, slot: Slot, scale: f32) -> Option<Wire> {
         let shape = half::Shape { count: self.r.info(slot).count(), scale };
         let label = self.r.current_label();
         let wire = || Wire { pack: &half::PACK, unpack: &half::UNPACK, params: shape.params(), label };
@@ -314,8 +314,7 @@ impl<'a> NetLowering<'a> {
 
     /// Softmax and loss behind the last node, on tower A; gives the logits.
     fn loss(&mut self, pass: Pass, forward: &Forward) -> Slot {
-        // The graph's builder made sure that there is a last node, and that it lies on tower 0.
-        let logits = forward.values[self.net.nodes.len() - 1][&0];
+        let logits = self.logits(forward);
         let shape =
             softmax::Shape { classes: self.net.classes(), images: self.out.images, log: false, finite: true }.params();
         let NetProgram { probabilities, labels, loss, top1, top5, .. } = self.out;

@@ -3,6 +3,8 @@
 mod augment;
 mod backward;
 mod check;
+mod factors;
+mod gather;
 mod named;
 mod build;
 mod lower;
@@ -20,8 +22,9 @@ use thiserror::Error;
 pub use self::augment::{Augment, PRESETS as AUGMENTS};
 pub use self::build::{Net, PlacedLayer, Spread};
 pub use self::check::{Expected, MOST_IMAGES};
+pub use self::factors::{LayerFactors, is_frozen};
 pub use self::lower::{Feature, NetProgram, Trained, lower};
-pub use self::model::Model;
+pub use self::model::{Model, Order};
 pub(crate) use self::named::named;
 pub use self::named::{Named, UnknownName};
 pub use self::optimizer::OptimizerConfig;
@@ -80,9 +83,9 @@ pub enum RowError {
     NotRated,
     #[error("softmax is the last stage of the last layer, and only of it")]
     Softmax,
-    #[error("on = \"{0}\", but only \"a\" is known")]
+    #[error("on = \"{0}\", but only \"a\" is known, and \"both\" for the last layer")]
     Tower(String),
-    #[error("the last layer needs on = \"a\"")]
+    #[error("the last layer needs on = \"a\", or on = \"both\" where the towers share its outputs")]
     Last,
     #[error("on one tower it can only see = \"both\"")]
     OneTower,

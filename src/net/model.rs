@@ -10,6 +10,8 @@ use toml::de::DeTable;
 
 use super::NetError;
 use super::augment::Augment;
+use super::factors::LayerFactors;
+use super::named::named;
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use super::stage::Stage;
@@ -23,6 +25,15 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("mini", include_str!("../../assets/models/mini.toml")),
     ("alexnet", include_str!("../../assets/models/alexnet.toml")),
     ("alexnet-2012", include_str!("../../assets/models/alexnet-2012.toml")),
+    ("net-145-2010", include_str!("../../assets/models/net-145-2010.toml")),
+    ("net-145-half", include_str!("../../assets/models/net-145-half.toml")),
+    ("net-146-2009", include_str!("../../assets/models/net-146-2009.toml")),
+    ("net-146-2011", include_str!("../../assets/models/net-146-2011.toml")),
+    ("net-146-2012", include_str!("../../assets/models/net-146-2012.toml")),
+    ("net-147", include_str!("../../assets/models/net-147.toml")),
+    ("net-148", include_str!("../../assets/models/net-148.toml")),
+    ("net-150", include_str!("../../assets/models/net-150.toml")),
+    ("net-170", include_str!("../../assets/models/net-170.toml")),
     ("alexnet-apart", include_str!("../../assets/models/alexnet-apart.toml")),
     ("alexnet-plain-pool", include_str!("../../assets/models/alexnet-plain-pool.toml")),
     ("alexnet-conv6", include_str!("../../assets/models/alexnet-conv6.toml")),
@@ -34,6 +45,9 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("bvlc-caffenet", include_str!("../../assets/models/bvlc-caffenet.toml")),
     ("torchvision", include_str!("../../assets/models/torchvision.toml")),
     ("cifar-quick", include_str!("../../assets/models/cifar-quick.toml")),
+    ("cifar-plain", include_str!("../../assets/models/cifar-plain.toml")),
+    ("cifar-80sec", include_str!("../../assets/models/cifar-80sec.toml")),
+    ("cifar-19pct", include_str!("../../assets/models/cifar-19pct.toml")),
     ("cifar-18pct", include_str!("../../assets/models/cifar-18pct.toml")),
 ];
 
@@ -114,7 +128,7 @@ pub struct Row {
     pub head: Stage,
     /// Towers whose maps it reads.
     pub sees: Sees,
-    /// `a`: not shared, all of it on tower A.
+    /// `a`: not shared, all of it on tower A; `both`, of the last row: shared, its outputs brought together for the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
     /// Standard deviation of the initial weights; the paper's 0.01 where absent.
@@ -146,6 +160,23 @@ impl Row {
     }
 }
 
+/// Order in which the epochs of a run visit the training images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Another random order every epoch.
+    #[default]
+    Shuffled,
+    /// One order for all epochs, so that minibatches never change: that of the files, as in 2012.
+    File,
+}
+
+named! {
+    Order:
+    Shuffled "shuffled" "another random order every epoch",
+    File "file" "that of the files, in every epoch; one random order where those are sorted by class"
+}
+
 /// Training settings of a network where a run has none of its own.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -170,7 +201,10 @@ pub struct TrainDefaults {
     pub schedule: Schedule,
     /// Further factors of the rates of single layers, by the names of rows; 0 freezes one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub layers: BTreeMap<String, f32>,
+    pub layers: BTreeMap<String, LayerFactors>,
+    /// Order in which the epochs visit the training images; shuffled where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     /// Random changes of training images.
     #[serde(default)]
     pub augment: Augment,

@@ -1,11 +1,14 @@
 //! Schedules of learning rates in the course of a run (section 5 of the paper; the author's logs).
 //!
 //! A schedule gives factors, by which the rates that a run begins with are multiplied: one for weights, one for biases,
-//! and where a log says so some of single layers. A layer whose factor is 0 is frozen.
+//! and where a log says so some of single layers. What of a layer has a factor of 0 is frozen.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::Model;
+use super::factors::LayerFactors;
 
 /// A schedule: the points of a run at which rates change, and their factors.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -46,8 +49,8 @@ impl Default for Drops {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
-    /// Finished epochs at which the next phase begins; the last one goes on to the end.
-    pub until: usize,
+    /// Finished epochs at which the next phase begins, 2.16 for one in the midst of an epoch; the last goes on to the end.
+    pub until: Epochs,
     /// Factor of the rate of weights.
     #[serde(default = "whole")]
     pub weights: f32,
@@ -56,7 +59,7 @@ pub struct Phase {
     pub biases: f32,
     /// Further factor of the rates of single layers, by the names of rows; 0 freezes one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub layers: BTreeMap<String, f32>,
+    pub layers: BTreeMap<String, LayerFactors>,
     /// Factor of the colour noise.
     #[serde(default = "whole")]
     pub colour: f32,
@@ -64,6 +67,18 @@ pub struct Phase {
 
 fn whole() -> f32 {
     1.0
+}
+
+/// A point of a run, in epochs from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
+#[serde(transparent)]
+pub struct Epochs(pub f64);
+
+impl Serialize for Epochs {
+    /// Writes whole epochs as releases without parts of epochs read them.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.fract() == 0.0 { serializer.serialize_u64(self.0 as u64) } else { serializer.serialize_f64(self.0) }
+    }
 }
 
 /// Divides all rates when the best validation error is so many epochs old.
@@ -86,7 +101,7 @@ impl Default for Plateau {
 }
 
 /// Rates fall by a factor over a run, in steps of equal length and ratio (released code, lr.cu:132).
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dexp {
     /// First rate of weights over the last.
@@ -97,12 +112,15 @@ pub struct Dexp {
     pub bias_factor: f32,
     /// Number of different rates of biases.
     pub bias_steps: usize,
+    /// Changes by hand on the way, whose factors are multiplied with these rates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
 }
 
 impl Default for Dexp {
     /// Net 170 (layer-params-170.cfg:2-9): 0.01, 0.0015874, 0.00025198, 0.00004; biases 0.02, then 0.002.
     fn default() -> Self {
-        Self { factor: 250.0, steps: 4, bias_factor: 10.0, bias_steps: 2 }
+        Self { factor: 250.0, steps: 4, bias_factor: 10.0, bias_steps: 2, phases: Vec::new() }
     }
 }
 
@@ -138,6 +156,8 @@ impl Stagnation {
 pub struct Position {
     /// Number of finished epochs.
     pub epoch: usize,
+    /// Finished share of the epoch after them, 0 to 1.
+    pub within: f64,
     /// Number of finished steps.
     pub step: u64,
     /// Finished share of the whole run, 0 to 1.
@@ -154,7 +174,7 @@ pub struct Factors {
     /// Factor of the rate of biases.
     pub biases: f64,
     /// Further factors of the rates of single layers, by the names of rows.
-    pub layers: BTreeMap<String, f32>,
+    pub layers: BTreeMap<String, LayerFactors>,
     /// Factor of the colour noise.
     pub colour: f32,
 }
@@ -162,6 +182,13 @@ pub struct Factors {
 impl Factors {
     fn all(factor: f64) -> Self {
         Self { weights: factor, biases: factor, layers: BTreeMap::new(), colour: 1.0 }
+    }
+
+    /// The factors of the phase that a run is in.
+    fn of(phases: &[Phase], at: &Position) -> Self {
+        let passed = at.epoch as f64 + at.within;
+        let now = phases.iter().find(|phase| passed < phase.until.0).or(phases.last());
+        now.map_or_else(|| Self::all(1.0), Phase::factors)
     }
 }
 
@@ -175,23 +202,49 @@ impl Schedule {
                 let steps = drops.steps.iter().filter(|&&after| at.step >= after).count();
                 Factors::all(f64::from(drops.divide_by).powi(-((epochs + steps) as i32)))
             }
-            Self::Phases(phases) => {
-                let now = phases.iter().find(|phase| at.epoch < phase.until).or(phases.last());
-                now.map_or_else(|| Factors::all(1.0), Phase::factors)
-            }
+            Self::Phases(phases) => Factors::of(phases, at),
             Self::Plateau(plateau) => Factors::all(f64::from(plateau.divide_by).powi(-(at.plateaus as i32))),
-            Self::Dexp(dexp) => Factors {
-                weights: stairs(dexp.factor, dexp.steps, at.share),
-                biases: stairs(dexp.bias_factor, dexp.bias_steps, at.share),
-                ..Factors::all(1.0)
-            },
+            Self::Dexp(dexp) => {
+                let by_hand = Factors::of(&dexp.phases, at);
+                Factors {
+                    weights: by_hand.weights * stairs(dexp.factor, dexp.steps, at.share),
+                    biases: by_hand.biases * stairs(dexp.bias_factor, dexp.bias_steps, at.share),
+                    ..by_hand
+                }
+            }
+        }
+    }
+
+    /// The schedule of a run that is `scale` times as long: its epochs are, rounded, and its steps.
+    #[must_use]
+    pub fn scaled(&self, scale: f64) -> Self {
+        let mut scaled = self.clone();
+        match &mut scaled {
+            Self::Constant | Self::Plateau(_) => (),
+            Self::Drops(drops) => {
+                drops.epochs.iter_mut().for_each(|epoch| *epoch = (*epoch as f64 * scale).round() as usize);
+                drops.steps.iter_mut().for_each(|step| *step = (*step as f64 * scale).round() as u64);
+            }
+            Self::Phases(phases) | Self::Dexp(Dexp { phases, .. }) => {
+                for phase in phases {
+                    phase.until.0 *= scale;
+                }
+            }
+        }
+        scaled
+    }
+
+    /// Phases of the schedule, where it has any.
+    pub(super) fn phases(&self) -> &[Phase] {
+        match self {
+            Self::Phases(phases) | Self::Dexp(Dexp { phases, .. }) => phases,
+            Self::Constant | Self::Drops(_) | Self::Plateau(_) => &[],
         }
     }
 
     /// Names of rows that some part of the schedule speaks of.
     pub fn layers(&self) -> impl Iterator<Item = &str> {
-        let phases: &[Phase] = if let Self::Phases(phases) = self { phases } else { &[] };
-        phases.iter().flat_map(|phase| phase.layers.keys()).map(String::as_str)
+        self.phases().iter().flat_map(|phase| phase.layers.keys()).map(String::as_str)
     }
 }
 
@@ -210,41 +263,23 @@ fn stairs(factor: f32, steps: usize, share: f64) -> f64 {
 }
 
 /// Schedules by name, for the command line.
-pub const PRESETS: &[&str] = &["constant", "paper", "2012", "plateau", "dexp"];
+pub const PRESETS: &[&str] = &["constant", "paper", "2010", "2012", "170", "plateau", "dexp"];
 
 impl Schedule {
-    /// The schedule called `name`, one of [`PRESETS`].
+    /// The schedule called `name`, one of [`PRESETS`]; those of the author's runs stand in their model files.
     pub fn preset(name: &str) -> Option<Self> {
-        Some(match name {
-            "constant" => Self::Constant,
-            // Equal for all layers, reduced three times (section 5); when, says the log of the 2010 run.
-            "paper" => Self::Drops(Drops { epochs: vec![23, 51, 78], ..Drops::default() }),
-            "2012" => Self::Phases(log_of_2012()),
-            "plateau" => Self::Plateau(Plateau::default()),
-            "dexp" => Self::Dexp(Dexp::default()),
-            _ => return None,
-        })
+        let of = |model: &str| Model::open(model).ok().map(|model| model.train.schedule);
+        match name {
+            "constant" => Some(Self::Constant),
+            "paper" => of("alexnet"),
+            "2010" => of("net-145-2010"),
+            "2012" => of("alexnet-2012"),
+            "170" => of("net-170"),
+            "plateau" => Some(Self::Plateau(Plateau::default())),
+            "dexp" => Some(Self::Dexp(Dexp::default())),
+            _ => None,
+        }
     }
-}
-
-/// Net 145 on the 2012 data (layer-params-145.cfg:169-181): weights 0.01, biases 0.02 to the end; conv1 slowed as the
-/// colour noise ends, then frozen; the other weights once more reduced; 91 epochs.
-fn log_of_2012() -> Vec<Phase> {
-    let phase = |until, weights, conv1: Option<f32>, colour| Phase {
-        until,
-        weights,
-        biases: 1.0,
-        layers: conv1.map(|factor| ("conv1".to_owned(), factor)).into_iter().collect(),
-        colour,
-    };
-    vec![
-        phase(25, 1.0, None, 1.0),
-        phase(51, 0.1, None, 1.0),
-        phase(67, 0.01, None, 1.0),
-        phase(72, 0.01, Some(0.1), 0.0),
-        phase(79, 0.01, Some(0.0), 0.0),
-        phase(91, 0.001, Some(0.0), 0.0),
-    ]
 }
 
 #[cfg(test)]
@@ -270,20 +305,29 @@ mod tests {
     }
 
     #[test]
-    fn the_log_of_2012_slows_and_freezes_conv1_and_ends_the_noise() {
-        let schedule = Schedule::preset("2012").unwrap();
-        let now = |epoch| {
-            let it = schedule.factors(&at(epoch));
-            (it.weights as f32, it.biases as f32, it.layers.get("conv1").copied(), it.colour)
-        };
-        assert_eq!(now(24), (1.0, 1.0, None, 1.0));
-        assert_eq!(now(25), (0.1, 1.0, None, 1.0));
-        assert_eq!(now(66), (0.01, 1.0, None, 1.0));
-        assert_eq!(now(67), (0.01, 1.0, Some(0.1), 0.0));
-        assert_eq!(now(72), (0.01, 1.0, Some(0.0), 0.0));
-        assert_eq!(now(79), (0.001, 1.0, Some(0.0), 0.0));
-        assert_eq!(now(200), now(90));
-        assert_eq!(schedule.layers().collect::<std::collections::BTreeSet<_>>().len(), 1);
+    fn a_phase_may_end_within_an_epoch() {
+        let phase =
+            |until, weights| Phase { until: Epochs(until), weights, biases: 1.0, layers: BTreeMap::new(), colour: 1.0 };
+        let schedule = Schedule::Phases(vec![phase(2.16, 1.0), phase(7.0, 0.1)]);
+        let weights = |epoch, within| schedule.factors(&Position { within, ..at(epoch) }).weights;
+        assert_eq!(
+            (weights(2, 0.15), weights(2, 0.16), weights(9, 0.0)),
+            (1.0, f64::from(0.1_f32), f64::from(0.1_f32))
+        );
+        assert_eq!(serde_json::to_value(schedule.phases()).unwrap()[1]["until"], 7, "as earlier releases read it");
+    }
+
+    #[test]
+    fn phases_are_multiplied_with_dexp() {
+        let layers = BTreeMap::from([("conv1".to_owned(), LayerFactors::both(0.0))]);
+        let phase = |until, colour, layers| Phase { until: Epochs(until), weights: 0.5, biases: 1.0, layers, colour };
+        let phases = vec![phase(1.0, 1.0, BTreeMap::new()), phase(2.0, 0.0, layers)];
+        let schedule = Schedule::Dexp(Dexp { phases, ..Dexp::default() });
+        let (first, second) = (schedule.factors(&at(0)), schedule.factors(&Position { share: 1.0, ..at(1) }));
+        assert_eq!((first.weights, first.colour, first.layers.len()), (0.5, 1.0, 0));
+        close(second.weights, 0.5 / 250.0);
+        assert_eq!((second.colour, second.layers["conv1"]), (0.0, LayerFactors::both(0.0)));
+        assert_eq!(schedule.layers().collect::<Vec<_>>(), ["conv1"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod page;
 mod picture;
 mod placement;
 mod png;
+mod reproduced;
 mod svg;
 
 pub use self::about::about;
@@ -31,4 +32,5 @@ pub use self::page::{Block, Page, Part};
 pub use self::picture::{Picture, Pixels, stacked};
 pub use self::placement::placement;
 pub use self::png::png_file;
+pub use self::reproduced::reproduced;
 pub use self::svg::svg_file;

@@ -25,11 +25,11 @@ use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::graph::GraphError;
 pub use crate::net::Score;
-use crate::net::{Job, Net, NetError, NetProgram, StoredImageSlots};
+use crate::net::{Job, LayerFactors, Net, NetError, NetProgram, StoredImageSlots};
 use crate::ops::input::{colour, view};
 use crate::ops::step;
 use crate::program::{Pass, Slot};
-use crate::tensor::NO_LABEL;
+use crate::tensor::{NO_LABEL, Tensor};
 
 /// Why weights do not fit a network, or a device fails.
 #[derive(Debug, Error)]
@@ -63,7 +63,7 @@ pub struct Rates {
     /// Hyper-parameters of the optimiser, by name; its defaults where absent.
     pub hyper: BTreeMap<&'static str, f32>,
     /// Further factors of the rates of single layers, by the names of rows.
-    pub layers: BTreeMap<String, f32>,
+    pub layers: BTreeMap<String, LayerFactors>,
 }
 
 /// Training passes of the first batch of a minibatch, and of all others.
@@ -75,6 +75,8 @@ pub struct Session {
     job: Job,
     devices: Placement,
     frozen: BTreeSet<String>,
+    /// States of the optimiser of frozen tensors, by name, for the time when those are trained again.
+    resting: BTreeMap<String, Tensor>,
     lowered: NetProgram,
     backend: Cluster,
     seed: u64,
@@ -100,9 +102,9 @@ impl Session {
     pub fn laid_out(net: Net, job: &Job, layout: Layout, devices: &Placement, seed: u64) -> Result<Self, SessionError> {
         let lowered = layout.lowered;
         let backend = devices.set_up(&lowered.program)?;
-        let (job, devices, frozen) = (*job, devices.clone(), BTreeSet::new());
+        let (job, devices, frozen, resting) = (*job, devices.clone(), BTreeSet::new(), BTreeMap::new());
         let (rates, score, unread, profile) = (None, None, None, None);
-        Ok(Self { net, job, devices, frozen, lowered, backend, seed, rates, score, unread, profile })
+        Ok(Self { net, job, devices, frozen, resting, lowered, backend, seed, rates, score, unread, profile })
     }
 
     /// The network that it computes.
@@ -248,8 +250,8 @@ impl Session {
         }
         for trained in &self.lowered.trained {
             let Some(slot) = trained.rule else { continue };
-            let factor = rates.layers.get(self.net.nodes[trained.node].row()).copied().unwrap_or(1.0);
-            let rate = factor * if trained.bias { rates.biases } else { rates.weights };
+            let factors = rates.layers.get(self.net.nodes[trained.node].row()).copied().unwrap_or_default();
+            let rate = if trained.bias { factors.biases * rates.biases } else { factors.weights * rates.weights };
             let rule = self.net.model.train.optimizer.kind.rule(rate, trained.decay, &rates.hyper);
             self.backend.write(slot, Data::F32(&rule))?;
         }

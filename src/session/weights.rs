@@ -11,6 +11,7 @@ use crate::tensor::Tensor;
 impl Session {
     /// Draws initial weights; the optimiser's states become 0.
     pub fn initialise(&mut self) -> Result<(), SessionError> {
+        self.resting.clear();
         for trained in &self.lowered.trained {
             let count = self.lowered.program.slot(trained.value).count();
             self.backend.write(trained.value, Data::F32(&trained.draw(count, self.seed)))?;
@@ -67,7 +68,24 @@ impl Session {
         for (slot, tensor) in found {
             self.backend.write(slot, Data::F32(tensor.values()))?;
         }
+        self.resting = self.states_at_rest(tensors)?;
         self.forget_trouble()
+    }
+
+    /// Of the optimiser's states in `tensors` those of frozen tensors; states of 0 are as good as none.
+    fn states_at_rest(&self, tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, SessionError> {
+        let mut resting = BTreeMap::new();
+        for trained in self.lowered.trained.iter().filter(|trained| self.job.training && trained.gradient.is_none()) {
+            for state in self.net.model.train.optimizer.kind.states {
+                let name = format!("{}.{state}", trained.name);
+                if let Some(tensor) = self.tensor(tensors, &name, trained.value)?
+                    && tensor.values().iter().any(|value| *value != 0.0)
+                {
+                    resting.insert(name, tensor.clone());
+                }
+            }
+        }
+        Ok(resting)
     }
 
     fn tensor<'t>(
@@ -84,12 +102,14 @@ impl Session {
         Err(SessionError::Shape { name: name.into(), found: tensor.shape().to_vec(), wanted: wanted.clone() })
     }
 
-    /// Weights, and the optimiser's states where the session trains, by name.
+    /// Weights, and the optimiser's states where the session trains, by name; those of frozen tensors as they were left.
     pub fn tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
         let trained = self.lowered.trained.iter();
         let slots: Vec<Slot> = trained.flat_map(|trained| [&[trained.value], &trained.states[..]].concat()).collect();
         let named = |slot| Ok((self.lowered.program.slot(slot).name.clone(), self.read(slot)?));
-        slots.into_iter().map(named).collect()
+        let mut tensors = slots.into_iter().map(named).collect::<Result<BTreeMap<_, _>, SessionError>>()?;
+        tensors.extend(self.resting.clone());
+        Ok(tensors)
     }
 
     /// The gradients of the last [`Session::gradients`] before [`Session::update`], by the names of the weights.
@@ -110,9 +130,14 @@ impl Session {
         Ok(Tensor::new(shape, self.backend.read(slot)?))
     }
 
+    /// What is frozen: rows, or `conv1.weights` and `conv1.bias`.
+    pub fn frozen(&self) -> &BTreeSet<String> {
+        &self.frozen
+    }
+
     /// Leaves the weights of these rows as they are from now on, and trains those of all others. The network is set up
-    /// anew, without what they and the layers below them no longer need; weights stay, and so do the optimiser's states of
-    /// what is trained before and after.
+    /// anew, without what they and the layers below them no longer need; weights stay, and so do the optimiser's states: those of
+    /// what is frozen wait until it is trained again, as the released code kept them at a rate of 0.
     pub fn freeze(&mut self, rows: &BTreeSet<String>) -> Result<(), SessionError> {
         if *rows == self.frozen {
             return Ok(());

@@ -3,7 +3,7 @@
 use super::Config;
 use super::config::SaveEvery;
 use super::error::ConfigError;
-use crate::net::{AUGMENTS, Augment, Model, OptionChanges, Replacement, Schedule};
+use crate::net::{AUGMENTS, Augment, Model, OptionChanges, Order, Replacement, Schedule};
 
 /// Changes to a [`Config`]; what is absent stays as it is.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,12 @@ pub struct Changes {
     pub rate: Option<f32>,
     /// Schedule by which rates change.
     pub schedule: Option<Schedule>,
+    /// Order in which epochs visit the training images.
+    pub order: Option<Order>,
+    /// Training error, 0 to 1, at which the run ends.
+    pub until_error: Option<f64>,
+    /// Steps from one validation within an epoch to the next.
+    pub validate_every: Option<u64>,
     /// Random changes of training images, one of [`AUGMENTS`].
     pub augment: Option<String>,
 }
@@ -71,6 +77,7 @@ impl Config {
             self.freeze = network.rows(&rows).map_err(ConfigError::Freeze)?;
         }
         set(&mut network.train.schedule, changes.schedule);
+        network.train.order = changes.order.or(network.train.order);
         set(&mut network.train.batch, changes.batch);
         changes.rate.into_iter().for_each(|rate| network.train.set_rate(rate));
         if changes.data.is_some() || changes.classes.is_some() {
@@ -81,6 +88,8 @@ impl Config {
         self.devices = changes.devices.or(self.devices.take());
         self.init = changes.init.or(self.init.take());
         self.save_every = changes.save_every.or(self.save_every);
+        self.until_error = changes.until_error.or(self.until_error);
+        self.validate_every = changes.validate_every.or(self.validate_every);
         self.max_broken = changes.max_broken.or(self.max_broken);
         self.options = self.options.changed(changes.options);
         set(&mut self.keep, changes.keep);

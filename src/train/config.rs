@@ -47,6 +47,12 @@ pub struct Config {
     /// Ends the run before the epochs of the network's defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
+    /// Ends the run after the first epoch with this training error or less, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_error: Option<f64>,
+    /// Steps from one validation within an epoch to the next; those after every epoch are done besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate_every: Option<u64>,
     /// Largest share of images, in percent, that may be broken; 1 % and a handful where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_broken: Option<f64>,
@@ -117,6 +123,8 @@ impl Config {
             save_every: None,
             keep: 1,
             steps: None,
+            until_error: None,
+            validate_every: None,
             max_broken: None,
             seed,
             network,
@@ -161,6 +169,8 @@ impl Config {
             freeze: [String::new()].into(),
             save_every: Some(SaveEvery::Steps(1)),
             steps: Some(1),
+            until_error: Some(1.0),
+            validate_every: Some(1),
             max_broken: Some(1.0),
             ..self.clone()
         };
@@ -176,11 +186,14 @@ impl Config {
         self.network.check()?;
         let micro_batch = self.options.micro_batch.filter(|images| !(1..=MOST_IMAGES).contains(images));
         let broken = self.max_broken.filter(|share| !(0.0..=100.0).contains(share));
+        let until = self.until_error.filter(|error| !(0.0..=1.0).contains(error));
         let positive = "expected 1 or more";
         let wrong = [
             ("micro_batch", micro_batch.map(|images| images.to_string()), "expected 1 to 65536 images"),
+            ("until_error", until.map(|error| error.to_string()), "expected 0 to 1"),
             ("keep", (self.keep == 0).then(|| "0".into()), positive),
             ("steps", self.steps.filter(|steps| *steps == 0).map(|_| "0".into()), positive),
+            ("validate_every", self.validate_every.filter(|steps| *steps == 0).map(|_| "0".into()), positive),
             ("save_every", self.save_every.filter(|when| when.is_never()).map(|_| "0".into()), positive),
             ("max_broken", broken.map(|share| share.to_string()), "expected 0 to 100 percent"),
         ];
@@ -219,8 +232,9 @@ impl Config {
     pub fn rates(&self, at: &Position) -> Rates {
         let train = &self.network.train;
         let Factors { weights, biases, mut layers, .. } = train.schedule.factors(at);
-        for (row, factor) in &train.layers {
-            *layers.entry(row.clone()).or_insert(1.0) *= factor;
+        for (row, factors) in &train.layers {
+            let now = layers.entry(row.clone()).or_default();
+            *now = now.times(*factors);
         }
         let rate = |rate: f32, factor: f64| (f64::from(rate) * factor) as f32;
         Rates {
@@ -231,28 +245,30 @@ impl Config {
         }
     }
 
-    /// Rows whose weights stay as they are at some point of the run: asked for, or with a rate of 0.
+    /// Rows whose tensors stay as they are at some point of the run, `conv1.weights` and `conv1.bias` where only some do:
+    /// asked for, or with a rate of 0.
     pub fn frozen(&self, at: &Position) -> BTreeSet<String> {
         let rates = self.rates(at).layers;
-        let slow = rates.into_iter().filter(|(_, factor)| *factor == 0.0).map(|(row, _)| row);
-        self.freeze.iter().cloned().chain(slow).collect()
+        let still = rates.iter().filter_map(|(row, factors)| factors.frozen(row));
+        self.freeze.iter().cloned().chain(still).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Precision, WireFormat};
+    use crate::net::{LayerFactors, Precision, WireFormat};
 
     #[test]
     fn rates_are_those_of_the_run_times_the_schedule_s_and_the_layers_factors() {
         let mut network = Model::open("cifar-quick").unwrap();
-        network.train.layers = [("conv1".to_owned(), 0.5), ("conv2".to_owned(), 0.0)].into();
+        network.train.layers =
+            [("conv1".to_owned(), LayerFactors::both(0.5)), ("conv2".to_owned(), LayerFactors::both(0.0))].into();
         let mut config = Config::new("cifar-quick", network, 0);
         let at = |epoch| Position { epoch, ..Position::default() };
         let rates = config.rates(&at(0));
         assert_eq!((rates.weights, rates.biases, rates.hyper["momentum"]), (0.001, 0.002, 0.9));
-        assert_eq!((rates.layers["conv1"], rates.layers["conv2"]), (0.5, 0.0));
+        assert_eq!((rates.layers["conv1"], rates.layers["conv2"]), (LayerFactors::both(0.5), LayerFactors::both(0.0)));
         // Divided in f64, so one rounding away from the decimal fraction.
         let later = config.rates(&at(11));
         assert!((later.weights / 1e-5 - 1.0).abs() < 1e-6 && (later.biases / 2e-5 - 1.0).abs() < 1e-6, "{later:?}");

@@ -40,7 +40,7 @@ pub use self::watch::{Movement, movements};
 use crate::checkpoint::{Checkpoint, State};
 use crate::data::{self, DataError, Dataset, Loader, LoaderOptions, Split, Statistics, Views};
 use crate::files::FolderLock;
-use crate::net::{Position, Score};
+use crate::net::{Order, Position, Score};
 use crate::session::{Rates, Session};
 
 /// Steps from one in which the devices are measured to the next: the host waits for the end of each.
@@ -190,7 +190,8 @@ impl<'a> Trainer<'a> {
         let epochs = self.config.network.train.epochs.max(1) as f64;
         let whole = epoch as f64 + position as f64 / self.dataset.train.len().max(1) as f64;
         let share = self.config.steps.map_or(whole / epochs, |steps| step as f64 / steps.max(1) as f64);
-        Position { epoch, step, share, plateaus: stagnation.plateaus }
+        let within = whole - epoch as f64;
+        Position { epoch, within, step, share, plateaus: stagnation.plateaus }
     }
 
     /// Trains to the end of the configuration or until `stop`.
@@ -247,7 +248,7 @@ impl<'a> Trainer<'a> {
             }
             observer.epoch(self.state.epoch + 1, extent.epochs, self.dataset.train.len(), self.state.position);
             let whole = self.epoch(observer)?;
-            self.state.unvalidated = whole || self.steps_done();
+            self.state.unvalidated |= whole || self.steps_done();
             self.save(observer)?;
         }
         if self.folder.last().is_none() {
@@ -271,16 +272,19 @@ impl<'a> Trainer<'a> {
     }
 
     fn finished(&self) -> bool {
-        self.steps_done() || self.stop.load(Ordering::Relaxed)
+        self.steps_done() || self.state.reached || self.stop.load(Ordering::Relaxed)
     }
 
     /// The rest of the current epoch; whether all of it was done, and `state.position` is 0 then.
     fn epoch(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
-        let order = self.dataset.train.training_order(self.config.seed, self.state.epoch as u64);
+        let (train, seed) = (&self.dataset.train, self.config.seed);
+        let order = match self.config.network.train.order.unwrap_or_default() {
+            Order::Shuffled => train.training_order(seed, self.state.epoch as u64),
+            Order::File => train.stored_order(seed),
+        };
         let colours = self.statistics.as_ref().map(|statistics| statistics.colours).unwrap_or_default();
         let views = Views::Random(draw(&self.config, &self.progress(), &colours));
         let mut loader = self.loader(&self.dataset.train, order, self.state.position, views)?;
-        self.session.freeze(&self.config.frozen(&self.progress()))?;
         let (begin, mut seen) = (Instant::now(), 0);
         loop {
             let asked = Instant::now();
@@ -292,6 +296,8 @@ impl<'a> Trainer<'a> {
                 return Err(no_image(&batch.skipped).into());
             }
             observer.batch(&batch);
+            // Rates of 0 begin with an epoch, or in its midst where a phase says so.
+            self.session.freeze(&self.config.frozen(&self.progress()))?;
             let rates = self.config.rates(&self.progress());
             self.note_rates(&rates, observer);
             self.session.set_rates(rates)?;
@@ -338,8 +344,15 @@ impl<'a> Trainer<'a> {
             if observer.save() || self.due() {
                 self.save(observer)?;
             }
-            if self.finished() && batch.next < self.dataset.train.len() {
+            let whole = batch.next >= self.dataset.train.len();
+            if self.finished() && !whole {
                 return Ok(false);
+            }
+            let due = self.config.validate_every.is_some_and(|steps| self.state.step.is_multiple_of(steps.max(1)));
+            if due && !whole {
+                self.state.unvalidated = true;
+                self.save(observer)?;
+                self.validate(observer)?;
             }
         }
         if self.stop.load(Ordering::Relaxed) && self.state.position < self.dataset.train.len() {

@@ -8,6 +8,7 @@ use super::watch::movements;
 use super::{Moment, Observer, TrainError, Trainer};
 use crate::checkpoint::Checkpoint;
 use crate::data::Batch;
+use crate::net::is_frozen;
 use crate::tensor::Tensor;
 
 impl Trainer<'_> {
@@ -16,7 +17,9 @@ impl Trainer<'_> {
         let checkpoint = self.checkpoint()?;
         if self.moved != self.state.step {
             let increment = self.config.network.train.optimizer.kind.increment;
-            let movements = movements(&checkpoint.tensors, increment);
+            let mut movements = movements(&checkpoint.tensors, increment);
+            let frozen = self.session.frozen();
+            movements.retain(|name, _| !is_frozen(name, frozen));
             self.folder.log_movements(self.state.step, self.state.epoch, &movements)?;
             observer.weights(self.state.step, &checkpoint.tensors, &movements);
             self.moved = self.state.step;

@@ -31,6 +31,8 @@ impl Trainer<'_> {
         if self.state.position == 0 {
             metric.epoch = self.state.epoch;
             self.note_plateau(metric.top1_error, observer);
+            let (until, error) = (self.config.until_error, metric.training_top1_error);
+            self.state.reached = until.zip(error).is_some_and(|(until, error)| error <= until);
         }
         self.folder.log(&metric, None)?;
         let best = self.state.best.is_none_or(|best| metric.top1_error < best);

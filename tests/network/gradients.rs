@@ -131,6 +131,16 @@ const NETWORKS: &[(&str, &str)] = &[
           { name = "fc5", fc = 4, on = "a", weights = 0.5, then = ["softmax"] },
         ]"#,
     ),
+    (
+        "classes over both towers, one output to spare",
+        r#"input = { channels = 3, size = 7 }
+        towers = 2
+        layers = [
+          { name = "conv1", conv = { filters = 8, size = 3 }, weights = 0.3, then = ["relu"] },
+          { name = "fc2", fc = 8, sees = "both", weights = 0.4, bias = 0.2 },
+          { name = "fc3", fc = 5, sees = "both", on = "both", weights = 0.5, then = ["softmax"] },
+        ]"#,
+    ),
 ];
 
 #[test]

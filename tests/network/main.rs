@@ -22,6 +22,7 @@ mod paper;
 mod placement;
 mod precision;
 mod runs;
+mod runs_of_2012;
 mod towers;
 mod trainer;
 mod training;

@@ -15,5 +15,6 @@ mod outage;
 mod prepare;
 mod recipe;
 mod release;
+mod reproduce;
 mod resume;
 mod tune;

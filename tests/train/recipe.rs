@@ -10,6 +10,7 @@ use alexnet::tensor::Tensor;
 use alexnet::train::Config;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use serde_json::Value;
 
 use crate::cli::{BLOB_STEPS, Place, contains, tiny};
 use crate::devices;
@@ -112,6 +113,86 @@ fn freezes_in_the_midst(device: &str) {
     assert!(whole.tensors == parts.tensors && whole.state == parts.state);
 }
 
+/// conv1 rests for an epoch: its momentum goes into checkpoints as it was left, and on from there when it is trained again.
+#[test]
+fn a_layer_that_rests_keeps_its_momentum() {
+    let place = blobs();
+    let phases = "schedule = { phases = [{ until = 1 }, { until = 2, layers = { conv1 = 0 } }, { until = 3 }] }";
+    place.write("tiny.toml", format!("{TINY}{phases}\n"));
+    place.train("whole", &["--data", "blobs", "--epochs", "3"]);
+    place.train("parts", &["--data", "blobs", "--epochs", "1"]);
+    let momentum = |checkpoint: &Checkpoint| checkpoint.tensors["conv1.a.weights.momentum"].clone();
+    let before = checkpoint(&place, "parts/last.safetensors");
+    place.ok(&["train", "--resume", "parts", "--epochs", "2"]);
+    let resting = checkpoint(&place, "parts/last.safetensors");
+    assert!(same_row(&before, &resting, "conv1") && momentum(&before) == momentum(&resting));
+    let still = |metric: &Value| metric["kind"] == "weights" && metric["epoch"] == 2;
+    let moved = place.metrics("parts").into_iter().find(still).expect("movements after the second epoch");
+    let names: Vec<_> = moved["tensors"].as_object().unwrap().keys().cloned().collect();
+    assert!(names.iter().all(|name| !name.starts_with("conv1.")) && !names.is_empty(), "{names:?} moved");
+    place.ok(&["train", "--resume", "parts", "--epochs", "3"]);
+    let [whole, parts] = ["whole", "parts"].map(|run| checkpoint(&place, &format!("{run}/last.safetensors")));
+    assert!(whole.tensors == parts.tensors && momentum(&parts) != momentum(&resting));
+    assert!(!same_row(&resting, &parts, "conv1"));
+}
+
+#[test]
+fn a_phase_may_hold_weights_and_leave_biases() {
+    let place = blobs();
+    let phases = "schedule = { phases = [{ until = 1.5 }, { until = 2, layers = { conv1 = { weights = 0 } } }] }";
+    place.write("tiny.toml", format!("{TINY}{phases}\n"));
+    // Half of the second epoch's steps are trained as before.
+    let half = (BLOB_STEPS + BLOB_STEPS.div_ceil(2)).to_string();
+    place.train("half", &["--data", "blobs", "--epochs", "2", "--steps", &half]);
+    place.train("whole", &["--data", "blobs", "--epochs", "2"]);
+    let [half, whole] = ["half", "whole"].map(|run| checkpoint(&place, &format!("{run}/last.safetensors")));
+    let same = |name: &str| half.tensors[name] == whole.tensors[name];
+    assert!(same("conv1.a.weights") && same("conv1.b.weights.momentum"));
+    assert!(!same("conv1.a.bias") && !same("fc2.a.weights.a"));
+}
+
+/// Validations within an epoch change no bit of the training, wherever the run is interrupted.
+#[test]
+fn validations_within_an_epoch_leave_the_training_alone() {
+    let place = blobs();
+    let common = ["--data", "blobs", "--epochs", "2"];
+    place.train("plain", &common);
+    place.train("often", &[&common[..], &["--validate-every", "3"]].concat());
+    place.train("parts", &["--data", "blobs", "--epochs", "2", "--steps", "6", "--validate-every", "3"]);
+    place.ok(&["train", "--resume", "parts", "--epochs", "2"]);
+    let [plain, often, parts] =
+        ["plain", "often", "parts"].map(|run| checkpoint(&place, &format!("{run}/last.safetensors")));
+    assert!(plain.tensors == often.tensors && often.tensors == parts.tensors);
+    let steps = |run: &str| {
+        let validations = place.metrics(run).into_iter().filter(|metric| metric["kind"] == "validation");
+        validations.map(|metric| metric["step"].as_u64().unwrap() as usize).collect::<Vec<_>>()
+    };
+    assert_eq!(steps("plain"), [BLOB_STEPS, 2 * BLOB_STEPS]);
+    let mut wanted: Vec<_> = (1..2 * BLOB_STEPS).filter(|step| step % 3 == 0 || *step == BLOB_STEPS).collect();
+    wanted.push(2 * BLOB_STEPS);
+    assert_eq!(steps("often"), wanted);
+    assert_eq!(steps("parts"), wanted);
+}
+
+/// In the order of the files every epoch has the same minibatches, so that without crops and mirrors the first step of an
+/// epoch at a rate of 0 has the loss of the first step of the run.
+#[test]
+fn minibatches_stay_as_they_are_in_the_order_of_the_files() {
+    let place = blobs();
+    let losses = |order: &str| {
+        let still = ["--data", "blobs", "--epochs", "2", "--lr", "0", "--augment", "none", "--replace", "dropout=none"];
+        place.train(order, &[&still[..], &["--order", order]].concat());
+        let steps = place.metrics(order).into_iter().filter(|metric| metric["kind"] == "step");
+        steps.map(|metric| metric["loss"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let [file, shuffled] = ["file", "shuffled"].map(losses);
+    assert_eq!(file[..BLOB_STEPS], file[BLOB_STEPS..]);
+    assert_ne!(shuffled[..BLOB_STEPS], shuffled[BLOB_STEPS..]);
+    assert_ne!(file[..BLOB_STEPS], shuffled[..BLOB_STEPS]);
+    let config = |run: &str| String::from_utf8(place.read(&format!("{run}/config.toml"))).unwrap();
+    assert!(config("file").contains("order = \"file\""), "{}", config("file"));
+}
+
 #[test]
 fn rates_of_a_layer_that_is_not_there_are_refused() {
     let place = blobs();
@@ -132,7 +213,7 @@ fn a_plateau_divides_the_rates() {
     place.train("run", &["--data", "blobs", "--epochs", "4", "--lr", "1e-20"]);
     let state = checkpoint(&place, "run/last.safetensors").state;
     assert_eq!((state.stagnation.plateaus, state.epoch), (2, 4));
-    for name in ["constant", "paper", "2012", "plateau", "dexp"] {
+    for name in ["constant", "paper", "2010", "2012", "170", "plateau", "dexp"] {
         place.train(name, &["--data", "blobs", "--steps", "1", "--schedule", name]);
     }
     let output = place.command(&tiny("other", "cpu", &["--schedule", "sometimes"])).output().unwrap();

@@ -12,7 +12,7 @@ use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::data::Labelled;
 use crate::eval::{Activity, EvalError, Surveyor, run_data};
-use crate::net::{LAYERS, Position};
+use crate::net::{LAYERS, Position, is_frozen};
 use crate::runs::Run;
 use crate::tensor::Tensor;
 use crate::train::movements;
@@ -142,7 +142,8 @@ impl Inspect {
 pub fn tensors(checkpoint: &Checkpoint, run: Option<&Run>) -> Result<Vec<TensorState>, CommandError> {
     let model = checkpoint.state.model(LAYERS)?;
     let state = &checkpoint.state;
-    let at = Position { epoch: state.epoch, step: state.step, share: 0.0, plateaus: state.stagnation.plateaus };
+    let (epoch, step, plateaus) = (state.epoch, state.step, state.stagnation.plateaus);
+    let at = Position { epoch, step, plateaus, ..Position::default() };
     let frozen = run.and_then(|run| run.config.as_ref()).map(|config| config.frozen(&at)).unwrap_or_default();
     let moved = movements(&checkpoint.tensors, model.train.optimizer.kind.increment);
     let row = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
@@ -157,7 +158,7 @@ pub fn tensors(checkpoint: &Checkpoint, run: Option<&Run>) -> Result<Vec<TensorS
         .filter(|(name, _)| trained(name))
         .map(|(name, tensor)| {
             let ratio = moved.get(name).map(|movement| movement.ratio);
-            TensorState { ratio, frozen: frozen.contains(&row(name)), ..TensorState::new(name, tensor) }
+            TensorState { ratio, frozen: is_frozen(name, &frozen), ..TensorState::new(name, tensor) }
         })
         .collect();
     // Layers in the order of the network.

@@ -1,0 +1,166 @@
+//! `alexnet reproduce`: a claim of the paper, measured.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::options::Placed;
+use super::output::{fit, line, quoted, say, table};
+use super::signals::Signals;
+use super::train::Watch;
+use alexnet::commands::reproduce::{ArmOutcome, Campaign, Ours, Outcome, Progress, REPRODUCTIONS, Reproduction};
+use alexnet::files::write_file;
+use alexnet::report::{Chart, png_file, reproduced, svg_file};
+use alexnet::train::Observer;
+
+/// Width and height of the chart, in pixels.
+const PICTURE: [f32; 2] = [760.0, 360.0];
+
+/// Arguments of `reproduce`.
+#[derive(Debug, Args)]
+pub(super) struct Reproduce {
+    #[arg(help = format!("A claim of the paper: {}", names().join(", ")), value_parser = PossibleValuesParser::new(names()))]
+    name: String,
+    /// Folder of the runs, of the outcome as JSON and of pictures; runs that are done in it are not done again [default:
+    /// reproductions/NAME]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Data to train on [default: the bundled sample]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<String>,
+    /// Share of the epochs of every run; rates fall as much earlier
+    #[arg(long, default_value_t = 1.0, value_parser = scale)]
+    scale: f64,
+    /// Number of seeds, with each of which every network is trained [default: as the claim asks for, 5 or 1]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: Option<u64>,
+    /// Train the networks of the claim itself, for ImageNet, instead of small ones
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    placed: Placed,
+}
+
+fn names() -> Vec<&'static str> {
+    REPRODUCTIONS.iter().map(|reproduction| reproduction.name).collect()
+}
+
+fn scale(text: &str) -> Result<f64, &'static str> {
+    text.parse()
+        .ok()
+        .filter(|scale| (0.0..=1.0).contains(scale) && *scale > 0.0)
+        .ok_or("expected a number above 0, to 1")
+}
+
+impl Reproduce {
+    pub(super) fn run(self, signals: &Signals) -> Result<ExitCode> {
+        let found = REPRODUCTIONS.iter().find(|reproduction| reproduction.name == self.name);
+        // The parser lets no other name through.
+        let reproduction: &Reproduction = found.context("unknown name")?;
+        let out = self.out.unwrap_or_else(|| Path::new("reproductions").join(reproduction.name));
+        let campaign = Campaign {
+            reproduction,
+            out: out.clone(),
+            data: self.data,
+            devices: self.placed.on.devices.clone(),
+            options: self.placed.changes(),
+            full: self.full,
+            scale: self.scale,
+            seeds: self.seeds.unwrap_or(reproduction.seeds),
+            adjust: &|devices| self.placed.prepare(devices),
+        };
+        let Some(outcome) = campaign.run(signals.stop(), &mut Shown(signals))? else {
+            say(format_args!("interrupted; the same command goes on from here, with what is in {}", quoted(&out)));
+            return Ok(signals.exit_code());
+        };
+        let chart = reproduced(&outcome);
+        write(&out, &outcome, &chart)?;
+        print(&outcome)?;
+        say(format_args!("\nruns, outcome.json and curves are in {}", quoted(&out)));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Writes the outcome as JSON and its chart as SVG and PNG.
+fn write(out: &Path, outcome: &Outcome, chart: &Chart) -> Result<()> {
+    write_file(&out.join("outcome.json"), serde_json::to_string_pretty(outcome)?.as_bytes())?;
+    let picture = chart.draw(PICTURE[0], PICTURE[1]);
+    write_file(&out.join("curves.svg"), svg_file(&picture).as_bytes())?;
+    if let Some(bytes) = png_file(&picture) {
+        write_file(&out.join("curves.png"), &bytes)?;
+    }
+    Ok(())
+}
+
+fn print(outcome: &Outcome) -> Result<()> {
+    line(format_args!("{}: {} ({})\n", outcome.name, outcome.claim, outcome.source))?;
+    let mut rows = table(&["network", "model", "rate", "seeds", "training error", "validation error"], &[2, 3, 4, 5]);
+    for arm in &outcome.arms {
+        rows.add_row(cells(arm));
+    }
+    line(fit(rows, &[1]))?;
+    for arm in outcome.arms.iter().filter(|arm| !arm.grid.is_empty()) {
+        let tried = arm.grid.iter().map(|(rate, error)| match error {
+            Some(error) => format!("{rate}: {:.1} %", 100.0 * error),
+            None => format!("{rate}: diverged"),
+        });
+        line(format_args!(
+            "{}, training error after the trial of each rate: {}",
+            arm.name,
+            tried.collect::<Vec<_>>().join(", ")
+        ))?;
+    }
+    line(format_args!("\n{}:", outcome.measure))?;
+    for arm in &outcome.arms {
+        if let Some(ours) = &arm.ours {
+            let published = arm.published.or(outcome.paper);
+            let paper = published.map_or_else(|| "no number".into(), |paper| format!("{paper}"));
+            let spread = ours.deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.2}"));
+            let (mean, above, all) = (ours.mean, ours.above_zero, ours.values.len());
+            line(format_args!(
+                "  {}: {mean:.2}{spread} {} ({above} of {all} above 0); published: {paper}",
+                arm.name, outcome.unit
+            ))?;
+        }
+    }
+    line("\nnot as in the claim:")?;
+    outcome.shortened.iter().try_for_each(|words| line(format_args!("  {words}")))
+}
+
+fn cells(arm: &ArmOutcome) -> [String; 6] {
+    let percent = |error: Option<Ours>| {
+        error.map_or_else(String::new, |Ours { mean, deviation, .. }| {
+            let spread = deviation.map_or_else(String::new, |deviation| format!(" ± {:.1}", 100.0 * deviation));
+            format!("{:.1}{spread} %", 100.0 * mean)
+        })
+    };
+    // A change of many lines is that of all rows.
+    let changes = if arm.changes.len() > 60 { "rows of its own".into() } else { arm.changes.clone() };
+    let model =
+        [arm.model.clone(), changes].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ");
+    [
+        arm.name.clone(),
+        model,
+        arm.rate.map_or_else(String::new, |rate| rate.to_string()),
+        arm.runs.len().to_string(),
+        percent(arm.training_error()),
+        percent(arm.error()),
+    ]
+}
+
+/// Shows the runs, each as `train` does.
+struct Shown<'a>(&'a Signals);
+
+impl Progress for Shown<'_> {
+    fn run(&mut self, name: &str, number: usize, all: usize) -> Box<dyn Observer + '_> {
+        say(format_args!("run {number} of {all}: {name}"));
+        Box::new(Watch::new(self.0))
+    }
+
+    fn found(&mut self, name: &str) {
+        say(format_args!("{name} was done before"));
+    }
+}

@@ -1,0 +1,408 @@
+//! The runs of a reproduction: begun, resumed, or found done.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::outcome::{RunOutcome, epochs_to};
+use super::{Arm, ArmOutcome, Measure, Ours, Outcome, ReproduceError, Reproduction, Trace, arm};
+use crate::backend::Placement;
+use crate::eval::{EnsembleWeights, EvalOptions, Evaluation, Preprocessing, TestViews, evaluate};
+use crate::files::{FileError, read_file, write_file};
+use crate::net::OptionChanges;
+use crate::runs::{Run, RunError};
+use crate::session::open_devices;
+use crate::train::{Changes, Config, Launch, Observer, TrainError};
+
+/// Name of the file that says what a folder of runs was begun for.
+const SETTINGS: &str = "settings.json";
+
+/// Images in a batch of an evaluation.
+const BATCH: usize = 128;
+
+/// How a claim is to be tested.
+pub struct Campaign<'a> {
+    /// The claim and its runs.
+    pub reproduction: &'static Reproduction,
+    /// Folder of the runs.
+    pub out: PathBuf,
+    /// Folder of the data; the bundled sample where absent.
+    pub data: Option<String>,
+    /// Devices of the towers.
+    pub devices: Option<String>,
+    /// Micro-batches, precision and so on.
+    pub options: OptionChanges,
+    /// Whether the networks are those of the claim, for ImageNet, instead of small ones.
+    pub full: bool,
+    /// Share of the networks' epochs.
+    pub scale: f64,
+    /// Number of seeds, from 1 on, that every arm is trained with.
+    pub seeds: u64,
+    /// Changes how the devices run kernels.
+    pub adjust: &'a dyn Fn(Placement) -> Placement,
+}
+
+/// What a folder of runs was begun for.
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+struct Settings {
+    name: String,
+    data: Option<String>,
+    full: bool,
+    scale: f64,
+}
+
+/// Receiver of the progress of a [`Campaign`].
+pub trait Progress {
+    /// Called before each run; the observer sees it. `number` of `all`, as far as it is known.
+    fn run(&mut self, name: &str, number: usize, all: usize) -> Box<dyn Observer + '_>;
+    /// Called for a run that was done before.
+    fn found(&mut self, name: &str);
+}
+
+/// How far a run has come.
+enum Trained {
+    /// To its end.
+    Done(RunOutcome),
+    /// Its loss was not finite.
+    Diverged,
+    /// It was stopped.
+    Stopped,
+}
+
+/// One run of a reproduction.
+struct Planned<'c> {
+    arm: &'c Arm,
+    seed: u64,
+    rate: Option<f32>,
+    epochs: usize,
+}
+
+impl Planned<'_> {
+    /// Name of its folder.
+    fn name(&self) -> String {
+        let rate = self.rate.map_or_else(String::new, |rate| format!("-rate-{rate}"));
+        format!("{}{rate}-seed-{}", self.arm.name.replace([' ', '/', ','], "-").replace("--", "-"), self.seed)
+    }
+}
+
+impl Campaign<'_> {
+    /// Trains what is not trained yet, and measures; `None` if `stop` was raised meanwhile.
+    ///
+    /// # Errors
+    /// When a run fails; the next call goes on with it.
+    pub fn run(&self, stop: &AtomicBool, progress: &mut dyn Progress) -> Result<Option<Outcome>, ReproduceError> {
+        self.claim_folder()?;
+        let mut outcome = Outcome::new(self.reproduction, self.shortened()?);
+        let Some(arms) = self.arms(stop, progress, &mut outcome.shortened)? else { return Ok(None) };
+        outcome.arms = arms;
+        outcome.compare(&self.reproduction.measure);
+        self.evaluate(&mut outcome)?;
+        Ok(Some(outcome))
+    }
+
+    /// Runs of all arms; `None` if they were stopped.
+    fn arms(
+        &self,
+        stop: &AtomicBool,
+        progress: &mut dyn Progress,
+        shortened: &mut Vec<String>,
+    ) -> Result<Option<Vec<ArmOutcome>>, ReproduceError> {
+        let arms = self.reproduction.arms;
+        let mut outcomes: Vec<ArmOutcome> = arms.iter().map(|arm| ArmOutcome::new(arm, self.full)).collect();
+        let mut rates = vec![None; arms.len()];
+        if let Measure::EpochsTo { rates: grid, trial, .. } = self.reproduction.measure {
+            for ((arm, outcome), best) in arms.iter().zip(&mut outcomes).zip(&mut rates) {
+                for (number, &rate) in (1..).zip(grid) {
+                    let planned = Planned { arm, seed: 1, rate: Some(rate), epochs: trial };
+                    let error = match self.trained(&planned, [number, grid.len()], stop, progress)? {
+                        Trained::Done(run) => run.training_error_after(trial),
+                        Trained::Diverged => None,
+                        Trained::Stopped => return Ok(None),
+                    };
+                    outcome.grid.push((rate, error));
+                }
+                let errors = outcome.grid.iter().filter_map(|(rate, error)| Some((*rate, (*error)?)));
+                *best = errors.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| rate);
+                let Some(rate) = *best else {
+                    let rates = grid.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
+                    return Err(ReproduceError::NoRate { run: arm.name.into(), rates });
+                };
+                outcome.rate = Some(rate);
+                if grid.len() > 1 && [grid[0], grid[grid.len() - 1]].contains(&rate) {
+                    shortened.push(format!("{}: the best rate, {rate}, lies at an end of the grid", arm.name));
+                }
+            }
+        }
+        // Seed by seed, so that what is done so far is as far in all arms.
+        let all = self.seeds as usize * arms.len();
+        let mut number = 0;
+        for seed in 1..=self.seeds {
+            for ((arm, outcome), rate) in arms.iter().zip(&mut outcomes).zip(&rates) {
+                number += 1;
+                let planned = Planned { arm, seed, rate: *rate, epochs: self.epochs(arm)? };
+                match self.trained(&planned, [number, all], stop, progress)? {
+                    Trained::Done(run) => outcome.runs.push(run),
+                    Trained::Diverged => shortened.push(format!("{} diverged, and is left out", planned.name())),
+                    Trained::Stopped => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(outcomes))
+    }
+
+    /// Epochs of an arm's runs.
+    fn epochs(&self, arm: &Arm) -> Result<usize, ReproduceError> {
+        Ok(match self.reproduction.measure {
+            Measure::EpochsTo { most, .. } => arm::scaled(most, self.scale),
+            _ => arm.network(self.full, self.scale)?.train.epochs,
+        })
+    }
+
+    /// The outcome of a run, trained to its end if it is not yet.
+    fn trained(
+        &self,
+        planned: &Planned,
+        [number, all]: [usize; 2],
+        stop: &AtomicBool,
+        progress: &mut dyn Progress,
+    ) -> Result<Trained, ReproduceError> {
+        let name = planned.name();
+        let folder = self.out.join(&name);
+        let config = self.config(planned)?;
+        if let Some(run) = self.done(planned, &folder)? {
+            progress.found(&name);
+            return Ok(Trained::Done(run));
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(Trained::Stopped);
+        }
+        let refuse = |error: TrainError| ReproduceError::Train { run: name.clone(), error: Box::new(error) };
+        let mut launch = if folder.join("config.toml").is_file() {
+            Launch::resume(&folder).map_err(refuse)?
+        } else {
+            let mut launch = Launch::from(config);
+            launch.folder = Some(folder.clone());
+            launch
+        };
+        let (epochs, devices, options) = (Some(planned.epochs), self.devices.clone(), self.options);
+        launch.config.change(Changes { devices, options, epochs, ..Changes::default() })?;
+        let ready = launch.prepare(self.adjust).map_err(refuse)?;
+        let mut observer = progress.run(&name, number, all);
+        match ready.trainer(stop).map_err(refuse)?.run(observer.as_mut()) {
+            Ok(summary) if summary.interrupted => return Ok(Trained::Stopped),
+            Ok(_) => (),
+            Err(TrainError::Diverged { .. }) => return Ok(Trained::Diverged),
+            Err(error) => return Err(refuse(error)),
+        }
+        drop(observer);
+        Ok(self.done(planned, &folder)?.map_or(Trained::Stopped, Trained::Done))
+    }
+
+    fn config(&self, planned: &Planned) -> Result<Config, ReproduceError> {
+        let recipe = planned.arm.recipe(self.full);
+        let mut network = planned.arm.network(self.full, self.scale)?;
+        planned.rate.into_iter().for_each(|rate| network.train.set_rate(rate));
+        let mut config = Config::new(recipe.model, network, planned.seed);
+        if let Measure::EpochsTo { error, .. } = self.reproduction.measure {
+            config.until_error = Some(error);
+        }
+        config.change(Changes { data: self.data.clone(), ..Changes::default() })?;
+        Ok(config)
+    }
+
+    /// The outcome of the run in `folder`, if it has come to its end.
+    fn done(&self, planned: &Planned, folder: &Path) -> Result<Option<RunOutcome>, ReproduceError> {
+        let run = match Run::open(folder) {
+            Ok(run) => run,
+            Err(RunError::NoRun { .. } | RunError::Empty { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let until = if let Measure::EpochsTo { error, .. } = self.reproduction.measure { Some(error) } else { None };
+        let reached = |error: Option<f64>| until.zip(error).is_some_and(|(until, error)| error <= until);
+        let ended = run
+            .validations
+            .iter()
+            .any(|validation| validation.epoch >= planned.epochs || reached(validation.training_top1_error));
+        Ok(ended.then(|| RunOutcome::of(&run, planned.seed, until)))
+    }
+
+    /// Takes the folder of the runs, or checks that it was begun for the same.
+    fn claim_folder(&self) -> Result<(), ReproduceError> {
+        let path = self.out.join(SETTINGS);
+        let Self { data, full, scale, .. } = self;
+        let now = Settings { name: self.reproduction.name.into(), data: data.clone(), full: *full, scale: *scale };
+        let words = |settings: &Settings| {
+            let Settings { name, data, full, scale } = settings;
+            let data = data.as_deref().unwrap_or("the bundled sample");
+            format!("{name}{} on {data} at a scale of {scale}", if *full { " in full" } else { "" })
+        };
+        if path.is_file() {
+            let before: Option<Settings> = serde_json::from_slice(&read_file(&path)?).ok();
+            let before = before.ok_or_else(|| ReproduceError::Foreign { path: self.out.clone() })?;
+            if before != now {
+                let (before, now) = (words(&before), words(&now));
+                return Err(ReproduceError::Begun { path: self.out.clone(), before, now });
+            }
+            return Ok(());
+        }
+        let taken = fs::read_dir(&self.out).is_ok_and(|mut entries| entries.next().is_some());
+        if taken {
+            return Err(ReproduceError::Foreign { path: self.out.clone() });
+        }
+        fs::create_dir_all(&self.out).map_err(FileError::write(&self.out))?;
+        // What was read can be written.
+        let text = serde_json::to_string_pretty(&now).unwrap_or_default();
+        Ok(write_file(&path, text.as_bytes())?)
+    }
+
+    /// What is shorter or smaller than in the claim.
+    fn shortened(&self) -> Result<Vec<String>, ReproduceError> {
+        let mut words = Vec::new();
+        let first = &self.reproduction.arms[0];
+        let config = Config { data: self.data.clone(), ..Config::new("", first.network(self.full, 1.0)?, 0) };
+        let dataset = config.dataset().map_err(|error| ReproduceError::Train {
+            run: self.reproduction.name.into(),
+            error: Box::new(error.into()),
+        })?;
+        let [training, validation] = [&dataset.train, &dataset.validation].map(|split| split.len());
+        let from = self.data.as_deref().map_or("of the bundled sample", |_| "of the data given");
+        words.push(format!("trained on {training} images {from}, validated on {validation}"));
+        if let (false, Some(full)) = (self.full, first.full) {
+            let small = first.small.model;
+            words.push(format!("{small} on small images stands for {} on ImageNet (--full takes that)", full.model));
+        }
+        if self.scale != 1.0 {
+            for arm in self.reproduction.arms {
+                let whole = match self.reproduction.measure {
+                    Measure::EpochsTo { most, .. } => most,
+                    _ => arm.network(self.full, 1.0)?.train.epochs,
+                };
+                words.push(format!("{}: at most {} epochs instead of {whole}", arm.name, self.epochs(arm)?));
+            }
+        }
+        if self.seeds < self.reproduction.seeds {
+            words.push(format!("{} seeds instead of {}", self.seeds, self.reproduction.seeds));
+        }
+        Ok(words)
+    }
+
+    /// Measures that need the images once more.
+    fn evaluate(&self, outcome: &mut Outcome) -> Result<(), ReproduceError> {
+        match self.reproduction.measure {
+            Measure::Error | Measure::EpochsTo { .. } => (),
+            Measure::Views => {
+                for arm in &mut outcome.arms {
+                    let mut gains = Vec::new();
+                    for run in &mut arm.runs {
+                        let rows = self.scores(std::slice::from_ref(run), TestViews::Ten)?.rows;
+                        gains.push(100.0 * (rows[0].top1_error - rows[1].top1_error));
+                        run.validation_error = rows[1].top1_error;
+                    }
+                    arm.ours = Ours::of(gains);
+                }
+            }
+            Measure::Ensemble => {
+                for arm in &mut outcome.arms {
+                    let together = self.scores(&arm.runs, TestViews::Centre)?.top1_error;
+                    let mean = arm.runs.iter().map(|run| run.validation_error).sum::<f64>() / arm.runs.len() as f64;
+                    arm.together = Some(together);
+                    arm.ours = Ours::of(vec![100.0 * (mean - together)]);
+                }
+            }
+            Measure::Published { errors, views } => {
+                for ((arm, &error), &views) in outcome.arms.iter_mut().zip(errors).zip(views) {
+                    arm.published = Some(error);
+                    if views > 1 {
+                        for run in &mut arm.runs {
+                            run.validation_error = self.scores(std::slice::from_ref(run), TestViews::Ten)?.top1_error;
+                        }
+                    }
+                    arm.ours = Ours::of(arm.runs.iter().map(|run| 100.0 * run.validation_error).collect());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn scores(&self, runs: &[RunOutcome], viewing: TestViews) -> Result<Evaluation, ReproduceError> {
+        let request = EvalOptions {
+            checkpoints: runs.iter().map(|run| run.folder.join("last.safetensors")).collect(),
+            imported: BTreeMap::new(),
+            preprocessing: Preprocessing::default(),
+            data: self.data.as_ref().map(PathBuf::from),
+            classes: None,
+            viewing,
+            weights: EnsembleWeights::Equal,
+            batch: BATCH,
+            confusions: 0,
+            predictions: None,
+        };
+        let devices = (self.adjust)(open_devices(self.devices.as_deref())?);
+        Ok(evaluate(&request, &devices, &mut |_, _| ())?)
+    }
+}
+
+/// Curves of an arm: its mean over the seeds, epoch by epoch.
+pub(super) fn trace(arm: &ArmOutcome, training: bool) -> Trace {
+    let longest = arm.runs.iter().map(|run| run.curve.len()).max().unwrap_or(0);
+    let at = |epoch: usize| {
+        let values = arm.runs.iter().filter_map(|run| run.curve.get(epoch));
+        let values: Vec<f64> = values
+            .filter_map(|point| if training { point.training_error } else { Some(point.validation_error) })
+            .collect();
+        (!values.is_empty()).then(|| [(epoch + 1) as f64, values.iter().sum::<f64>() / values.len() as f64])
+    };
+    Trace { name: arm.name.clone(), points: (0..longest).filter_map(at).collect() }
+}
+
+impl Outcome {
+    /// Numbers that the runs alone tell, and the curves.
+    fn compare(&mut self, measure: &Measure) {
+        let training = matches!(measure, Measure::EpochsTo { .. });
+        self.curves = self.arms.iter().map(|arm| trace(arm, training)).collect();
+        let Some((first, others)) = self.arms.split_first_mut() else { return };
+        for arm in others {
+            let pairs =
+                arm.runs.iter().filter_map(|run| Some((run, first.runs.iter().find(|it| it.seed == run.seed)?)));
+            let values = match measure {
+                Measure::EpochsTo { .. } => {
+                    pairs.filter_map(|(run, first)| Some(run.epochs_to_error? / first.epochs_to_error?)).collect()
+                }
+                Measure::Error => {
+                    pairs.map(|(run, first)| 100.0 * (run.validation_error - first.validation_error)).collect()
+                }
+                Measure::Views | Measure::Ensemble | Measure::Published { .. } => Vec::new(),
+            };
+            arm.ours = Ours::of(values);
+        }
+        if let Measure::EpochsTo { error, .. } = measure {
+            self.target = Some(*error);
+            for arm in &self.arms {
+                for run in arm.runs.iter().filter(|run| run.epochs_to_error.is_none()) {
+                    let (epochs, percent) = (run.curve.len(), 100.0 * error);
+                    self.shortened.push(format!(
+                        "{} with seed {} had not reached {percent} % after {epochs} epochs",
+                        arm.name, run.seed
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl RunOutcome {
+    /// Training error of the epoch with this number, counted from 1.
+    fn training_error_after(&self, epochs: usize) -> Option<f64> {
+        let last = self.curve.len().min(epochs).checked_sub(1)?;
+        self.curve[last].training_error
+    }
+
+    fn of(run: &Run, seed: u64, until: Option<f64>) -> Self {
+        let mut outcome = Self::read(run, seed);
+        outcome.epochs_to_error = until.and_then(|until| epochs_to(&outcome.curve, until));
+        outcome
+    }
+}

@@ -1,0 +1,231 @@
+//! Results of a reproduction, as they are printed, drawn and written.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{Arm, Reproduction};
+use crate::runs::Run;
+
+/// A claim beside what was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Name of the reproduction.
+    pub name: String,
+    /// The claim in words.
+    pub claim: String,
+    /// Where it stands.
+    pub source: String,
+    /// What is measured.
+    pub measure: String,
+    /// Unit of the numbers.
+    pub unit: String,
+    /// The claim's number.
+    pub paper: Option<f64>,
+    /// Networks that were compared.
+    pub arms: Vec<ArmOutcome>,
+    /// Error over epochs of each, means over its seeds.
+    pub curves: Vec<Trace>,
+    /// Training error that was to be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    /// What is shorter, smaller or otherwise not as in the claim.
+    pub shortened: Vec<String>,
+}
+
+/// One of the networks that were compared.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArmOutcome {
+    /// Name in tables.
+    pub name: String,
+    /// Built-in network.
+    pub model: String,
+    /// Changes of it.
+    pub changes: String,
+    /// Rates that were tried, each with the training error after the trial; none where it diverged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grid: Vec<(f32, Option<f64>)>,
+    /// Best of those rates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f32>,
+    /// Published error in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<f64>,
+    /// Top-1 error of the average of all runs, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub together: Option<f64>,
+    /// The measured number; of the first of several arms none.
+    pub ours: Option<Ours>,
+    /// Runs, by seed.
+    pub runs: Vec<RunOutcome>,
+}
+
+/// A measured number.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ours {
+    /// Mean over the seeds.
+    pub mean: f64,
+    /// Standard deviation over the seeds, of a sample; none of one.
+    pub deviation: Option<f64>,
+    /// Number for each seed.
+    pub values: Vec<f64>,
+    /// Count of seeds with a number above 0.
+    pub above_zero: usize,
+}
+
+/// A run of an arm.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunOutcome {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Folder of the run.
+    pub folder: PathBuf,
+    /// Top-1 validation error in the end, 0 to 1.
+    pub validation_error: f64,
+    /// Top-1 training error of the last epoch, 0 to 1.
+    pub training_error: Option<f64>,
+    /// Epochs until the training error was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs_to_error: Option<f64>,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Errors after each epoch.
+    pub curve: Vec<EpochErrors>,
+}
+
+/// Errors of one epoch, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct EpochErrors {
+    /// Top-1 training error, the mean over the epoch's images as they were trained on.
+    pub training_error: Option<f64>,
+    /// Top-1 validation error after it.
+    pub validation_error: f64,
+}
+
+/// A curve over epochs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trace {
+    /// Name of the arm.
+    pub name: String,
+    /// Epochs and errors.
+    pub points: Vec<[f64; 2]>,
+}
+
+impl Outcome {
+    pub(super) fn new(reproduction: &Reproduction, shortened: Vec<String>) -> Self {
+        let Reproduction { name, claim, measure, .. } = reproduction;
+        Self {
+            name: (*name).into(),
+            claim: claim.text.into(),
+            source: claim.source.into(),
+            measure: measure.words().into(),
+            unit: measure.unit().into(),
+            paper: claim.number,
+            arms: Vec::new(),
+            curves: Vec::new(),
+            target: None,
+            shortened,
+        }
+    }
+}
+
+impl ArmOutcome {
+    pub(super) fn new(arm: &Arm, full: bool) -> Self {
+        let recipe = arm.recipe(full);
+        let augment = arm.augment.map(|name| format!("augmentation {name}"));
+        let changes = [Some(recipe.changes()).filter(|words| !words.is_empty()), augment];
+        Self {
+            name: arm.name.into(),
+            model: recipe.model.into(),
+            changes: changes.into_iter().flatten().collect::<Vec<_>>().join(", "),
+            grid: Vec::new(),
+            rate: None,
+            published: None,
+            together: None,
+            ours: None,
+            runs: Vec::new(),
+        }
+    }
+
+    /// Mean and deviation of the validation error over the seeds.
+    pub fn error(&self) -> Option<Ours> {
+        Ours::of(self.runs.iter().map(|run| run.validation_error).collect())
+    }
+
+    /// The same of the training error.
+    pub fn training_error(&self) -> Option<Ours> {
+        Ours::of(self.runs.iter().filter_map(|run| run.training_error).collect())
+    }
+}
+
+impl Ours {
+    /// Mean and deviation of some values; `None` of none.
+    pub fn of(values: Vec<f64>) -> Option<Self> {
+        let count = values.len();
+        if count == 0 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / count as f64;
+        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        let deviation = (count > 1).then(|| (squares / (count - 1) as f64).sqrt());
+        let above_zero = values.iter().filter(|value| **value > 0.0).count();
+        Some(Self { mean, deviation, values, above_zero })
+    }
+}
+
+impl RunOutcome {
+    pub(super) fn read(run: &Run, seed: u64) -> Self {
+        let mut curve: Vec<EpochErrors> = Vec::new();
+        for validation in &run.validations {
+            let errors =
+                EpochErrors { training_error: validation.training_top1_error, validation_error: validation.top1_error };
+            // The last of an epoch counts.
+            curve.truncate(validation.epoch.saturating_sub(1));
+            curve.push(errors);
+        }
+        let last = curve.last().copied().unwrap_or(EpochErrors { training_error: None, validation_error: 1.0 });
+        Self {
+            seed,
+            folder: run.path.clone(),
+            validation_error: last.validation_error,
+            training_error: last.training_error,
+            epochs_to_error: None,
+            seconds: run.validations.last().map_or(0.0, |validation| validation.seconds),
+            curve,
+        }
+    }
+}
+
+/// Epochs until the training error was `error`, between two epochs along a line; `None` where it never was.
+pub(super) fn epochs_to(curve: &[EpochErrors], error: f64) -> Option<f64> {
+    let errors: Vec<f64> = curve.iter().map(|epoch| epoch.training_error.unwrap_or(1.0)).collect();
+    let reached = errors.iter().position(|now| *now <= error)?;
+    let Some(before) = reached.checked_sub(1).map(|before| errors[before]) else { return Some(1.0) };
+    let share = (before - error) / (before - errors[reached]);
+    Some(reached as f64 + share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_have_their_deviations() {
+        let ours = Ours::of(vec![1.0, 3.0, -1.0]).unwrap();
+        assert_eq!((ours.mean, ours.deviation, ours.above_zero), (1.0, Some(2.0), 2));
+        assert_eq!(Ours::of(vec![4.0]).unwrap().deviation, None);
+        assert_eq!(Ours::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn epochs_are_counted_to_where_the_curve_crosses() {
+        let curve = |errors: &[f64]| -> Vec<EpochErrors> {
+            let epoch = |error: &f64| EpochErrors { training_error: Some(*error), validation_error: 0.5 };
+            errors.iter().map(epoch).collect()
+        };
+        assert_eq!(epochs_to(&curve(&[0.6, 0.4, 0.2]), 0.25), Some(2.75));
+        assert_eq!(epochs_to(&curve(&[0.2]), 0.25), Some(1.0));
+        assert_eq!(epochs_to(&curve(&[0.6, 0.25, 0.1]), 0.25), Some(2.0));
+        assert_eq!(epochs_to(&curve(&[0.6, 0.4]), 0.25), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! `alexnet reproduce`: paired runs, of which those that are done are not done again, and what they tell.
+
+use serde_json::Value;
+
+use crate::cli::{Place, contains};
+
+fn outcome(place: &Place, folder: &str) -> Value {
+    serde_json::from_slice(&place.read(&format!("{folder}/outcome.json"))).unwrap()
+}
+
+#[test]
+fn a_claim_is_measured_over_paired_seeds_and_goes_on_where_it_was() {
+    let place = Place::new();
+    place.blobs();
+    let reproduce = |name: &str, more: &[&str]| {
+        let common = ["reproduce", name, "--data", "blobs", "--scale", "0.01", "--devices", "cpu", "--out", "there"];
+        place.ok(&[&common[..], more].concat())
+    };
+    let first = reproduce("norm", &["--seeds", "1"]);
+    contains(&first, &["run 1 of 2: normalised-seed-1", "published: 1.4", "1 epochs instead of 13", "of 1 above 0"]);
+    let weights = || place.read("there/without-seed-1/last.safetensors");
+    let before = weights();
+    let second = reproduce("norm", &["--seeds", "2"]);
+    contains(&second, &["normalised-seed-1 was done before", "run 4 of 4: without-seed-2", "±", "of 2 above 0"]);
+    assert!(before == weights(), "a run that was done is left alone");
+    let found = outcome(&place, "there");
+    let errors = |arm: usize| {
+        let runs = found["arms"][arm]["runs"].as_array().unwrap();
+        runs.iter().map(|run| run["validation_error"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let differences = found["arms"][1]["ours"]["values"].as_array().unwrap().clone();
+    for (seed, difference) in differences.iter().enumerate() {
+        let wanted = 100.0 * (errors(1)[seed] - errors(0)[seed]);
+        assert!((difference.as_f64().unwrap() - wanted).abs() < 1e-9, "{found}");
+    }
+    assert_eq!((differences.len(), found["paper"].as_f64()), (2, Some(1.4)));
+    assert!(place.list("there").iter().any(|name| name == "curves.svg"));
+    let other = ["reproduce", "overlap", "--data", "blobs", "--scale", "0.01", "--out", "there"];
+    place.refuses(&other, &["there was begun with norm on blobs", "this is overlap", "--out"]);
+    place.refuses(&["reproduce", "overlap", "--out", "blobs"], &["blobs", "something else"]);
+}
+
+/// Ten views and ensembles are measured on the runs' checkpoints, a rate on a grid by a trial.
+#[test]
+fn every_measure_tells_its_number() {
+    let place = Place::new();
+    place.blobs();
+    let reproduce = |name: &str, seeds: &str| {
+        let place_of = ["--data", "blobs", "--scale", "0.01", "--devices", "cpu", "--seeds", seeds, "--out", name];
+        place.ok(&[&["reproduce", name], &place_of[..]].concat());
+        outcome(&place, name)
+    };
+    let views = reproduce("ten-views", "1");
+    assert_eq!(views["arms"][0]["ours"]["values"].as_array().unwrap().len(), 1);
+    let ensemble = reproduce("ensemble", "2");
+    let (arm, together) = (&ensemble["arms"][0], ensemble["arms"][0]["together"].as_f64().unwrap());
+    let mean = arm["runs"].as_array().unwrap().iter().map(|run| run["validation_error"].as_f64().unwrap() / 2.0);
+    assert!((arm["ours"]["mean"].as_f64().unwrap() - 100.0 * (mean.sum::<f64>() - together)).abs() < 1e-9);
+    let grid = reproduce("relu-vs-tanh", "1");
+    for arm in grid["arms"].as_array().unwrap() {
+        let tried = arm["grid"].as_array().unwrap();
+        let least = tried.iter().min_by(|a, b| a[1].as_f64().unwrap().total_cmp(&b[1].as_f64().unwrap())).unwrap();
+        assert_eq!((tried.len(), &arm["rate"]), (3, &least[0]), "{arm}");
+    }
+    assert_eq!(grid["target"], 0.25);
+}
