@@ -71,6 +71,11 @@ pub enum BackendError {
     Kernel { device: String, reason: String },
     #[error("{device} was lost ({reason}); what was saved before is intact")]
     Lost { device: String, reason: String },
+    #[error(
+        "{device} was asked for what it refuses, a fault of this program or of the driver ({reason}); what was saved \
+         before is intact; `alexnet check` compares every kernel on it"
+    )]
+    Refused { device: String, reason: String },
     /// The device had no memory left for what the plan does not show: drivers and other programs need some too.
     #[error("{device} ran out of memory ({reason}); what was saved before is intact")]
     OutOfMemory { device: String, reason: String },

@@ -11,6 +11,7 @@ use super::output::{Output, line};
 use super::progress::Progress;
 use alexnet::data::ImageError;
 use alexnet::eval::{Classification, Evaluator, TestViews};
+use alexnet::files::printable;
 
 /// Images in a batch: few, since people classify few.
 const BATCH: usize = 8;
@@ -80,6 +81,7 @@ enum Answer {
 /// Prints the labels of an image; a refusal is told at the end.
 fn print(answer: &Answer) -> Result<()> {
     let Answer::Labels(result) = answer else { return Ok(()) };
-    line(&result.image)?;
-    result.labels.iter().try_for_each(|(label, probability)| line(format!("  {:5.1} %  {label}", 100.0 * probability)))
+    line(printable(&result.image))?;
+    let share = |probability: &f32| 100.0 * probability;
+    result.labels.iter().try_for_each(|(label, p)| line(format!("  {:5.1} %  {}", share(p), printable(label))))
 }

@@ -10,6 +10,7 @@ use super::options::{On, Pictured, named};
 use super::output::{Output, line, percent, skipped, table, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::eval::{EnsembleWeights, EvalOptions, Evaluation, ScoreRow, TestViews, evaluate};
+use alexnet::files::printable;
 
 #[derive(Debug, Args)]
 pub(super) struct Eval {
@@ -99,7 +100,8 @@ fn print(evaluation: &Evaluation, searched: bool) -> Result<()> {
         let mut rows = table(&["class", "taken for", "images", "of the class"], &[2, 3]);
         for pair in &evaluation.confusions {
             let share = percent(pair.share);
-            rows.add_row([pair.class.clone(), pair.taken_for.clone(), thousands(pair.images as u64), share]);
+            let [class, taken_for] = [&pair.class, &pair.taken_for].map(|class| printable(class).into_owned());
+            rows.add_row([class, taken_for, thousands(pair.images as u64), share]);
         }
         line(rows.trim_fmt())?;
     }

@@ -10,7 +10,7 @@ use super::output::say;
 use super::progress::Progress;
 use alexnet::commands::convert::Import as Request;
 use alexnet::eval::colour;
-use alexnet::files::{FileKind, check_target, expect_other};
+use alexnet::files::{FileKind, check_target, expect_other, read_text};
 use alexnet::net::Model;
 
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ impl Import {
         check_target(&self.out, FileKind::Checkpoint, Some(self.force))?;
         expect_other(&self.out, &self.file)?;
         let classes = self.classes.map(|path| {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("--classes {}", path.display()))?;
+            let text = read_text(&path).with_context(|| format!("--classes {}", path.display()))?;
             Ok::<_, anyhow::Error>(text.lines().map(str::to_owned).collect())
         });
         let request = Request {

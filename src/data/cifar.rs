@@ -1,13 +1,13 @@
 //! The CIFAR-10 binary folder (Krizhevsky 2009): files of records, each a label byte and three 32x32 planes.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::format::{Folder, Format, Opened, Parts, lines};
 use super::listing::exists;
 use super::split::{ImageSet, StoredImage};
 use super::{DataError, DataFault, ImageError};
+use crate::files::read_at_most;
 
 /// The format of CIFAR-10: `data_batch_*.bin` for training; `test_batch.bin` for validation, or without it the last
 /// `data_batch_*.bin`; class names from `batches.meta.txt`. The images are held in memory, 3 KiB each.
@@ -114,7 +114,7 @@ pub(super) fn read(paths: &[PathBuf], head: usize, classes: &[String], list: &'s
     let (bytes_per_record, classes) = (head + TILE_BYTES, classes.len());
     let mut tiles = Tiles::default();
     for path in paths {
-        let bytes = fs::read(path).map_err(DataError::read(path))?;
+        let bytes = read_at_most(path, u64::MAX).map_err(DataError::read(path))?;
         if bytes.is_empty() || !bytes.len().is_multiple_of(bytes_per_record) {
             let fault = DataFault::Records { bytes: bytes.len(), record: bytes_per_record };
             return Err(DataError::content(path, fault));

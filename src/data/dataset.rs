@@ -1,5 +1,6 @@
 //! Data sets: training and validation images with the names of their classes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -40,7 +41,20 @@ impl Dataset {
         let count = DataError::Count { split: "training", count: 0 };
         let train = Arc::new(Split::new("training", training.ok_or(count)?, classes.len(), size)?);
         let validation = Arc::new(Split::new("validation", validation, classes.len(), size)?);
-        Ok(Self { classes, train, validation, measured })
+        let opened = Self { classes, train, validation, measured };
+        opened.gaps().iter().for_each(|gap| log::warn!("{gap}"));
+        Ok(opened)
+    }
+
+    /// For each split that lacks images of a class a line that says so.
+    fn gaps(&self) -> Vec<String> {
+        let gap = |(what, split): (&str, &Split)| {
+            let filled: BTreeSet<u32> = (0..split.len()).map(|i| split.label(i)).collect();
+            let empty: Vec<u32> = (0..self.classes.len() as u32).filter(|label| !filled.contains(label)).collect();
+            let (first, all) = (&self.classes[*empty.first()? as usize], self.classes.len());
+            Some(format!("{} of {all} classes have no {what} images; the first is {first}", empty.len()))
+        };
+        [("training", &*self.train), ("validation", &*self.validation)].into_iter().filter_map(gap).collect()
     }
 
     /// Opens the data set in the folder at `path`, in any of the known formats, or without a path the bundled sample.
@@ -194,6 +208,16 @@ mod tests {
         }
         let missing = refusal(&other.path().join("nowhere"));
         assert!(missing.contains("nowhere: cannot be read"), "{missing}");
+    }
+
+    #[test]
+    fn classes_without_images_are_told() {
+        let image = || png(4, 4, [1; 3]);
+        let root =
+            folder(["train/a/1.png", "train/b/1.png", "train/c/1.png", "val/b/1.png"].map(|name| (name, image())));
+        let gaps = Dataset::open(Some(root.path()), 4).unwrap().gaps();
+        assert_eq!(gaps, ["2 of 3 classes have no validation images; the first is a"]);
+        assert!(Dataset::open(None, 32).unwrap().gaps().is_empty());
     }
 
     #[test]

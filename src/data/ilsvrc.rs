@@ -11,6 +11,7 @@ use super::format::{Folder, Format, Opened, Parts, lines};
 use super::listing::{NOT_NAMED, PassedOver, exists, is_image_name, is_litter_member};
 use super::split::{ImageSet, StoredImage};
 use super::{DataError, DataFault, ImageError, ImageExcess, MAX_BYTES};
+use crate::files::open_file;
 
 /// The format of the release as it is distributed.
 pub(super) const FORMAT: Format = Format {
@@ -140,7 +141,7 @@ fn training(
     synsets: &Path,
     passed: &mut PassedOver,
 ) -> Result<TarImages, DataError> {
-    let file = File::open(path).map_err(DataError::read(path))?;
+    let file = open_file(path).map_err(DataError::read(path))?;
     let (mut members, mut labels) = (Vec::new(), Vec::new());
     let mut images_of = vec![0_usize; ids.len()];
     for class in Archive::new(path, &file)? {
@@ -257,7 +258,7 @@ fn base(
 
 /// Indexes the images of the tar at `path`, sorted by name, with their classes from the file `list`.
 fn validation(path: &Path, labels: &Labels, list: &Path, passed: &mut PassedOver) -> Result<TarImages, DataError> {
-    let file = File::open(path).map_err(DataError::read(path))?;
+    let file = open_file(path).map_err(DataError::read(path))?;
     let members: Result<Vec<_>, _> = Archive::new(path, &file)?.collect();
     let mut members = members?;
     members.retain(|member| is_image(&member.name, path, passed));

@@ -10,7 +10,8 @@ use super::decode::EXTENSIONS;
 use super::{DataError, DataFault};
 
 /// Names of what systems leave beside the files of their users; those with a dot in front besides.
-const LITTER: [&str; 4] = ["@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini"];
+const LITTER: [&str; 7] =
+    ["@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "$RECYCLE.BIN", "System Volume Information"];
 
 /// Reasons for passing over an entry.
 pub(super) const NOT_NAMED: &str = "are not called like images (.jpg, .png, .webp, .bmp, .tif, .gif, .ppm, ...)";

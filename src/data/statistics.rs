@@ -1,7 +1,5 @@
 //! Mean image and principal components of colour of the training images: computed, written and read.
 
-use std::fs::{self, File};
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -11,7 +9,7 @@ use thiserror::Error;
 
 use super::eigen::eigen;
 use super::{DataError, DataFault, ImageError, Split};
-use crate::files::{Elements, METADATA, TensorError, TensorFile, serialize, write_file};
+use crate::files::{Elements, METADATA, TensorError, TensorFile, read_at_most, serialize, write_file};
 
 /// Name of the file of statistics in a folder of shards.
 pub(super) const FILE: &str = "statistics.safetensors";
@@ -97,9 +95,7 @@ impl Measured {
 
     /// Reads a file that [`Measured::save`] made.
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let mut bytes = Vec::new();
-        let file = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
-        file.map_err(DataError::read(path))?;
+        let bytes = read_at_most(path, MAX_FILE).map_err(DataError::read(path))?;
         Self::parse(&bytes).map_err(|error| DataError::content(path, DataFault::from(error)))
     }
 
@@ -220,7 +216,7 @@ impl Sums {
 
     /// Adds the sums in the file of a shard.
     pub(super) fn add_file(&mut self, path: &Path) -> Result<(), DataError> {
-        let bytes = fs::read(path).map_err(DataError::read(path))?;
+        let bytes = read_at_most(path, MAX_FILE).map_err(DataError::read(path))?;
         if bytes.len() != HEAD + 4 * self.pixels.len() {
             return Err(DataError::content(path, DataFault::Sums(bytes.len())));
         }

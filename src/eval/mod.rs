@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::data::located;
+use crate::files::read_text;
 
 pub use self::classifier::{Preprocessing, colour, image_size};
 pub use self::confusion::Confusion;
@@ -192,7 +193,7 @@ pub fn run_data(path: &Path) -> Option<PathBuf> {
         working_folder: Option<PathBuf>,
     }
     let folder = if path.is_dir() { path } else { path.parent()? };
-    let text = std::fs::read_to_string(folder.join("config.toml")).ok()?;
+    let text = read_text(&folder.join("config.toml")).ok()?;
     let RunData { data, working_folder } = toml::from_str(&text).ok()?;
     Some(located(Path::new(&data?), working_folder.as_deref()))
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{FileError, is_partial};
+use super::{FileError, expect_no_other, is_partial};
 
 /// The file in the folder that carries the lock. The operating system's lock on it counts, not that it is there.
 const NAME: &str = "lock";
@@ -22,6 +22,7 @@ impl FolderLock {
     pub fn acquire(folder: &Path) -> Result<Self, FileError> {
         let path = folder.join(NAME);
         loop {
+            expect_no_other(&path).map_err(FileError::write(&path))?;
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
             let file = file.map_err(FileError::write(folder))?;
             match file.try_lock() {

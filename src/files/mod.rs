@@ -71,12 +71,38 @@ pub fn sha256(path: &Path) -> Result<String, FileError> {
     }
 
     let mut hasher = Hasher(Sha256::new());
-    let mut file = File::open(path).map_err(FileError::read(path))?;
+    let mut file = open_file(path).map_err(FileError::read(path))?;
     io::copy(&mut file, &mut hasher).map_err(FileError::read(path))?;
     Ok(hasher.0.finalize().iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}")))
 }
 
-/// Reads all of a file. Pipes and devices, which may have no end, are refused before they are opened.
+/// Largest size in bytes of a text: a configuration, a list of names.
+pub const MOST_TEXT: u64 = 64 << 20;
+
+/// Refuses what is there at `path` and no file.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`], or as the system says; not where nothing is there.
+pub fn expect_no_other(path: &Path) -> io::Result<()> {
+    let reason = "it is a folder, a pipe or a device, expected a file";
+    match std::fs::metadata(path) {
+        Ok(about) if !about.is_file() => Err(io::Error::new(io::ErrorKind::InvalidInput, reason)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Opens a file to read. Pipes and devices, which may have no end, are refused before they are opened.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    expect_no_other(path).and_then(|()| File::open(path))
+}
+
+/// Reads a file of UTF-8 text.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_at_most(path, MOST_TEXT)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Reads all of a file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     read_at_most(path, u64::MAX).map_err(FileError::read(path))
 }
@@ -87,13 +113,9 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
 /// [`io::ErrorKind::FileTooLarge`] for a longer one, [`io::ErrorKind::InvalidInput`] for what is no file, or as the system
 /// says.
 pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let about = std::fs::metadata(path)?;
-    if !about.is_file() {
-        let reason = "it is a folder, a pipe or a device, expected a file";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
-    }
-    let mut bytes = Vec::with_capacity(about.len().min(most) as usize + 1);
-    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    let file = open_file(path)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(most) as usize + 1);
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {} MiB", most >> 20)));
     }

@@ -1,13 +1,13 @@
 //! Files that are to be written: what may lie there, and is replaced, and what never is.
 
-use std::fs::{self, File, FileType};
+use std::fs::{self, FileType};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::tensors::{entry, read_header};
-use super::{FileError, METADATA};
+use super::{FileError, METADATA, open_file};
 
 /// Links that a target may be behind.
 const MOST_LINKS: usize = 40;
@@ -99,7 +99,7 @@ impl FileKind {
     pub fn is_at(self, path: &Path) -> bool {
         let start = || -> io::Result<Vec<u8>> {
             let mut bytes = Vec::new();
-            File::open(path)?.take(START).read_to_end(&mut bytes).map(|_| bytes)
+            open_file(path)?.take(START).read_to_end(&mut bytes).map(|_| bytes)
         };
         let begins = |right: fn(&[u8]) -> bool| start().is_ok_and(|bytes| right(&bytes));
         match self {
@@ -120,7 +120,7 @@ impl FileKind {
 
 /// Whether a safetensors file holds the state of a run; `None` for other files.
 fn holds_state(path: &Path) -> Option<bool> {
-    let header = read_header(File::open(path).ok()?)?;
+    let header = read_header(open_file(path).ok()?)?;
     Some(entry(&header, METADATA).is_some_and(|state| state.contains("\"model\":")))
 }
 
@@ -186,6 +186,10 @@ fn is_of_a_run(target: &Path) -> bool {
 /// [`FileError::Write`] for anything else than a file or nothing: a folder, a pipe, a device.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
     let refuse = |found| Err(FileError::write(path)(io::Error::other(TargetError::NotAFile(found))));
+    // Behind links of the system's own, as /dev/stdout, names that are no paths may follow.
+    if let Some(found) = fs::metadata(path).ok().filter(|found| !found.is_file()) {
+        return refuse(describe(found.file_type()));
+    }
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
         match fs::symlink_metadata(&target) {
@@ -193,7 +197,6 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
                 let link = fs::read_link(&target).map_err(FileError::write(path))?;
                 target = super::atomic::folder(&target).join(link);
             }
-            Ok(found) if !found.is_file() => return refuse(describe(found.file_type())),
             // What cannot be looked at cannot be written either, and then the system says why.
             _ => return Ok(target),
         }

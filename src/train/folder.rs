@@ -12,7 +12,7 @@ use super::metrics::{METRICS, MetricsFile, Reached, from_rfc3339, rfc3339, unkno
 use super::{Config, FolderError, Metric, Movement, TrainError};
 use crate::checkpoint::Checkpoint;
 use crate::data::Measured;
-use crate::files::{FileError, FolderLock, link_file, sweep, write_file};
+use crate::files::{FileError, FolderLock, link_file, read_text, sweep, write_file};
 use crate::session::DeviceTimes;
 
 /// The last checkpoint, and the one before it, which is kept until the last one is validated.
@@ -101,7 +101,7 @@ impl RunFolder {
         let text = toml::to_string(config).map_err(|error| FolderError::from(error).about(path))?;
         sweep(path)?;
         let file = path.join("config.toml");
-        let before = fs::read_to_string(&file).ok();
+        let before = read_text(&file).ok();
         let new = before.is_none();
         write_file(&file, text.as_bytes())?;
         let metrics = MetricsFile::open(path, reached).map_err(|error| FolderError::Metrics(error).about(path))?;

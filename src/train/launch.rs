@@ -24,7 +24,7 @@ use super::{Config, FolderError, InitError, TraceFile, TrainError, Trainer};
 use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
-use crate::files::FolderLock;
+use crate::files::{FolderLock, read_text};
 use crate::interop::{adopt, read_weights};
 use crate::net::{Job, Kinds, LAYERS, Model, Net};
 use crate::session::layout::TrainingPlan;
@@ -107,7 +107,7 @@ impl Launch {
         }
         let path = folder.join("config.toml");
         let unread = |error| FolderError::Unread { folder: folder.into(), error }.about(&path);
-        let text = std::fs::read_to_string(&path).map_err(unread)?;
+        let text = read_text(&path).map_err(unread)?;
         let config = Config::parse_with(&text, how.layers);
         let config = config.map_err(|error| FolderError::Config(error.into()).about(&path))?;
         let read = if how.unverified { Checkpoint::read_unverified } else { Checkpoint::read };

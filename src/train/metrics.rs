@@ -1,12 +1,14 @@
 //! `metrics.jsonl`: an object a line, appended. Each step and each validation of a run stands there once, in order: what a
-//! checkpoint does not know of is cut off, and kept aside, when the run is resumed from it.
+//! checkpoint does not know of, what is damaged and what was done again is kept aside when the run is resumed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::files::{expect_no_other, write_file};
 
 /// Name of the file in the folder of a run.
 pub const METRICS: &str = "metrics.jsonl";
@@ -118,26 +120,43 @@ pub(super) struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Opens the file in `folder` for a run that goes on from `reached`. Lines beyond that are moved aside, together with a
-    /// line that a full disk or a crash left unfinished.
+    /// Opens the file in `folder` for a run that goes on from `reached`. Lines beyond that are moved aside, together with
+    /// those that a full disk or a crash damaged, or that were written again later. Says what is not there.
     pub(super) fn open(folder: &Path, reached: Reached) -> io::Result<Self> {
-        let appended = |name| OpenOptions::new().append(true).create(true).open(folder.join(name));
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(METRICS))?;
-        let (end, seconds) = end_of(&file, reached)?;
-        file.seek(SeekFrom::Start(end))?;
-        let mut rest = Vec::new();
-        file.read_to_end(&mut rest)?;
-        if !rest.is_empty() {
-            if !rest.ends_with(b"\n") {
-                rest.push(b'\n');
+        let path = folder.join(METRICS);
+        expect_no_other(&path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let Sorted { lines, kept_steps, seconds } = Sorted::new(&bytes, reached);
+        let of = |kept| lines.iter().filter(move |line| line.1 == kept).map(|line| line.0);
+        let mut aside = of(false).collect::<Vec<_>>().concat();
+        if !aside.is_empty() {
+            if !aside.ends_with(b"\n") {
+                aside.push(b'\n');
             }
-            let mut aside = appended(ASIDE)?;
-            aside.write_all(&rest)?;
-            aside.sync_data()?;
-            file.set_len(end)?;
+            expect_no_other(&folder.join(ASIDE))?;
+            let mut cut = OpenOptions::new().append(true).create(true).open(folder.join(ASIDE))?;
+            cut.write_all(&aside)?;
+            cut.sync_data()?;
+            let kept = of(true).collect::<Vec<_>>().concat();
+            if bytes.starts_with(&kept) {
+                file.set_len(kept.len() as u64)?;
+            } else {
+                let count = lines
+                    .iter()
+                    .rposition(|line| line.1)
+                    .map_or(0, |end| lines[..end].iter().filter(|line| !line.1).count());
+                log::warn!("{}: {count} lines that are damaged or stand twice are moved to {ASIDE}", path.display());
+                write_file(&path, &kept).map_err(io::Error::other)?;
+                file = OpenOptions::new().append(true).open(&path)?;
+            }
         }
-        Ok(Self { file: appended(METRICS)?, seconds })
+        if let Some(missing) = reached.step.checked_sub(kept_steps).filter(|missing| *missing > 0) {
+            let (path, all) = (path.display(), reached.step);
+            log::warn!("{path}: {missing} of the {all} steps that the checkpoint has are not in it");
+        }
+        Ok(Self { file, seconds })
     }
 
     /// Appends a line in one write; of one that does not fit nothing is left.
@@ -157,22 +176,44 @@ impl MetricsFile {
     }
 }
 
-/// Where the lines end that belong to a run that has come as far as `reached`, and the seconds of training they tell of.
-fn end_of(file: &File, reached: Reached) -> io::Result<(u64, f64)> {
-    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
-    let (mut at, mut end, mut seconds) = (0, 0, 0.0);
-    loop {
-        line.clear();
-        at += reader.read_until(b'\n', &mut line)? as u64;
-        if !line.ends_with(b"\n") {
-            return Ok((end, seconds));
+/// Lines of the file, and whether each is kept.
+struct Sorted<'b> {
+    lines: Vec<(&'b [u8], bool)>,
+    /// Number of steps in what is kept.
+    kept_steps: u64,
+    /// Seconds of training that it tells of.
+    seconds: f64,
+}
+
+impl<'b> Sorted<'b> {
+    /// Sorts the lines for a run that has come as far as `reached`: of the first that it has not come to, and of one that
+    /// is not ended, nothing is kept, nor of what follows.
+    fn new(bytes: &'b [u8], reached: Reached) -> Self {
+        let mut lines: Vec<_> = bytes.split_inclusive(|&byte| byte == b'\n').map(|line| (line, false)).collect();
+        // Of each kind of which a step has one: the steps and the numbers of the lines.
+        let mut placed = ["step", "validation", "weights"].map(|kind| (kind, Vec::<(u64, usize)>::new()));
+        let mut seconds = 0.0;
+        for number in 0..lines.len() {
+            let line = lines[number].0;
+            let stamp = match serde_json::from_slice::<Stamp>(line) {
+                Ok(stamp) if reached.covers(&stamp) && line.ends_with(b"\n") => stamp,
+                Err(_) if line.ends_with(b"\n") => continue,
+                _ => break,
+            };
+            for (kind, before) in &mut placed {
+                let own = *kind == stamp.kind;
+                // A run that goes on from a step, or comes to one, has not done what was written of later ones before.
+                let again = |last: u64| stamp.step.is_some_and(|step| last > step || last == step && own);
+                if own || matches!(stamp.kind.as_str(), "resume" | "config") {
+                    while let Some((_, old)) = before.pop_if(|(last, _)| again(*last)) {
+                        lines[old].1 = false;
+                    }
+                }
+                before.extend(stamp.step.filter(|_| own).map(|step| (step, number)));
+            }
+            (lines[number].1, seconds) = (true, stamp.seconds.unwrap_or(seconds));
         }
-        match serde_json::from_slice::<Stamp>(&line) {
-            Ok(stamp) if reached.covers(&stamp) => (end, seconds) = (at, stamp.seconds.unwrap_or(seconds)),
-            Ok(_) => return Ok((end, seconds)),
-            // Torn, and followed by others: left by an older release.
-            Err(_) => (),
-        }
+        Self { lines, kept_steps: placed[0].1.len() as u64, seconds }
     }
 }
 
@@ -211,6 +252,24 @@ mod tests {
         assert_eq!(cut(Reached { step: 2, validated: false }), (3, 5), "its validation is to come");
         assert_eq!(cut(Reached { step: 2, validated: true }), (5, 3));
         assert_eq!(cut(Reached { step: 4, validated: true }), (7, 1), "half a line is no line");
+    }
+
+    #[test]
+    fn damaged_lines_and_steps_that_were_done_again_are_moved_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |kind: &str, step: u64, loss: u64| format!(r#"{{"kind":"{kind}","step":{step},"loss":{loss}}}"#);
+        let [one, two, again, tested, last] =
+            [("step", 1, 1), ("step", 2, 2), ("step", 2, 3), ("validation", 2, 4), ("step", 3, 5)]
+                .map(|(kind, step, loss)| line(kind, step, loss));
+        let resumed = r#"{"kind":"resume","from_step":1}"#;
+        let torn = &two[..9];
+        let nul = "\0\0\0";
+        let text = [nul, &one, torn, &two, &tested, resumed, &again, &tested, &again, &last, torn].join("\n");
+        std::fs::write(folder.path().join(METRICS), text).unwrap();
+        drop(MetricsFile::open(folder.path(), Reached { step: 2, validated: true }).unwrap());
+        let lines = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(lines(METRICS).lines().collect::<Vec<_>>(), [&one, resumed, &tested, &again]);
+        assert_eq!(lines(ASIDE).lines().collect::<Vec<_>>(), [nul, torn, &two, &tested, &again, &last, torn]);
     }
 
     /// Who copies a log away and empties it leaves no hole in front of the next line.

@@ -14,6 +14,8 @@ mod layout;
 mod listings;
 mod messages;
 mod outputs;
+#[cfg(unix)]
+mod pipes;
 mod readme;
 mod reports;
 #[cfg(unix)]

@@ -33,3 +33,23 @@ fn paths_are_quoted_in_commands_to_copy() {
     let prepared = place.ok(&["prepare", "images", "--out", "my shards", "--size", "8"]);
     contains(&prepared, &["alexnet train --data 'my shards'"]);
 }
+
+/// A name with a line break is one cell of a table, and one line of an answer.
+#[cfg(unix)]
+#[test]
+fn names_with_line_breaks_stay_on_one_line() {
+    let place = Place::new();
+    for split in ["train", "val"] {
+        for class in ["a\nb", "c"] {
+            save_image(&place.path(&format!("images/{split}/{class}/1.png")), 12, 12, [90; 3]);
+        }
+    }
+    place.train("run", &["--data", "images"]);
+    let scored = place.ok(&["eval", "run", "--devices", "cpu"]);
+    let classified = place.ok(&["classify", "run", "images/val/a\nb/1.png", "--devices", "cpu"]);
+    let plain = |text: String| text.replace('\\', "%");
+    contains(&plain(scored), &["a%u000ab"]);
+    let classified = plain(classified);
+    contains(&classified, &["images/val/a%u000ab/1.png\n", "%  a%u000ab\n"]);
+    assert_eq!(classified.lines().count(), 3, "{classified}");
+}

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::rooms::{DOORS, ONLY};
+use crate::rooms::{DOORS, ONLY, OPENERS};
 
 const LONGEST: usize = 450;
 
@@ -305,6 +305,28 @@ fn unsafe_code_is_rare_and_explained() {
         }
     }
     assert!(found > 0, "no unsafe code: drop this test, or mend its search");
+    refuse(&failures);
+}
+
+/// What opens a path by itself would wait for the other end of a pipe, or read a device that has no end.
+#[test]
+fn files_are_opened_by_the_room_of_files() {
+    let mut failures = Vec::new();
+    for source in sources("src", "rs").iter().filter(|source| !source.path.starts_with("src/files/")) {
+        if OPENERS.iter().any(|(path, _)| *path == source.path) {
+            continue;
+        }
+        for (line, code) in source.shipped() {
+            for door in ["File::open(", "fs::read(", "read_to_string(", "OpenOptions::new"] {
+                if code.contains(door) {
+                    failures.push(format!(
+                        "{}:{line}: {door} …: take files::open_file, read_text or read_at_most",
+                        source.path
+                    ));
+                }
+            }
+        }
+    }
     refuse(&failures);
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::files::{FileError, cache_folder, write_file};
+use crate::files::{FileError, cache_folder, read_file, write_file};
 
 /// Replaces what the file at `path` holds; its folder is made where there is none.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
@@ -57,7 +57,7 @@ impl Compiled {
 
     /// The cache of `device` in the file at `path`, empty where that is damaged or another device's.
     fn at(device: &wgpu::Device, path: PathBuf) -> Option<Self> {
-        let file = std::fs::read(&path).ok();
+        let file = read_file(&path).ok();
         let data = file.as_deref().and_then(unseal);
         if file.is_some() && data.is_none() {
             drop_file(&path, "the compiled kernels in it are damaged");

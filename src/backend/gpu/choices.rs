@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::cache;
-use crate::files::cache_folder;
+use crate::files::{cache_folder, read_file};
 use crate::kernel::Elem;
 
 /// Names of the fastest variants, by adapter and run.
@@ -68,7 +68,7 @@ impl Choices {
 
     /// The contents of the file; empty where it is damaged, since everything can be measured again.
     fn read(&self) -> Book {
-        let Some((path, text)) = self.path.as_ref().and_then(|path| Some((path, std::fs::read(path).ok()?))) else {
+        let Some((path, text)) = self.path.as_ref().and_then(|path| Some((path, read_file(path).ok()?))) else {
             return Book::new();
         };
         serde_json::from_slice(&text).unwrap_or_else(|e| {

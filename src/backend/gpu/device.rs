@@ -66,11 +66,20 @@ pub struct Device {
     waited: Cell<Duration>,
 }
 
-/// An error that a driver reported outside of any call.
+/// Kind of an error that came outside of any call.
+#[derive(Clone, Copy)]
+enum Kind {
+    OutOfMemory,
+    /// Something that wgpu or the driver does not take.
+    Refused,
+    Lost,
+}
+
+/// An error that came outside of any call.
 #[derive(Clone)]
 struct Trouble {
-    out_of_memory: bool,
-    message: String,
+    kind: Kind,
+    reason: String,
 }
 
 impl Device {
@@ -91,10 +100,17 @@ impl Device {
         let trouble = Arc::new(Mutex::new(None));
         let (on_error, on_loss) = (Arc::clone(&trouble), Arc::clone(&trouble));
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            note(&on_error, matches!(error, wgpu::Error::OutOfMemory { .. }), error.to_string());
+            let kind = match error {
+                wgpu::Error::OutOfMemory { .. } => Kind::OutOfMemory,
+                wgpu::Error::Validation { .. } => Kind::Refused,
+                wgpu::Error::Internal { .. } => Kind::Lost,
+            };
+            note(&on_error, kind, error.to_string());
         }));
         // Every reason counts: when the device is dropped by us, nobody reads the note.
-        device.set_device_lost_callback(move |reason, message| note(&on_loss, false, format!("{reason:?}: {message}")));
+        device.set_device_lost_callback(move |reason, message| {
+            note(&on_loss, Kind::Lost, format!("{reason:?}: {message}"));
+        });
         let (limits, features) = (device.limits(), device.features());
         let (choices, compiled) = (Choices::of(&describe(&info)), Compiled::open(&device, &info));
         Ok(Self {
@@ -173,11 +189,13 @@ impl Device {
     /// Passes on the first error that the driver reported since the device was opened.
     pub fn check(&self) -> Result<(), BackendError> {
         let device = self.info.name.clone();
-        match self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            None => Ok(()),
-            Some(Trouble { out_of_memory: true, message: reason }) => Err(BackendError::OutOfMemory { device, reason }),
-            Some(Trouble { message: reason, .. }) => Err(BackendError::Lost { device, reason }),
-        }
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Trouble { kind, reason }) = trouble else { return Ok(()) };
+        Err(match kind {
+            Kind::OutOfMemory => BackendError::OutOfMemory { device, reason },
+            Kind::Refused => BackendError::Refused { device, reason },
+            Kind::Lost => BackendError::Lost { device, reason },
+        })
     }
 
     /// Waits for a submission; `None` waits for all.
@@ -237,8 +255,8 @@ fn answer(poll: impl FnOnce() -> Result<wgpu::PollStatus, wgpu::PollError>) -> R
 }
 
 /// Keeps the first trouble: what follows is its consequence.
-fn note(slot: &Mutex<Option<Trouble>>, out_of_memory: bool, message: String) {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Trouble { out_of_memory, message });
+fn note(slot: &Mutex<Option<Trouble>>, kind: Kind, reason: String) {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Trouble { kind, reason });
 }
 
 #[cfg(test)]
@@ -256,6 +274,19 @@ mod tests {
         assert!(refused.to_string().contains("submission index (7)"), "{refused}");
         let panic = || std::panic::panic_any(String::from("Error in Device::poll"));
         assert_eq!(answer(panic), Err(PollFailure::Panicked("Error in Device::poll".into())));
+    }
+
+    #[test]
+    fn what_a_device_does_not_take_is_told_apart_from_a_loss() {
+        let memory = Some(MemoryPool { pool: "tests".into(), bytes: 1 << 30 });
+        let limits = Limits { device: "noop".into(), binding: 128 << 20, buffer: 256 << 20, halves: false, memory };
+        let device = Device::noop(&limits).unwrap();
+        let (size, usage) = (limits.buffer + 4, wgpu::BufferUsages::STORAGE);
+        let _ =
+            device.raw.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+        let refused = device.check().unwrap_err();
+        assert!(matches!(refused, BackendError::Refused { .. }), "{refused}");
+        assert!(refused.to_string().contains("noop was asked for what it refuses"), "{refused}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::listing::exists;
 use super::shards::{CLASSES, Index, MOST_SHARDS, RECIPE};
 use super::statistics::{self, Measured, Provenance, Sums};
 use super::{Broken, DataError, DataFault, Dataset, Split};
-use crate::files::{is_partial, sweep, write_file};
+use crate::files::{is_partial, read_text, sweep, write_file};
 use crate::random::{Purpose, Stream};
 
 /// Tag of the random stream for the order of the images; epochs use the first tags.
@@ -189,9 +189,9 @@ fn claim(source: &Path, out: &Path, recipe: &Recipe, names: Option<&Path>) -> Re
     fs::create_dir_all(out).map_err(DataError::write(out))?;
     sweep(out)?;
     if exists(&path)? {
-        let text = fs::read(&path).map_err(DataError::read(&path))?;
+        let text = read_text(&path).map_err(DataError::read(&path))?;
         let before: Claim =
-            serde_json::from_slice(&text).map_err(|error| DataError::content(&path, DataFault::Recipe(error)))?;
+            serde_json::from_str(&text).map_err(|error| DataError::content(&path, DataFault::Recipe(error)))?;
         if before != claim {
             return Err(DataError::content(out, before.differs(&claim)));
         }

@@ -1,7 +1,5 @@
 //! Index of a shard: from the file beside it, or else from its tar headers.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::archive::{Archive, Member};
 use crate::data::listing::{PassedOver, is_image_name, is_litter_member};
 use crate::data::{ArchiveFault, DataError, DataFault, IndexFault, MAX_BYTES};
+use crate::files::{open_file, read_at_most};
 
 /// Largest size of an index file in bytes.
 const MAX_INDEX: u64 = 256 << 20;
@@ -57,12 +56,11 @@ impl Index {
     /// The index beside `shard`, if there is one.
     pub(in crate::data) fn read(shard: &Path) -> Result<Option<Self>, DataError> {
         let path = Self::path(shard);
-        let mut bytes = Vec::new();
-        match File::open(&path).and_then(|file| file.take(MAX_INDEX).read_to_end(&mut bytes)) {
-            Ok(_) => {}
+        let bytes = match read_at_most(&path, MAX_INDEX) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(DataError::read(path)(error)),
-        }
+        };
         let stale = |reason| DataError::content(&path, DataFault::Index(reason));
         let index: Self = serde_json::from_slice(&bytes).map_err(|error| stale(IndexFault::Damaged(error)))?;
         let shard_bytes = std::fs::metadata(shard).map_err(DataError::read(shard))?.len();
@@ -95,7 +93,7 @@ const OTHER_KEYS: &str = "are images without a class under their key, which ends
 /// Reads the headers of a WebDataset shard: samples of `KEY.jpg` (.jpeg, .png, or .rgb for plain pixels) and
 /// `KEY.cls`; other members are ignored, and counted if nothing of their key is used.
 fn scan(shard: &Path) -> Result<(Index, PassedOver), DataError> {
-    let file = File::open(shard).map_err(DataError::read(shard))?;
+    let file = open_file(shard).map_err(DataError::read(shard))?;
     let mut archive = Archive::new(shard, &file)?;
     let (mut images, mut kinds) = (Vec::new(), [0_usize; 2]);
     let (mut sample, mut passed) = (Sample::default(), PassedOver::default());

@@ -21,6 +21,7 @@ use super::listing::{PassedOver, exists};
 use super::split::{ImageSet, StoredImage};
 use super::statistics::{self, Measured};
 use super::{DataError, DataFault, ImageError, ImageFault};
+use crate::files::{open_file, read_text};
 use crate::random::{Purpose, Stream};
 
 /// Number of shards whose images are shuffled together, and that are read at a time.
@@ -122,7 +123,7 @@ fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
         }
         return Ok((0..=most).map(|label| label.to_string()).collect());
     }
-    let text = std::fs::read_to_string(path).map_err(DataError::read(path))?;
+    let text = read_text(path).map_err(DataError::read(path))?;
     let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).filter(|name| !name.is_empty()).collect();
     if names.len() <= most as usize {
         return Err(DataError::content(path, DataFault::FewClassNames { names: names.len(), most }));
@@ -163,7 +164,7 @@ impl Shards {
         if let Some((_, file)) = open.iter().find(|(number, _)| *number == shard) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(File::open(&self.files[usize::from(shard)].path)?);
+        let file = Arc::new(open_file(&self.files[usize::from(shard)].path)?);
         if open.len() == OPEN {
             open.pop_front();
         }

@@ -1,12 +1,12 @@
 //! Constants whose elements are in files beside that of the graph, as exporters write what is large.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use super::error::{ExternalError, ValueError};
 use super::proto::{StringStringEntryProto, TensorProto};
+use crate::files::open_file;
 
 /// The folder of a graph's file, and what was read from other files there.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl External {
         }
         let left = self.left.entry(path.clone()).or_insert(about.len().saturating_mul(TIMES));
         *left = left.checked_sub(length).ok_or_else(|| refuse(ExternalError::Repeated(TIMES)))?;
-        let mut file = File::open(&path).map_err(failed)?;
+        let mut file = open_file(&path).map_err(failed)?;
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         let mut bytes = Vec::new();
         file.take(length).read_to_end(&mut bytes).map_err(failed)?;
