@@ -102,8 +102,8 @@ impl<T: Precision> Cpu<T> {
         (place.buffer, start..start + info.count())
     }
 
-    /// Runs the kernel's twin on `views`, one for each of its bindings.
-    fn run_kernel(&mut self, kernel: &Kernel, params: &Params, views: &[SlotRange]) {
+    /// Runs the kernel's twin on `views`, one for each of its bindings; `stop` may end it unfinished.
+    fn run_kernel(&mut self, kernel: &Kernel, params: &Params, views: &[SlotRange], stop: &AtomicBool) {
         let range = |view: &SlotRange| {
             let (buffer, slot) = self.range(view.slot);
             (buffer, slot.start + view.start..slot.start + view.start + view.count)
@@ -129,7 +129,7 @@ impl<T: Precision> Cpu<T> {
                 },
             });
         }
-        T::instance(&kernel.twin)(Args::new(params, buffers));
+        T::instance(&kernel.twin)(Args::new(params, buffers).unless(stop));
         for (buffer, store) in taken {
             self.stores[buffer] = store;
         }
@@ -212,7 +212,7 @@ impl<T: Precision> Backend for Cpu<T> {
             match self.program.commands(pass)[index].clone() {
                 Command::Run { kernel, params, views, .. } => {
                     let begin = Instant::now();
-                    self.run_kernel(kernel, &params, &views);
+                    self.run_kernel(kernel, &params, &views, stop);
                     self.busy += begin.elapsed();
                     runs.push((index, begin, Instant::now()));
                 }
@@ -223,7 +223,8 @@ impl<T: Precision> Backend for Cpu<T> {
         if let Some(clock) = &mut self.clock {
             clock.add(pass, received, &runs);
         }
-        Ok(true)
+        // The last kernel may be unfinished.
+        Ok(!stop.load(Ordering::Relaxed))
     }
 
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {

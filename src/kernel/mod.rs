@@ -8,6 +8,8 @@
 mod params;
 mod variant;
 
+use std::sync::atomic::AtomicBool;
+
 pub use self::params::{Param, Params, Value};
 pub use self::variant::{Grid, Needs, Tile, Variant, linear_tile};
 
@@ -154,13 +156,24 @@ pub enum Arg<'a, T> {
 pub struct Args<'a, T> {
     /// Extents, switches and numbers of the run.
     pub params: &'a Params,
+    /// Raised where the results are no longer wanted: a twin that takes long may leave them unfinished.
+    pub stop: &'a AtomicBool,
     buffers: std::vec::IntoIter<Arg<'a, T>>,
 }
+
+/// What never stops a twin.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 impl<'a, T> Args<'a, T> {
     /// Arguments in binding order.
     pub fn new(params: &'a Params, buffers: Vec<Arg<'a, T>>) -> Self {
-        Self { params, buffers: buffers.into_iter() }
+        Self { params, stop: &NEVER, buffers: buffers.into_iter() }
+    }
+
+    /// The same, which `stop` makes needless.
+    #[must_use]
+    pub fn unless(self, stop: &'a AtomicBool) -> Self {
+        Self { stop, ..self }
     }
 
     /// The next binding, which is read.

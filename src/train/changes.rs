@@ -3,6 +3,7 @@
 use super::Config;
 use super::config::SaveEvery;
 use super::error::ConfigError;
+use super::folder::changes;
 use crate::net::{AUGMENTS, Augment, Model, OptionChanges, Order, Replacement, Schedule};
 
 /// Changes to a [`Config`]; what is absent stays as it is.
@@ -110,9 +111,38 @@ impl Config {
     }
 }
 
+/// What differs between the network in the text `before` and `now`, training settings apart: `key: old → new`, and the
+/// layers. Nothing where the text cannot be read.
+pub(super) fn of_network(before: &str, now: &Model) -> Vec<String> {
+    let Ok(before) = Model::parse("before", before) else { return Vec::new() };
+    let text = |model: &Model| toml::to_string(model).unwrap_or_default();
+    let mut found = changes(&text(&before), &text(now));
+    found.retain(|change| !["about", "layers", "train"].iter().any(|key| change.starts_with(key)));
+    let layers = [&before, now].map(|model| &model.layers);
+    if layers[0].len() != layers[1].len() {
+        found.push(format!("layers: {} → {}", layers[0].len(), layers[1].len()));
+    }
+    let pairs = layers[0].iter().zip(layers[1]).filter(|(before, now)| before != now);
+    found.extend(pairs.map(|(_, now)| format!("layer {} is another", now.name)));
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_network_is_told_apart_from_other_training() {
+        let now = Model::open("mini").unwrap();
+        let text = toml::to_string(&now).unwrap();
+        assert!(of_network(&text, &now).is_empty() && of_network("x = [", &now).is_empty());
+        let mut other = now.clone();
+        (other.train.rate, other.train.epochs) = (0.5, 99);
+        assert!(of_network(&text, &other).is_empty());
+        (other.input.stored, other.layers[1].bias) = (Some(40), 7.0);
+        let layer = format!("layer {} is another", other.layers[1].name);
+        assert_eq!(of_network(&text, &other), ["input.stored: 32 → 40".to_owned(), layer]);
+    }
 
     #[test]
     fn a_run_ends_after_its_epochs_or_its_steps() {

@@ -149,7 +149,10 @@ impl Config {
         };
         let known = config.keys();
         if let Some(key) = text.parse::<toml::Table>()?.keys().find(|key| !known.contains(*key)) {
-            let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(0, |line| line + 1);
+            let line = text
+                .lines()
+                .position(|line| line.trim_start_matches([' ', '\t', '[']).starts_with(key))
+                .map_or(0, |line| line + 1);
             let known = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
             return Err(ConfigError::Key { key: key.clone(), line, known });
         }

@@ -298,7 +298,7 @@ pub fn settings(text: &str) -> BTreeMap<String, String> {
 }
 
 /// The settings that differ between two configurations, as `key: old → new`.
-fn changes(before: &str, after: &str) -> Vec<String> {
+pub(super) fn changes(before: &str, after: &str) -> Vec<String> {
     let (before, after) = (settings(before), settings(after));
     let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let value =

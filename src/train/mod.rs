@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use self::changes::Changes;
+use self::changes::of_network;
 pub use self::config::{Config, SaveEvery};
 pub use self::error::{Advice, ConfigError, FolderError, InitError, Moment, TrainError};
 pub use self::extent::Extent;
@@ -127,6 +128,10 @@ impl<'a> Trainer<'a> {
         let dataset = dataset.arranged(&checkpoint.state.classes)?;
         if let Some(change) = dataset.changed(&checkpoint.state.data) {
             log::warn!("{change}");
+        }
+        let other = of_network(&checkpoint.state.model, &config.network);
+        if !other.is_empty() {
+            log::warn!("the network is not that of the checkpoint: {}", other.join("; "));
         }
         restore(&mut session, checkpoint)?;
         let statistics = statistics_of(checkpoint)?;

@@ -2,6 +2,8 @@
 //! matrices as they lie, multiplied by blocks of rows on all cores. Blocks depend on the shape alone, so results do not
 //! depend on the cores.
 
+use std::sync::atomic::Ordering;
+
 use ndarray::parallel::prelude::*;
 use ndarray::{Axis, s};
 
@@ -24,6 +26,9 @@ pub(super) fn forward(mut args: Args<f32>) {
         // Columns of the weights lie far apart, often by a power of two, for which caches have few places: they are
         // brought together first.
         for (block, rows) in w.chunks(DEPTH * conv.k).enumerate() {
+            if args.stop.load(Ordering::Relaxed) {
+                return;
+            }
             scratch.clear();
             rows.chunks_exact(conv.k).for_each(|row| scratch.extend_from_slice(&row[filters.clone()]));
             let inputs = block * DEPTH..block * DEPTH + rows.len() / conv.k;
@@ -42,7 +47,11 @@ pub(super) fn backward_input(mut args: Args<f32>) {
     let (w, dy, dx) = (args.read(), args.read(), args.write());
     let (w, dy, mut dx) = (matrix(w, conv.rows()), matrix(dy, conv.k), matrix_mut(dx, conv.rows()));
     let parts = dx.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter();
-    parts.zip(w.axis_chunks_iter(Axis(0), ROWS)).for_each(|(mut dx, w)| multiply(&w, &dy, conv.accumulate, &mut dx));
+    parts.zip(w.axis_chunks_iter(Axis(0), ROWS)).for_each(|(mut dx, w)| {
+        if !args.stop.load(Ordering::Relaxed) {
+            multiply(&w, &dy, conv.accumulate, &mut dx);
+        }
+    });
 }
 
 pub(super) fn backward_filter(mut args: Args<f32>) {
@@ -50,7 +59,11 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
     let (x, dy, dw) = (args.read(), args.read(), args.write());
     let (x, dy, mut dw) = (matrix(x, conv.rows()), matrix(dy, conv.k).reversed_axes(), matrix_mut(dw, conv.rows()));
     let parts = dw.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter();
-    parts.zip(x.axis_chunks_iter(Axis(0), ROWS)).for_each(|(mut dw, x)| multiply(&x, &dy, conv.accumulate, &mut dw));
+    parts.zip(x.axis_chunks_iter(Axis(0), ROWS)).for_each(|(mut dw, x)| {
+        if !args.stop.load(Ordering::Relaxed) {
+            multiply(&x, &dy, conv.accumulate, &mut dw);
+        }
+    });
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The CPU twins of the kernels that compute all groups of a convolution at once.
 
+use std::sync::atomic::Ordering;
+
 use super::grouped::Grouped;
 use super::twins::{above, inside};
 use crate::kernel::{Args, for_each_chunk};
@@ -28,6 +30,9 @@ pub(super) fn forward<T: Real>(mut args: Args<T>) {
     let (own, activation) = (k / groups, Activation::numbered(shape.activation));
     for_each_chunk(y, p * q * n, |k, y| {
         for (at, y) in y.chunks_exact_mut(n).enumerate() {
+            if args.stop.load(Ordering::Relaxed) {
+                return;
+            }
             y.fill(if shape.bias { b[k] } else { T::zero() });
             for c in k / own * maps..(k / own + 1) * maps {
                 for r_ in 0..r {
@@ -55,6 +60,9 @@ pub(super) fn backward_input<T: Real>(mut args: Args<T>) {
     let own = shape.own();
     for_each_chunk(dx, h * width * n, |c, dx| {
         for (at, dx) in dx.chunks_exact_mut(n).enumerate() {
+            if args.stop.load(Ordering::Relaxed) {
+                return;
+            }
             dx.fill(T::zero());
             for r_ in 0..r {
                 let Some(row) = above(at / width, stride_y, r_ * dilation_y, pad_y, p) else { continue };
@@ -80,6 +88,9 @@ pub(super) fn backward_filter<T: Real>(mut args: Args<T>) {
     for_each_chunk(dw, own, |index, dw| {
         let (c, r_, s_) = (index / (r * s), index / s % r, index % s);
         for (k, dw) in dw.iter_mut().enumerate() {
+            if args.stop.load(Ordering::Relaxed) {
+                return;
+            }
             let mut sums = [T::zero(); LANES];
             for at in 0..p * q {
                 let Some(row) = row(&shape, at / q, r_) else { continue };

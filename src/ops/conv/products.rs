@@ -2,6 +2,7 @@
 //! the window, and multiplied on all cores. Blocks depend on the shape alone, so results do not depend on the cores.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
@@ -26,7 +27,7 @@ pub(super) fn forward(mut args: Args<f32>) {
     let under = Gather::under(&conv, x);
     let weights = matrix(w, under.rows).reversed_axes();
     let activation = Activation::numbered(conv.activation);
-    contract(&under, &weights, matrix_mut(y, conv.k), |mut y| {
+    contract(&under, &weights, matrix_mut(y, conv.k), args.stop, |mut y| {
         for (k, mut y) in y.outer_iter_mut().enumerate() {
             let bias = if conv.bias { b[k] } else { 0.0 };
             y.mapv_inplace(|y| activation.apply(y + bias));
@@ -40,7 +41,7 @@ pub(super) fn backward_input(mut args: Args<f32>) {
         return dense::backward_input(args);
     }
     let (w, dy, dx) = (args.read(), args.read(), args.write());
-    contract(&Gather::above(&conv, dy), &matrix(w, conv.maps), matrix_mut(dx, conv.maps), |_| ());
+    contract(&Gather::above(&conv, dy), &matrix(w, conv.maps), matrix_mut(dx, conv.maps), args.stop, |_| ());
 }
 
 pub(super) fn backward_filter(mut args: Args<f32>) {
@@ -56,6 +57,9 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
     parts.for_each_init(Vec::new, |scratch, (index, mut dw)| {
         let rows = index * FILTER_ROWS..index * FILTER_ROWS + dw.nrows();
         for start in (0..count).step_by(block) {
+            if args.stop.load(Ordering::Relaxed) {
+                return;
+            }
             let pixels = start..count.min(start + block);
             let dy = dy.slice(s![.., pixels.start * conv.n..pixels.end * conv.n]);
             let x = under.gather(scratch, rows.clone(), &under.places(pixels));
@@ -65,16 +69,20 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
 }
 
 /// `out[map][pixel·n]` = Σ over rows of `weights[map][row]` · `gathered[row][pixel·n]`, added to what is there if the
-/// convolution accumulates; then `finish` on every block of columns.
+/// convolution accumulates; then `finish` on every block of columns. Of what is left once `stop` is raised nothing is done.
 fn contract(
     gather: &Gather,
     weights: &ArrayView2<f32>,
     mut out: ArrayViewMut2<f32>,
+    stop: &AtomicBool,
     finish: impl Fn(ArrayViewMut2<f32>) + Sync,
 ) {
     let (n, block) = (gather.conv.n, pixels(gather.conv));
     let parts = out.axis_chunks_iter_mut(Axis(1), block * n).into_par_iter().enumerate();
     parts.for_each_init(Vec::new, |scratch, (index, mut out)| {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
         let places = gather.places(index * block..index * block + out.ncols() / n);
         for start in (0..gather.rows).step_by(DEPTH) {
             let rows = start..gather.rows.min(start + DEPTH);
@@ -162,10 +170,37 @@ impl<'a> Gather<'a> {
 mod tests {
     use proptest::prelude::*;
 
+    use std::sync::atomic::AtomicBool;
+
     use super::super::cases::{backward_filter_of, backward_input_of, forward_of, square};
-    use super::super::{BACKWARD_FILTER, BACKWARD_INPUT, FORWARD};
+    use super::super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD};
     use crate::backend::compare::{compare, program};
     use crate::backend::cpu::Cpu;
+    use crate::kernel::{Arg, Args};
+
+    /// The longest kernels of a step end as soon as their results are not wanted.
+    #[test]
+    fn nothing_is_computed_once_it_is_stopped() {
+        let stop = AtomicBool::new(true);
+        for conv in [square(3, 6, 4, 3, 1, 1, 8), Conv::dense(12, 4, 8)] {
+            let [x, w, y] =
+                [conv.maps * conv.h * conv.w * conv.n, conv.rows() * conv.k, conv.k * conv.p * conv.q * conv.n]
+                    .map(|count| vec![1.0_f32; count]);
+            let bias = vec![1.0; conv.k];
+            let runs = [
+                (&FORWARD, vec![&x, &w, &bias], y.len()),
+                (&BACKWARD_INPUT, vec![&w, &y], x.len()),
+                (&BACKWARD_FILTER, vec![&x, &y], w.len()),
+            ];
+            for (kernel, inputs, count) in runs {
+                let mut out = vec![-7.0; count];
+                let mut buffers: Vec<Arg<f32>> = inputs.into_iter().map(|values| Arg::Read(values)).collect();
+                buffers.push(Arg::Write(&mut out));
+                (kernel.twin.f32)(Args::new(&conv.params(), buffers).unless(&stop));
+                assert!(out.iter().all(|&out| out == -7.0), "{}", kernel.name);
+            }
+        }
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
