@@ -368,7 +368,7 @@ impl<'a> GraphLowering<'a> {
             Op::Function { function, settings } => Ok(vec![self.function(node, *function, *settings)?]),
             Op::Clip(bounds) => Ok(vec![self.clip(node, *bounds)?]),
             Op::Sum => one(self.sum(node)),
-            Op::Pad { pads, value } => one(self.pad(node, pads.as_deref(), *value)),
+            Op::Pad { pads, mode, value } => one(self.pad(node, pads.as_deref(), *mode, *value)),
             Op::ReduceMean { axes, keep, nothing } => one(self.reduce_mean(node, axes.as_deref(), *keep, *nothing)),
             Op::Transpose { order } => Ok(vec![self.transpose(node, order.as_deref())?]),
             Op::Squeeze { axes, more } => Ok(vec![self.squeeze(node, axes.as_deref(), *more)?]),

@@ -5,7 +5,7 @@
 use super::lower::{GraphLowering, Value};
 use super::refusal::Refusal;
 use super::storage::{Storage, Tensor};
-use super::{Node, Op, Operation, Pads, ValueId};
+use super::{Node, Op, Operation, PadMode, Pads, ValueId};
 
 /// What a division is the last node of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,7 +102,7 @@ impl GraphLowering<'_> {
         let mut squares = (*pool.inputs.first()?)?;
         let mut pads = None;
         if let Some(node) = self.producer(squares)
-            && let Op::Pad { pads: None, value: None } = node.op
+            && let Op::Pad { pads: None, mode: PadMode::Constant, value: None } = node.op
             && padding.is_none()
         {
             let zero = node.inputs.get(2).copied().flatten().is_none_or(|value| self.number(value) == Some(0.0));

@@ -11,6 +11,7 @@ mod layers;
 mod lower;
 mod lrn;
 mod moves;
+mod pad;
 mod reduced;
 mod refusal;
 mod storage;
@@ -178,6 +179,17 @@ impl Node {
     }
 }
 
+/// What a tensor is surrounded by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PadMode {
+    /// Copies of one number.
+    Constant,
+    /// Its mirror image, without the edge itself.
+    Reflect,
+    /// Copies of its edge.
+    Edge,
+}
+
 /// The operation of a node with its settings. Negative axes count from the end.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "an operation says what its settings are")]
@@ -230,8 +242,8 @@ pub enum Op {
     Clip([Option<f32>; 2]),
     /// The sum of all inputs.
     Sum,
-    /// A tensor surrounded by `value`; counts `pads` before each axis, then behind each, else those of input 1.
-    Pad { pads: Option<Vec<i64>>, value: Option<f32> },
+    /// A tensor surrounded as `mode` says; counts `pads` before each axis, then behind each, else those of input 1.
+    Pad { pads: Option<Vec<i64>>, mode: PadMode, value: Option<f32> },
     /// The mean along `axes`, else those of input 1, else all unless `nothing`; they stay with extent 1 if `keep`.
     ReduceMean { axes: Option<Vec<i64>>, keep: bool, nothing: bool },
     /// The axes in another order, the reverse one where absent.

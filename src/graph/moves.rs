@@ -222,46 +222,6 @@ impl GraphLowering<'_> {
         let input = |index: usize| self.integers(node, index)?.ok_or(Refusal::MissingInput(index))?.single();
         Ok(Value::Integers(Integers::range(input(0)?, input(1)?, input(2)?)?))
     }
-
-    /// Surrounds a tensor with copies of one number, or takes from its edges where the padding is negative.
-    pub(super) fn pad(&mut self, node: &Node, stated: Option<&[i64]>, value: Option<f32>) -> Result<Tensor, Refusal> {
-        let pads = self.list(node, stated, 1)?.ok_or(Refusal::MissingInput(1))?;
-        let value = match value {
-            Some(value) => value,
-            None => self.known(node, 2)?.and_then(|values| values.first().copied()).unwrap_or(0.0),
-        };
-        let x = self.floats(node, 0)?;
-        let axes = self.list(node, None, 3)?.unwrap_or_else(|| (0..x.dims().len() as i64).collect());
-        if pads.len() != 2 * axes.len() {
-            return Err(Refusal::PadCount { pads: pads.len(), axes: axes.len() });
-        }
-        let (mut inner, mut dims, mut starts) = (x.places.clone(), x.dims().to_vec(), vec![0; x.dims().len()]);
-        for (i, &at) in axes.iter().enumerate() {
-            let at = axis(at, dims.len())?;
-            let (before, behind, extent) = (pads[i], pads[axes.len() + i], dims[at] as i64);
-            let small = |pad: i64| pad.unsigned_abs() <= super::shapes::LARGEST as u64;
-            let cut = before.min(0).saturating_add(behind.min(0)).saturating_add(extent);
-            if !small(before) || !small(behind) || cut <= 0 {
-                return Err(Refusal::Empty(dims));
-            }
-            inner = inner.part(at, (-before.min(0)) as usize, cut as usize);
-            starts[at] = before.max(0) as usize;
-            dims[at] = (cut + before.max(0) + behind.max(0)) as usize;
-        }
-        if dims == inner.dims {
-            return Ok(x.with(inner));
-        }
-        let (slot, y) = self.map(node, Places::images(&dims)?);
-        let places = Places { first: 0, strides: vec![0; dims.len()], dims, size: 1 };
-        let border = Tensor { source: Storage::Host(Arc::new([value])), places };
-        self.copy(&border, slot, &y.places, 1.0);
-        let mut middle = y.places.clone();
-        for (at, &start) in starts.iter().enumerate() {
-            middle = middle.part(at, start, inner.dims[at]);
-        }
-        self.copy(&x.with(inner), slot, &middle, 1.0);
-        Ok(y)
-    }
 }
 
 /// Whole numbers as floats on the host.

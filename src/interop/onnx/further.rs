@@ -6,7 +6,7 @@ use super::external::External;
 use super::operators::{CONSUMED, MANY, Operator, operator};
 use super::proto::tensor_proto::DataType;
 use super::tensor::constant;
-use crate::graph::{CastTo, Comparison, ConstantValues, Op, Operation};
+use crate::graph::{CastTo, Comparison, ConstantValues, Op, Operation, PadMode};
 use crate::ops::unary::Function;
 
 /// Operators of quantised networks, which are refused by that name.
@@ -141,16 +141,21 @@ fn constant_of_shape(a: &mut Attributes) -> Result<Op, NodeError> {
 }
 
 fn pad(a: &mut Attributes) -> Result<Op, NodeError> {
-    match a.text("mode")? {
-        None | Some("constant") => (),
-        Some(other) => return Err(NodeError::Choice { name: "mode", found: other.into(), known: "constant" }),
-    }
+    let mode = match a.text("mode")? {
+        None | Some("constant") => PadMode::Constant,
+        Some("reflect") => PadMode::Reflect,
+        Some("edge") => PadMode::Edge,
+        Some(found) => {
+            let known = "constant, reflect, edge";
+            return Err(NodeError::Choice { name: "mode", found: found.into(), known });
+        }
+    };
     if a.version >= 11 {
-        return Ok(Op::Pad { pads: None, value: None });
+        return Ok(Op::Pad { pads: None, mode, value: None });
     }
     let pads = if a.version < 2 { a.ints("paddings")? } else { a.ints("pads")? };
     let pads = pads.ok_or(NodeError::Missing("pads"))?.to_vec();
-    Ok(Op::Pad { pads: Some(pads), value: Some(a.float("value")?.unwrap_or(0.0)) })
+    Ok(Op::Pad { pads: Some(pads), mode, value: Some(a.float("value")?.unwrap_or(0.0)) })
 }
 
 fn reduce_mean(a: &mut Attributes) -> Result<Op, NodeError> {

@@ -56,6 +56,8 @@ pub enum StorageError {
     Repeated,
     #[error("a number is beyond the range of 32-bit floats")]
     Range,
+    #[error("{0}")]
+    Unread(String),
 }
 
 /// Reason why a pickle is no state dict.

@@ -93,7 +93,10 @@ fn collect(
         let read = match storages.entry(view.storage.key.clone()) {
             _ if stored(&view.storage.kind).is_none() => Err(StorageError::Type(view.storage.kind.clone())),
             Entry::Occupied(known) => gather(&view, known.get(), &mut left),
-            Entry::Vacant(new) => gather(&view, new.insert(storage(&view.storage.key)?), &mut left),
+            Entry::Vacant(new) => match storage(&view.storage.key) {
+                Ok(bytes) => gather(&view, new.insert(bytes), &mut left),
+                Err(reason) => Err(StorageError::Unread(reason.to_string())),
+            },
         };
         // A storage is dropped behind its last tensor: together they would be as much as the file again.
         if let Some(readers) = readers.get_mut(&view.storage.key) {

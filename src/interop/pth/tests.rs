@@ -177,3 +177,16 @@ fn a_file_cut_anywhere_is_refused() {
         assert!(state_dict::state_dict(&pickle[..length]).is_err(), "{length}");
     }
 }
+
+/// Storages of an optimiser that are lost, damaged or of other types are nobody's concern.
+#[test]
+fn tensors_that_cannot_be_read_leave_the_others() {
+    let lost = tensor("FloatStorage", "lost", 8, 0, &[8], &[1]);
+    let (whole, count) = (tensor("FloatStorage", "0", 8, 0, &[8], &[1]), tensor("LongStorage", "1", 1, 0, &[1], &[1]));
+    let pickle = framed(&dict(&[("lost", lost), ("whole", whole), ("count", count)]));
+    let file = archive(&[("data.pkl", &pickle), ("data/0", &floats(&[1.0; 8])), ("data/1", &[0; 8])]);
+    let StateDict { tensors, order, unreadable, .. } = parse(&file).unwrap();
+    assert_eq!((order.len(), tensors.into_keys().collect::<Vec<_>>()), (3, vec!["whole".to_owned()]));
+    assert_eq!(unreadable.keys().collect::<Vec<_>>(), ["count", "lost"]);
+    assert!(unreadable["lost"].to_string().contains("entry weights/data/lost is missing"), "{}", unreadable["lost"]);
+}

@@ -130,6 +130,16 @@ fn elements_move() {
     check(one("Pad", &[("p", &[0, -1, 1, 0, 0, -2])], vec![]), [2, 2, 3], &|n, c, i| {
         if i == 0 { 0.0 } else { at(n, c + 1, i - 1) }
     });
+    let [mirrored, edges] = ["reflect", "edge"].map(|mode| vec![text("mode", mode)]);
+    let around = [("p", &[0, 1, 2, 1, 2, -1][..])];
+    check(one("Pad", &around, mirrored), [3, 6, 5], &|n, c, i| {
+        at([0, 1, 0][n], [1, 0, 1, 2, 1, 0][c], [2, 1, 0, 1, 2][i])
+    });
+    check(one("Pad", &around, edges), [3, 6, 5], &|n, c, i| {
+        at([0, 1, 1][n], [0, 0, 1, 2, 2, 2][c], [0, 0, 0, 1, 2][i])
+    });
+    let too_wide = one("Pad", &[("p", &[0, 0, 4, 0, 0, 0])], vec![text("mode", "reflect")]);
+    contains(&too_wide.refused(&[("x", &[2, 3, 4])]), &["4 elements of padding", "axis of 4"]);
     check(one("Expand", &[("e", &[2, 1, 1])], vec![]), [2, 3, 4], &at);
     let mean = |n: usize, i: usize| (at(n, 0, i) + at(n, 1, i) + at(n, 2, i)) / 3.0;
     check(one("ReduceMean", &[], vec![ints("axes", &[-2])]), [2, 1, 4], &|n, _, i| mean(n, i));
@@ -138,7 +148,10 @@ fn elements_move() {
     gives(&both, &[("x", &x)], &[(vec![3], means)]);
     let more = one("Unsqueeze", &[("a", &[0, -1])], vec![]);
     gives(&more, &[("x", &x)], &[(vec![1, 2, 3, 4, 1], wide(&x))]);
-    contains(&one("Pad", &pads, vec![text("mode", "reflect")]).refused(&[("x", &[2, 3, 4])]), &["mode", "reflect"]);
+    contains(
+        &one("Pad", &pads, vec![text("mode", "wrap")]).refused(&[("x", &[2, 3, 4])]),
+        &["mode", "wrap", "reflect"],
+    );
     contains(&one("Transpose", &[], vec![ints("perm", &[0, 0, 1])]).refused(&[("x", &[2, 3, 4])]), &["perm"]);
     contains(&one("QuantizeLinear", &[("s", &[1])], vec![]).refused(&[("x", &[2, 3, 4])]), &["quantised networks"]);
 }

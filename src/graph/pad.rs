@@ -1,0 +1,108 @@
+//! Padding: a tensor surrounded by one number, by its mirror image or by its edges.
+
+use std::sync::Arc;
+
+use super::lower::GraphLowering;
+use super::moves::PIECES;
+use super::refusal::Refusal;
+use super::shapes::{LARGEST, axis};
+use super::storage::{Places, Storage, Tensor};
+use super::{Node, PadMode};
+
+impl GraphLowering<'_> {
+    /// Surrounds a tensor as `mode` says, or takes from its edges where the padding is negative.
+    pub(super) fn pad(
+        &mut self,
+        node: &Node,
+        stated: Option<&[i64]>,
+        mode: PadMode,
+        value: Option<f32>,
+    ) -> Result<Tensor, Refusal> {
+        let pads = self.list(node, stated, 1)?.ok_or(Refusal::MissingInput(1))?;
+        let x = self.floats(node, 0)?;
+        let axes = self.list(node, None, 3)?.unwrap_or_else(|| (0..x.dims().len() as i64).collect());
+        if pads.len() != 2 * axes.len() {
+            return Err(Refusal::PadCount { pads: pads.len(), axes: axes.len() });
+        }
+        let mut inner = x.places.clone();
+        let mut around = vec![[0; 2]; x.dims().len()];
+        for (i, &at) in axes.iter().enumerate() {
+            let at = axis(at, inner.dims.len())?;
+            let (before, behind, extent) = (pads[i], pads[axes.len() + i], inner.dims[at] as i64);
+            let small = |pad: i64| pad.unsigned_abs() <= LARGEST as u64;
+            let cut = before.min(0).saturating_add(behind.min(0)).saturating_add(extent);
+            if !small(before) || !small(behind) || cut <= 0 {
+                return Err(Refusal::Empty(inner.dims));
+            }
+            inner = inner.part(at, (-before.min(0)) as usize, cut as usize);
+            around[at] = [before, behind].map(|pad| pad.max(0) as usize);
+        }
+        let mut inner = x.with(inner);
+        if mode == PadMode::Constant {
+            return self.surround(node, inner, &around, value);
+        }
+        for (at, around) in around.into_iter().enumerate().filter(|(_, around)| *around != [0; 2]) {
+            inner = self.continue_lines(node, &inner, at, around, mode)?;
+        }
+        Ok(inner)
+    }
+
+    /// Surrounds a tensor with `value`, or the number of input 2; with so many copies before and behind along every axis.
+    fn surround(
+        &mut self,
+        node: &Node,
+        inner: Tensor,
+        around: &[[usize; 2]],
+        value: Option<f32>,
+    ) -> Result<Tensor, Refusal> {
+        let value = match value {
+            Some(value) => value,
+            None => self.known(node, 2)?.and_then(|values| values.first().copied()).unwrap_or(0.0),
+        };
+        let dims: Vec<usize> =
+            inner.dims().iter().zip(around).map(|(extent, [before, behind])| before + extent + behind).collect();
+        if dims == inner.dims() {
+            return Ok(inner);
+        }
+        let (slot, y) = self.map(node, Places::images(&dims)?);
+        let places = Places { first: 0, strides: vec![0; dims.len()], dims, size: 1 };
+        let border = Tensor { source: Storage::Host(Arc::new([value])), places };
+        self.copy(&border, slot, &y.places, 1.0);
+        let mut middle = y.places.clone();
+        for (at, &[start, _]) in around.iter().enumerate() {
+            middle = middle.part(at, start, inner.dims()[at]);
+        }
+        self.copy(&inner, slot, &middle, 1.0);
+        Ok(y)
+    }
+
+    /// Continues a tensor before and behind along axis `at`, line by line.
+    fn continue_lines(
+        &mut self,
+        node: &Node,
+        x: &Tensor,
+        at: usize,
+        [before, behind]: [usize; 2],
+        mode: PadMode,
+    ) -> Result<Tensor, Refusal> {
+        let extent = x.dims()[at];
+        if mode == PadMode::Reflect && before.max(behind) >= extent {
+            return Err(Refusal::Reflected { pads: before.max(behind), extent });
+        }
+        if before + behind > PIECES {
+            return Err(Refusal::Pieces(before + behind));
+        }
+        let mut dims = x.dims().to_vec();
+        dims[at] += before + behind;
+        let (slot, y) = self.map(node, Places::images(&dims)?);
+        self.copy(x, slot, &y.places.part(at, before, extent), 1.0);
+        // Lines are as far inside as their copies are outside, or those of the edge.
+        let inside = |far: usize| if mode == PadMode::Reflect { far } else { 0 };
+        let first = (1..=before).map(|far| (before - far, inside(far)));
+        let last = (1..=behind).map(|far| (before + extent - 1 + far, extent - 1 - inside(far)));
+        for (to, from) in first.chain(last) {
+            self.copy(&x.with(x.places.part(at, from, 1)), slot, &y.places.part(at, to, 1), 1.0);
+        }
+        Ok(y)
+    }
+}
