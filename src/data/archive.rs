@@ -8,6 +8,7 @@ use std::path::Path;
 
 use tar::{EntryType, Header, PaxExtensions};
 
+use super::listing::is_image_name;
 use super::{ArchiveFault, DataError, DataFault};
 
 /// Size in bytes to whose multiples headers and contents are padded.
@@ -15,6 +16,9 @@ const BLOCK: u64 = 512;
 
 /// Bytes read at once: a header, a small content and the next header.
 const WINDOW: u64 = 4096;
+
+/// Most empty blocks behind an archive that are searched for another.
+const MOST_EMPTY: usize = 4096;
 
 /// Largest size in bytes of an entry that holds a long name or extended attributes.
 const LONGEST_NAME: u64 = 1 << 16;
@@ -91,21 +95,33 @@ impl<'a> Archive<'a> {
     }
 
     fn step(&mut self) -> Result<Option<Member>, DataError> {
-        let (mut long_name, mut long_size) = (None, None);
+        let (mut long_name, mut long_size, mut empty) = (None, None, 0);
         loop {
             let at = self.at;
             if at >= self.end {
                 return Ok(None);
             }
-            if self.end - at < BLOCK {
+            if self.end - at < BLOCK && empty == 0 {
                 return Err(self.wrong(at, ArchiveFault::CutHeader));
             }
-            let header = Header::from_byte_slice(self.bytes(at, BLOCK)?).clone();
+            let mut header = Header::new_old();
+            let rest = self.bytes(at, BLOCK.min(self.end - at))?;
+            header.as_mut_bytes()[..rest.len()].copy_from_slice(rest);
             if header.as_bytes().iter().all(|&byte| byte == 0) {
-                return Ok(None);
+                // The end, filled up to a whole record, behind which `cat` may have put another archive.
+                (empty, self.at) = (empty + 1, at + BLOCK);
+                if empty > MOST_EMPTY {
+                    return Ok(None);
+                }
+                continue;
             }
             if !Self::is_header(&header) {
-                return Err(self.wrong(at, ArchiveFault::NoHeader));
+                if empty == 0 {
+                    return Err(self.wrong(at, ArchiveFault::NoHeader));
+                }
+                let (path, left) = (self.path.display(), self.end - at);
+                log::warn!("{path}: {left} bytes behind the end of the archive are no archive, and not read");
+                return Ok(None);
             }
             let size = header.entry_size().map_err(|error| self.wrong(at, ArchiveFault::Number(error)))?;
             let kind = header.entry_type();
@@ -145,7 +161,10 @@ impl<'a> Archive<'a> {
                 EntryType::Regular | EntryType::Continuous => {
                     return Ok(Some(Member { name: long_name.take().unwrap_or_else(name).into(), offset, length }));
                 }
-                // Folders, links and attributes of all entries.
+                EntryType::Link | EntryType::Symlink if is_image_name(Path::new(&name())) => {
+                    return Err(self.wrong(at, ArchiveFault::Link(name())));
+                }
+                // Folders, other links and attributes of all entries.
                 _ => long_name = None,
             }
         }

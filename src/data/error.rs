@@ -319,6 +319,8 @@ pub enum ArchiveFault {
     NoSize,
     #[error("{0} is sparse; pack it without --sparse")]
     Sparse(String),
+    #[error("{0} is a link, without content; pack it with --dereference --hard-dereference")]
+    Link(String),
     #[error("{name} has {length} bytes, too many; at most {most} are read")]
     TooLong { name: String, length: u64, most: u64 },
     #[error("{name} holds {text:?}, not the number of a class")]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::listing::is_folder;
 use super::{DataError, Found, ImageSet, Measured};
-use crate::files::{MOST_TEXT, read_at_most};
+use crate::files::read_text;
 
 /// A format of data sets in folders: a file of this module and a line of [`FORMATS`].
 pub(super) struct Format {
@@ -135,8 +135,7 @@ pub(super) fn accepted() -> String {
 
 /// Reads the lines of a text file, trimmed, without the empty ones.
 pub(super) fn lines(path: &Path) -> Result<Vec<String>, DataError> {
-    let text = read_at_most(path, MOST_TEXT).map_err(DataError::read(path))?;
-    let text = String::from_utf8_lossy(&text);
+    let text = read_text(path).map_err(DataError::read(path))?;
     Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
 }
 

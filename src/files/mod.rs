@@ -77,7 +77,7 @@ pub fn sha256(path: &Path) -> Result<String, FileError> {
 }
 
 /// Largest size in bytes of a text: a configuration, a list of names.
-pub const MOST_TEXT: u64 = 64 << 20;
+const MOST_TEXT: u64 = 64 << 20;
 
 /// Refuses what is there at `path` and no file.
 ///
@@ -97,9 +97,11 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     expect_no_other(path).and_then(|()| File::open(path))
 }
 
-/// Reads a file of UTF-8 text.
+/// Reads a file of UTF-8 text, without the mark that some editors put in front.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    String::from_utf8(read_at_most(path, MOST_TEXT)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let refuse = |error| io::Error::new(io::ErrorKind::InvalidData, format!("it is no UTF-8 text: {error}"));
+    let text = String::from_utf8(read_at_most(path, MOST_TEXT)?).map_err(refuse)?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Reads all of a file.

@@ -16,12 +16,12 @@ use rayon::prelude::*;
 
 pub(super) use self::index::Index;
 use super::archive::read_exact_at;
-use super::format::{Folder, Format, Opened, Parts};
+use super::format::{Folder, Format, Opened, Parts, lines};
 use super::listing::{PassedOver, exists};
 use super::split::{ImageSet, StoredImage};
 use super::statistics::{self, Measured};
 use super::{DataError, DataFault, ImageError, ImageFault};
-use crate::files::{open_file, read_text};
+use crate::files::open_file;
 use crate::random::{Purpose, Stream};
 
 /// Number of shards whose images are shuffled together, and that are read at a time.
@@ -123,8 +123,7 @@ fn classes(path: &Path, most: u32) -> Result<Vec<String>, DataError> {
         }
         return Ok((0..=most).map(|label| label.to_string()).collect());
     }
-    let text = read_text(path).map_err(DataError::read(path))?;
-    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    let names = lines(path)?;
     if names.len() <= most as usize {
         return Err(DataError::content(path, DataFault::FewClassNames { names: names.len(), most }));
     }

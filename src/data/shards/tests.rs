@@ -5,7 +5,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::*;
 use crate::data::Dataset;
-use crate::data::testing::{folder, png, refusal};
+use crate::data::testing::{check, folder, png, refusal};
 
 /// A tar of regular files.
 fn tar<'a>(members: impl IntoIterator<Item = (&'a str, Vec<u8>)>) -> Vec<u8> {
@@ -29,6 +29,29 @@ fn shard(first: u8, count: u8) -> Vec<u8> {
     let members: Vec<_> =
         (first..first + count).flat_map(|i| sample(&format!("{i:03}"), u32::from(i) % 3, i)).collect();
     tar(members.iter().map(|(name, content)| (name.as_str(), content.clone())))
+}
+
+#[test]
+fn an_archive_behind_another_is_read_and_links_are_refused() {
+    let [first, second] = [shard(0, 2), shard(2, 3)];
+    let both = [&first[..], &second, &[0; 9000], b"no archive"].concat();
+    let root =
+        folder([("train-0.tar", both), ("val-0.tar", first.clone()), ("classes.txt", "\u{feff}a\r\nb\nc".into())]);
+    let data = Dataset::open(Some(root.path()), 4).unwrap();
+    assert_eq!(
+        (data.train.len(), data.validation.len(), data.classes),
+        (5, 2, ["a", "b", "c"].map(str::to_owned).to_vec())
+    );
+    let mut link = Header::new_gnu();
+    link.set_entry_type(EntryType::Link);
+    link.set_path("9.png").unwrap();
+    link.set_link_name("000.png").unwrap();
+    link.set_cksum();
+    let linked = [link.as_bytes(), &first[..]].concat();
+    check(
+        refusal(folder([("train-0.tar", linked), ("val-0.tar", first)]).path()),
+        &["9.png is a link", "--hard-dereference"],
+    );
 }
 
 #[test]
