@@ -19,7 +19,7 @@ fn what_a_command_is_given_must_be_a_file() {
     make_pipe(&place.path("pipe"));
     let no_file = "pipe: cannot be read (it is a folder, a pipe or a device, expected a file)";
     let import = ["import", "pipe", "--model", "tiny.toml", "--out", "w.safetensors"];
-    place.refuses(&["describe", "pipe"], &[no_file]);
+    place.refuses(&["describe", "pipe"], &["no model pipe: neither a file nor one of"]);
     place.refuses(&[&import[..], &["--sha256", "01234567"]].concat(), &[no_file]);
     place.refuses(&tiny("other", "cpu", &["--classes", "pipe"]), &[no_file]);
     place.refuses(&["classify", "run", "x.png", "--classes", "pipe", "--devices", "cpu"], &[no_file]);
@@ -41,11 +41,18 @@ fn shards_are_files() {
     for split in ["train", "val"] {
         save_image(&place.path(&format!("images/{split}/a/1.png")), 12, 12, [90; 3]);
     }
-    for name in ["classes.txt", "prepare.json", "statistics.safetensors", "train-000000.tar", "train-000000.json"] {
+    let prepare = ["prepare", "images", "--size", "8", "--out", "shards"];
+    for name in ["classes.txt", "prepare.json", "statistics.safetensors", "train-000000.json", "train-000000.tar"] {
         let _ = fs::remove_dir_all(place.path("shards"));
-        let prepare = ["prepare", "images", "--size", "8", "--out", "shards"];
         place.ok(&prepare);
         make_pipe(&place.path("shards").join(name));
+        if name == "prepare.json" {
+            place.refuses(&prepare, &[name, "expected a file"]);
+            continue;
+        }
+        if name.ends_with(".tar") {
+            fs::remove_file(place.path("shards/train-000000.json")).unwrap();
+        }
         place.refuses(&tiny("run", "cpu", &["--data", "shards"]), &[name, "expected a file"]);
     }
 }
