@@ -134,6 +134,11 @@ impl Import {
             read.tensors.entry(MEAN.into()).or_insert_with(image);
         }
         let mut words = Vec::new();
+        let given = self.mean.is_some() || self.mean_file.is_some() || read.tensors.contains_key(MEAN);
+        if let Some(mean) = self.model.input.mean.as_mut().filter(|_| !given) {
+            words.extend(take("means", read.means, mean));
+        }
+        words.extend(take("scale", read.scale, &mut self.model.input.scale));
         if let Some(layers) = &read.layers {
             let means = self.mean.is_none() && self.mean_file.is_none();
             words.extend(layers.prepare(&mut self.model.input, means).map_err(CommandError::within(&self.file))?);
@@ -174,6 +179,13 @@ impl Import {
         checkpoint.expect_finite().map_err(CommandError::within(&self.file))?;
         Ok(Imported { checkpoint, drawn: weights.drawn, unused, words })
     }
+}
+
+/// Takes what a file says of the colours of images in the place of what the model says: a line where they differ.
+fn take(what: &str, file: Option<[f32; 3]>, model: &mut [f32; 3]) -> Option<String> {
+    let file = file.filter(|numbers| numbers != model)?;
+    let before = std::mem::replace(model, file);
+    Some(format!("{what} {file:?} as the file says, not the model's {before:?}"))
 }
 
 /// Weights of a network, converted from a file with other names and another layout.

@@ -75,6 +75,8 @@ pub struct WeightsFile {
     pub classes: Option<Vec<String>>,
     /// Means of red, green and blue of 0 to 255, beside a network.
     pub means: Option<[f32; 3]>,
+    /// Factors of red, green and blue after that.
+    pub scale: Option<[f32; 3]>,
     /// Layers of a Caffe network.
     pub layers: Option<caffe::Network>,
 }

@@ -50,7 +50,7 @@ fn shards_are_files() {
             place.refuses(&prepare, &[name, "expected a file"]);
             continue;
         }
-        if name.ends_with(".tar") {
+        if name == "train-000000.tar" {
             fs::remove_file(place.path("shards/train-000000.json")).unwrap();
         }
         place.refuses(&tiny("run", "cpu", &["--data", "shards"]), &[name, "expected a file"]);

@@ -93,6 +93,21 @@ fn groups_of_an_onnx_file_are_those_of_the_network() {
     assert!(imported.checkpoint.tensors == ours.tensors);
 }
 
+/// Weights learnt under other means and factors than the model's keep their own.
+#[test]
+fn colours_of_an_onnx_file_are_its_own() {
+    let (place, mut model) = (Place::new(), small("torchvision"));
+    (model.input.mean, model.input.scale) = (Some([1.0, 2.0, 3.0]), [0.5, 0.25, 0.125]);
+    let ours = checkpoint(&model);
+    export_onnx(&ours, &place.path("network.onnx")).unwrap();
+    let imported = import(&place.path("network.onnx"), small("torchvision")).read().unwrap();
+    assert_eq!(imported.checkpoint.state.model, ours.state.model);
+    assert_eq!(imported.words.len(), 2, "{:?}", imported.words);
+    contains(&imported.words.join("; "), &["means [1.0, 2.0, 3.0] as the file says", "scale [0.5, 0.25, 0.125]"]);
+    let given = Import { mean: Some([4.0; 3]), ..import(&place.path("network.onnx"), small("torchvision")) };
+    contains(&given.read().unwrap().checkpoint.state.model, &["mean = [4.0, 4.0, 4.0]"]);
+}
+
 #[test]
 fn files_have_the_names_and_shapes_of_the_field() {
     let place = Place::new();

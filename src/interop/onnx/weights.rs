@@ -8,7 +8,7 @@ use crate::graph::{ConstantValues, Graph, Node, Op, Operation, ValueId, recognis
 use crate::interop::WeightsFile;
 use crate::tensor::Tensor;
 
-/// The constants of `graph` that are floats, its class names and means of colours. A matrix that is multiplied from the
+/// The constants of `graph` that are floats, its class names, and means and factors of colours. A matrix that is multiplied from the
 /// right becomes `[outputs][inputs]`.
 pub fn weights(graph: &Graph) -> WeightsFile {
     let graph = &*recognise_exported(graph);
@@ -41,7 +41,10 @@ pub fn weights(graph: &Graph) -> WeightsFile {
         tensors.insert(graph.name(*value).to_owned(), tensor);
     }
     let classes = graph.metadata.get(metadata::CLASSES).and_then(|text| serde_json::from_str(text).ok());
-    let numbers = graph.metadata.get(metadata::MEAN).map(|text| text.split(',').map(str::parse).collect());
-    let means = numbers.and_then(|numbers: Result<Vec<f32>, _>| numbers.ok()?.try_into().ok());
-    WeightsFile { tensors, order: order.collect(), classes, means, ..WeightsFile::default() }
+    let colours = |key| {
+        let numbers: Result<Vec<f32>, _> = graph.metadata.get(key)?.split(',').map(str::parse).collect();
+        numbers.ok()?.try_into().ok()
+    };
+    let (means, scale) = (colours(metadata::MEAN), colours(metadata::SCALE));
+    WeightsFile { tensors, order: order.collect(), classes, means, scale, ..WeightsFile::default() }
 }
