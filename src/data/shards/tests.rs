@@ -44,6 +44,7 @@ fn an_archive_behind_another_is_read_and_links_are_refused() {
     );
     let mut link = Header::new_gnu();
     link.set_entry_type(EntryType::Link);
+    link.set_size(0);
     link.set_path("9.png").unwrap();
     link.set_link_name("000.png").unwrap();
     link.set_cksum();
