@@ -43,10 +43,15 @@ impl MemoryPool {
 }
 
 impl Limits {
+    /// The limits of a device that takes any program.
+    pub fn unbound(device: impl Into<String>) -> Self {
+        Self { device: device.into(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory: None }
+    }
+
     /// The limits of the CPU engine: its memory alone.
     pub fn cpu() -> Self {
         let memory = host_memory().map(|bytes| MemoryPool { pool: HOST.into(), bytes });
-        Self { device: cpu::describe(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory }
+        Self { memory, ..Self::unbound(cpu::describe()) }
     }
 }
 

@@ -1,11 +1,12 @@
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::options::On;
-use super::output::{Output, folded, line, table, tolerance};
+use super::options::{On, Replaced, open_net};
+use super::output::{Output, fit, folded, line, percent, table, tolerance};
 use super::progress::{Lines, Progress};
-use alexnet::backend::Engine;
 use alexnet::backend::parity::{self, ParityReport, VariantResult};
+use alexnet::backend::{Engine, Placement};
+use alexnet::commands::gradients::{GradientReport, TOLERANCE, check_gradients};
 use alexnet::ops::KERNELS;
 
 #[derive(Debug, Args)]
@@ -15,6 +16,13 @@ pub(super) struct Check {
     /// Compiles shaders with checks of every index and loop
     #[arg(long)]
     checked: bool,
+    /// Check the gradients of a network instead, a built-in one or a model file: against those at f64, and against
+    /// differences of the loss
+    #[arg(long, value_name = "MODEL")]
+    gradients: Option<String>,
+    /// Images of the minibatch whose gradients are checked
+    #[arg(long, value_name = "COUNT", default_value_t = 8, requires = "gradients", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    images: u32,
     #[command(flatten)]
     output: Output,
 }
@@ -23,6 +31,9 @@ impl Check {
     pub(super) fn run(self) -> Result<()> {
         let placement = self.on.open()?;
         let placement = if self.checked { placement.checked() } else { placement };
+        if let Some(model) = &self.gradients {
+            return self.gradients(model, &placement);
+        }
         let reports: Vec<ParityReport> = placement.engines().iter().map(report).collect();
         self.output.tell(&reports, |reports| reports.iter().try_for_each(print))?;
         match reports.iter().find(|report| report.failed() > 0) {
@@ -33,6 +44,49 @@ impl Check {
             }
         }
     }
+}
+
+impl Check {
+    fn gradients(&self, model: &str, placement: &Placement) -> Result<()> {
+        let net = open_net(model, &Replaced::default())?;
+        let progress = Progress::new("checking gradients", "tensors", Lines::Errors);
+        let report = check_gradients(&net.model, self.images as usize, placement, &mut |done, all| {
+            progress.length(all);
+            progress.position(done);
+        })?;
+        drop(progress);
+        self.output.tell(&report, print_gradients)?;
+        match report.failed() {
+            0 => Ok(()),
+            failed => bail!(
+                "{failed} of {} gradients of {model} are wrong on {}: do not train there",
+                report.tensors.len(),
+                report.device
+            ),
+        }
+    }
+}
+
+fn print_gradients(report: &GradientReport) -> Result<()> {
+    let GradientReport { images, loss, exact_loss, .. } = report;
+    let head = format!(
+        "loss of {images} random images {loss:.6}, at f64 {exact_loss:.6}; gradients are to be within {} of those at f64, and \
+         the slopes of the loss along them within {0} of their norms",
+        percent(TOLERANCE)
+    );
+    line(folded(&head, 2))?;
+    let mut rows = table(&["tensor", "norm", "error", "slope", "error", ""], &[1, 2, 3, 4]);
+    for check in &report.tensors {
+        let ok = if check.is_right() { "ok" } else { "FAILED" };
+        let share = |error: f64| format!("{:.4} %", 100.0 * error);
+        let [norm, slope] = [check.norm, check.slope].map(|number| format!("{number:.5e}"));
+        rows.add_row([check.name.clone(), norm, share(check.error), slope, share(check.slope_error), ok.into()]);
+    }
+    line(format_args!("{}\n", fit(rows, &[0])))?;
+    if report.failed() > 0 {
+        return Ok(());
+    }
+    line(folded(&format!("{} gradients are right on {}", report.tensors.len(), report.device), 2))
 }
 
 /// All kernels on one engine.

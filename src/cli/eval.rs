@@ -1,16 +1,20 @@
 //! `alexnet eval`: errors, confusions and predictions on validation images.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::options::{On, Pictured, named};
 use super::output::{Output, line, percent, skipped, table, thousands};
+use super::picture::PictureFile;
 use super::progress::{Lines, Progress};
-use alexnet::eval::{EnsembleWeights, EvalOptions, Evaluation, ScoreRow, TestViews, evaluate};
-use alexnet::files::printable;
+use alexnet::eval::{
+    Answers, CONTEST_CLASSES, EnsembleWeights, EvalOptions, Evaluation, PAPER, ScoreRow, TestViews, evaluate,
+};
+use alexnet::files::{FileKind, check_target, printable, read_file, write_file};
+use alexnet::report::confusion;
 
 #[derive(Debug, Args)]
 pub(super) struct Eval {
@@ -34,6 +38,8 @@ pub(super) struct Eval {
     /// Write the best labels of every image (.csv) or all probabilities (.safetensors)
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Names of the classes, one a line: in the order of the outputs, or each behind the name that the network has for it
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
@@ -51,8 +57,66 @@ pub(super) struct Eval {
     output: Output,
 }
 
+/// Files about every image and class.
+#[derive(Debug, Args)]
+struct Files {
+    /// Write the file of the contest: a line for each image, by the names of their files, with the numbers of its five best
+    /// classes, from 1 in the network's order
+    #[arg(long, value_name = "FILE.txt")]
+    contest: Option<PathBuf>,
+    /// WordNet ids, one a line, whose places are the numbers of the classes in that file: the order of ILSVRC2012_ID
+    #[arg(long, value_name = "FILE", requires = "contest")]
+    contest_ids: Option<PathBuf>,
+    /// Write the errors of each class as a table
+    #[arg(long, value_name = "FILE.csv")]
+    per_class: Option<PathBuf>,
+    /// Write how many images of each class are taken for each, as a table (.csv) or a picture (.png, .svg)
+    #[arg(long, value_name = "FILE")]
+    confusion: Option<PathBuf>,
+}
+
+/// Form of the confusion matrix.
+enum Matrix<'p> {
+    Table(&'p Path),
+    Picture(PictureFile),
+}
+
+impl Files {
+    /// Checks the paths before there is anything to write; the confusion matrix's is told by its extension.
+    fn check(&self) -> Result<Option<Matrix<'_>>> {
+        let check = |path: &Option<PathBuf>, kind| path.as_ref().map_or(Ok(()), |path| check_target(path, kind, None));
+        check(&self.contest, FileKind::Contest)?;
+        check(&self.per_class, FileKind::Csv)?;
+        let Some(path) = &self.confusion else { return Ok(None) };
+        if path.extension().is_some_and(|extension| extension == "csv") {
+            check_target(path, FileKind::Csv, None)?;
+            return Ok(Some(Matrix::Table(path)));
+        }
+        Ok(Some(Matrix::Picture(PictureFile::new(path)?)))
+    }
+
+    fn write(&self, matrix: Option<Matrix<'_>>, answers: &Answers) -> Result<()> {
+        if let Some(path) = &self.contest {
+            let ids =
+                self.contest_ids.as_deref().map(|ids| Ok::<_, anyhow::Error>((ids, read_file(ids)?))).transpose()?;
+            let ids = ids.map(|(path, bytes)| (path, String::from_utf8_lossy(&bytes).into_owned()));
+            let lines = answers.contest(ids.as_ref().map(|(path, text)| (*path, text.as_str())));
+            write_file(path, &lines.context("--contest-ids")?)?;
+        }
+        if let Some(path) = &self.per_class {
+            write_file(path, &answers.class_table()?)?;
+        }
+        match matrix {
+            None => Ok(()),
+            Some(Matrix::Table(path)) => Ok(write_file(path, &answers.confusion_table()?)?),
+            Some(Matrix::Picture(file)) => file.write(&confusion(&answers.counts(), &answers.classes)),
+        }
+    }
+}
+
 impl Eval {
     pub(super) fn run(self) -> Result<()> {
+        let matrix = self.files.check()?;
         let weights = match (self.search, self.weights.is_empty()) {
             (true, _) => EnsembleWeights::Searched,
             (false, true) => EnsembleWeights::Equal,
@@ -80,6 +144,7 @@ impl Eval {
             progress.position(done);
         })?;
         drop(progress);
+        self.files.write(matrix, &result.answers)?;
         self.output.tell(&result, |result| print(result, request.weights == EnsembleWeights::Searched))
     }
 }
@@ -92,6 +157,12 @@ fn print(evaluation: &Evaluation, searched: bool) -> Result<()> {
         rows.add_row(cells(row));
     }
     line(rows.trim_fmt())?;
+    if evaluation.answers.classes.len() == CONTEST_CLASSES {
+        line("\nthe paper's Table 2, all validation images of ILSVRC-2012 by ten views:")?;
+        let mut rows = table(&["networks", "top-1 error", "top-5 error"], &[1, 2]);
+        rows.add_rows(PAPER.iter().map(|row| [row.networks.into(), percent(row.top1_error), percent(row.top5_error)]));
+        line(rows.trim_fmt())?;
+    }
     if searched {
         line("\nthe weights were searched on these images, so that on others the error is a little higher")?;
     }

@@ -60,7 +60,7 @@ const EXAMPLES: &[(&str, [&str; 3])] = &[
         [
             "alexnet eval runs/mini-1",
             "alexnet eval runs/mini-1 --views 10 --predictions labels.csv",
-            "alexnet eval runs/mini-1 runs/mini-2 --search",
+            "alexnet eval runs/mini-1 runs/mini-2 --search --confusion matrix.png",
         ],
     ),
     (
@@ -143,6 +143,38 @@ const EXAMPLES: &[(&str, [&str; 3])] = &[
             "alexnet reproduce norm --data cifar-10-batches-bin --scale 0.3 --seeds 5 --out norm",
         ],
     ),
+    (
+        "filters",
+        [
+            "alexnet filters runs/mini-1 --out filters.png",
+            "alexnet filters alexnet.checkpoint --layer conv2 --out conv2.png",
+            "alexnet filters runs/mini-1 --over-training --out moved.png",
+        ],
+    ),
+    (
+        "predictions",
+        [
+            "alexnet predictions runs/mini-1 --out predictions.png",
+            "alexnet predictions runs/mini-1 --errors-first --count 12 --out worst.svg",
+            "alexnet predictions runs/mini-1 cat.jpg dog.jpg --out pets.png",
+        ],
+    ),
+    (
+        "similar",
+        [
+            "alexnet similar runs/mini-1 --out similar.png",
+            "alexnet similar runs/mini-1 dog.jpg --data photos --layer fc7 --top 6 --out dogs.png",
+            "alexnet similar runs/mini-1 dog.jpg --json",
+        ],
+    ),
+    (
+        "features",
+        [
+            "alexnet features runs/mini-1 --out features.npy",
+            "alexnet features runs/mini-1 --training --layer fc7 --out features.safetensors",
+            "alexnet features runs/mini-1 cat.jpg dog.jpg --layer conv5.pool --out features.csv",
+        ],
+    ),
     ("devices", ["alexnet devices", "alexnet devices --json", "NO_COLOR=1 alexnet devices"]),
     (
         "describe",
@@ -161,7 +193,14 @@ const EXAMPLES: &[(&str, [&str; 3])] = &[
             "alexnet bench loader --data shards --threads 8",
         ],
     ),
-    ("check", ["alexnet check", "alexnet check --devices 1 --checked", "alexnet check --devices cpu"]),
+    (
+        "check",
+        [
+            "alexnet check",
+            "alexnet check --devices 1 --checked",
+            "alexnet check --gradients alexnet --images 4 --devices 0,0",
+        ],
+    ),
 ];
 
 /// `command` with headings over the options of its commands, and examples below their help.

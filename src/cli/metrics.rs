@@ -68,14 +68,16 @@ fn everything<'a>(run: &'a Run, name: &'a str) -> Everything<'a> {
 fn print(run: &Run) -> Result<()> {
     let last = run.steps.last().or(run.validations.last());
     let (steps, seconds) = last.map_or((0, 0.0), |last| (last.step, last.seconds));
-    line(format_args!("{}: {} steps in {seconds:.0} s", run.name(), thousands(steps)))?;
+    line(format_args!("{}: {} steps in {seconds:.0} s; images/s are those of training", run.name(), thousands(steps)))?;
     let header = ["epoch", "step", "rate", "training", "error", "validation", "top-1", "top-5", "images/s"];
     let mut rows = table(&header, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    rows.add_rows(run.validations.iter().map(cells));
+    rows.add_rows(run.validations.iter().map(|metric| cells(run, metric)));
     line(format_args!("{}\n", rows.trim_fmt()))
 }
 
-fn cells(metric: &Metric) -> [String; 9] {
+/// A validation, and the training before it.
+fn cells(run: &Run, metric: &Metric) -> [String; 9] {
+    let trained = run.steps[..run.steps.partition_point(|step| step.step <= metric.step)].last();
     let mean = |number: Option<f64>| number.map_or_else(String::new, |number| format!("{number:.3}"));
     [
         metric.epoch.to_string(),
@@ -86,6 +88,6 @@ fn cells(metric: &Metric) -> [String; 9] {
         format!("{:.3}", metric.loss),
         percent(metric.top1_error),
         percent(metric.top5_error),
-        format!("{:.0}", metric.images_per_second),
+        trained.map_or_else(String::new, |step| format!("{:.0}", step.images_per_second)),
     ]
 }

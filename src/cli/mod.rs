@@ -7,6 +7,8 @@ mod describe;
 mod devices;
 mod eval;
 mod export;
+mod features;
+mod filters;
 mod help;
 mod import;
 mod inspect;
@@ -16,14 +18,18 @@ mod metrics;
 mod observers;
 mod options;
 mod output;
+mod picture;
 mod plot;
+mod predictions;
 mod prepare;
 mod progress;
 mod report;
 mod reproduce;
 mod run;
 mod shell;
+mod shown;
 mod signals;
+mod similar;
 mod step;
 mod terminal;
 mod train;
@@ -72,6 +78,14 @@ enum Command {
     Report(report::Report),
     /// Test a claim of the paper: train what it compares, and print its number beside ours
     Reproduce(reproduce::Reproduce),
+    /// Draw the filters of a convolution, as in the paper's Figure 3
+    Filters(filters::Filters),
+    /// Draw images with their most probable classes, as in the paper's Figure 4, left
+    Predictions(predictions::Predictions),
+    /// Find the training images that a network finds most alike, as in the paper's Figure 4, right
+    Similar(similar::Similar),
+    /// Write what a layer makes of images, as numbers
+    Features(features::Features),
     /// List the adapters of this machine
     Devices(devices::Devices),
     /// Print a network: shapes, weights, multiply-adds, memory
@@ -119,6 +133,10 @@ pub(super) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Plot(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Report(command) => command.run(),
+        Command::Filters(command) => command.run(),
+        Command::Predictions(command) => command.run(),
+        Command::Similar(command) => command.run(),
+        Command::Features(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Describe(command) => command.run(),
         Command::Kernels(command) => command.run(),

@@ -161,6 +161,11 @@ impl From<Pictured> for Preprocessing {
 }
 
 impl Pictured {
+    /// Of weights of other programs, or of a checkpoint that may be damaged.
+    pub(super) fn of_weights(model: Option<String>, no_verify: bool) -> Self {
+        Self { model, mean: None, scale: None, stored: None, size: None, output: None, no_verify }
+    }
+
     /// The checkpoint that `import` makes of the weights in `path`, or that is taken as it is; `None` where the path is a
     /// run, a checkpoint or an ONNX file to be read as usual.
     pub(super) fn imported(&self, path: &Path) -> Result<Option<Checkpoint>> {

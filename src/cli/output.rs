@@ -72,10 +72,15 @@ const COLUMNS: usize = 80;
 
 /// `text` in lines that fit, all but the first indented.
 pub(super) fn folded(text: &str, indent: usize) -> String {
+    folded_to(text, indent, COLUMNS)
+}
+
+/// The same in lines of at most `columns` letters, where words are not longer.
+pub(super) fn folded_to(text: &str, indent: usize, columns: usize) -> String {
     let (mut lines, mut column) = (String::new(), 0);
     for word in text.split(' ') {
         let length = word.chars().count();
-        if column > indent && column + 1 + length > COLUMNS {
+        if column > indent && column + 1 + length > columns {
             lines.push('\n');
             lines.push_str(&" ".repeat(indent));
             column = indent;

@@ -7,13 +7,15 @@ use clap::Args;
 
 use super::metrics::open_runs;
 use super::options::named;
-use super::output::{coloured, line, quoted, say};
-use super::terminal::{TextChart, has_colours};
-use alexnet::files::{FileKind, check_target, write_file};
-use alexnet::report::{Chart, Curve, Over, chart, png_file, stacked, svg_file};
+use super::output::{coloured, folded_to, line};
+use super::picture::PictureFile;
+use super::terminal::{TextChart, columns, has_colours};
+use alexnet::report::{Chart, Curve, Over, chart, stacked};
 
-/// Columns and lines of a chart in the terminal.
-const TEXT: [u16; 2] = [80, 18];
+/// Columns, at most and at least, and lines of a chart in the terminal.
+const MOST_COLUMNS: u16 = 80;
+const LEAST_COLUMNS: u16 = 24;
+const LINES: u16 = 18;
 
 /// Width and height of a chart in a file, in pixels.
 const PICTURE: [f32; 2] = [760.0, 320.0];
@@ -39,11 +41,7 @@ pub(super) struct Plot {
 
 impl Plot {
     pub(super) fn run(self) -> Result<()> {
-        let svg =
-            self.out.as_ref().is_some_and(|path| path.extension().is_some_and(|it| it.eq_ignore_ascii_case("svg")));
-        if let Some(path) = &self.out {
-            check_target(path, if svg { FileKind::Svg } else { FileKind::Png }, None)?;
-        }
+        let file = self.out.as_deref().map(PictureFile::new).transpose()?;
         let runs = open_runs(&self.runs)?;
         let of = |curve: &Curve| {
             let found = chart(&runs, *curve, self.over, self.log);
@@ -56,21 +54,17 @@ impl Plot {
         if charts.is_empty() {
             bail!("there is nothing to draw: the metrics of these runs hold none of what --curves asks for");
         }
-        let Some(path) = &self.out else { return charts.iter().try_for_each(draw) };
+        let Some(file) = file else { return charts.iter().try_for_each(draw) };
         let [width, height] = PICTURE;
-        let picture = stacked(charts.iter().map(|chart| chart.draw(width, height)).collect());
-        let bytes = if svg { Some(svg_file(&picture).into_bytes()) } else { png_file(&picture) };
-        let Some(bytes) = bytes else { bail!("{}: the picture is too large for a PNG file", path.display()) };
-        write_file(path, &bytes)?;
-        say(format_args!("the picture is in {}", quoted(path)));
-        Ok(())
+        file.finish(&stacked(charts.iter().map(|chart| chart.draw(width, height)).collect()))
     }
 }
 
 /// Draws a chart in the terminal, and says where the learning rate fell.
 fn draw(chart: &Chart) -> Result<()> {
-    let [width, height] = TEXT;
-    TextChart { chart, colours: has_colours() }.lines(width, height).iter().try_for_each(coloured)?;
-    chart.marked.iter().try_for_each(|(_, word)| line(format_args!("┆ {word}")))?;
+    let width = columns().clamp(LEAST_COLUMNS, MOST_COLUMNS);
+    TextChart { chart, colours: has_colours() }.lines(width, LINES).iter().try_for_each(coloured)?;
+    let words = chart.marked.iter().map(|(_, word)| folded_to(&format!("┆ {word}"), 2, usize::from(width)));
+    words.into_iter().try_for_each(line)?;
     line("")
 }

@@ -27,6 +27,9 @@ const COLOURS: [Color; 8] = [
 /// Signs that tell curves apart where there are no colours: the first is a line of braille dots.
 const SIGNS: [char; 8] = ['⠿', 'o', '+', 'x', '*', '#', '@', '%'];
 
+/// Ticks that are tried beyond those wanted, until there are two.
+const MORE: usize = 8;
+
 /// Points of the line that marks a place.
 const MARKED: usize = 40;
 
@@ -45,6 +48,20 @@ pub(super) fn wants_colours() -> bool {
 /// Whether standard output shows colours, and its reader wants them.
 pub(super) fn has_colours() -> bool {
     io::stdout().is_terminal() && wants_colours()
+}
+
+/// Columns of the terminal that standard output is; as many as anything where it is none.
+pub(super) fn columns() -> u16 {
+    let size = io::stdout().is_terminal().then(crossterm::terminal::size).and_then(Result::ok);
+    size.map_or(u16::MAX, |(columns, _)| columns)
+}
+
+/// `text`, cut with a mark where it does not fit into `width` columns.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 impl TextChart<'_> {
@@ -70,7 +87,10 @@ impl TextChart<'_> {
         if rest.height < 4 || rest.width < 20 {
             return;
         }
-        let (across, upwards) = self.chart.scales();
+        let (mut across, upwards) = self.chart.scales();
+        if across.whole && (across.most - across.least) % 2.0 != 0.0 {
+            across.most += 1.0; // the middle is labelled too
+        }
         let log = |value: f64| if self.chart.log { value.max(f64::MIN_POSITIVE).log10() } else { value };
         let ticks = even_ticks(&upwards, usize::from(rest.height / 4).max(1));
         let bounds = [ticks[0], ticks[ticks.len() - 1]].map(log);
@@ -101,8 +121,7 @@ impl TextChart<'_> {
         let faint = Style::new().fg(Color::DarkGray);
         let x_axis = Axis::default().bounds([across.least, across.most]).style(faint);
         let ends = [short(across.least), short(across.least.midpoint(across.most)), short(across.most)];
-        let y_axis =
-            Axis::default().bounds(bounds).style(faint).labels(ticks.iter().map(|&tick| self.chart.shown(tick)));
+        let y_axis = Axis::default().bounds(bounds).style(faint).labels(self.chart.labels(&ticks));
         let widget = ratatui::widgets::Chart::new(all).x_axis(x_axis.labels(ends)).y_axis(y_axis);
         widget.legend_position(None).render(rest, buffer);
     }
@@ -116,7 +135,8 @@ impl TextChart<'_> {
                 (x, y) = (area.x, y + 1);
             }
             if y < area.bottom() {
-                buffer.set_stringn(x, y, text, usize::from(area.right() - x), style);
+                let room = usize::from(area.right() - x);
+                buffer.set_stringn(x, y, cut(text, room), room, style);
             }
             x += width + 3;
         };
@@ -144,11 +164,12 @@ fn even_ticks(scale: &Scale, count: usize) -> Vec<f64> {
         let ticks = scale.ticks(count);
         return if ticks.len() < 2 { vec![scale.least, scale.most] } else { ticks };
     }
-    let ticks = scale.ticks(count);
-    let step = match ticks[..] {
-        [first, second, ..] => second - first,
-        _ => scale.most - scale.least,
-    };
+    // Two at least, with the step between them.
+    let step = (count..count + MORE).find_map(|count| match scale.ticks(count)[..] {
+        [first, second, ..] => Some(second - first),
+        _ => None,
+    });
+    let Some(step) = step else { return vec![scale.least, scale.most] };
     let (first, last) = ((scale.least / step + 1e-9).floor(), (scale.most / step - 1e-9).ceil());
     (first as i64..=last as i64).map(|i| i as f64 * step).collect()
 }
@@ -181,7 +202,7 @@ mod tests {
         };
         let marked = vec![(50.0, "learning rate".to_owned())];
         let series = vec![series("training", 2.0, 0), series("validation", 2.5, 1)];
-        Chart { title: "loss".into(), across: "step".into(), log, percent: false, series, marked }
+        Chart { title: "loss".into(), across: "step".into(), log, percent: false, whole: true, series, marked }
     }
 
     #[test]
@@ -205,6 +226,29 @@ mod tests {
         }
         let coloured = chart(false);
         assert!(TextChart { chart: &coloured, colours: true }.lines(80, 20).join("\n").contains("\u{1b}["));
+    }
+
+    #[test]
+    fn steps_are_whole_and_errors_end_at_100_percent() {
+        let mut chart = chart(false);
+        chart.percent = true;
+        chart.series.truncate(1);
+        chart.series[0].points = vec![[1.0, 0.93], [4.0, 1.0]];
+        let text = TextChart { chart: &chart, colours: false }.lines(60, 12).join("\n");
+        assert!(
+            text.contains("100 %") && text.contains('5') && !text.contains("10.") && !text.contains("2.5"),
+            "{text}"
+        );
+        chart.series[0].points = vec![[1.0, 0.6], [4.0, 1.0]];
+        let text = TextChart { chart: &chart, colours: false }.lines(60, 6).join("\n");
+        assert!(text.contains("100 %") && !text.contains("104"), "{text}");
+    }
+
+    #[test]
+    fn what_is_cut_is_marked() {
+        assert_eq!([cut("abc", 3), cut("abcd", 3)], ["abc", "ab…"]);
+        let narrow = TextChart { chart: &chart(false), colours: false }.lines(9, 10).join("\n");
+        assert!(narrow.contains("loss by …") && narrow.contains("━━ train…"), "{narrow}");
     }
 
     #[test]

@@ -164,8 +164,7 @@ impl GraphDescription {
 impl Description {
     /// Of `net`, trained as `job` wants it on devices with these limits; on one without any where there are none.
     pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Result<Self, BackendError> {
-        let unbound =
-            [Limits { device: "one device".into(), binding: u64::MAX, buffer: u64::MAX, halves: true, memory: None }];
+        let unbound = [Limits::unbound("one device")];
         let largest = if limits.is_empty() { None } else { Capacity::new(net, job, limits) };
         let layout = Layout::new(net, job, if limits.is_empty() { &unbound } else { limits })?;
         let (program, images) = (&layout.lowered.program, layout.lowered.images);

@@ -3,6 +3,8 @@
 pub mod bench;
 pub mod convert;
 pub mod describe;
+pub mod features;
+pub mod gradients;
 pub mod inspect;
 pub mod reproduce;
 pub mod run;
@@ -94,6 +96,10 @@ pub enum CommandError {
     Twice(String),
     #[error("two outputs would be written to one file: {0}")]
     SameFile(String),
+    #[error(transparent)]
+    Table(#[from] csv::Error),
+    #[error("{}: features are written to .npy, .safetensors or .csv", .0.display())]
+    FeatureFormat(PathBuf),
     #[error("{}: cannot be created ({error})", path.display())]
     Folder { path: PathBuf, error: std::io::Error },
 }

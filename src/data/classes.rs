@@ -24,6 +24,15 @@ pub fn described(name: &str) -> &str {
     by_id.get(name).copied().unwrap_or(name)
 }
 
+/// First of the words for a class of WordNet: `tench` of `n01440764 tench, Tinca tinca`, or of its id; other names as they are.
+pub fn called(name: &str) -> &str {
+    let is_id = |word: &str| word.len() == 9 && word.starts_with('n') && word[1..].bytes().all(|b| b.is_ascii_digit());
+    match described(name).split_once(' ') {
+        Some((id, words)) if is_id(id) => words.split(',').next().unwrap_or(words),
+        _ => name,
+    }
+}
+
 /// Names for `classes` from the lines of a file: for each class the line that is its name, or begins with its WordNet id or
 /// first word; else a line for each class, in their order.
 pub fn named_by(classes: &[String], file: &Path) -> Result<Vec<String>, DataError> {
@@ -123,6 +132,12 @@ mod tests {
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.into()).collect()
+    }
+
+    #[test]
+    fn classes_of_wordnet_are_called_by_their_first_word() {
+        let names = ["n01440764", "n02102040 English springer, English springer spaniel", "cat, tabby", "n1 dog"];
+        assert_eq!(names.map(called), ["tench", "English springer", "cat, tabby", "n1 dog"]);
     }
 
     #[test]

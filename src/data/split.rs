@@ -84,7 +84,23 @@ impl Split {
         if let Some(i) = labels.iter().position(|&label| label as usize >= classes) {
             return Err(DataError::Label { name: images.name(i), label: labels[i], classes });
         }
-        Ok(Self { size, images: images.into(), relabelled: None, outage: Outage::default() })
+        Ok(Self::of(images.into(), size))
+    }
+
+    /// The same of images without labels.
+    pub(super) fn unlabelled(
+        what: &'static str,
+        images: impl ImageSet + 'static,
+        size: usize,
+    ) -> Result<Self, DataError> {
+        if images.labels().is_empty() {
+            return Err(DataError::Count { split: what, count: 0 });
+        }
+        Ok(Self::of(Arc::new(images), size))
+    }
+
+    fn of(images: Arc<dyn ImageSet>, size: usize) -> Self {
+        Self { size, images, relabelled: None, outage: Outage::default() }
     }
 
     /// The number of images.

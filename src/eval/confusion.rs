@@ -1,12 +1,9 @@
 //! Classes that are mistaken for one another.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::evaluator::LabelledImages;
-use super::metrics::ranking;
 use crate::data::described;
 
 /// Images of one class whose best label is another.
@@ -22,24 +19,20 @@ pub struct Confusion {
     pub share: f64,
 }
 
-/// Most frequent confusions, at most `most`, of probabilities `[images][classes]`.
-pub(super) fn confusions(probabilities: &[f32], images: &LabelledImages, most: usize) -> Vec<Confusion> {
-    let mut pairs: BTreeMap<(u32, usize), usize> = BTreeMap::new();
-    let mut totals = vec![0_usize; images.classes.len()];
-    for (p, &label) in probabilities.chunks(images.classes.len()).zip(&images.labels) {
-        totals[label as usize] += 1;
-        if let Some(best) = ranking(p).first().copied().filter(|&best| best != label as usize) {
-            *pairs.entry((label, best)).or_default() += 1;
-        }
-    }
-    let mut pairs: Vec<_> = pairs.into_iter().collect();
-    pairs.sort_by_key(|&(_, count)| Reverse(count));
-    let name = |class: usize| described(&images.classes[class]).to_owned();
-    let confusion = |((label, best), count): ((u32, usize), usize)| Confusion {
-        class: name(label as usize),
+/// Most frequent confusions, at most `most`, of the counts of images `[class][best class]`.
+pub(super) fn confusions(counts: &[Vec<usize>], classes: &[String], most: usize) -> Vec<Confusion> {
+    let wrong = |(class, row): (usize, &'_ Vec<usize>)| -> Vec<(usize, usize, usize)> {
+        let others = row.iter().enumerate().filter(|(best, count)| *best != class && **count > 0);
+        others.map(|(best, &count)| (class, best, count)).collect()
+    };
+    let mut pairs: Vec<_> = counts.iter().enumerate().flat_map(wrong).collect();
+    pairs.sort_by_key(|&(_, _, count)| Reverse(count));
+    let name = |class: usize| described(&classes[class]).to_owned();
+    let confusion = |(class, best, count): (usize, usize, usize)| Confusion {
+        class: name(class),
         taken_for: name(best),
         images: count,
-        share: count as f64 / totals[label as usize] as f64,
+        share: count as f64 / counts[class].iter().sum::<usize>() as f64,
     };
     pairs.into_iter().take(most).map(confusion).collect()
 }
@@ -47,15 +40,16 @@ pub(super) fn confusions(probabilities: &[f32], images: &LabelledImages, most: u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::answers::counts;
+    use crate::eval::evaluator::LabelledImages;
 
     #[test]
     fn the_most_frequent_pairs_come_first() {
-        let images = LabelledImages::example(&[0, 0, 0, 1, 1, 2], 3);
-        let as_class = |class: usize| [0, 1, 2].map(|i| if i == class { 0.8 } else { 0.1 });
-        let best = [1, 2, 2, 1, 0, 2].map(as_class);
-        let found = confusions(best.as_flattened(), &images, 2);
+        let classes = LabelledImages::example(&[], 3).classes;
+        let best = [0, 0, 0, 1, 1, 2].into_iter().zip([1, 2, 2, 1, 0, 2]);
+        let found = confusions(&counts(best, 3), &classes, 2);
         let pair = |found: &Confusion| (found.class.clone(), found.taken_for.clone(), found.images);
-        let name = |class: usize| images.classes[class].clone();
+        let name = |class: usize| classes[class].clone();
         assert_eq!(found.iter().map(pair).collect::<Vec<_>>(), [(name(0), name(2), 2), (name(0), name(1), 1)]);
         assert!((found[0].share - 2.0 / 3.0).abs() < 1e-12);
     }

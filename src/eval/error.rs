@@ -74,6 +74,10 @@ pub enum EvalError {
     NoWeight,
     #[error("{} and {} were scored on different images: the data has changed in between", first.display(), other.display())]
     Images { first: PathBuf, other: PathBuf },
+    #[error("there is no layer {name}; there are {known}")]
+    Layer { name: String, known: String },
+    #[error("{}: has no line that begins as class {class} does; expected the WordNet id of every class, one a line", path.display())]
+    Unnumbered { path: PathBuf, class: String },
     #[error("{}: predictions are written to .csv (the best labels) or .safetensors (all)", .0.display())]
     Format(PathBuf),
     #[error("{} cannot be written: its folder does not exist; make it first", .0.display())]

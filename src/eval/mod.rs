@@ -1,6 +1,7 @@
 //! Evaluation of networks on a validation set, alone or as an ensemble, by one or ten views (sections 4.1 and 6 of the
 //! paper), and classification of single images.
 
+mod answers;
 mod classifier;
 mod confusion;
 mod ensemble;
@@ -8,6 +9,7 @@ mod error;
 mod evaluator;
 mod predictions;
 mod metrics;
+mod paper;
 mod survey;
 mod views;
 
@@ -21,6 +23,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::located;
 use crate::files::read_text;
 
+pub use self::answers::{Answers, ClassErrors};
 pub use self::classifier::{Preprocessing, colour, image_size};
 pub use self::confusion::Confusion;
 use self::confusion::confusions;
@@ -28,6 +31,7 @@ use self::ensemble::{Mixture, searched};
 pub use self::error::{ColourError, EvalError, SizeError};
 pub use self::evaluator::{Classification, Evaluator};
 use self::metrics::{Scores, scores};
+pub use self::paper::{CONTEST_CLASSES, PAPER, PaperRow};
 use self::predictions::PredictionFile;
 pub use self::survey::{Activity, Survey, Surveyor};
 pub use self::views::TestViews;
@@ -88,6 +92,9 @@ pub struct Evaluation {
     pub device: String,
     /// Images that could not be decoded, with the reason.
     pub skipped: Vec<String>,
+    /// Best classes of every image, of all networks together.
+    #[serde(skip)]
+    pub answers: Answers,
 }
 
 /// Scores of one network, or of the ensemble, by some views.
@@ -180,9 +187,10 @@ pub fn evaluate(
         file.write(&mixture.probabilities, &images)?;
     }
     let Scores { loss, top1_error, top5_error } = together;
-    let confusions = confusions(&mixture.probabilities, &images, request.confusions);
+    let answers = Answers::new(&mixture.probabilities, &images);
+    let confusions = confusions(&answers.counts(), &images.classes, request.confusions);
     let (images, skipped) = (images.labels.len(), images.skipped);
-    Ok(Evaluation { images, loss, top1_error, top5_error, rows, confusions, device, skipped })
+    Ok(Evaluation { images, loss, top1_error, top5_error, rows, confusions, device, skipped, answers })
 }
 
 /// Data of the run that the checkpoint or run folder at `path` belongs to.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::answers::counts;
 use super::error::EvalError;
 use crate::backend::Placement;
 use crate::checkpoint::{Checkpoint, MEAN};
@@ -20,6 +21,8 @@ const BATCH: usize = 64;
 pub struct Surveyor {
     session: Session,
     border2: u32,
+    /// Node whose outputs are the features of an image.
+    layer: String,
 }
 
 /// What a network makes of some images.
@@ -31,10 +34,12 @@ pub struct Survey {
     pub labels: Vec<u32>,
     /// Probabilities of the classes, `[images][classes]`.
     pub probabilities: Vec<f32>,
-    /// Outputs of the last hidden layer `[images][units]`.
-    pub hidden: Vec<f32>,
-    /// Responses of every layer but the last.
+    /// Outputs of the chosen layer `[images][units]`: of the last hidden one, where none is chosen.
+    pub features: Vec<f32>,
+    /// Responses of every layer but the last, where they were asked for.
     pub activity: Vec<Activity>,
+    /// Images that cannot be decoded, with the reason.
+    pub skipped: Vec<String>,
 }
 
 /// Responses of the units of a layer: maps of a convolution, neurons of a fully connected layer.
@@ -85,38 +90,71 @@ impl Surveyor {
         let mut session = Session::new(net, &job, devices, checkpoint.state.seed)?;
         session.load(&checkpoint.tensors)?;
         session.set_mean(checkpoint.tensors.get(MEAN).ok_or(EvalError::NoMean)?.values())?;
-        Ok(Self { session, border2 })
+        let layer = hidden_rows(session.net()).last().map_or_else(String::new, |(_, node)| node.clone());
+        Ok(Self { session, border2, layer })
+    }
+
+    /// The same with the features of another layer: a row, of which it is what the next one reads before it is pooled and
+    /// the like, or one of its stages, as `conv1.pool`.
+    pub fn with_layer(mut self, name: &str) -> Result<Self, EvalError> {
+        let net = self.session.net();
+        let known = net.model.layers.iter().any(|row| row.name == name);
+        let node = if known { Some(response(net, name)) } else { None };
+        let node = node.or_else(|| net.nodes.iter().find(|node| node.name == name).map(|node| node.name.clone()));
+        let refuse = || {
+            let known = net.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
+            EvalError::Layer { name: name.into(), known }
+        };
+        self.layer = node.ok_or_else(refuse)?;
+        Ok(self)
+    }
+
+    /// Name of the layer whose outputs are the features.
+    pub fn layer(&self) -> &str {
+        &self.layer
+    }
+
+    /// Side to which images are scaled, in pixels.
+    pub fn stored(&self) -> usize {
+        self.session.net().model.input.stored()
     }
 
     /// Shows the network at most `most` images of `split`, spread over it; `progress` gets the images that are done, and all.
-    /// Images that cannot be decoded are left out.
+    /// Images that cannot be decoded are left out. With `activity` the responses of all layers are counted, which takes
+    /// longer.
     pub fn survey(
         &mut self,
         split: &Arc<Split>,
         most: usize,
+        activity: bool,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Survey, EvalError> {
         let order = spread(split.len(), most);
         let all = order.len();
         let views = Views::Centre { border2: self.border2 };
         let plan = LoaderOptions { order, start: 0, capacity: BATCH, views, threads: decoding_threads() };
-        let rows = self.hidden_rows();
+        let rows = if activity { hidden_rows(self.session.net()) } else { Vec::new() };
+        let layer = self.layer.clone();
+        let wanted = |name: &str| name == layer || rows.iter().any(|(_, node)| node == name);
         let mut responses: BTreeMap<&str, Responses> = BTreeMap::new();
         let mut survey = Survey::default();
         for batch in Loader::new(split, plan)? {
-            let batch = batch?;
+            let mut batch = batch?;
+            survey.skipped.append(&mut batch.skipped);
             survey.images.extend_from_slice(&batch.indices[..batch.count]);
             survey.labels.extend_from_slice(&batch.labels[..batch.count]);
-            let features = self.session.features_of(&batch)?;
+            if batch.count == 0 {
+                continue;
+            }
+            let (features, probabilities) = self.session.features_of(&batch, &wanted)?;
             for (row, node) in &rows {
                 features
                     .get(node)
                     .into_iter()
                     .for_each(|outputs| responses.entry(row.as_str()).or_default().add(outputs));
             }
-            let hidden = rows.last().and_then(|(_, node)| features.get(node));
-            survey.hidden.extend(hidden.map(Tensor::values).unwrap_or_default());
-            survey.probabilities.extend(self.session.probabilities(&batch)?.concat());
+            survey.features.extend(features.get(&layer).map(Tensor::values).unwrap_or_default());
+            survey.probabilities.extend(probabilities);
             progress(batch.next, all);
         }
         let activity = |(row, _): &(String, String)| {
@@ -127,19 +165,19 @@ impl Surveyor {
         survey.activity = rows.iter().filter_map(activity).collect();
         Ok(survey)
     }
+}
 
-    /// Rows before the last, each with the node whose outputs are its responses: those behind its rectifier.
-    fn hidden_rows(&self) -> Vec<(String, String)> {
-        let net = self.session.net();
-        let rows = net.model.layers.iter().map(|row| &row.name);
-        let response = |row: &String| {
-            // A rectifier right behind the convolution or product is a part of its node.
-            let apart = format!("{row}.relu");
-            let node = net.nodes.iter().find(|node| node.name == apart).map_or(row, |node| &node.name);
-            (row.clone(), node.clone())
-        };
-        rows.take(net.model.layers.len().saturating_sub(1)).map(response).collect()
-    }
+/// Rows before the last, each with the node whose outputs are its responses.
+fn hidden_rows(net: &Net) -> Vec<(String, String)> {
+    let rows = net.model.layers.iter().map(|row| &row.name);
+    rows.take(net.model.layers.len().saturating_sub(1)).map(|row| (row.clone(), response(net, row))).collect()
+}
+
+/// The node whose outputs are the responses of a row: those behind its rectifier.
+fn response(net: &Net, row: &str) -> String {
+    // A rectifier right behind the convolution or product is a part of its node.
+    let apart = format!("{row}.relu");
+    net.nodes.iter().find(|node| node.name == apart).map_or_else(|| row.to_owned(), |node| node.name.clone())
 }
 
 impl Survey {
@@ -164,30 +202,31 @@ impl Survey {
             .collect()
     }
 
-    /// Output of the last hidden layer for image `i`.
-    pub fn hidden_of(&self, i: usize) -> &[f32] {
-        let units = self.hidden.len() / self.labels.len().max(1);
-        &self.hidden[i * units..(i + 1) * units]
+    /// Units of the chosen layer.
+    pub fn units(&self) -> usize {
+        self.features.len() / self.labels.len().max(1)
+    }
+
+    /// Output of the chosen layer for image `i`.
+    pub fn features_of(&self, i: usize) -> &[f32] {
+        let units = self.units();
+        &self.features[i * units..(i + 1) * units]
     }
 
     /// Counts of images `[class][best class]`.
     pub fn confusions(&self) -> Vec<Vec<usize>> {
-        let mut counts = vec![vec![0; self.classes()]; self.classes()];
-        for (i, &label) in self.labels.iter().enumerate() {
-            if let Some((best, _)) = self.best(i, 1).first() {
-                counts[label as usize][*best] += 1;
-            }
-        }
-        counts
+        let best = |i: usize| Some((self.labels[i], self.best(i, 1).first()?.0));
+        counts((0..self.labels.len()).filter_map(best), self.classes())
     }
 
-    /// The `most` images whose last hidden layer is nearest to `hidden`, by Euclidean distance.
-    pub fn nearest(&self, hidden: &[f32], most: usize) -> Vec<usize> {
-        let distance =
-            |i: usize| self.hidden_of(i).iter().zip(hidden).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
-        let mut all: Vec<(f64, usize)> = (0..self.labels.len()).map(|i| (distance(i), i)).collect();
-        all.sort_by(|a, b| a.0.total_cmp(&b.0));
-        all.into_iter().take(most).map(|(_, i)| i).collect()
+    /// The `most` images whose features are nearest to `features` by Euclidean distance, with their distances.
+    pub fn nearest(&self, features: &[f32], most: usize) -> Vec<(usize, f64)> {
+        let squares =
+            |i: usize| self.features_of(i).iter().zip(features).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+        let mut all: Vec<(usize, f64)> = (0..self.labels.len()).map(|i| (i, squares(i).sqrt())).collect();
+        all.sort_by(|a, b| a.1.total_cmp(&b.1));
+        all.truncate(most);
+        all
     }
 }
 
@@ -223,10 +262,11 @@ mod tests {
             images: vec![0, 1, 2],
             labels: vec![0, 1, 1],
             probabilities: vec![0.9, 0.1, 0.8, 0.2, 0.3, 0.7],
-            hidden: vec![0.0, 0.0, 3.0, 4.0, 1.0, 0.0],
-            activity: Vec::new(),
+            features: vec![0.0, 0.0, 3.0, 4.0, 1.0, 0.0],
+            ..Survey::default()
         };
-        assert_eq!(survey.nearest(&[0.9, 0.0], 2), [2, 0]);
+        assert_eq!(survey.nearest(&[0.5, 0.0], 3).iter().map(|(i, _)| *i).collect::<Vec<_>>(), [0, 2, 1]);
+        assert_eq!(survey.nearest(&[0.0, 0.0], 3)[2], (1, 5.0));
         assert_eq!(survey.confusions(), [[1, 0], [1, 1]]);
         assert_eq!(survey.best(2, 1), [(1, 0.7)]);
     }

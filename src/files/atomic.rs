@@ -32,15 +32,15 @@ impl AtomicFile {
         let mut prefix = target.file_name().unwrap_or_default().to_owned();
         prefix.push(".");
         let suffix = format!(".{PARTIAL}");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix).suffix(&suffix);
-        #[cfg(unix)]
-        {
-            // The umask decides, as for any other file; a temporary one would be readable by its owner alone.
-            use std::os::unix::fs::PermissionsExt as _;
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(folder(target)).map_err(FileError::write(target))?;
+        // The umask decides on permissions, as for any other file.
+        let mut options = fs::File::options();
+        options.read(true).write(true).create_new(true);
+        let mut refused = None;
+        let open = |path: &Path| options.open(path).inspect_err(|error| refused = error.raw_os_error());
+        let file = tempfile::Builder::new().prefix(&prefix).suffix(&suffix).make_in(folder(target), open);
+        // Without the name of the temporary file, which says nothing to the user.
+        let plain = |error| refused.map_or(error, io::Error::from_raw_os_error);
+        let file = file.map_err(plain).map_err(FileError::write(target))?;
         // Where there are no locks nobody can tell whether the file is in use, and it is left alone.
         let _ = file.as_file().try_lock();
         Ok(Self { target: target.into(), file: BufWriter::with_capacity(BUFFER, file) })
@@ -198,7 +198,8 @@ mod tests {
         fs::create_dir(&target).unwrap(); // a folder cannot be replaced by a file
         let message = write_file(&target, b"new").unwrap_err().to_string();
         assert!(message.contains("taken: cannot be written") && target.is_dir(), "{message}");
-        assert!(write_file(&folder.path().join("nowhere/x"), b"new").is_err());
+        let message = write_file(&folder.path().join("nowhere/x"), b"new").unwrap_err().to_string();
+        assert!(message.contains("nowhere/x: cannot be written (") && !message.contains("partial"), "{message}");
         drop(AtomicFile::create(&folder.path().join("given up")).unwrap());
         assert_eq!(names(folder.path()), ["taken"], "no temporary file is left");
     }

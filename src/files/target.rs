@@ -55,8 +55,10 @@ pub enum FileKind {
     Onnx,
     /// Numbers for programs, or a trace.
     Json,
-    /// A table of labels, one line an image.
+    /// A table with a line for each image or class.
     Csv,
+    /// Numbers of classes, a line for each image.
+    Contest,
     /// An array of numpy.
     Npy,
     /// A drawing of lines and text, of any size.
@@ -74,6 +76,7 @@ impl FileKind {
             Self::Onnx => "onnx",
             Self::Json => "json",
             Self::Csv => "csv",
+            Self::Contest => "txt",
             Self::Npy => "npy",
             Self::Svg => "svg",
             Self::Png => "png",
@@ -88,6 +91,7 @@ impl FileKind {
             Self::Onnx => "an ONNX file",
             Self::Json => "JSON",
             Self::Csv => "a table",
+            Self::Contest => "a file for the contest",
             Self::Npy => "a numpy array",
             Self::Svg => "an SVG drawing",
             Self::Png => "a PNG picture",
@@ -109,7 +113,10 @@ impl FileKind {
             Self::Onnx => begins(|bytes| matches!(bytes, [0x08, 0..=127, tag, ..] if tag & 7 == 2)),
             // A trace that was not finished is blank.
             Self::Json => begins(|bytes| matches!(bytes.trim_ascii_start(), [] | [b'{' | b'[', ..])),
-            Self::Csv => begins(|bytes| bytes.starts_with(b"image,class,")),
+            Self::Csv => begins(|bytes| bytes.starts_with(b"image,class,") || bytes.starts_with(b"class,")),
+            Self::Contest => begins(|bytes| {
+                bytes.first().is_some_and(u8::is_ascii_digit) && bytes.iter().all(|b| b" \n0123456789".contains(b))
+            }),
             Self::Npy => begins(|bytes| bytes.starts_with(b"\x93NUMPY")),
             Self::Svg => begins(|bytes| bytes.starts_with(b"<svg ")),
             Self::Png => begins(|bytes| bytes.starts_with(b"\x89PNG")),

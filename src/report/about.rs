@@ -7,7 +7,7 @@ use super::chart::{Chart, short};
 use super::confusion::confusion;
 use super::content::{Content, Images, Network};
 use super::curves::{Curve, Over, chart};
-use super::filters::filters;
+use super::filters::{Contrast, Filters};
 use super::mistakes::Shown;
 use super::page::{Block, Page, Part};
 use super::placement::placement;
@@ -24,6 +24,9 @@ const NARROW: [f32; 2] = [344.0, 260.0];
 const PREDICTED: usize = 8;
 const WORST: usize = 12;
 const ALIKE: usize = 5;
+
+/// Training images beside each image.
+const NEIGHBOURS: usize = 6;
 
 /// The page about the run of `content`.
 pub fn about(content: &Content) -> Page {
@@ -43,8 +46,15 @@ pub fn about(content: &Content) -> Page {
     }
     parts.push(of_time(content));
     if let Some(network) = &content.network {
-        let caption = "Each box is a layer on one tower. Orange lines cross from one device to another; dashed ones join towers \
-                       on one device.";
+        let whose = if network.placed {
+            "The network on the devices of the run, as its metrics name them."
+        } else {
+            "The metrics do not say which devices the run worked on; these are those of the report."
+        };
+        let caption = format!(
+            "{whose} Each box is a layer on one tower. Orange lines cross from one device to another; dashed ones join towers \
+             on one device."
+        );
         let figure = Block::figure("placement", caption, placement(&network.description));
         parts.push(Part { title: "Placement", blocks: vec![figure, memory(network)] });
     }
@@ -89,14 +99,14 @@ fn verdict(content: &Content) -> String {
     let best = best(run).unwrap_or(last);
     let took = if last.seconds > 0.0 { format!(" and {}", duration(last.seconds)) } else { String::new() };
     let mut words = format!(
-        "After {} epochs, {} steps{took}, the network mistakes {} of the validation images (top-5 {})",
-        last.epoch,
+        "After {}, {} steps{took}, the network mistakes {} of the validation images (top-5 {})",
+        epochs(run, last),
         last.step,
         percent(last.top1_error),
         percent(last.top5_error)
     );
     if best.step != last.step {
-        let _ = write!(words, "; its best was {} after epoch {}", percent(best.top1_error), best.epoch);
+        let _ = write!(words, "; its best was {} after {}", percent(best.top1_error), epochs(run, best));
     }
     words += ". ";
     words += match content.findings.iter().map(|found| found.kind).next() {
@@ -111,6 +121,12 @@ fn verdict(content: &Content) -> String {
         words += " Nothing unusual was found.";
     }
     words
+}
+
+/// Epochs that were done at a validation, in words: 3 epochs, 2.5 epochs.
+pub(super) fn epochs(run: &Run, metric: &Metric) -> String {
+    let done = short((100.0 * run.epochs(metric)).round() / 100.0);
+    if done == "1" { "1 epoch".into() } else { format!("{done} epochs") }
 }
 
 /// The validation with the least error.
@@ -151,8 +167,9 @@ fn of_images(images: &Images, classes: &[String]) -> Vec<Part> {
         ),
         Block::figure(
             "alike",
-            "Validation images, and the six training images whose last hidden layer is nearest, as in Figure 4, right.",
-            shown.alike(&shown.some(ALIKE), &training),
+            "Validation images, and the six training images whose last hidden layer is nearest, as in the paper's Figure 4, \
+             right.",
+            shown.alike(&shown.some(ALIKE), &training, NEIGHBOURS),
         ),
     ];
     vec![Part { title: "Mistakes", blocks: mistakes }, Part { title: "Examples", blocks: examples }]
@@ -178,10 +195,12 @@ fn by_class(counts: &[Vec<usize>], classes: &[String]) -> Block {
 }
 
 fn of_weights(content: &Content, network: &Network) -> Part {
-    let mut blocks = Vec::new();
-    if let Some(picture) = filters(&network.checkpoint) {
-        let caption = "Filters of the first layer, as in the paper's Figure 3; grey is 0, each has its own contrast.";
-        blocks.push(Block::figure("filters", caption, picture));
+    let of = format!("Of {}, after {} steps.", network.file, network.checkpoint.state.step);
+    let mut blocks = vec![Block::Text(of)];
+    if let Ok(filters) = Filters::new(&network.checkpoint, None) {
+        let caption =
+            "Filters of the first convolution, as in the paper's Figure 3; grey is 0, each has its own contrast.";
+        blocks.push(Block::figure("filters", caption, filters.draw(Contrast::Filter)));
     }
     blocks.extend(charts(std::slice::from_ref(&content.run), &[(Curve::Ratio, true)]));
     let cells = |state: &crate::commands::inspect::TensorState| {
@@ -226,12 +245,12 @@ fn of_time(content: &Content) -> Part {
         let header = ["towers: device", "compute, ms", "waiting, ms", "other, ms", "memory planned"];
         blocks.push(table(&caption, &header, record.devices.iter().map(row).collect()));
     }
-    blocks.extend(content.times.as_ref().map(layers));
+    blocks.extend(content.times.as_ref().map(|(times, devices)| layers(times, devices)));
     Part { title: "Time", blocks }
 }
 
 /// Times of the layers in a step that the report measured.
-fn layers(times: &StepTimes) -> Block {
+fn layers(times: &StepTimes, devices: &str) -> Block {
     let ms = |seconds: f64| format!("{:.2}", 1e3 * seconds);
     let trained = |layer: &crate::commands::bench::LayerTimes| layer.forward + layer.backward + layer.update;
     let all: f64 = times.layers.iter().map(trained).sum();
@@ -245,7 +264,8 @@ fn layers(times: &StepTimes) -> Block {
         ]
     };
     let caption = format!(
-        "Kernels of a step by layer, in ms, as measured for this report: {} random images, {:.1} images a second",
+        "Kernels of a step by layer, in ms, as measured for this report on {devices}: {} random images, {:.1} images a \
+         second",
         times.images, times.images_per_second
     );
     let header = ["tower and layer", "forward", "backward", "update", "of all"];
@@ -253,7 +273,7 @@ fn layers(times: &StepTimes) -> Block {
 }
 
 fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+    format!("{:.1}\u{a0}MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 fn memory(network: &Network) -> Block {
@@ -267,6 +287,12 @@ fn memory(network: &Network) -> Block {
     table(&caption, &["towers: device", "in all", "of which"], rows.collect())
 }
 
+/// Version of the program, and the commit that it was built from where that is known.
+fn version(taken_up: &Resumption) -> String {
+    let commit = taken_up.commit.as_ref().map_or_else(String::new, |commit| format!(", commit {commit}"));
+    format!("{}{commit}", taken_up.version)
+}
+
 fn of_run(run: &Run) -> Part {
     let time = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
     let mut blocks = Vec::new();
@@ -276,8 +302,9 @@ fn of_run(run: &Run) -> Part {
             ("model", config.model.clone()),
             ("data", config.data.clone().unwrap_or_else(|| "the bundled sample".into())),
             ("seed", config.seed.to_string()),
-            ("version", begun.map_or_else(String::new, |begun| begun.version.clone())),
-            ("devices", begun.map_or_else(String::new, |begun| begun.devices.join("; "))),
+            ("begun", begun.map_or_else(String::new, |begun| time(begun.time))),
+            ("version", begun.map_or_else(String::new, version)),
+            ("devices and drivers", begun.map_or_else(String::new, |begun| begun.devices.join("; "))),
             ("command", begun.map_or_else(String::new, |begun| begun.command.join(" "))),
         ];
         let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
@@ -289,12 +316,14 @@ fn of_run(run: &Run) -> Part {
     }
     let row = |resumption: &Resumption| {
         let changes = resumption.changes.join("; ");
-        vec![time(resumption.time), resumption.from_step.to_string(), resumption.version.clone(), changes]
+        let devices = resumption.devices.join("; ");
+        vec![time(resumption.time), resumption.from_step.to_string(), version(resumption), devices, changes]
     };
     let resumed = run.resumptions.iter().filter(|resumption| resumption.kind != "begin");
     let rows: Vec<_> = resumed.map(row).collect();
     if !rows.is_empty() {
-        blocks.push(table("Resumed", &["time", "after step", "version", "changed settings"], rows));
+        let header = ["time", "after step", "version", "devices and drivers", "changed settings"];
+        blocks.push(table("Resumed", &header, rows));
     }
     let validations = run.validations.iter().map(|metric| {
         let training = metric.training_loss.map_or_else(String::new, |loss| format!("{loss:.3}"));

@@ -1,18 +1,17 @@
 //! Charts: curves over an axis, with ticks at round numbers.
 
-use super::picture::{Anchor, Ink, LETTER, Mark, Picture, TEXT, fitted};
-
-/// Most points that are drawn one by one; of more, means over at least [`SMOOTH`] of them are, where that leaves enough.
-const SINGLE: usize = 200;
-const SMOOTH: usize = 10;
-
-/// Points of a curve at most, and about how many are enough.
-const POINTS: usize = 120;
-const ENOUGH: usize = 40;
+use super::picture::{Anchor, Ink, LETTER, Mark, Picture, TEXT, fitted, wrapped};
 
 /// Points of a curve at most that say their values when they are pointed at.
 const TIPS: usize = 60;
 
+/// Least share of its size that an axis spans: what differs by less is rounding, drawn as one level.
+const LEAST_SPAN: f64 = 1e-5;
+
+/// Digits of an axis's labels: as many as tell them apart.
+const DIGITS: std::ops::RangeInclusive<i32> = 4..=12;
+
+/// Room for the labels of the axis upwards, at least.
 const LEFT: f32 = 58.0;
 const RIGHT: f32 = 14.0;
 const BELOW: f32 = 34.0;
@@ -29,8 +28,10 @@ pub struct Chart {
     pub across: String,
     /// Whether the logarithm is drawn.
     pub log: bool,
-    /// Whether values are shares, written in percent.
+    /// Whether values are shares, written in percent; none is above 100 %.
     pub percent: bool,
+    /// Whether places are whole numbers.
+    pub whole: bool,
     pub series: Vec<Series>,
     /// Places that are marked, with a word about each.
     pub marked: Vec<(f64, String)>,
@@ -58,20 +59,8 @@ pub struct Scale {
     pub most: f64,
     /// Whether the logarithm is drawn.
     pub log: bool,
-}
-
-impl Series {
-    /// A curve with few points: those it has, or means of neighbours.
-    #[must_use]
-    pub fn thinned(mut self) -> Self {
-        let count = self.points.len();
-        if count > SINGLE {
-            let size = count.div_ceil(POINTS).max(SMOOTH.min(count / ENOUGH));
-            let mean = |part: &[[f64; 2]], i: usize| part.iter().map(|point| point[i]).sum::<f64>() / part.len() as f64;
-            self.points = self.points.chunks(size).map(|part| [mean(part, 0), mean(part, 1)]).collect();
-        }
-        self
-    }
+    /// Whether only whole numbers are labelled.
+    pub whole: bool,
 }
 
 impl Scale {
@@ -87,23 +76,26 @@ impl Scale {
             // A decade or more is shown whole; less than that by its ends.
             let whole = most / least > 5.0;
             let (least, most) = if whole { (10_f64.powf(low), 10_f64.powf(high)) } else { (0.9 * least, 1.1 * most) };
-            return Self { least, most, log };
+            return Self { least, most, log, whole: false };
         }
         let room = if most > least { 0.04 * (most - least) } else { 0.1 * most.abs().max(1e-9) };
+        let room = room.max(LEAST_SPAN * most.abs());
         // What is near 0 is shown from 0 on.
         let from_zero = least >= 0.0 && least < 0.3 * most;
-        Self { least: if from_zero { 0.0 } else { least - room }, most: most + room, log }
+        Self { least: if from_zero { 0.0 } else { least - room }, most: most + room, log, whole: false }
     }
 
-    /// The scale from `least` to `most` without room at its ends.
-    pub fn exact(values: impl Iterator<Item = f64>) -> Self {
+    /// The scale from the least to the largest of `values` without room at its ends, of whole numbers where `whole`.
+    pub fn exact(values: impl Iterator<Item = f64>, whole: bool) -> Self {
         let (least, most) = values
             .filter(|value| value.is_finite())
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)));
+        // Means of steps lie between them.
+        let (least, most) = if whole { (least.floor(), most.ceil()) } else { (least, most) };
         if least < most {
-            Self { least, most, log: false }
+            Self { least, most, log: false, whole }
         } else {
-            Self { least: 0.0, most: most.max(1.0), log: false }
+            Self { least: 0.0, most: most.max(1.0), log: false, whole }
         }
     }
 
@@ -120,7 +112,7 @@ impl Scale {
             let every = ((high - low) as usize).div_ceil(count.max(1)).max(1);
             return (low..=high).step_by(every).map(|power| 10_f64.powi(power)).collect();
         }
-        let step = round_step((self.most - self.least) / count.max(1) as f64);
+        let step = round_step((self.most - self.least) / count.max(1) as f64).max(if self.whole { 1.0 } else { 0.0 });
         let first = (self.least / step - 1e-9).ceil();
         // Divided where the step is a fraction: 3 / 5 is 0.6, 3 times 0.2 is not.
         let parts = (1.0 / step).round();
@@ -141,22 +133,28 @@ fn round_step(step: f64) -> f64 {
 
 /// A number with as many digits as it takes: 12k, 2.5, 0.001, 3e-5.
 pub fn short(value: f64) -> String {
-    let size = value.abs();
-    match size {
+    with_digits(value, *DIGITS.start())
+}
+
+/// A number as [`short`] writes it, with at most so many digits that count.
+fn with_digits(value: f64, digits: i32) -> String {
+    match value.abs() {
         _ if value == 0.0 => "0".into(),
-        1e6.. => format!("{}M", trimmed(value / 1e6)),
-        1e4.. => format!("{}k", trimmed(value / 1e3)),
-        1e-3.. => trimmed(value),
+        1e6.. => format!("{}M", trimmed(value / 1e6, digits)),
+        1e4.. => format!("{}k", trimmed(value / 1e3, digits)),
+        1e-3.. => trimmed(value, digits),
         _ => {
-            let text = format!("{value:.1e}");
-            text.replace(".0e", "e")
+            let after = (digits - 3).max(1) as usize;
+            let text = format!("{value:.after$e}");
+            let (number, power) = text.split_once('e').unwrap_or((&text, "0"));
+            format!("{}e{power}", number.trim_end_matches('0').trim_end_matches('.'))
         }
     }
 }
 
-/// At most four digits that count.
-fn trimmed(value: f64) -> String {
-    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 6) as usize;
+/// At most `digits` digits that count.
+fn trimmed(value: f64, digits: i32) -> String {
+    let digits = (digits - 1 - value.abs().log10().floor() as i32).clamp(0, digits + 2) as usize;
     let text = format!("{value:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
@@ -164,36 +162,58 @@ fn trimmed(value: f64) -> String {
 impl Chart {
     /// `value` as the chart writes it.
     pub fn shown(&self, value: f64) -> String {
-        if self.percent { format!("{} %", short(100.0 * value)) } else { short(value) }
+        self.written(value, *DIGITS.start())
+    }
+
+    fn written(&self, value: f64, digits: i32) -> String {
+        if self.percent { format!("{} %", with_digits(100.0 * value, digits)) } else { with_digits(value, digits) }
+    }
+
+    /// Labels of the `ticks` of the axis upwards, with as many digits as tell them apart.
+    pub fn labels(&self, ticks: &[f64]) -> Vec<String> {
+        let all = |digits| ticks.iter().map(|&tick| self.written(tick, digits)).collect::<Vec<_>>();
+        let differ = |labels: &Vec<String>| labels.windows(2).all(|pair| pair[0] != pair[1]);
+        DIGITS.map(all).find(differ).unwrap_or_else(|| all(*DIGITS.end()))
     }
 
     /// Scales across and upwards.
     pub fn scales(&self) -> (Scale, Scale) {
         let points = || self.series.iter().flat_map(|series| &series.points);
-        (Scale::exact(points().map(|point| point[0])), Scale::of(points().map(|point| point[1]), self.log))
+        let mut upwards = Scale::of(points().map(|point| point[1]), self.log);
+        if self.percent {
+            (upwards.least, upwards.most) = (upwards.least.max(0.0), upwards.most.min(1.0));
+        }
+        (Scale::exact(points().map(|point| point[0]), self.whole), upwards)
     }
 
     /// The chart as a picture.
     pub fn draw(&self, width: f32, height: f32) -> Picture {
         let mut picture = Picture::new(width, height, self.about());
-        picture.marks.push(Mark::Text {
-            at: [0.0, 14.0],
-            text: self.title.clone(),
-            ink: Ink::Text,
-            size: TEXT + 2.0,
-            anchor: Anchor::Start,
-        });
-        let top = self.legend(&mut picture, 2.0 * LINE) + 0.8 * LINE;
+        let title = wrapped(&self.title, TEXT + 2.0, width);
+        for (line, text) in title.iter().enumerate() {
+            picture.marks.push(Mark::Text {
+                at: [0.0, 14.0 + LINE * line as f32],
+                text: text.clone(),
+                ink: Ink::Text,
+                size: TEXT + 2.0,
+                anchor: Anchor::Start,
+            });
+        }
+        let top = self.legend(&mut picture, (1 + title.len()) as f32 * LINE) + 0.8 * LINE;
         let (across, upwards) = self.scales();
         let [right, bottom] = [width - RIGHT, height - BELOW];
-        let x = |value: f64| LEFT + (right - LEFT) * across.place(value) as f32;
+        let ticks = upwards.ticks(((bottom - top) / 36.0) as usize);
+        let labels = self.labels(&ticks);
+        let widest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+        let left = LEFT.max(LETTER * TEXT * widest as f32 + 12.0);
+        let x = |value: f64| left + (right - left) * across.place(value) as f32;
         let y = |value: f64| bottom - (bottom - top) * upwards.place(value).clamp(-0.02, 1.02) as f32;
-        for tick in upwards.ticks(((bottom - top) / 36.0) as usize) {
-            picture.line([[LEFT, y(tick)], [right, y(tick)]], Ink::Grid, 1.0);
-            picture.text([LEFT - 6.0, y(tick) + 4.0], self.shown(tick), Ink::Faint, Anchor::End);
+        for (tick, label) in ticks.into_iter().zip(labels) {
+            picture.line([[left, y(tick)], [right, y(tick)]], Ink::Grid, 1.0);
+            picture.text([left - 6.0, y(tick) + 4.0], label, Ink::Faint, Anchor::End);
         }
-        picture.line([[LEFT, bottom], [right, bottom]], Ink::Faint, 1.0);
-        for tick in across.ticks(((right - LEFT) / 60.0) as usize) {
+        picture.line([[left, bottom], [right, bottom]], Ink::Faint, 1.0);
+        for tick in across.ticks(((right - left) / 60.0) as usize) {
             picture.line([[x(tick), bottom], [x(tick), bottom + 4.0]], Ink::Faint, 1.0);
             picture.text([x(tick), bottom + 16.0], short(tick), Ink::Faint, Anchor::Middle);
         }
@@ -270,24 +290,49 @@ mod tests {
         assert_eq!(got, ["0", "12.35k", "2.5", "0.001", "3e-5", "1", "90", "2.5M", "-0.25", "9999"]);
     }
 
+    fn chart(points: Vec<[f64; 2]>) -> Chart {
+        Chart {
+            title: "loss".into(),
+            across: "step".into(),
+            log: false,
+            percent: false,
+            whole: true,
+            series: vec![Series { name: "a".into(), points, colour: 0, dashed: false }],
+            marked: Vec::new(),
+        }
+    }
+
     #[test]
-    fn long_curves_are_drawn_as_means() {
-        let points: Vec<_> = (0..100_000).map(|i| [f64::from(i), f64::from(i % 2)]).collect();
-        let thin = Series { name: "x".into(), points, colour: 0, dashed: false }.thinned();
-        assert_eq!(thin.points.len(), POINTS);
-        assert!(thin.points.iter().all(|point| (point[1] - 0.5).abs() < 1e-9), "{:?}", thin.points[0]);
+    fn labels_of_nearly_equal_values_differ() {
+        for (least, most) in
+            [(123_456.1, 123_456.9), (100.0, 100.000_001), (0.5, 0.500_02), (3e-5, 3.000_1e-5), (2.0, 2.0)]
+        {
+            let chart = chart(vec![[0.0, least], [1.0, most]]);
+            let labels = chart.labels(&chart.scales().1.ticks(5));
+            assert!(labels.len() > 1 && labels.windows(2).all(|pair| pair[0] != pair[1]), "{least}: {labels:?}");
+        }
+        assert_eq!(chart(Vec::new()).labels(&[0.0, 0.5, 1.0]), ["0", "0.5", "1"]);
+    }
+
+    #[test]
+    fn errors_end_at_100_percent_and_steps_are_whole() {
+        let chart = Chart { percent: true, ..chart(vec![[1.0, 0.9], [4.0, 1.0]]) };
+        let (across, upwards) = chart.scales();
+        assert_eq!((upwards.most, across.ticks(10)), (1.0, vec![1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(chart.labels(&upwards.ticks(3)).last().unwrap(), "100 %");
+    }
+
+    #[test]
+    fn a_title_that_is_too_long_takes_two_lines() {
+        let chart = Chart { title: "a long title ".repeat(5).trim().into(), ..chart(vec![[0.0, 1.0], [1.0, 2.0]]) };
+        let picture = chart.draw(344.0, 260.0);
+        let is_title = |mark: &&Mark| matches!(mark, Mark::Text { size, .. } if *size > TEXT);
+        assert_eq!(picture.marks.iter().filter(is_title).count(), 2);
     }
 
     #[test]
     fn a_chart_of_nothing_is_a_chart() {
-        let chart = Chart {
-            title: "loss".into(),
-            across: "step".into(),
-            log: true,
-            percent: false,
-            series: vec![Series { name: "a".into(), points: vec![[0.0, f64::NAN]], colour: 0, dashed: false }],
-            marked: Vec::new(),
-        };
+        let chart = Chart { log: true, ..chart(vec![[0.0, f64::NAN]]) };
         assert!(super::super::svg::svg_file(&chart.draw(400.0, 200.0)).contains("loss"));
         assert!(super::super::png::png_file(&chart.draw(400.0, 200.0)).is_some());
     }

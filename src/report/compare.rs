@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::about::{best, charts, duration, percent};
+use super::about::{best, charts, duration, epochs, percent};
 use super::curves::{Curve, names};
 use super::page::{Block, Page, Part};
 use crate::runs::Run;
@@ -22,12 +22,12 @@ pub fn compare(runs: &[Run]) -> Page {
 }
 
 fn verdict(runs: &[Run], names: &[String]) -> String {
-    let bests = runs.iter().zip(names).filter_map(|(run, name)| Some((best(run)?, name)));
+    let bests = runs.iter().zip(names).filter_map(|(run, name)| Some((best(run)?, run, name)));
     let mut bests: Vec<_> = bests.collect();
     bests.sort_by(|a, b| a.0.top1_error.total_cmp(&b.0.top1_error));
     let told: Vec<String> = bests
         .iter()
-        .map(|(metric, name)| format!("{name} {} after epoch {}", percent(metric.top1_error), metric.epoch))
+        .map(|(metric, run, name)| format!("{name} {} after {}", percent(metric.top1_error), epochs(run, metric)))
         .collect();
     match told.split_first() {
         None => "None of the runs has been validated yet.".into(),
@@ -43,9 +43,9 @@ fn results(runs: &[Run], names: &[String]) -> Block {
         let time = last.map_or_else(String::new, |metric| duration(metric.seconds));
         let Some(best) = best(run) else { return vec![name.clone(), steps, time] };
         let scores = [percent(best.top1_error), percent(best.top5_error), format!("{:.3}", best.loss)];
-        [vec![name.clone(), steps, time], scores.to_vec(), vec![best.epoch.to_string()]].concat()
+        [vec![name.clone(), steps, time], scores.to_vec(), vec![epochs(run, best)]].concat()
     };
-    let header = ["run", "steps", "time", "top-1 error", "top-5 error", "loss", "after epoch"];
+    let header = ["run", "steps", "time", "top-1 error", "top-5 error", "loss", "after"];
     Block::Table {
         caption: "Best validations".into(),
         header: header.map(str::to_owned).to_vec(),

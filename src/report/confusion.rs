@@ -1,7 +1,7 @@
 //! The confusion matrix: which class is taken for which.
 
 use super::picture::{Anchor, Ink, Mark, Picture, TEXT, fitted};
-use crate::data::described;
+use crate::data::called;
 
 /// Side of the matrix, in pixels, and the room for names beside it.
 const SIDE: f32 = 480.0;
@@ -22,7 +22,7 @@ pub fn confusion(counts: &[Vec<usize>], classes: &[String]) -> Picture {
     let mut picture = Picture::new(left + SIDE + 2.0, top + SIDE + 2.0 * TEXT, about);
     picture.text([left, TEXT], "across: what the network says; down: what it is", Ink::Faint, Anchor::Start);
     picture.area([left, top, SIDE, SIDE], Ink::Surface, 1.0, "");
-    let name = |class: usize| classes.get(class).map_or_else(|| class.to_string(), |name| described(name).to_owned());
+    let name = |class: usize| classes.get(class).map_or_else(|| class.to_string(), |name| called(name).to_owned());
     for (class, row) in counts.iter().enumerate() {
         let images: usize = row.iter().sum();
         let y = top + class as f32 * cell;

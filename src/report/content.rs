@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::backend::{BackendError, Placement};
+use crate::backend::{BackendError, Limits, Placement};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::commands::CommandError;
 use crate::commands::bench::{StepTimes, step};
@@ -59,8 +59,8 @@ pub struct Content {
     pub run: Run,
     /// Network of its best checkpoint.
     pub network: Option<Network>,
-    /// Times of a step with random images on the devices of the report.
-    pub times: Option<StepTimes>,
+    /// Times of a step with random images on the devices of the report, and their names.
+    pub times: Option<(StepTimes, String)>,
     /// Unusual values, each with its likely reason.
     pub findings: Vec<Finding>,
     /// What could not be found out, with the reason.
@@ -70,10 +70,14 @@ pub struct Content {
 /// The network of a checkpoint, with all that is shown of it.
 pub struct Network {
     pub checkpoint: Checkpoint,
+    /// Name of its file.
+    pub file: String,
     /// State of each tensor of weights and biases.
     pub tensors: Vec<TensorState>,
-    /// Shapes, placement and traffic.
+    /// Shapes, and placement and traffic on the devices of the run.
     pub description: Description,
+    /// Whether the run says on which devices it worked; else those of the report take their place.
+    pub placed: bool,
     /// Training and validation images.
     pub images: Option<Images>,
 }
@@ -98,20 +102,21 @@ impl Content {
         let run = Run::open(path)?;
         let findings = of_metrics(&run);
         let mut content = Self { run, network: None, times: None, findings, missing: Vec::new() };
-        let Some(file) = content.run.checkpoint() else {
-            content.missing.push("the run has no checkpoint yet, so that there are only its metrics to show".into());
+        let Some((file, checkpoint)) = content.checkpoint() else {
+            content.missing.push("the run has no checkpoint to show, so that there are only its metrics".into());
             return Ok(content);
         };
-        let checkpoint = Checkpoint::read(&file)?;
         let model = checkpoint.state.model(LAYERS)?;
         let net = Net::new(model)?;
         let job = Job::training(net.model.train.batch);
         let job = job.with(content.run.config.as_ref().map_or(job.options, |config| config.options));
         let limits = devices.limits(net.model.towers);
-        let description = Description::new(&net, &job, &limits)?;
+        let own: Vec<Limits> = content.run.device_names().into_iter().map(Limits::unbound).collect();
+        let placed = !own.is_empty();
+        let description = Description::new(&net, &job, if placed { &own } else { &limits })?;
         let tensors = tensors(&checkpoint, Some(&content.run))?;
         content.findings.extend(of_tensors(&tensors));
-        let mut network = Network { checkpoint, tensors, description, images: None };
+        let mut network = Network { checkpoint, file, tensors, description, placed, images: None };
         if depth.images > 0 {
             content.show(&mut network, depth.images, devices, progress)?;
         }
@@ -119,9 +124,25 @@ impl Content {
         if depth.steps > 0 {
             let layout = Layout::new(&net, &job, &limits)?;
             let mut session = Session::laid_out(net, &job, layout, devices, 0)?;
-            content.times = Some(step(&mut session, job.minibatch, depth.steps)?);
+            content.times = Some((step(&mut session, job.minibatch, depth.steps)?, session.device()));
         }
         Ok(content)
+    }
+
+    /// The checkpoint to show, with the name of its file: the first that is whole. Of another that is not it is said why.
+    fn checkpoint(&mut self) -> Option<(String, Checkpoint)> {
+        let mut shown = None;
+        for path in self.run.checkpoints() {
+            match Checkpoint::read(&path) {
+                Ok(checkpoint) if shown.is_none() => {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    shown = Some((name, checkpoint));
+                }
+                Ok(_) => (),
+                Err(error) => self.missing.push(format!("a checkpoint of the run is not shown: {error}")),
+            }
+        }
+        shown
     }
 
     /// Shows the network images of its run, where they are still there.
@@ -146,9 +167,9 @@ impl Content {
         };
         let mut surveyor = Surveyor::new(&network.checkpoint, devices)?;
         let all = train.len().min(most) + validation.len().min(most);
-        let seen = surveyor.survey(&validation, most, &mut |done, _| progress(done, all))?;
+        let seen = surveyor.survey(&validation, most, true, &mut |done, _| progress(done, all))?;
         let before = seen.labels.len();
-        let learnt = surveyor.survey(&train, most, &mut |done, _| progress(before + done, all))?;
+        let learnt = surveyor.survey(&train, most, false, &mut |done, _| progress(before + done, all))?;
         self.findings.extend(of_activity(&seen.activity, seen.labels.len()));
         network.images = Some(Images { validation: (validation, seen), training: (train, learnt) });
         Ok(())

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::chart::{Chart, Series};
 use super::picture::SERIES;
+use super::smooth::{Point, smoothed, window};
+use crate::files::printable;
 use crate::net::named;
 use crate::runs::Run;
 use crate::train::Metric;
@@ -53,8 +55,9 @@ named! { Over: Step "step" "Finished steps", Epoch "epoch" "Finished epochs", Se
 
 /// Names that tell `runs` apart: those of their folders, or their whole paths where two folders are called the same.
 pub fn names(runs: &[Run]) -> Vec<String> {
-    let folder =
-        |run: &Run| run.path.file_name().map_or_else(|| run.name(), |name| name.to_string_lossy().into_owned());
+    let folder = |run: &Run| {
+        run.path.file_name().map_or_else(|| run.name(), |name| printable(&name.to_string_lossy()).into_owned())
+    };
     let short: Vec<String> = runs.iter().map(folder).collect();
     let unique = |name: &String| short.iter().filter(|other| *other == name).count() == 1;
     if short.iter().all(unique) { short } else { runs.iter().map(Run::name).collect() }
@@ -63,11 +66,20 @@ pub fn names(runs: &[Run]) -> Vec<String> {
 /// Chart of a quantity of `runs`; `None` where none of them tells it.
 pub fn chart(runs: &[Run], curve: Curve, over: Over, log: bool) -> Option<Chart> {
     let (names, several) = (names(runs), runs.len() > 1);
+    let mut all: Vec<Curves> = runs.iter().map(|run| curves(run, curve, &Places::new(run, over))).collect();
+    let parts = all.iter_mut().flatten();
+    parts.for_each(|(_, points)| points.retain(|point| point.at[1].is_finite()));
+    // Training is compared with training, which has more points than validation.
+    let counts = |part: &str| -> Vec<usize> {
+        let same = all.iter().flatten().filter(|(name, points)| name == part && !points.is_empty());
+        same.map(|(_, points)| points.len()).collect()
+    };
+    let windows: BTreeMap<String, usize> =
+        all.iter().flatten().map(|(part, _)| (part.clone(), window(&counts(part)))).collect();
     let mut series = Vec::new();
-    for (index, (run, name)) in runs.iter().zip(&names).enumerate() {
-        let place = Places::new(run, over);
-        for (number, (part, points)) in curves(run, curve, &place).into_iter().enumerate() {
-            let points: Vec<_> = points.into_iter().filter(|point| point[1].is_finite()).collect();
+    for (index, (curves, name)) in all.into_iter().zip(&names).enumerate() {
+        for (number, (part, points)) in curves.into_iter().enumerate() {
+            let points = smoothed(&points, windows[&part]);
             if points.is_empty() {
                 continue;
             }
@@ -78,7 +90,7 @@ pub fn chart(runs: &[Run], curve: Curve, over: Over, log: bool) -> Option<Chart>
                 (false, true) => (name.clone(), 0, false),
                 (false, false) => (part, number, false),
             };
-            series.push(Series { name, points, colour: colour % SERIES, dashed }.thinned());
+            series.push(Series { name, points, colour: colour % SERIES, dashed });
         }
     }
     if series.is_empty() {
@@ -98,6 +110,7 @@ pub fn chart(runs: &[Run], curve: Curve, over: Over, log: bool) -> Option<Chart>
         across: over.to_string(),
         log,
         percent: matches!(curve, Curve::Error | Curve::Top5),
+        whole: over == Over::Step,
         series,
         marked: runs.iter().zip(&names).flat_map(|(run, name)| drops(run, several.then_some(name), over)).collect(),
     })
@@ -113,9 +126,8 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn new(run: &'a Run, over: Over) -> Self {
-        let whole = |metric: &&Metric| metric.epoch == 1;
-        let epoch = run.steps.iter().rfind(whole).map_or(1.0, |metric| metric.step.max(1) as f64);
-        Self { run, over, epoch }
+        let first = || run.steps.iter().rfind(|metric| metric.epoch == 1).map_or(1, |metric| metric.step.max(1));
+        Self { run, over, epoch: run.epoch_steps().unwrap_or_else(first) as f64 }
     }
 
     fn of(&self, metric: &Metric) -> f64 {
@@ -144,13 +156,19 @@ fn drops(run: &Run, name: Option<&String>, over: Over) -> Vec<(f64, String)> {
     run.drops().into_iter().map(word).collect()
 }
 
-type Curves = Vec<(String, Vec<[f64; 2]>)>;
+/// Curves with their names.
+type Curves = Vec<(String, Vec<Point>)>;
 
 fn curves(run: &Run, curve: Curve, place: &Places<'_>) -> Curves {
-    let steps =
-        |of: fn(&Metric) -> f64| run.steps.iter().map(|metric| [place.of(metric), of(metric)]).collect::<Vec<_>>();
+    // Where some lines tell no images all count alike.
+    let told = run.steps.iter().all(|metric| metric.images > 0);
+    let steps = |of: fn(&Metric) -> f64| -> Vec<Point> {
+        let images = |metric: &Metric| if told { metric.images as f64 } else { 1.0 };
+        run.steps.iter().map(|metric| Point { at: [place.of(metric), of(metric)], images: images(metric) }).collect()
+    };
     let scored = |of: fn(&Metric) -> f64| {
-        let validations = run.validations.iter().map(|metric| [place.of(metric), of(metric)]).collect();
+        let validation = |metric| Point { at: [place.of(metric), of(metric)], images: 1.0 };
+        let validations = run.validations.iter().map(validation).collect();
         vec![("training".to_owned(), steps(of)), ("validation".to_owned(), validations)]
     };
     match curve {
@@ -182,7 +200,9 @@ fn ratios(run: &Run, place: &Places<'_>) -> Curves {
         }
     }
     let curve = |row: &&str| {
-        let points = sums.get(row).into_iter().flatten().map(|(step, (sum, count))| [place.at(*step), sum / count]);
+        let mean =
+            |(step, (sum, count)): (&u64, &(f64, f64))| Point { at: [place.at(*step), sum / count], images: 1.0 };
+        let points = sums.get(row).into_iter().flatten().map(mean);
         ((*row).to_owned(), points.collect())
     };
     rows.iter().map(curve).collect()

@@ -17,6 +17,7 @@ mod picture;
 mod placement;
 mod png;
 mod reproduced;
+mod smooth;
 mod svg;
 
 pub use self::about::about;
@@ -26,7 +27,7 @@ pub use self::compare::compare;
 pub use self::confusion::confusion;
 pub use self::content::{Content, Depth, Images, Network, ReportError};
 pub use self::curves::{Curve, Over, chart, names};
-pub use self::filters::filters;
+pub use self::filters::{Contrast, FilterError, Filters, filters_over_training};
 pub use self::mistakes::Shown;
 pub use self::page::{Block, Page, Part};
 pub use self::picture::{Picture, Pixels, stacked};

@@ -8,6 +8,9 @@ use super::svg::{STYLE, escaped, svg_inline};
 /// Style of the page besides that of its pictures.
 const PAGE: &str = include_str!("../../assets/report/page.css");
 
+/// Letters of a cell that is not folded.
+const CELL: usize = 32;
+
 /// Rows of a table that are shown before it has to be opened.
 const OPEN: usize = 24;
 
@@ -148,8 +151,11 @@ fn table(caption: &str, header: &[String], rows: &[Vec<String>]) -> String {
         format!("<tr>{}{}</tr>\n", elements("th scope=\"row\"", first), elements("td", rest))
     };
     let body: String = rows.iter().map(row).collect();
+    // Numbers stay on their line; what does not fit is scrolled. Sentences are folded.
+    let short = rows.iter().flatten().all(|cell| cell.chars().count() <= CELL);
+    let class = if short { " class=\"short\"" } else { "" };
     let table = format!(
-        "<div class=\"scroll\" role=\"group\" tabindex=\"0\" aria-label=\"{caption}\"><table><caption>{caption}</caption>\
+        "<div class=\"scroll\" role=\"group\" tabindex=\"0\" aria-label=\"{caption}\"><table{class}><caption>{caption}</caption>\
          <thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>\n"
     );
     if rows.len() <= OPEN {

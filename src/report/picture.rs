@@ -176,6 +176,19 @@ pub fn stacked(pictures: Vec<Picture>) -> Picture {
     all
 }
 
+/// `text` in lines of letters of `size` that fit into `width` pixels, cut at blanks.
+pub(super) fn wrapped(text: &str, size: f32, width: f32) -> Vec<String> {
+    let most = (width / (LETTER * size)).max(1.0) as usize;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= most => line.extend([" ", word]),
+            _ => lines.push(word.into()),
+        }
+    }
+    lines
+}
+
 /// `text`, cut where it does not fit into `width` pixels.
 pub(super) fn fitted(text: &str, width: f32) -> String {
     let most = (width / (LETTER * TEXT)).max(1.0) as usize;

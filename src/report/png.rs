@@ -14,6 +14,9 @@ const SCALE: f32 = 2.0;
 /// Part of the height of a letter's raster that lies above the base line.
 const ASCENT: f32 = 0.78;
 
+/// Times by which single pixels are enlarged at least where each is to be seen as a square.
+const ENLARGED: f32 = 1.5;
+
 /// `picture` as a PNG file; `None` where it is too large for one.
 pub fn png_file(picture: &Picture) -> Option<Vec<u8>> {
     let [width, height] = [picture.width, picture.height].map(|side| (SCALE * side).ceil() as u32);
@@ -93,11 +96,18 @@ fn draw(canvas: &mut Pixmap, mark: &Mark) -> Option<()> {
             let map = pixmap(pixels)?;
             let (across, down) = (w / pixels.width as f32, h / pixels.height as f32);
             let place = Transform::from_row(across, 0.0, 0.0, down, *x, *y).post_concat(scale);
-            let how = PixmapPaint { quality: FilterQuality::Nearest, ..PixmapPaint::default() };
+            // Weights are squares; photographs are not.
+            let quality = if is_enlarged(*w, pixels) { FilterQuality::Nearest } else { FilterQuality::Bilinear };
+            let how = PixmapPaint { quality, ..PixmapPaint::default() };
             canvas.draw_pixmap(0, 0, map.as_ref(), &how, place, None);
         }
     }
     Some(())
+}
+
+/// Whether pixels are so large in a frame of this width that they are to be seen.
+pub(super) fn is_enlarged(width: f32, pixels: &Pixels) -> bool {
+    width > ENLARGED * pixels.width as f32
 }
 
 /// Letters of `size` on the canvas.

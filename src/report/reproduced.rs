@@ -25,6 +25,7 @@ pub fn reproduced(outcome: &Outcome) -> Chart {
         across: "epoch".into(),
         log: false,
         percent: true,
+        whole: true,
         series,
         marked: Vec::new(),
     }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as STANDARD;
 
 use super::picture::{Anchor, Ink, Mark, Picture, Pixels};
-use super::png::encoded;
+use super::png::{encoded, is_enlarged};
 use crate::files::printable;
 
 /// Style of all marks, for light and for dark paper; a page of several pictures needs it once.
@@ -64,7 +64,10 @@ fn element(mark: &Mark) -> String {
         }
         Mark::Image { frame: [x, y, w, h], pixels, tip } => {
             let (data, tip) = (data_url(pixels), title(tip));
-            format!("<image x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" href=\"{data}\">{tip}</image>")
+            let class = if is_enlarged(*w, pixels) { "class=\"squares\" " } else { "" };
+            format!(
+                "<image {class}x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" href=\"{data}\">{tip}</image>"
+            )
         }
     }
 }

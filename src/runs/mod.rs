@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::table::{MetricRow, csv_table};
-use crate::checkpoint::Checkpoint;
-use crate::files::{FileError, read_file};
-use crate::train::{Config, ConfigError, DeviceRecord, METRICS, Metric, MetricKind, Movement, Resumption};
+use crate::files::{FileError, printable, read_file};
+use crate::train::{Config, ConfigError, DeviceRecord, METRICS, Metric, MetricKind, Movement, Resumption, kept};
 
 /// Bytes of metrics that one thread reads at a time.
 const PART: usize = 1 << 20;
@@ -26,11 +25,14 @@ const DROP: f32 = 0.9;
 pub enum RunError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", printable(&path.to_string_lossy()))]
     Config { path: PathBuf, error: Box<ConfigError> },
-    #[error("{}: is no run: expected the folder that `alexnet train --out` wrote, with metrics.jsonl in it", path.display())]
+    #[error(
+        "{}: is no run: expected the folder that `alexnet train --out` wrote, with metrics.jsonl in it",
+        printable(&path.to_string_lossy())
+    )]
     NoRun { path: PathBuf },
-    #[error("{}: holds no step yet: {found}", path.display())]
+    #[error("{}: holds no step yet: {found}", printable(&path.to_string_lossy()))]
     Empty { path: PathBuf, found: &'static str },
 }
 
@@ -180,9 +182,25 @@ impl Run {
         run
     }
 
-    /// Name of the run, for people: its folder's.
+    /// Name of the run, for people: its folder's, in one line.
     pub fn name(&self) -> String {
-        self.path.display().to_string()
+        printable(&self.path.to_string_lossy()).into_owned()
+    }
+
+    /// Steps of a whole epoch: as the run said when it was taken up last, or those of a first epoch that has ended.
+    pub fn epoch_steps(&self) -> Option<u64> {
+        let said = self.resumptions.iter().rev().find_map(|resumption| resumption.epoch_steps);
+        let ended = self.steps.partition_point(|metric| metric.epoch <= 1);
+        let first = || self.steps[..ended].last().filter(|_| ended < self.steps.len()).map(|metric| metric.step);
+        said.or_else(first).filter(|steps| *steps > 0)
+    }
+
+    /// Epochs that were done after the step of `metric`; whole ones where it is not known how long they are.
+    pub fn epochs(&self, metric: &Metric) -> f64 {
+        let Some(whole) = self.epoch_steps() else { return metric.epoch as f64 };
+        let before = self.steps.partition_point(|step| step.epoch < metric.epoch);
+        let steps = self.steps.partition_point(|step| step.step <= metric.step).saturating_sub(before);
+        metric.epoch.saturating_sub(1) as f64 + (steps as f64 / whole as f64).min(1.0)
     }
 
     /// Steps at which the learning rate fell, with the rates before and after.
@@ -191,9 +209,25 @@ impl Run {
         pairs.filter(|(_, before, after)| *after < DROP * *before).collect()
     }
 
-    /// The checkpoint of the least validation error, else the last one; `None` where none is saved.
-    pub fn checkpoint(&self) -> Option<PathBuf> {
-        Some(Checkpoint::locate(&self.path)).filter(|path| self.path.is_dir() && path.is_file())
+    /// Its saved checkpoints: that of the least validation error, and the last one.
+    pub fn checkpoints(&self) -> impl Iterator<Item = PathBuf> {
+        let names = if self.path.is_dir() { &["best.safetensors", "last.safetensors"][..] } else { &[] };
+        names.iter().map(|name| self.path.join(name)).filter(|path| path.is_file())
+    }
+
+    /// Its checkpoints that were kept by their steps, in order.
+    pub fn kept(&self) -> Result<Vec<PathBuf>, RunError> {
+        let mut all = kept(&self.path).map_err(FileError::read(&self.path))?;
+        all.sort_unstable();
+        Ok(all.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Names of the devices that it worked on last, each with its driver; none where its metrics do not tell.
+    pub fn device_names(&self) -> Vec<&str> {
+        let told = self.resumptions.iter().rev().map(|resumption| &resumption.devices);
+        let last = told.into_iter().find(|devices| !devices.is_empty());
+        let last = last.into_iter().flatten();
+        last.map(|device| device.split_once(": ").map_or(device.as_str(), |(_, name)| name)).collect()
     }
 }
 
@@ -241,6 +275,33 @@ mod tests {
         assert_eq!(run.drops(), [(2, 0.01, 0.001)]);
         let first = run.steps[0];
         assert_eq!((first.seconds, first.device, first.wait), (0.0, 0.0, 0.5), "older releases wrote fewer fields");
+    }
+
+    #[test]
+    fn a_run_that_ends_within_an_epoch_has_done_a_part_of_it() {
+        let step = |step: u64| {
+            let epoch = 1 + (step - 1) / 4;
+            STEP.replace("\"step\":1", &format!("\"step\":{step}"))
+                .replace("\"epoch\":1", &format!("\"epoch\":{epoch}"))
+        };
+        let of = |steps: u64| {
+            let text: String = (1..=steps).map(|i| step(i) + "\n").collect();
+            let run = Run::parse(text.as_bytes());
+            run.epochs(run.steps.last().unwrap())
+        };
+        assert_eq!([10, 8, 5].map(of), [2.5, 2.0, 1.25]);
+        assert_eq!(of(3), 1.0, "nobody knows how long an epoch is");
+        let begun = r#","begun":{"kind":"begin","from_step":0,"epoch_steps":4}}"#;
+        let run = Run::parse(format!("{}\n", STEP.replace('}', begun)).as_bytes());
+        assert_eq!((run.epochs(&run.steps[0]), run.resumptions.len()), (0.25, 1));
+    }
+
+    #[test]
+    fn names_are_one_line() {
+        let run = Run { path: "a\nb\u{1b}[31m".into(), ..Run::empty() };
+        assert_eq!(run.name(), r"a\u000ab\u001b[31m");
+        let error = Run::open(Path::new("no\nrun")).unwrap_err().to_string();
+        assert!(error.starts_with(r"no\u000arun: is no run"), "{error}");
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct MetricRow<'a> {
     pub training_top1_error: Option<f64>,
     /// Time of day, in UTC, as 2012-09-30T12:34:56Z.
     pub time: String,
+    /// Images that loss and errors are means over; 0 where unknown.
+    pub images: usize,
 }
 
 impl<'a> MetricRow<'a> {
@@ -61,6 +63,7 @@ impl<'a> MetricRow<'a> {
             training_loss: metric.training_loss,
             training_top1_error: metric.training_top1_error,
             time: humantime::format_rfc3339_seconds(metric.time).to_string(),
+            images: metric.images,
         }
     }
 

@@ -45,25 +45,36 @@ impl Session {
     /// What every layer makes of each image, without dropout masks: by the names of nodes, `[images][channels][height][width]`
     /// of all towers behind each other. There is something where the network was set up for it.
     pub fn features(&mut self, batch: &Floats) -> Result<BTreeMap<String, Tensor>, SessionError> {
-        self.features_by(batch.labels.len(), |session, first| session.feed_floats(batch, first, 0))
+        let feed = |session: &mut Self, first| session.feed_floats(batch, first, 0);
+        Ok(self.features_by(batch.labels.len(), feed, &|_| true)?.0)
     }
 
-    /// The same of stored images.
-    pub fn features_of(&mut self, batch: &Batch) -> Result<BTreeMap<String, Tensor>, SessionError> {
-        self.features_by(batch.count, |session, first| session.feed(batch, first, 0))
+    /// The same of stored images, of the nodes that are `wanted`; and the probabilities of classes, `[images][classes]`.
+    pub fn features_of(
+        &mut self,
+        batch: &Batch,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<(BTreeMap<String, Tensor>, Vec<f32>), SessionError> {
+        self.features_by(batch.count, |session, first| session.feed(batch, first, 0), wanted)
     }
 
     fn features_by(
         &mut self,
         count: usize,
         feed: impl Fn(&mut Self, usize) -> Result<usize, SessionError>,
-    ) -> Result<BTreeMap<String, Tensor>, SessionError> {
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<(BTreeMap<String, Tensor>, Vec<f32>), SessionError> {
         let images = self.lowered.images;
-        let mut all = vec![Vec::new(); self.lowered.features.len()];
+        let chosen: Vec<Feature> =
+            self.lowered.features.iter().filter(|feature| wanted(&feature.name)).cloned().collect();
+        let mut all = vec![Vec::new(); chosen.len()];
+        let mut probabilities = Vec::new();
         for first in self.firsts(count) {
             let real = feed(self, first)?;
             self.backend.run(Pass::Evaluate)?;
-            for (feature, all) in self.lowered.features.iter().zip(&mut all) {
+            let values = self.backend.read(self.lowered.probabilities)?;
+            (0..real).for_each(|n| probabilities.extend(values[n..].iter().step_by(images)));
+            for (feature, all) in chosen.iter().zip(&mut all) {
                 let parts: Result<Vec<_>, _> = feature.parts.iter().map(|&part| self.backend.read(part)).collect();
                 let parts = parts?;
                 for n in 0..real {
@@ -78,7 +89,7 @@ impl Session {
             let shape = [count, feature.parts.len() * maps[0], maps[1], maps[2]];
             (feature.name.clone(), Tensor::new(shape, values))
         };
-        Ok(self.lowered.features.iter().zip(all).map(tensor).collect())
+        Ok((chosen.iter().zip(all).map(tensor).collect(), probabilities))
     }
 
     /// Uploads the images of a minibatch from number `first` on, as many as are computed at once, images innermost.

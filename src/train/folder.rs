@@ -36,7 +36,13 @@ pub struct Resumption {
     /// Version of the program.
     #[serde(default)]
     pub version: String,
-    /// Device of each tower, as `A: name`.
+    /// Commit that the program was built from, where that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Steps of a whole epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch_steps: Option<u64>,
+    /// Towers with the name of their device and its driver: `a, b: name`.
     #[serde(default)]
     pub devices: Vec<String>,
     /// Words of the command line, the program's own name first.
@@ -90,12 +96,13 @@ impl RunFolder {
     }
 
     /// Begins or goes on with the run that `config` describes in the folder of `lock`, and writes it there. The run has
-    /// come as far as `reached`, and works on `devices`.
+    /// come as far as `reached`, and works on `devices`; an epoch has `epoch_steps` steps.
     pub(super) fn open(
         lock: FolderLock,
         config: &Config,
         reached: Reached,
         devices: Vec<String>,
+        epoch_steps: u64,
     ) -> Result<Self, TrainError> {
         let path = lock.folder();
         let text = toml::to_string(config).map_err(|error| FolderError::from(error).about(path))?;
@@ -120,6 +127,8 @@ impl RunFolder {
             from_step: reached.step,
             time: SystemTime::now(),
             version: env!("CARGO_PKG_VERSION").into(),
+            commit: option_env!("ALEXNET_COMMIT").map(Into::into),
+            epoch_steps: Some(epoch_steps),
             devices,
             command: std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect(),
             changes: before.as_deref().map(|before| changes(before, &text)).unwrap_or_default(),
@@ -195,25 +204,10 @@ impl RunFolder {
             return Ok(());
         }
         link_file(&self.checkpoint(LAST), &self.checkpoint(&format!("step-{step:08}")))?;
-        let mut all = self.kept().map_err(FileError::read(self.path()))?;
+        let mut all = kept(self.path()).map_err(FileError::read(self.path()))?;
         all.sort_unstable();
         let old = all.len().saturating_sub(count);
         all[..old].iter().try_for_each(|(_, path)| self.remove(path))
-    }
-
-    /// Checkpoints kept by their steps.
-    fn kept(&self) -> io::Result<Vec<(u64, PathBuf)>> {
-        let mut kept = Vec::new();
-        for entry in fs::read_dir(self.path())? {
-            let path = entry?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let digits = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".safetensors"));
-            let digits = digits.filter(|digits| digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit()));
-            if let Some(step) = digits.and_then(|digits| digits.parse().ok()) {
-                kept.push((step, path));
-            }
-        }
-        Ok(kept)
     }
 
     /// Statistics of the images that were measured for this run before it had a checkpoint, if they are still those.
@@ -285,6 +279,21 @@ impl RunFolder {
     }
 }
 
+/// Checkpoints in `folder` that are kept by their steps.
+pub fn kept(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let digits = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".safetensors"));
+        let digits = digits.filter(|digits| digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        if let Some(step) = digits.and_then(|digits| digits.parse().ok()) {
+            kept.push((step, path));
+        }
+    }
+    Ok(kept)
+}
+
 /// Whether `folder` holds a checkpoint of a run.
 pub(super) fn has_checkpoint(folder: &Path) -> bool {
     [LAST, PREVIOUS, BEST].iter().any(|name| folder.join(format!("{name}.safetensors")).exists())
@@ -334,12 +343,12 @@ mod tests {
         let config = Config::new("mini", crate::net::Model::open("mini").unwrap(), 0);
         let lock = FolderLock::acquire(place.path()).unwrap();
         let reached = Reached { step: 0, validated: true };
-        let folder = RunFolder::open(lock, &config, reached, Vec::new()).unwrap();
+        let folder = RunFolder::open(lock, &config, reached, Vec::new(), 1).unwrap();
         for name in ["last", "step-99999998", "step-99999999", "step-100000000"] {
             write_file(&folder.checkpoint(name), name.as_bytes()).unwrap();
         }
         folder.settle(100_000_001, 2).unwrap();
-        let mut kept: Vec<u64> = folder.kept().unwrap().into_iter().map(|(step, _)| step).collect();
+        let mut kept: Vec<u64> = super::kept(folder.path()).unwrap().into_iter().map(|(step, _)| step).collect();
         kept.sort_unstable();
         assert_eq!(kept, [100_000_000, 100_000_001]);
     }

@@ -43,6 +43,9 @@ pub struct Metric {
     pub top5_error: f64,
     /// Images in a second.
     pub images_per_second: f64,
+    /// Images that the loss and the errors are means over; 0 where the line does not tell.
+    #[serde(default)]
+    pub images: usize,
     /// Seconds that a step waited for its images.
     #[serde(default)]
     pub wait: f64,

@@ -26,7 +26,7 @@ use self::changes::of_network;
 pub use self::config::{Config, SaveEvery};
 pub use self::error::{Advice, ConfigError, FolderError, InitError, Moment, TrainError};
 pub use self::extent::Extent;
-pub use self::folder::{DeviceRecord, Resumption, RunFolder, free_folder, settings};
+pub use self::folder::{DeviceRecord, Resumption, RunFolder, free_folder, kept, settings};
 use self::images::{draw, statistics_of};
 pub use self::launch::{Launch, Ready, Resume};
 use self::measure::statistics;
@@ -159,8 +159,8 @@ impl<'a> Trainer<'a> {
         let start = Start::new(state.classes.len(), state.step);
         let reached = Reached { step: state.step, validated: !state.unvalidated };
         let devices = session.cluster().devices().into_iter().map(|(towers, device)| format!("{towers}: {device}"));
-        let folder = RunFolder::open(folder, &config, reached, devices.collect())?;
         let epoch = dataset.train.len().div_ceil(config.batch().max(1)) as u64;
+        let folder = RunFolder::open(folder, &config, reached, devices.collect(), epoch)?;
         let fall = (state.step == 0).then(|| Fall::new(epoch));
         let (moved, rates, begun, profile) = (state.step, None, Instant::now(), None);
         Ok(Self {
@@ -394,6 +394,7 @@ impl<'a> Trainer<'a> {
             top1_error,
             top5_error,
             images_per_second,
+            images: score.images,
             wait,
             device,
             rate,

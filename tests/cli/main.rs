@@ -9,6 +9,7 @@ mod tiny;
 
 mod bad_input;
 mod bench;
+mod figures;
 mod groups;
 mod layout;
 mod listings;

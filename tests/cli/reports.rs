@@ -35,6 +35,34 @@ fn curves_are_drawn_in_the_terminal_and_in_files() {
     place.refuses(&["plot", "new"], &["new: holds no step yet"]);
 }
 
+/// The speed in the table of validations is that of the training before them.
+#[test]
+fn metrics_say_whose_speed_they_tell() {
+    let place = Place::new();
+    let line = |kind: &str, speed: u32| {
+        format!(
+            r#"{{"kind":"{kind}","step":1,"epoch":1,"loss":1.0,"top1_error":0.5,"top5_error":0.1,"images_per_second":{speed}}}"#
+        )
+    };
+    place.write("run/metrics.jsonl", format!("{}\n{}\n", line("step", 123), line("validation", 999)));
+    let text = place.ok(&["metrics", "run"]);
+    contains(&text, &["images/s are those of training", "123"]);
+    assert!(!text.contains("999"), "{text}");
+    assert!(place.ok(&["metrics", "run", "--format", "csv"]).contains("validation,1,1,1.0,0.5,0.1,0.0,0.0,999"));
+}
+
+#[test]
+fn a_verdict_counts_epochs_in_parts() {
+    let place = Place::new();
+    place.blobs();
+    place.train("run", &["--data", "blobs", "--epochs", "3", "--steps", "25"]);
+    place.ok(&["report", "run", "--devices", "cpu", "--out", "x.html", "--images", "0", "--timed", "0"]);
+    contains(&String::from_utf8(place.read("x.html")).unwrap(), &["After 2.5 epochs, 25 steps"]);
+    place.train("short", &["--data", "blobs", "--steps", "5"]);
+    place.ok(&["report", "short", "--devices", "cpu", "--out", "y.html", "--images", "0", "--timed", "0"]);
+    contains(&String::from_utf8(place.read("y.html")).unwrap(), &["After 0.5 epochs, 5 steps"]);
+}
+
 #[test]
 fn an_inspection_counts_dead_units_and_says_what_is_unusual() {
     let place = trained();
@@ -98,15 +126,38 @@ fn a_report_is_one_page_with_everything_in_it() {
     for name in ["loss", "error", "ratio", "confusion", "worst", "predictions", "alike", "filters", "placement"] {
         assert!(pictures.contains(&format!("{name}.svg")) && pictures.contains(&format!("{name}.png")), "{pictures:?}");
     }
+    // The placement is the run's, wherever the report is made.
+    contains(&html, &["on the devices of the run", "Of best.safetensors, after"]);
+    let begun = String::from_utf8(place.read("run/metrics.jsonl")).unwrap();
+    let cpu = begun.split_once("\"devices\":[\"a, b: ").unwrap().1.split_once('"').unwrap().0.to_owned();
+    let elsewhere = begun.replace(&format!("a, b: {cpu}"), "a: Voodoo (driver 7)\",\"b: Rage (driver 8)");
+    place.write("run/metrics.jsonl", elsewhere.replace("\"version\":", "\"commit\":\"0123abcd\",\"version\":"));
+    place.ok(&["report", "run", "--devices", "cpu", "--out", "e.html", "--images", "0"]);
+    let html = String::from_utf8(place.read("e.html")).unwrap();
+    contains(&html, &[">Voodoo (driver 7)</text>", ">Rage (driver 8)</text>", "KiB</text>", "commit 0123abcd"]);
+    contains(&html, &[&format!("as measured for this report on {cpu}")]);
     // Again, over what it wrote, without the images.
     fs::rename(place.path("blobs"), place.path("away")).unwrap();
     place.ok(&report);
     let html = String::from_utf8(place.read("x.html")).unwrap();
     contains(&html, &["the images of the run are not there any more"]);
+    let whole = place.read("run/best.safetensors");
+    place.write("run/best.safetensors", &whole[..whole.len() - 9]);
+    place.ok(&["report", "run", "--devices", "cpu", "--out", "y.html", "--images", "0", "--timed", "0"]);
+    let html = String::from_utf8(place.read("y.html")).unwrap();
+    contains(
+        &html,
+        &["a checkpoint of the run is not shown: ", "best.safetensors", "Of last.safetensors, after 30 steps"],
+    );
+    place.write("run/last.safetensors", &whole[..whole.len() - 9]);
+    place.write("run/best.safetensors", &whole);
+    place.ok(&["report", "run", "--devices", "cpu", "--out", "y.html", "--images", "0", "--timed", "0"]);
+    let html = String::from_utf8(place.read("y.html")).unwrap();
+    contains(&html, &["a checkpoint of the run is not shown: ", "last.safetensors", "Of best.safetensors, after"]);
     place.ok(&["report", "run", "--devices", "cpu", "--out", "y.html", "--images", "0", "--timed", "0"]);
     place.write("alone/metrics.jsonl", place.read("run/metrics.jsonl"));
     place.ok(&["report", "alone", "--devices", "cpu", "--out", "alone.html"]);
-    contains(&String::from_utf8(place.read("alone.html")).unwrap(), &["the run has no checkpoint yet", "Learning"]);
+    contains(&String::from_utf8(place.read("alone.html")).unwrap(), &["the run has no checkpoint to show", "Learning"]);
     place.refuses(&["report", "run", "--out", "tiny.toml"], &["tiny.toml", "ends in .html"]);
 }
 
@@ -128,6 +179,16 @@ fn a_report_of_several_runs_compares_them() {
         ],
     );
     assert!(!html.contains("<b>"), "names are text");
+    #[cfg(unix)]
+    {
+        let name = "a\u{1b}[31m\nb";
+        fs::rename(place.path("run"), place.path(name)).unwrap();
+        for command in [&["metrics", name][..], &["metrics", name, "--format", "csv"], &["plot", name, "<b>run & co"]] {
+            let text = place.ok(command);
+            assert!(text.contains(r"a\u001b[31m\u000ab") && !text.contains('\u{1b}'), "{text}");
+        }
+        place.refuses(&["metrics", "x\ny"], &["x/u000ay: is no run"]);
+    }
 }
 
 /// The messages in the event files of `run`, whose checksums are right.

@@ -3,6 +3,7 @@
 mod screen;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -13,7 +14,8 @@ use self::screen::{Screen, watch};
 pub(super) use self::screen::{catch, expect_terminal};
 use super::signals::Signals;
 use alexnet::runs::Run;
-use alexnet::train::{DeviceRecord, Extent, Metric, Observer, Phase};
+use alexnet::tensor::Tensor;
+use alexnet::train::{DeviceRecord, Extent, Metric, Movement, Observer, Phase};
 
 /// Most lines of the log that are kept.
 const LINES: usize = 1000;
@@ -37,9 +39,19 @@ pub(super) struct State {
     before: u64,
     log: Vec<String>,
     shows_log: bool,
+    saving: Saving,
     /// Why the run will end: a key or a signal.
     stopping: bool,
     ended: bool,
+}
+
+/// What became of the user's wish for a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Saving {
+    Not,
+    Asked,
+    /// The last checkpoint is that after this step.
+    Saved(u64),
 }
 
 /// Observer that shows a run live.
@@ -55,6 +67,26 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
+    /// What is known before the run begins; `title` describes it.
+    fn empty(title: String) -> Self {
+        Self {
+            run: Run::empty(),
+            extent: Extent { epochs: 0, images: 0, done: 0 },
+            epoch: 0,
+            seen: 0,
+            phase: None,
+            record: None,
+            title,
+            begun: Instant::now(),
+            before: 0,
+            log: Vec::new(),
+            shows_log: false,
+            saving: Saving::Not,
+            stopping: false,
+            ended: false,
+        }
+    }
+
     fn note(&mut self, line: &str) {
         if self.log.len() == LINES {
             self.log.remove(0);
@@ -68,22 +100,7 @@ impl Live {
     pub(super) fn new(folder: &std::path::Path, title: String, signals: &Signals) -> Result<Self> {
         // One that begins has no metrics yet.
         let run = Run::open(folder).unwrap_or_else(|_| Run { path: folder.into(), ..Run::empty() });
-        let state = State {
-            run,
-            extent: Extent { epochs: 0, images: 0, done: 0 },
-            epoch: 0,
-            seen: 0,
-            phase: None,
-            record: None,
-            title,
-            begun: Instant::now(),
-            before: 0,
-            log: Vec::new(),
-            shows_log: false,
-            stopping: false,
-            ended: false,
-        };
-        let state = Arc::new(Mutex::new(state));
+        let state = Arc::new(Mutex::new(State { run, ..State::empty(title) }));
         let screen = Screen::take(Arc::clone(&state)).context("--tui")?;
         let signals = signals.live().context("signals cannot be handled")?;
         let (shared, watched) = (Arc::clone(&state), signals.clone());
@@ -136,6 +153,10 @@ impl Observer for Live {
         self.change(|state| (state.epoch, state.phase) = (epoch, None));
     }
 
+    fn weights(&mut self, step: u64, _: &BTreeMap<String, Tensor>, _: &BTreeMap<String, Movement>) {
+        self.change(|state| state.saving = Saving::Saved(step));
+    }
+
     fn devices(&mut self, record: &DeviceRecord) {
         self.change(|state| state.record = Some(record.clone()));
     }
@@ -157,5 +178,27 @@ impl Observer for Live {
                 "epoch {epoch}: validation loss {loss:.3}, top-1 error {top1:.1} %, top-5 error {top5:.1} %"
             ));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What a user sees of a panic: its message, on the terminal as it was.
+    #[test]
+    #[ignore = "takes the terminal in which it is run, with --nocapture"]
+    fn a_panic_gives_the_terminal_back() {
+        let signals = Signals::new().unwrap();
+        let live = Live::new(std::path::Path::new("no run yet"), "a run that panics".into(), &signals).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let _live = live;
+            panic!("on purpose");
+        }));
+        assert!(ended.is_err());
     }
 }

@@ -6,9 +6,9 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Gauge, Paragraph, Widget};
 
-use super::State;
+use super::{Saving, State};
 use crate::cli::output::{bytes, thousands};
-use crate::cli::terminal::{TextChart, wants_colours};
+use crate::cli::terminal::{TextChart, cut, wants_colours};
 use alexnet::files::printable;
 use alexnet::report::{Curve, Over, chart, short};
 use alexnet::train::{Metric, Phase};
@@ -38,24 +38,35 @@ pub(super) fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     put(&now(state), Style::new(), rows[2], buffer);
     if state.shows_log {
         let first = state.log.len().saturating_sub(usize::from(rows[3].height));
-        let lines: Vec<Line<'_>> = state.log[first..].iter().map(|line| Line::from(printable(line))).collect();
+        let width = usize::from(rows[3].width);
+        let shown = |line: &String| Line::from(cut(&printable(line), width));
+        let lines: Vec<Line<'_>> = state.log[first..].iter().map(shown).collect();
         Paragraph::new(lines).render(rows[3], buffer);
     } else {
         charts(state, rows[3], buffer);
     }
     put_lines(&device_lines(state), rows[4], buffer);
     put_lines(&validation_lines(state), rows[5], buffer);
-    let keys = if state.stopping {
-        "stopping after this step; once more to stop at once"
-    } else {
-        "q stop and save   s save now   l log"
+    put(&keys(state), Style::new().add_modifier(Modifier::REVERSED), rows[6], buffer);
+}
+
+/// The keys, and what became of the last of them.
+fn keys(state: &State) -> String {
+    if state.stopping {
+        return "stopping after this step; once more to stop at once".into();
+    }
+    let saving = match state.saving {
+        Saving::Not => String::new(),
+        Saving::Asked => "   saving after this step".into(),
+        Saving::Saved(step) => format!("   saved after step {}", thousands(step)),
     };
-    put(keys, Style::new().add_modifier(Modifier::REVERSED), rows[6], buffer);
+    format!("q stop and save   s save now   l log{saving}")
 }
 
 fn put(text: &str, style: Style, area: Rect, buffer: &mut Buffer) {
     if area.height > 0 {
-        buffer.set_stringn(area.x, area.y, text, usize::from(area.width), style);
+        let width = usize::from(area.width);
+        buffer.set_stringn(area.x, area.y, cut(text, width), width, style);
     }
 }
 
@@ -83,7 +94,8 @@ fn progress(state: &State, area: Rect, buffer: &mut Buffer) {
         }
     };
     let share = if all > 0 { (done as f64 / all as f64).clamp(0.0, 1.0) } else { 0.0 };
-    let gauge = Gauge::default().ratio(share).label(format!("{label}, {:.0} %", 100.0 * share));
+    let label = cut(&format!("{label}, {:.0} %", 100.0 * share), usize::from(area.width));
+    let gauge = Gauge::default().ratio(share).label(label);
     gauge.gauge_style(Style::new().fg(Color::Blue).bg(Color::Reset)).render(area, buffer);
 }
 
@@ -105,7 +117,7 @@ fn now(state: &State) -> String {
     let took = newest.seconds - last[0].seconds;
     let waits = if took > 0.0 { 100.0 * mean(|metric| metric.wait) * last.len() as f64 / took } else { 0.0 };
     format!(
-        "step {}   loss {:.3}   error {:.1} %   rate {}   {:.0} images/s   {:.0} % waiting for images",
+        "step {}  loss {:.3}  error {:.1} %  rate {}  {:.0} images/s  waits {:.0} %",
         thousands(newest.step),
         mean(|metric| metric.loss),
         100.0 * mean(|metric| metric.top1_error),
@@ -130,17 +142,22 @@ fn device_lines(state: &State) -> Vec<String> {
     let Some(record) = &state.record else { return Vec::new() };
     let ms = |seconds: f64| format!("{:.1}", 1e3 * seconds);
     let head = format!(
-        "devices in a step of {} ms, {} ms of exchange:   compute   waiting   other, ms   memory",
+        "{:8}{:>10}{:>10}{:>10}{:>13}   ms of {}, exchange {}",
+        "towers",
+        "compute",
+        "waiting",
+        "other",
+        "memory",
         ms(record.seconds),
         ms(record.exchange)
     );
     let line = |device: &alexnet::session::DeviceTimes| {
         let times = device.parts.map_or_else(
-            || "no clock".to_owned(),
-            |parts| format!("{}   {}   {}", ms(parts.compute), ms(parts.waiting), ms(parts.other)),
+            || format!("{:>30}", "no clock"),
+            |parts| format!("{:>10}{:>10}{:>10}", ms(parts.compute), ms(parts.waiting), ms(parts.other)),
         );
         let memory = bytes(device.allocated.unwrap_or(device.planned));
-        format!("{} {}:   {times}   {memory}", device.towers, printable(&device.device))
+        format!("{:8}{times}{memory:>13}   {}", device.towers, printable(&device.device))
     };
     std::iter::once(head).chain(record.devices.iter().map(line)).collect()
 }
@@ -157,13 +174,12 @@ fn validation_lines(state: &State) -> Vec<String> {
         )
     };
     let last = state.run.validations.iter().rev().take(VALIDATIONS).map(line);
-    std::iter::once("validations".to_owned()).chain(last).collect()
+    let head = if best.is_finite() { "validations" } else { "no validation yet" };
+    std::iter::once(head.to_owned()).chain(last).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use alexnet::runs::Run;
     use alexnet::train::Extent;
 
@@ -183,15 +199,8 @@ mod tests {
             extent: Extent { epochs: 2, images: 200, done: 0 },
             epoch: 1,
             seen: 100,
-            phase: None,
-            record: None,
-            title: "mini\u{1b}[31m on cpu".into(),
-            begun: Instant::now(),
-            before: 0,
             log: vec!["a line".into()],
-            shows_log: false,
-            stopping: false,
-            ended: false,
+            ..State::empty("mini\u{1b}[31m on cpu".into())
         }
     }
 
@@ -218,6 +227,11 @@ mod tests {
         ] {
             assert!(shown.contains(part), "no {part} in\n{shown}");
         }
+        assert!(text(&state, 30, 24).contains("step 100  loss 0.028  error 5…"), "what is cut is marked");
+        state.saving = Saving::Asked;
+        assert!(text(&state, 80, 24).contains("l log   saving after this step"));
+        state.saving = Saving::Saved(1234);
+        assert!(text(&state, 80, 24).contains("l log   saved after step 1,234"));
         state.shows_log = true;
         assert!(text(&state, 80, 24).contains("a line"));
         for (width, height) in [(1, 1), (3, 2), (20, 5), (40, 10), (200, 50), (500, 3)] {

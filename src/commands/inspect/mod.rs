@@ -130,7 +130,7 @@ impl Inspect {
                 return Ok(());
             }
         };
-        let survey = Surveyor::new(checkpoint, devices)?.survey(&images, self.images, progress)?;
+        let survey = Surveyor::new(checkpoint, devices)?.survey(&images, self.images, true, progress)?;
         found.images = survey.labels.len();
         found.findings.extend(of_activity(&survey.activity, found.images));
         found.activity = survey.activity;

@@ -139,7 +139,7 @@ impl Observer for Board {
             let Some(tensor) = tensors.get(name) else { continue };
             values.push(histogram(&format!("weights/{name}"), tensor.values()));
             if name.contains(".weights") && matches!(tensor.shape(), [3, _, _, _]) {
-                values.push(picture(&format!("filters/{name}"), &tiled(&images(tensor))));
+                values.push(picture(&format!("filters/{name}"), &tiled(&images(tensor, None))));
             }
         }
         self.write(step, values, true);

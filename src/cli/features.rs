@@ -1,0 +1,47 @@
+//! `alexnet features`: what a layer makes of images, as numbers.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::output::{quoted, say, thousands};
+use super::shown::{Network, Part};
+use alexnet::commands::features::FeatureFile;
+
+/// Arguments of `features`.
+#[derive(Debug, Args)]
+pub(super) struct Features {
+    #[command(flatten)]
+    network: Network,
+    /// Images: JPEG, PNG, WebP, BMP, TIFF, GIF or PNM [default: validation images]
+    #[arg(value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Data whose validation images are taken [default: the run's own, else the bundled sample]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "images")]
+    data: Option<PathBuf>,
+    /// Take the training images of the data instead
+    #[arg(long, conflicts_with = "images")]
+    training: bool,
+    /// Layer, or a stage of one, as conv5.pool [default: the last hidden layer]
+    #[arg(long, value_name = "LAYER")]
+    layer: Option<String>,
+    /// File to write: an array of numpy (.npy), tensors with names and labels (.safetensors), or a table (.csv)
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl Features {
+    pub(super) fn run(self) -> Result<()> {
+        let file = FeatureFile::new(&self.out)?;
+        let mut viewer = self.network.open(self.layer.as_deref())?;
+        let part = if self.training { Part::Training } else { Part::Validation };
+        let split = viewer.images(&self.images, self.data.as_deref(), part)?;
+        let survey = viewer.look(&split, split.len())?;
+        let layer = viewer.surveyor.layer();
+        file.write(&survey, &split, &viewer.classes, layer)?;
+        let (images, units) = (thousands(survey.labels.len() as u64), survey.units());
+        say(format_args!("{units} features of {layer} for each of {images} images are in {}", quoted(&self.out)));
+        Ok(())
+    }
+}
