@@ -1,4 +1,5 @@
-//! The ways to compute a kernel: WGSL, tile, grid, and what an adapter must offer.
+//! The ways to compute a kernel: WGSL, tile, grid, and what an adapter must offer. Which of them runs is chosen where
+//! they can be measured, in `backend/gpu/tune.rs`.
 
 use super::{Elem, Params};
 

@@ -1,8 +1,10 @@
 //! The adapters to test on.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use alexnet::backend::{Engine, Placement};
+
+const NONE: &str = "no graphics adapter to test on; ./setup installs one";
 
 /// The adapters to test on: those that ALEXNET_DEVICES names, with commas between, or all of this machine.
 ///
@@ -13,7 +15,17 @@ pub(crate) fn gpus() -> Vec<Engine> {
         None => one_by_one(|| Engine::all().expect("every adapter opens")),
     };
     if found.is_empty() {
-        not_run("no graphics adapter to test on; ./setup installs one");
+        not_run(NONE);
+    }
+    found
+}
+
+/// Whether there is one of [`gpus`], which are opened only once in a process to find out.
+fn is_there_a_gpu() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    let found = *FOUND.get_or_init(|| gpu().is_some());
+    if !found {
+        not_run(NONE);
     }
     found
 }
@@ -43,7 +55,9 @@ pub(crate) fn spec(pattern: &str) -> Option<String> {
     if !pattern.contains("gpu") {
         return Some(pattern.into());
     }
-    gpu()?;
+    if !is_there_a_gpu() {
+        return None;
+    }
     let first = named().and_then(|names| names.into_iter().next());
     Some(pattern.replace("gpu", first.as_deref().unwrap_or("0")))
 }

@@ -1,4 +1,4 @@
-//! One training step of the paper's whole network, batch 16, on the GPU against the CPU engine.
+//! One training step of the paper's whole network, batch 8, on the GPU against the CPU engine.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use alexnet::tensor::Tensor;
 
 use crate::devices;
 
-const IMAGES: usize = 16;
+const IMAGES: usize = 8;
 
 /// Loss and gradients of the first step.
 fn first_step(engine: &Engine) -> (f64, BTreeMap<String, Tensor>) {

@@ -1,9 +1,10 @@
 //! The first steps of a network on a placement, and how two such runs compare.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use alexnet::backend::Placement;
-use alexnet::data::{Batch, Dataset, Draw, Loader, LoaderOptions, Views, training_order};
+use alexnet::data::{Batch, Dataset, Draw, Loader, LoaderOptions, Split, Views, training_order};
 use alexnet::net::{Job, Model, Net};
 use alexnet::session::{Rates, Score, Session};
 use alexnet::tensor::Tensor;
@@ -70,16 +71,23 @@ pub(crate) fn begin(session: &mut Session, batch: usize, steps: usize) -> Run {
     Run { device: session.device(), losses, scores, tensors: session.tensors().unwrap() }
 }
 
+/// The training images of the bundled sample at `stored` pixels, decoded once for all tests of a process.
+pub(crate) fn sample(stored: usize) -> Arc<Split> {
+    static SAMPLES: Mutex<BTreeMap<usize, Arc<Split>>> = Mutex::new(BTreeMap::new());
+    let mut samples = SAMPLES.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(samples.entry(stored).or_insert_with(|| Dataset::open(None, stored).unwrap().train))
+}
+
 /// The training images of the bundled sample in minibatches of `capacity`.
 pub(crate) fn batches(net: &Net, capacity: usize) -> impl Iterator<Item = Batch> + use<> {
     let input = net.model.input;
-    let dataset = Dataset::open(None, input.stored()).unwrap();
+    let images = sample(input.stored());
     let border2 = (input.stored() - input.size) as u32;
     let draw = Draw { seed: SEED, epoch: 0, border2, crop: true, mirror: true, together: 1, noise: None };
     let views = Views::Random(draw);
-    let order = training_order(SEED, 0, dataset.train.len());
+    let order = training_order(SEED, 0, images.len());
     let options = LoaderOptions { order, start: 0, capacity, views, threads: 1 };
-    Loader::new(&dataset.train, options).unwrap().map(Result::unwrap)
+    Loader::new(&images, options).unwrap().map(Result::unwrap)
 }
 
 /// Checks that a run did something: losses are finite, and every weight has a momentum that is not all zeros.
