@@ -36,7 +36,7 @@ def write_png(path, seed):
     open(path, "wb").write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
-def program(arguments, trace=(), seconds=150):
+def program(arguments, trace=(), seconds=600):
     """Exit code, standard output and error of a command."""
     front = ["strace", "-f", "--seccomp-bpf", "-y", "-qq", "-o", "trace", "-e", "trace=" + ",".join(CALLS + ["flock"]), *trace] if trace != () else []
     environment = {**os.environ, "XDG_CACHE_HOME": os.path.join(PLACE, "cache"), "RAYON_NUM_THREADS": "1"}
@@ -93,6 +93,11 @@ def run_result(run):
     return rows, {name: bytes_of(f"{run}/{name}") for name in names}
 
 
+def fault(line):
+    FAULTS.append(line)
+    print(f"  {line}", flush=True)
+
+
 def every_call(what, prepare, command, result):
     """Fails each call of `command` in turn. `prepare` sets its files up, `result` gives what it made."""
     prepare()
@@ -107,16 +112,16 @@ def every_call(what, prepare, command, result):
             code, out, error = program(command(), trace=("-e", f"inject={name}:error={errno}:when={number}"))
             failed, COUNTS[f"{what}, exit code {code}"] = injected(), COUNTS[f"{what}, exit code {code}"] + 1
             if code not in (0, 1) or "panicked" in error:
-                FAULTS.append(f"{label}: exit code {code}: {error[-300:]}")
+                fault(f"{label}: exit code {code}: {error[-300:]}")
             elif code == 1 and not any(named(path, error) for path in failed):
-                FAULTS.append(f"{label}: names none of {sorted(failed)}: {error[-300:]}")
+                fault(f"{label}: names none of {sorted(failed)}: {error[-300:]}")
             if code != 0:
                 again, out, error = program(command())
                 if again != 0:
-                    FAULTS.append(f"{label}: cannot be gone on with: {error[-300:]}")
+                    fault(f"{label}: cannot be gone on with: {error[-300:]}")
                     continue
             if result(out) != want:
-                FAULTS.append(f"{label}: exit code {code}, and other results than without it: {error[-300:]}")
+                fault(f"{label}: exit code {code}, and other results than without it: {error[-300:]}")
             elif error and code == 0:
                 COUNTS[f"{what}, said and gone on"] += 1
     print(f"{what}: {len(calls)} calls, {len(FAULTS)} faults so far", flush=True)
@@ -162,11 +167,9 @@ for errno in ("ENOLCK", "EOPNOTSUPP"):
     remove("run", "cache")
     code, out, error = program([*train, "--out", "run"], trace=("-e", f"inject=flock:error={errno}"))
     if code != 0 or "no locks" not in error:
-        FAULTS.append(f"without locks ({errno}): exit code {code}: {error[-300:]}")
+        fault(f"without locks ({errno}): exit code {code}: {error[-300:]}")
 for count in sorted(COUNTS.items()):
     print("%s: %d" % count)
-for fault in FAULTS:
-    print(f"  {fault}")
 print(f"{sum(n for label, n in COUNTS.items() if 'exit' in label)} failed calls, {len(FAULTS)} faults")
 if FAULTS:
     raise SystemExit(1)

@@ -76,7 +76,8 @@ pub enum PickleError {
     Python(String),
     #[error(
         "found a whole object of class {class}, which only Python code could make, expected its weights alone; where \
-         that class is installed: torch.save(torch.load(FILE, weights_only=False){entry}.state_dict(), \"weights.pth\")"
+         that class is installed: torch.save({load}{entry}.state_dict(), \"weights.pth\")",
+        load = loads(class)
     )]
     Whole { class: String, entry: String },
     #[error("found {0} as an extent, stride or offset, expected 0 or more")]
@@ -87,4 +88,9 @@ pub enum PickleError {
     NoTensors,
     #[error("found two tensors of name {0}, expected one")]
     Duplicate(String),
+}
+
+/// Call that loads an object of `class`: those of TorchScript bring their code along.
+fn loads(class: &str) -> &'static str {
+    if class.starts_with("__torch__.") { "torch.jit.load(FILE)" } else { "torch.load(FILE, weights_only=False)" }
 }

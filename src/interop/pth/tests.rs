@@ -178,6 +178,19 @@ fn a_file_cut_anywhere_is_refused() {
     }
 }
 
+/// What loads a module depends on who saved it: torch.save or torch.jit.save.
+#[test]
+fn whole_modules_are_refused_with_the_line_that_saves_them_right() {
+    for (module, load) in [
+        ("mynet", "torch.save(torch.load(FILE, weights_only=False).st"),
+        ("__torch__.mynet", "torch.save(torch.jit.load(FILE).st"),
+    ] {
+        let object = [format!("c{module}\nNet\n)").as_bytes(), &[0x81]].concat();
+        refuses(&archive(&[("data.pkl", &framed(&object))]), &format!("found a whole object of class {module}.Net"));
+        refuses(&archive(&[("data.pkl", &framed(&object))]), load);
+    }
+}
+
 /// Storages of an optimiser that are lost, damaged or of other types are nobody's concern.
 #[test]
 fn tensors_that_cannot_be_read_leave_the_others() {
