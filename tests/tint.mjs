@@ -68,9 +68,6 @@ function worst(got, want) {
 async function run(shader, module) {
     const data = readFileSync(join(folder, shader.data));
     const file = data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength);
-    const pipeline = await device.createComputePipelineAsync({
-        layout: 'auto', compute: { module, entryPoint: shader.entry },
-    });
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     const buffers = shader.bindings.map(({ element, count, given }) => {
         const bytes = count * SIZES[element];
@@ -81,11 +78,22 @@ async function run(shader, module) {
         return buffer;
     });
     const entries = shader.bindings.map(({ binding }, i) => ({ binding, resource: { buffer: buffers[i] } }));
+    if (shader.scratch) {
+        const buffer = device.createBuffer({ size: shader.scratch.bytes, usage });
+        buffers.push(buffer);
+        entries.push({ binding: shader.scratch.binding, resource: { buffer } });
+    }
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
-    pass.dispatchWorkgroups(...shader.workgroups);
+    for (const stage of shader.stages) {
+        const pipeline = await device.createComputePipelineAsync({
+            layout: 'auto', compute: { module, entryPoint: stage.entry },
+        });
+        const own = entries.filter(({ binding }) => stage.bindings.includes(binding));
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: own }));
+        pass.dispatchWorkgroups(...stage.workgroups);
+    }
     pass.end();
     const read = [];
     shader.bindings.forEach((binding, i) => {

@@ -80,11 +80,11 @@ def set_precision(mode):
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = mode == "tf32"
 
 
-def measure(device, mode, batch, repeats):
+def measure(device, mode, batch, repeats, layout):
     set_precision(mode)
     torch.manual_seed(1)
-    model = alexnet().to(device)
-    images = torch.randn(batch, 3, 227, 227, device=device)
+    model = alexnet().to(device, memory_format=layout)
+    images = torch.randn(batch, 3, 227, 227, device=device).to(memory_format=layout)
     labels = torch.randint(1000, (batch,), device=device)
     name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     for make in (forward, train):
@@ -96,6 +96,7 @@ def measure(device, mode, batch, repeats):
 
         seconds = median_seconds(cast, device, repeats)
         row = {"engine": "PyTorch", "version": torch.__version__, "device": name, "mode": mode, "batch": batch}
+        row |= {"layout": str(layout).removeprefix("torch.")}
         print(json.dumps(row | {"pass": make.__name__, "images_per_second": batch / seconds}), flush=True)
 
 
@@ -105,10 +106,12 @@ def main():
     arguments.add_argument("--mode", choices=["default", "f32", "tf32", "bf16"], default="default")
     arguments.add_argument("--batch", type=int, default=32)
     arguments.add_argument("--repeats", type=int, default=5)
+    arguments.add_argument("--channels-last", action="store_true")
     given = arguments.parse_args()
+    layout = torch.channels_last if given.channels_last else torch.contiguous_format
     # Our tiles are tuned when a network is set up; so may theirs be.
     torch.backends.cudnn.benchmark = True
-    measure(given.device, given.mode, given.batch, given.repeats)
+    measure(given.device, given.mode, given.batch, given.repeats, layout)
 
 
 if __name__ == "__main__":

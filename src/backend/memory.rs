@@ -80,8 +80,16 @@ pub struct Footprint {
     pub input_output: u64,
     /// Bytes of staging memory for those, and for exchanges between devices.
     pub staging: u64,
+    /// Bytes of parts of sums that wait to be added up: known once variants are chosen, 0 in a plan.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub scratch: u64,
     /// Bytes of all parts together.
     pub total: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 impl Footprint {
@@ -91,6 +99,7 @@ impl Footprint {
         parts.extend(self.states.iter().map(|(name, bytes)| (*name, *bytes)));
         parts.extend([("gradients", self.gradients), ("maps", self.maps)]);
         parts.extend([("input, output", self.input_output), ("staging", self.staging)]);
+        parts.extend((self.scratch > 0).then_some(("scratch", self.scratch)));
         parts
     }
 }
@@ -160,6 +169,7 @@ impl MemoryPlan {
             maps: self.bytes_of(Role::Map),
             input_output: self.bytes_of(Role::Input) + self.bytes_of(Role::Output),
             staging,
+            scratch: 0,
             total: buffers + staging,
         }
     }

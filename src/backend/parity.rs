@@ -70,7 +70,7 @@ pub struct VariantResult {
     pub maps: &'static str,
     /// Cases of the kernel that it was compared on.
     pub cases: usize,
-    /// Largest allowed error, relative to the output's root mean square.
+    /// Largest error allowed in any of the cases, relative to the output's root mean square.
     pub tolerance: f64,
     /// Largest error of the cases that ran and gave numbers.
     pub worst: Option<f64>,
@@ -111,6 +111,7 @@ impl ParityReport {
         }
         let Some(verdict) = self.verdicts.last_mut() else { return };
         verdict.cases += 1;
+        verdict.tolerance = verdict.tolerance.max(tolerance);
         let what = match outcome {
             Ok(finding) => {
                 if !finding.error.is_nan() {

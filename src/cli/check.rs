@@ -1,10 +1,10 @@
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use super::options::{On, Replaced, open_net};
 use super::output::{Output, fit, folded, line, percent, table, tolerance};
 use super::progress::{Lines, Progress};
-use alexnet::backend::parity::{self, ParityReport, VariantResult};
+use alexnet::backend::parity::{self, Check as KernelCheck, ParityReport, VariantResult};
 use alexnet::backend::{Engine, Placement};
 use alexnet::commands::gradients::{GradientReport, TOLERANCE, check_gradients};
 use alexnet::ops::KERNELS;
@@ -23,6 +23,9 @@ pub(super) struct Check {
     /// Images of the minibatch whose gradients are checked
     #[arg(long, value_name = "COUNT", default_value_t = 8, requires = "gradients", value_parser = clap::value_parser!(u32).range(1..=1024))]
     images: u32,
+    /// Compare only variants whose name, after that of their kernel, holds this: "conv.forward tile", matrix16
+    #[arg(long, value_name = "WORDS", conflicts_with = "gradients")]
+    only: Option<String>,
     #[command(flatten)]
     output: Output,
 }
@@ -34,7 +37,8 @@ impl Check {
         if let Some(model) = &self.gradients {
             return self.gradients(model, &placement);
         }
-        let reports: Vec<ParityReport> = placement.engines().iter().map(report).collect();
+        let report = |engine| report(engine, self.only.as_deref());
+        let reports: Vec<ParityReport> = placement.engines().iter().map(report).collect::<Result<_>>()?;
         self.output.tell(&reports, |reports| reports.iter().try_for_each(print))?;
         match reports.iter().find(|report| report.failed() > 0) {
             None => Ok(()),
@@ -89,18 +93,23 @@ fn print_gradients(report: &GradientReport) -> Result<()> {
     line(folded(&format!("{} gradients are right on {}", report.tensors.len(), report.device), 2))
 }
 
-/// All kernels on one engine.
-fn report(engine: &Engine) -> ParityReport {
-    let checks = parity::checks(KERNELS, engine);
+/// All kernels on one engine, or those whose name and variant hold `only`.
+fn report(engine: &Engine, only: Option<&str>) -> Result<ParityReport> {
+    let name = |check: &KernelCheck| format!("{} {}", check.kernel.name, check.variant_name());
+    let mut checks = parity::checks(KERNELS, engine);
+    if let Some(words) = only {
+        checks.retain(|check| name(check).contains(words));
+        ensure!(!checks.is_empty(), "{}: no kernel and variant is called \"{words}\"", engine.describe());
+    }
     let progress = Progress::new("checking", "variants", Lines::Errors);
     progress.length(checks.len());
     let mut report = ParityReport::new(engine.describe());
     for check in &checks {
-        progress.message(format!("{} {}", check.kernel.name, check.variant_name()));
+        progress.message(name(check));
         report.add(check, check.run(engine));
         progress.step(1);
     }
-    report
+    Ok(report)
 }
 
 fn print(report: &ParityReport) -> Result<()> {

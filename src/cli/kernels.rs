@@ -1,12 +1,14 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use super::options::named;
 use super::output::{Output, line, tolerance};
 use alexnet::commands::shaders;
 use alexnet::kernel::{Access, Binding, Holds, Kernel, Variant};
+use alexnet::net::{Job, MOST_IMAGES, Model, Net, OptionChanges, Options, Precision};
 use alexnet::ops::KERNELS;
 
 #[derive(Debug, Args)]
@@ -16,6 +18,15 @@ pub(super) struct Kernels {
     /// Write every variant and case as standard WGSL into this folder, with what to bind and what must come out
     #[arg(long, value_name = "DIR")]
     wgsl: Option<PathBuf>,
+    /// Write the shaders of a training step of this network instead: a model file or a built-in one
+    #[arg(long, requires = "wgsl")]
+    model: Option<String>,
+    /// Images of the step [default: the model's training batch]
+    #[arg(long, requires = "model", value_parser = clap::value_parser!(u32).range(1..=MOST_IMAGES as i64))]
+    batch: Option<u32>,
+    /// Floating-point precision of the step [default: f32]
+    #[arg(long, requires = "model", value_name = "PRECISION", value_parser = named::<Precision>())]
+    precision: Option<Precision>,
 }
 
 #[derive(Serialize)]
@@ -50,10 +61,21 @@ impl Kernels {
     pub(super) fn run(self) -> Result<()> {
         let entries: Vec<Entry> = KERNELS.iter().map(|kernel| entry(kernel)).collect();
         if let Some(folder) = &self.wgsl {
-            let index = shaders::write(folder, KERNELS)?;
-            return line(format_args!("{}: {} shaders, listed in index.json", folder.display(), index.shaders.len()));
+            let shaders = match &self.model {
+                None => shaders::write(folder, KERNELS)?.shaders.len(),
+                Some(model) => self.write_step(folder, &Net::new(Model::open(model)?)?)?,
+            };
+            return line(format_args!("{}: {shaders} shaders, listed in index.json", folder.display()));
         }
         self.output.tell(&entries, |entries| print_all(entries))
+    }
+
+    /// Writes the shaders of a training step, and counts them.
+    fn write_step(&self, folder: &Path, net: &Net) -> Result<usize> {
+        let images = self.batch.map_or(net.model.train.batch, |batch| batch as usize);
+        let changes = OptionChanges { precision: self.precision, ..OptionChanges::default() };
+        let job = Job::training(images).with(Options::DEFAULT.changed(changes));
+        Ok(shaders::write_step(folder, net, &job)?.shaders.len())
     }
 }
 
@@ -72,13 +94,14 @@ fn entry(kernel: &Kernel) -> Entry {
         matrix: v.needs.matrix,
         words: v.needs.words,
     };
+    let cases = (kernel.cases)();
     Entry {
         name: kernel.name,
         doc: kernel.doc,
         bindings: kernel.bindings.iter().map(binding).collect(),
         variants: kernel.variants.iter().map(variant).collect(),
-        cases: (kernel.cases)().len(),
-        tolerance: kernel.tolerance,
+        cases: cases.len(),
+        tolerance: cases.iter().map(|case| kernel.tolerance_of(&case.params)).fold(0.0, f64::max),
     }
 }
 

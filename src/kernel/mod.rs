@@ -11,7 +11,7 @@ mod variant;
 use std::sync::atomic::AtomicBool;
 
 pub use self::params::{Param, Params, Value};
-pub use self::variant::{Grid, Needs, Tile, Variant, linear_tile};
+pub use self::variant::{Adding, Grid, Needs, PARTS, Tile, Variant, WORKGROUP_BYTES, linear_tile};
 
 /// Scalar type of a slot, and of the binding it is bound to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -231,8 +231,11 @@ pub struct Kernel {
     pub twin: Twin,
     /// Shapes and contents for parity tests.
     pub cases: fn() -> Vec<Case>,
-    /// Largest error against the f64 twin, relative to the value plus the output's root mean square.
+    /// Largest error against the f64 twin, relative to the value plus the output's root mean square, beside that of sums.
     pub tolerance: f64,
+    /// Terms of the longest sum of a run: they round in f32 at every step, by steps that are independent of each other, so
+    /// that the error grows with the root of their number.
+    pub terms: fn(&Params) -> usize,
     /// Cut of a run whose buffers are too large for one binding; `None` where only fewer images help.
     pub split: Option<Split>,
     /// Floating-point operations of one run.
@@ -262,6 +265,7 @@ impl Kernel {
         twin: Twin { f32: |_| (), f64: |_| () },
         cases: Vec::new,
         tolerance: 0.0,
+        terms: |_| 0,
         split: None,
         flops: |_| 0,
     };
@@ -283,7 +287,8 @@ impl Kernel {
     /// Largest error of a run with these parameters: where maps are halves, device and twin may round what they agree
     /// on to neighbours, which lie 2^-10 of the value apart at most.
     pub fn tolerance_of(&self, params: &Params) -> f64 {
-        if self.has_maps() && params.storage() == Elem::F16 { self.tolerance + 1.0 / 1024.0 } else { self.tolerance }
+        let halves = if self.has_maps() && params.storage() == Elem::F16 { 1.0 / 1024.0 } else { 0.0 };
+        self.tolerance + f64::from(f32::EPSILON) * ((self.terms)(params) as f64).sqrt() + halves
     }
 }
 

@@ -6,6 +6,9 @@ use super::{Elem, Params};
 /// Constants of a variant beyond the parameters: names and extents.
 pub type Tile = Vec<(&'static str, usize)>;
 
+/// Bytes of workgroup memory that every adapter has.
+pub const WORKGROUP_BYTES: u32 = 16_384;
+
 /// The invocations of a variant; the backend divides them by the workgroup size found in the WGSL.
 #[derive(Clone, Copy)]
 pub enum Grid {
@@ -25,19 +28,35 @@ pub struct Needs {
     pub matrix: Option<u32>,
     /// Words of 64 bits, in which `common/words_*.wgsl` loads maps.
     pub words: bool,
+    /// Bytes of workgroup memory that it may take; [`WORKGROUP_BYTES`] are on every adapter.
+    pub workgroup_bytes: u32,
     /// Whether it can compute these shapes.
     pub shapes: fn(&Params) -> bool,
 }
 
 impl Needs {
     /// Runs on every adapter, with every shape.
-    pub const NONE: Self = Self { subgroup_size: None, matrix: None, words: false, shapes: |_| true };
+    pub const NONE: Self =
+        Self { subgroup_size: None, matrix: None, words: false, workgroup_bytes: WORKGROUP_BYTES, shapes: |_| true };
 
     /// Whether a variant with these needs can compute a run with these parameters, on an adapter that has all it needs.
     pub fn fit(&self, params: &Params) -> bool {
         (self.matrix.is_none() || params.storage() == Elem::F16) && (self.shapes)(params)
     }
 }
+
+/// The end of a variant whose workgroups sum up a part of their sums each: a second entry point of its module, which adds
+/// the parts up in their order. Between the two they lie in [`PARTS`], a buffer of the device's own.
+#[derive(Clone, Copy)]
+pub struct Adding {
+    /// Name of the entry point in WGSL.
+    pub entry: &'static str,
+    /// Number of outputs, in vectors of four, from the parameters; each is the sum of as many as the tile's `parts`.
+    pub outputs: fn(&Params) -> usize,
+}
+
+/// Name in WGSL of the buffer that parts of sums wait in, `vec4f`.
+pub const PARTS: &str = "parts";
 
 /// One way to compute a kernel.
 pub struct Variant {
@@ -54,6 +73,8 @@ pub struct Variant {
     pub tile: fn(&Params) -> Tile,
     /// Number of invocations of a run.
     pub grid: Grid,
+    /// The second entry point of a variant that sums up in parts.
+    pub adding: Option<Adding>,
     /// Requirements on adapter and shapes.
     pub needs: Needs,
 }
@@ -62,7 +83,7 @@ impl Variant {
     /// The variant `plain` of a kernel over independent items, one an invocation, in the workgroups of [`linear_tile`].
     pub const fn linear(entry: &'static str, sources: &'static [&'static str], items: fn(&Params) -> usize) -> Self {
         let (grid, needs) = (Grid::Linear(items), Needs::NONE);
-        Self { name: "plain", sources, entry, vector: 1, tile: linear_tile, grid, needs }
+        Self { name: "plain", sources, entry, vector: 1, tile: linear_tile, grid, adding: None, needs }
     }
 
     /// The variant `plain` of a kernel that one invocation computes from beginning to end.
@@ -76,9 +97,10 @@ impl Variant {
         Self { vector, ..self }
     }
 
-    /// Whether `other` is the same WGSL with as many numbers an invocation, so that only the tile tells them apart.
+    /// Whether `other` has the same innermost loop, its first source, with as many numbers an invocation, so that only tile
+    /// and parts tell them apart.
     pub fn is_tile_of(&self, other: &Self) -> bool {
-        (self.sources, self.entry, self.vector) == (other.sources, other.entry, other.vector)
+        (self.sources.first(), self.vector) == (other.sources.first(), other.vector)
     }
 
     /// Invocations along x, y, z of a run with `params`.
@@ -89,23 +111,10 @@ impl Variant {
         }
     }
 
-    /// Workgroups along x, y, z of a run with `params`, each of `size` invocations, at most `most` along each axis.
-    ///
-    /// # Errors
-    /// The number wanted where that is more and the kernel does not stride.
-    pub fn workgroups(&self, params: &Params, size: [u32; 3], most: u32) -> Result<[u32; 3], usize> {
-        let invocations = self.invocations(params);
-        let mut counts = [0; 3];
-        for axis in 0..3 {
-            let wanted = invocations[axis].div_ceil(size[axis] as usize);
-            let count = u32::try_from(wanted).ok().filter(|&count| count <= most);
-            counts[axis] = match self.grid {
-                // The kernel strides over what is left.
-                Grid::Linear(_) => count.unwrap_or(most).max(1),
-                Grid::Tiles(_) => count.ok_or(wanted)?,
-            };
-        }
-        Ok(counts)
+    /// Bytes of [`PARTS`] that a run with `params` needs.
+    pub fn parts_bytes(&self, params: &Params) -> u64 {
+        let parts = || (self.tile)(params).iter().find(|(name, _)| *name == "parts").map_or(0, |&(_, parts)| parts);
+        self.adding.map_or(0, |adding| 16 * (parts() * (adding.outputs)(params)) as u64)
     }
 }
 

@@ -57,6 +57,7 @@ pub static WATCH: Kernel = Kernel {
     twin: twin!(watch),
     cases: searches,
     tolerance: 0.0, // ones and zeros
+    terms: |_| 0,
     split: Some(Split {
         along: "count",
         outermost: &[true, false],
@@ -80,6 +81,7 @@ pub static DECIDE: Kernel = Kernel {
     twin: twin!(decide),
     cases: decisions,
     tolerance: 0.0, // powers of two and small integers
+    terms: |_| 0,
     flops: |p| p.get::<usize>("parts") as u64,
     ..Kernel::PLAIN
 };

@@ -4,6 +4,7 @@
 //! says; the workgroup size is read from the shader and written nowhere else.
 
 mod constants;
+mod operand;
 mod unroll;
 
 use std::collections::{HashMap, VecDeque};
@@ -16,7 +17,7 @@ use thiserror::Error;
 
 pub use self::constants::constants;
 use self::constants::declarations;
-use crate::kernel::{Access, Binding, Elem, Holds, Kernel, Params, Variant};
+use crate::kernel::{Access, Binding, Elem, Grid, Holds, Kernel, PARTS, Params, Variant};
 
 /// A slip in a shader or its declaration, with the place.
 #[derive(Debug, Error)]
@@ -47,16 +48,54 @@ enum Slip {
 /// A variant for given parameters, ready for a device.
 #[derive(Debug)]
 pub struct Shader {
-    /// Name of the entry point.
-    pub entry: &'static str,
-    /// Invocations of a workgroup along x, y, z, from `@workgroup_size`.
-    pub workgroup: [u32; 3],
-    /// `@binding` and "declared `read`" of each of the kernel's bindings, in their order.
-    pub bindings: Vec<(u32, bool)>,
+    /// Entry points to dispatch one after the other: one, or two where parts of sums are added up.
+    pub stages: Vec<Stage>,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
     /// The module, for a device or for translation to other languages.
     pub module: Arc<Module>,
+}
+
+/// One entry point of a shader.
+#[derive(Debug)]
+pub struct Stage {
+    /// Name of the entry point.
+    pub entry: &'static str,
+    /// Invocations of a workgroup along x, y, z, from `@workgroup_size`.
+    pub workgroup: [u32; 3],
+    /// Invocations of the run along x, y, z, at least.
+    pub invocations: [usize; 3],
+    /// Whether the entry point strides over what one dispatch along x cannot cover.
+    pub strides: bool,
+    /// The storage buffers that it binds.
+    pub bindings: Vec<Bound>,
+}
+
+/// A storage buffer of an entry point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Index into the kernel's bindings; `None` for [`PARTS`].
+    pub of_kernel: Option<usize>,
+    /// Number of the binding in group 0.
+    pub number: u32,
+    /// Whether the shader declares it `read`.
+    pub read_only: bool,
+}
+
+impl Stage {
+    /// Workgroups along x, y, z, at most `most` along each axis.
+    ///
+    /// # Errors
+    /// The number wanted where that is more and the kernel does not stride.
+    pub fn workgroups(&self, most: u32) -> Result<[u32; 3], usize> {
+        let mut counts = [0; 3];
+        for ((count, invocations), size) in counts.iter_mut().zip(self.invocations).zip(self.workgroup) {
+            let wanted = invocations.div_ceil(size as usize);
+            let fitting = u32::try_from(wanted).ok().filter(|&wanted| wanted <= most);
+            *count = if self.strides { fitting.unwrap_or(most).max(1) } else { fitting.ok_or(wanted)? };
+        }
+        Ok(counts)
+    }
 }
 
 /// A validated module of WGSL.
@@ -113,7 +152,7 @@ pub fn source(variant: &Variant, params: &Params) -> String {
     let words = variant.needs.words.then(|| words(params.storage()));
     for part in words.iter().chain(variant.sources) {
         text.push('\n');
-        text.push_str(part);
+        text.push_str(&operand::instance(part));
     }
     text
 }
@@ -138,42 +177,80 @@ pub const fn words(maps: Elem) -> &'static str {
 /// Parses, validates and reflects `variant` of `kernel` for `params`.
 pub fn shader(kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Shader, ShaderError> {
     let fail = |slip| ShaderError { kernel: kernel.name, variant: variant.name, slip };
-    let parsed = module(source(variant, params)).map_err(fail)?;
-    let Module { naga: module, info } = &*parsed;
-    let index = module.entry_points.iter().position(|e| e.name == variant.entry);
-    let index = index.ok_or_else(|| fail(Slip::Entry(variant.entry)))?;
-    let usage = info.get_entry_point(index);
-    let used: HashMap<&str, &naga::GlobalVariable> = module
-        .global_variables
-        .iter()
-        .filter(|(handle, _)| !usage[*handle].is_empty())
-        .filter_map(|(_, var)| Some((var.name.as_deref()?, var)))
-        .collect();
-    let storage = |var: &naga::GlobalVariable| matches!(var.space, AddressSpace::Storage { .. });
-    let undeclared = used.iter().find(|(name, var)| storage(var) && kernel.bindings.iter().all(|b| b.name != **name));
-    if let Some((name, _)) = undeclared {
-        return Err(fail(Slip::Binding((*name).into(), "is used but not declared in Rust")));
+    let module = module(source(variant, params)).map_err(fail)?;
+    let (outputs, invocations) = (variant.adding.map(|adding| (adding.outputs)(params)), variant.invocations(params));
+    let first = (variant.entry, invocations, matches!(variant.grid, Grid::Linear(_)));
+    let adding = variant.adding.zip(outputs).map(|(adding, outputs)| (adding.entry, [outputs, 1, 1], true));
+    let mut stages = Vec::new();
+    let mut workgroup_bytes = 0;
+    for (entry, invocations, strides) in [Some(first), adding].into_iter().flatten() {
+        let index = module.naga.entry_points.iter().position(|e| e.name == entry);
+        let index = index.ok_or_else(|| fail(Slip::Entry(entry)))?;
+        let used = used(&module, index);
+        let bindings = bindings(kernel, variant, params, &used, &module.naga).map_err(fail)?;
+        workgroup_bytes = workgroup_bytes.max(shared_bytes(&used, &module.naga).map_err(|e| fail(e.into()))?);
+        let workgroup = module.naga.entry_points[index].workgroup_size;
+        stages.push(Stage { entry, workgroup, invocations, strides, bindings });
     }
-    let bindings: Result<Vec<_>, Slip> =
-        kernel.bindings.iter().map(|b| reflect(b, variant, params, &used, module)).collect();
-    let bindings = bindings.map_err(fail)?;
+    let bound = |index| stages.iter().flat_map(|stage| &stage.bindings).any(|bound| bound.of_kernel == Some(index));
+    if let Some((_, unused)) = kernel.bindings.iter().enumerate().find(|(index, _)| !bound(*index)) {
+        return Err(fail(Slip::Binding(unused.name.into(), "is declared but not used")));
+    }
+    Ok(Shader { stages, workgroup_bytes, module })
+}
+
+/// Global variables that an entry point uses, by name.
+type Used<'a> = HashMap<&'a str, &'a naga::GlobalVariable>;
+
+fn used(module: &Module, entry: usize) -> Used<'_> {
+    let usage = module.info.get_entry_point(entry);
+    let variables = module.naga.global_variables.iter().filter(|(handle, _)| !usage[*handle].is_empty());
+    variables.filter_map(|(_, var)| Some((var.name.as_deref()?, var))).collect()
+}
+
+/// Bytes of workgroup memory.
+fn shared_bytes(used: &Used, module: &naga::Module) -> Result<u32, naga::proc::LayoutError> {
     let mut layouter = naga::proc::Layouter::default();
-    layouter.update(module.to_ctx()).map_err(|e| fail(e.into()))?;
-    let shared = used.values().filter(|var| var.space == AddressSpace::WorkGroup);
-    let workgroup_bytes = shared.map(|var| layouter[var.ty].size).sum();
-    let workgroup = module.entry_points[index].workgroup_size;
-    Ok(Shader { entry: variant.entry, workgroup, bindings, workgroup_bytes, module: parsed })
+    layouter.update(module.to_ctx())?;
+    Ok(used.values().filter(|var| var.space == AddressSpace::WorkGroup).map(|var| layouter[var.ty].size).sum())
+}
+
+/// The storage buffers among `used`, those of the kernel in its order.
+fn bindings(
+    kernel: &Kernel,
+    variant: &Variant,
+    params: &Params,
+    used: &Used,
+    module: &naga::Module,
+) -> Result<Vec<Bound>, Slip> {
+    let known =
+        |name: &str| kernel.bindings.iter().any(|b| b.name == name) || (variant.adding.is_some() && name == PARTS);
+    let storage = |var: &naga::GlobalVariable| matches!(var.space, AddressSpace::Storage { .. });
+    if let Some((name, _)) = used.iter().find(|(name, var)| storage(var) && !known(name)) {
+        return Err(Slip::Binding((*name).into(), "is used but not declared in Rust"));
+    }
+    let mut bound = Vec::new();
+    for (index, binding) in kernel.bindings.iter().enumerate() {
+        if let Some(var) = used.get(binding.name) {
+            let (number, read_only) = reflect(binding, variant, params, var, module)?;
+            bound.push(Bound { of_kernel: Some(index), number, read_only });
+        }
+    }
+    if let Some(var) = used.get(PARTS).filter(|_| variant.adding.is_some()) {
+        let place = var.binding.as_ref().ok_or_else(|| Slip::Binding(PARTS.into(), "is not a storage buffer"))?;
+        bound.push(Bound { of_kernel: None, number: place.binding, read_only: false });
+    }
+    Ok(bound)
 }
 
 fn reflect(
     binding: &Binding,
     variant: &Variant,
     params: &Params,
-    used: &HashMap<&str, &naga::GlobalVariable>,
+    var: &naga::GlobalVariable,
     module: &naga::Module,
 ) -> Result<(u32, bool), Slip> {
     let wrong = |problem| Slip::Binding(binding.name.into(), problem);
-    let var = used.get(binding.name).ok_or_else(|| wrong("is declared but not used"))?;
     let place = var.binding.as_ref().filter(|place| place.group == 0);
     let place = place.ok_or_else(|| wrong("is not in group 0"))?;
     let AddressSpace::Storage { access } = var.space else {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use alexnet::backend::{compare, cpu::Cpu};
-use alexnet::kernel::{Access, Binding, Case, Elem, Fill, Holds, Kernel, Variant};
+use alexnet::kernel::{Access, Binding, Case, Elem, Fill, Holds, Kernel, Variant, WORKGROUP_BYTES};
 use alexnet::ops::input::{colour, view};
 use alexnet::ops::optimizer::OPTIMIZERS;
 use alexnet::ops::{KERNELS, health, step};
@@ -91,7 +91,8 @@ fn every_kernel_runs_everywhere_and_is_tested() {
         assert!(!(kernel.cases)().is_empty(), "{} has no case", kernel.name);
         let last = kernel.variants.last().unwrap_or_else(|| panic!("{} has no variant", kernel.name));
         let runs = |variant: &Variant, case: &Case| variant.needs.fit(&case.params);
-        let everywhere = last.needs.subgroup_size.is_none() && (kernel.cases)().iter().all(|case| runs(last, case));
+        let common = last.needs.subgroup_size.is_none() && last.needs.workgroup_bytes == WORKGROUP_BYTES;
+        let everywhere = common && (kernel.cases)().iter().all(|case| runs(last, case));
         assert!(
             last.name == "plain" && everywhere,
             "{}: the last variant is called plain and needs nothing",
@@ -137,22 +138,30 @@ fn cases_fit_their_bindings() {
 #[test]
 fn every_shader_is_valid_and_within_the_default_limits() {
     for_each_shader(|_, variant, case, shader| {
-        let invocations: u32 = shader.workgroup.iter().product();
-        if invocations > 256 || shader.workgroup.iter().zip([256, 256, 64]).any(|(size, most)| *size > most) {
-            return Err(format!("workgroup {:?}", shader.workgroup));
-        }
-        if shader.workgroup_bytes > 16_384 {
+        // What needs more says so, and runs on adapters that have it.
+        if shader.workgroup_bytes > variant.needs.workgroup_bytes {
             return Err(format!("{} bytes of workgroup memory", shader.workgroup_bytes));
         }
-        if shader.bindings.len() > 8 {
-            return Err("more than 8 storage buffers".into());
+        if variant.adding.is_some() != (variant.parts_bytes(&case.params) > 0) {
+            return Err("parts that are not added up".into());
         }
-        let distinct: HashSet<u32> = shader.bindings.iter().map(|(binding, _)| *binding).collect();
-        if distinct.len() != shader.bindings.len() {
-            return Err("two bindings share a number".into());
+        for stage in &shader.stages {
+            let invocations: u32 = stage.workgroup.iter().product();
+            if invocations > 256 || stage.workgroup.iter().zip([256, 256, 64]).any(|(size, most)| *size > most) {
+                return Err(format!("workgroup {:?}", stage.workgroup));
+            }
+            if stage.bindings.len() > 8 {
+                return Err("more than 8 storage buffers".into());
+            }
+            let distinct: HashSet<u32> = stage.bindings.iter().map(|bound| bound.number).collect();
+            if distinct.len() != stage.bindings.len() {
+                return Err("two bindings share a number".into());
+            }
+            if stage.invocations.contains(&0) {
+                return Err("its grid is empty".into());
+            }
         }
-        let invocations = variant.invocations(&case.params);
-        if invocations.iter().all(|&extent| extent > 0) { Ok(()) } else { Err("its grid is empty".into()) }
+        Ok(())
     });
 }
 
@@ -192,7 +201,9 @@ fn every_shader_file_belongs_to_a_kernel() {
     let words = [Elem::F32, Elem::F16].map(wgsl::words);
     let sources: HashSet<&str> = variants().flat_map(|variant| variant.sources).copied().chain(words).collect();
     for (path, text) in shader_files() {
-        assert!(sources.contains(text.as_str()), "{} is used by no kernel: remove it", path.display());
+        let operands = ["row", "column"].map(|operand| format!("@operand {operand}\n{text}"));
+        let used = sources.contains(text.as_str()) || operands.iter().any(|text| sources.contains(text.as_str()));
+        assert!(used, "{} is used by no kernel: remove it", path.display());
     }
 }
 
@@ -203,27 +214,30 @@ const MAGIC: u32 = 0x0723_0203;
 #[test]
 fn every_shader_translates_to_every_driver_language() {
     for_each_shader(|_, variant, _, shader| {
-        let (module, info, entry) = (&shader.module.naga, &shader.module.info, shader.entry.to_owned());
-        let stage = naga::ShaderStage::Compute;
-        let options = spv::PipelineOptions { shader_stage: stage, entry_point: entry.clone() };
-        // Subgroups need SPIR-V 1.3, Metal 2.1 and shader model 6.0; maps of halves 6.2.
-        let target = spv::Options { lang_version: (1, 3), ..Default::default() };
-        let words = spv::write_vec(module, info, &target, Some(&options)).map_err(|e| format!("SPIR-V: {e}"))?;
-        if variant.needs.matrix.is_some() {
-            // Matrices of halves are offered on Vulkan only.
-            return if words.first() == Some(&MAGIC) { Ok(()) } else { Err("no SPIR-V".into()) };
-        }
-        let target = msl::Options { lang_version: (2, 4), ..Default::default() };
-        let options = msl::PipelineOptions { entry_point: Some((stage, entry.clone())), ..Default::default() };
-        let (metal, _) = msl::write_string(module, info, &target, &options).map_err(|e| format!("MSL: {e}"))?;
-        let target = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
-        let options = hlsl::PipelineOptions { entry_point: Some((stage, entry)) };
-        let mut direct = String::new();
-        let mut writer = hlsl::Writer::new(&mut direct, &target, &options);
-        writer.write(module, info, None).map_err(|e| format!("HLSL: {e}"))?;
-        let whole = words.first() == Some(&MAGIC) && metal.contains("kernel void") && direct.contains("numthreads");
-        if whole { Ok(()) } else { Err("a translation has no entry point".into()) }
+        shader.stages.iter().try_for_each(|stage| translates(variant, &shader.module, stage.entry.to_owned()))
     });
+}
+
+fn translates(variant: &Variant, module: &wgsl::Module, entry: String) -> Result<(), String> {
+    let (module, info, stage) = (&module.naga, &module.info, naga::ShaderStage::Compute);
+    let options = spv::PipelineOptions { shader_stage: stage, entry_point: entry.clone() };
+    // Subgroups need SPIR-V 1.3, Metal 2.1 and shader model 6.0; maps of halves 6.2.
+    let target = spv::Options { lang_version: (1, 3), ..Default::default() };
+    let words = spv::write_vec(module, info, &target, Some(&options)).map_err(|e| format!("SPIR-V: {e}"))?;
+    if variant.needs.matrix.is_some() {
+        // Matrices of halves are offered on Vulkan only.
+        return if words.first() == Some(&MAGIC) { Ok(()) } else { Err("no SPIR-V".into()) };
+    }
+    let target = msl::Options { lang_version: (2, 4), ..Default::default() };
+    let options = msl::PipelineOptions { entry_point: Some((stage, entry.clone())), ..Default::default() };
+    let (metal, _) = msl::write_string(module, info, &target, &options).map_err(|e| format!("MSL: {e}"))?;
+    let target = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
+    let options = hlsl::PipelineOptions { entry_point: Some((stage, entry)) };
+    let mut direct = String::new();
+    let mut writer = hlsl::Writer::new(&mut direct, &target, &options);
+    writer.write(module, info, None).map_err(|e| format!("HLSL: {e}"))?;
+    let whole = words.first() == Some(&MAGIC) && metal.contains("kernel void") && direct.contains("numthreads");
+    if whole { Ok(()) } else { Err("a translation has no entry point".into()) }
 }
 
 /// Runs a kernel's case on the f64 twin in pieces of at most `limit` bytes, and gives what is written and the number of

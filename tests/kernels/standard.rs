@@ -34,13 +34,19 @@ fn shaders_are_written_with_all_that_a_run_needs() {
     let mut listed: BTreeSet<String> = BTreeSet::from(["index.json".to_owned()]);
     for entry in &index.shaders {
         let text = String::from_utf8(read(&entry.file)).unwrap();
-        assert!(text.contains(&format!("fn {}(", entry.entry)), "{}", entry.file);
+        let bound: BTreeSet<u32> = entry.stages.iter().flat_map(|stage| stage.bindings.iter().copied()).collect();
+        for stage in &entry.stages {
+            assert!(text.contains(&format!("fn {}(", stage.entry)), "{}", entry.file);
+            assert!(stage.workgroups.iter().all(|&count| (1..=65_535).contains(&count)), "{:?}", stage.workgroups);
+        }
         assert_eq!(is_standard(&text), !entry.words && !entry.matrix, "{}", entry.file);
         assert_eq!(text.starts_with("enable subgroups;\n"), entry.subgroup_size.is_some(), "{}", entry.file);
-        assert!(entry.workgroups.iter().all(|&count| (1..=65_535).contains(&count)), "{:?}", entry.workgroups);
         let data = read(&entry.data);
+        let scratch = entry.scratch.iter().inspect(|scratch| assert!(scratch.bytes > 0, "{}", entry.file));
         let numbers: BTreeSet<u32> = entry.bindings.iter().map(|buffer| buffer.binding).collect();
         assert_eq!(numbers.len(), entry.bindings.len(), "{}", entry.file);
+        assert_eq!(bound, &numbers | &scratch.map(|scratch| scratch.binding).collect(), "{}", entry.file);
+        assert_eq!(entry.stages.len(), if entry.scratch.is_some() { 2 } else { 1 }, "{}", entry.file);
         for buffer in &entry.bindings {
             assert!(text.contains(&format!("@group(0) @binding({}) var<storage", buffer.binding)), "{}", entry.file);
             assert!(buffer.given + extent(buffer, false) <= data.len(), "{} {}", entry.data, buffer.name);

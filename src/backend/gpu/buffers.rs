@@ -1,12 +1,16 @@
 //! Memory of a program on a device: buffers for its slots, and staging buffers for what the host writes and reads.
 
+use std::cell::OnceCell;
+
 use super::device::Device;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, Run, Stage, eligible};
 use super::staging::{Incoming, Outgoing};
 use crate::backend::BackendError;
 use crate::backend::limits::{Remedy, mib};
-use crate::backend::memory::MemoryPlan;
+use crate::backend::memory::{Footprint, MemoryPlan};
+use crate::kernel::PARTS;
 use crate::program::{Program, Slot, SlotRange};
+use crate::wgsl::Bound;
 
 /// The buffers of a plan, allocated.
 pub(super) struct Buffers {
@@ -17,6 +21,9 @@ pub(super) struct Buffers {
     pub(super) incoming: Vec<Incoming>,
     /// Staging buffers that the host reads, as in [`MemoryPlan::outgoing`].
     pub(super) outgoing: Vec<Outgoing>,
+    /// Parts of sums between two stages of a run, made when the first run that has them is bound, as large as any needs.
+    parts: OnceCell<wgpu::Buffer>,
+    parts_bytes: u64,
 }
 
 impl Buffers {
@@ -33,6 +40,12 @@ impl Buffers {
         // Only a wait reports a lost device; allocating and compiling do not.
         device.wait(None)?;
         let plan = MemoryPlan::new(program, bounds.buffer);
+        let runs = program.passes().flat_map(|(_, commands)| commands).filter_map(Run::of);
+        let parts_of = |Run { kernel, params, .. }: Run<'_>| {
+            let able = kernel.variants.iter().filter(|variant| eligible(device, variant, params));
+            able.map(|variant| variant.parts_bytes(params)).max()
+        };
+        let parts_bytes = runs.filter_map(parts_of).max().unwrap_or(0);
         let scope = device.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let create = |&(size, _): &(u64, _)| {
@@ -42,7 +55,7 @@ impl Buffers {
         let incoming = plan.incoming.buffers.iter().map(|&size| Incoming::new(device, size)).collect();
         let outgoing = plan.outgoing.buffers.iter().map(|&size| Outgoing::new(device, size)).collect();
         match pollster::block_on(scope.pop()) {
-            None => Ok(Self { plan, slots, incoming, outgoing }),
+            None => Ok(Self { plan, slots, incoming, outgoing, parts: OnceCell::new(), parts_bytes }),
             Some(_) => Err(BackendError::TooLarge {
                 what: "the plan (weights, states of the optimiser, gradients, maps, staging)".into(),
                 needed: mib(plan.bytes()),
@@ -59,19 +72,57 @@ impl Buffers {
         (&self.slots[place.buffer], place.offset)
     }
 
-    /// Binds `views`, one for each binding of the kernel, to `pipeline`.
-    pub(super) fn bind(&self, device: &Device, pipeline: &Pipeline, views: &[SlotRange]) -> wgpu::BindGroup {
-        let entry = |(&binding, view): (&u32, &SlotRange)| {
+    /// Binds `views`, one for each binding of the kernel, to the stages of `pipeline`.
+    ///
+    /// # Errors
+    /// When there is no memory for its parts of sums.
+    pub(super) fn bind(
+        &self,
+        device: &Device,
+        pipeline: &Pipeline,
+        views: &[SlotRange],
+    ) -> Result<Vec<wgpu::BindGroup>, BackendError> {
+        let parts = if pipeline.parts_bytes > 0 { Some(self.parts(device)?) } else { None };
+        let of_view = |view: &SlotRange| {
             let (buffer, start) = self.region(view.slot);
             let (offset, size) = (start + view.offset(), std::num::NonZeroU64::new(view.bytes()));
-            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
-            wgpu::BindGroupEntry { binding, resource }
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
         };
-        let entries: Vec<_> = pipeline.bindings.iter().zip(views).map(entry).collect();
-        device.raw.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.layout,
-            entries: &entries,
-        })
+        let entry = |bound: &Bound| {
+            let resource = match bound.of_kernel {
+                Some(index) => Some(of_view(&views[index])),
+                None => parts.map(wgpu::Buffer::as_entire_binding),
+            };
+            resource.map(|resource| wgpu::BindGroupEntry { binding: bound.number, resource })
+        };
+        let group = |stage: &Stage| {
+            let entries: Vec<_> = stage.bindings.iter().filter_map(entry).collect();
+            let layout = &stage.layout;
+            device.raw.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+        };
+        Ok(pipeline.stages.iter().map(group).collect())
+    }
+
+    /// The buffer for parts of sums, which all runs share: each is done before the next begins.
+    fn parts(&self, device: &Device) -> Result<&wgpu::Buffer, BackendError> {
+        if let Some(buffer) = self.parts.get() {
+            return Ok(buffer);
+        }
+        let scope = device.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let (size, usage) = (self.parts_bytes, wgpu::BufferUsages::STORAGE);
+        let descriptor = wgpu::BufferDescriptor { label: Some(PARTS), size, usage, mapped_at_creation: false };
+        let buffer = device.raw.create_buffer(&descriptor);
+        if pollster::block_on(scope.pop()).is_some() {
+            let reason = format!("no {} for parts of sums", mib(size));
+            return Err(BackendError::OutOfMemory { device: device.info.name.clone(), reason });
+        }
+        Ok(self.parts.get_or_init(|| buffer))
+    }
+
+    /// Bytes that the program takes on the device.
+    pub(super) fn footprint(&self) -> Footprint {
+        let footprint = self.plan.footprint();
+        let scratch = self.parts.get().map_or(0, wgpu::Buffer::size);
+        Footprint { scratch, total: footprint.total + scratch, ..footprint }
     }
 }

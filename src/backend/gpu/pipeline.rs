@@ -9,7 +9,7 @@ use super::device::Device;
 use crate::backend::BackendError;
 use crate::kernel::{Elem, Kernel, Params, Variant};
 use crate::program::{Command, SlotRange};
-use crate::wgsl;
+use crate::wgsl::{self, Bound};
 
 /// A run of a kernel, as a program records it.
 pub(super) struct Run<'a> {
@@ -34,18 +34,26 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A compiled variant with the workgroups it is dispatched in.
+/// A compiled variant.
 pub struct Pipeline {
     /// Name of the variant.
     pub variant: &'static str,
+    /// Dispatches of a run, one after the other.
+    pub(super) stages: Vec<Stage>,
+    /// Bytes of the buffer in which parts of sums lie between two stages.
+    pub(super) parts_bytes: u64,
+}
+
+/// A compiled entry point with the workgroups it is dispatched in.
+pub(super) struct Stage {
     /// The compiled pipeline of wgpu.
-    pub(crate) compute: wgpu::ComputePipeline,
+    pub(super) compute: wgpu::ComputePipeline,
     /// The layout of its only bind group.
-    pub(crate) layout: wgpu::BindGroupLayout,
-    /// `@binding` of each of the kernel's bindings.
-    pub bindings: Vec<u32>,
+    pub(super) layout: wgpu::BindGroupLayout,
+    /// Buffers that it binds.
+    pub(super) bindings: Vec<Bound>,
     /// Workgroups to dispatch, along x, y and z.
-    pub workgroups: [u32; 3],
+    pub(super) workgroups: [u32; 3],
 }
 
 /// Whether `device` has the features that `variant` needs, and `variant` fits the shapes of `params`.
@@ -54,7 +62,8 @@ pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
     let lanes = variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes));
     let matrix = variant.needs.matrix.is_none_or(|side| device.has_matrices_of(side));
     let words = !variant.needs.words || device.features.contains(wgpu::Features::SHADER_INT64);
-    maps && lanes && matrix && words && variant.needs.fit(params)
+    let shared = variant.needs.workgroup_bytes <= device.limits.max_compute_workgroup_storage_size;
+    maps && lanes && matrix && words && shared && variant.needs.fit(params)
 }
 
 type Key = (&'static str, &'static str, Params);
@@ -89,25 +98,11 @@ impl Pipelines {
 fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params) -> Result<Pipeline, BackendError> {
     let refuse = |reason: String| BackendError::Kernel { device: device.info.name.clone(), reason };
     let shader = wgsl::shader(kernel, variant, params).map_err(|e| refuse(e.to_string()))?;
-    let most = device.limits.max_compute_workgroups_per_dimension;
-    let workgroups = variant.workgroups(params, shader.workgroup, most);
-    let workgroups =
-        workgroups.map_err(|wanted| refuse(format!("{}: {wanted} workgroups wanted, {most} allowed", kernel.name)))?;
     let scope = device.raw.push_error_scope(wgpu::ErrorFilter::Validation);
-    let entries: Vec<_> = shader.bindings.iter().map(|&(binding, read_only)| entry(binding, read_only)).collect();
-    let layout = device
-        .raw
-        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-    let pipeline_layout = device.raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(kernel.name),
-        bind_group_layouts: &[Some(&layout)],
-        immediate_size: 0,
-    });
     // wgpu validates it again, for this device.
     let source = wgpu::ShaderSource::Naga(Cow::Owned(shader.module.naga.clone()));
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
-    let checked = device.checked.get();
-    let module = if checked {
+    let module = if device.checked.get() {
         device.raw.create_shader_module(descriptor)
     } else {
         // SAFETY: the shaders are this crate's own; their indices are guarded against every extent they are compiled
@@ -117,32 +112,56 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
             device.raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         }
     };
-    let pipeline = device.raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(kernel.name),
-        layout: Some(&pipeline_layout),
-        module: &module,
-        entry_point: Some(shader.entry),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            zero_initialize_workgroup_memory: checked,
-            ..Default::default()
-        },
-        cache: device.compiled.as_ref().map(|compiled| &compiled.cache),
-    });
+    let stages: Result<Vec<Stage>, BackendError> =
+        shader.stages.into_iter().map(|stage| compile_stage(device, kernel, &module, stage)).collect();
     if let Some(error) = pollster::block_on(scope.pop()) {
         return Err(refuse(format!("kernel {}, variant {}: {error}", kernel.name, variant.name)));
     }
     device.check()?;
-    let bindings = shader.bindings.iter().map(|&(binding, _)| binding).collect();
-    Ok(Pipeline { variant: variant.name, compute: pipeline, layout, bindings, workgroups })
+    Ok(Pipeline { variant: variant.name, stages: stages?, parts_bytes: variant.parts_bytes(params) })
 }
 
-/// The layout of a storage buffer at `binding`.
-fn entry(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {
+/// Compiles one entry point of `module`; what the driver refuses shows in the caller's error scope.
+fn compile_stage(
+    device: &Device,
+    kernel: &Kernel,
+    module: &wgpu::ShaderModule,
+    stage: wgsl::Stage,
+) -> Result<Stage, BackendError> {
+    let most = device.limits.max_compute_workgroups_per_dimension;
+    let workgroups = stage.workgroups(most).map_err(|wanted| BackendError::Kernel {
+        device: device.info.name.clone(),
+        reason: format!("{}: {wanted} workgroups wanted, {most} allowed", kernel.name),
+    })?;
+    let label = Some(kernel.name);
+    let entries: Vec<_> = stage.bindings.iter().map(entry).collect();
+    let layout = device.raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+    let pipeline_layout = device.raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label,
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let compute = device.raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&pipeline_layout),
+        module,
+        entry_point: Some(stage.entry),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: device.checked.get(),
+            ..Default::default()
+        },
+        cache: device.compiled.as_ref().map(|compiled| &compiled.cache),
+    });
+    Ok(Stage { compute, layout, bindings: stage.bindings, workgroups })
+}
+
+/// The layout of a storage buffer.
+fn entry(bound: &Bound) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
-        binding,
+        binding: bound.number,
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
-            ty: wgpu::BufferBindingType::Storage { read_only },
+            ty: wgpu::BufferBindingType::Storage { read_only: bound.read_only },
             has_dynamic_offset: false,
             min_binding_size: None,
         },

@@ -27,7 +27,8 @@ const LARGE: usize = 1 << 20;
 /// A run of a kernel, ready to be dispatched.
 pub(super) struct Dispatch {
     pipeline: Rc<Pipeline>,
-    group: wgpu::BindGroup,
+    /// One group for each stage of the pipeline.
+    groups: Vec<wgpu::BindGroup>,
 }
 
 /// A pass, ready to run.
@@ -85,8 +86,8 @@ impl Gpu {
                     Some(run) => {
                         tell(run.kernel.name);
                         let pipeline = select(&buffers, &run)?;
-                        let group = buffers.bind(device, &pipeline, run.views);
-                        Some(Dispatch { pipeline, group })
+                        let groups = buffers.bind(device, &pipeline, run.views)?;
+                        Some(Dispatch { pipeline, groups })
                     }
                 });
             }
@@ -187,11 +188,13 @@ impl Gpu {
                 let timestamp_writes = clock.as_mut().and_then(|clock| clock.next(recording.pass, commands, received));
                 let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
                 let mut compute = encoder.begin_compute_pass(&descriptor);
-                for Dispatch { pipeline, group } in recording.dispatches[stretch].iter().flatten() {
-                    let [x, y, z] = pipeline.workgroups;
-                    compute.set_pipeline(&pipeline.compute);
-                    compute.set_bind_group(0, group, &[]);
-                    compute.dispatch_workgroups(x, y, z);
+                for Dispatch { pipeline, groups } in recording.dispatches[stretch].iter().flatten() {
+                    for (stage, group) in pipeline.stages.iter().zip(groups) {
+                        let [x, y, z] = stage.workgroups;
+                        compute.set_pipeline(&stage.compute);
+                        compute.set_bind_group(0, group, &[]);
+                        compute.dispatch_workgroups(x, y, z);
+                    }
                 }
             }
         });
@@ -342,7 +345,7 @@ impl Backend for Gpu {
     }
 
     fn footprint(&self) -> Footprint {
-        self.buffers.plan.footprint()
+        self.buffers.footprint()
     }
 
     fn allocated(&self) -> Option<u64> {

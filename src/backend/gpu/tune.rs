@@ -161,7 +161,7 @@ impl Tuner<'_> {
             return Ok(None);
         }
         let limit = least.map(|least| HOPELESS * least);
-        let time = Sample::new(self.device, self.buffers, &pipeline, self.run.views).time(self.flops(), limit)?;
+        let time = Sample::new(self.device, self.buffers, &pipeline, self.run.views)?.time(self.flops(), limit)?;
         log::debug!("{} {}: {:.2} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
         if limit.is_some_and(|limit| time > limit) {
             let alike = kernel.variants.iter().filter(|other| other.is_tile_of(variant));
@@ -269,7 +269,7 @@ mod tests {
         let kernel = kernel([BROKEN, WRONG, plain()]);
         let case = &(kernel.cases)()[0];
         let mut gpu = Gpu::new(&device, program(kernel, case, 0), VariantChoice::Fastest).unwrap();
-        assert!(compare(&mut gpu, kernel, case).unwrap().within(kernel.tolerance));
+        assert!(compare(&mut gpu, kernel, case).unwrap().within(kernel.tolerance_of(&case.params)));
         let run = format!("{} {}", kernel.name, case.params);
         assert_eq!(device.choices.get(&run).as_deref(), Some("plain"));
         assert!(gpu.variants()[&run].contains("plain"));

@@ -58,6 +58,14 @@ fn shapes() -> Vec<(&'static str, Conv)> {
         ("more images than a block on the CPU", square(30, 2, 34, 3, 1, 1, 264)),
     ];
     shapes.extend(DENSE.map(|(name, [inputs, outputs, images])| (name, Conv::dense(inputs, outputs, images))));
+    shapes.extend([
+        ("conv1, lines of the window", square(3, 20, 48, 11, 4, 0, 32)),
+        ("conv3, terms by sixteens", square(32, 5, 64, 3, 1, 1, 64)),
+        ("conv2, 48 maps", square(48, 4, 80, 5, 1, 2, 32)),
+        ("strided, terms by sixteens", square(16, 9, 48, 3, 2, 1, 32)),
+        ("fc7, parts of sums", Conv::dense(256, 112, 64)),
+        ("fc8, parts of sums", Conv::dense(512, 72, 32)),
+    ]);
     for (index, (_, conv)) in shapes.iter_mut().enumerate() {
         conv.accumulate = index % 2 == 1;
         conv.bias = index % 3 != 2;

@@ -166,6 +166,7 @@ pub static GROUPED: Kernel = Kernel {
     twin: twin!(twins::forward),
     cases: || cases(|shape, [x, w, y]| vec![(x, X), (w, W), (shape.k, X), (y, Fill::Output)]),
     tolerance: 3e-6, // sums of up to some thousand products in f32
+    terms: |_| 0,
     split: None,
     flops: Grouped::flops,
 };
@@ -187,6 +188,7 @@ pub(super) static GROUPED_BACKWARD_INPUT: Kernel = Kernel {
     twin: twin!(twins::backward_input),
     cases: || cases(|_, [x, w, y]| vec![(w, W), (y, X), (x, Fill::Output)]),
     tolerance: 3e-6, // as forward
+    terms: |_| 0,
     split: None,
     flops: Grouped::flops,
 };
@@ -212,6 +214,7 @@ pub(super) static GROUPED_BACKWARD_FILTER: Kernel = Kernel {
         cases(|shape, [x, w, y]| vec![(x, X), (y, X), (w, target(shape))])
     },
     tolerance: 1e-5, // sums over all pixels and images
+    terms: |_| 0,
     split: None,
     flops: Grouped::flops,
 };
@@ -226,7 +229,16 @@ const fn plain(
     tile: fn(&Params) -> Tile,
     grid: fn(&Params) -> [usize; 3],
 ) -> Variant {
-    Variant { name: "plain", sources, entry, vector: VECTOR, tile, grid: Grid::Tiles(grid), needs: Needs::NONE }
+    Variant {
+        name: "plain",
+        sources,
+        entry,
+        vector: VECTOR,
+        tile,
+        grid: Grid::Tiles(grid),
+        adding: None,
+        needs: Needs::NONE,
+    }
 }
 
 /// As many of `extent` filters or maps of a group for an invocation as fill the group evenly.

@@ -2,6 +2,7 @@
 //! weights `[C][R][S][K]`. A layer that reads both towers runs it twice, the second time accumulating. Where the window is
 //! the map, the convolution is a matrix product, that of a fully connected layer: [`Conv::dense`].
 
+mod blocks;
 mod cases;
 mod dense;
 mod grouped;
@@ -16,11 +17,12 @@ pub use self::grouped::{Direction, GROUPED, Grouped};
 pub use self::layer::{KIND, Settings};
 pub(super) use self::variants::SUBGROUP;
 
+use self::blocks::{BackwardFilter, BackwardInput, Forward};
 use self::tiles::Outputs;
 use self::variants::{
-    ACTIVATION, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS, MATRIX16, MATRIX16_THREADS,
-    Strategy, TERMS, TILED, VECTOR, VariantParts, WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, plain,
-    plain_part, summing_part, tile_of,
+    ACTIVATION, COLUMN_BLOCKS, COLUMN_VECTORS, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS,
+    MATRIX16, MATRIX16_THREADS, PARTS, ROW_BLOCKS, ROW_VECTORS, SHARE, STEPS, Strategy, TERMS, THREADS, WHOLE,
+    WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, matrix8_tile, matrix16_tile, plain, plain_part, summing_part,
 };
 use super::activation::Activation;
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
@@ -136,35 +138,84 @@ const FORWARD_SOURCE: &str = include_str!("../../../shaders/conv.wgsl");
 const BACKWARD_INPUT_SOURCE: &str = include_str!("../../../shaders/conv_backward_input.wgsl");
 const BACKWARD_FILTER_SOURCE: &str = include_str!("../../../shaders/conv_backward_filter.wgsl");
 const WIDE: &str = include_str!("../../../shaders/conv_wide.wgsl");
+const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/conv_backward_input_wide.wgsl");
+const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_filter_wide.wgsl");
+const FORWARD_STEPS: &str = include_str!("../../../shaders/conv_steps.wgsl");
+const BACKWARD_INPUT_STEPS: &str = include_str!("../../../shaders/conv_backward_input_steps.wgsl");
+const BACKWARD_FILTER_STEPS: &str = include_str!("../../../shaders/conv_backward_filter_steps.wgsl");
 const TILES: &str = include_str!("../../../shaders/conv_tiled.wgsl");
 const BACKWARD_INPUT_TILES: &str = include_str!("../../../shaders/conv_backward_input_tiled.wgsl");
-const BACKWARD_INPUT_WIDE: &str = include_str!("../../../shaders/conv_backward_input_wide.wgsl");
 const BACKWARD_FILTER_TILES: &str = include_str!("../../../shaders/conv_backward_filter_tiled.wgsl");
-const BACKWARD_FILTER_SLICED: &str = include_str!("../../../shaders/conv_backward_filter_sliced.wgsl");
 const BACKWARD_FILTER_SLICED_MATRIX: &str = include_str!("../../../shaders/conv_backward_filter_sliced_matrix.wgsl");
-const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_filter_wide.wgsl");
+
+/// Sources by tiles in workgroup memory: whole sums, and parts of them.
+type TileSources = [&'static [&'static str]; 2];
+
+const FORWARD_BLOCKS: TileSources = [
+    &[STEPS, THREADS, SHARE, ROW_VECTORS, COLUMN_VECTORS, WHOLE, ACTIVATION, FORWARD_STEPS],
+    &[STEPS, THREADS, SHARE, ROW_VECTORS, COLUMN_VECTORS, PARTS, ACTIVATION, FORWARD_STEPS],
+];
+const BACKWARD_INPUT_BLOCKS: TileSources = [
+    &[STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_VECTORS, WHOLE, BACKWARD_INPUT_STEPS],
+    &[STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_VECTORS, PARTS, BACKWARD_INPUT_STEPS],
+];
+const BACKWARD_FILTER_BLOCKS: TileSources = [
+    &[STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_BLOCKS, WHOLE, BACKWARD_FILTER_STEPS],
+    &[STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_BLOCKS, PARTS, BACKWARD_FILTER_STEPS],
+];
+
+/// Error of sums of products in f32 beside what their length brings: the first terms, bias and activation.
+const TOLERANCE: f64 = 6.0 * f32::EPSILON as f64;
 
 /// y = f(w ∗ x + b), or y = f(y + w ∗ x + b) where it accumulates.
 pub static FORWARD: Kernel = Kernel {
     name: "conv.forward",
     doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
-    variants: &VariantParts {
-        entry: "forward",
-        matrix16: &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TERMS, TILES],
-        matrix8: &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TERMS, TILES],
-        tiled: &[CONTRACT, TILED, ACTIVATION, TERMS, TILES],
-        wide: &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE],
-        subgroup: &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
-        plain: &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE],
-        tiles: [tiles::forward_wide, |p| Outputs::of_y(p).subgroup(), |p| Outputs::of_y(p).plain()],
-        grids: [|p| Outputs::of_y(p).wide_grid(p), |p| Outputs::of_y(p).tiled_grid(p), |p| Outputs::of_y(p).grid(p)],
-        shapes: [tiles::wide_shapes, tiles::wide_shapes, |p| !tiles::wide_shapes(p)],
-    }
-    .variants(),
+    variants: &[
+        Strategy::MATRIX16.variant(
+            "forward",
+            &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TERMS, TILES],
+            matrix16_tile,
+            |p| Outputs::of_y(p).tiled_grid(p),
+            tiles::wide_shapes,
+        ),
+        Strategy::WIDE.variant(
+            "forward",
+            &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE],
+            tiles::forward_wide,
+            |p| Outputs::of_y(p).wide_grid(p),
+            tiles::wide_shapes,
+        ),
+        Strategy::SUBGROUP.variant(
+            "forward",
+            &[FETCH_SUBGROUP, ACTIVATION, FORWARD_SOURCE],
+            |p| Outputs::of_y(p).subgroup(),
+            |p| Outputs::of_y(p).grid(p),
+            |p| !tiles::wide_shapes(p),
+        ),
+        blocks::variant::<Forward, 16, false>("tile16", "forward", FORWARD_BLOCKS[0]),
+        blocks::variant::<Forward, 8, false>("tile8", "forward", FORWARD_BLOCKS[0]),
+        blocks::variant::<Forward, 16, true>("split16", "forward", FORWARD_BLOCKS[1]),
+        blocks::variant::<Forward, 8, true>("split8", "forward", FORWARD_BLOCKS[1]),
+        Strategy::MATRIX8.variant(
+            "forward",
+            &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TERMS, TILES],
+            matrix8_tile,
+            |p| Outputs::of_y(p).tiled_grid(p),
+            tiles::wide_shapes,
+        ),
+        plain(
+            "forward",
+            &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE],
+            |p| Outputs::of_y(p).plain(),
+            |p| Outputs::of_y(p).grid(p),
+        ),
+    ],
     twin: Twin { f32: products::forward, f64: twins::forward },
     cases: cases::forward,
-    tolerance: 3e-6, // sums of up to some thousand products in f32: a few units in the last place of the output's scale
+    tolerance: TOLERANCE,
+    terms: |p| Conv::from(p).rows(),
     split: Some(Split { along: "maps", outermost: &[true, true, false, false], part: summing_part }),
     flops: |p| 2 * Conv::from(p).macs(),
 };
@@ -174,22 +225,53 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     name: "conv.backward_input",
     doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
-    variants: &VariantParts {
-        entry: "backward_input",
-        matrix16: &[MATRIX16, CONTRACT, MATRIX, TERMS, BACKWARD_INPUT_TILES],
-        matrix8: &[MATRIX8, CONTRACT, MATRIX, TERMS, BACKWARD_INPUT_TILES],
-        tiled: &[CONTRACT, TILED, TERMS, BACKWARD_INPUT_TILES],
-        wide: &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
-        subgroup: &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
-        plain: &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
-        tiles: [tiles::backward_input_wide, |p| Outputs::of_dx(p).subgroup(), |p| Outputs::of_dx(p).plain()],
-        grids: [|p| Outputs::of_dx(p).wide_grid(p), |p| Outputs::of_dx(p).tiled_grid(p), |p| Outputs::of_dx(p).grid(p)],
-        shapes: [tiles::wide_shapes, |p| fills_images(p.get("n")), |p| !tiles::wide_shapes(p)],
-    }
-    .variants(),
+    variants: &[
+        Strategy::MATRIX16.variant(
+            "backward_input",
+            &[MATRIX16, CONTRACT, MATRIX, TERMS, BACKWARD_INPUT_TILES],
+            matrix16_tile,
+            |p| Outputs::of_dx(p).tiled_grid(p),
+            |p| fills_images(p.get("n")),
+        ),
+        Strategy::WIDE.variant(
+            "backward_input",
+            &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
+            tiles::backward_input_wide,
+            |p| Outputs::of_dx(p).wide_grid(p),
+            tiles::wide_shapes,
+        ),
+        Strategy::SUBGROUP.variant(
+            "backward_input",
+            &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
+            |p| Outputs::of_dx(p).subgroup(),
+            |p| Outputs::of_dx(p).grid(p),
+            |p| !tiles::wide_shapes(p),
+        ),
+        blocks::variant::<BackwardInput, 16, false>("tile16", "backward_input", BACKWARD_INPUT_BLOCKS[0]),
+        blocks::variant::<BackwardInput, 8, false>("tile8", "backward_input", BACKWARD_INPUT_BLOCKS[0]),
+        blocks::variant::<BackwardInput, 16, true>("split16", "backward_input", BACKWARD_INPUT_BLOCKS[1]),
+        blocks::variant::<BackwardInput, 8, true>("split8", "backward_input", BACKWARD_INPUT_BLOCKS[1]),
+        Strategy::MATRIX8.variant(
+            "backward_input",
+            &[MATRIX8, CONTRACT, MATRIX, TERMS, BACKWARD_INPUT_TILES],
+            matrix8_tile,
+            |p| Outputs::of_dx(p).tiled_grid(p),
+            |p| fills_images(p.get("n")),
+        ),
+        plain(
+            "backward_input",
+            &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
+            |p| Outputs::of_dx(p).plain(),
+            |p| Outputs::of_dx(p).grid(p),
+        ),
+    ],
     twin: Twin { f32: products::backward_input, f64: twins::backward_input },
     cases: cases::backward_input,
-    tolerance: 3e-6, // as forward
+    tolerance: TOLERANCE,
+    terms: |p| {
+        let Conv { k, r, s, stride_y, stride_x, .. } = Conv::from(p);
+        k * r.div_ceil(stride_y) * s.div_ceil(stride_x)
+    },
     split: Some(Split { along: "maps", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Conv::from(p).macs(),
 };
@@ -221,20 +303,10 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
             tiles::backward_filter_wide_grid,
             Needs::NONE.shapes,
         ),
-        Strategy::TILED.variant(
-            "backward_filter",
-            &[CONTRACT, TILED, BACKWARD_FILTER_TILES],
-            |_| tile_of(64, 64),
-            tiles::backward_filter_tiled_grid,
-            tiles::dense_shapes,
-        ),
-        Strategy::SLICED.variant(
-            "backward_filter",
-            &[BACKWARD_FILTER_SLICED],
-            |_| vec![("threads", 256), ("edge", 32)],
-            tiles::backward_filter_grid,
-            |p| Conv::from(p).k.is_multiple_of(VECTOR),
-        ),
+        blocks::variant::<BackwardFilter, 16, false>("tile16", "backward_filter", BACKWARD_FILTER_BLOCKS[0]),
+        blocks::variant::<BackwardFilter, 8, false>("tile8", "backward_filter", BACKWARD_FILTER_BLOCKS[0]),
+        blocks::variant::<BackwardFilter, 16, true>("split16", "backward_filter", BACKWARD_FILTER_BLOCKS[1]),
+        blocks::variant::<BackwardFilter, 8, true>("split8", "backward_filter", BACKWARD_FILTER_BLOCKS[1]),
         Strategy::MATRIX8.variant(
             "backward_filter",
             &[MATRIX8, CONTRACT, MATRIX, BACKWARD_FILTER_TILES],
@@ -258,7 +330,11 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     ],
     twin: Twin { f32: products::backward_filter, f64: twins::backward_filter },
     cases: cases::backward_filter,
-    tolerance: 1e-5, // sums over all pixels and images, one long chain a lane
+    tolerance: TOLERANCE,
+    terms: |p| {
+        let Conv { p, q, n, .. } = Conv::from(p);
+        p * q * n
+    },
     split: Some(Split { along: "maps", outermost: &[true, false, true], part: plain_part }),
     flops: |p| 2 * Conv::from(p).macs(),
 };

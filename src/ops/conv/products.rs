@@ -220,7 +220,7 @@ mod tests {
             ];
             for (kernel, case) in cases {
                 let finding = compare(&mut Cpu::<f32>::new(program(kernel, &case, 0)), kernel, &case).unwrap();
-                prop_assert!(finding.within(kernel.tolerance), "{kernel:?}: {finding}");
+                prop_assert!(finding.within(kernel.tolerance_of(&case.params)), "{kernel:?}: {finding}");
             }
         }
     }

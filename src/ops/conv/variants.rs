@@ -29,7 +29,17 @@ pub(super) const WIDE_TILE: &str = include_str!("../../../shaders/common/wide.wg
 pub(super) const WIDE_FORWARD: &str = include_str!("../../../shaders/common/wide_forward.wgsl");
 pub(super) const WIDE_BACKWARD: &str = include_str!("../../../shaders/common/wide_backward.wgsl");
 pub(super) const CONTRACT: &str = include_str!("../../../shaders/common/contract.wgsl");
-pub(super) const TILED: &str = include_str!("../../../shaders/common/tiled.wgsl");
+pub(super) const STEPS: &str = include_str!("../../../shaders/common/steps.wgsl");
+pub(super) const SHARE: &str = include_str!("../../../shaders/common/share.wgsl");
+pub(super) const WHOLE: &str = include_str!("../../../shaders/common/whole.wgsl");
+pub(super) const PARTS: &str = include_str!("../../../shaders/common/parts.wgsl");
+pub(super) const THREADS: &str = include_str!("../../../shaders/common/threads.wgsl");
+pub(super) const ROW_VECTORS: &str = concat!("@operand row\n", include_str!("../../../shaders/common/vectors.wgsl"));
+pub(super) const ROW_BLOCKS: &str = concat!("@operand row\n", include_str!("../../../shaders/common/blocks.wgsl"));
+pub(super) const COLUMN_VECTORS: &str =
+    concat!("@operand column\n", include_str!("../../../shaders/common/vectors.wgsl"));
+pub(super) const COLUMN_BLOCKS: &str =
+    concat!("@operand column\n", include_str!("../../../shaders/common/blocks.wgsl"));
 pub(super) const TERMS: &str = include_str!("../../../shaders/common/terms.wgsl");
 pub(super) const MATRIX: &str = include_str!("../../../shaders/common/matrix.wgsl");
 pub(super) const MATRIX8: &str = include_str!("../../../shaders/common/matrix8.wgsl");
@@ -47,33 +57,18 @@ pub(super) fn plain_part(params: Params, _: Piece) -> Params {
     params
 }
 
-/// 64 rows by as many images as are there, up to 128.
-fn large_tile(params: &Params) -> Tile {
-    tile_of(64, images_of(params, 128))
-}
-
-/// 32 rows by up to 64 images.
-fn small_tile(params: &Params) -> Tile {
-    tile_of(32, images_of(params, 64))
-}
-
-/// So many rows and images, of which a thread has 8 by 8.
-pub(super) fn tile_of(rows: usize, images: usize) -> Tile {
-    vec![("bm", rows), ("bn", images), ("threads", rows * images / 64)]
-}
-
-/// As the large tile, shared by four subgroups of 32 lanes.
-fn matrix16_tile(params: &Params) -> Tile {
+/// 64 rows by up to 128 images, shared by four subgroups of 32 lanes.
+pub(super) fn matrix16_tile(params: &Params) -> Tile {
     vec![("bm", 64), ("bn", images_of(params, 128)), ("threads", MATRIX16_THREADS)]
 }
 
-/// As the small tile, shared by four subgroups of 8 lanes.
-fn matrix8_tile(params: &Params) -> Tile {
+/// 32 rows by up to 64 images, shared by four subgroups of 8 lanes.
+pub(super) fn matrix8_tile(params: &Params) -> Tile {
     vec![("bm", 32), ("bn", images_of(params, 64)), ("threads", MATRIX8_THREADS)]
 }
 
 /// Images of a tile, as many of `most` as the batch fills.
-fn images_of(params: &Params, most: usize) -> usize {
+pub(super) fn images_of(params: &Params, most: usize) -> usize {
     let images: usize = params.get("n");
     [128, 64].into_iter().find(|&tile| tile <= most && images.is_multiple_of(tile)).unwrap_or(WIDE)
 }
@@ -104,12 +99,6 @@ impl Strategy {
     /// The same with one image a lane, for the shapes that do not fill it.
     pub(super) const SUBGROUP: Self =
         Self::new("subgroup", Needs { subgroup_size: Some(SUBGROUP as u32), ..Needs::NONE });
-    /// Tiles in workgroup memory, for GPUs, whose memory is far away and whose threads are many.
-    pub(super) const TILED: Self = Self::new("tiled", Needs::NONE);
-    /// Tiles whose sums are shared by slices of a workgroup: long sums, small results.
-    pub(super) const SLICED: Self = Self::new("sliced", Needs::NONE);
-    /// Smaller ones, so that more workgroups share work that is narrow.
-    pub(super) const TILED_SMALL: Self = Self::new("tiled_small", Needs::NONE);
     /// On matrix units of 8 x 8 and subgroups of 8 lanes: Mesa's software driver has them from version 25.2 on, slow
     /// ones, so that what runs on GPUs is checked where there is none.
     pub(super) const MATRIX8: Self =
@@ -129,7 +118,7 @@ impl Strategy {
         shapes: fn(&Params) -> bool,
     ) -> Variant {
         let (grid, needs) = (Grid::Tiles(grid), Needs { shapes, ..self.needs });
-        Variant { name: self.name, sources, entry, vector: self.vector, tile, grid, needs }
+        Variant { name: self.name, sources, entry, vector: self.vector, tile, grid, adding: None, needs }
     }
 }
 
@@ -141,50 +130,6 @@ pub(super) const fn plain(
     grid: fn(&Params) -> [usize; 3],
 ) -> Variant {
     Strategy::PLAIN.variant(entry, sources, tile, grid, Needs::NONE.shapes)
-}
-
-/// WGSL of a variant, concatenated.
-type Sources = &'static [&'static str];
-
-/// What the variants of y and of dx differ in; [`VariantParts::variants`] are computed in the same ways.
-pub(super) struct VariantParts {
-    /// Name of the entry point.
-    pub(super) entry: &'static str,
-    /// Sources on matrix units of 16 x 16.
-    pub(super) matrix16: Sources,
-    /// Sources on matrix units of 8 x 8.
-    pub(super) matrix8: Sources,
-    /// Sources by tiles in workgroup memory, of two sizes.
-    pub(super) tiled: Sources,
-    /// Sources of the wide strategy.
-    pub(super) wide: Sources,
-    /// Sources by subgroups, one image a lane.
-    pub(super) subgroup: Sources,
-    /// Sources that run everywhere.
-    pub(super) plain: Sources,
-    /// Tiles of the wide, the subgroup and the plain strategy.
-    pub(super) tiles: [fn(&Params) -> Tile; 3],
-    /// Invocations of the wide, of the tiled and matrix, and of the subgroup and plain strategies.
-    pub(super) grids: [fn(&Params) -> [usize; 3]; 3],
-    /// Shapes of the wide, of the tiled and matrix, and of the subgroup strategies.
-    pub(super) shapes: [fn(&Params) -> bool; 3],
-}
-
-impl VariantParts {
-    /// Its variants, best first.
-    pub(super) const fn variants(self) -> [Variant; 7] {
-        let Self { entry, tiles: [wide_tile, subgroup_tile, plain_tile], .. } = self;
-        let ([wide_grid, grid, lanes_grid], [wide, fits, subgroup]) = (self.grids, self.shapes);
-        [
-            Strategy::MATRIX16.variant(entry, self.matrix16, matrix16_tile, grid, fits),
-            Strategy::WIDE.variant(entry, self.wide, wide_tile, wide_grid, wide),
-            Strategy::SUBGROUP.variant(entry, self.subgroup, subgroup_tile, lanes_grid, subgroup),
-            Strategy::TILED.variant(entry, self.tiled, large_tile, grid, fits),
-            Strategy::TILED_SMALL.variant(entry, self.tiled, small_tile, grid, fits),
-            Strategy::MATRIX8.variant(entry, self.matrix8, matrix8_tile, grid, fits),
-            plain(entry, self.plain, plain_tile, lanes_grid),
-        ]
-    }
 }
 
 /// Images of a workgroup of the wide variants, and the least of the tiled ones.

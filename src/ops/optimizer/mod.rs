@@ -167,6 +167,7 @@ macro_rules! optimizer {
                     twin: $crate::twin!($twin),
                     cases: || $NAME.cases(),
                     tolerance: 1e-6, // some six roundings, or fewer where a device fuses products and sums
+                    terms: |_| 0,
                     split: Some(Split {
                         along: "count",
                         outermost: &[true, false, false, true $(, !$state.is_empty())*],

@@ -1,19 +1,25 @@
 //! Every kernel as files for other compilers and machines: WGSL as the standard has it, what to bind, and what has to
 //! come out.
 //!
-//! A folder holds one `.wgsl` file for each variant and case, one `.bin` file for each case, and `index.json`, an
+//! [`write()`] writes cases, small ones; [`write_step`] the shaders of a network's training step, at its own size.
+//!
+//! A folder of cases holds one `.wgsl` file for each variant and case, one `.bin` file for each case, and `index.json`, an
 //! [`Index`]. A `.bin` file holds the buffers of a case one after the other, in little-endian order.
+
+mod step;
 
 use std::path::Path;
 
 use half::f16;
 use serde::Serialize;
 
+pub use self::step::{RunEntry, StepIndex, StepShader, write_step};
+
 use super::CommandError;
 use crate::backend::compare::{Contents, sample};
 use crate::files::{FileError, write_file};
-use crate::kernel::{Access, Case, Elem, Kernel};
-use crate::wgsl;
+use crate::kernel::{Access, Case, Elem, Kernel, Params, Variant};
+use crate::wgsl::{self, Shader, Stage};
 
 /// Workgroups along each axis that every implementation of WebGPU allows.
 pub(super) const MOST_WORKGROUPS: u32 = 65_535;
@@ -38,10 +44,8 @@ pub struct Entry {
     pub file: String,
     /// Name of the file with the contents of the case's buffers.
     pub data: String,
-    /// Name of the entry point.
-    pub entry: &'static str,
-    /// Workgroups along x, y, z.
-    pub workgroups: [u32; 3],
+    /// Entry points to dispatch one after the other.
+    pub stages: Vec<StageEntry>,
     /// Lanes that a subgroup must have.
     pub subgroup_size: Option<u32>,
     /// Whether the shader uses 64-bit integers, which WGSL does not have.
@@ -52,6 +56,52 @@ pub struct Entry {
     pub tolerance: f64,
     /// Storage buffers of group 0.
     pub bindings: Vec<BufferEntry>,
+    /// A buffer of zeros, which one stage fills and the next reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<ScratchEntry>,
+}
+
+/// An entry point of a shader.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageEntry {
+    /// Name of the entry point.
+    pub entry: &'static str,
+    /// Workgroups along x, y, z.
+    pub workgroups: [u32; 3],
+    /// Threads of a workgroup along x, y, z.
+    pub threads: [u32; 3],
+    /// Numbers of the bindings that it uses.
+    pub bindings: Vec<u32>,
+}
+
+/// A buffer that is neither given nor expected.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ScratchEntry {
+    /// Number of the binding.
+    pub binding: u32,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+impl StageEntry {
+    /// The stages of a shader of `kernel`.
+    fn all(kernel: &Kernel, shader: &Shader) -> Result<Vec<Self>, CommandError> {
+        let stage = |stage: &Stage| {
+            let workgroups = stage.workgroups(MOST_WORKGROUPS);
+            let workgroups = workgroups.map_err(|wanted| CommandError::Workgroups { kernel: kernel.name, wanted })?;
+            let bindings = stage.bindings.iter().map(|bound| bound.number).collect();
+            Ok(Self { entry: stage.entry, workgroups, threads: stage.workgroup, bindings })
+        };
+        shader.stages.iter().map(stage).collect()
+    }
+}
+
+impl ScratchEntry {
+    /// The buffer for parts of sums, where `variant` has them.
+    fn of(variant: &Variant, shader: &Shader, params: &Params) -> Option<Self> {
+        let parts = shader.stages.iter().flat_map(|stage| &stage.bindings).find(|bound| bound.of_kernel.is_none());
+        parts.map(|bound| Self { binding: bound.number, bytes: variant.parts_bytes(params) })
+    }
 }
 
 /// A buffer, as [`Entry::data`] holds it.
@@ -74,7 +124,7 @@ pub struct BufferEntry {
 
 /// Writes every variant and case of `kernels` into `folder`, which is created; maps once as f32 and once as f16.
 pub fn write(folder: &Path, kernels: &[&'static Kernel]) -> Result<Index, CommandError> {
-    std::fs::create_dir_all(folder).map_err(|error| CommandError::Folder { path: folder.into(), error })?;
+    create(folder)?;
     let mut index = Index::default();
     for &kernel in kernels {
         for maps in [Elem::F32, Elem::F16] {
@@ -84,10 +134,19 @@ pub fn write(folder: &Path, kernels: &[&'static Kernel]) -> Result<Index, Comman
             }
         }
     }
-    let path = folder.join("index.json");
-    let json = serde_json::to_vec_pretty(&index).map_err(|error| FileError::write(&path)(error.into()))?;
-    write_file(&path, &json)?;
+    write_index(folder, &index)?;
     Ok(index)
+}
+
+fn create(folder: &Path) -> Result<(), CommandError> {
+    std::fs::create_dir_all(folder).map_err(|error| CommandError::Folder { path: folder.into(), error })
+}
+
+/// Writes `index` as `index.json`.
+fn write_index(folder: &Path, index: &impl Serialize) -> Result<(), CommandError> {
+    let path = folder.join("index.json");
+    let json = serde_json::to_vec_pretty(index).map_err(|error| FileError::write(&path)(error.into()))?;
+    Ok(write_file(&path, &json)?)
 }
 
 /// Writes the buffers of `case` and the shaders that compute it, to files whose names begin with `stem`.
@@ -103,25 +162,25 @@ fn write_case(
     write_file(&folder.join(&data), &bytes)?;
     for variant in kernel.variants.iter().filter(|variant| variant.needs.fit(&case.params)) {
         let shader = wgsl::shader(kernel, variant, &case.params)?;
-        let workgroups = variant.workgroups(&case.params, shader.workgroup, MOST_WORKGROUPS);
-        let workgroups = workgroups.map_err(|wanted| CommandError::Workgroups { kernel: kernel.name, wanted })?;
         let file = format!("{stem}.{}.wgsl", variant.name);
         write_file(&folder.join(&file), wgsl::standard(kernel, variant, &case.params)?.as_bytes())?;
+        let bound = || shader.stages.iter().flat_map(|stage| &stage.bindings);
+        let number = |index| bound().find(|bound| bound.of_kernel == Some(index)).map_or(0, |bound| bound.number);
         let numbered =
-            |(buffer, &(binding, _)): (&BufferEntry, &(u32, bool))| BufferEntry { binding, ..buffer.clone() };
+            |(index, buffer): (usize, &BufferEntry)| BufferEntry { binding: number(index), ..buffer.clone() };
         index.shaders.push(Entry {
             kernel: kernel.name,
             variant: variant.name,
             case: case.name.clone(),
             file,
             data: data.clone(),
-            entry: shader.entry,
-            workgroups,
+            stages: StageEntry::all(kernel, &shader)?,
             subgroup_size: variant.needs.subgroup_size,
             words: variant.needs.words,
             matrix: variant.needs.matrix.is_some(),
             tolerance: kernel.tolerance_of(&case.params),
-            bindings: buffers.iter().zip(&shader.bindings).map(numbered).collect(),
+            bindings: buffers.iter().enumerate().map(numbered).collect(),
+            scratch: ScratchEntry::of(variant, &shader, &case.params),
         });
     }
     Ok(())
