@@ -108,7 +108,7 @@ impl Blocks {
         let fill = WARPS / (tiles * self.threads().div_ceil(32));
         let wanted = fill.max(WORKGROUPS.div_ceil(tiles)).clamp(1, MOST_PARTS);
         let steps = self.places * self.terms / self.depth(depth);
-        steps.div_ceil(steps.div_ceil(wanted).max(1))
+        steps.div_ceil(steps.div_ceil(wanted).max(1)).max(1)
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
             for blocks in [Forward::blocks, BackwardInput::blocks, BackwardFilter::blocks] {
                 let blocks = blocks(&conv.params());
                 let (parts, steps) = (blocks.parts(8), blocks.places * blocks.terms / 8);
-                let each = steps.div_ceil(parts.max(1)).max(1);
+                let each = steps.div_ceil(parts).max(1);
                 assert!((parts - 1) * each < steps.max(1), "{parts} parts of {steps} steps");
                 let bytes = 4 * parts * blocks.rows * blocks.columns * blocks.pixels;
                 assert!(parts == 1 || bytes <= 64 << 20, "{bytes} bytes for {}", conv.params());
