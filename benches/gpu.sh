@@ -20,12 +20,15 @@ fi
 record "$out" "$model, batches $batches, on $device" \
     "MODEL=$model BATCHES='$batches' REPEATS=$repeats $0 $*"
 first=${batches%% *}
+# No part may take more than a third of the time.
+most=$((${SECONDS_IN_ALL-240} / 3))
 
 # part NAME COMMAND...: runs a command within the time that is left; its output in NAME.txt, its complaints in NAME.log.
 part() {
     name=$1
     shift
     left=$((end - $(date +%s)))
+    [ "$left" -le "$most" ] || left=$most
     if [ "$left" -le 5 ]; then
         echo "$name: not begun, time is up" | tee -a "$out/missing.md"
         return 0
