@@ -203,6 +203,11 @@ impl Checkpoint {
         Ok(Self::verified(bytes)?.0)
     }
 
+    /// The checkpoint in the bytes of a file, without comparing checksums.
+    pub fn parse_unverified(bytes: &[u8]) -> Result<Self, ContentError> {
+        Ok(Self::content(bytes)?.0)
+    }
+
     /// The checkpoint in the bytes of a file, and whether it has checksums, which are those of its content then.
     fn verified(bytes: &[u8]) -> Result<(Self, bool), ContentError> {
         let (checkpoint, text) = Self::content(bytes)?;

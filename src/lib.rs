@@ -58,6 +58,7 @@ pub mod backend;
 pub mod data;
 #[doc(hidden)]
 pub mod checkpoint;
+pub mod ranks;
 pub mod session;
 pub mod train;
 #[doc(hidden)]

@@ -15,8 +15,8 @@ use crate::program::{Home, Pass, Program, Slot, letter};
 
 /// Several devices, the members, that run one program.
 pub struct Cluster {
-    program: Program,
-    members: Vec<Box<dyn Backend>>,
+    pub(super) program: Program,
+    pub(super) members: Vec<Box<dyn Backend>>,
     actions: Vec<(Pass, Vec<Action>)>,
     traffic: BTreeMap<(usize, usize), Traffic>,
     /// Origin of the clock, while it runs.
@@ -245,12 +245,12 @@ impl Cluster {
     }
 
     /// The actions of a pass, cloned because running borrows the members; a few dozen small values.
-    fn actions_of(&self, pass: Pass) -> Vec<Action> {
+    pub(super) fn actions_of(&self, pass: Pass) -> Vec<Action> {
         self.actions.iter().find(|(p, _)| *p == pass).map_or_else(Vec::new, |(_, actions)| actions.clone())
     }
 
     /// Sends or receives what `action` says; nothing for a run.
-    fn exchange(&mut self, action: &Action) -> Result<(), BackendError> {
+    pub(super) fn exchange(&mut self, action: &Action) -> Result<(), BackendError> {
         let count = self.members.len();
         match *action {
             Action::Run(_) => Ok(()),
@@ -280,7 +280,7 @@ impl Cluster {
     }
 
     /// Calls `act` on member `index`; its errors name the member.
-    fn at<R>(
+    pub(super) fn at<R>(
         &mut self,
         index: usize,
         act: impl FnOnce(&mut dyn Backend) -> Result<R, BackendError>,
@@ -290,7 +290,7 @@ impl Cluster {
     }
 
     /// Indices of the members that have `slot`; the first is read from.
-    fn members_of(&self, slot: Slot) -> Vec<usize> {
+    pub(super) fn members_of(&self, slot: Slot) -> Vec<usize> {
         match self.program.slot(slot).home {
             Home::Every => (0..self.members.len()).collect(),
             Home::Tower(tower) => vec![member_of(tower, self.members.len())],

@@ -50,6 +50,18 @@ pub(super) fn best_two(adapters: &[Identity]) -> Vec<usize> {
     [0].into_iter().chain((1..adapters.len()).find(fits)).collect()
 }
 
+/// The adapters that are as good as the best: hardware or software like it, and each another GPU.
+pub(super) fn alike(adapters: &[Identity]) -> Vec<usize> {
+    let mut found: Vec<usize> = Vec::new();
+    for (i, adapter) in adapters.iter().enumerate() {
+        let taken = found.iter().any(|&other| same_gpu(&adapters[other], adapter));
+        if adapter.software == adapters[0].software && !taken {
+            found.push(i);
+        }
+    }
+    found
+}
+
 /// Whether two adapters are one GPU, reached through two APIs or by two drivers. Without bus ids they count as two.
 fn same_gpu(a: &Identity, b: &Identity) -> bool {
     a.ids.pci_bus.is_some() && a.ids.pci_bus == b.ids.pci_bus
@@ -90,6 +102,15 @@ mod tests {
             let message = choose(wrong, &found).unwrap_err().to_string();
             assert!(message.contains("1: llvmpipe (LLVM 15)"), "{message}");
         }
+    }
+
+    #[test]
+    fn processes_of_a_machine_share_the_adapters_that_are_as_good_as_the_best() {
+        let found = [card("H100", "0000:01:00.0"), card("H100, too", "0000:01:00.0"), card("H100", "0000:c1:00.0")];
+        let with_software = [&found[..], &[software("llvmpipe")]].concat();
+        assert_eq!(alike(&with_software), [0, 2]);
+        assert_eq!(alike(&[software("llvmpipe"), software("lavapipe")]), [0, 1]);
+        assert!(alike(&[]).is_empty());
     }
 
     #[test]

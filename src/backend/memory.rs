@@ -7,7 +7,8 @@
 //! A copy between towers of one device is an alias and takes nothing.
 //!
 //! What the host writes or reads in every pass has staging memory of its own, allocated once: inputs, outputs, and what
-//! is sent to other devices or received. The n-th exchange of one pass shares it with the n-th of another.
+//! is sent to other devices or received; gradients too, where several ranks share them. The n-th exchange of one pass
+//! shares it with the n-th of another.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -176,8 +177,10 @@ impl MemoryPlan {
 
     /// Gives staging buffers to inputs, outputs and exchanges.
     fn stage(&mut self, program: &Program, touched: &[bool]) {
+        let gradients = program.shares_gradients().then_some(Role::Gradient);
         for (staging, role) in [(&mut self.incoming, Role::Input), (&mut self.outgoing, Role::Output)] {
-            for (slot, info) in program.with_role(role).filter(|(slot, _)| touched[slot.0]) {
+            let slots = [Some(role), gradients].into_iter().flatten().flat_map(|role| program.with_role(role));
+            for (slot, info) in slots.filter(|(slot, _)| touched[slot.0]) {
                 staging.add(slot, staging.buffers.len(), info.bytes());
             }
         }

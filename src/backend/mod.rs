@@ -1,6 +1,7 @@
 //! Backends, which run programs: wgpu devices, and the CPU engine made of the kernels' twins.
 
 mod cluster;
+mod collect;
 pub mod compare;
 pub mod cpu;
 mod device_names;
@@ -24,6 +25,7 @@ use half::f16;
 use thiserror::Error;
 
 pub use self::cluster::{Cluster, Traffic, Transfer, towers};
+pub use self::collect::GroupSink;
 pub use self::limits::{Limits, MemoryPool, Remedy};
 pub use self::memory::Footprint;
 pub use self::placement::{Engine, Placement};
@@ -199,6 +201,11 @@ pub trait Backend {
 
     /// Whether [`Backend::run_commands`] returns only when all is done.
     fn blocks(&self) -> bool;
+
+    /// Whether all is done when [`Backend::run_commands`] returns, or nearly: software drivers compute while they submit.
+    fn done_when_queued(&self) -> bool {
+        self.blocks()
+    }
 
     /// Memory that the program takes on the device, in bytes.
     fn footprint(&self) -> Footprint;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::cpu::{self, Cpu};
-use super::device_names::{AUTO, best_two, choose};
+use super::device_names::{AUTO, alike, best_two, choose};
 use super::gpu::adapter::{adapters, identity};
 use super::gpu::device::Device;
 use super::gpu::tune::VariantChoice;
@@ -97,6 +97,8 @@ impl Engine {
 #[derive(Clone)]
 pub struct Placement {
     engines: Vec<Engine>,
+    /// Processes that share the memory of the engines.
+    sharing: usize,
     wrap: Option<Rc<Wrap>>,
 }
 
@@ -105,7 +107,7 @@ type Wrap = dyn Fn(usize, Box<dyn Backend>) -> Box<dyn Backend>;
 
 impl From<Vec<Engine>> for Placement {
     fn from(engines: Vec<Engine>) -> Self {
-        Self { engines, wrap: None }
+        Self { engines, sharing: 1, wrap: None }
     }
 }
 
@@ -125,6 +127,12 @@ impl Placement {
     /// - hardware is not paired with software, which would only slow it down, but software is with software;
     /// - one adapter where there is no second to pair it with, `None` where there is none.
     pub fn open(spec: Option<&str>) -> Result<Option<Self>, BackendError> {
+        Self::open_among(spec, (0, 1))
+    }
+
+    /// The same for process `number` of `count` on this machine: without a spec each takes the next adapter that is as
+    /// good as the best, beginning again where there are more processes than those.
+    pub fn open_among(spec: Option<&str>, (number, count): (usize, usize)) -> Result<Option<Self>, BackendError> {
         // Adapters are listed only where one is wanted, and opened one by one, because some drivers crash otherwise.
         let none = spec.is_some_and(|spec| spec.split(',').all(|entry| entry == "cpu"));
         let found = if none { Vec::new() } else { adapters() };
@@ -132,11 +140,18 @@ impl Placement {
         let open = |number: usize| Ok(Engine::Gpu(Rc::new(Device::open(&found[number])?)));
         let named = |entry: &str| if entry == "cpu" { Ok(Engine::Cpu) } else { open(choose(entry, &identities)?) };
         let engines: Result<Vec<_>, BackendError> = match spec {
-            None => (0..found.len()).take(1).map(open).collect(),
+            None => alike(&identities)
+                .get(number % alike(&identities).len().max(1))
+                .copied()
+                .map(open)
+                .into_iter()
+                .collect(),
             Some(AUTO) => best_two(&identities).into_iter().map(open).collect(),
             Some(entries) => entries.split(',').map(named).collect(),
         };
-        Ok(Some(engines?).filter(|engines| !engines.is_empty()).map(Self::from))
+        let sharing = if spec.is_none() { count.div_ceil(alike(&identities).len().max(1)) } else { count };
+        let engines = Some(engines?).filter(|engines| !engines.is_empty());
+        Ok(engines.map(|engines| Self { sharing: sharing.max(1), ..engines.into() }))
     }
 
     /// The entries, at least one.
@@ -158,7 +173,11 @@ impl Placement {
 
     /// The limits of each device that runs a part of a network of `towers` towers.
     pub fn limits(&self, towers: usize) -> Vec<Limits> {
-        self.engines[..self.members(towers)].iter().map(Engine::limits).collect()
+        let share = |mut limits: Limits| {
+            limits.memory.iter_mut().for_each(|memory| memory.bytes /= self.sharing as u64);
+            limits
+        };
+        self.engines[..self.members(towers)].iter().map(Engine::limits).map(share).collect()
     }
 
     /// The same devices, each backend wrapped by `wrap`, which gets the member's index: for faults and measurements.

@@ -1,13 +1,17 @@
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
 use super::options::{Trial, built_in};
-use super::output::{Output, bytes, fit, folded, line, table, thousands};
+use super::output::{Output, bytes, fit, folded, line, percent, table, thousands};
 use alexnet::backend::Footprint;
 use alexnet::commands::describe::{Description, GraphDescription, Source, TrainedState};
+use alexnet::commands::scaling::Scaling;
 use alexnet::files::printable;
 use alexnet::net::Net;
+use alexnet::ranks::Network;
 use alexnet::session::layout::TrainingPlan;
 
 #[derive(Debug, Args)]
@@ -18,6 +22,16 @@ pub(super) struct Describe {
     trial: Trial,
     #[command(flatten)]
     output: Output,
+    /// Plan its training on up to so many ranks (mpirun), on the network that --network tells of
+    #[arg(long, value_name = "COUNT", requires = "network", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=65_536))]
+    ranks: Option<usize>,
+    /// Speed of the network between ranks, and the time of its shortest message
+    #[arg(long, value_name = "10Gbit/s,20us", requires = "ranks")]
+    network: Option<Network>,
+    /// Time of a step of the whole minibatch on one rank, as `bench step` measures it [default: bytes and times of the
+    /// exchange alone]
+    #[arg(long, value_name = "15ms", requires = "ranks", value_parser = humantime::parse_duration)]
+    device_step: Option<Duration>,
     /// Describe a damaged checkpoint as well
     #[arg(long)]
     no_verify: bool,
@@ -31,6 +45,9 @@ struct Titled {
     /// Of a checkpoint: how far it was trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     trained: Option<TrainedState>,
+    /// Training on several ranks, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaling: Option<Scaling>,
 }
 
 impl Describe {
@@ -46,12 +63,41 @@ impl Describe {
         let limits = on.devices.as_ref().map(|_| on.open()).transpose()?;
         let limits = limits.map_or_else(Vec::new, |devices| devices.limits(net.model.towers));
         let job = self.trial.job(&net);
-        let described = Titled { description: Description::new(&net, &job, &limits)?, model: self.model, trained };
+        let scaling = self.ranks.zip(self.network).map(|on| Scaling::new(&net, &job, &limits, on, self.device_step));
+        let scaling = scaling.transpose()?;
+        let described =
+            Titled { description: Description::new(&net, &job, &limits)?, model: self.model, trained, scaling };
         self.output.tell(&described, |titled| {
             print(&titled.model, &titled.description)?;
+            titled.scaling.as_ref().map_or(Ok(()), print_scaling)?;
             titled.trained.as_ref().map_or(Ok(()), print_state)
         })
     }
+}
+
+fn print_scaling(scaling: &Scaling) -> Result<()> {
+    let Scaling { minibatch, gradients, .. } = scaling;
+    line(format_args!("\nplan           {minibatch} images on several ranks, {} gradients", thousands(*gradients)))?;
+    line(folded(&format!("               {}\n", scaling.model), 15))?;
+    let header = ["ranks", "images each", "sent by all", "exchange", "exposed", "step", "images/s", "efficiency"];
+    let mut rows = table(&header, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    let time = |seconds: Option<f64>| seconds.map_or_else(String::new, |seconds| format!("{:.2} ms", 1e3 * seconds));
+    for row in &scaling.rows {
+        let speed = row.step.map_or_else(String::new, |step| thousands((*minibatch as f64 / step) as u64));
+        let efficiency = row.efficiency.map_or_else(String::new, percent);
+        let (ranks, images, sent) = (thousands(row.ranks as u64), thousands(row.images as u64), bytes(row.bytes));
+        rows.add_row([
+            ranks,
+            images,
+            sent,
+            time(Some(row.exchange)),
+            time(row.exposed),
+            time(row.step),
+            speed,
+            efficiency,
+        ]);
+    }
+    line(rows.trim_fmt())
 }
 
 fn print_state(state: &TrainedState) -> Result<()> {

@@ -10,10 +10,13 @@ use super::options::{On, Pictured, named};
 use super::output::{Output, line, percent, skipped, table, thousands};
 use super::picture::PictureFile;
 use super::progress::{Lines, Progress};
+use super::ranks::among_ranks;
+use super::signals::Signals;
 use alexnet::eval::{
-    Answers, CONTEST_CLASSES, EnsembleWeights, EvalOptions, Evaluation, PAPER, ScoreRow, TestViews, evaluate,
+    Answers, CONTEST_CLASSES, EnsembleWeights, EvalOptions, Evaluation, PAPER, ScoreRow, TestViews, evaluate_among,
 };
 use alexnet::files::{FileKind, check_target, printable, read_file, write_file};
+use alexnet::ranks::Ranks;
 use alexnet::report::confusion;
 
 #[derive(Debug, Args)]
@@ -115,7 +118,11 @@ impl Files {
 }
 
 impl Eval {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, signals: &Signals) -> Result<()> {
+        among_ranks(None, false, signals, |ranks| self.evaluate(ranks))
+    }
+
+    fn evaluate(self, ranks: &Ranks) -> Result<()> {
         let matrix = self.files.check()?;
         let weights = match (self.search, self.weights.is_empty()) {
             (true, _) => EnsembleWeights::Searched,
@@ -139,11 +146,15 @@ impl Eval {
             predictions: self.predictions,
         };
         let progress = Progress::new("evaluating", "views", Lines::Errors);
-        let result = evaluate(&request, &self.on.watched()?, &mut |done, all| {
+        let devices = self.on.watched_among(ranks.local())?;
+        let result = evaluate_among(&request, ranks, &devices, &mut |done, all| {
             progress.length(all);
             progress.position(done);
         })?;
         drop(progress);
+        if !ranks.is_first() {
+            return Ok(());
+        }
         self.files.write(matrix, &result.answers)?;
         self.output.tell(&result, |result| print(result, request.weights == EnsembleWeights::Searched))
     }

@@ -23,6 +23,7 @@ mod plot;
 mod predictions;
 mod prepare;
 mod progress;
+mod ranks;
 mod report;
 mod reproduce;
 mod run;
@@ -123,7 +124,7 @@ pub(super) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(command) => return command.run(&signals),
         Command::Reproduce(command) => return command.run(&signals),
         Command::Prepare(command) => command.run(),
-        Command::Eval(command) => command.run(),
+        Command::Eval(command) => command.run(&signals),
         Command::Classify(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Import(command) => command.run(),

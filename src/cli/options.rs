@@ -14,7 +14,7 @@ use alexnet::eval::{Preprocessing, colour, image_size};
 use alexnet::net::model::BUILT_IN;
 use alexnet::net::{Job, MOST_IMAGES, Model, Named, Net, OptionChanges, Options, Precision, Replacement, WireFormat};
 use alexnet::session::layout::Layout;
-use alexnet::session::{open_devices, place};
+use alexnet::session::{open_among, open_devices, place};
 
 /// The parser of an argument that is one of a few names, which the help lists.
 pub(super) fn named<T: Named>() -> impl TypedValueParser<Value = T> {
@@ -55,6 +55,11 @@ impl On {
         Ok(open_devices(self.devices.as_deref())?)
     }
 
+    /// The same for one of several processes on this machine, by its number and theirs.
+    pub(super) fn watched_among(&self, local: (usize, usize)) -> Result<Placement> {
+        Ok(open_among(self.devices.as_deref(), local)?.watched(preparing()))
+    }
+
     /// Opens the devices, with a progress bar for a network that is set up there.
     pub(super) fn watched(&self) -> Result<Placement> {
         Ok(self.open()?.watched(preparing()))
@@ -89,7 +94,7 @@ pub(super) struct Placed {
 impl Placed {
     /// Opens the devices and lays `net` out on them.
     pub(super) fn open(&self, net: &Net, job: &Job) -> Result<(Placement, Layout)> {
-        let (devices, layout) = place(net, job, self.on.devices.as_deref())?;
+        let (devices, layout) = place(net, job, self.on.devices.as_deref(), (0, 1))?;
         Ok((self.prepare(devices), layout))
     }
 

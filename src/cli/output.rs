@@ -10,7 +10,7 @@ use comfy_table::{
 };
 use serde::Serialize;
 
-use super::progress::bars;
+use super::progress::{bars, is_quiet, prefix};
 use alexnet::files::printable;
 
 /// Writes `text` and a line end.
@@ -39,7 +39,14 @@ pub(super) fn quoted(path: &Path) -> String {
 /// Says how work goes that is worth more than its reader: a closed or full standard output does not end it. Bars make
 /// room for it.
 pub(super) fn say(text: impl std::fmt::Display) {
-    let _ = bars().suspend(|| line(text));
+    if !is_quiet() {
+        let _ = bars().suspend(|| line(format_args!("{}{text}", prefix())));
+    }
+}
+
+/// Says why a command fails. Where nobody listens the exit code says it.
+pub(super) fn complain(error: impl std::fmt::Display) {
+    let _ = bars().suspend(|| writeln!(io::stderr(), "error: {}", shown(error)));
 }
 
 /// Form of a command's results.

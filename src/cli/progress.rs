@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
 use super::live::catch;
@@ -24,6 +25,33 @@ const TURN: Duration = Duration::from_millis(200);
 pub(super) fn bars() -> &'static MultiProgress {
     static BARS: OnceLock<MultiProgress> = OnceLock::new();
     BARS.get_or_init(MultiProgress::new)
+}
+
+/// Whether this process says nothing, because another one does.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Shows and logs nothing from now on.
+pub(super) fn be_quiet() {
+    SILENT.store(true, Ordering::Relaxed);
+    bars().set_draw_target(ProgressDrawTarget::hidden());
+    log::set_max_level(log::LevelFilter::Off);
+}
+
+/// Number of this process among those that log, in front of everything it says.
+static RANK: OnceLock<usize> = OnceLock::new();
+
+/// Has everything that this process says begin with its number.
+pub(super) fn name_rank(rank: usize) {
+    let _ = RANK.set(rank);
+}
+
+/// `rank 3: ` where several processes talk.
+pub(super) fn prefix() -> String {
+    RANK.get().map_or_else(String::new, |rank| format!("rank {rank}: "))
+}
+
+pub(super) fn is_quiet() -> bool {
+    SILENT.load(Ordering::Relaxed)
 }
 
 /// Where plain lines go.
@@ -50,7 +78,7 @@ impl Progress {
         bar.set_style(style("{spinner} {prefix} {elapsed} {wide_msg}"));
         bar.set_prefix(what.to_owned());
         bar.enable_steady_tick(TURN);
-        let lines = (!io::stderr().is_terminal()).then(|| print_lines(bar.clone(), unit, lines));
+        let lines = (!io::stderr().is_terminal() && !is_quiet()).then(|| print_lines(bar.clone(), unit, lines));
         Self { bar, unit, _lines: lines }
     }
 
@@ -179,7 +207,7 @@ pub(super) fn init() {
     let logger = env_logger::Builder::from_env(environment)
         .format(|to, record| {
             let (level, style) = (record.level(), to.default_level_style(record.level()));
-            writeln!(to, "[{style}{level:<5}{style:#} {}] {}", record.target(), shown(record.args()))
+            writeln!(to, "{}[{style}{level:<5}{style:#} {}] {}", prefix(), record.target(), shown(record.args()))
         })
         .build();
     let level = logger.filter();

@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown, register_usize};
 use signal_hook::low_level::{emulate_default_handler, unregister};
 
-use super::progress::bars;
+use super::progress::{bars, is_quiet};
 
 /// What a process that a signal ended is said to exit with, less the signal's number.
 const ENDED: i32 = 128;
@@ -132,6 +132,12 @@ impl Signals {
         if again { Ending::Now } else { Ending::None }
     }
 
+    /// A look at whether the command was told to stop, for another thread.
+    pub(super) fn watch(&self) -> impl Fn() -> bool + Send + 'static {
+        let stop = Arc::clone(&self.stop);
+        move || stop.load(Ordering::SeqCst)
+    }
+
     /// Whether the run ends after its step.
     pub(super) fn stops(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
@@ -179,7 +185,7 @@ pub(super) fn obey(signal: i32) -> io::Result<()> {
 
 /// Says once that a command will stop.
 fn announce(announced: &AtomicBool) {
-    if !announced.swap(true, Ordering::SeqCst) {
+    if !announced.swap(true, Ordering::SeqCst) && !is_quiet() {
         let _ = bars().suspend(|| {
             writeln!(io::stderr(), "stopping after this step, or before it if it takes long; once more to stop at once")
         });

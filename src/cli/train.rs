@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -13,9 +14,11 @@ use super::observers::Several;
 use super::options::{Placed, Replaced, named, percent, positive};
 use super::output::{bytes, quoted, say, skipped};
 use super::progress::{Lines, Progress};
+use super::ranks::among_ranks;
 use super::signals::Signals;
 use alexnet::net::schedule::PRESETS;
 use alexnet::net::{AUGMENTS, Order, Schedule};
+use alexnet::ranks::{Network, Ranks};
 use alexnet::report::Board;
 use alexnet::session::layout::{Share, TrainingPlan};
 use alexnet::train::{Changes, Extent, Launch, Metric, Observer, Phase, Ready, Resume, RunSummary, SaveEvery};
@@ -101,36 +104,50 @@ pub(super) struct Train {
     /// Number of steps to trace
     #[arg(long, value_name = "STEPS", default_value = "20", requires = "profile", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     profile_steps: u64,
+    /// Under MPI: have all ranks log, each with its number, and not the first alone
+    #[arg(long)]
+    log_ranks: bool,
+    /// Under MPI: exchange gradients when all of them are there, to measure what it costs not to hide it
+    #[arg(long)]
+    no_overlap: bool,
+    /// Under MPI: slow messages down to this network's speed, to measure what it would cost
+    #[arg(long, value_name = "BIT/S,TIME", hide = true)]
+    slow_network: Option<Network>,
 }
 
 impl Train {
     pub(super) fn run(self, signals: &Signals) -> Result<ExitCode> {
+        among_ranks(self.slow_network, self.log_ranks, signals, |ranks| self.train(signals, ranks))
+    }
+
+    fn train(&self, signals: &Signals, ranks: &Arc<Ranks>) -> Result<ExitCode> {
         if self.tui {
             expect_terminal().context("--tui")?;
         }
         let busy = Progress::busy("setting up");
-        let ready = self.launch()?.prepare(|devices| self.placed.prepare(devices))?;
+        let ready = self.launch(ranks)?.prepare(|devices| self.placed.prepare(devices))?;
         let Ready { config, dataset, .. } = &ready;
         let folder = ready.folder().to_owned();
         let [training, validation] = [&dataset.train, &dataset.validation].map(|split| split.len());
         let (model, classes) = (&config.model, dataset.classes.len());
         say(format!("{model}: {training} training and {validation} validation images of {classes} classes"));
-        say(plan(&ready.plan));
+        say(plan(&ready.plan, ranks.size()));
         say(format!("run in {}", folder.display()));
         if let Some((names, file)) = &ready.begun {
             say(format!("begins with {} of {}", names.join(", "), file.display()));
         }
-        let board = self.tensorboard.then(|| Board::new(&folder, config));
-        let title = format!("{model}, {}", plan(&ready.plan));
+        let board = (self.tensorboard && ranks.is_first()).then(|| Board::new(&folder, config));
+        let title = format!("{model}, {}", plan(&ready.plan, ranks.size()));
         let trainer = ready.trainer(signals.stop())?;
         drop(busy);
         let mut observers = Several(board.into_iter().map(|board| Box::new(board) as Box<dyn Observer>).collect());
-        observers.0.push(if self.tui {
+        observers.0.push(if self.tui && ranks.is_first() {
             Box::new(Live::new(&folder, title, signals)?)
         } else {
             Box::new(Watch::new(signals))
         });
         let go_on = format!("go on with: alexnet train --resume {}", quoted(&folder));
+        ranks.advise(&go_on);
         let outcome = trainer.run(&mut observers).with_context(|| {
             let saved = folder.join("last.safetensors").is_file();
             let stopped = if saved { &go_on } else { "there is no checkpoint to go on with yet" };
@@ -139,15 +156,18 @@ impl Train {
         drop(observers);
         report(&outcome, &go_on);
         say(format!("checkpoints and metrics are in {}", folder.display()));
-        Ok(if outcome.interrupted { signals.exit_code() } else { ExitCode::SUCCESS })
+        Ok(if outcome.interrupted && signals.stops() { signals.exit_code() } else { ExitCode::SUCCESS })
     }
 
     /// A new or resumed run, changed by the arguments.
-    fn launch(&self) -> Result<Launch> {
+    fn launch(&self, ranks: &Arc<Ranks>) -> Result<Launch> {
+        let how = Resume { unverified: self.no_verify, ..Resume::default() };
         let mut launch = match &self.resume {
-            Some(folder) => Launch::resume_with(folder, &Resume { unverified: self.no_verify, ..Resume::default() })?,
+            Some(folder) => Launch::resume_among(ranks, folder, &how)?,
             None => Launch::new("mini")?,
         };
+        launch.ranks = Arc::clone(ranks);
+        launch.overlap = !self.no_overlap;
         launch.folder.clone_from(&self.out);
         launch.profile = self.profile.clone().map(|path| (path, self.profile_steps));
         launch.config.change(Changes {
@@ -177,18 +197,20 @@ impl Train {
     }
 }
 
-/// One line about the devices, batches and memory of a run.
-fn plan(plan: &TrainingPlan) -> String {
+/// One line about the devices, batches and memory of a run, of one rank where `ranks` share it.
+fn plan(plan: &TrainingPlan, ranks: usize) -> String {
     let share = |share: &Share| {
         let tower = if plan.devices.len() > 1 { format!("tower {}: ", share.towers) } else { String::new() };
         format!("{tower}{}, {}", share.device, bytes(share.footprint.total))
     };
     let devices: Vec<_> = plan.devices.iter().map(share).collect();
     let TrainingPlan { minibatch, micro_batch, total, .. } = *plan;
-    let at_once = if minibatch > micro_batch {
-        format!(" in {} of {micro_batch}", minibatch.div_ceil(micro_batch))
+    let share = minibatch.div_ceil(ranks);
+    let of_ranks = if ranks > 1 { format!(" on {ranks} ranks, {share} images each") } else { String::new() };
+    let at_once = if share > micro_batch {
+        format!("{of_ranks} in {} of {micro_batch}", share.div_ceil(micro_batch))
     } else {
-        String::new()
+        of_ranks
     };
     format!("{}; minibatch {minibatch}{at_once}; {} in all", devices.join("; "), bytes(total))
 }

@@ -164,9 +164,8 @@ impl GraphDescription {
 impl Description {
     /// Of `net`, trained as `job` wants it on devices with these limits; on one without any where there are none.
     pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Result<Self, BackendError> {
-        let unbound = [Limits::unbound("one device")];
         let largest = if limits.is_empty() { None } else { Capacity::new(net, job, limits) };
-        let layout = Layout::new(net, job, if limits.is_empty() { &unbound } else { limits })?;
+        let layout = Layout::new(net, job, &or_unbound(limits))?;
         let (program, images) = (&layout.lowered.program, layout.lowered.images);
         let gradients = program.flops(Pass::Gradients) / images as u64;
         let update = program.flops(Pass::Update) / job.minibatch as u64;
@@ -188,6 +187,11 @@ impl Description {
             },
         })
     }
+}
+
+/// These limits, or where there are none those of one device that allows everything.
+pub(super) fn or_unbound(limits: &[Limits]) -> Vec<Limits> {
+    if limits.is_empty() { vec![Limits::unbound("one device")] } else { limits.to_vec() }
 }
 
 fn layer(net: &Net, node: &PlacedLayer) -> LayerInfo {

@@ -8,6 +8,7 @@ pub mod gradients;
 pub mod inspect;
 pub mod reproduce;
 pub mod run;
+pub mod scaling;
 pub mod shaders;
 pub mod step;
 

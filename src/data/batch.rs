@@ -45,7 +45,7 @@ impl DecodedImage {
 
 impl Batch {
     /// A batch without images; `images` grows with each and is padded at the end, so that no byte is written twice.
-    fn empty(capacity: usize, bytes_per_image: usize, next: usize) -> Self {
+    pub(super) fn empty(capacity: usize, bytes_per_image: usize, next: usize) -> Self {
         Self {
             images: Vec::with_capacity(capacity * bytes_per_image),
             labels: vec![NO_LABEL; capacity],
@@ -55,6 +55,11 @@ impl Batch {
             skipped: Vec::new(),
             next,
         }
+    }
+
+    /// A batch of no place at all.
+    pub fn without_images() -> Self {
+        Self::empty(0, 0, 0)
     }
 
     /// Fills a batch from `items`, which begin at position `start` of the order; `None` if there are none.

@@ -31,6 +31,7 @@ mod loader;
 mod loose;
 mod orientation;
 mod outage;
+mod part;
 mod prepare;
 mod resize;
 mod sample;
@@ -53,6 +54,7 @@ pub use error::{
     ArchiveFault, DataError, DataFault, Found, ImageError, ImageExcess, ImageFault, IndexFault, SampleFault,
 };
 pub use loader::{Loader, LoaderOptions};
+pub use part::{Delivery, Part, PartLoader};
 pub use prepare::{PrepareObserver, Prepared, Recipe, prepare};
 pub use speed::{LoaderSpeed, loader_speed};
 pub use split::{ImageSet, Split, StoredImage};

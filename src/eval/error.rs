@@ -10,6 +10,7 @@ use crate::data::{DataError, ImageError};
 use crate::files::{FileError, TensorError};
 use crate::interop::ReadError;
 use crate::net::NetError;
+use crate::ranks::RanksError;
 use crate::session::SessionError;
 
 /// Reason why networks cannot be evaluated.
@@ -30,6 +31,8 @@ pub enum EvalError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
     #[error(transparent)]
     Data(#[from] DataError),
     #[error(transparent)]

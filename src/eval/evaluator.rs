@@ -16,6 +16,7 @@ use crate::data::{
     decoding_threads, described, named_by,
 };
 use crate::net::{Job, Kinds, LAYERS, Net};
+use crate::ranks::{Ranks, RanksError};
 use crate::session::Session;
 
 /// Network on its devices, ready to evaluate.
@@ -81,6 +82,30 @@ pub(super) struct Predictions {
     pub(super) centre: Option<Vec<f32>>,
     /// Images that were scored.
     pub(super) images: LabelledImages,
+}
+
+impl Predictions {
+    /// Predictions of all ranks for their shares of the images, in the order of the ranks.
+    fn of_all(self, ranks: &Ranks) -> Result<Self, EvalError> {
+        if ranks.size() == 1 {
+            return Ok(self);
+        }
+        let floats = |own: Vec<f32>| -> Result<Vec<f32>, RanksError> {
+            Ok(bytemuck::pod_collect_to_vec(&ranks.gather(bytemuck::cast_slice(&own).to_vec())?.concat()))
+        };
+        let LabelledImages { names, labels, classes, skipped } = self.images;
+        let own = serde_json::to_vec(&(names, labels, skipped)).map_err(|_| RanksError::Different)?;
+        let mut images = LabelledImages { classes, ..LabelledImages::default() };
+        for share in ranks.gather(own)? {
+            let (names, labels, skipped): (Vec<String>, Vec<u32>, Vec<String>) =
+                serde_json::from_slice(&share).map_err(|_| RanksError::Different)?;
+            images.names.extend(names);
+            images.labels.extend(labels);
+            images.skipped.extend(skipped);
+        }
+        let centre = self.centre.map(floats).transpose()?;
+        Ok(Self { probabilities: floats(self.probabilities)?, centre, images })
+    }
 }
 
 /// Count of labels that [`Evaluator::classify`] gives for an image.
@@ -159,6 +184,7 @@ impl Evaluator {
         &mut self,
         path: Option<&Path>,
         viewing: TestViews,
+        ranks: &Ranks,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Predictions, EvalError> {
         let data = Labelled::open(path, self.stored)?;
@@ -168,11 +194,13 @@ impl Evaluator {
         }
         let data = data.arranged(&self.classes).map_err(|error| EvalError::from(error).within(&data_name(path)))?;
         let split = &data.images;
-        let order: Vec<u32> = (0..split.len() as u32).collect();
+        // Shares of the ranks lie side by side, so that together they are in the order of the data.
+        let bound = |rank: usize| (split.len() * rank / ranks.size()) as u32;
+        let order: Vec<u32> = (bound(ranks.rank())..bound(ranks.rank() + 1)).collect();
         let centre = Views::Centre { border2: self.border2 };
-        let plan = LoaderOptions { order, start: 0, capacity: self.batch, views: centre, threads: decoding_threads() };
         let views = viewing.views(self.border2);
-        let all = split.len() * views.len();
+        let all = order.len() * views.len();
+        let plan = LoaderOptions { order, start: 0, capacity: self.batch, views: centre, threads: decoding_threads() };
         let mut images = LabelledImages { classes: self.shown.clone(), ..LabelledImages::default() };
         let (mut probabilities, mut central) = (Vec::new(), Vec::new());
         for batch in Loader::new(split, plan)? {
@@ -190,11 +218,14 @@ impl Evaluator {
             central.extend(centre);
             progress(batch.next * views.len(), all);
         }
+        let found = Predictions { probabilities, centre: (views.len() > 1).then_some(central), images };
+        let found = found.of_all(ranks)?;
+        let images = &found.images;
         if images.labels.is_empty() {
             let first = images.skipped.first().cloned().unwrap_or_default();
             return Err(DataError::NoImage { count: images.skipped.len(), first }.into());
         }
-        Ok(Predictions { probabilities, centre: (views.len() > 1).then_some(central), images })
+        Ok(found)
     }
 
     /// Names the classes for people, as the lines of a file do.

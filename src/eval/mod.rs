@@ -22,6 +22,7 @@ use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::data::located;
 use crate::files::read_text;
+use crate::ranks::Ranks;
 
 pub use self::answers::{Answers, ClassErrors};
 pub use self::classifier::{Preprocessing, colour, image_size};
@@ -131,13 +132,24 @@ pub fn evaluate(
     devices: &Placement,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation, EvalError> {
+    evaluate_among(request, &Ranks::alone(), devices, progress)
+}
+
+/// The same on one of several ranks: each computes its own share of the images, all of them get the result, and the first
+/// writes what is to be written.
+pub fn evaluate_among(
+    request: &EvalOptions,
+    ranks: &Ranks,
+    devices: &Placement,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Evaluation, EvalError> {
     let count = request.checkpoints.len();
     if let EnsembleWeights::Given(weights) = &request.weights
         && (weights.len() != count || weights.iter().any(|weight| !(weight.is_finite() && *weight >= 0.0)))
     {
         return Err(EvalError::Weights(count));
     }
-    let file = request.predictions.as_deref().map(PredictionFile::new).transpose()?;
+    let file = request.predictions.as_deref().filter(|_| ranks.is_first()).map(PredictionFile::new).transpose()?;
     let (mut rows, mut members) = (Vec::new(), Vec::with_capacity(count));
     let mut device = String::new();
     for (number, path) in request.checkpoints.iter().enumerate() {
@@ -151,7 +163,7 @@ pub fn evaluate(
         if let Some(file) = &request.classes {
             evaluator.name_classes(file)?;
         }
-        let member = evaluator.predict(data.as_deref(), request.viewing, &mut progress)?;
+        let member = evaluator.predict(data.as_deref(), request.viewing, ranks, &mut progress)?;
         let steps = evaluator.steps();
         if let Some(centre) = &member.centre {
             rows.push(ScoreRow { steps, ..ScoreRow::new(&name, 1, scores(centre, &member.images)) });

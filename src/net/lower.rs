@@ -100,7 +100,7 @@ pub fn lower(net: &Net, job: &Job) -> NetProgram {
     let mut lowering = NetLowering::new(net, *job);
     if job.training {
         lowering.gradients(Pass::Gradients);
-        if job.minibatch > job.images() {
+        if job.share() > job.images() {
             lowering.gradients(Pass::Accumulate);
         }
         lowering.update();
@@ -387,6 +387,9 @@ impl<'a> NetLowering<'a> {
 
     fn finish(mut self) -> NetProgram {
         self.out.program = self.r.finish();
+        if self.job.training && self.job.ranks > 1 {
+            self.out.program.share_gradients();
+        }
         self.out
     }
 }

@@ -99,8 +99,10 @@ pub struct OptionChanges {
 /// The work that a network is lowered for.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
-    /// Images between two updates, or evaluated together.
+    /// Images between two updates, or evaluated together, on all ranks.
     pub minibatch: usize,
+    /// Ranks that share a minibatch.
+    pub ranks: usize,
     /// Whether to record gradients and the update.
     pub training: bool,
     /// Whether images come as floats of the network's own input instead of stored bytes.
@@ -114,7 +116,8 @@ pub struct Job {
 impl Job {
     /// Training with minibatches of `images`.
     pub const fn training(images: usize) -> Self {
-        Self { minibatch: images, training: true, floats: false, features: false, options: Options::DEFAULT }
+        let options = Options::DEFAULT;
+        Self { minibatch: images, ranks: 1, training: true, floats: false, features: false, options }
     }
 
     /// Evaluation with batches of `images`.
@@ -134,9 +137,14 @@ impl Job {
         self.with(Options { micro_batch: Some(images), ..self.options })
     }
 
-    /// Images computed at once: WGSL wants multiples of 8. Where a minibatch is more, several batches add up their
-    /// gradients.
+    /// The most images of a minibatch that one rank computes.
+    pub fn share(&self) -> usize {
+        self.minibatch.div_ceil(self.ranks.max(1))
+    }
+
+    /// Images computed at once: WGSL wants multiples of 8. Where a rank's share of a minibatch is more, several batches
+    /// add up their gradients.
     pub fn images(&self) -> usize {
-        self.options.micro_batch.unwrap_or(self.minibatch).next_multiple_of(8).max(8)
+        self.options.micro_batch.unwrap_or(self.share()).next_multiple_of(8).max(8)
     }
 }

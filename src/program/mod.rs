@@ -96,6 +96,7 @@ pub enum Pass {
 pub struct Program {
     slots: Vec<SlotInfo>,
     passes: Vec<(Pass, Vec<Command>)>,
+    shared: bool,
 }
 
 impl Program {
@@ -175,7 +176,17 @@ impl Program {
     /// A program over the same slots with other passes, for example the part of one device.
     #[must_use]
     pub fn part(&self, passes: Vec<(Pass, Vec<Command>)>) -> Self {
-        Self { slots: self.slots.clone(), passes }
+        Self { slots: self.slots.clone(), passes, shared: self.shared }
+    }
+
+    /// Has the host read the gradients in every step, and write others in their place: sums over several ranks.
+    pub fn share_gradients(&mut self) {
+        self.shared = true;
+    }
+
+    /// Whether the host reads and writes the gradients in every step.
+    pub fn shares_gradients(&self) -> bool {
+        self.shared
     }
 
     /// Floating-point operations of one pass.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use super::{Session, SessionError, TRAINING};
+use super::{Places, Session, SessionError, TRAINING};
 use crate::backend::Data;
 use crate::data::Batch;
 use crate::net::{Feature, ImageSource};
@@ -55,7 +55,7 @@ impl Session {
         batch: &Batch,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<(BTreeMap<String, Tensor>, Vec<f32>), SessionError> {
-        self.features_by(batch.count, |session, first| session.feed(batch, first, 0), wanted)
+        self.features_by(batch.count, |session, first| session.feed(batch, Places::whole(batch), first, 0), wanted)
     }
 
     fn features_by(

@@ -1,6 +1,6 @@
 //! Whether training is still sane, and the scale of the loss that keeps it so under mixed precision.
 
-use super::{Session, SessionError};
+use super::{Places, Session, SessionError};
 use crate::backend::Data;
 use crate::data::Batch;
 use crate::net::{LossScale, Precision};
@@ -47,7 +47,7 @@ impl Session {
         }
         let Some(batch) = batch else { return Ok(None) };
         for first in self.firsts(batch.count) {
-            self.feed(batch, first, number)?;
+            self.feed(batch, Places::whole(batch), first, number)?;
             let found = self.backend.trace(Pass::Gradients, |values| values.iter().any(|v| !v.is_finite()))?;
             if let Some(slot) = found {
                 return Ok(Some(self.lowered.program.slot(slot).name.clone()));

@@ -22,7 +22,7 @@ const BATCHES: u64 = 3;
 pub struct Layout {
     /// The network as a program, no binding of which is larger than any of the devices allows.
     pub lowered: NetProgram,
-    /// Number of batches in which a minibatch is computed.
+    /// Number of batches in which a rank computes its share of a minibatch.
     pub micro_batches: usize,
     /// Share of every device.
     pub shares: Vec<Share>,
@@ -67,7 +67,7 @@ impl Layout {
             return Err(BackendError::NoHalves { device: limits.device.clone() });
         }
         let limits = &now(limits)[..];
-        let wanted = job.options.micro_batch.unwrap_or(job.minibatch).min(job.minibatch);
+        let wanted = job.options.micro_batch.unwrap_or(job.share()).min(job.share());
         let refused = match Self::with_images(net, job, wanted, limits) {
             Ok(layout) => return Ok(layout),
             Err(refused) => refused,
@@ -76,8 +76,8 @@ impl Layout {
         let most = largest(wanted.div_ceil(GROUP), fits).map(|groups| groups * GROUP);
         match most {
             Some(most) if job.options.micro_batch.is_none() => {
-                let batches = job.minibatch.div_ceil(most);
-                let images = job.minibatch.div_ceil(batches).next_multiple_of(GROUP);
+                let batches = job.share().div_ceil(most);
+                let images = job.share().div_ceil(batches).next_multiple_of(GROUP);
                 Self::with_images(net, job, images, limits)
             }
             Some(most) => Err(refused.with_remedy(Remedy::MicroBatch(most))),
@@ -106,7 +106,7 @@ impl Layout {
             Crossing { from: towers(pair.0), to: towers(pair.1), forward, backward, update }
         };
         let crossings = pairs.into_iter().map(crossing).collect();
-        let micro_batches = job.minibatch.div_ceil(lowered.images).max(1);
+        let micro_batches = job.share().div_ceil(lowered.images).max(1);
         Ok(Self { lowered, micro_batches, shares, crossings })
     }
 
@@ -132,7 +132,7 @@ pub fn fit(program: &Program, limits: &[Limits]) -> Result<Program, BackendError
 /// and as the bytes of its file.
 fn on_host(net: &Net, job: &Job, program: &Program) -> u64 {
     let stored = net.model.input.stored() as u64;
-    let images = if job.floats { 0 } else { (job.minibatch as u64).saturating_mul(BATCHES * 3 * stored * stored) };
+    let images = if job.floats { 0 } else { (job.share() as u64).saturating_mul(BATCHES * 3 * stored * stored) };
     let kept = program.slots().iter().filter(|slot| matches!(slot.role, Role::Weight | Role::State(_)));
     let checkpoint = if job.training { 2 * kept.map(SlotInfo::bytes).sum::<u64>() } else { 0 };
     images.saturating_add(checkpoint)

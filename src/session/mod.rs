@@ -7,6 +7,7 @@ mod graph;
 mod health;
 pub mod layout;
 mod place;
+mod shared;
 mod timeline;
 mod weights;
 
@@ -18,7 +19,8 @@ use thiserror::Error;
 pub use self::floats::Floats;
 pub use self::graph::GraphSession;
 use self::layout::Layout;
-pub use self::place::{CPU_SPEED, INSTALL, open_devices, place};
+pub use self::place::{CPU_SPEED, INSTALL, open_among, open_devices, place};
+pub use self::shared::{Places, total_score};
 use self::timeline::Timeline;
 pub use self::timeline::{DeviceTimes, Event, StepBreakdown};
 use crate::backend::{BackendError, Cluster, Data, Placement};
@@ -29,6 +31,7 @@ use crate::net::{Job, LayerFactors, Net, NetError, NetProgram, StoredImageSlots}
 use crate::ops::input::{colour, view};
 use crate::ops::step;
 use crate::program::{Pass, Slot};
+use crate::ranks::RanksError;
 use crate::tensor::{NO_LABEL, Tensor};
 
 /// Why weights do not fit a network, or a device fails.
@@ -43,6 +46,8 @@ pub enum SessionError {
     Graph(#[from] GraphError),
     #[error(transparent)]
     Net(#[from] NetError),
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
     #[error("there is no score: the last batch was not computed to its end")]
     Unscored,
     #[error("this network was set up for {0}")]
@@ -156,8 +161,9 @@ impl Session {
         self.lowered.source.stored().ok_or(SessionError::Source("images as floats, not stored ones"))
     }
 
-    /// Uploads the images of a minibatch from number `first` on, as many as are computed at once, for step `number`.
-    fn feed(&mut self, batch: &Batch, first: usize, number: u64) -> Result<usize, SessionError> {
+    /// Uploads the images of a batch from number `first` on, as many as are computed at once, for step `number`; the batch
+    /// has these places in the minibatch.
+    fn feed(&mut self, batch: &Batch, places: Places, first: usize, number: u64) -> Result<usize, SessionError> {
         let (images, StoredImageSlots { pixels, views, colours, .. }) = (self.lowered.images, self.stored()?);
         let end = (first + images).min(batch.labels.len());
         let bytes_per_image = batch.images.len() / batch.labels.len().max(1);
@@ -172,7 +178,7 @@ impl Session {
         self.backend.write(pixels, Data::U32(&words))?;
         self.backend.write(views, Data::U32(&corners))?;
         self.backend.write(colours, Data::F32(&shifts))?;
-        self.feed_labels(&batch.labels[first..end], number, batch.count, first)?;
+        self.feed_labels(&batch.labels[first..end], number, places.images, places.first + first)?;
         Ok(batch.count.saturating_sub(first).min(images))
     }
 
@@ -188,7 +194,7 @@ impl Session {
 
     /// Uploads the first images of a minibatch, as many as are computed at once, and computes nothing.
     pub fn upload(&mut self, batch: &Batch) -> Result<(), SessionError> {
-        self.feed(batch, 0, 0).map(drop)
+        self.feed(batch, Places::whole(batch), 0, 0).map(drop)
     }
 
     /// Runs a minibatch of `count` images through the network, as many at once as fit: `pass` for the first, `further`
@@ -267,7 +273,7 @@ impl Session {
     /// The same as long as `stop` is not raised, for which it looks between kernels: whether there are gradients and a score.
     /// Weights stay as they are either way.
     pub fn gradients_unless(&mut self, batch: &Batch, number: u64, stop: &AtomicBool) -> Result<bool, SessionError> {
-        self.run(batch.count, |session, first| session.feed(batch, first, number), TRAINING, stop)
+        self.run(batch.count, |session, first| session.feed(batch, Places::whole(batch), first, number), TRAINING, stop)
     }
 
     /// The optimiser's step from the gradients. After a loss that was not finite it changes nothing.
@@ -282,7 +288,12 @@ impl Session {
 
     /// The same as long as `stop` is not raised: whether there is a score.
     pub fn evaluate_unless(&mut self, batch: &Batch, stop: &AtomicBool) -> Result<bool, SessionError> {
-        self.run(batch.count, |session, first| session.feed(batch, first, 0), [Pass::Evaluate; 2], stop)
+        self.run(
+            batch.count,
+            |session, first| session.feed(batch, Places::whole(batch), first, 0),
+            [Pass::Evaluate; 2],
+            stop,
+        )
     }
 
     /// Score of the last [`Session::gradients`] or [`Session::evaluate`].
@@ -298,7 +309,7 @@ impl Session {
     pub fn probabilities(&mut self, batch: &Batch) -> Result<Vec<Vec<f32>>, SessionError> {
         let mut all = Vec::with_capacity(batch.count);
         for first in self.firsts(batch.count) {
-            let real = self.feed(batch, first, 0)?;
+            let real = self.feed(batch, Places::whole(batch), first, 0)?;
             self.backend.run(Pass::Evaluate)?;
             let values = self.backend.read(self.lowered.probabilities)?;
             all.extend(

@@ -10,6 +10,7 @@ use crate::data::DataError;
 use crate::files::FileError;
 use crate::interop::{InteropError, ReadError};
 use crate::net::NetError;
+use crate::ranks::RanksError;
 use crate::session::SessionError;
 
 /// Why a run cannot start or ends early.
@@ -26,6 +27,12 @@ pub enum TrainError {
     File(#[from] FileError),
     #[error(transparent)]
     Net(#[from] NetError),
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
+    #[error("{ranks} ranks are more than the {images} images of a minibatch; start fewer, or take a larger --batch")]
+    TooManyRanks { ranks: usize, images: usize },
+    #[error("the data of rank {rank} are not those of rank 0: give all ranks the same images and classes")]
+    OtherData { rank: usize },
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("model {model}: {error}")]
@@ -147,6 +154,7 @@ impl TrainError {
     /// Says after how many steps a device failed that computed `images` at once.
     pub(super) fn after(self, step: u64, images: usize) -> Self {
         match self {
+            Self::Session(SessionError::Ranks(error)) => Self::Ranks(error),
             Self::Session(error) => Self::Stopped { step, error: Box::new(error), advice: Advice::after(images) },
             other => other,
         }

@@ -70,6 +70,15 @@ pub struct DeviceRecord {
     pub devices: Vec<DeviceTimes>,
 }
 
+/// What ranks exchanged in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub struct ExchangeRecord {
+    /// Seconds for which the first rank had nothing to do but to wait for gradients.
+    pub waited: f64,
+    /// Bytes that it sent to others.
+    pub sent: u64,
+}
+
 /// The folder of a run in progress, which no other process can train in meanwhile.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -237,8 +246,13 @@ impl RunFolder {
         }
     }
 
-    /// Appends a line of metrics, with the work of the devices where it was measured.
-    pub(super) fn log(&mut self, metric: &Metric, measured: Option<&DeviceRecord>) -> Result<(), TrainError> {
+    /// Appends a line of metrics, with the work of the devices where it was measured, and what ranks exchanged.
+    pub(super) fn log(
+        &mut self,
+        metric: &Metric,
+        measured: Option<&DeviceRecord>,
+        ranks: Option<ExchangeRecord>,
+    ) -> Result<(), TrainError> {
         #[derive(Serialize)]
         struct Line<'a> {
             #[serde(flatten)]
@@ -246,10 +260,12 @@ impl RunFolder {
             #[serde(skip_serializing_if = "Option::is_none")]
             measured: Option<&'a DeviceRecord>,
             #[serde(skip_serializing_if = "Option::is_none")]
+            ranks: Option<ExchangeRecord>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             begun: Option<Resumption>,
         }
         let begun = self.begun.take();
-        self.append(&Line { metric, measured, begun })
+        self.append(&Line { metric, measured, ranks, begun })
     }
 
     /// Appends how far every tensor moves.

@@ -17,18 +17,20 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::folder::{RunFolder, free_folder, has_checkpoint};
-use super::{Config, FolderError, InitError, TraceFile, TrainError, Trainer};
+use super::{Config, ConfigError, Crew, FolderError, InitError, TraceFile, TrainError, Trainer};
 use crate::backend::Placement;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError, State};
 use crate::data::Dataset;
-use crate::files::{FolderLock, read_text};
+use crate::files::{FolderLock, read_file, read_text};
 use crate::interop::{adopt, read_weights};
 use crate::net::{Job, Kinds, LAYERS, Model, Net};
-use crate::session::layout::TrainingPlan;
-use crate::session::{Session, place};
+use crate::ranks::{Ranks, RanksError};
+use crate::session::layout::{Layout, TrainingPlan};
+use crate::session::{Session, SessionError, place};
 
 /// A run that is configured, and has not touched data, devices or disk.
 #[derive(Debug)]
@@ -41,8 +43,20 @@ pub struct Launch {
     pub profile: Option<(PathBuf, u64)>,
     /// Images of the caller's own, in place of those at [`Config::data`]; brought to the side that the model stores.
     pub dataset: Option<Dataset>,
-    /// Folder and last checkpoint of a resumed run; without one it begins anew.
-    resumed: Option<(FolderLock, Option<Checkpoint>)>,
+    /// The ranks that train together, of which every one prepares the same launch.
+    pub ranks: Arc<Ranks>,
+    /// Whether gradients leave for other ranks before all of them are there.
+    pub overlap: bool,
+    resumed: Option<Resumed>,
+}
+
+/// A run that is resumed.
+#[derive(Debug)]
+struct Resumed {
+    /// Right to write in its folder, where this rank is the one that does.
+    lock: Option<FolderLock>,
+    /// Last checkpoint; without one it begins anew.
+    last: Option<Checkpoint>,
 }
 
 /// Ways to resume a run.
@@ -63,7 +77,8 @@ impl Default for Resume<'_> {
 impl From<Config> for Launch {
     /// A new run as `config` describes it.
     fn from(config: Config) -> Self {
-        Self { config, folder: None, profile: None, dataset: None, resumed: None }
+        let (folder, profile, dataset, ranks, resumed) = Default::default();
+        Self { config, folder, profile, dataset, ranks, overlap: true, resumed }
     }
 }
 
@@ -77,7 +92,8 @@ pub struct Ready {
     pub plan: TrainingPlan,
     /// Names of the tensors that were loaded by `config.init`, and their file.
     pub begun: Option<(Vec<String>, PathBuf)>,
-    folder: FolderLock,
+    folder: PathBuf,
+    crew: Crew,
     session: Session,
     resumed: Option<Checkpoint>,
     profile: Option<TraceFile>,
@@ -112,13 +128,41 @@ impl Launch {
         let config = config.map_err(|error| FolderError::Config(error.into()).about(&path))?;
         let read = if how.unverified { Checkpoint::read_unverified } else { Checkpoint::read };
         let last = has_checkpoint(folder).then(|| read(&folder.join("last.safetensors"))).transpose()?;
-        Ok(Self { resumed: Some((lock, last)), ..config.into() })
+        Ok(Self { resumed: Some(Resumed { lock: Some(lock), last }), ..config.into() })
+    }
+
+    /// The same on one of several ranks: the first reads the folder and tells the others.
+    pub fn resume_among(ranks: &Arc<Ranks>, folder: &Path, how: &Resume) -> Result<Self, TrainError> {
+        if ranks.size() == 1 {
+            return Self::resume_with(folder, how);
+        }
+        let refuse = |error: ConfigError| FolderError::Config(error.into()).about(&folder.join("config.toml"));
+        let mut launch = None;
+        let (mut text, mut bytes) = (String::new(), Vec::new());
+        if ranks.is_first() {
+            let read = launch.insert(Self::resume_with(folder, how)?);
+            text = toml::to_string(&read.config).map_err(|error| refuse(error.into()))?;
+            if read.resumed.as_ref().is_some_and(|resumed| resumed.last.is_some()) {
+                bytes = read_file(&folder.join("last.safetensors"))?;
+            }
+        }
+        let (text, bytes) = (ranks.broadcast(text.into_bytes())?, ranks.broadcast(bytes)?);
+        let mut launch = if let Some(launch) = launch {
+            launch
+        } else {
+            let config = Config::parse_with(&String::from_utf8_lossy(&text), how.layers).map_err(refuse)?;
+            let of = |error| CheckpointError::Content { path: folder.into(), error };
+            let last = (!bytes.is_empty()).then(|| Checkpoint::parse_unverified(&bytes)).transpose().map_err(of)?;
+            Self { resumed: Some(Resumed { lock: None, last }), ..config.into() }
+        };
+        launch.ranks = Arc::clone(ranks);
+        Ok(launch)
     }
 
     /// Opens data and devices, lays the network out, sets it up and takes the folder; nothing of a resumed run is changed
     /// yet. `adjust` may change how the devices run kernels.
     pub fn prepare(self, adjust: impl FnOnce(Placement) -> Placement) -> Result<Ready, TrainError> {
-        let Self { mut config, folder, profile, dataset, resumed } = self;
+        let Self { mut config, folder, profile, dataset, ranks, overlap, resumed } = self;
         config.check()?;
         let dataset = dataset.map_or_else(|| config.dataset(), Ok)?;
         let (found, expected) = (dataset.train.size(), config.network.input.stored());
@@ -129,8 +173,18 @@ impl Launch {
         let net = Net::new(config.network.clone())
             .map_err(|error| TrainError::Model { model: config.model.clone(), error: Box::new(error) })?;
         // A minibatch larger than the data set takes what the data set does.
-        let mut job = Job { minibatch: config.batch().min(dataset.train.len()), ..config.job() };
-        let (devices, layout) = place(&net, &job, config.devices.as_deref())?;
+        let minibatch = config.batch().min(dataset.train.len());
+        let mut job = Job { minibatch, ranks: ranks.size(), ..config.job() };
+        if ranks.size() > minibatch {
+            return Err(TrainError::TooManyRanks { ranks: ranks.size(), images: minibatch });
+        }
+        expect_same(&ranks, &config, &dataset)?;
+        let (devices, mut layout) = place(&net, &job, config.devices.as_deref(), ranks.local())?;
+        let least = least(&ranks, layout.lowered.images)?;
+        if least < layout.lowered.images {
+            layout = Layout::new(&net, &job.at_once(least), &devices.limits(net.model.towers))
+                .map_err(SessionError::from)?;
+        }
         let plan = TrainingPlan::new(&layout, job.minibatch);
         if layout.micro_batches > 1 && resumed.is_none() {
             // What is free decides it, and it decides the last bits: a resumed run keeps it.
@@ -138,39 +192,70 @@ impl Launch {
             job = job.with(config.options);
         }
         let mut session = Session::laid_out(net, &job, layout, &adjust(devices), config.seed)?;
+        let profile = profile.filter(|_| ranks.is_first());
         let profile =
             profile.map(|(path, steps)| TraceFile::create(&path, steps, &session, job.minibatch)).transpose()?;
-        let (folder, resumed) = match resumed {
-            Some((folder, last)) => (folder, last),
-            None => (RunFolder::reserve(&folder.unwrap_or_else(|| free_folder(&config.model)))?, None),
+        let reserve = || RunFolder::reserve(&folder.unwrap_or_else(|| free_folder(&config.model)));
+        let (lock, resumed) = match resumed {
+            Some(Resumed { lock, last }) => (lock, last),
+            None => (ranks.is_first().then(reserve).transpose()?, None),
         };
+        let folder = lock.as_ref().map_or_else(Vec::new, |lock| lock.folder().as_os_str().as_encoded_bytes().to_vec());
+        let folder = PathBuf::from(String::from_utf8_lossy(&ranks.broadcast(folder)?).into_owned());
         let mut begun = None;
         if resumed.is_none() {
             session.initialise()?;
-            begun = config.init.as_deref().map(|init| begin_with(&mut session, init)).transpose()?;
+            let init = config.init.as_deref().filter(|_| ranks.is_first());
+            begun = init.map(|init| begin_with(&mut session, init)).transpose()?;
+            if ranks.size() > 1 {
+                session.adopt_weights(&ranks)?;
+            }
         }
-        Ok(Ready { config, dataset, plan, begun, folder, session, resumed, profile })
+        let crew = Crew { ranks, folder: lock, overlap };
+        Ok(Ready { config, dataset, plan, begun, folder, crew, session, resumed, profile })
     }
 }
 
 impl Ready {
-    /// Folder of the run, locked by this process.
+    /// Folder of the run, locked by the first rank.
     pub fn folder(&self) -> &Path {
-        self.folder.folder()
+        &self.folder
     }
 
     /// The loop over its epochs; `stop` ends it after the step in progress.
     pub fn trainer(self, stop: &AtomicBool) -> Result<Trainer<'_>, TrainError> {
-        let Self { config, dataset, folder, session, resumed, profile, .. } = self;
+        let Self { config, dataset, folder, crew, session, resumed, profile, .. } = self;
         let trainer = if let Some(checkpoint) = resumed {
-            let path = folder.folder().join("last.safetensors");
+            let path = folder.join("last.safetensors");
             let refuse = |error: TrainError| FolderError::Checkpoint(error.into()).about(&path);
-            Trainer::resume(config, session, dataset, &checkpoint, folder, stop).map_err(refuse)?
+            Trainer::resume_among((config, session, dataset), &checkpoint, crew, stop).map_err(refuse)?
         } else {
-            Trainer::unmeasured(config, session, dataset, folder, stop)?
+            Trainer::open((config, session, dataset), None, State::default(), crew, stop)?
         };
         Ok(trainer.with_profile(profile))
     }
+}
+
+/// Makes sure that all ranks train the same network in the same way on the same images.
+fn expect_same(ranks: &Ranks, config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
+    // Each has its own files and devices.
+    let (data, working_folder, classes, devices, init) = Default::default();
+    let config = Config { data, working_folder, classes, devices, init, ..config.clone() };
+    let network = toml::to_string(&config).map_err(ConfigError::from)?.into_bytes();
+    let all = ranks.gather(network)?;
+    if all.iter().any(|other| *other != all[0]) {
+        return Err(RanksError::Different.into());
+    }
+    let all = ranks.gather(format!("{:?}{:?}", dataset.classes, dataset.contents()).into_bytes())?;
+    let other = all.iter().position(|other| *other != all[0]);
+    other.map_or(Ok(()), |rank| Err(TrainError::OtherData { rank }))
+}
+
+/// The least number that a rank has.
+fn least(ranks: &Ranks, own: usize) -> Result<usize, TrainError> {
+    let all = ranks.gather((own as u64).to_ne_bytes().to_vec())?;
+    let number = |bytes: &Vec<u8>| bytes[..].try_into().map_or(own, |bytes| u64::from_ne_bytes(bytes) as usize);
+    Ok(all.iter().map(number).min().unwrap_or(own))
 }
 
 /// Loads the weights in `init`: a file of weights, a checkpoint or a run folder, perhaps with a list of rows, as

@@ -6,6 +6,7 @@ mod error;
 mod extent;
 mod images;
 mod launch;
+mod logging;
 mod measure;
 mod metrics;
 mod observer;
@@ -14,19 +15,21 @@ mod restore;
 mod skipped;
 mod folder;
 mod saving;
+mod sharing;
 mod validation;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 pub use self::changes::Changes;
 use self::changes::of_network;
 pub use self::config::{Config, SaveEvery};
 pub use self::error::{Advice, ConfigError, FolderError, InitError, Moment, TrainError};
 pub use self::extent::Extent;
-pub use self::folder::{DeviceRecord, Resumption, RunFolder, free_folder, kept, settings};
+pub use self::folder::{DeviceRecord, ExchangeRecord, Resumption, RunFolder, free_folder, kept, settings};
 use self::images::{draw, statistics_of};
 pub use self::launch::{Launch, Ready, Resume};
 use self::measure::statistics;
@@ -34,15 +37,17 @@ use self::metrics::Reached;
 pub use self::metrics::{METRICS, Metric, MetricKind};
 pub use self::observer::{Observer, Phase};
 use self::restore::restore;
+use self::sharing::{Stop, share_statistics};
 use self::skipped::{Images, Skipped};
 pub use self::trace::TraceFile;
 use self::watch::{Fall, Start};
 pub use self::watch::{Movement, movements};
 use crate::checkpoint::{Checkpoint, State};
-use crate::data::{self, DataError, Dataset, Loader, LoaderOptions, Split, Statistics, Views};
+use crate::data::{DataError, Dataset, Part, Statistics, Views};
 use crate::files::FolderLock;
-use crate::net::{Order, Position, Score};
-use crate::session::{Rates, Session};
+use crate::net::{Order, Position};
+use crate::ranks::Ranks;
+use crate::session::{Places, Session};
 
 /// Steps from one in which the devices are measured to the next: the host waits for the end of each.
 const MEASURED: u64 = 100;
@@ -63,6 +68,21 @@ pub struct RunSummary {
     pub skipped: Vec<String>,
 }
 
+/// The ranks that train together, and what this one of them does besides.
+struct Crew {
+    ranks: Arc<Ranks>,
+    /// Folder of the run, where this rank is the one that writes.
+    folder: Option<FolderLock>,
+    overlap: bool,
+}
+
+impl Crew {
+    /// One rank, which writes in `folder`.
+    fn alone(folder: FolderLock) -> Self {
+        Self { ranks: Arc::default(), folder: Some(folder), overlap: true }
+    }
+}
+
 /// A run in progress.
 pub struct Trainer<'a> {
     config: Config,
@@ -70,8 +90,12 @@ pub struct Trainer<'a> {
     dataset: Dataset,
     /// Statistics of the training images, once they are measured.
     statistics: Option<Statistics>,
-    folder: RunFolder,
-    stop: &'a AtomicBool,
+    /// Folder of the run, where this rank is the one that writes.
+    folder: Option<RunFolder>,
+    ranks: Arc<Ranks>,
+    /// Whether gradients leave for other ranks before all of them are there.
+    overlap: bool,
+    stop: Stop<'a>,
     state: State,
     /// The last step whose movements were logged.
     moved: u64,
@@ -85,6 +109,8 @@ pub struct Trainer<'a> {
     /// Watch over the first steps of a run that begins in this process.
     fall: Option<Fall>,
     skipped: Skipped,
+    /// Images that ranks have found broken, for training and for validation.
+    broken: [BTreeSet<u32>; 2],
     profile: Option<TraceFile>,
 }
 
@@ -99,7 +125,7 @@ impl<'a> Trainer<'a> {
         folder: FolderLock,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
-        Self::open(config, session, dataset, Some(statistics), State::default(), folder, stop)
+        Self::open((config, session, dataset), Some(statistics), State::default(), Crew::alone(folder), stop)
     }
 
     /// The same, with statistics of the training images that are measured when it runs.
@@ -110,7 +136,7 @@ impl<'a> Trainer<'a> {
         folder: FolderLock,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
-        Self::open(config, session, dataset, None, State::default(), folder, stop)
+        Self::open((config, session, dataset), None, State::default(), Crew::alone(folder), stop)
     }
 
     /// Goes on from a checkpoint of the same network and classes.
@@ -119,10 +145,20 @@ impl<'a> Trainer<'a> {
     /// When the checkpoint does not fit, and then nothing is written; or as [`Trainer::new`].
     pub fn resume(
         config: Config,
-        mut session: Session,
+        session: Session,
         dataset: Dataset,
         checkpoint: &Checkpoint,
         folder: FolderLock,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, TrainError> {
+        Self::resume_among((config, session, dataset), checkpoint, Crew::alone(folder), stop)
+    }
+
+    /// The same among several ranks.
+    fn resume_among(
+        (config, mut session, dataset): (Config, Session, Dataset),
+        checkpoint: &Checkpoint,
+        crew: Crew,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
         let dataset = dataset.arranged(&checkpoint.state.classes)?;
@@ -135,22 +171,19 @@ impl<'a> Trainer<'a> {
         }
         restore(&mut session, checkpoint)?;
         let statistics = statistics_of(checkpoint)?;
-        Self::open(config, session, dataset, Some(statistics), checkpoint.state.clone(), folder, stop)
+        Self::open((config, session, dataset), Some(statistics), checkpoint.state.clone(), crew, stop)
     }
 
     /// A run that has come as far as `state`. The last to be done is what writes.
     fn open(
-        config: Config,
-        mut session: Session,
-        dataset: Dataset,
+        (config, mut session, dataset): (Config, Session, Dataset),
         statistics: Option<Statistics>,
         mut state: State,
-        folder: FolderLock,
+        Crew { ranks, folder, overlap }: Crew,
         stop: &'a AtomicBool,
     ) -> Result<Self, TrainError> {
         statistics.as_ref().map_or(Ok(()), |statistics| session.set_mean(&statistics.mean))?;
-        let model = toml::to_string(&config.network);
-        state.model = model.map_err(|error| FolderError::from(error).about(folder.folder()))?;
+        state.model = toml::to_string(&config.network).map_err(ConfigError::from)?;
         (state.classes, state.seed) = (dataset.classes.clone(), config.seed);
         state.data = dataset.contents();
         state.variants = session.cluster().variants();
@@ -159,8 +192,11 @@ impl<'a> Trainer<'a> {
         let start = Start::new(state.classes.len(), state.step);
         let reached = Reached { step: state.step, validated: !state.unvalidated };
         let devices = session.cluster().devices().into_iter().map(|(towers, device)| format!("{towers}: {device}"));
+        let devices = devices.collect();
+        ranks.at(state.step);
+        let stop = Stop::new(stop, &ranks);
         let epoch = dataset.train.len().div_ceil(config.batch().max(1)) as u64;
-        let folder = RunFolder::open(folder, &config, reached, devices.collect(), epoch)?;
+        let folder = folder.map(|folder| RunFolder::open(folder, &config, reached, devices, epoch)).transpose()?;
         let fall = (state.step == 0).then(|| Fall::new(epoch));
         let (moved, rates, begun, profile) = (state.step, None, Instant::now(), None);
         Ok(Self {
@@ -169,6 +205,8 @@ impl<'a> Trainer<'a> {
             dataset,
             statistics,
             folder,
+            ranks,
+            overlap,
             stop,
             state,
             moved,
@@ -178,6 +216,7 @@ impl<'a> Trainer<'a> {
             start,
             fall,
             skipped,
+            broken: Default::default(),
             profile,
         })
     }
@@ -199,9 +238,14 @@ impl<'a> Trainer<'a> {
         Position { epoch, within, step, share, plateaus: stagnation.plateaus }
     }
 
-    /// Trains to the end of the configuration or until `stop`.
-    pub fn run(mut self, observer: &mut dyn Observer) -> Result<RunSummary, TrainError> {
-        let measured = self.measure(observer).inspect_err(|_| drop(self.folder.discard()))?;
+    /// Trains to the end of the configuration or until `stop`. Other ranks learn of a failure.
+    pub fn run(self, observer: &mut dyn Observer) -> Result<RunSummary, TrainError> {
+        let ranks = Arc::clone(&self.ranks);
+        self.run_to_end(observer).inspect_err(|error| ranks.fail(&error.to_string()))
+    }
+
+    fn run_to_end(mut self, observer: &mut dyn Observer) -> Result<RunSummary, TrainError> {
+        let measured = self.measure(observer).inspect_err(|_| drop(self.folder.as_ref().map(RunFolder::discard)))?;
         let mut validation = None;
         if measured {
             if let Some(profile) = &mut self.profile {
@@ -209,14 +253,15 @@ impl<'a> Trainer<'a> {
             }
             let ended = self.epochs(observer);
             self.end_profile();
-            if let Err(TrainError::Data(_)) = ended
+            let ended = ended.map_err(|error| error.after(self.state.step, self.session.images()));
+            if let Err(TrainError::Data(_) | TrainError::Ranks(_)) = ended
                 && self.state.step > self.saved.1
             {
                 self.save(observer)?; // the network is well
             }
-            validation = ended.map_err(|error| error.after(self.state.step, self.session.images()))?;
+            validation = ended?;
         }
-        let (steps, interrupted) = (self.state.step, self.stop.load(Ordering::Relaxed));
+        let (steps, interrupted) = (self.state.step, self.stop.is_raised());
         Ok(RunSummary { validation, steps, interrupted, skipped: self.skipped.reasons })
     }
 
@@ -224,7 +269,11 @@ impl<'a> Trainer<'a> {
     /// meanwhile.
     fn measure(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
         if self.statistics.is_none() {
-            let measured = statistics(&self.config, &self.dataset, &self.folder, self.stop, observer)?;
+            let measured = match &self.folder {
+                Some(folder) => statistics(&self.config, &self.dataset, folder, self.stop.wish, observer)?,
+                None => None,
+            };
+            let measured = share_statistics(&self.ranks, measured, &self.stop)?;
             let Some(measured) = measured else { return Ok(false) };
             self.session.set_mean(&measured.mean)?;
             self.statistics = Some(measured);
@@ -256,7 +305,7 @@ impl<'a> Trainer<'a> {
             self.state.unvalidated |= whole || self.steps_done();
             self.save(observer)?;
         }
-        if self.folder.last().is_none() {
+        if self.folder.as_ref().is_some_and(|folder| folder.last().is_none()) {
             self.save(observer)?; // interrupted before the first step
         }
         Ok(validation)
@@ -277,7 +326,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn finished(&self) -> bool {
-        self.steps_done() || self.state.reached || self.stop.load(Ordering::Relaxed)
+        self.steps_done() || self.state.reached || self.stop.is_raised()
     }
 
     /// The rest of the current epoch; whether all of it was done, and `state.position` is 0 then.
@@ -289,15 +338,14 @@ impl<'a> Trainer<'a> {
         };
         let colours = self.statistics.as_ref().map(|statistics| statistics.colours).unwrap_or_default();
         let views = Views::Random(draw(&self.config, &self.progress(), &colours));
-        let mut loader = self.loader(&self.dataset.train, order, self.state.position, views)?;
+        let mut batches = self.batches(&self.dataset.train, order, self.state.position, views, Images::Training)?;
         let (begin, mut seen) = (Instant::now(), 0);
         loop {
             let asked = Instant::now();
-            let Some(batch) = loader.next_unless(self.stop) else { break };
-            let batch = batch?;
+            let Some(Part { batch, first, minibatch }) = batches.next(&self.stop)? else { break };
             let wait = asked.elapsed();
             self.skipped.add(&batch.skipped, Images::Training)?;
-            if batch.count == 0 {
+            if minibatch == 0 {
                 return Err(no_image(&batch.skipped).into());
             }
             observer.batch(&batch);
@@ -311,7 +359,13 @@ impl<'a> Trainer<'a> {
             if measured {
                 self.session.start_measuring(started);
             }
-            if !self.session.gradients_unless(&batch, self.state.step, self.stop)? {
+            let mut exchanged = None;
+            if self.ranks.size() > 1 {
+                let (places, step) = (Places { first, images: minibatch }, self.state.step);
+                let sent = self.ranks.sent();
+                let waited = self.session.gradients_with(&self.ranks, &batch, places, step, self.overlap)?;
+                exchanged = Some(ExchangeRecord { waited: waited.as_secs_f64(), sent: self.ranks.sent() - sent });
+            } else if !self.session.gradients_unless(&batch, self.state.step, self.stop.flag())? {
                 return Ok(false); // nothing of this step has reached the weights
             }
             self.session.update()?;
@@ -322,9 +376,10 @@ impl<'a> Trainer<'a> {
                 let step = 1 + self.session.trouble()?.unwrap_or(self.state.step);
                 return Err(self.diverged(Moment::Step(step), Some(&batch))?);
             }
-            seen += batch.count;
+            seen += minibatch;
             self.state.training.add(score);
             self.state.step += 1;
+            self.ranks.at(self.state.step);
             if let Some(profile) = &mut self.profile
                 && profile.step(&mut self.session, self.state.step, asked, wait)?
             {
@@ -334,11 +389,13 @@ impl<'a> Trainer<'a> {
             let wait = wait.as_secs_f64();
             let speed = seen as f64 / begin.elapsed().as_secs_f64();
             let metric = Metric { wait, device, ..self.metric(MetricKind::Step, score, speed) };
-            self.folder.log(&metric, measured.as_ref())?;
+            if let Some(folder) = &mut self.folder {
+                folder.log(&metric, measured.as_ref(), exchanged)?;
+            }
             if let Some(record) = &measured {
                 observer.devices(record);
             }
-            observer.step(&metric, batch.count);
+            observer.step(&metric, minibatch);
             let stalled = self.start.step(metric.loss);
             let flat = self.fall.as_mut().and_then(|fall| fall.step(metric.loss));
             // One word is enough about a loss that stays at chance.
@@ -360,69 +417,13 @@ impl<'a> Trainer<'a> {
                 self.validate(observer)?;
             }
         }
-        if self.stop.load(Ordering::Relaxed) && self.state.position < self.dataset.train.len() {
+        if self.stop.is_raised() && self.state.position < self.dataset.train.len() {
             return Ok(false); // stopped while it waited for images
         }
+        self.ended(batches, Images::Training);
         self.state.epoch += 1;
         self.state.position = 0;
         Ok(true)
-    }
-
-    /// The work of the devices in the step that began at `started`.
-    fn measured(&mut self, started: Instant) -> Result<DeviceRecord, TrainError> {
-        let (seconds, devices) = self.session.device_times(started)?;
-        let exchange = self.session.exchanging().as_secs_f64();
-        self.session.stop_profile();
-        Ok(DeviceRecord { seconds, exchange, devices })
-    }
-
-    fn metric(&self, kind: MetricKind, score: Score, images_per_second: f64) -> Metric {
-        let (loss, top1_error, top5_error) = score.means();
-        let (step, epoch) = (self.state.step, self.state.epoch + 1);
-        let [rate, bias_rate] = self.rates.unwrap_or_else(|| {
-            let rates = self.config.rates(&self.progress());
-            [rates.weights, rates.biases]
-        });
-        let training = Some(self.state.training).filter(|training| !training.is_empty()).map(|sums| sums.means());
-        let seconds = self.folder.seconds() + self.begun.elapsed().as_secs_f64();
-        let (wait, device, time) = (0.0, 0.0, SystemTime::now());
-        Metric {
-            kind,
-            step,
-            epoch,
-            loss,
-            top1_error,
-            top5_error,
-            images_per_second,
-            images: score.images,
-            wait,
-            device,
-            rate,
-            bias_rate,
-            training_loss: training.map(|(loss, ..)| loss),
-            training_top1_error: training.map(|(_, error, _)| error),
-            seconds,
-            time,
-        }
-    }
-
-    /// Tells of learning rates that are not those of the step before.
-    fn note_rates(&mut self, rates: &Rates, observer: &mut dyn Observer) {
-        let now = [rates.weights, rates.biases];
-        if let Some(before) = self.rates.replace(now).filter(|before| *before != now) {
-            let State { step, epoch, .. } = self.state;
-            // As many digits as people give.
-            let short = |rate: f32| format!("{rate:.3e}").parse::<f64>().unwrap_or_default();
-            let [weights, biases] = [0, 1].map(|i| format!("{} → {}", short(before[i]), short(now[i])));
-            let epoch = epoch + 1;
-            observer.note(&format!("epoch {epoch}, step {}: learning rate {weights}, of biases {biases}", step + 1));
-        }
-    }
-
-    fn loader(&self, split: &Arc<Split>, order: Vec<u32>, start: usize, views: Views) -> Result<Loader, TrainError> {
-        let plan =
-            LoaderOptions { order, start, capacity: self.config.batch(), views, threads: data::decoding_threads() };
-        Ok(Loader::new(split, plan)?)
     }
 }
 

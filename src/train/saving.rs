@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::images::statistics_to;
 use super::watch::movements;
-use super::{Moment, Observer, TrainError, Trainer};
+use super::{Moment, Observer, RunFolder, TrainError, Trainer};
 use crate::checkpoint::Checkpoint;
 use crate::data::Batch;
 use crate::net::is_frozen;
@@ -14,32 +14,36 @@ use crate::tensor::Tensor;
 impl Trainer<'_> {
     /// Saves the last checkpoint, and what was logged up to it.
     pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        self.saved = (Instant::now(), self.state.step);
+        if self.folder.is_none() {
+            return Ok(());
+        }
         let checkpoint = self.checkpoint()?;
+        let Some(folder) = &mut self.folder else { return Ok(()) };
         if self.moved != self.state.step {
             let increment = self.config.network.train.optimizer.kind.increment;
             let mut movements = movements(&checkpoint.tensors, increment);
             let frozen = self.session.frozen();
             movements.retain(|name, _| !is_frozen(name, frozen));
-            self.folder.log_movements(self.state.step, self.state.epoch, &movements)?;
+            folder.log_movements(self.state.step, self.state.epoch, &movements)?;
             observer.weights(self.state.step, &checkpoint.tensors, &movements);
             self.moved = self.state.step;
         }
-        self.saved = (Instant::now(), self.state.step);
         if self.state.unvalidated {
-            self.folder.save_unvalidated(&checkpoint)
+            folder.save_unvalidated(&checkpoint)
         } else {
-            self.folder.save(&checkpoint, self.config.keep)
+            folder.save(&checkpoint, self.config.keep)
         }
     }
 
     /// Saves the last checkpoint anew after its validation, and as the best one if it is that.
     pub(super) fn save_validated(&mut self, best: bool) -> Result<(), TrainError> {
-        let checkpoint = self.checkpoint()?;
-        if best {
-            self.folder.save_best(&checkpoint, self.config.keep)
-        } else {
-            self.folder.save(&checkpoint, self.config.keep)
+        if self.folder.is_none() {
+            return Ok(());
         }
+        let checkpoint = self.checkpoint()?;
+        let Some(folder) = &self.folder else { return Ok(()) };
+        if best { folder.save_best(&checkpoint, self.config.keep) } else { folder.save(&checkpoint, self.config.keep) }
     }
 
     /// The state of the run, whose weights are finite.
@@ -59,7 +63,7 @@ impl Trainer<'_> {
     /// the way from the images of `batch` to the loss.
     pub(super) fn diverged(&mut self, when: Moment, batch: Option<&Batch>) -> Result<TrainError, TrainError> {
         let place = self.session.diagnose(batch, self.state.step)?;
-        let kept = self.folder.last();
+        let kept = self.folder.as_ref().and_then(RunFolder::last);
         Ok(TrainError::Diverged { when, place, kept })
     }
 }

@@ -1,14 +1,15 @@
 //! The validation after an epoch. The epoch is saved by then: one that fails or is stopped loses no step, and is the first
 //! thing that a resumed run does.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::sharing::{Batches, Stop};
 use super::skipped::Images;
-use super::{Metric, MetricKind, Moment, Observer, Phase, TrainError, Trainer, no_image};
-use crate::data::{Loader, Views};
+use super::{Metric, MetricKind, Moment, Observer, Phase, RunFolder, TrainError, Trainer, no_image};
+use crate::data::{Part, Views};
 use crate::net::{Schedule, Score};
-use crate::session::Session;
+use crate::ranks::Ranks;
+use crate::session::{Session, total_score};
 
 impl Trainer<'_> {
     /// Scores the validation set, logs it, and keeps the checkpoint if it is the best so far; `None` if the run was stopped
@@ -18,11 +19,14 @@ impl Trainer<'_> {
         let images = self.dataset.validation.len();
         observer.phase(Phase::Validation, images);
         let views = Views::Centre { border2: self.config.network.input.border2() };
-        let loader = self.loader(&self.dataset.validation, (0..images as u32).collect(), 0, views)?;
-        let Some((score, skipped)) = score(&mut self.session, loader, self.stop, observer)? else { return Ok(None) };
+        let order = (0..images as u32).collect();
+        let mut batches = self.batches(&self.dataset.validation, order, 0, views, Images::Validation)?;
+        let scored = score(&mut self.session, &mut batches, &self.ranks, &self.stop, observer)?;
+        self.ended(batches, Images::Validation);
+        let Some((score, skipped)) = scored else { return Ok(None) };
         self.skipped.add(&skipped, Images::Validation)?;
         if !score.loss.is_finite() {
-            self.folder.take_back()?;
+            self.folder.as_ref().map_or(Ok(()), RunFolder::take_back)?;
             return Err(self.diverged(Moment::Validation(self.state.step), None)?);
         }
         let speed = score.images as f64 / begin.elapsed().as_secs_f64();
@@ -34,7 +38,9 @@ impl Trainer<'_> {
             let (until, error) = (self.config.until_error, metric.training_top1_error);
             self.state.reached = until.zip(error).is_some_and(|(until, error)| error <= until);
         }
-        self.folder.log(&metric, None)?;
+        if let Some(folder) = &mut self.folder {
+            folder.log(&metric, None, None)?;
+        }
         let best = self.state.best.is_none_or(|best| metric.top1_error < best);
         if best {
             self.state.best = Some(metric.top1_error);
@@ -57,28 +63,30 @@ impl Trainer<'_> {
     }
 }
 
-/// Scores a session, without dropout masks, on all batches of a loader; `None` if `stop` was raised meanwhile.
+/// Scores a session, without dropout masks, on all minibatches of a pass, each rank on its own images; `None` if the run was
+/// stopped meanwhile.
 fn score(
     session: &mut Session,
-    mut loader: Loader,
-    stop: &AtomicBool,
+    batches: &mut Batches,
+    ranks: &Ranks,
+    stop: &Stop<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Option<(Score, Vec<String>)>, TrainError> {
     let (mut total, mut skipped) = (Score::default(), Vec::new());
-    while let Some(batch) = loader.next_unless(stop) {
-        let batch = batch?;
+    while let Some(Part { batch, minibatch, .. }) = batches.next(stop)? {
         skipped.extend(batch.skipped.iter().cloned());
         if batch.count > 0 {
-            if !session.evaluate_unless(&batch, stop)? {
+            if !session.evaluate_unless(&batch, stop.flag())? {
                 break;
             }
             total.add(session.score()?);
-            observer.seen(batch.count);
         }
+        observer.seen(minibatch);
     }
-    if stop.load(Ordering::Relaxed) {
+    if stop.is_raised() {
         return Ok(None);
     }
+    let total = if ranks.size() > 1 { total_score(ranks, total)? } else { total };
     if total.is_empty() {
         return Err(no_image(&skipped).into());
     }

@@ -21,6 +21,7 @@ mod overfit;
 mod paper;
 mod placement;
 mod precision;
+mod ranks;
 mod runs;
 mod runs_of_2012;
 mod towers;

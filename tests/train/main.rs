@@ -13,6 +13,8 @@ mod end_to_end;
 mod eval;
 mod outage;
 mod prepare;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod recipe;
 mod release;
 mod reproduce;

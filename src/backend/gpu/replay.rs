@@ -344,6 +344,10 @@ impl Backend for Gpu {
         false
     }
 
+    fn done_when_queued(&self) -> bool {
+        self.device.info.device_type == wgpu::DeviceType::Cpu
+    }
+
     fn footprint(&self) -> Footprint {
         self.buffers.footprint()
     }
