@@ -19,11 +19,6 @@ pub(super) enum Kind {
     Leave,
 }
 
-impl Kind {
-    /// All of them, in the order of their numbers.
-    pub(super) const ALL: [Self; 4] = [Self::Data, Self::Beat, Self::Failure, Self::Leave];
-}
-
 /// A message that has arrived.
 #[derive(Debug)]
 pub(super) struct Message {
