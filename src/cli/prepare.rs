@@ -14,7 +14,7 @@ use alexnet::data::{PrepareObserver, Prepared, Recipe, prepare};
 #[derive(Debug, Args)]
 pub(super) struct Prepare {
     /// A folder with train/CLASS/* and val/CLASS/*, or one with ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar,
-    /// synset_words.txt and val.txt
+    /// synset_words.txt and val.txt (those of 2010 likewise), or with tars by synset, as fall11_whole.tar
     source: PathBuf,
     /// Folder of the shards, new or empty, or that of an interrupted run of the same command
     #[arg(long, value_name = "FOLDER")]

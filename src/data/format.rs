@@ -56,6 +56,7 @@ const FORMATS: &[&Format] = &[
     &super::folder::FORMAT,
     &super::kaggle::FORMAT,
     &super::shards::FORMAT,
+    &super::synsets::FORMAT,
     &super::ilsvrc::FORMAT,
 ];
 

@@ -1,4 +1,4 @@
-//! The ILSVRC2012 release: training images in a tar of tars, validation images in a tar, classes in text files.
+//! The releases of ILSVRC2012 and ILSVRC-2010: training images in a tar of tars, validation images in a tar, classes in text files.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,26 +16,28 @@ use crate::files::open_file;
 /// The format of the release as it is distributed.
 pub(super) const FORMAT: Format = Format {
     description: "the ILSVRC2012 release (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, synset_words.txt and a list of \
-                  the validation images' classes)",
-    recognises: |folder| Ok([TRAINING, VALIDATION].iter().any(|name| folder.has(name))),
+                  the validation images' classes), or that of 2010 (ILSVRC2010_images_train.tar and so on)",
+    recognises: |folder| Ok(ARCHIVES.iter().flatten().any(|name| folder.has(name))),
     open,
 };
 
-/// File of the training images: a `WNID.tar` for each class.
-const TRAINING: &str = "ILSVRC2012_img_train.tar";
-
-/// File of the validation images.
-const VALIDATION: &str = "ILSVRC2012_img_val.tar";
+/// Files of each release: that of the training images, a `WNID.tar` for each class, and that of the validation images.
+const ARCHIVES: [[&str; 2]; 2] = [
+    ["ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"],
+    ["ILSVRC2010_images_train.tar", "ILSVRC2010_images_val.tar"],
+];
 
 /// Files that list the classes: a line begins with a WordNet id, and its number is the label.
 const SYNSETS: [&str; 2] = ["synset_words.txt", "synsets.txt"];
 
 /// Files that list the classes of the validation images.
-const LABELS: [&str; 4] = [
+const LABELS: [&str; 6] = [
     "val.txt",
     "ILSVRC2012_validation_ground_truth.txt",
     "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt",
     "data/ILSVRC2012_validation_ground_truth.txt",
+    "ILSVRC2010_validation_ground_truth.txt",
+    "devkit-1.0/data/ILSVRC2010_validation_ground_truth.txt",
 ];
 
 /// File of the WordNet ids in the order of the development kit's ILSVRC2012_ID, other than that of [`SYNSETS`].
@@ -60,14 +62,7 @@ impl ImageSet for TarImages {
     }
 
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
-        let Member { name, offset, length } = &self.members[i];
-        if *length > MAX_BYTES {
-            return Err(ImageError::TooLarge(name.to_string(), ImageExcess::File));
-        }
-        let mut bytes = vec![0; *length as usize];
-        let read = read_exact_at(&self.file, &mut bytes, *offset);
-        read.map_err(|error| ImageError::Read(format!("{} {name}", self.path.display()), error))?;
-        Ok(StoredImage::File(Cow::Owned(bytes)))
+        content(&self.path, &self.file, &self.members[i])
     }
 
     fn stored_bytes(&self, i: usize) -> Result<u64, ImageError> {
@@ -79,11 +74,25 @@ impl ImageSet for TarImages {
     }
 }
 
+/// Reads an image in an archive.
+pub(super) fn content<'a>(path: &Path, file: &File, member: &Member) -> Result<StoredImage<'a>, ImageError> {
+    let Member { name, offset, length } = member;
+    if *length > MAX_BYTES {
+        return Err(ImageError::TooLarge(name.to_string(), ImageExcess::File));
+    }
+    let mut bytes = vec![0; *length as usize];
+    let read = read_exact_at(file, &mut bytes, *offset);
+    read.map_err(|error| ImageError::Read(format!("{} {name}", path.display()), error))?;
+    Ok(StoredImage::File(Cow::Owned(bytes)))
+}
+
 /// Opens the release by indexing its archives.
 fn open(folder: &Folder, parts: Parts) -> Result<Opened, DataError> {
     let root = &folder.root;
-    for (name, what) in [(TRAINING, "the training images"), (VALIDATION, "the validation images")] {
-        if !folder.has(name) && (parts == Parts::All || name == VALIDATION) {
+    let of_2010 = ARCHIVES[1].iter().any(|name| folder.has(name));
+    let [train, val] = ARCHIVES[usize::from(of_2010)];
+    for (name, what) in [(train, "the training images"), (val, "the validation images")] {
+        if !folder.has(name) && (parts == Parts::All || name == val) {
             return Err(missing(root, name, what));
         }
     }
@@ -103,9 +112,9 @@ fn open(folder: &Folder, parts: Parts) -> Result<Opened, DataError> {
         return Err(DataError::content(synsets_path, DataFault::NotDistinct));
     }
     let mut passed = PassedOver::default();
-    let mut training = || training(&root.join(TRAINING), &ids, &numbers, &synsets, &mut passed);
+    let mut training = || training(&root.join(train), &ids, &numbers, &synsets, &mut passed);
     let training = (parts == Parts::All).then(&mut training).transpose()?;
-    let validation = validation(&root.join(VALIDATION), &labels(root, &list, &numbers)?, &list, &mut passed)?;
+    let validation = validation(&root.join(val), &labels(root, &list, &numbers)?, &list, &mut passed)?;
     passed.log();
     Ok(Opened::new(classes, training, validation))
 }
@@ -125,7 +134,7 @@ fn first(root: &Path, names: &[&str]) -> Result<Option<PathBuf>, DataError> {
 }
 
 /// Whether a member of an archive is an image; others than the litter of systems are counted.
-fn is_image(name: &str, within: &Path, passed: &mut PassedOver) -> bool {
+pub(super) fn is_image(name: &str, within: &Path, passed: &mut PassedOver) -> bool {
     let (litter, image) = (is_litter_member(name), is_image_name(Path::new(name)));
     if !litter && !image {
         passed.add(NOT_NAMED, &within.join(name));
@@ -175,7 +184,7 @@ fn training(
     Ok(TarImages { path: path.into(), file, members, labels })
 }
 
-fn file_name(name: &str) -> &str {
+pub(super) fn file_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 

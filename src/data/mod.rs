@@ -39,6 +39,7 @@ mod shards;
 mod speed;
 mod split;
 mod statistics;
+mod synsets;
 #[cfg(test)]
 mod testing;
 mod views;

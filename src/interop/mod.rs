@@ -49,6 +49,10 @@ pub enum InteropError {
          would have to go into the weights of the next layer, and cannot through {stage}"
     )]
     Dropout { row: String, stage: &'static str },
+    #[error(
+        "layer {row} has other filters for every pixel, which other programs have no layer for; its weights stay here"
+    )]
+    Untied { row: String },
     #[error("layer {row}: {classes} outputs do not divide over {towers} towers, and other programs have none to spare")]
     Uneven { row: String, classes: usize, towers: usize },
 }

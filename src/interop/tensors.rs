@@ -77,6 +77,9 @@ fn place(
     let joined = net.towers_of(node).len() > 1 && !naming.apart();
     let (towers, tower_of) = if joined { (net.model.towers, trained.tower) } else { (1, 0) };
     let own = node.y.channels;
+    if !matches!(shape.len(), 1 | 2 | 4) {
+        return Err(InteropError::Untied { row });
+    }
     if joined && trained.node + 1 == net.nodes.len() && towers * own != net.classes() {
         return Err(InteropError::Uneven { row, classes: net.classes(), towers });
     }

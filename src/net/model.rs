@@ -48,6 +48,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("cifar-plain", include_str!("../../assets/models/cifar-plain.toml")),
     ("cifar-80sec", include_str!("../../assets/models/cifar-80sec.toml")),
     ("cifar-19pct", include_str!("../../assets/models/cifar-19pct.toml")),
+    ("cifar-11pct", include_str!("../../assets/models/cifar-11pct.toml")),
+    ("cifar-13pct", include_str!("../../assets/models/cifar-13pct.toml")),
     ("cifar-18pct", include_str!("../../assets/models/cifar-18pct.toml")),
 ];
 

@@ -14,6 +14,7 @@ pub mod input;
 pub mod kind;
 pub mod layer;
 pub mod loss_scale;
+pub mod local;
 pub mod lrn;
 pub mod lrn_spatial;
 pub mod onnx;
@@ -37,6 +38,7 @@ use crate::kernel::Kernel;
 pub static LAYERS: &[&LayerKind] = &[
     &conv::KIND,
     &fc::KIND,
+    &local::KIND,
     &activation::RELU,
     &activation::TANH,
     &lrn::KIND,

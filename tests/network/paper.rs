@@ -98,6 +98,11 @@ fn the_other_models_have_their_published_counts() {
         ("alexnet-one-tower", 59_798_312),
         ("cifar-quick", 145_578),
         ("cifar-18pct", 89_578),
+        ("cifar-80sec", 145_578),
+        ("cifar-19pct", 89_578),
+        ("cifar-13pct", 1_116_490),
+        ("cifar-11pct", 2_112_970),
+        ("net-145-half", 59_798_312),
         ("bvlc-cifar-quick", 145_578),
         // The ungrouped network.
         ("caffenet", 62_378_344),

@@ -76,7 +76,7 @@ fn ours(name: &str) -> Facts {
 #[test]
 fn layers_are_those_of_the_released_layer_files() {
     let released = released();
-    assert_eq!(released.len(), 13);
+    assert_eq!(released.len(), 15);
     for (model, wanted) in released {
         let found = ours(&model);
         let names = |facts: &Facts| facts.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
@@ -136,7 +136,7 @@ fn close(found: f64, wanted: f64) -> bool {
 fn rates_are_those_of_the_logs() {
     let header = RATES.lines().position(|line| line.starts_with("model,")).unwrap();
     let models: BTreeSet<_> = RATES.lines().skip(header + 1).filter_map(|line| line.split(',').next()).collect();
-    assert_eq!(models.len(), 13);
+    assert_eq!(models.len(), 15);
     for name in models {
         let network = Model::open(name).unwrap();
         let rows: Vec<_> = network.layers.iter().map(|row| row.name.clone()).collect();

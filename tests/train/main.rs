@@ -19,4 +19,5 @@ mod recipe;
 mod release;
 mod reproduce;
 mod resume;
+mod synsets;
 mod tune;

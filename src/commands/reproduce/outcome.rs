@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Arm, Reproduction};
+use super::{Arm, Measure, Reproduction};
 use crate::runs::Run;
 
 /// A claim beside what was measured.
@@ -174,7 +174,19 @@ impl Ours {
 }
 
 impl RunOutcome {
-    pub(super) fn read(run: &Run, seed: u64) -> Self {
+    /// Training error of the epoch with this number, counted from 1.
+    pub(super) fn training_error_after(&self, epochs: usize) -> Option<f64> {
+        let last = self.curve.len().min(epochs).checked_sub(1)?;
+        self.curve[last].training_error
+    }
+
+    pub(super) fn of(run: &Run, seed: u64, until: Option<f64>) -> Self {
+        let mut outcome = Self::read(run, seed);
+        outcome.epochs_to_error = until.and_then(|until| epochs_to(&outcome.curve, until));
+        outcome
+    }
+
+    fn read(run: &Run, seed: u64) -> Self {
         let mut curve: Vec<EpochErrors> = Vec::new();
         for validation in &run.validations {
             let errors =
@@ -196,8 +208,56 @@ impl RunOutcome {
     }
 }
 
+/// Curves of an arm: its mean over the seeds, epoch by epoch.
+fn trace(arm: &ArmOutcome, training: bool) -> Trace {
+    let longest = arm.runs.iter().map(|run| run.curve.len()).max().unwrap_or(0);
+    let at = |epoch: usize| {
+        let values = arm.runs.iter().filter_map(|run| run.curve.get(epoch));
+        let values: Vec<f64> = values
+            .filter_map(|point| if training { point.training_error } else { Some(point.validation_error) })
+            .collect();
+        (!values.is_empty()).then(|| [(epoch + 1) as f64, values.iter().sum::<f64>() / values.len() as f64])
+    };
+    Trace { name: arm.name.clone(), points: (0..longest).filter_map(at).collect() }
+}
+
+impl Outcome {
+    /// Numbers that the runs alone tell, and the curves.
+    pub(super) fn compare(&mut self, measure: &Measure) {
+        let training = matches!(measure, Measure::EpochsTo { .. });
+        self.curves = self.arms.iter().map(|arm| trace(arm, training)).collect();
+        let Some((first, others)) = self.arms.split_first_mut() else { return };
+        for arm in others {
+            let pairs =
+                arm.runs.iter().filter_map(|run| Some((run, first.runs.iter().find(|it| it.seed == run.seed)?)));
+            let values = match measure {
+                Measure::EpochsTo { .. } => {
+                    pairs.filter_map(|(run, first)| Some(run.epochs_to_error? / first.epochs_to_error?)).collect()
+                }
+                Measure::Error => {
+                    pairs.map(|(run, first)| 100.0 * (run.validation_error - first.validation_error)).collect()
+                }
+                Measure::Views | Measure::Ensemble | Measure::Published { .. } => Vec::new(),
+            };
+            arm.ours = Ours::of(values);
+        }
+        if let Measure::EpochsTo { error, .. } = measure {
+            self.target = Some(*error);
+            for arm in &self.arms {
+                for run in arm.runs.iter().filter(|run| run.epochs_to_error.is_none()) {
+                    let (epochs, percent) = (run.curve.len(), 100.0 * error);
+                    self.shortened.push(format!(
+                        "{} with seed {} had not reached {percent} % after {epochs} epochs",
+                        arm.name, run.seed
+                    ));
+                }
+            }
+        }
+    }
+}
+
 /// Epochs until the training error was `error`, between two epochs along a line; `None` where it never was.
-pub(super) fn epochs_to(curve: &[EpochErrors], error: f64) -> Option<f64> {
+fn epochs_to(curve: &[EpochErrors], error: f64) -> Option<f64> {
     let errors: Vec<f64> = curve.iter().map(|epoch| epoch.training_error.unwrap_or(1.0)).collect();
     let reached = errors.iter().position(|now| *now <= error)?;
     let Some(before) = reached.checked_sub(1).map(|before| errors[before]) else { return Some(1.0) };
