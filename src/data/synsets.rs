@@ -13,6 +13,7 @@ use super::ilsvrc::{content, file_name, is_image};
 use super::listing::{PassedOver, exists, is_litter_member};
 use super::split::{ImageSet, StoredImage};
 use super::{DataError, DataFault, ImageError};
+use crate::files::open_file;
 
 /// The format of a release.
 pub(super) const FORMAT: Format = Format {
@@ -58,7 +59,7 @@ impl ImageSet for SynsetImages {
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
         let (archive, member) = &self.members[i];
         let path = &self.archives[*archive];
-        let file = File::open(path).map_err(|error| ImageError::Read(path.display().to_string(), error))?;
+        let file = open_file(path).map_err(|error| ImageError::Read(path.display().to_string(), error))?;
         content(path, &file, member)
     }
 
@@ -110,7 +111,7 @@ fn open(folder: &Folder, parts: Parts) -> Result<Opened, DataError> {
     let archives: Arc<Vec<PathBuf>> = Arc::new(tars.map(|name| folder.root.join(name)).collect());
     let mut index = Index::default();
     for (number, path) in archives.iter().enumerate() {
-        let file = File::open(path).map_err(DataError::read(path))?;
+        let file = open_file(path).map_err(DataError::read(path))?;
         let length = file.metadata().map_err(DataError::read(path))?.len();
         let name = path.to_string_lossy();
         if !is_whole(&name) {
