@@ -205,7 +205,7 @@ fn plan(plan: &TrainingPlan, ranks: usize) -> String {
     };
     let devices: Vec<_> = plan.devices.iter().map(share).collect();
     let TrainingPlan { minibatch, micro_batch, total, .. } = *plan;
-    let share = minibatch.div_ceil(ranks);
+    let share = minibatch.div_ceil(ranks).next_multiple_of(8).min(minibatch);
     let of_ranks = if ranks > 1 { format!(" on {ranks} ranks, {share} images each") } else { String::new() };
     let at_once = if share > micro_batch {
         format!("{of_ranks} in {} of {micro_batch}", share.div_ceil(micro_batch))

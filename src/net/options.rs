@@ -137,9 +137,9 @@ impl Job {
         self.with(Options { micro_batch: Some(images), ..self.options })
     }
 
-    /// The most images of a minibatch that one rank computes.
+    /// The most images of a minibatch that one rank computes: whole groups of 8, which draw their dropout masks together.
     pub fn share(&self) -> usize {
-        self.minibatch.div_ceil(self.ranks.max(1))
+        self.minibatch.div_ceil(self.ranks.max(1)).next_multiple_of(8).min(self.minibatch)
     }
 
     /// Images computed at once: WGSL wants multiples of 8. Where a rank's share of a minibatch is more, several batches
