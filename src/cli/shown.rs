@@ -56,7 +56,7 @@ impl Network {
         if let Some(layer) = layer {
             surveyor = surveyor.with_layer(layer)?;
         }
-        Ok(Viewer { surveyor, classes: checkpoint.state.classes, data: run_data(&self.path) })
+        Ok(Viewer { surveyor, classes: checkpoint.state.classes, data: run_data(&self.path)? })
     }
 }
 

@@ -14,6 +14,7 @@ mod survey;
 mod views;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::data::located;
-use crate::files::read_text;
+use crate::files::{FileError, read_text};
 use crate::ranks::Ranks;
 
 pub use self::answers::{Answers, ClassErrors};
@@ -159,7 +160,7 @@ pub fn evaluate_among(
             None => Evaluator::open(path, &request.preprocessing, request.batch, devices)?,
         };
         let mut progress = |done: usize, all: usize| progress(number * all + done, count * all);
-        let data = request.data.clone().or_else(|| run_data(path));
+        let data = request.data.clone().map_or_else(|| run_data(path), |data| Ok(Some(data)))?;
         if let Some(file) = &request.classes {
             evaluator.name_classes(file)?;
         }
@@ -205,17 +206,24 @@ pub fn evaluate_among(
     Ok(Evaluation { images, loss, top1_error, top5_error, rows, confusions, device, skipped, answers })
 }
 
-/// Data of the run that the checkpoint or run folder at `path` belongs to.
-pub fn run_data(path: &Path) -> Option<PathBuf> {
+/// Data of the run that the checkpoint or run folder at `path` belongs to; none where it is of no run.
+///
+/// # Errors
+/// When the run's configuration is there and cannot be read.
+pub fn run_data(path: &Path) -> Result<Option<PathBuf>, FileError> {
     #[derive(Deserialize)]
     struct RunData {
         data: Option<String>,
         working_folder: Option<PathBuf>,
     }
-    let folder = if path.is_dir() { path } else { path.parent()? };
-    let text = read_text(&folder.join("config.toml")).ok()?;
-    let RunData { data, working_folder } = toml::from_str(&text).ok()?;
-    Some(located(Path::new(&data?), working_folder.as_deref()))
+    let Some(folder) = (if path.is_dir() { Some(path) } else { path.parent() }) else { return Ok(None) };
+    let text = match read_text(&folder.join("config.toml")) {
+        Err(FileError::Read { reason, .. }) if reason.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    // Beside a lone checkpoint another program's file may have that name.
+    let Ok(RunData { data, working_folder }) = toml::from_str(&text) else { return Ok(None) };
+    Ok(data.map(|data| located(Path::new(&data), working_folder.as_deref())))
 }
 
 /// Name of the data at `path`, for people.

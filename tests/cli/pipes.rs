@@ -36,6 +36,14 @@ fn a_run_is_resumed_from_files() {
 }
 
 #[test]
+fn a_run_whose_configuration_cannot_be_read_is_not_scored_on_other_data() {
+    let place = Place::new();
+    place.train("run", &["--steps", "1"]);
+    make_pipe(&place.path("run/config.toml"));
+    place.refuses(&["eval", "run", "--devices", "cpu"], &["run/config.toml", "expected a file"]);
+}
+
+#[test]
 fn shards_are_files() {
     let place = Place::new();
     for split in ["train", "val"] {

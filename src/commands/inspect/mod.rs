@@ -117,7 +117,7 @@ impl Inspect {
         found: &mut Inspection,
     ) -> Result<(), CommandError> {
         let model = checkpoint.state.model(LAYERS)?;
-        let data = self.data.clone().or_else(|| run_data(&self.path));
+        let data = self.data.clone().map_or_else(|| run_data(&self.path), |data| Ok(Some(data)))?;
         let images = Labelled::open(data.as_deref(), model.input.stored())
             .and_then(|data| data.arranged(&checkpoint.state.classes));
         let images = match images {
