@@ -24,6 +24,7 @@ use alexnet::session::layout::{Share, TrainingPlan};
 use alexnet::train::{Changes, Extent, Launch, Metric, Observer, Phase, Ready, Resume, RunSummary, SaveEvery};
 
 /// Arguments of `train`; what is not given comes from the model file.
+#[allow(clippy::struct_excessive_bools, reason = "switches of a command line are independent of each other")]
 #[derive(Debug, Args)]
 pub(super) struct Train {
     /// A built-in network or a model file [default: mini]; with --resume only its training settings may differ

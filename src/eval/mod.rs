@@ -217,9 +217,10 @@ pub fn run_data(path: &Path) -> Result<Option<PathBuf>, FileError> {
         working_folder: Option<PathBuf>,
     }
     let Some(folder) = (if path.is_dir() { Some(path) } else { path.parent() }) else { return Ok(None) };
-    let text = match read_text(&folder.join("config.toml")) {
-        Err(FileError::Read { reason, .. }) if reason.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text?,
+    let path = folder.join("config.toml");
+    let text = match read_text(&path) {
+        Err(reason) if reason.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(FileError::read(&path))?,
     };
     // Beside a lone checkpoint another program's file may have that name.
     let Ok(RunData { data, working_folder }) = toml::from_str(&text) else { return Ok(None) };

@@ -13,7 +13,7 @@ use alexnet::ranks::{Format, Ranks, bytes_of_sum};
 use alexnet::runs::Run;
 use alexnet::session::layout::Layout;
 use alexnet::tensor::Tensor;
-use alexnet::train::{Config, Launch, RunSummary};
+use alexnet::train::{Config, Launch, Resume, RunSummary};
 use serde_json::Value;
 
 use crate::devices::open;
@@ -35,7 +35,7 @@ fn begin(folder: &Path, ranks: Ranks) -> Launch {
 
 /// Goes on with the run in `folder`.
 fn resume(folder: &Path, ranks: Ranks) -> Launch {
-    Launch::resume_among(&Arc::new(ranks), folder, &Default::default()).unwrap()
+    Launch::resume_among(&Arc::new(ranks), folder, &Resume::default()).unwrap()
 }
 
 /// What becomes of every one of `count` ranks.
