@@ -24,9 +24,11 @@ use crate::trap::{Fault, Operation, Trap};
 /// Configures the run of one rank.
 type Change<'a> = dyn Fn(&mut Launch) + Sync + 'a;
 
-/// The run of the tiny network on the bundled sample, on the CPU engine.
+/// The run of the tiny network on the bundled sample, on the CPU engine, at a rate at which no unit comes down on the other
+/// side of its kink for a last bit.
 fn begin(folder: &Path, ranks: Ranks) -> Launch {
     let mut launch = Launch::from(Config::new("tiny", tiny(), 0));
+    launch.config.network.train.rate = 0.001;
     launch.folder = Some(folder.into());
     launch.config.devices = Some("cpu".into());
     launch.ranks = Arc::new(ranks);
