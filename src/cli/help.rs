@@ -27,12 +27,13 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Run folder", &["out", "resume", "save_every", "keep", "no_verify", "force"]),
     ("Devices and precision", &["devices", "micro_batch", "recompute", "exchange", "precision", "no_tune", "checked"]),
+    ("Several machines", &["log_ranks", "no_overlap", "slow_network"]),
     ("Watching", &["tensorboard", "tui", "profile", "profile_steps"]),
 ];
 
 /// Commands whose options are many enough to need headings, and the headings that they have.
 const GROUPED: &[(&str, &[&str])] = &[
-    ("train", &["Network", "Data", "Training", "Run folder", "Devices and precision", "Watching"]),
+    ("train", &["Network", "Data", "Training", "Run folder", "Devices and precision", "Several machines", "Watching"]),
     ("eval", &["Network", "Data", "Images", "Devices and precision"]),
     ("step", &["Network", "Training", "Devices and precision"]),
 ];

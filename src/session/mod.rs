@@ -40,7 +40,7 @@ use crate::tensor::{NO_LABEL, Tensor};
 pub enum SessionError {
     #[error(transparent)]
     Backend(#[from] BackendError),
-    #[error("devices: {0}")]
+    #[error("--devices: {0}")]
     Devices(Box<BackendError>),
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::cli::{Place, contains, tiny};
 
 fn trained() -> Place {
@@ -128,10 +130,13 @@ fn a_report_is_one_page_with_everything_in_it() {
     }
     // The placement is the run's, wherever the report is made.
     contains(&html, &["on the devices of the run", "Of best.safetensors, after"]);
-    let begun = String::from_utf8(place.read("run/metrics.jsonl")).unwrap();
-    let cpu = begun.split_once("\"devices\":[\"a, b: ").unwrap().1.split_once('"').unwrap().0.to_owned();
-    let elsewhere = begun.replace(&format!("a, b: {cpu}"), "a: Voodoo (driver 7)\",\"b: Rage (driver 8)");
-    place.write("run/metrics.jsonl", elsewhere.replace("\"version\":", "\"commit\":\"0123abcd\",\"version\":"));
+    let mut metrics = place.metrics("run");
+    let begun = &mut metrics[0]["begun"];
+    let cpu = begun["devices"][0].as_str().unwrap().strip_prefix("a, b: ").unwrap().to_owned();
+    begun["devices"] = json!(["a: Voodoo (driver 7)", "b: Rage (driver 8)"]);
+    begun["commit"] = json!("0123abcd");
+    let lines: String = metrics.iter().map(|line| format!("{line}\n")).collect();
+    place.write("run/metrics.jsonl", lines);
     place.ok(&["report", "run", "--devices", "cpu", "--out", "e.html", "--images", "0"]);
     let html = String::from_utf8(place.read("e.html")).unwrap();
     contains(&html, &[">Voodoo (driver 7)</text>", ">Rage (driver 8)</text>", "KiB</text>", "commit 0123abcd"]);
