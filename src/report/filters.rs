@@ -32,8 +32,10 @@ pub enum FilterError {
     Net(#[from] NetError),
     #[error("there is no convolution {name}; this network has {known}")]
     NoLayer { name: String, known: String },
-    #[error("the tensors of convolution {0} are not in the checkpoint")]
+    #[error("the checkpoint lacks tensors of convolution {0}, or has others under their names")]
     Missing(String),
+    #[error("the filters after step {0} have other shapes than those before: the checkpoints are of several networks")]
+    Others(u64),
     #[error("found {0} checkpoints of the run, expected several; `alexnet train --keep N` keeps them")]
     Few(usize),
 }
@@ -84,11 +86,9 @@ impl Filters {
             let parts = std::iter::once(name.clone()).chain(others);
             joined(&parts.filter_map(|name| checkpoint.tensors.get(&name)).collect::<Vec<_>>())
         };
-        let towers: Vec<Tensor> = names.map(whole).collect();
-        if towers.is_empty() {
-            return Err(FilterError::Missing(wanted.into()));
-        }
-        Ok(Self { layer: wanted.into(), towers })
+        let towers: Option<Vec<Tensor>> = names.map(whole).collect();
+        let towers = towers.filter(|towers| !towers.is_empty());
+        Ok(Self { layer: wanted.into(), towers: towers.ok_or_else(|| FilterError::Missing(wanted.into()))? })
     }
 
     /// How far these have moved from those `before`.
@@ -158,6 +158,10 @@ pub fn filters_over_training(all: &[(u64, Filters)], contrast: Contrast) -> Resu
     if rest.is_empty() {
         return Err(FilterError::Few(1));
     }
+    let shapes = |filters: &Filters| filters.towers.iter().map(|tower| tower.shape().to_vec()).collect::<Vec<_>>();
+    if let Some((step, _)) = rest.iter().find(|(_, filters)| shapes(filters) != shapes(first)) {
+        return Err(FilterError::Others(*step));
+    }
     let titled = |words: String, filters: &Filters| {
         let (mut picture, drawn) = (Picture::new(0.0, 2.0 * TEXT, ""), filters.draw(contrast));
         picture.text([0.0, TEXT], words, Ink::Text, Anchor::Start);
@@ -175,11 +179,15 @@ pub fn filters_over_training(all: &[(u64, Filters)], contrast: Contrast) -> Resu
     Ok(Picture { about, ..stacked(pictures) })
 }
 
-/// Tensors `[C][R][S][K]` of the same filters, one behind the other.
-fn joined(parts: &[&Tensor]) -> Tensor {
-    let mut shape = parts[0].shape().to_vec();
+/// Tensors `[C][R][S][K]` of the same filters, one behind the other; `None` where they are others.
+fn joined(parts: &[&Tensor]) -> Option<Tensor> {
+    let mut shape = parts.first()?.shape().to_vec();
+    let same = |part: &&Tensor| part.shape().len() == 4 && part.shape()[1..] == shape[1..];
+    if shape.contains(&0) || !parts.iter().all(same) {
+        return None;
+    }
     shape[0] = parts.iter().map(|part| part.shape()[0]).sum();
-    Tensor::new(shape, parts.iter().flat_map(|part| part.values()).copied().collect())
+    Some(Tensor::new(shape, parts.iter().flat_map(|part| part.values()).copied().collect()))
 }
 
 fn largest(values: impl Iterator<Item = f32>) -> f32 {
@@ -271,5 +279,11 @@ mod tests {
         let words = picture.marks.iter().filter_map(text).collect::<Vec<_>>().join("; ");
         assert!(words.contains("from step 1 to 2: 50.00 %") && words.contains("from step 2 to 4: 0.00 %"), "{words}");
         assert!(filters_over_training(&all[..1], Contrast::Layer).is_err());
+        let other = Filters { layer: "conv1".into(), towers: vec![Tensor::new([3, 1, 1, 1], vec![1.0; 3])] };
+        assert!(filters_over_training(&[all[0].clone(), (9, other)], Contrast::Layer).is_err());
+        let tensor = |shape: &[usize]| Tensor::new(shape, vec![1.0; shape.iter().product()]);
+        let of = |a: &[usize], b: &[usize]| joined(&[&tensor(a), &tensor(b)]).map(|all| all.shape().to_vec());
+        assert_eq!(of(&[3, 2, 2, 4], &[5, 2, 2, 4]), Some(vec![8, 2, 2, 4]));
+        assert_eq!((of(&[3, 2, 2, 4], &[3, 2, 4]), of(&[3, 2, 2, 4], &[3, 2, 2, 5])), (None, None));
     }
 }
