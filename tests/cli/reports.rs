@@ -135,8 +135,8 @@ fn a_report_is_one_page_with_everything_in_it() {
     let cpu = begun["devices"][0].as_str().unwrap().strip_prefix("a, b: ").unwrap().to_owned();
     begun["devices"] = json!(["a: Voodoo (driver 7)", "b: Rage (driver 8)"]);
     begun["commit"] = json!("0123abcd");
-    let lines: String = metrics.iter().map(|line| format!("{line}\n")).collect();
-    place.write("run/metrics.jsonl", lines);
+    let lines: Vec<_> = metrics.iter().map(ToString::to_string).collect();
+    place.write("run/metrics.jsonl", lines.join("\n") + "\n");
     place.ok(&["report", "run", "--devices", "cpu", "--out", "e.html", "--images", "0"]);
     let html = String::from_utf8(place.read("e.html")).unwrap();
     contains(&html, &[">Voodoo (driver 7)</text>", ">Rage (driver 8)</text>", "KiB</text>", "commit 0123abcd"]);
