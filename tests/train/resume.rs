@@ -111,7 +111,7 @@ fn metrics_tell_rates_times_and_the_training_mean() {
     assert!(parts.compute > 0.0 && near(parts.compute + parts.waiting + parts.other, record.seconds), "{record:?}");
     let text = place.ok(&["metrics", "run", "--format", "csv"]);
     let mut table = csv::Reader::from_reader(text.as_bytes());
-    assert_eq!(table.headers().unwrap().len(), 16);
+    assert_eq!(table.headers().unwrap().len(), 17);
     let rows: Vec<_> = table.records().map(|row| [1, 2].map(|i| row.as_ref().unwrap()[i].to_owned())).collect();
     assert_eq!(
         (rows.len(), &rows[9..11]),
