@@ -44,7 +44,7 @@ pub struct Series {
     pub name: String,
     /// Places and values, by rising places.
     pub points: Vec<[f64; 2]>,
-    /// Number of the colour, that of [`Ink::Series`].
+    /// Number of the colour, that of the series.
     pub colour: usize,
     /// Whether the line has gaps.
     pub dashed: bool,
