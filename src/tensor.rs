@@ -6,6 +6,14 @@ use num_traits::Float;
 /// Label of an empty place in a batch, which adds nothing to loss, counts or gradients.
 pub const NO_LABEL: u32 = u32::MAX;
 
+/// Images that kernels compute together, and that draw their dropout masks together: batches are padded to whole groups.
+pub const IMAGE_GROUP: usize = 8;
+
+/// The most images of a minibatch that one of `ranks` computes: whole groups.
+pub fn share_of(minibatch: usize, ranks: usize) -> usize {
+    minibatch.div_ceil(ranks.max(1)).next_multiple_of(IMAGE_GROUP).min(minibatch)
+}
+
 /// A float type of twins: f32 for the CPU engine, f64 for the oracle of the tests.
 pub trait Real: Float + std::ops::AddAssign + Default + Send + Sync + std::fmt::Debug + 'static {
     /// The nearest number to `value`, a parameter or a constant.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::output::{quoted, say, thousands};
-use super::shown::{Network, Part};
+use super::shown::{Asked, Network, Part};
 use alexnet::commands::features::FeatureFile;
 
 /// Arguments of `features`.
@@ -14,12 +14,8 @@ use alexnet::commands::features::FeatureFile;
 pub(super) struct Features {
     #[command(flatten)]
     network: Network,
-    /// Images: JPEG, PNG, WebP, BMP, TIFF, GIF or PNM [default: validation images]
-    #[arg(value_name = "IMAGE")]
-    images: Vec<PathBuf>,
-    /// Data whose validation images are taken [default: the run's own, else the bundled sample]
-    #[arg(long, value_name = "FOLDER", conflicts_with = "images")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    asked: Asked,
     /// Take the training images of the data instead
     #[arg(long, conflicts_with = "images")]
     training: bool,
@@ -36,7 +32,7 @@ impl Features {
         let file = FeatureFile::new(&self.out)?;
         let mut viewer = self.network.open(self.layer.as_deref())?;
         let part = if self.training { Part::Training } else { Part::Validation };
-        let split = viewer.images(&self.images, self.data.as_deref(), part)?;
+        let split = viewer.images(&self.asked.images, self.asked.data.as_deref(), part)?;
         let survey = viewer.look(&split, split.len())?;
         let layer = viewer.surveyor.layer();
         file.write(&survey, &split, &viewer.classes, layer)?;

@@ -29,7 +29,7 @@ impl PictureFile {
         Ok(())
     }
 
-    /// Writes `picture`.
+    /// Writes `picture` as the kind of file that the name says; fails where a PNG would be too large.
     pub(super) fn write(&self, picture: &Picture) -> Result<()> {
         let path = &self.path;
         let bytes = if self.svg { Some(svg_file(picture).into_bytes()) } else { png_file(picture) };

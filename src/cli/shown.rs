@@ -29,6 +29,17 @@ pub(super) struct Network {
     on: On,
 }
 
+/// The images that a network is shown.
+#[derive(Debug, Args)]
+pub(super) struct Asked {
+    /// Images: JPEG, PNG, WebP, BMP, TIFF, GIF or PNM [default: validation images]
+    #[arg(value_name = "IMAGE")]
+    pub(super) images: Vec<PathBuf>,
+    /// Data whose validation images are taken [default: the run's own, else the bundled sample]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "images")]
+    pub(super) data: Option<PathBuf>,
+}
+
 /// Part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {

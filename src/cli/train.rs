@@ -21,6 +21,7 @@ use alexnet::net::{AUGMENTS, Order, Schedule};
 use alexnet::ranks::{Network, Ranks};
 use alexnet::report::Board;
 use alexnet::session::layout::{Share, TrainingPlan};
+use alexnet::tensor::share_of;
 use alexnet::train::{Changes, Extent, Launch, Metric, Observer, Phase, Ready, Resume, RunSummary, SaveEvery};
 
 /// Arguments of `train`; what is not given comes from the model file.
@@ -206,7 +207,7 @@ fn plan(plan: &TrainingPlan, ranks: usize) -> String {
     };
     let devices: Vec<_> = plan.devices.iter().map(share).collect();
     let TrainingPlan { minibatch, micro_batch, total, .. } = *plan;
-    let share = minibatch.div_ceil(ranks).next_multiple_of(8).min(minibatch);
+    let share = share_of(minibatch, ranks);
     let of_ranks = if ranks > 1 { format!(" on {ranks} ranks, {share} images each") } else { String::new() };
     let at_once = if share > micro_batch {
         format!("{of_ranks} in {} of {micro_batch}", share.div_ceil(micro_batch))

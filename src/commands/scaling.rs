@@ -11,6 +11,7 @@ use crate::net::{Job, Net, WireFormat};
 use crate::program::{Command, Pass, Phase};
 use crate::ranks::{Format, Network, bytes_of_sum, time_of_gather, time_of_sum};
 use crate::session::layout::Layout;
+use crate::tensor::IMAGE_GROUP;
 
 /// What a rank tells the others about its images before a step, in bytes, where there is nothing to tell.
 const NOTICE: u64 = 10;
@@ -82,8 +83,9 @@ impl Scaling {
         let sizes = powers.chain([most]).filter(|ranks| *ranks <= job.minibatch);
         let whole = forward + rows.iter().map(|row| row.backward).sum::<f64>() + update;
         let row = |ranks: usize| {
+            let padded = |images: usize| images.next_multiple_of(IMAGE_GROUP) as f64;
             let images = job.minibatch.div_ceil(ranks);
-            let share = images.next_multiple_of(8) as f64 / job.minibatch.next_multiple_of(8) as f64;
+            let share = padded(images) / padded(job.minibatch);
             let time = |row: &Row| time_of_sum(row.gradients, ranks as u64, format, &network).as_secs_f64();
             let planned = step.map(|step| {
                 let second = step.as_secs_f64() / whole;

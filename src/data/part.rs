@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Batch, DataError, Loader, LoaderOptions, Split};
+use crate::tensor::share_of;
 
 /// One rank's images of a minibatch.
 #[derive(Debug)]
@@ -127,14 +128,11 @@ impl PartLoader {
     }
 }
 
-/// Images that kernels compute together, which draw their dropout masks together too: a part begins with such a group.
-const GROUP: usize = 8;
-
 /// The part of a rank in every minibatch that is left: as many images as go to each rank in whole groups, the last ones
 /// getting what is left over.
 fn windows(options: &LoaderOptions, [rank, ranks]: [usize; 2], broken: &BTreeSet<u32>) -> VecDeque<Window> {
     let capacity = options.capacity.max(1);
-    let share = capacity.div_ceil(ranks).next_multiple_of(GROUP);
+    let share = share_of(capacity, ranks);
     let whole = |position: &usize| !broken.contains(&options.order[*position]);
     let good: Vec<usize> = (options.start..options.order.len()).filter(whole).collect();
     let mut begin = options.start;

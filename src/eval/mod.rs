@@ -160,7 +160,7 @@ pub fn evaluate_among(
             None => Evaluator::open(path, &request.preprocessing, request.batch, devices)?,
         };
         let mut progress = |done: usize, all: usize| progress(number * all + done, count * all);
-        let data = request.data.clone().map_or_else(|| run_data(path), |data| Ok(Some(data)))?;
+        let data = data_for(request.data.as_deref(), path)?;
         if let Some(file) = &request.classes {
             evaluator.name_classes(file)?;
         }
@@ -225,6 +225,11 @@ pub fn run_data(path: &Path) -> Result<Option<PathBuf>, FileError> {
     // Beside a lone checkpoint another program's file may have that name.
     let Ok(RunData { data, working_folder }) = toml::from_str(&text) else { return Ok(None) };
     Ok(data.map(|data| located(Path::new(&data), working_folder.as_deref())))
+}
+
+/// The data that are `given`, or else those of the run that the checkpoint or run folder at `path` belongs to.
+pub(crate) fn data_for(given: Option<&Path>, path: &Path) -> Result<Option<PathBuf>, FileError> {
+    given.map_or_else(|| run_data(path), |given| Ok(Some(given.into())))
 }
 
 /// Name of the data at `path`, for people.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::named::named;
+use crate::tensor::{IMAGE_GROUP, share_of};
 
 /// The number format in which maps and their gradients cross between devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -137,14 +138,14 @@ impl Job {
         self.with(Options { micro_batch: Some(images), ..self.options })
     }
 
-    /// The most images of a minibatch that one rank computes: whole groups of 8, which draw their dropout masks together.
+    /// The most images of a minibatch that one rank computes.
     pub fn share(&self) -> usize {
-        self.minibatch.div_ceil(self.ranks.max(1)).next_multiple_of(8).min(self.minibatch)
+        share_of(self.minibatch, self.ranks)
     }
 
     /// Images computed at once: WGSL wants multiples of 8. Where a rank's share of a minibatch is more, several batches
     /// add up their gradients.
     pub fn images(&self) -> usize {
-        self.options.micro_batch.unwrap_or(self.share()).next_multiple_of(8).max(8)
+        self.options.micro_batch.unwrap_or(self.share()).next_multiple_of(IMAGE_GROUP).max(IMAGE_GROUP)
     }
 }

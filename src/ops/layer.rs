@@ -170,6 +170,15 @@ pub trait Layer: Send + Sync + std::fmt::Debug {
     fn backward_weights(&self, _r: &mut Recorder, _site: &Site, _saved: &Saved, _dz: Slot) {}
 }
 
+/// The first of several inputs, which all have its height and width.
+pub fn same_sizes(x: &[Chw]) -> Result<Chw, LayerError> {
+    let first = *x.first().ok_or(LayerError::Inputs(0))?;
+    match x.iter().find(|maps| (maps.height, maps.width) != (first.height, first.width)) {
+        Some(other) => Err(LayerError::Sizes(first, *other)),
+        None => Ok(first),
+    }
+}
+
 /// Declares a map slot of `maps` for a site.
 pub fn map_slot(r: &mut Recorder, site: &Site, what: &str, maps: Chw) -> Slot {
     let shape = vec![maps.channels, maps.height, maps.width, site.images];

@@ -1,7 +1,6 @@
 //! Images that are the network's input already: no bytes, no crop, no mean.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
 
 use super::{Places, Session, SessionError, TRAINING};
 use crate::backend::Data;
@@ -22,8 +21,9 @@ pub struct Floats {
 impl Session {
     /// Forward with dropout masks and backward on a minibatch, for step `number`, as [`Session::gradients`].
     pub fn gradients_of(&mut self, batch: &Floats, number: u64) -> Result<(), SessionError> {
-        let (count, never) = (batch.labels.len(), AtomicBool::new(false));
-        self.run(count, |session, first| session.feed_floats(batch, first, number), TRAINING, &never).map(drop)
+        let feed = |session: &mut Self, first| session.feed_floats(batch, first, number);
+        let submit = |session: &mut Self, pass, _| Ok(session.backend.run(pass).map(|()| true)?);
+        self.run(batch.labels.len(), feed, TRAINING, submit).map(drop)
     }
 
     /// Class scores of each image before softmax, `[images][classes]`, without dropout masks.

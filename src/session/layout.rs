@@ -11,9 +11,7 @@ use crate::backend::memory::MemoryPlan;
 use crate::backend::{BackendError, Footprint, Limits, towers};
 use crate::net::{Job, MOST_IMAGES, Net, NetProgram, Precision, lower};
 use crate::program::{Pass, Program, Role, SlotInfo, TooLarge};
-
-/// Number of images in a group: kernels compute whole groups.
-const GROUP: usize = 8;
+use crate::tensor::IMAGE_GROUP;
 
 /// Number of minibatches that the host holds: one computed, one ready, one being filled.
 const BATCHES: u64 = 3;
@@ -72,17 +70,17 @@ impl Layout {
             Ok(layout) => return Ok(layout),
             Err(refused) => refused,
         };
-        let fits = |groups| Self::with_images(net, job, groups * GROUP, limits).is_ok();
-        let most = largest(wanted.div_ceil(GROUP), fits).map(|groups| groups * GROUP);
+        let fits = |groups| Self::with_images(net, job, groups * IMAGE_GROUP, limits).is_ok();
+        let most = largest(wanted.div_ceil(IMAGE_GROUP), fits).map(|groups| groups * IMAGE_GROUP);
         match most {
             Some(most) if job.options.micro_batch.is_none() => {
                 let batches = job.share().div_ceil(most);
-                let images = job.share().div_ceil(batches).next_multiple_of(GROUP);
+                let images = job.share().div_ceil(batches).next_multiple_of(IMAGE_GROUP);
                 Self::with_images(net, job, images, limits)
             }
             Some(most) => Err(refused.with_remedy(Remedy::MicroBatch(most))),
             // What stands in the way with the fewest images says more.
-            None => Err(Self::with_images(net, job, GROUP, limits).err().unwrap_or(refused)),
+            None => Err(Self::with_images(net, job, IMAGE_GROUP, limits).err().unwrap_or(refused)),
         }
     }
 
@@ -200,8 +198,8 @@ impl Capacity {
     /// The most images that `net` can be computed with at once; `None` when not even the fewest fit.
     pub fn new(net: &Net, job: &Job, limits: &[Limits]) -> Option<Self> {
         let limits = now(limits);
-        let with = |groups| Layout::with_images(net, job, groups * GROUP, &limits);
-        let layout = with(largest(MOST_IMAGES / GROUP, |groups| with(groups).is_ok())?).ok()?;
+        let with = |groups| Layout::with_images(net, job, groups * IMAGE_GROUP, &limits);
+        let layout = with(largest(MOST_IMAGES / IMAGE_GROUP, |groups| with(groups).is_ok())?).ok()?;
         Some(Self { images: layout.lowered.images, bytes: layout.total() })
     }
 }

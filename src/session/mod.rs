@@ -198,21 +198,23 @@ impl Session {
     }
 
     /// Runs a minibatch of `count` images through the network, as many at once as fit: `pass` for the first, `further`
-    /// for the others. `feed` uploads those from some number on, and says how many they are. The score of one batch is
-    /// read while the next is computed. Whether all was computed, or else `stop` was raised meanwhile.
+    /// for the others. `feed` uploads those from some number on, and says how many they are; `submit` computes a pass, told
+    /// whether it is the last one, unless it is to stop. The score of one batch is read while the next is computed. Whether
+    /// all was computed.
     fn run(
         &mut self,
         count: usize,
         feed: impl Fn(&mut Self, usize) -> Result<usize, SessionError>,
         [pass, further]: [Pass; 2],
-        stop: &AtomicBool,
+        mut submit: impl FnMut(&mut Self, Pass, bool) -> Result<bool, SessionError>,
     ) -> Result<bool, SessionError> {
         (self.score, self.unread) = (None, None);
         let mut total = Score::default();
         for first in self.firsts(count) {
             let real = self.phase("upload", |session| feed(session, first))?;
             let pass = if first == 0 { pass } else { further };
-            if !self.phase("submit", |session| Ok(session.backend.run_unless(pass, stop)?))? {
+            let last = first + self.lowered.images >= count;
+            if !self.phase("submit", |session| submit(session, pass, last))? {
                 return Ok(false);
             }
             total.add(self.read_score()?);
@@ -273,7 +275,8 @@ impl Session {
     /// The same as long as `stop` is not raised, for which it looks between kernels: whether there are gradients and a score.
     /// Weights stay as they are either way.
     pub fn gradients_unless(&mut self, batch: &Batch, number: u64, stop: &AtomicBool) -> Result<bool, SessionError> {
-        self.run(batch.count, |session, first| session.feed(batch, Places::whole(batch), first, number), TRAINING, stop)
+        let feed = |session: &mut Self, first| session.feed(batch, Places::whole(batch), first, number);
+        self.run(batch.count, feed, TRAINING, |session, pass, _| Ok(session.backend.run_unless(pass, stop)?))
     }
 
     /// The optimiser's step from the gradients. After a loss that was not finite it changes nothing.
@@ -288,12 +291,9 @@ impl Session {
 
     /// The same as long as `stop` is not raised: whether there is a score.
     pub fn evaluate_unless(&mut self, batch: &Batch, stop: &AtomicBool) -> Result<bool, SessionError> {
-        self.run(
-            batch.count,
-            |session, first| session.feed(batch, Places::whole(batch), first, 0),
-            [Pass::Evaluate; 2],
-            stop,
-        )
+        let feed = |session: &mut Self, first| session.feed(batch, Places::whole(batch), first, 0);
+        let submit = |session: &mut Self, pass, _| Ok(session.backend.run_unless(pass, stop)?);
+        self.run(batch.count, feed, [Pass::Evaluate; 2], submit)
     }
 
     /// Score of the last [`Session::gradients`] or [`Session::evaluate`].

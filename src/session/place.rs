@@ -27,11 +27,10 @@ pub fn open_among(spec: Option<&str>, local: (usize, usize)) -> Result<Placement
     {
         log::warn!("no GPU; running on {}: --devices cpu is about {CPU_SPEED}", first.describe());
     }
-    let devices = opened.unwrap_or_else(|| {
+    Ok(opened.unwrap_or_else(|| {
         log::warn!("no graphics adapter; running on cpu ({INSTALL})");
         Engine::Cpu.into()
-    });
-    Ok(devices)
+    }))
 }
 
 /// Opens devices as [`open_devices`] does and lays `net` out on them, for the process number `local.0` of `local.1` on this

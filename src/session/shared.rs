@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Session, SessionError};
+use super::{Session, SessionError, TRAINING};
 use crate::backend::Data;
 use crate::data::Batch;
 use crate::net::{Score, WireFormat};
 use crate::ops::health;
-use crate::program::{Pass, Slot};
+use crate::program::Slot;
 use crate::ranks::{Format, Ranks, RanksError, Sum};
 
 /// The places that a batch has in the minibatch of all ranks.
@@ -48,32 +48,23 @@ impl Session {
         };
         let groups = self.gradient_groups();
         let mut sums: Vec<Sum> = Vec::with_capacity(groups.len());
-        let firsts: Vec<usize> = self.firsts(batch.count).collect();
-        (self.score, self.unread) = (None, None);
-        let mut total = Score::default();
-        for (index, &first) in firsts.iter().enumerate() {
-            let real = self.phase("upload", |session| session.feed(batch, places, first, number))?;
-            let pass = if index == 0 { Pass::Gradients } else { Pass::Accumulate };
-            let last = index + 1 == firsts.len();
-            self.phase("submit", |session| {
-                if !(overlap && last) {
-                    return Ok(session.backend.run(pass)?);
-                }
-                let mut failed = None;
-                session.backend.run_collecting(pass, &groups, &mut |_, contents| match ranks
-                    .sum(contents.concat(), format)
-                {
+        let feed = |session: &mut Self, first| session.feed(batch, places, first, number);
+        self.run(batch.count, feed, TRAINING, |session, pass, last| {
+            if !(overlap && last) {
+                return Ok(session.backend.run(pass).map(|()| true)?);
+            }
+            let mut failed = None;
+            session.backend.run_collecting(
+                pass,
+                &groups,
+                &mut |_, contents| match ranks.sum(contents.concat(), format) {
                     Ok(sum) => sums.push(sum),
                     Err(error) => failed = Some(error),
-                })?;
-                failed.map_or(Ok(()), |error| Err(error.into()))
-            })?;
-            total.add(self.read_score()?);
-            let scores = self.scores();
-            scores.into_iter().try_for_each(|slot| self.backend.fetch(slot))?;
-            self.unread = Some(real);
-        }
-        total.add(self.read_score()?);
+                },
+            )?;
+            failed.map_or(Ok(true), |error| Err(error.into()))
+        })?;
+        let own = self.score()?;
         let begin = Instant::now();
         if !overlap {
             for group in &groups {
@@ -87,7 +78,7 @@ impl Session {
             }
             Ok(())
         })?;
-        self.score = Some(self.agree(ranks, total)?);
+        self.score = Some(self.agree(ranks, own)?);
         Ok(begin.elapsed())
     }
 

@@ -34,7 +34,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A compiled variant.
+/// A variant compiled for the shapes of a run, with what it dispatches.
 pub struct Pipeline {
     /// Name of the variant.
     pub variant: &'static str,

@@ -11,7 +11,7 @@ use super::CommandError;
 use crate::backend::Placement;
 use crate::checkpoint::Checkpoint;
 use crate::data::Labelled;
-use crate::eval::{Activity, EvalError, Surveyor, run_data};
+use crate::eval::{Activity, EvalError, Surveyor, data_for};
 use crate::net::{LAYERS, Position, is_frozen};
 use crate::runs::Run;
 use crate::tensor::Tensor;
@@ -117,7 +117,7 @@ impl Inspect {
         found: &mut Inspection,
     ) -> Result<(), CommandError> {
         let model = checkpoint.state.model(LAYERS)?;
-        let data = self.data.clone().map_or_else(|| run_data(&self.path), |data| Ok(Some(data)))?;
+        let data = data_for(self.data.as_deref(), &self.path)?;
         let images = Labelled::open(data.as_deref(), model.input.stored())
             .and_then(|data| data.arranged(&checkpoint.state.classes));
         let images = match images {

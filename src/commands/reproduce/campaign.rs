@@ -205,9 +205,7 @@ impl Campaign<'_> {
         let mut network = planned.arm.network(self.full, self.scale)?;
         planned.rate.into_iter().for_each(|rate| network.train.set_rate(rate));
         let mut config = Config::new(recipe.model, network, planned.seed);
-        if let Measure::EpochsTo { error, .. } = self.reproduction.measure {
-            config.until_error = Some(error);
-        }
+        config.until_error = self.reproduction.measure.until();
         config.change(Changes { data: self.data.clone(), ..Changes::default() })?;
         Ok(config)
     }
@@ -219,7 +217,7 @@ impl Campaign<'_> {
             Err(RunError::NoRun { .. } | RunError::Empty { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let until = if let Measure::EpochsTo { error, .. } = self.reproduction.measure { Some(error) } else { None };
+        let until = self.reproduction.measure.until();
         let reached = |error: Option<f64>| until.zip(error).is_some_and(|(until, error)| error <= until);
         let ended = run
             .validations

@@ -100,6 +100,11 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// Training error at which a run ends, 0 to 1.
+    pub fn until(&self) -> Option<f64> {
+        if let Self::EpochsTo { error, .. } = self { Some(*error) } else { None }
+    }
+
     /// Unit of the number.
     pub fn unit(&self) -> &'static str {
         match self {

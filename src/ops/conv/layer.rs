@@ -3,7 +3,7 @@
 use super::grouped::{GROUPED_BACKWARD_FILTER, GROUPED_BACKWARD_INPUT};
 use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, GROUPED, extent, floor_extent};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{Chw, LayerError, MOST_PIXELS};
+use crate::ops::layer::{Chw, LayerError, MOST_PIXELS, same_sizes};
 use crate::ops::onnx::{Form, Subgraph, WEIGHTS, X, Y, int, windows};
 use crate::ops::weighted::{Contraction, Weighted};
 use crate::params;
@@ -88,10 +88,7 @@ impl Contraction for Settings {
     }
 
     fn output(&self, outputs: usize, x: &[Chw]) -> Result<Chw, LayerError> {
-        let first = *x.first().ok_or(LayerError::Inputs(0))?;
-        if let Some(other) = x.iter().find(|maps| maps.pixels() != first.pixels()) {
-            return Err(LayerError::Sizes(first, *other));
-        }
+        let first = same_sizes(x)?;
         let (groups, maps) = (self.groups, first.channels);
         if groups > 1 && !(x.len() == 1 && maps.is_multiple_of(groups) && outputs.is_multiple_of(groups)) {
             return Err(LayerError::Groups { groups, maps, filters: outputs });

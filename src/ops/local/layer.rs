@@ -5,7 +5,9 @@ use crate::ops::activation::Activation;
 use crate::ops::bias;
 use crate::ops::conv::extent;
 use crate::ops::kind::{Caffe, Head, LayerKind, Place, Scaling, Setting, caffe_words};
-use crate::ops::layer::{Chw, Init, Layer, LayerError, MOST_PIXELS, Saved, Site, WeightKind, WeightSpec, map_slot};
+use crate::ops::layer::{
+    Chw, Init, Layer, LayerError, MOST_PIXELS, Saved, Site, WeightKind, WeightSpec, map_slot, same_sizes,
+};
 use crate::ops::onnx::{Form, Subgraph};
 use crate::params;
 use crate::program::{Recorder, Slot};
@@ -95,10 +97,7 @@ impl Layer for Local {
     }
 
     fn output(&self, x: &[Chw]) -> Result<Chw, LayerError> {
-        let first = *x.first().ok_or(LayerError::Inputs(0))?;
-        if let Some(other) = x.iter().find(|maps| (maps.height, maps.width) != (first.height, first.width)) {
-            return Err(LayerError::Sizes(first, *other));
-        }
+        let first = same_sizes(x)?;
         let Settings { size, stride, pad, .. } = self.settings;
         match [first.height, first.width].map(|input| extent(input, size, stride, pad)) {
             [Some(height), Some(width)] => Ok(Chw { channels: self.head.outputs, height, width }),
