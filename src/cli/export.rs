@@ -24,7 +24,7 @@ pub(super) struct Export {
     /// Naming of tensors in a safetensors file [default: torchvision]
     #[arg(long, value_name = "CONVENTION", value_parser = named::<Convention>())]
     names: Option<Convention>,
-    /// File to write
+    /// File to write: safetensors or ONNX
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Export a damaged checkpoint as it is

@@ -9,7 +9,6 @@ use super::output::{quoted, say, thousands};
 use super::shown::{Asked, Network, Part};
 use alexnet::commands::features::FeatureFile;
 
-/// Arguments of `features`.
 #[derive(Debug, Args)]
 pub(super) struct Features {
     #[command(flatten)]

@@ -11,7 +11,6 @@ use alexnet::checkpoint::Checkpoint;
 use alexnet::report::{Contrast, Filters as Drawn, filters_over_training};
 use alexnet::runs::Run;
 
-/// Arguments of `filters`.
 #[derive(Debug, Args)]
 pub(super) struct Filters {
     /// A run folder (its best checkpoint) or a checkpoint

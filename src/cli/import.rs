@@ -21,7 +21,7 @@ pub(super) struct Import {
     file: PathBuf,
     #[arg(long, help = format!("Network and preprocessing of the weights: a model file, or one of {}", built_in()))]
     model: String,
-    /// Checkpoint to write
+    /// Checkpoint to write, which `train --init`, `eval` and `classify` take
     #[arg(long, value_name = "CHECKPOINT")]
     out: PathBuf,
     /// Replace a file of another kind

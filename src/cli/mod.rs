@@ -53,7 +53,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a network
+    /// Train a network on images, or resume a run
     Train(Box<train::Train>),
     /// Scale, crop and shuffle images into shards for training
     Prepare(prepare::Prepare),
@@ -91,7 +91,7 @@ enum Command {
     Devices(devices::Devices),
     /// Print a network: shapes, weights, multiply-adds, memory
     Describe(describe::Describe),
-    /// List the kernels
+    /// List the kernels, or write their shaders
     Kernels(kernels::Kernels),
     /// Measure the kernels of a step, the step and its parts, the exchange between devices, or the loader
     Bench(bench::Bench),
@@ -100,7 +100,7 @@ enum Command {
     /// Print a completion script for a shell
     #[command(hide = true)]
     Completions(shell::Completions),
-    /// Write manual pages
+    /// Write the manual pages of all commands
     #[command(hide = true)]
     Man(shell::Man),
 }

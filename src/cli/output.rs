@@ -52,7 +52,7 @@ pub(super) fn complain(error: impl std::fmt::Display) {
 /// Form of a command's results.
 #[derive(Debug, Args)]
 pub(super) struct Output {
-    /// Print JSON
+    /// Print JSON on standard output
     #[arg(long)]
     json: bool,
 }

@@ -9,7 +9,6 @@ use super::picture::PictureFile;
 use super::shown::{Asked, Network, Part};
 use alexnet::report::Shown;
 
-/// Arguments of `predictions`.
 #[derive(Debug, Args)]
 pub(super) struct Predictions {
     #[command(flatten)]

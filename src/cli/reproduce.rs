@@ -19,7 +19,6 @@ use alexnet::train::Observer;
 /// Width and height of the chart, in pixels.
 const PICTURE: [f32; 2] = [760.0, 360.0];
 
-/// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub(super) struct Reproduce {
     #[arg(help = format!("A claim of the paper: {}", names().join(", ")), value_parser = PossibleValuesParser::new(names()))]

@@ -13,7 +13,7 @@ use alexnet::commands::run::{self, WrittenArray};
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// An ONNX file
+    /// Network to compute: an ONNX file
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
     /// Name of an input and its .npy file; can be repeated

@@ -9,7 +9,6 @@ use clap_complete::Shell;
 
 use super::output::say;
 
-/// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub(super) struct Completions {
     /// The shell whose script is printed
@@ -24,7 +23,6 @@ impl Completions {
     }
 }
 
-/// Arguments of `man`.
 #[derive(Debug, Args)]
 pub(super) struct Man {
     /// Folder of the pages, alexnet.1 and one for each command; made where it is not there

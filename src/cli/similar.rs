@@ -11,7 +11,6 @@ use super::picture::PictureFile;
 use super::shown::{Network, Part};
 use alexnet::report::Shown;
 
-/// Arguments of `similar`.
 #[derive(Debug, Args)]
 pub(super) struct Similar {
     #[command(flatten)]

@@ -9,7 +9,7 @@ use crate::files::{Elements, FileKind, METADATA, check_target, serialize, write_
 use crate::interop::npy;
 use crate::tensor::Tensor;
 
-/// File for features.
+/// File that features are written to, in the format of its extension.
 pub struct FeatureFile<'p> {
     path: &'p Path,
     kind: FileKind,

@@ -32,13 +32,13 @@ const STEP: u64 = 0;
 /// Gradients of a network on a device.
 #[derive(Clone, Debug, Serialize)]
 pub struct GradientReport {
-    /// Devices.
+    /// Devices of the towers, as `--devices` names them.
     pub device: String,
     /// Images of the minibatch.
     pub images: usize,
     /// Loss on the device, in nats.
     pub loss: f64,
-    /// Loss at f64.
+    /// Loss of the twins at 64-bit floats, in nats.
     pub exact_loss: f64,
     /// Tensors in the order of the network.
     pub tensors: Vec<GradientCheck>,
@@ -156,7 +156,7 @@ fn slope(
     Ok((sides[0] - sides[1]) / ((moved[0] - moved[1]) / norm))
 }
 
-/// Loads one tensor.
+/// Loads the tensor `name`, and leaves all others.
 fn restore(session: &mut Session, name: &str, value: &Tensor) -> Result<(), SessionError> {
     let one = BTreeMap::from([(name.to_owned(), value.clone())]);
     session.load_rows(&one, &BTreeSet::new()).map(drop)

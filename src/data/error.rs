@@ -151,7 +151,7 @@ pub enum SampleFault {
 /// What lies at a path where a data set was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// A file.
+    /// A regular file lies there.
     File,
     /// A folder: names of its first entries, and the number of the others.
     Folder(Vec<String>, usize),

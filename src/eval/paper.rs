@@ -3,7 +3,7 @@
 /// A row of the paper's Table 2: errors on the validation images of ILSVRC-2012, by ten views.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PaperRow {
-    /// Networks.
+    /// Number of averaged networks, with a star after pre-training.
     pub networks: &'static str,
     /// Share of images whose best class is wrong.
     pub top1_error: f64,

@@ -15,7 +15,7 @@ const REST: f64 = 0.5;
 /// A value of a curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point {
-    /// Place and value.
+    /// Place along the axis, and the value there.
     pub(super) at: [f64; 2],
     /// Images that the value is the mean of.
     pub(super) images: f64,

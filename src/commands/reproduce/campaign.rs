@@ -63,11 +63,11 @@ pub trait Progress {
 
 /// How far a run has come.
 enum Trained {
-    /// To its end.
+    /// The run came to its end.
     Done(RunOutcome),
     /// Its loss was not finite.
     Diverged,
-    /// It was stopped.
+    /// A signal stopped it.
     Stopped,
 }
 

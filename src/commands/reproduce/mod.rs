@@ -40,7 +40,7 @@ pub struct Reproduction {
 pub struct Claim {
     /// The claim in words.
     pub text: &'static str,
-    /// Where it stands.
+    /// Section of the paper, or the page, that makes the claim.
     pub source: &'static str,
     /// Its number, in the unit of [`Measure::unit`]; `None` for a claim without one.
     pub number: Option<f64>,
@@ -49,7 +49,7 @@ pub struct Claim {
 /// One of the networks that are compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Arm {
-    /// Name in tables.
+    /// Name of the network in tables and folders.
     pub name: &'static str,
     /// Network for images of 32 pixels.
     pub small: Recipe,

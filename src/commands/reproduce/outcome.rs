@@ -14,13 +14,13 @@ pub struct Outcome {
     pub name: String,
     /// The claim in words.
     pub claim: String,
-    /// Where it stands.
+    /// Section of the paper, or the page, that makes the claim.
     pub source: String,
-    /// What is measured.
+    /// What was measured of the runs, in words.
     pub measure: String,
     /// Unit of the numbers.
     pub unit: String,
-    /// The claim's number.
+    /// Number that the claim states, in `unit`.
     pub paper: Option<f64>,
     /// Networks that were compared.
     pub arms: Vec<ArmOutcome>,
@@ -36,11 +36,11 @@ pub struct Outcome {
 /// One of the networks that were compared.
 #[derive(Clone, Debug, Serialize)]
 pub struct ArmOutcome {
-    /// Name in tables.
+    /// Name of the network in tables and folders.
     pub name: String,
-    /// Built-in network.
+    /// Name of the built-in network.
     pub model: String,
-    /// Changes of it.
+    /// Changes of the built-in network, in words.
     pub changes: String,
     /// Rates that were tried, each with the training error after the trial; none where it diverged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -56,11 +56,11 @@ pub struct ArmOutcome {
     pub together: Option<f64>,
     /// The measured number; of the first of several arms none.
     pub ours: Option<Ours>,
-    /// Runs, by seed.
+    /// Runs in the order of their seeds.
     pub runs: Vec<RunOutcome>,
 }
 
-/// A measured number.
+/// Number that was measured for one arm, over all seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ours {
     /// Mean over the seeds.
@@ -87,7 +87,7 @@ pub struct RunOutcome {
     /// Epochs until the training error was reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs_to_error: Option<f64>,
-    /// Seconds of training.
+    /// Time spent on training, in seconds.
     pub seconds: f64,
     /// Errors after each epoch.
     pub curve: Vec<EpochErrors>,
@@ -107,7 +107,7 @@ pub struct EpochErrors {
 pub struct Trace {
     /// Name of the arm.
     pub name: String,
-    /// Epochs and errors.
+    /// Pairs of an epoch and an error from 0 to 1.
     pub points: Vec<[f64; 2]>,
 }
 

@@ -79,7 +79,7 @@ pub struct StageEntry {
 pub struct ScratchEntry {
     /// Number of the binding.
     pub binding: u32,
-    /// Size in bytes.
+    /// Size of the buffer in bytes.
     pub bytes: u64,
 }
 

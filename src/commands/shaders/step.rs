@@ -31,7 +31,7 @@ pub struct StepIndex {
 /// A run of a kernel.
 #[derive(Debug, Serialize)]
 pub struct RunEntry {
-    /// `gradients` or `update`.
+    /// Pass of the step: `gradients` or `update`.
     pub pass: &'static str,
     /// `forward`, `backward` or `update`.
     pub phase: &'static str,
@@ -41,7 +41,7 @@ pub struct RunEntry {
     pub kernel: &'static str,
     /// Parameters on one line.
     pub params: String,
-    /// Floating-point operations.
+    /// Count of floating-point operations.
     pub flops: u64,
     /// Bytes of what is bound, each view once for each direction.
     pub bytes: u64,
@@ -58,7 +58,7 @@ pub struct StepShader {
     pub values: Params,
     /// Name of the variant.
     pub variant: &'static str,
-    /// The shader's file.
+    /// Name of the shader's file in the folder of the index.
     pub file: String,
     /// Entry points to dispatch one after the other.
     pub stages: Vec<StageEntry>,

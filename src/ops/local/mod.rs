@@ -19,7 +19,7 @@ use crate::twin;
 params! {
     /// One untied local layer: C·H·W maps, K filters a pixel, P·Q output pixels, R×S window, N images.
     pub struct Shape {
-        /// C, input maps.
+        /// C: channels of the input.
         maps: usize,
         /// H: rows of an input map.
         h: usize,
