@@ -1,14 +1,13 @@
 //! The decoders of `image`: a file of one format to RGB pixels as it stores them, within limits of memory.
 
-use std::borrow::Cow;
 use std::io::Cursor;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits, RgbImage};
 
 use super::budget::{Budget, Share};
-use super::ends::png_chunk;
 use super::orientation;
+use super::profiles::Profiles;
 
 /// Longest side of an image, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
@@ -21,9 +20,6 @@ const LARGE: u64 = 64 << 20;
 
 /// Memory of the large images of all threads.
 static LARGE_IMAGES: Budget = Budget::new(MAX_BYTES);
-
-/// Name of the text of a PNG file that is an XMP packet.
-const XMP: &[u8] = b"XML:com.adobe.xmp\0";
 
 /// An image as its file stores it.
 pub(super) struct Stored {
@@ -63,13 +59,7 @@ pub(super) fn decode_pixels(
         (Some(known), _) => known,
         (None, ImageFormat::Tiff) => decoder.orientation()?,
         (None, ImageFormat::Png) => {
-            let text = || orientation::in_text(png_chunk(bytes, *b"tEXt", b"Raw profile type exif\0")?);
-            let exif = png_chunk(bytes, *b"eXIf", b"").map(Cow::Borrowed).or_else(|| text().map(Cow::Owned));
-            let xmp = match png_chunk(bytes, *b"iTXt", XMP) {
-                // Behind the name stands whether the text is compressed.
-                Some(text) if text.get(XMP.len()) == Some(&1) => decoder.xmp_metadata().ok().flatten().map(Cow::Owned),
-                text => text.map(Cow::Borrowed),
-            };
+            let Profiles { exif, xmp } = Profiles::of(bytes);
             orientation::of(exif.as_deref(), xmp.as_deref())
         }
         (None, _) => orientation::of(decoder.exif_metadata()?.as_deref(), decoder.xmp_metadata()?.as_deref()),

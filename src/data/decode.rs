@@ -4,13 +4,14 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use image::ImageFormat;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageFormat};
 
 use super::codec::{MAX_BYTES, Stored, decode_pixels};
 use super::ends::{gif_is_complete, png_is_complete};
 use super::jpeg::Jpeg;
-use super::resize::{square, square_turned, turns_sideways};
+use super::resize::{square, square_turned};
+use super::turn::{turn, turns_sideways};
 use super::{ImageError, ImageExcess, ImageFault};
 use crate::files::read_at_most;
 
@@ -42,10 +43,10 @@ impl Image {
     /// with white. Photographs are rotated upright by their Exif or XMP orientation.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
         let Stored { rgb, orientation, memory: _memory } = decode_stored(&|| name.to_owned(), bytes)?;
-        let mut upright = DynamicImage::from(rgb);
-        upright.apply_orientation(orientation);
-        let (width, height) = (upright.width() as usize, upright.height() as usize);
-        Ok(Self { width, height, rgb: upright.into_rgb8().into_raw() })
+        let sides = (rgb.width() as usize, rgb.height() as usize);
+        let mut rgb = rgb.into_raw();
+        let (width, height) = turn(&mut rgb, sides, orientation);
+        Ok(Self { width, height, rgb })
     }
 
     /// Reads a file and decodes it as [`Image::decode`] does.
@@ -237,6 +238,25 @@ mod tests {
         let image = Image::read(&path).unwrap();
         for size in [7, 32, 40] {
             assert_eq!(decode_file(&path, size).unwrap(), image.square("", size).unwrap());
+        }
+    }
+
+    /// Orientations where Pillow finds them, and where it does not: each file says by its name which way it is to stand.
+    #[test]
+    fn orientations_are_obeyed_wherever_pillow_does() {
+        let [jpeg, png] = ["jpg", "png"].map(|kind| Image::read(&fixture(&format!("turned/upright.{kind}"))).unwrap());
+        let turned = |image: &Image| {
+            let mut rgb = image.rgb.clone();
+            let (width, height) = turn(&mut rgb, (image.width, image.height), Orientation::Rotate90);
+            Image { width, height, rgb }
+        };
+        let files: Vec<_> = fs::read_dir(fixture("turned")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 25);
+        for path in files {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let upright = if name.ends_with(".png") { &png } else { &jpeg };
+            let wanted = if name.starts_with("turned-") { &turned(upright) } else { upright };
+            assert!(Image::read(&path).unwrap() == *wanted, "{name}");
         }
     }
 

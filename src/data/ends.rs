@@ -1,7 +1,7 @@
 //! Ends of PNG and GIF files: whether they hold a whole image, which not every decoder says.
 
 /// The chunks of a PNG file: kind, and its content where that is whole.
-fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], Option<&[u8]>)> {
+pub(super) fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], Option<&[u8]>)> {
     let mut at = 8_usize; // after the signature; length, kind, content and checksum of each chunk
     std::iter::from_fn(move || {
         let &[a, b, c, d, k, i, n, e, ref rest @ ..] = bytes.get(at..)? else { return None };
@@ -11,16 +11,9 @@ fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], Option<&[u8]>)> {
     })
 }
 
-/// Content of the first chunk of a kind that begins with `prefix`, also behind the pixels.
-pub(super) fn png_chunk<'b>(bytes: &'b [u8], kind: [u8; 4], prefix: &[u8]) -> Option<&'b [u8]> {
-    png_chunks(bytes)
-        .find(|(found, content)| *found == kind && content.is_some_and(|content| content.starts_with(prefix)))?
-        .1
-}
-
 /// Whether a PNG file reaches its IEND chunk.
 pub(super) fn png_is_complete(bytes: &[u8]) -> bool {
-    png_chunk(bytes, *b"IEND", b"").is_some()
+    png_chunks(bytes).any(|(kind, content)| kind == *b"IEND" && content.is_some())
 }
 
 /// Whether a GIF file reaches the end of its first frame, or another kind of block than it may hold, which is damage.

@@ -2,8 +2,8 @@
 //!
 //! The decoder of `image` is the faster one, but it reads some legal files wrongly without an error: sequential ones of
 //! several scans (as green stripes), those whose first component is not the finest, and those whose markers disagree about
-//! their colours. Those go to `jpeg_decoder`, as do small ones of colours halved in both directions, where it rounds as
-//! libjpeg does. What neither reads as libjpeg does is refused by name.
+//! their colours. Those go to `jpeg_decoder`, as do small ones of halved colours, which it blends and rounds as libjpeg
+//! does. What neither reads as libjpeg does is refused by name.
 
 use std::borrow::Cow;
 
@@ -65,9 +65,9 @@ pub(super) struct Jpeg<'b> {
     in_scan: u8,
     has_tables: bool,
     end: End,
-    /// Content of the Exif segment.
-    exif: Option<&'b [u8]>,
-    /// Content of the XMP segment.
+    /// Content of the Exif segments before the pixels, one after the other.
+    exif: Option<Cow<'b, [u8]>>,
+    /// Content of the last XMP segment there.
     xmp: Option<&'b [u8]>,
 }
 
@@ -120,10 +120,14 @@ impl<'b> Jpeg<'b> {
             }
             (0xE0, _) => self.is_jfif |= content.len() >= 12 && content.starts_with(b"JFIF\0"),
             (0xEE, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..]) => self.adobe = Some(*transform),
-            (0xE1, _) => {
+            (0xE1, _) if self.in_scan == 0 => {
                 let after = |prefix: &[u8]| content.strip_prefix(prefix);
-                self.exif = self.exif.or_else(|| after(b"Exif\0\0"));
-                self.xmp = self.xmp.or_else(|| after(b"http://ns.adobe.com/xap/1.0/\0"));
+                match (after(b"Exif\0\0"), &mut self.exif) {
+                    (Some(more), Some(exif)) => exif.to_mut().extend(more),
+                    (Some(first), none) => *none = Some(first.into()),
+                    (None, _) => {}
+                }
+                self.xmp = after(b"http://ns.adobe.com/xap/1.0/\0").or(self.xmp);
             }
             _ => {}
         }
@@ -222,7 +226,7 @@ impl<'b> Jpeg<'b> {
         }
         let usual = match &self.components[..] {
             [first, others @ ..] if others.len() == 2 => {
-                (matches!(first.factors, 0x11 | 0x12 | 0x21) || first.factors == 0x22 && self.pixels() > SMALL)
+                (first.factors == 0x11 || matches!(first.factors, 0x12 | 0x21 | 0x22) && self.pixels() > SMALL)
                     && others.iter().all(|other| other.factors == 0x11)
             }
             _ => true,
@@ -243,7 +247,7 @@ impl Jpeg<'_> {
     /// Decodes the file `bytes`, of which this was parsed, with the decoder that reads its kind right.
     pub(super) fn decode(&self, bytes: &[u8]) -> ImageResult<Stored> {
         let whole = self.with_end(bytes);
-        let orientation = orientation::of(self.exif, self.xmp);
+        let orientation = orientation::of(self.exif.as_deref(), self.xmp);
         if self.is_ordinary()? {
             return decode_pixels(&whole, ImageFormat::Jpeg, Some(orientation));
         }
@@ -302,7 +306,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images/odd");
         let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-        assert_eq!(files.len(), 13);
+        assert_eq!(files.len(), 17);
         for path in files {
             let (found, wanted) = (Image::read(&path).unwrap(), Image::read(&path.with_extension("png")).unwrap());
             assert_eq!((found.width, found.height), (wanted.width, wanted.height), "{}", path.display());

@@ -33,6 +33,7 @@ mod orientation;
 mod outage;
 mod part;
 mod prepare;
+mod profiles;
 mod resize;
 mod sample;
 mod shards;
@@ -42,6 +43,7 @@ mod statistics;
 mod synsets;
 #[cfg(test)]
 mod testing;
+mod turn;
 mod views;
 
 pub use crate::tensor::NO_LABEL;

@@ -7,6 +7,9 @@ use crate::data::called;
 const SIDE: f32 = 480.0;
 const NAMES: f32 = 150.0;
 
+/// Room between the names of columns.
+const BETWEEN: f32 = 8.0;
+
 /// Most classes whose names are written.
 const NAMED: usize = 40;
 
@@ -28,7 +31,7 @@ pub fn confusion(counts: &[Vec<usize>], classes: &[String]) -> Picture {
         let y = top + class as f32 * cell;
         if named {
             let column = [left + (class as f32 + 0.5) * cell, top - 6.0];
-            picture.text(column, fitted(&name(class), cell), Ink::Faint, Anchor::Middle);
+            picture.text(column, fitted(&name(class), cell - BETWEEN), Ink::Faint, Anchor::Middle);
             picture.text(
                 [left - 6.0, y + cell / 2.0 + 4.0],
                 fitted(&name(class), NAMES - 10.0),

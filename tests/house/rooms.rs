@@ -128,6 +128,7 @@ pub(crate) const DOORS: &[(&str, &[&str])] = &[
     ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
     ("jpeg_decoder", &["src/data/jpeg.rs"]),
+    ("flate2", &["src/data/profiles.rs"]),
     ("safetensors", &["src/files/"]),
     ("mpi", &["src/ranks/mpi.rs"]),
     ("prost", &["src/interop/", "src/report/board/"]),
