@@ -102,10 +102,14 @@ pub fn mib(bytes: u64) -> String {
 
 /// Bytes of physical memory, or those that this process's control group may use; `None` where unknown.
 pub fn host_memory() -> Option<u64> {
-    let system = system();
+    memory_of(&system())
+}
+
+fn memory_of(system: &System) -> Option<u64> {
+    // sysinfo reports 0 on systems that it does not know or cannot read, and panics when asked of groups on one of those.
+    let bytes = Some(system.total_memory()).filter(|&bytes| bytes > 0)?;
     let group = system.cgroup_limits().map_or(u64::MAX, |group| group.total_memory);
-    // sysinfo reports 0 on systems that it does not know.
-    Some(system.total_memory().min(group)).filter(|&bytes| bytes > 0)
+    Some(bytes.min(group)).filter(|&bytes| bytes > 0)
 }
 
 /// Bytes of memory that this process may still take, of the machine's and within its quotas; `None` where unknown.
@@ -134,6 +138,11 @@ mod tests {
         let memory = limits.memory.unwrap();
         assert_eq!(memory.pool, HOST);
         assert!(memory.bytes > 64 << 20, "{} bytes", memory.bytes);
+    }
+
+    #[test]
+    fn memory_that_cannot_be_read_is_unknown() {
+        assert_eq!(memory_of(&System::new()), None);
     }
 
     #[test]
