@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::options::{Trial, built_in, open_net};
-use super::output::{Output, fit, folded, line, table, thousands};
+use super::output::{Output, Table, folded, gap, line, lines, thousands};
 use super::progress::Progress;
 use alexnet::backend::Placement;
 use alexnet::commands::bench::{
@@ -138,7 +138,8 @@ fn print_kernels(times: &KernelTimes) -> Result<()> {
     line(format_args!("{} images at once; medians of {} runs", times.images, times.repeats))?;
     for device in &times.devices {
         let (fma, copy) = (giga(device.ceilings.flops), giga(device.ceilings.bytes));
-        line(folded(&format!("\ntower {}: {}", device.towers, device.device), 4))?;
+        gap()?;
+        lines(folded(&format!("tower {}: {}", device.towers, device.device), 4))?;
         line(format_args!("ceilings: fma {fma} GFLOP/s, copy {copy} GB/s; last column: share of its ceiling"))?;
         ["gradients", "update", "evaluate"].iter().try_for_each(|pass| print_pass(device, pass))?;
     }
@@ -149,9 +150,10 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
     let rows = device.rows(pass);
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
     let runs: usize = rows.iter().map(|row| row.runs.len()).sum();
-    line(format_args!("\n{pass}: {} ms in {runs} runs", ms(seconds)))?;
+    gap()?;
+    line(format_args!("{pass}: {} ms in {runs} runs", ms(seconds)))?;
     let header = ["kernel", "variant", "layer", "runs", "ms", "GFLOP/s", "GB/s", "ceiling"];
-    let mut table = table(&header, &[3, 4, 5, 6, 7]);
+    let mut table = Table::new(&header, &[3, 4, 5, 6, 7]);
     for KernelRow { runs, seconds, layers, speed } in rows {
         let share = format!("{:.1} % {:4}", 100.0 * speed.share, speed.ceiling);
         let (count, milliseconds) = (runs.len().to_string(), format!("{:.3}", 1e3 * seconds));
@@ -167,7 +169,7 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
             share,
         ]);
     }
-    line(fit(table, &[1, 2]))
+    table.print_folded(&[1, 2])
 }
 
 fn print_step(times: &StepTimes) -> Result<()> {
@@ -182,8 +184,9 @@ fn print_step(times: &StepTimes) -> Result<()> {
     ))?;
     line(format_args!("a forward pass: {} ms, {scored}", ms(times.forward.seconds)))?;
     let share = 100.0 * times.host / times.step;
-    line(format_args!("the host works for {:.2} ms of a step, {share:.2} %\n", 1e3 * times.host))?;
-    let mut rows = table(&["tower", "device", "compute", "waiting", "other", "waits"], &[2, 3, 4, 5]);
+    line(format_args!("the host works for {:.2} ms of a step, {share:.2} %", 1e3 * times.host))?;
+    gap()?;
+    let mut rows = Table::new(&["tower", "device", "compute", "waiting", "other", "waits"], &[2, 3, 4, 5]);
     for device in &times.devices {
         let times = match device.parts {
             Some(parts) => {
@@ -194,7 +197,7 @@ fn print_step(times: &StepTimes) -> Result<()> {
         };
         rows.add_row([device.towers.clone(), device.device.clone()].into_iter().chain(times));
     }
-    line(fit(rows, &[1]))?;
+    rows.print_folded(&[1])?;
     print_layers(&times.layers)?;
     print_ways(&times.ways)
 }
@@ -203,20 +206,23 @@ fn print_step(times: &StepTimes) -> Result<()> {
 fn print_layers(layers: &[LayerTimes]) -> Result<()> {
     let trained = |row: &LayerTimes| row.forward + row.backward + row.update;
     let all: f64 = layers.iter().map(trained).sum();
-    let mut rows = table(&["tower", "layer", "forward", "backward", "update", "of all", "evaluate"], &[2, 3, 4, 5, 6]);
+    let mut rows =
+        Table::new(&["tower", "layer", "forward", "backward", "update", "of all", "evaluate"], &[2, 3, 4, 5, 6]);
     for row in layers {
         let share = format!("{:.1} %", 100.0 * trained(row) / all);
         let [forward, backward, update, evaluate] = [row.forward, row.backward, row.update, row.evaluate].map(ms);
         rows.add_row([row.towers.clone(), row.layer.clone(), forward, backward, update, share, evaluate]);
     }
-    line(format_args!("\n{}", rows.trim_fmt()))
+    gap()?;
+    rows.print()
 }
 
 fn print_exchange(times: &ExchangeTimes) -> Result<()> {
     line(format_args!("a batch of {} images", times.images))?;
     for pass in &times.passes {
         let speed = pass.bytes_per_second / 1e6;
-        line(format_args!("\n{}: {} ms, {speed:.0} MB/s", pass.pass, ms(pass.seconds)))?;
+        gap()?;
+        line(format_args!("{}: {} ms, {speed:.0} MB/s", pass.pass, ms(pass.seconds)))?;
         print_ways(&pass.ways)?;
     }
     Ok(())
@@ -224,14 +230,16 @@ fn print_exchange(times: &ExchangeTimes) -> Result<()> {
 
 fn print_ways(ways: &[Link]) -> Result<()> {
     if ways.is_empty() {
-        return line("\nnothing crosses: all towers lie on one device");
+        gap()?;
+        return line("nothing crosses: all towers lie on one device");
     }
-    let mut rows = table(&["way", "bytes", "exchanges", "host, ms"], &[1, 2, 3]);
+    let mut rows = Table::new(&["way", "bytes", "exchanges", "host, ms"], &[1, 2, 3]);
     for way in ways {
         let name = format!("{} → {}", way.from, way.to);
         rows.add_row([name, thousands(way.bytes), thousands(way.exchanges), ms(way.host)]);
     }
-    line(format_args!("\n{}", rows.trim_fmt()))
+    gap()?;
+    rows.print()
 }
 
 /// A number of billions.

@@ -2,7 +2,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use super::options::{On, Replaced, open_net};
-use super::output::{Output, fit, folded, line, percent, table, tolerance};
+use super::output::{Output, Table, folded, gap, line, lines, percent, tolerance};
 use super::progress::{Lines, Progress};
 use alexnet::backend::parity::{self, Check as KernelCheck, ParityReport, VariantResult};
 use alexnet::backend::{Engine, Placement};
@@ -78,19 +78,20 @@ fn print_gradients(report: &GradientReport) -> Result<()> {
          the slopes of the loss along them within {0} of their norms",
         percent(TOLERANCE)
     );
-    line(folded(&head, 2))?;
-    let mut rows = table(&["tensor", "norm", "error", "slope", "error", ""], &[1, 2, 3, 4]);
+    lines(folded(&head, 2))?;
+    let mut rows = Table::new(&["tensor", "norm", "error", "slope", "error", ""], &[1, 2, 3, 4]);
     for check in &report.tensors {
         let ok = if check.is_right() { "ok" } else { "FAILED" };
         let share = |error: f64| format!("{:.4} %", 100.0 * error);
         let [norm, slope] = [check.norm, check.slope].map(|number| format!("{number:.5e}"));
         rows.add_row([check.name.clone(), norm, share(check.error), slope, share(check.slope_error), ok.into()]);
     }
-    line(format_args!("{}\n", fit(rows, &[0])))?;
+    rows.print_folded(&[0])?;
+    gap()?;
     if report.failed() > 0 {
         return Ok(());
     }
-    line(folded(&format!("{} gradients are right on {}", report.tensors.len(), report.device), 2))
+    lines(folded(&format!("{} gradients are right on {}", report.tensors.len(), report.device), 2))
 }
 
 /// All kernels on one engine, or those whose name and variant hold `only`.
@@ -113,7 +114,7 @@ fn report(engine: &Engine, only: Option<&str>) -> Result<ParityReport> {
 }
 
 fn print(report: &ParityReport) -> Result<()> {
-    let mut rows = table(&["kernel", "variant", "maps", "cases", "worst error", "tolerance", ""], &[3, 4, 5]);
+    let mut rows = Table::new(&["kernel", "variant", "maps", "cases", "worst error", "tolerance", ""], &[3, 4, 5]);
     for verdict in &report.verdicts {
         let worst = verdict
             .worst
@@ -122,13 +123,14 @@ fn print(report: &ParityReport) -> Result<()> {
         let ok = if verdict.failures.is_empty() { "ok" } else { "FAILED" };
         rows.add_row([verdict.kernel, verdict.variant, verdict.maps, &cases, &worst, &tolerance, ok]);
     }
-    line(format_args!("{}\n", rows.trim_fmt()))?;
+    rows.print()?;
+    gap()?;
     report.verdicts.iter().try_for_each(print_failures)?;
     if report.failed() > 0 {
         return Ok(());
     }
     let agreed = format!("{} cases of {} kernels agree on {}", report.cases(), report.kernels(), report.device);
-    line(folded(&agreed, 2))
+    lines(folded(&agreed, 2))
 }
 
 fn print_failures(verdict: &VariantResult) -> Result<()> {

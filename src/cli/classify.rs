@@ -11,7 +11,6 @@ use super::output::{Output, line};
 use super::progress::Progress;
 use alexnet::data::ImageError;
 use alexnet::eval::{Classification, Evaluator, TestViews};
-use alexnet::files::printable;
 
 /// Images in a batch: few, since people classify few.
 const BATCH: usize = 8;
@@ -81,7 +80,7 @@ enum Answer {
 /// Prints the labels of an image; a refusal is told at the end.
 fn print(answer: &Answer) -> Result<()> {
     let Answer::Labels(result) = answer else { return Ok(()) };
-    line(printable(&result.image))?;
+    line(&result.image)?;
     let share = |probability: &f32| 100.0 * probability;
-    result.labels.iter().try_for_each(|(label, p)| line(format!("  {:5.1} %  {}", share(p), printable(label))))
+    result.labels.iter().try_for_each(|(label, p)| line(format!("  {:5.1} %  {}", share(p), label)))
 }

@@ -5,11 +5,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{Trial, built_in};
-use super::output::{Output, bytes, fit, folded, line, percent, table, thousands};
+use super::output::{Output, Table, bytes, folded, gap, line, lines, percent, thousands};
 use alexnet::backend::Footprint;
 use alexnet::commands::describe::{Description, GraphDescription, Source, TrainedState};
 use alexnet::commands::scaling::Scaling;
-use alexnet::files::printable;
 use alexnet::net::Net;
 use alexnet::ranks::Network;
 use alexnet::session::layout::TrainingPlan;
@@ -77,10 +76,12 @@ impl Describe {
 
 fn print_scaling(scaling: &Scaling) -> Result<()> {
     let Scaling { minibatch, gradients, .. } = scaling;
-    line(format_args!("\nplan           {minibatch} images on several ranks, {} gradients", thousands(*gradients)))?;
-    line(folded(&format!("               {}\n", scaling.model), 15))?;
+    gap()?;
+    line(format_args!("plan           {minibatch} images on several ranks, {} gradients", thousands(*gradients)))?;
+    lines(folded(&format!("               {}", scaling.model), 15))?;
+    gap()?;
     let header = ["ranks", "images each", "sent by all", "exchange", "exposed", "step", "images/s", "efficiency"];
-    let mut rows = table(&header, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    let mut rows = Table::new(&header, &[0, 1, 2, 3, 4, 5, 6, 7]);
     let time = |seconds: Option<f64>| seconds.map_or_else(String::new, |seconds| format!("{:.2} ms", 1e3 * seconds));
     for row in &scaling.rows {
         let speed = row.step.map_or_else(String::new, |step| thousands((*minibatch as f64 / step) as u64));
@@ -97,7 +98,7 @@ fn print_scaling(scaling: &Scaling) -> Result<()> {
             efficiency,
         ]);
     }
-    line(rows.trim_fmt())
+    rows.print()
 }
 
 fn print_state(state: &TrainedState) -> Result<()> {
@@ -108,30 +109,31 @@ fn print_state(state: &TrainedState) -> Result<()> {
         state.epoch,
         state.seed
     ))?;
-    let names = state.classes.iter().take(5).map(|name| printable(name)).collect::<Vec<_>>().join("; ");
+    let names = state.classes.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("; ");
     let more = if state.classes.len() > 5 { "; …" } else { "" };
-    line(folded(&format!("classes        {}: {names}{more}", state.classes.len()), 15))
+    lines(folded(&format!("classes        {}: {names}{more}", state.classes.len()), 15))
 }
 
 fn print_graph(graph: &GraphDescription) -> Result<()> {
     let values = |values: &[(String, String)]| {
-        values.iter().map(|(name, shape)| format!("{} {shape}", printable(name))).collect::<Vec<_>>().join("; ")
+        values.iter().map(|(name, shape)| format!("{name} {shape}")).collect::<Vec<_>>().join("; ")
     };
-    line(folded(&format!("inputs         {}", values(&graph.inputs)), 15))?;
-    line(folded(&format!("outputs        {}", graph.outputs.join("; ")), 15))?;
+    lines(folded(&format!("inputs         {}", values(&graph.inputs)), 15))?;
+    lines(folded(&format!("outputs        {}", graph.outputs.join("; ")), 15))?;
     let operators: Vec<_> = graph.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    line(folded(&format!("operators      {}", operators.join(", ")), 15))?;
+    lines(folded(&format!("operators      {}", operators.join(", ")), 15))?;
     line(format_args!("parameters     {}", thousands(graph.parameters)))?;
-    graph.metadata.iter().try_for_each(|(key, value)| line(folded(&format!("{key:<14} {}", printable(value)), 15)))
+    graph.metadata.iter().try_for_each(|(key, value)| lines(folded(&format!("{key:<14} {value}"), 15)))
 }
 
 fn print(model: &str, net: &Description) -> Result<()> {
-    line(folded(&format!("{model}: {}\n", net.about), 2))?;
-    let mut shapes = table(&["layer", "what it is", "sees", "output"], &[]);
+    lines(folded(&format!("{model}: {}", net.about), 2))?;
+    gap()?;
+    let mut shapes = Table::new(&["layer", "what it is", "sees", "output"], &[]);
     let crop = format!("crop of an image of {0}×{0}", net.stored);
     let what = if net.stored > net.input[1] { &crop } else { "image" };
     shapes.add_row(["input", what, "", &shape(1, net.input)]);
-    let mut costs = table(&["layer", "weights", "biases", "multiply-adds", "neurons"], &[1, 2, 3, 4]);
+    let mut costs = Table::new(&["layer", "weights", "biases", "multiply-adds", "neurons"], &[1, 2, 3, 4]);
     for layer in &net.layers {
         // Stages are told apart from rows by their indentation; they read their own tower and have no weights.
         let stage = layer.name.split_once('.').map(|(_, stage)| format!("  {stage}"));
@@ -143,11 +145,13 @@ fn print(model: &str, net: &Description) -> Result<()> {
             costs.add_row(std::iter::once(name.clone()).chain(numbers.map(thousands)));
         }
     }
-    line(format_args!("{}\n", fit(shapes, &[1])))?;
+    shapes.print_folded(&[1])?;
+    gap()?;
     let biases: u64 = net.layers.iter().map(|layer| layer.biases).sum();
     let sums = [net.parameters - biases, biases, net.multiply_adds, net.neurons].map(thousands);
     costs.add_row(std::iter::once("total".to_owned()).chain(sums));
-    line(format_args!("{}\n", costs.trim_fmt()))?;
+    costs.print()?;
+    gap()?;
     let sides: Vec<_> = net.maps.iter().map(usize::to_string).collect();
     if !sides.is_empty() {
         line(format_args!("maps           {}", sides.join("-")))?;
@@ -162,11 +166,12 @@ fn print(model: &str, net: &Description) -> Result<()> {
 fn print_plan(plan: &TrainingPlan) -> Result<()> {
     let TrainingPlan { minibatch, micro_batch, .. } = *plan;
     let at_once = if micro_batch < minibatch { format!(", {micro_batch} images at once") } else { String::new() };
-    line(format_args!("memory         {} to train with batches of {minibatch}{at_once}\n", bytes(plan.total)))?;
+    line(format_args!("memory         {} to train with batches of {minibatch}{at_once}", bytes(plan.total)))?;
+    gap()?;
     let mut header = vec![""];
     header.extend(plan.devices.iter().map(|share| share.towers.as_str()));
     let columns: Vec<usize> = (1..header.len()).collect();
-    let mut rows = table(&header, &columns);
+    let mut rows = Table::new(&header, &columns);
     let mut row = |name: &str, part: &dyn Fn(&Footprint) -> u64| {
         let sizes = plan.devices.iter().map(|share| bytes(part(&share.footprint)));
         rows.add_row(std::iter::once(name.to_owned()).chain(sizes));
@@ -175,10 +180,11 @@ fn print_plan(plan: &TrainingPlan) -> Result<()> {
         row(name, &|footprint| footprint.parts().into_iter().filter(|part| part.0 == name).map(|part| part.1).sum());
     }
     row("total", &|footprint| footprint.total);
-    line(format_args!("{}\n", rows.trim_fmt()))?;
+    rows.print()?;
+    gap()?;
     for share in &plan.devices {
         let memory = share.memory.map_or(String::new(), |all| format!(", which may take {}", bytes(all)));
-        line(folded(&format!("tower {:<8} {}{memory}", share.towers, share.device), 15))?;
+        lines(folded(&format!("tower {:<8} {}{memory}", share.towers, share.device), 15))?;
     }
     if let Some(most) = plan.largest_micro_batch {
         line(format_args!("fits           up to {} images at once", thousands(most as u64)))?;
@@ -186,13 +192,14 @@ fn print_plan(plan: &TrainingPlan) -> Result<()> {
     if plan.crossings.is_empty() {
         return Ok(());
     }
-    let mut rows = table(&["crosses, bytes a batch", "forward", "backward", "update"], &[1, 2, 3]);
+    let mut rows = Table::new(&["crosses, bytes a batch", "forward", "backward", "update"], &[1, 2, 3]);
     for crossing in &plan.crossings {
         let way = format!("{} → {}", crossing.from, crossing.to);
         let sizes = [crossing.forward, crossing.backward, crossing.update].map(thousands);
         rows.add_row(std::iter::once(way).chain(sizes));
     }
-    line(format_args!("\n{}", rows.trim_fmt()))
+    gap()?;
+    rows.print()
 }
 
 /// `2 × 48×55×55`: two towers with 48 maps of 55×55 each; a fully connected layer has only neurons.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::options::{On, Pictured, named};
-use super::output::{Output, line, percent, skipped, table, thousands};
+use super::output::{Output, Table, gap, line, percent, skipped, thousands};
 use super::picture::PictureFile;
 use super::progress::{Lines, Progress};
 use super::ranks::among_ranks;
@@ -15,7 +15,7 @@ use super::signals::Signals;
 use alexnet::eval::{
     Answers, CONTEST_CLASSES, EnsembleWeights, EvalOptions, Evaluation, PAPER, ScoreRow, TestViews, evaluate_among,
 };
-use alexnet::files::{FileKind, check_target, printable, read_file, write_file};
+use alexnet::files::{FileKind, check_target, read_file, write_file};
 use alexnet::ranks::Ranks;
 use alexnet::report::confusion;
 
@@ -161,34 +161,39 @@ impl Eval {
 }
 
 fn print(evaluation: &Evaluation, searched: bool) -> Result<()> {
-    line(format_args!("{} validation images, on {}\n", thousands(evaluation.images as u64), evaluation.device))?;
+    line(format_args!("{} validation images, on {}", thousands(evaluation.images as u64), evaluation.device))?;
+    gap()?;
     let mut rows =
-        table(&["network", "steps", "weight", "views", "loss", "top-1 error", "top-5 error"], &[1, 2, 3, 4, 5, 6]);
+        Table::new(&["network", "steps", "weight", "views", "loss", "top-1 error", "top-5 error"], &[1, 2, 3, 4, 5, 6]);
     for row in &evaluation.rows {
         rows.add_row(cells(row));
     }
-    line(rows.trim_fmt())?;
+    rows.print()?;
     if evaluation.answers.classes.len() == CONTEST_CLASSES {
-        line("\nthe paper's Table 2, all validation images of ILSVRC-2012 by ten views:")?;
-        let mut rows = table(&["networks", "top-1 error", "top-5 error"], &[1, 2]);
-        rows.add_rows(PAPER.iter().map(|row| [row.networks.into(), percent(row.top1_error), percent(row.top5_error)]));
-        line(rows.trim_fmt())?;
+        gap()?;
+        line("the paper's Table 2, all validation images of ILSVRC-2012 by ten views:")?;
+        let mut rows = Table::new(&["networks", "top-1 error", "top-5 error"], &[1, 2]);
+        for row in PAPER {
+            rows.add_row([row.networks, &percent(row.top1_error), &percent(row.top5_error)]);
+        }
+        rows.print()?;
     }
     if searched {
-        line("\nthe weights were searched on these images, so that on others the error is a little higher")?;
+        gap()?;
+        line("the weights were searched on these images, so that on others the error is a little higher")?;
     }
     if !evaluation.confusions.is_empty() {
-        line("\nmost often mistaken:")?;
-        let mut rows = table(&["class", "taken for", "images", "of the class"], &[2, 3]);
+        gap()?;
+        line("most often mistaken:")?;
+        let mut rows = Table::new(&["class", "taken for", "images", "of the class"], &[2, 3]);
         for pair in &evaluation.confusions {
             let share = percent(pair.share);
-            let [class, taken_for] = [&pair.class, &pair.taken_for].map(|class| printable(class).into_owned());
-            rows.add_row([class, taken_for, thousands(pair.images as u64), share]);
+            rows.add_row([&pair.class, &pair.taken_for, &thousands(pair.images as u64), &share]);
         }
-        line(rows.trim_fmt())?;
+        rows.print()?;
     }
     if !evaluation.skipped.is_empty() {
-        line("")?;
+        gap()?;
     }
     skipped(&evaluation.skipped);
     Ok(())

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::options::On;
-use super::output::{Output, fit, folded, line, percent, table, thousands};
+use super::output::{Output, Table, folded, gap, line, lines, percent, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::commands::inspect::{Inspect as Request, Inspection};
 
@@ -42,9 +42,10 @@ impl Inspect {
 }
 
 fn print(found: &Inspection) -> Result<()> {
-    line(format_args!("after {} steps\n", thousands(found.step)))?;
+    line(format_args!("after {} steps", thousands(found.step)))?;
+    gap()?;
     if !found.tensors.is_empty() {
-        let mut rows = table(&["tensor", "shape", "mean |w|", "norm", "largest", "change a step"], &[2, 3, 4, 5]);
+        let mut rows = Table::new(&["tensor", "shape", "mean |w|", "norm", "largest", "change a step"], &[2, 3, 4, 5]);
         for state in &found.tensors {
             let shape = state.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
             let change = match state.ratio {
@@ -55,19 +56,22 @@ fn print(found: &Inspection) -> Result<()> {
             let [mean, norm, largest] = [state.mean, state.norm, state.largest].map(|number| format!("{number:.3e}"));
             rows.add_row([state.name.clone(), shape, mean, norm, largest, change]);
         }
-        line(format_args!("{}\n", fit(rows, &[1])))?;
+        rows.print_folded(&[1])?;
+        gap()?;
     }
     if !found.activity.is_empty() {
-        let mut rows = table(&["layer", "units", "never respond", "outputs above 0"], &[1, 2, 3]);
+        let mut rows = Table::new(&["layer", "units", "never respond", "outputs above 0"], &[1, 2, 3]);
         for layer in &found.activity {
             let (units, dead) = (layer.units.to_string(), layer.dead.to_string());
             rows.add_row([layer.layer.clone(), units, dead, percent(layer.active)]);
         }
-        line(format_args!("responses to {} images\n{}\n", thousands(found.images as u64), rows.trim_fmt()))?;
+        line(format_args!("responses to {} images", thousands(found.images as u64)))?;
+        rows.print()?;
+        gap()?;
     }
     if found.findings.is_empty() {
         return line("nothing unusual");
     }
     line("unusual:")?;
-    found.findings.iter().try_for_each(|found| line(folded(&format!("  {}: {}", found.subject, found.words), 4)))
+    found.findings.iter().try_for_each(|found| lines(folded(&format!("  {}: {}", found.subject, found.words), 4)))
 }

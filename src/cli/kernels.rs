@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::named;
-use super::output::{Output, line, tolerance};
+use super::output::{Output, gap, line, tolerance};
 use alexnet::commands::shaders;
 use alexnet::kernel::{Access, Binding, Holds, Kernel, Variant};
 use alexnet::net::{Job, MOST_IMAGES, Model, Net, OptionChanges, Options, Precision};
@@ -83,7 +83,8 @@ fn print_all(entries: &[Entry]) -> Result<()> {
     entries.iter().try_for_each(print)?;
     let variants: usize = entries.iter().map(|entry| entry.variants.len()).sum();
     let cases: usize = entries.iter().map(|entry| entry.cases).sum();
-    line(format_args!("\n{} kernels in {variants} variants, {cases} cases", entries.len()))
+    gap()?;
+    line(format_args!("{} kernels in {variants} variants, {cases} cases", entries.len()))
 }
 
 fn entry(kernel: &Kernel) -> Entry {
@@ -114,7 +115,8 @@ fn print(entry: &Entry) -> Result<()> {
         let needs: Vec<_> = lanes.into_iter().chain(matrices).chain(words).collect();
         if needs.is_empty() { v.name.to_owned() } else { format!("{} ({})", v.name, needs.join(", ")) }
     };
-    line(format_args!("{}\n    {}", entry.name, entry.doc))?;
+    line(entry.name)?;
+    line(format_args!("    {}", entry.doc))?;
     line(format_args!("    bindings  {}", entry.bindings.iter().map(binding).collect::<Vec<_>>().join(", ")))?;
     line(format_args!("    variants  {}", entry.variants.iter().map(variant).collect::<Vec<_>>().join(", ")))?;
     line(format_args!("    cases     {}, tolerance {}", entry.cases, tolerance(entry.tolerance)))

@@ -35,6 +35,7 @@ mod step;
 mod terminal;
 mod train;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -108,8 +109,18 @@ enum Command {
 impl Cli {
     /// The command line of this process; ends it with help, or with an error and exit code 2.
     pub(super) fn from_process() -> Self {
-        let matches = help::complete(Self::command()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let parse = |arguments: Vec<OsString>| {
+            let matches = help::complete(Self::command()).try_get_matches_from(arguments)?;
+            Self::from_arg_matches(&matches)
+        };
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        parse(arguments.clone()).unwrap_or_else(|error| {
+            // The error repeats arguments as they are: that of arguments that can be shown says the same.
+            parse(arguments.iter().map(|argument| shown(argument.display()).into()).collect())
+                .err()
+                .unwrap_or(error)
+                .exit()
+        })
     }
 }
 

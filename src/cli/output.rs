@@ -1,31 +1,40 @@
 //! What goes to standard output: text whose reader may leave early, JSON, tables, numbers for people.
 
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Error, Result};
 use clap::Args;
-use comfy_table::{
-    CellAlignment, ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle,
-};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, TableStyle};
 use serde::Serialize;
 
 use super::progress::{bars, is_quiet, prefix};
 use alexnet::files::printable;
 
-/// Writes `text` and a line end.
-pub(super) fn line(text: impl std::fmt::Display) -> Result<()> {
+/// Writes `text` as one line, whatever characters the names in it hold.
+pub(super) fn line(text: impl Display) -> Result<()> {
     writeln!(io::stdout().lock(), "{}", shown(text)).context("standard output")
 }
 
+/// Writes several lines of this program's own making, in which names are [shown] or escaped: a folded text, JSON.
+pub(super) fn lines(text: impl Display) -> Result<()> {
+    text.to_string().split('\n').try_for_each(line)
+}
+
+/// Writes an empty line.
+pub(super) fn gap() -> Result<()> {
+    line("")
+}
+
 /// Writes a line of this program's own making, in which colours are kept.
-pub(super) fn coloured(line: impl std::fmt::Display) -> Result<()> {
+pub(super) fn coloured(line: impl Display) -> Result<()> {
     writeln!(io::stdout().lock(), "{line}").context("standard output")
 }
 
-/// The lines of `text`, in which no name steers the terminal.
-pub(crate) fn shown(text: impl std::fmt::Display) -> String {
-    text.to_string().split('\n').map(printable).collect::<Vec<_>>().join("\n")
+/// `text` on one line, in which no name steers the terminal.
+pub(crate) fn shown(text: impl Display) -> String {
+    printable(&text.to_string()).into_owned()
 }
 
 /// `path` as a shell takes it: in quotes where it holds blanks or other characters that mean something there.
@@ -38,14 +47,14 @@ pub(super) fn quoted(path: &Path) -> String {
 
 /// Says how work goes that is worth more than its reader: a closed or full standard output does not end it. Bars make
 /// room for it.
-pub(super) fn say(text: impl std::fmt::Display) {
+pub(super) fn say(text: impl Display) {
     if !is_quiet() {
         let _ = bars().suspend(|| line(format_args!("{}{text}", prefix())));
     }
 }
 
 /// Says why a command fails. Where nobody listens the exit code says it.
-pub(super) fn complain(error: impl std::fmt::Display) {
+pub(super) fn complain(error: impl Display) {
     let _ = bars().suspend(|| writeln!(io::stderr(), "error: {}", shown(error)));
 }
 
@@ -77,7 +86,7 @@ pub(super) fn skipped(reasons: &[String]) {
 /// Columns that everything fits which has no long names in it.
 const COLUMNS: usize = 80;
 
-/// `text` in lines that fit, all but the first indented.
+/// `text`, as it is [shown], in lines that fit, all but the first indented.
 pub(super) fn folded(text: &str, indent: usize) -> String {
     folded_to(text, indent, COLUMNS)
 }
@@ -85,7 +94,7 @@ pub(super) fn folded(text: &str, indent: usize) -> String {
 /// The same in lines of at most `columns` letters, where words are not longer.
 pub(super) fn folded_to(text: &str, indent: usize, columns: usize) -> String {
     let (mut lines, mut column) = (String::new(), 0);
-    for word in text.split(' ') {
+    for word in shown(text).split(' ') {
         let length = word.chars().count();
         if column > indent && column + 1 + length > columns {
             lines.push('\n');
@@ -103,7 +112,7 @@ pub(super) fn folded_to(text: &str, indent: usize, columns: usize) -> String {
 
 /// Writes `value` as one indented JSON document.
 pub(super) fn json(value: &impl Serialize) -> Result<()> {
-    line(serde_json::to_string_pretty(value)?)
+    lines(serde_json::to_string_pretty(value)?)
 }
 
 /// Whether a command ended because whoever read its output had enough (`| head`), which is no error.
@@ -111,29 +120,43 @@ pub(super) fn ended_by_reader(error: &Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// An empty table: a line under the header, two spaces between columns, of which those in `right` hold numbers.
-pub(super) fn table(header: &[&str], right: &[usize]) -> Table {
-    const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
-    let mut table = Table::new();
-    table.load_style(STYLE.header_lines(ContentLineStyle::none())).set_header(header.iter().copied());
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
-        if right.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
+/// A table of cells that are [shown].
+pub(super) struct Table(comfy_table::Table);
 
-/// `table` in lines that fit, for which the cells of some columns are folded.
-pub(super) fn fit(mut table: Table, fold: &[usize]) -> String {
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS as u16);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if !fold.contains(&index) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
+impl Table {
+    /// An empty table: a line under the header, two spaces between columns, of which those in `right` hold numbers.
+    pub(super) fn new(header: &[&str], right: &[usize]) -> Self {
+        const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+        let mut table = comfy_table::Table::new();
+        table.load_style(STYLE.header_lines(ContentLineStyle::none())).set_header(header.iter().map(shown));
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 1));
+            if right.contains(&index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
         }
+        Self(table)
     }
-    table.trim_fmt()
+
+    pub(super) fn add_row<T: Display>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.0.add_row(cells.into_iter().map(shown));
+    }
+
+    /// Writes the table as wide as it is.
+    pub(super) fn print(&self) -> Result<()> {
+        lines(self.0.trim_fmt())
+    }
+
+    /// Writes the table in lines that fit, for which the cells of some columns are folded.
+    pub(super) fn print_folded(mut self, fold: &[usize]) -> Result<()> {
+        self.0.set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS as u16);
+        for (index, column) in self.0.column_iter_mut().enumerate() {
+            if !fold.contains(&index) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        self.print()
+    }
 }
 
 /// Digits in groups of three: 60,965,224.
@@ -187,6 +210,15 @@ mod tests {
         assert!(lines.lines().all(|line| line.chars().count() <= COLUMNS), "{lines}");
         assert!(lines.lines().skip(1).all(|line| line.starts_with("    t") || line.starts_with("    c")), "{lines}");
         assert_eq!(lines.split_whitespace().collect::<Vec<_>>().join(" "), words);
+    }
+
+    #[test]
+    fn names_are_shown_on_one_line() {
+        assert_eq!(shown("a\nb\u{1b}[2J"), r"a\u000ab\u001b[2J");
+        assert_eq!(folded("a\nb c", 2), r"a\u000ab c");
+        let mut table = Table::new(&["of\nall"], &[]);
+        table.add_row(["a\nb"]);
+        assert_eq!(table.0.trim_fmt().lines().count(), 3);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::metrics::open_runs;
 use super::options::named;
-use super::output::{coloured, folded_to, line};
+use super::output::{coloured, folded_to, gap, lines};
 use super::picture::PictureFile;
 use super::terminal::{TextChart, columns, has_colours};
 use alexnet::report::{Chart, Curve, Over, chart, stacked};
@@ -65,6 +65,6 @@ fn draw(chart: &Chart) -> Result<()> {
     let width = columns().clamp(LEAST_COLUMNS, MOST_COLUMNS);
     TextChart { chart, colours: has_colours() }.lines(width, LINES).iter().try_for_each(coloured)?;
     let words = chart.marked.iter().map(|(_, word)| folded_to(&format!("┆ {word}"), 2, usize::from(width)));
-    words.into_iter().try_for_each(line)?;
-    line("")
+    words.into_iter().try_for_each(lines)?;
+    gap()
 }

@@ -76,7 +76,7 @@ impl Progress {
     pub(super) fn new(what: &str, unit: &'static str, lines: Lines) -> Self {
         let bar = bars().add(ProgressBar::no_length()).with_finish(ProgressFinish::AndClear);
         bar.set_style(style("{spinner} {prefix} {elapsed} {wide_msg}"));
-        bar.set_prefix(what.to_owned());
+        bar.set_prefix(shown(what));
         bar.enable_steady_tick(TURN);
         let lines = (!io::stderr().is_terminal() && !is_quiet()).then(|| print_lines(bar.clone(), unit, lines));
         Self { bar, unit, _lines: lines }
@@ -116,12 +116,12 @@ impl Progress {
 
     /// Names the part of the work that is being done.
     pub(super) fn name(&self, what: &str) {
-        self.bar.set_prefix(what.to_owned());
+        self.bar.set_prefix(shown(what));
     }
 
     /// Says something of the work; it is cut where the terminal ends.
     pub(super) fn message(&self, message: String) {
-        self.bar.set_message(message);
+        self.bar.set_message(shown(message));
     }
 }
 
@@ -207,7 +207,11 @@ pub(super) fn init() {
     let logger = env_logger::Builder::from_env(environment)
         .format(|to, record| {
             let (level, style) = (record.level(), to.default_level_style(record.level()));
-            writeln!(to, "{}[{style}{level:<5}{style:#} {}] {}", prefix(), record.target(), shown(record.args()))
+            // What libraries say may have lines; the names in it are theirs.
+            let text = record.args().to_string();
+            let own = record.target().starts_with("alexnet");
+            let text = if own { shown(text) } else { text.lines().map(shown).collect::<Vec<_>>().join("\n") };
+            writeln!(to, "{}[{style}{level:<5}{style:#} {}] {text}", prefix(), record.target())
         })
         .build();
     let level = logger.filter();

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::options::Placed;
-use super::output::{fit, line, quoted, say, table};
+use super::output::{Table, gap, line, quoted, say};
 use super::signals::Signals;
 use super::train::Watch;
 use alexnet::commands::reproduce::{ArmOutcome, Campaign, Ours, Outcome, Progress, REPRODUCTIONS, Reproduction};
@@ -78,7 +78,8 @@ impl Reproduce {
         let chart = reproduced(&outcome);
         write(&out, &outcome, &chart)?;
         print(&outcome)?;
-        say(format_args!("\nruns, outcome.json and curves are in {}", quoted(&out)));
+        say("");
+        say(format_args!("runs, outcome.json and curves are in {}", quoted(&out)));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -95,12 +96,14 @@ fn write(out: &Path, outcome: &Outcome, chart: &Chart) -> Result<()> {
 }
 
 fn print(outcome: &Outcome) -> Result<()> {
-    line(format_args!("{}: {} ({})\n", outcome.name, outcome.claim, outcome.source))?;
-    let mut rows = table(&["network", "model", "rate", "seeds", "training error", "validation error"], &[2, 3, 4, 5]);
+    line(format_args!("{}: {} ({})", outcome.name, outcome.claim, outcome.source))?;
+    gap()?;
+    let mut rows =
+        Table::new(&["network", "model", "rate", "seeds", "training error", "validation error"], &[2, 3, 4, 5]);
     for arm in &outcome.arms {
         rows.add_row(cells(arm));
     }
-    line(fit(rows, &[1]))?;
+    rows.print_folded(&[1])?;
     for arm in outcome.arms.iter().filter(|arm| !arm.grid.is_empty()) {
         let tried = arm.grid.iter().map(|(rate, error)| match error {
             Some(error) => format!("{rate}: {:.1} %", 100.0 * error),
@@ -112,7 +115,8 @@ fn print(outcome: &Outcome) -> Result<()> {
             tried.collect::<Vec<_>>().join(", ")
         ))?;
     }
-    line(format_args!("\n{}:", outcome.measure))?;
+    gap()?;
+    line(format_args!("{}:", outcome.measure))?;
     for arm in &outcome.arms {
         if let Some(ours) = &arm.ours {
             let published = arm.published.or(outcome.paper);
@@ -125,7 +129,8 @@ fn print(outcome: &Outcome) -> Result<()> {
             ))?;
         }
     }
-    line("\nnot as in the claim:")?;
+    gap()?;
+    line("not as in the claim:")?;
     outcome.shortened.iter().try_for_each(|words| line(format_args!("  {words}")))
 }
 

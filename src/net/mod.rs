@@ -16,6 +16,7 @@ mod score;
 mod source;
 mod stage;
 mod text;
+mod words;
 
 use thiserror::Error;
 
@@ -34,6 +35,7 @@ pub use self::score::Score;
 pub use self::source::{ImageSource, StoredImageSlots};
 pub use self::stage::{Replacement, Stage};
 pub use self::text::Kinds;
+pub(crate) use self::words::toml_words;
 pub use crate::ops::LAYERS;
 use crate::ops::layer::{Chw, LayerError};
 
@@ -45,7 +47,7 @@ pub enum NetError {
     Unknown { wanted: String, known: String },
     #[error("{path} cannot be read: {reason}")]
     Read { path: String, reason: std::io::Error },
-    #[error("{source_name}: {reason}")]
+    #[error("{source_name}: {}", toml_words(reason))]
     Parse { source_name: String, reason: Box<toml::de::Error> },
     #[error("{source_name}{}: {error}", line.map_or_else(String::new, |line| format!(", line {line}")))]
     InFile { source_name: String, line: Option<usize>, error: Box<NetError> },

@@ -9,7 +9,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::files::FileError;
 use crate::interop::{InteropError, ReadError};
-use crate::net::NetError;
+use crate::net::{NetError, toml_words};
 use crate::ranks::RanksError;
 use crate::session::SessionError;
 
@@ -132,7 +132,7 @@ pub enum InitError {
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum ConfigError {
-    #[error("is damaged ({0})")]
+    #[error("is damaged ({})", toml_words(.0))]
     Text(#[from] toml::de::Error),
     #[error("cannot be written ({0})")]
     Unwritable(#[from] toml::ser::Error),

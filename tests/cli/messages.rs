@@ -53,3 +53,75 @@ fn names_with_line_breaks_stay_on_one_line() {
     contains(&classified, &["images/val/a%u000ab/1.png\n", "%  a%u000ab\n"]);
     assert_eq!(classified.lines().count(), 3, "{classified}");
 }
+
+/// Whatever a command is given under a hostile name, it says the name escaped, on the line that says it.
+#[cfg(unix)]
+#[test]
+fn names_in_errors_stay_on_one_line() {
+    const BAD: &str = "no\nrun\u{1b}[31m\u{9b}2J";
+    let place = Place::new();
+    place.write("x.npy", "no array");
+    let below = format!("tiny.toml/{BAD}");
+    let model = ["--model", "tiny.toml"];
+    for arguments in [
+        &["train", "--model", BAD][..],
+        &["train", "--data", BAD, "--devices", "cpu"],
+        &["train", "--resume", BAD],
+        &["train", "--devices", BAD],
+        &["train", "--batch", BAD],
+        &["train", "--init", BAD, "--devices", "cpu", "--out", "run"],
+        &["train", "--out", &below, "--devices", "cpu"],
+        &["train", "--replace", BAD],
+        &["prepare", BAD, "--out", "shards"],
+        &["eval", BAD],
+        &["classify", BAD, "x.jpg"],
+        &["export", BAD, "--format", "onnx", "--out", "x.onnx"],
+        &["import", BAD, model[0], model[1], "--out", "i.safetensors"],
+        &["import", "x.npy", "--model", BAD, "--out", "i.safetensors"],
+        &["run", BAD, "--input", "x=x.npy", "--output-dir", "y"],
+        &["metrics", BAD],
+        &["plot", BAD],
+        &["inspect", BAD],
+        &["report", BAD],
+        &["filters", BAD, "--out", "f.png"],
+        &["predictions", BAD, "--out", "f.png"],
+        &["similar", BAD],
+        &["features", BAD, "--out", "f.npy"],
+        &["describe", BAD],
+        &["kernels", "--wgsl", &below],
+        &["bench", "loader", "--data", BAD],
+        &["check", "--devices", "cpu", "--only", BAD],
+        &["reproduce", BAD],
+        &[BAD],
+    ] {
+        let output = place.command(arguments).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!output.status.success(), "{arguments:?}: {said}");
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{arguments:?}: {said:?}");
+        contains(&said.replace('\\', "%"), &["no%u000arun%u001b[31m%u009b2J"]);
+    }
+}
+
+/// Names inside of files: layers of a model, tensors of weights.
+#[test]
+fn names_in_files_stay_on_one_line() {
+    let place = Place::new();
+    let tensors = r#"{"no\nsuch\u001b[2J":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let file = [&(tensors.len() as u64).to_le_bytes()[..], tensors.as_bytes(), &[0; 4]].concat();
+    place.write("w.safetensors", file);
+    let tiny = String::from_utf8(place.read("tiny.toml")).unwrap();
+    place.write("layer.toml", tiny.replace("\"fc2\"", "\"fc\\nsuch\\u001b[2J\""));
+    place.write("stage.toml", tiny.replacen("\"relu\"", "\"re\\nsuch\\u001b[2J\"", 1));
+    place.write("about.toml", tiny.replacen("about = \"", "about = \"a\\nsuch\\u001b[2J", 1));
+    for arguments in [
+        &["import", "w.safetensors", "--model", "tiny.toml", "--out", "i.safetensors"][..],
+        &["describe", "layer.toml"],
+        &["describe", "stage.toml"],
+        &["describe", "about.toml"],
+    ] {
+        let output = place.command(arguments).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{arguments:?}: {said:?}");
+        contains(&said.replace('\\', "%"), &["such%u001b[2J"]);
+    }
+}

@@ -95,10 +95,15 @@ impl Place {
     /// The program where no file may grow beyond `kib` KiB, as on a full disk.
     #[cfg(unix)]
     pub(crate) fn on_a_full_disk(&self, kib: usize, arguments: &[&str]) -> Output {
+        self.within(&format!("trap '' XFSZ; ulimit -f {kib}"), arguments)
+    }
+
+    /// The program in a shell that was given `limits` first.
+    #[cfg(unix)]
+    pub(crate) fn within(&self, limits: &str, arguments: &[&str]) -> Output {
         let program = self.command(&[]);
         let mut command = Command::new("bash");
-        let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
-        command.args(["-c", &script]).arg(program.get_program()).args(arguments);
+        command.args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")]).arg(program.get_program()).args(arguments);
         command.current_dir(self.folder.path()).output().unwrap()
     }
 

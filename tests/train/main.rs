@@ -19,5 +19,6 @@ mod recipe;
 mod release;
 mod reproduce;
 mod resume;
+mod same_network;
 mod synsets;
 mod tune;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::files::{FileError, cache_folder, read_file, write_file};
+use crate::files::{FileError, cache_folder, one_line, read_file, write_file};
 
 /// Replaces what the file at `path` holds; its folder is made where there is none.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
@@ -63,13 +63,15 @@ impl Compiled {
             drop_file(&path, "the compiled kernels in it are damaged");
         }
         let refused = |reason: wgpu::Error| {
-            drop_file(&path, &format!("the driver refuses the compiled kernels in it ({reason})"));
+            drop_file(&path, &format!("the driver refuses the compiled kernels in it ({})", one_line(&reason)));
         };
         let found = data.and_then(|data| create(device, Some(data)).map_err(refused).ok());
         let kept = std::cell::Cell::new(if found.is_some() { data.map_or(0, <[u8]>::len) } else { 0 });
         let cache = match found {
             Some(cache) => cache,
-            None => create(device, None).inspect_err(|e| log::warn!("compiled kernels are not kept: {e}")).ok()?,
+            None => create(device, None)
+                .inspect_err(|e| log::warn!("compiled kernels are not kept: {}", one_line(e)))
+                .ok()?,
         };
         Some(Self { cache, path, kept })
     }

@@ -13,6 +13,7 @@ use super::cache::Compiled;
 use super::capacity::memory;
 use super::choices::{Choices, Verdicts};
 use crate::backend::{BackendError, Limits, MemoryPool, SetupWatch};
+use crate::files::one_line;
 
 /// Time without an answer after which a device counts as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -96,7 +97,7 @@ impl Device {
         };
         let opened = pollster::block_on(adapter.request_device(&descriptor));
         let (device, queue) =
-            opened.map_err(|e| BackendError::Open { device: info.name.clone(), reason: e.to_string() })?;
+            opened.map_err(|e| BackendError::Open { device: info.name.clone(), reason: one_line(&e) })?;
         let trouble = Arc::new(Mutex::new(None));
         let (on_error, on_loss) = (Arc::clone(&trouble), Arc::clone(&trouble));
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -105,11 +106,11 @@ impl Device {
                 wgpu::Error::Validation { .. } => Kind::Refused,
                 wgpu::Error::Internal { .. } => Kind::Lost,
             };
-            note(&on_error, kind, error.to_string());
+            note(&on_error, kind, one_line(&error));
         }));
         // Every reason counts: when the device is dropped by us, nobody reads the note.
         device.set_device_lost_callback(move |reason, message| {
-            note(&on_loss, Kind::Lost, format!("{reason:?}: {message}"));
+            note(&on_loss, Kind::Lost, format!("{reason:?}: {}", one_line(&message)));
         });
         let (limits, features) = (device.limits(), device.features());
         let (choices, compiled) = (Choices::of(&describe(&info)), Compiled::open(&device, &info));
@@ -147,7 +148,7 @@ impl Device {
         let instance = wgpu::Instance::new(descriptor);
         let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
         let adapter =
-            adapter.map_err(|e| BackendError::Open { device: limits.device.clone(), reason: e.to_string() })?;
+            adapter.map_err(|e| BackendError::Open { device: limits.device.clone(), reason: one_line(&e) })?;
         let mut device = Self::open(&adapter)?;
         (device.info.name, device.memory) = (limits.device.clone(), limits.memory.clone());
         device.features.set(wgpu::Features::SHADER_F16, limits.halves);

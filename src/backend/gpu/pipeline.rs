@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::device::Device;
 use crate::backend::BackendError;
+use crate::files::one_line;
 use crate::kernel::{Elem, Kernel, Params, Variant};
 use crate::program::{Command, SlotRange};
 use crate::wgsl::{self, Bound};
@@ -115,7 +116,7 @@ fn compile(device: &Device, kernel: &Kernel, variant: &Variant, params: &Params)
     let stages: Result<Vec<Stage>, BackendError> =
         shader.stages.into_iter().map(|stage| compile_stage(device, kernel, &module, stage)).collect();
     if let Some(error) = pollster::block_on(scope.pop()) {
-        return Err(refuse(format!("kernel {}, variant {}: {error}", kernel.name, variant.name)));
+        return Err(refuse(format!("kernel {}, variant {}: {}", kernel.name, variant.name, one_line(&error))));
     }
     device.check()?;
     Ok(Pipeline { variant: variant.name, stages: stages?, parts_bytes: variant.parts_bytes(params) })

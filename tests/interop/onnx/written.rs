@@ -87,6 +87,22 @@ fn small_files_that_ask_for_much() {
     assert!(doubled.contains("node c26 (Concat)") && doubled.contains("too large with 4096 MiB"), "{doubled}");
 }
 
+/// A photo for a network of images of 4096 pixels is classified within the plan's memory, or refused where that is not there.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_image_that_needs_more_memory_than_there_is() {
+    let place = Place::new();
+    let [model, image] =
+        ["images-of-4096-pixels.onnx", "caffe-image.png"].map(|name| fixture(name).display().to_string());
+    let arguments = ["classify", &model, &image, "--devices", "cpu", "--mean", "0,0,0", "--scale", ".05,.05,.05"];
+    let output = place.within("ulimit -v 1500000", &arguments);
+    crate::cli::refused(
+        &output,
+        1,
+        &["images-of-4096-pixels.onnx", "node q has 1536.0 MiB, needs 1920.0 MiB", "fewer images at once"],
+    );
+}
+
 /// What has no end is not read.
 #[cfg(unix)]
 #[test]
