@@ -44,6 +44,7 @@ numpy, multiarray, network = module("numpy"), module("numpy.core.multiarray"), m
 module("numpy.core")
 STORAGES = {name: member(torch, name + "Storage", type(name, (), {})) for name in ["Float", "Double", "Half", "BFloat16", "Long"]}
 rebuild = {name: member(utils, name, lambda *_: None) for name in ["_rebuild_tensor_v2", "_rebuild_parameter"]}
+sparse = member(utils, "_rebuild_sparse_tensor", lambda *_: None)
 from_type = member(tensor_module, "_rebuild_from_type_v2", lambda *_: None)
 float32 = member(torch, "float32", lambda: None)
 numpy_dtype, numpy_scalar = member(numpy, "dtype", lambda *_: None), member(multiarray, "scalar", lambda *_: None)
@@ -176,6 +177,8 @@ def kinds(weights):
     for name, bits in (("features.0.bias", {"neg": True}), ("classifier.0.bias", {"conj": True, "neg": True})):
         values = [-value for value in weights[name]]
         negative[name] = view(Storage("Float", packed("Float", values), len(values)), 0, SHAPES[name], bits=bits)
+    instead = lambda others: {**{name: value for name, value in plain.items() if name != "features.0.weight"}, **{f"features.0.{name}": value for name, value in others.items()}}
+    averaged = {name: tensor([9.0] * len(values), SHAPES[name]) for name, values in weights.items()}
     parameter = lambda value: Made(rebuild["_rebuild_parameter"], value, True, collections.OrderedDict())
     subclass = lambda value: Made(from_type, rebuild["_rebuild_parameter"], torch.FloatStorage, (value, True, collections.OrderedDict()), {})
     others = {"features.0": "stem.conv", "classifier.0": "head"}
@@ -193,7 +196,8 @@ def kinds(weights):
         ("features-parallel.pth", saved({"epoch": 3, "arch": "alexnet", "state_dict": state(weights, lambda name: name.replace("features.", "features.module.")), "best_acc1": tensor([56.5], ()), "optimizer": optimizer(weights)}), None),
         ("model-state-dict.pth", saved({"model_state_dict": plain, "optimizer_state_dict": optimizer(weights), "loss": scalar}), None),
         ("lightning.pth", saved({"state_dict": state(weights, prefixed("model.")), "hyper_parameters": arguments, "callbacks": collections.defaultdict(list, a=[1]), "dtype": float32}), None),
-        ("ema.pth", saved({"ema": {name: tensor([9.0] * len(values), SHAPES[name]) for name, values in weights.items()}, "model": plain, "args": arguments}), None),
+        ("ema.pth", saved({"ema": averaged, "model": plain, "args": arguments}), None),
+        ("state-dict-ema.pth", saved({"state_dict": plain, "state_dict_ema": averaged}), None),
         ("backbone.pth", saved({"net": state(weights, prefixed("backbone.")), "rng": 2**127}), None),
         ("counters.pth", saved(counters), None),
         ("halves.pth", saved(state(weights, kind="Half")), None),
@@ -205,8 +209,16 @@ def kinds(weights):
         ("parameters.pth", saved(collections.OrderedDict((name, (subclass if "bias" in name else parameter)(value)) for name, value in plain.items())), None),
         ("other-names.pth", saved({"params": state(weights, foreign), "step": scalar}), None),
         ("tuple.pth", saved((plain, {"epoch": 1})), None),
-        ("whole.pth", saved(net), "weights_only=False).state_dict()"),
-        ("whole-in-dict.pth", saved({"model": net, "epoch": 3}), '["model"].state_dict()'),
+        ("list.pth", saved(list(plain.values())), None),
+        ("fully-sharded.pth", saved({"model": state(weights, lambda name: name.replace(".0.", "._fsdp_wrapped_module.0."))}), None),
+        # Of two sets of weights without usual names, that which comes first.
+        ("encoders.pth", saved({"state_dict": {**state(weights, prefixed("module.encoder_q.")), **{f"module.encoder_k.{name}": value for name, value in averaged.items()}}}), None),
+        ("refused-weight-norm.pth", saved(instead({"weight_g": tensor([1.0] * 4, (4, 1, 1, 1)), "weight_v": plain["features.0.weight"]})), "features.0.weight_g"),
+        ("refused-pruned.pth", saved(instead({"weight_orig": plain["features.0.weight"], "weight_mask": plain["features.0.weight"]})), "prune.remove"),
+        ("refused-sparse.pth", saved({**plain, "classifier.0.weight": Made(sparse, 0, ())}), "_rebuild_sparse_tensor"),
+        ("refused-whole.pth", saved(net), "weights_only=False).state_dict()"),
+        ("refused-whole-in-dict.pth", saved({"model": net, "epoch": 3}), '["model"].state_dict()'),
+        ("refused-whole-beside-optimizer.pth", saved({"ema": None, "model": net, "optimizer": optimizer(weights)}), '["model"].state_dict()'),
     ]
 
 

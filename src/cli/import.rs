@@ -45,6 +45,9 @@ pub(super) struct Import {
     /// A network of Caffe as text (deploy.prototxt), which the model must agree with
     #[arg(long, value_name = "FILE")]
     prototxt: Option<PathBuf>,
+    /// Take the weights whose names begin with this, where a file has several sets of them: state_dict_ema, model.teacher
+    #[arg(long, value_name = "NAME")]
+    under: Option<String>,
     /// Refuse the file unless its SHA-256 begins with these 8 or more digits
     #[arg(long, value_name = "DIGITS")]
     sha256: Option<String>,
@@ -86,6 +89,7 @@ impl Import {
             mean: self.mean,
             mean_file: self.mean_file,
             prototxt: self.prototxt,
+            under: self.under,
             sha256: self.sha256,
             missing: (self.missing == Missing::Random).then_some(self.seed),
         };

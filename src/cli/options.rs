@@ -191,8 +191,9 @@ impl Pictured {
         model.input.scale = self.scale.unwrap_or(model.input.scale);
         model.input.stored = self.stored.or(model.input.stored);
         let mean = self.mean;
-        let (file, classes, mean_file, prototxt, missing, sha256) = (path.into(), None, None, None, None, None);
-        let imported = Import { file, model, classes, mean, mean_file, prototxt, missing, sha256 }.read()?;
+        let (file, classes, mean_file, prototxt, missing) = (path.into(), None, None, None, None);
+        let (under, sha256) = (None, None);
+        let imported = Import { file, model, classes, mean, mean_file, prototxt, missing, under, sha256 }.read()?;
         for words in imported.words {
             log::warn!("{}: {words}", path.display());
         }

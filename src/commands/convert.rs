@@ -91,6 +91,8 @@ pub struct Import {
     pub prototxt: Option<PathBuf>,
     /// Seed to initialise missing tensors from; they are an error where it is absent.
     pub missing: Option<u64>,
+    /// Beginning of the names of the weights, where the file has several sets of them.
+    pub under: Option<String>,
     /// SHA-256 that the file must have, or the digits that it begins with, as torchvision has them in names of files.
     pub sha256: Option<String>,
 }
@@ -144,8 +146,9 @@ impl Import {
             words.extend(layers.prepare(&mut self.model.input, means).map_err(CommandError::within(&self.file))?);
             words.extend(layers.name_as(&self.model, &mut read.tensors));
         }
-        words.extend(read.recognise(&self.model).map_err(CommandError::within(&self.file))?);
-        let WeightsFile { tensors: mut file, unreadable, foreign, classes, layers, .. } = read;
+        let recognised = read.recognise(&self.model, self.under.as_deref());
+        words.extend(recognised.map_err(CommandError::within(&self.file))?);
+        let WeightsFile { tensors: mut file, unread, unreadable, foreign, classes, layers, .. } = read;
         self.classes.iter().for_each(|classes| self.model.fit_classes(classes.len()));
         fit_classes(&mut self.model, &file);
         let net = Net::new(self.model)?;
@@ -171,8 +174,9 @@ impl Import {
             weights.file_tensors.iter().any(|whole| whole.name == *name)
                 || name == MEAN && net.model.input.mean.is_none()
         };
-        let unused =
-            file.keys().filter(|name| !known(name)).chain(unreadable.keys()).chain(&foreign).cloned().collect();
+        let unread = unread.iter().flat_map(|dict| dict.shapes.keys());
+        let unused = file.keys().filter(|name| !known(name)).chain(unread).chain(unreadable.keys()).chain(&foreign);
+        let unused = unused.cloned().collect();
         let (model, seed) = (toml::to_string(&net.model)?, self.missing.unwrap_or_default());
         let state = State { model, classes, seed, ..State::default() };
         let checkpoint = Checkpoint { tensors: weights.tensors, state };

@@ -42,7 +42,7 @@ impl Inputs {
     pub fn read(mut model: Model, weights: &Path, batch: &Path) -> Result<Self, CommandError> {
         let weights = &Checkpoint::locate(weights);
         let mut file = read_weights(weights)?;
-        file.recognise(&model).map_err(CommandError::within(weights))?;
+        file.recognise(&model, None).map_err(CommandError::within(weights))?;
         let file = file.tensors;
         fit_classes(&mut model, &file);
         let net = Net::new(model.clone())?;

@@ -22,7 +22,7 @@ use thiserror::Error;
 
 pub use self::names::{Convention, Naming};
 pub use self::read::{
-    CLASSES, FormatError, ReadError, Unreadable, WeightsFile, read_array, read_graph, read_layers, read_mean,
+    CLASSES, FormatError, MEAN, ReadError, Unreadable, WeightsFile, read_array, read_graph, read_layers, read_mean,
     read_weights,
 };
 pub use self::tensors::{FileTensor, Quantity, TensorPart, adopt, file_tensors};
@@ -42,6 +42,14 @@ pub enum InteropError {
     Unreadable { name: String, reason: Unreadable },
     #[error("there is no tensor {names}")]
     Missing { names: String },
+    #[error("{name} is not in the file, only {from}, of which PyTorch computes it: first {remove}, then save again")]
+    Computed { name: String, from: String, remove: &'static str },
+    #[error(
+        "tensor {name} is made by {class}, expected plain floats: save what .to_dense() or .dequantize() makes of it"
+    )]
+    Made { name: String, class: String },
+    #[error("no weights of this network under {under}; they are under {found}")]
+    Under { under: String, found: String },
     #[error("an ONNX file has at most {most} bytes, this network needs {bytes}")]
     Large { bytes: usize, most: usize },
     #[error(

@@ -1,6 +1,7 @@
 //! Readers of other programs' files; the format of a file of weights is recognised by its first bytes.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -15,6 +16,9 @@ use crate::tensor::Tensor;
 
 /// Metadata key of the class names, a JSON list.
 pub const CLASSES: &str = "classes";
+
+/// Name of the mean image beside weights.
+pub const MEAN: &str = "mean";
 
 /// Reason why a file of another program cannot be read.
 #[derive(Debug, Error)]
@@ -42,7 +46,7 @@ pub enum FormatError {
     Onnx(#[from] OnnxError),
     #[error("found a pickle of Python's own; load it and torch.save it again, as torch.save(model.state_dict(), FILE)")]
     Pickle,
-    #[error("found {0}, expected a safetensors file, a state dict of PyTorch (.pth), or a Caffe network (.caffemodel)")]
+    #[error("found {0}, expected an ONNX file, a safetensors file, a state dict of PyTorch (.pth), or a Caffe network")]
     Unknown(&'static str),
     #[error("found integers, expected a mean image of floats")]
     IntegerMean,
@@ -61,10 +65,12 @@ pub enum Unreadable {
 }
 
 /// Content of a file with weights.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct WeightsFile {
     /// Tensors by the file's names.
     pub tensors: BTreeMap<String, Tensor>,
+    /// Further tensors, which [`WeightsFile::recognise`] reads where the network has them.
+    pub unread: Option<StateDict<'static>>,
     /// Names of all tensors in the order of the file, where it has one.
     pub order: Vec<String>,
     /// Why further tensors cannot be read, by their names: integers, quantised numbers, what no network here needs.
@@ -87,7 +93,10 @@ pub fn read_weights(path: &Path) -> Result<WeightsFile, ReadError> {
     if has_extension(path, "onnx") {
         return read_graph(path).map(|graph| onnx::weights(&graph));
     }
-    read(path, if has_extension(path, "caffemodel") { parse_caffe } else { parse })
+    if has_extension(path, "caffemodel") {
+        return read(path, parse_caffe);
+    }
+    parse(read_file(path)?).map_err(content(path))
 }
 
 /// Reads a mean image `[3][height][width]`, or means by colour `[3]`, in red, green, blue, from a file in Caffe's order:
@@ -111,7 +120,10 @@ pub fn read_layers(path: &Path) -> Result<caffe::Network, ReadError> {
 
 /// Reads the graph of an ONNX file.
 pub fn read_graph(path: &Path) -> Result<Graph, ReadError> {
-    read(path, |bytes| Ok(onnx::read(bytes, path)?))
+    read(path, |bytes| {
+        known(bytes)?;
+        Ok(onnx::read(bytes, path)?)
+    })
 }
 
 /// Reads the array of a `.npy` file.
@@ -120,7 +132,11 @@ pub fn read_array(path: &Path) -> Result<Array, ReadError> {
 }
 
 fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, FormatError>) -> Result<T, ReadError> {
-    parse(&read_file(path)?).map_err(|error| ReadError::Content { path: path.into(), error: error.into() })
+    parse(&read_file(path)?).map_err(content(path))
+}
+
+fn content(path: &Path) -> impl FnOnce(FormatError) -> ReadError {
+    |error| ReadError::Content { path: path.into(), error: error.into() }
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {
@@ -133,17 +149,17 @@ fn parse_caffe(bytes: &[u8]) -> Result<WeightsFile, FormatError> {
     Ok(WeightsFile { tensors: layers.tensors()?, layers: Some(layers), ..WeightsFile::default() })
 }
 
-fn parse(bytes: &[u8]) -> Result<WeightsFile, FormatError> {
+fn parse(bytes: Vec<u8>) -> Result<WeightsFile, FormatError> {
     // The length at the start of a safetensors file can look like the magic of another format, so `{` decides first.
     if bytes.get(8) != Some(&b'{') {
         if bytes.starts_with(pth::MAGIC) || bytes.starts_with(pth::OLD_MAGIC) {
-            let StateDict { tensors, order, unreadable, foreign } = pth::parse(bytes)?;
-            let unreadable = unreadable.into_iter().map(|(name, reason)| (name, reason.into())).collect();
-            return Ok(WeightsFile { tensors, order, unreadable, foreign, ..WeightsFile::default() });
+            let mut dict = pth::parse(bytes)?;
+            let (order, foreign) = (dict.order.clone(), mem::take(&mut dict.foreign));
+            return Ok(WeightsFile { unread: Some(dict), order, foreign, ..WeightsFile::default() });
         }
-        known(bytes)?;
+        known(&bytes)?;
     }
-    let file = TensorFile::parse(bytes)?;
+    let file = TensorFile::parse(&bytes)?;
     let mut weights = WeightsFile {
         order: natural(file.names()),
         // The key is a common word: what is no list of names is another program's.
@@ -178,13 +194,16 @@ fn known(bytes: &[u8]) -> Result<(), FormatError> {
     if pth::PICKLE.iter().any(|magic| bytes.starts_with(magic)) {
         return Err(FormatError::Pickle);
     }
-    let magics: [(&[u8], &str); 3] = [
+    let magics: [(&[u8], &str); 6] = [
         (
             HDF5,
             "an HDF5 file, as Keras and Caffe's snapshot_format: HDF5 write it (not read here; save weights as BINARYPROTO)",
         ),
         (b"\x1f\x8b", "a file compressed by gzip (gunzip it)"),
         (b"\x93NUMPY", "an array of numpy"),
+        (b"version https://git-lfs", "a pointer of Git LFS in the file's place (git lfs pull brings the file)"),
+        (b"<!DOCTYPE", "a web page (download the file itself)"),
+        (b"<html", "a web page (download the file itself)"),
     ];
     match magics.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         Some(&(_, what)) => Err(FormatError::Unknown(what)),

@@ -276,7 +276,7 @@ fn begin_with(session: &mut Session, init: &str) -> Result<(Vec<String>, PathBuf
 fn load(session: &mut Session, path: &Path, list: Option<&str>) -> Result<Vec<String>, InitError> {
     let rows = list.map_or_else(|| Ok(BTreeSet::new()), |list| session.net().model.rows(list))?;
     let mut file = read_weights(path)?;
-    file.recognise(&session.net().model)?;
+    file.recognise(&session.net().model, None)?;
     let tensors = adopt(session.net(), file.tensors, |row| rows.contains(row))?;
     Ok(session.load_rows(&tensors, &rows)?)
 }

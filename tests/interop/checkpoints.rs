@@ -13,10 +13,22 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn import(name: &str) -> Result<Imported, String> {
+    import_under(name, None)
+}
+
+fn import_under(name: &str, under: Option<&str>) -> Result<Imported, String> {
     let model = Model::open(fixture("tiny.toml").to_str().unwrap()).unwrap();
-    let file = fixture(name);
-    let import =
-        Import { file, model, classes: None, mean: None, mean_file: None, prototxt: None, missing: None, sha256: None };
+    let import = Import {
+        file: fixture(name),
+        model,
+        classes: None,
+        mean: None,
+        mean_file: None,
+        prototxt: None,
+        missing: None,
+        under: under.map(str::to_owned),
+        sha256: None,
+    };
     import.read().map_err(|error| error.to_string())
 }
 
@@ -27,18 +39,23 @@ fn every_kind_of_checkpoint_has_the_weights_of_the_plain_one() {
     let mut kinds: Vec<_> =
         std::fs::read_dir(fixture("kinds")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     kinds.sort();
-    assert_eq!(kinds.len(), 23);
+    assert_eq!(kinds.len(), 31);
     for kind in kinds {
         let kind = format!("kinds/{}", kind.to_str().unwrap());
         match import(&kind) {
-            Ok(imported) => assert!(imported.checkpoint == plain.checkpoint && !kind.contains("whole"), "{kind}"),
-            Err(reason) => assert!(kind.contains("whole") && reason.contains("class mynet.Net"), "{kind}: {reason}"),
+            Ok(imported) => assert!(imported.checkpoint == plain.checkpoint && !kind.contains("refused"), "{kind}"),
+            Err(reason) if kind.contains("whole") => contains(&reason, &["class mynet.Net"]),
+            Err(reason) => assert!(kind.contains("refused"), "{kind}: {reason}"),
         }
     }
-    let whole = import("kinds/whole-in-dict.pth").unwrap_err();
-    assert!(
-        whole.contains("torch.save(torch.load(FILE, weights_only=False)[\"model\"].state_dict(), \"weights.pth\")")
-    );
+    for whole in ["kinds/refused-whole-in-dict.pth", "kinds/refused-whole-beside-optimizer.pth"] {
+        let load = "torch.save(torch.load(FILE, weights_only=False)[\"model\"].state_dict(), \"weights.pth\")";
+        contains(&import(whole).unwrap_err(), &[load]);
+    }
+    let reason = |name: &str| import(name).unwrap_err();
+    contains(&reason("kinds/refused-weight-norm.pth"), &["features.0.weight_g", "remove_weight_norm(layer)"]);
+    contains(&reason("kinds/refused-pruned.pth"), &["features.0.weight_orig", "prune.remove(layer"]);
+    contains(&reason("kinds/refused-sparse.pth"), &["classifier.0.weight", "_rebuild_sparse_tensor", ".to_dense()"]);
 }
 
 #[test]
@@ -47,13 +64,31 @@ fn what_was_found_where_and_what_was_left_out_is_said() {
         let imported = import(name).unwrap();
         format!("{:?} {:?}", imported.words, imported.unused)
     };
-    contains(&said("kinds/features-parallel.pth"), &["features.0.weight is features.module.0.weight in the file"]);
+    contains(
+        &said("kinds/features-parallel.pth"),
+        &["features.0.weight is state_dict.features.module.0.weight in the file", "optimizer.state.0.momentum_buffer"],
+    );
     contains(&said("kinds/counters.pth"), &["features.1.num_batches_tracked", "features.1.running_mean"]);
     contains(
         &said("kinds/ema.pth"),
         &["is model.classifier.0.weight", "not those under ema.", "args (argparse.Namespace)"],
     );
     contains(&said("kinds/other-names.pth"), &["by order and shape: conv1 is params.stem.conv, fc2 is params.head"]);
+}
+
+/// Averages of the weights are not taken, but can be.
+#[test]
+fn one_of_several_sets_of_weights_is_chosen() {
+    let file = "kinds/state-dict-ema.pth";
+    let usual = import(file).unwrap();
+    contains(
+        &usual.words.join("; "),
+        &["is state_dict.classifier.0.weight", "not those under state_dict_ema. (import --under"],
+    );
+    let averaged = import_under(file, Some("state_dict_ema")).unwrap();
+    assert!(averaged.checkpoint.tensors["conv1.bias"].values() == [9.0; 4]);
+    contains(&averaged.unused.join(" "), &["state_dict.features.0.weight"]);
+    contains(&import_under(file, Some("teacher")).unwrap_err(), &["under teacher", "state_dict., state_dict_ema."]);
 }
 
 #[test]
@@ -82,8 +117,10 @@ fn formats_that_are_not_read_are_named() {
         (&b"\x89HDF\r\n\x1a\n"[..], "HDF5"),
         (b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00}\x94.", "a pickle of Python's own"),
         (b"\x1f\x8b\x08", "gzip"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html>\n", "a web page"),
     ] {
-        for name in ["x.caffemodel", "x.pth"] {
+        for name in ["x.caffemodel", "x.pth", "x.onnx"] {
             place.write(name, bytes);
             place.refuses(&["import", name, "--model", "mini", "--out", "y"], &[name, word]);
         }

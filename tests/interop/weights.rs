@@ -55,6 +55,7 @@ pub(crate) fn import(file: &Path, model: Model) -> Import {
         mean_file: None,
         prototxt: None,
         missing: None,
+        under: None,
         sha256: None,
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::metadata;
-use super::write::MEAN;
 use crate::graph::{ConstantValues, Graph, Node, Op, Operation, ValueId, recognise_exported};
-use crate::interop::WeightsFile;
+use crate::interop::{MEAN, WeightsFile};
 use crate::tensor::Tensor;
 
 /// The constants of `graph` that are floats, its class names, and means and factors of colours. A matrix that is multiplied from the

@@ -12,7 +12,10 @@ pub enum PthError {
     Archive(zip::result::ZipError),
     #[error("found two entries of one name, expected one of each")]
     DuplicateEntry,
-    #[error("found {0} entries called data.pkl, expected the one that torch.save writes")]
+    #[error(
+        "found {0} entries called data.pkl, expected the one that torch.save writes; an archive around such files has to \
+         be unpacked"
+    )]
     Pickles(usize),
     #[error("entry {name} is missing or damaged ({reason})")]
     Entry { name: String, reason: EntryError },
@@ -54,6 +57,8 @@ pub enum StorageError {
     Beyond { shape: Vec<usize>, numbers: usize },
     #[error("it and the tensors before it are larger than {MOST_SHARED} times the file")]
     Repeated,
+    #[error("two tensors have this name, one perhaps behind a dot: expected one")]
+    Ambiguous,
     #[error("a number is beyond the range of 32-bit floats")]
     Range,
     #[error("{0}")]
@@ -86,8 +91,6 @@ pub enum PickleError {
     NoDict,
     #[error("no tensors in the dict, nor in those it holds")]
     NoTensors,
-    #[error("found two tensors of name {0}, expected one")]
-    Duplicate(String),
 }
 
 /// Call that loads an object of `class`: those of TorchScript bring their code along.

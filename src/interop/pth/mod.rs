@@ -34,87 +34,114 @@ pub const PICKLE: [&[u8]; 4] = [b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x0
 /// Most times that a file's bytes are read over all tensors, as several can share one storage.
 const MOST_SHARED: usize = 4;
 
-/// Tensors of a file by name, with those that cannot be read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct StateDict {
-    /// Tensors that can be read, as 32-bit floats.
-    pub tensors: BTreeMap<String, Tensor>,
+/// Reads the storage of a given key.
+type Storages<'s> = Box<dyn FnMut(&str) -> Result<Vec<u8>, PthError> + 's>;
+
+/// Tensors of a file by name, whose numbers stay in the file until they are asked for.
+pub struct StateDict<'s> {
     /// Names of all tensors, in the file's order.
     pub order: Vec<String>,
-    /// Reasons why others cannot, by their names; nobody may need them.
+    /// Shapes of the tensors of floats, by their names.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// Reasons why others cannot be read, by their names; nobody may need them.
     pub unreadable: BTreeMap<String, StorageError>,
     /// Objects of other classes, as `args (argparse.Namespace)`; nothing of them was run.
     pub foreign: Vec<String>,
+    views: BTreeMap<String, StridedView>,
+    storages: Storages<'s>,
+    /// Bytes that tensors may still take.
+    left: usize,
 }
 
-/// Reads the tensors of a file by name; the dict may be the entry `state_dict` of another, or hold others.
+/// Finds the tensors of a file by name; they may lie in dicts in one another.
 ///
 /// # Errors
-/// When the file is damaged, or no tensor of it can be read.
-pub fn parse(bytes: &[u8]) -> Result<StateDict, PthError> {
-    if bytes.starts_with(OLD_MAGIC) {
+/// When the file is damaged, or holds no tensor of floats.
+pub fn parse<'s>(bytes: impl AsRef<[u8]> + 's) -> Result<StateDict<'s>, PthError> {
+    if bytes.as_ref().starts_with(OLD_MAGIC) {
         return legacy::parse(bytes);
     }
+    let length = bytes.as_ref().len();
     let mut archive = Archive::open(bytes)?;
     let pickle = archive.entry("data.pkl")?;
     if archive.has("byteorder") && archive.entry("byteorder")? != b"little" {
         return Err(PthError::BigEndian);
     }
-    unpickle(&pickle, bytes.len(), |key| archive.entry(&format!("data/{key}")))
+    unpickle(&pickle, length, move |key| archive.entry(&format!("data/{key}")))
 }
 
-/// Reads the tensors of a pickle from a file of `length` bytes; `storage` reads the storage of a given key.
-pub fn unpickle(
+/// Finds the tensors of a pickle from a file of `length` bytes; `storage` reads the storage of a given key.
+pub fn unpickle<'s>(
     pickle: &[u8],
     length: usize,
-    storage: impl FnMut(&str) -> Result<Vec<u8>, PthError>,
-) -> Result<StateDict, PthError> {
+    storage: impl FnMut(&str) -> Result<Vec<u8>, PthError> + 's,
+) -> Result<StateDict<'s>, PthError> {
     let mut machine = Machine::new(pickle);
     let root = machine.run()?;
-    collect(state_dict::find(&machine, root)?, length, storage)
+    StateDict::new(state_dict::find(&machine, root)?, length, Box::new(storage))
 }
 
-/// Gathers the tensors that were found from their storages, of a file of `length` bytes.
-fn collect(
-    found: Found,
-    length: usize,
-    mut storage: impl FnMut(&str) -> Result<Vec<u8>, PthError>,
-) -> Result<StateDict, PthError> {
-    let mut left = length.saturating_mul(MOST_SHARED);
-    let mut storages: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let foreign = found.foreign.into_iter().map(|(key, class)| format!("{key} ({class})")).collect();
-    let mut dict = StateDict { foreign, ..StateDict::default() };
-    let mut readers: BTreeMap<String, usize> = BTreeMap::new();
-    for (_, view) in &found.tensors {
-        *readers.entry(view.storage.key.clone()).or_default() += 1;
+impl<'s> StateDict<'s> {
+    /// Tensors that were found in a file of `length` bytes, with its storages.
+    fn new(found: Found, length: usize, storages: Storages<'s>) -> Result<Self, PthError> {
+        let foreign = found.foreign.into_iter().map(|(key, class)| format!("{key} ({class})")).collect();
+        let left = length.saturating_mul(MOST_SHARED);
+        let (order, shapes, unreadable) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let mut dict = Self { order, shapes, unreadable, foreign, views: BTreeMap::new(), storages, left };
+        for (name, view) in found.tensors {
+            if dict.views.contains_key(&name) {
+                dict.shapes.remove(&name);
+                dict.unreadable.insert(name, StorageError::Ambiguous);
+                continue;
+            }
+            dict.order.push(name.clone());
+            match stored(&view.storage.kind) {
+                Some(_) => drop(dict.shapes.insert(name.clone(), view.shape.clone())),
+                None => drop(dict.unreadable.insert(name.clone(), StorageError::Type(view.storage.kind.clone()))),
+            }
+            dict.views.insert(name, view);
+        }
+        match dict.unreadable.first_key_value() {
+            Some((name, reason)) if dict.shapes.is_empty() => {
+                Err(PthError::Tensor { name: name.clone(), reason: reason.clone() })
+            }
+            _ => Ok(dict),
+        }
     }
-    for (name, view) in found.tensors {
-        dict.order.push(name.clone());
-        let read = match storages.entry(view.storage.key.clone()) {
-            _ if stored(&view.storage.kind).is_none() => Err(StorageError::Type(view.storage.kind.clone())),
-            Entry::Occupied(known) => gather(&view, known.get(), &mut left),
-            Entry::Vacant(new) => match storage(&view.storage.key) {
-                Ok(bytes) => gather(&view, new.insert(bytes), &mut left),
-                Err(reason) => Err(StorageError::Unread(reason.to_string())),
-            },
-        };
-        // A storage is dropped behind its last tensor: together they would be as much as the file again.
-        if let Some(readers) = readers.get_mut(&view.storage.key) {
-            *readers -= 1;
-            if *readers == 0 {
-                storages.remove(&view.storage.key);
+
+    /// Reads those of `wanted` that are left, as 32-bit floats. They are in [`StateDict::shapes`] no more: what cannot be read
+    /// is in [`StateDict::unreadable`].
+    pub fn read(&mut self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Tensor> {
+        let names: Vec<&String> = self.order.iter().filter(|name| wanted(name)).collect();
+        let views: Vec<(String, StridedView)> =
+            names.into_iter().filter_map(|name| self.shapes.remove(name).and(self.views.remove_entry(name))).collect();
+        let mut readers: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, view) in &views {
+            *readers.entry(view.storage.key.clone()).or_default() += 1;
+        }
+        let mut storages: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let mut tensors = BTreeMap::new();
+        for (name, view) in views {
+            let read = match storages.entry(view.storage.key.clone()) {
+                Entry::Occupied(known) => gather(&view, known.get(), &mut self.left),
+                Entry::Vacant(new) => match (self.storages)(&view.storage.key) {
+                    Ok(bytes) => gather(&view, new.insert(bytes), &mut self.left),
+                    Err(reason) => Err(StorageError::Unread(reason.to_string())),
+                },
+            };
+            // A storage is dropped behind its last tensor: together they would be as much as the file again.
+            if let Some(readers) = readers.get_mut(&view.storage.key) {
+                *readers -= 1;
+                if *readers == 0 {
+                    storages.remove(&view.storage.key);
+                }
+            }
+            match read {
+                Ok(tensor) => drop(tensors.insert(name, tensor)),
+                Err(reason) => drop(self.unreadable.insert(name, reason)),
             }
         }
-        match read {
-            Ok(tensor) => drop(dict.tensors.insert(name, tensor)),
-            Err(reason) => drop(dict.unreadable.insert(name, reason)),
-        }
-    }
-    match dict.unreadable.first_key_value() {
-        Some((name, reason)) if dict.tensors.is_empty() => {
-            Err(PthError::Tensor { name: name.clone(), reason: reason.clone() })
-        }
-        _ => Ok(dict),
+        tensors
     }
 }
 
@@ -144,15 +171,16 @@ fn gather(view: &StridedView, storage: &[u8], left: &mut usize) -> Result<Tensor
 }
 
 /// Entries of a file, under the one folder that holds them all.
-struct Archive<'b> {
-    zip: ZipArchive<Cursor<&'b [u8]>>,
+struct Archive<B> {
+    zip: ZipArchive<Cursor<B>>,
     folder: String,
     /// Bytes of the file that no entry has taken; entries do not overlap.
     left: u64,
 }
 
-impl<'b> Archive<'b> {
-    fn open(bytes: &'b [u8]) -> Result<Self, PthError> {
+impl<B: AsRef<[u8]>> Archive<B> {
+    fn open(bytes: B) -> Result<Self, PthError> {
+        let left = bytes.as_ref().len() as u64;
         let zip = ZipArchive::new(Cursor::new(bytes)).map_err(PthError::Archive)?;
         if zip.has_duplicate_names() {
             return Err(PthError::DuplicateEntry);
@@ -161,7 +189,7 @@ impl<'b> Archive<'b> {
         let folders: Vec<String> = names.filter_map(|name| Some(name.strip_suffix("/data.pkl")?.to_owned())).collect();
         let [folder] = &folders[..] else { return Err(PthError::Pickles(folders.len())) };
         let folder = folder.clone();
-        Ok(Self { zip, folder, left: bytes.len() as u64 })
+        Ok(Self { zip, folder, left })
     }
 
     fn has(&self, name: &str) -> bool {

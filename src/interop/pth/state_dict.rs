@@ -1,5 +1,5 @@
-//! Tensors in a pickled checkpoint, by the keys that lead to them: those of a state dict alone, of the entry
-//! `state_dict` of another dict, or of dicts, lists and tuples in one another, whose keys a dot separates.
+//! Tensors in a pickled checkpoint, by the keys that lead to them: those of a state dict alone, or of dicts, lists and
+//! tuples in one another, whose keys a dot separates.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +15,12 @@ const LONGEST_PATH: usize = 512;
 
 /// Most bytes of a key, which a pickle can repeat; entries with longer ones are passed over.
 const LONGEST_KEY: usize = 256;
+
+/// Entries of checkpoints that hold networks, as dicts of tensors or as whole objects.
+const WHOLE: [&str; 7] = ["model", "net", "network", "module", "ema", "model_ema", "state_dict"];
+
+/// What entries of checkpoints begin with that hold tensors of the training, none of a network.
+const OF_TRAINING: [&str; 4] = ["optim", "scheduler", "lr_sched", "scaler"];
 
 /// Tensors and what else was found beside them.
 #[derive(Debug, Default, PartialEq)]
@@ -35,24 +41,23 @@ pub(super) fn state_dict(bytes: &[u8]) -> Result<Found, PickleError> {
 
 /// Finds the tensors in what a pickle made.
 pub(super) fn find(machine: &Machine, root: Value) -> Result<Found, PickleError> {
-    let mut search = Search { machine, visited: BTreeSet::new(), names: BTreeSet::new(), found: Found::default() };
+    let mut search = Search { machine, visited: BTreeSet::new(), found: Found::default() };
     if let Some(Object::Foreign(class)) = machine.object(root) {
         return Err(PickleError::Whole { class: class.clone(), entry: String::new() });
     }
-    let inner = machine.entry(root, "state_dict").filter(|&inner| machine.dict(inner).is_some());
-    if search.children(inner.unwrap_or(root)).is_none() {
+    if search.children(root).is_none() {
         return Err(PickleError::NoDict);
     }
-    search.visit("", inner.unwrap_or(root), 0)?;
+    search.visit("", root, 0);
     let Found { tensors, foreign } = &search.found;
-    match foreign.first() {
-        _ if !tensors.is_empty() => Ok(search.found),
-        // An entry of the dict itself, as torch.save({"model": model}, FILE) writes it.
-        Some((key, class)) if ["model", "net", "module"].contains(&key.as_str()) => {
-            Err(PickleError::Whole { class: class.clone(), entry: format!("[{key:?}]") })
-        }
-        Some((_, class)) => Err(PickleError::Python(class.clone())),
-        None => Err(PickleError::NoTensors),
+    if tensors.iter().any(|(name, _)| !OF_TRAINING.iter().any(|entry| name.starts_with(entry))) {
+        return Ok(search.found);
+    }
+    // An entry of the dict itself, as torch.save({"model": model}, FILE) writes it.
+    match foreign.iter().find(|(key, _)| WHOLE.contains(&key.as_str())) {
+        Some((key, class)) => Err(PickleError::Whole { class: class.clone(), entry: format!("[{key:?}]") }),
+        None if !tensors.is_empty() => Ok(search.found),
+        None => Err(foreign.first().map_or(PickleError::NoTensors, |(_, class)| PickleError::Python(class.clone()))),
     }
 }
 
@@ -60,29 +65,24 @@ struct Search<'m, 'b> {
     machine: &'m Machine<'b>,
     /// Objects that were searched: each is once, so that those that hold themselves end.
     visited: BTreeSet<usize>,
-    names: BTreeSet<String>,
     found: Found,
 }
 
 impl Search<'_, '_> {
     /// Searches `value`, to which the keys in `path` lead.
-    fn visit(&mut self, path: &str, value: Value, depth: usize) -> Result<(), PickleError> {
-        let Value::Object(number) = value else { return Ok(()) };
+    fn visit(&mut self, path: &str, value: Value, depth: usize) {
+        let Value::Object(number) = value else { return };
         if depth > DEEPEST || path.len() > LONGEST_PATH || !self.visited.insert(number) {
-            return Ok(());
+            return;
         }
         for (key, value) in self.children(value).unwrap_or_default() {
             let name = if path.is_empty() { key } else { format!("{path}.{key}") };
             match self.machine.object(value) {
-                Some(Object::Tensor(view)) if self.names.insert(name.clone()) => {
-                    self.found.tensors.push((name, view.clone()));
-                }
-                Some(Object::Tensor(_)) => return Err(PickleError::Duplicate(name)),
+                Some(Object::Tensor(view)) => self.found.tensors.push((name, view.clone())),
                 Some(Object::Foreign(class)) => self.found.foreign.push((name, class.clone())),
-                _ => self.visit(&name, value, depth + 1)?,
+                _ => self.visit(&name, value, depth + 1),
             }
         }
-        Ok(())
     }
 
     /// Keys and values of a dict, or numbers and items of a list or tuple.

@@ -70,12 +70,19 @@ fn one(tensor: Vec<u8>) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> BTreeMap<String, Tensor> {
-    parse(bytes).unwrap().tensors
+    parse(bytes).unwrap_or_else(|error| panic!("{error}")).read(|_| true)
 }
 
 #[track_caller]
 fn refuses(bytes: &[u8], reason: &str) {
-    let error = parse(bytes).unwrap_err().to_string();
+    let error = match parse(bytes) {
+        Ok(mut dict) => {
+            dict.read(|_| true);
+            let (name, reason) = dict.unreadable.first_key_value().unwrap();
+            format!("tensor {name}: {reason}")
+        }
+        Err(error) => error.to_string(),
+    };
     assert!(error.contains(reason), "{error}");
 }
 
@@ -99,9 +106,11 @@ fn a_state_dict_lies_alone_or_in_a_checkpoint() {
     // _metadata, as an attribute of the dict.
     let inner = [&inner[..], &dict(&[("_metadata", b"}".to_vec())]), b"b"].concat();
     let values = floats(&[1.0; 8]);
-    for body in [inner.clone(), dict(&[("epoch", vec![b'K', 3]), ("state_dict", inner)])] {
+    for (body, name) in
+        [(inner.clone(), "w"), (dict(&[("epoch", vec![b'K', 3]), ("state_dict", inner)]), "state_dict.w")]
+    {
         let got = read(&archive(&[("data.pkl", &framed(&body)), ("data/0", &values)]));
-        assert_eq!(got.into_keys().collect::<Vec<_>>(), ["w"]);
+        assert_eq!(got.into_keys().collect::<Vec<_>>(), [name]);
     }
 }
 
@@ -150,7 +159,7 @@ fn archives_that_torch_does_not_write_are_refused() {
     let mut bomb = bytes.clone();
     let central = bytes.windows(4).position(|at| at == b"PK\x01\x02").unwrap();
     (bomb[8], bomb[central + 10]) = (8, 8);
-    assert!(parse(&bomb).unwrap_err().to_string().contains("weights/data.pkl"));
+    assert!(parse(&bomb).is_err_and(|error| error.to_string().contains("weights/data.pkl")));
     // A byte of an entry that does not match its checksum.
     let mut flipped = bytes.clone();
     let body = bytes.windows(2).position(|at| at == b"N.").unwrap();
@@ -168,7 +177,7 @@ fn archives_that_torch_does_not_write_are_refused() {
 #[test]
 fn a_file_cut_anywhere_is_refused() {
     let bytes = one(tensor("FloatStorage", "0", 8, 0, &[8], &[1]));
-    parse(&bytes).unwrap();
+    assert!(parse(&bytes).is_ok());
     for length in 0..bytes.len() {
         assert!(parse(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
     }
@@ -198,8 +207,13 @@ fn tensors_that_cannot_be_read_leave_the_others() {
     let (whole, count) = (tensor("FloatStorage", "0", 8, 0, &[8], &[1]), tensor("LongStorage", "1", 1, 0, &[1], &[1]));
     let pickle = framed(&dict(&[("lost", lost), ("whole", whole), ("count", count)]));
     let file = archive(&[("data.pkl", &pickle), ("data/0", &floats(&[1.0; 8])), ("data/1", &[0; 8])]);
-    let StateDict { tensors, order, unreadable, .. } = parse(&file).unwrap();
-    assert_eq!((order.len(), tensors.into_keys().collect::<Vec<_>>()), (3, vec!["whole".to_owned()]));
-    assert_eq!(unreadable.keys().collect::<Vec<_>>(), ["count", "lost"]);
+    let mut dict = parse(&file).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(dict.order.len(), 3);
+    assert_eq!(dict.unreadable.keys().collect::<Vec<_>>(), ["count"]);
+    assert_eq!(dict.read(|name| name == "whole").into_keys().collect::<Vec<_>>(), ["whole"]);
+    assert_eq!(dict.shapes.keys().collect::<Vec<_>>(), ["lost"], "nobody asked");
+    assert_eq!(dict.unreadable.len(), 1);
+    assert!(dict.read(|name| name != "count").is_empty());
+    let StateDict { unreadable, .. } = dict;
     assert!(unreadable["lost"].to_string().contains("entry weights/data/lost is missing"), "{}", unreadable["lost"]);
 }

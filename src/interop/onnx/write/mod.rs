@@ -12,7 +12,7 @@ use prost::Message as _;
 use self::messages::{node, shaped, weights};
 use super::metadata;
 use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
-use crate::interop::{Convention, InteropError, Naming, file_tensors};
+use crate::interop::{Convention, InteropError, MEAN, Naming, file_tensors};
 use crate::net::{Net, Spread, Stage};
 use crate::ops::activation::Activation;
 use crate::ops::onnx::{self, Attribute, Constant, Form, Operator, Shapes};
@@ -38,9 +38,6 @@ pub struct ImageMetadata {
     /// Names of the classes, a JSON list.
     pub classes: String,
 }
-
-/// Name of the mean image.
-pub(super) const MEAN: &str = "mean";
 
 /// Most bytes of a protobuf file.
 const LARGEST: usize = i32::MAX as usize;
