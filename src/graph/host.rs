@@ -164,6 +164,15 @@ impl Integers {
         })
     }
 
+    /// Remainders, with the sign of the divisor, or of the dividend where quotients are `truncated`.
+    pub(super) fn remainder(&self, other: &Self, truncated: bool) -> Result<Self, Refusal> {
+        self.pairs(other, |a, b| {
+            let rest = a.checked_rem(b)?;
+            let other_sign = rest != 0 && (rest < 0) != (b < 0);
+            Some(if other_sign && !truncated { rest + b } else { rest })
+        })
+    }
+
     /// 1 where the comparison holds, else 0.
     pub(super) fn compared(&self, comparison: Comparison, other: &Self) -> Result<Self, Refusal> {
         self.pairs(other, |a, b| {
@@ -246,6 +255,11 @@ mod tests {
             |operation, b: &[i64]| Ok::<_, Refusal>(list(&[-7, 7]).arithmetic(operation, &list(b))?.values.to_vec());
         assert_eq!(computed(Operation::Divide, &[2]).unwrap(), [-3, 3]);
         assert_eq!(computed(Operation::Power, &[2, 1]).unwrap(), [49, 7]);
+        let remainder =
+            |b: &[i64], truncated| list(&[-7, 7, 6]).remainder(&list(b), truncated).unwrap().values.to_vec();
+        assert_eq!((remainder(&[3], false), remainder(&[3], true)), (vec![2, 1, 0], vec![-1, 1, 0]));
+        assert_eq!(remainder(&[-3], false), [-1, -2, 0]);
+        assert!(list(&[1]).remainder(&list(&[0]), false).is_err());
         assert!(computed(Operation::Divide, &[0]).is_err() && computed(Operation::Multiply, &[i64::MAX]).is_err());
         assert_eq!(*list(&[1, 2]).compared(Comparison::GreaterOrEqual, &list(&[2])).unwrap().values, [0, 1]);
         assert_eq!(*list(&[1, 0]).chosen(&list(&[5]), &list(&[6, 7])).unwrap().values, [5, 7]);

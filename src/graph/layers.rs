@@ -36,12 +36,13 @@ impl GraphLowering<'_> {
         self.maps_to_maps(node, &x, &y, |images| (&AVERAGE, Pool { images, ..shape }.params()))
     }
 
-    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<Tensor, Refusal> {
+    pub(super) fn global_pool(&mut self, node: &Node, largest: bool) -> Result<Tensor, Refusal> {
         let x = self.floats(node, 0)?;
         let [images, maps, height, width] = maps("X", x.dims())?;
         let window = WindowSpec { size: Some(vec![height, width]), ..WindowSpec::default() };
         let shape = windows(x.dims(), &window, false)?;
-        self.maps_to_maps(node, &x, &[images, maps, 1, 1], |images| (&AVERAGE, Pool { images, ..shape }.params()))
+        let kernel = if largest { &MAX } else { &AVERAGE };
+        self.maps_to_maps(node, &x, &[images, maps, 1, 1], |images| (kernel, Pool { images, ..shape }.params()))
     }
 
     pub(super) fn lrn(&mut self, node: &Node, size: usize, alpha: f32, beta: f32, k: f32) -> Result<Tensor, Refusal> {

@@ -349,7 +349,7 @@ impl<'a> GraphLowering<'a> {
             Op::MatMul => one(self.matmul(node)),
             Op::MaxPool(window) => Ok(vec![self.max_pool(node, window)?, unused("indices")]),
             Op::AveragePool { window, count_padding } => one(self.average_pool(node, window, *count_padding)),
-            Op::GlobalAveragePool => one(self.global_average_pool(node)),
+            Op::GlobalPool { largest } => one(self.global_pool(node, *largest)),
             Op::Lrn { size, alpha, beta, k } => one(self.lrn(node, *size, *alpha, *beta, *k)),
             Op::Response { over, size, alpha, beta, k } => {
                 one(self.respond_to(node, *over, *size, [*alpha, *beta, *k]))
@@ -369,7 +369,7 @@ impl<'a> GraphLowering<'a> {
             Op::Clip(bounds) => Ok(vec![self.clip(node, *bounds)?]),
             Op::Sum => one(self.sum(node)),
             Op::Pad { pads, mode, value } => one(self.pad(node, pads.as_deref(), *mode, *value)),
-            Op::ReduceMean { axes, keep, nothing } => one(self.reduce_mean(node, axes.as_deref(), *keep, *nothing)),
+            Op::Reduce { to, axes, keep, nothing } => one(self.reduce(node, *to, axes.as_deref(), *keep, *nothing)),
             Op::Transpose { order } => Ok(vec![self.transpose(node, order.as_deref())?]),
             Op::Squeeze { axes, more } => Ok(vec![self.squeeze(node, axes.as_deref(), *more)?]),
             Op::Expand => Ok(vec![self.expand(node)?]),
@@ -382,6 +382,7 @@ impl<'a> GraphLowering<'a> {
             Op::Range => Ok(vec![self.range(node)?]),
             Op::Compare(comparison) => Ok(vec![self.compare(node, *comparison)?]),
             Op::Not => Ok(vec![self.not(node)?]),
+            Op::Remainder { truncated } => Ok(vec![self.remainder(node, *truncated)?]),
             Op::Where => Ok(vec![self.choose_each(node)?]),
             Op::Choose => match self.chosen(node) {
                 Some(side) => Ok(vec![self.value(node, side)?]),

@@ -200,8 +200,8 @@ pub enum Op {
     MaxPool(WindowSpec),
     /// The mean of every window; with `count_padding`, padding counts as elements of value 0.
     AveragePool { window: WindowSpec, count_padding: bool },
-    /// The mean of every map.
-    GlobalAveragePool,
+    /// The mean of every map, or its largest number.
+    GlobalPool { largest: bool },
     /// x (k + alpha Σ x²)^-beta, the sum over `size` neighbouring maps.
     Lrn { size: usize, alpha: f32, beta: f32, k: f32 },
     /// x (k + alpha Σ x²)^-beta, the sum over `size` neighbouring maps, or over as many rows and columns of a map, the
@@ -244,8 +244,9 @@ pub enum Op {
     Sum,
     /// A tensor surrounded as `mode` says; counts `pads` before each axis, then behind each, else those of input 1.
     Pad { pads: Option<Vec<i64>>, mode: PadMode, value: Option<f32> },
-    /// The mean along `axes`, else those of input 1, else all unless `nothing`; they stay with extent 1 if `keep`.
-    ReduceMean { axes: Option<Vec<i64>>, keep: bool, nothing: bool },
+    /// One number for all along `axes`, else those of input 1, else all axes unless `nothing`; they stay with extent 1 if
+    /// `keep`.
+    Reduce { to: Reduction, axes: Option<Vec<i64>>, keep: bool, nothing: bool },
     /// The axes in another order, the reverse one where absent.
     Transpose { order: Option<Vec<i64>> },
     /// Axes of extent 1 taken away, or `more` of them added.
@@ -270,10 +271,21 @@ pub enum Op {
     Compare(Comparison),
     /// 1 where a whole number is 0, else 0.
     Not,
+    /// The remainder of whole numbers, with the sign of the divisor, or of the dividend where `truncated`.
+    Remainder { truncated: bool },
     /// Whole numbers of input 1 where input 0 is not 0, else of input 2.
     Where,
     /// Input 1 if input 0, which is known before the network runs, is not 0, else input 2; the other is not computed.
     Choose,
+}
+
+/// What becomes of numbers along some axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Reduction {
+    Mean,
+    Sum,
+    Largest,
 }
 
 /// What a normalisation sums over.

@@ -212,6 +212,12 @@ impl GraphLowering<'_> {
         Ok(Value::Integers(a.compared(comparison, &b)?))
     }
 
+    pub(super) fn remainder(&self, node: &Node, truncated: bool) -> Result<Value, Refusal> {
+        let [a, b] = [self.integers(node, 0)?, self.integers(node, 1)?];
+        let (a, b) = (a.ok_or(Refusal::MissingInput(0))?, b.ok_or(Refusal::MissingInput(1))?);
+        Ok(Value::Integers(a.remainder(&b, truncated)?))
+    }
+
     /// Input 1 where input 0 is not 0, else input 2; as a node, of three values that are known.
     pub(super) fn choose_each(&self, node: &Node) -> Result<Value, Refusal> {
         let input = |index: usize| self.integers(node, index)?.ok_or(Refusal::MissingInput(index));

@@ -1,7 +1,6 @@
 //! Operators over axes and maps that other kernels compute: batch normalisation as a convolution of each map by itself,
-//! means along axes as pools, functions of one number.
+//! means, sums and largest numbers along axes as pools, functions of one number.
 
-use super::Node;
 use super::layers::windows;
 use super::lower::{GraphLowering, Value};
 use super::moves::floats;
@@ -9,9 +8,10 @@ use super::refusal::Refusal;
 use super::shapes::{axis, padded};
 use super::storage::{Places, Storage, Tensor};
 use super::window::WindowSpec;
+use super::{Node, Reduction};
 use crate::ops::binary::Operation;
 use crate::ops::conv::{Conv, GROUPED, Grouped};
-use crate::ops::pool::window::{AVERAGE, Window as Pool};
+use crate::ops::pool::window::{AVERAGE, MAX, Window as Pool};
 use crate::ops::unary::{self, Function};
 
 /// Numbers of a batch normalisation, one of each kind for every map.
@@ -68,10 +68,11 @@ impl GraphLowering<'_> {
         self.reshaped(node, &y, &dims)
     }
 
-    /// The mean along some axes, all where none is named unless `nothing` says that none is meant.
-    pub(super) fn reduce_mean(
+    /// Means, sums or largest numbers along some axes, all where none is named unless `nothing` says that none is meant.
+    pub(super) fn reduce(
         &mut self,
         node: &Node,
+        to: Reduction,
         axes: Option<&[i64]>,
         keep: bool,
         nothing: bool,
@@ -91,9 +92,14 @@ impl GraphLowering<'_> {
         let turned = self.reshaped(node, &turned, &[images, maps, count, 1])?;
         let window = WindowSpec { size: Some(vec![count, 1]), ..WindowSpec::default() };
         let shape = windows(turned.dims(), &window, false)?;
-        let y = self.maps_to_maps(node, &turned, &[images, maps, 1, 1], |images| {
-            (&AVERAGE, Pool { images, ..shape }.params())
-        })?;
+        let kernel = if to == Reduction::Largest { &MAX } else { &AVERAGE };
+        let mut y = self
+            .maps_to_maps(node, &turned, &[images, maps, 1, 1], |images| (kernel, Pool { images, ..shape }.params()))?;
+        if to == Reduction::Sum {
+            let places = Places::rows(y.dims())?;
+            let slot = self.place(node, &y, &places, count as f32);
+            y = Tensor { source: Storage::Slot(slot), places };
+        }
         let one = |at: usize| if is_reduced(&at) { keep.then_some(1) } else { Some(dims[at]) };
         let dims: Vec<usize> = (0..dims.len()).filter_map(one).collect();
         self.reshaped(node, &y, &dims)

@@ -6,7 +6,7 @@ use super::external::External;
 use super::operators::{CONSUMED, MANY, Operator, operator};
 use super::proto::tensor_proto::DataType;
 use super::tensor::constant;
-use crate::graph::{CastTo, Comparison, ConstantValues, Op, Operation, PadMode};
+use crate::graph::{CastTo, Comparison, ConstantValues, Op, Operation, PadMode, Reduction};
 use crate::ops::unary::Function;
 
 /// Operators of quantised networks, which are refused by that name.
@@ -20,7 +20,7 @@ pub(super) const QUANTISED: [&str; 7] = [
     "MatMulInteger",
 ];
 
-pub(super) static FURTHER: [Operator; 36] = [
+pub(super) static FURTHER: [Operator; 40] = [
     operator("Abs", 1..=1, 1, |a| Ok(function(a, Function::Abs, [0.0; 2]))),
     operator("And", 2..=2, 1, |_| Ok(Op::Compare(Comparison::And))),
     operator("BatchNormalization", 5..=5, 5, batch_norm),
@@ -32,6 +32,7 @@ pub(super) static FURTHER: [Operator; 36] = [
     operator("Exp", 1..=1, 1, |a| Ok(function(a, Function::Exp, [0.0; 2]))),
     operator("Expand", 2..=2, 1, |_| Ok(Op::Expand)),
     operator("Gather", 2..=2, 1, |a| Ok(Op::Gather { axis: a.int("axis")?.unwrap_or(0) })),
+    operator("GlobalMaxPool", 1..=1, 1, |_| Ok(Op::GlobalPool { largest: true })),
     operator("Greater", 2..=2, 1, |a| Ok(compare(a, Comparison::Greater))),
     operator("GreaterOrEqual", 2..=2, 1, |a| Ok(compare(a, Comparison::GreaterOrEqual))),
     operator("HardSigmoid", 1..=1, 1, hard_sigmoid),
@@ -39,13 +40,16 @@ pub(super) static FURTHER: [Operator; 36] = [
     operator("LeakyRelu", 1..=1, 1, |a| alpha(a, Function::LeakyRelu, 0.01)),
     operator("Less", 2..=2, 1, |a| Ok(compare(a, Comparison::Less))),
     operator("LessOrEqual", 2..=2, 1, |a| Ok(compare(a, Comparison::LessOrEqual))),
+    operator("Mod", 2..=2, 1, |a| Ok(Op::Remainder { truncated: a.switch("fmod")? })),
     operator("Neg", 1..=1, 1, |a| Ok(function(a, Function::Negate, [0.0; 2]))),
     operator("Not", 1..=1, 1, |_| Ok(Op::Not)),
     operator("Or", 2..=2, 1, |_| Ok(Op::Compare(Comparison::Or))),
     operator("PRelu", 2..=2, 1, |a| Ok(prelu(a))),
     operator("Pad", 1..=4, 1, pad),
     operator("Range", 3..=3, 1, |_| Ok(Op::Range)),
-    operator("ReduceMean", 1..=2, 1, reduce_mean),
+    operator("ReduceMax", 1..=2, 1, |a| reduce(a, Reduction::Largest, 18)),
+    operator("ReduceMean", 1..=2, 1, |a| reduce(a, Reduction::Mean, 18)),
+    operator("ReduceSum", 1..=2, 1, |a| reduce(a, Reduction::Sum, 13)),
     operator("Shape", 1..=1, 1, shape),
     operator("Sigmoid", 1..=1, 1, |a| Ok(function(a, Function::Sigmoid, [0.0; 2]))),
     operator("Size", 1..=1, 1, |_| Ok(Op::Size)),
@@ -158,10 +162,11 @@ fn pad(a: &mut Attributes) -> Result<Op, NodeError> {
     Ok(Op::Pad { pads: Some(pads), mode, value: Some(a.float("value")?.unwrap_or(0.0)) })
 }
 
-fn reduce_mean(a: &mut Attributes) -> Result<Op, NodeError> {
+/// Reduction whose axes are an attribute up to version `input`, from which on they are an input.
+fn reduce(a: &mut Attributes, to: Reduction, input: i64) -> Result<Op, NodeError> {
     let keep = a.int("keepdims")?.unwrap_or(1) != 0;
-    let nothing = a.version >= 18 && a.switch("noop_with_empty_axes")?;
-    Ok(Op::ReduceMean { axes: listed(a, "axes", 18)?, keep, nothing })
+    let nothing = a.version >= input && a.switch("noop_with_empty_axes")?;
+    Ok(Op::Reduce { to, axes: listed(a, "axes", input)?, keep, nothing })
 }
 
 fn shape(a: &mut Attributes) -> Result<Op, NodeError> {

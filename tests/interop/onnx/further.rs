@@ -146,6 +146,11 @@ fn elements_move() {
     let both = one("ReduceMean", &[], vec![ints("axes", &[0, 2]), int("keepdims", 0)]);
     let means = (0..3).map(|c| (0..8).map(|i| at(i / 4, c, i % 4)).sum::<f64>() / 8.0).collect();
     gives(&both, &[("x", &x)], &[(vec![3], means)]);
+    let column = |n: usize, i: usize| [0, 1, 2].map(|c| at(n, c, i));
+    let sum = |n: usize, _: usize, i: usize| column(n, i).iter().sum();
+    check(one("ReduceSum", &[("axes", &[1])], vec![]), [2, 1, 4], &sum);
+    let largest = |n: usize, _: usize, i: usize| column(n, i).into_iter().fold(f64::NEG_INFINITY, f64::max);
+    check(one("ReduceMax", &[], vec![ints("axes", &[1])]), [2, 1, 4], &largest);
     let more = one("Unsqueeze", &[("a", &[0, -1])], vec![]);
     gives(&more, &[("x", &x)], &[(vec![1, 2, 3, 4, 1], wide(&x))]);
     contains(

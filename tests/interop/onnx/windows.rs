@@ -192,4 +192,6 @@ fn pooling() {
     let x = random(&[3, 2, 4, 5], 0);
     let means = wide(&x).chunks(20).map(|map| map.iter().sum::<f64>() / 20.0).collect();
     gives(&single(1, "GlobalAveragePool", &[("x", &x)], &[], vec![]), &[("x", &x)], &[(vec![3, 2, 1, 1], means)]);
+    let largest = wide(&x).chunks(20).map(|map| map.iter().copied().fold(f64::NEG_INFINITY, f64::max)).collect();
+    gives(&single(1, "GlobalMaxPool", &[("x", &x)], &[], vec![]), &[("x", &x)], &[(vec![3, 2, 1, 1], largest)]);
 }
