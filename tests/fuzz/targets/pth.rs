@@ -6,7 +6,7 @@ use alexnet::interop::pth;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = pth::parse(bytes);
+    let _ = pth::parse(bytes).map(|mut dict| dict.read(|_| true));
     let (storage, pickle) = bytes.split_at(bytes.len().min(64));
-    let _ = pth::unpickle(pickle, bytes.len(), |_| Ok(storage.to_vec()));
+    let _ = pth::unpickle(pickle, bytes.len(), |_| Ok(storage.to_vec())).map(|mut dict| dict.read(|_| true));
 });
