@@ -18,6 +18,9 @@ use alexnet::data::{Dataset, LoaderSpeed, decoding_threads, loader_speed};
 use alexnet::files::{FileKind, check_target, write_file};
 use alexnet::session::Session;
 
+/// Images a second of a GPU that takes 10 ms for a step of 128 images.
+const FAST: f64 = 12_800.0;
+
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     #[command(subcommand)]
@@ -128,6 +131,8 @@ fn print_loader(speed: &LoaderSpeed) -> Result<()> {
     let share = 100.0 * speed.share;
     line(format_args!("loader: {:.0} images/s a thread, {share:.0} % of that", speed.loader))?;
     line(format_args!("an idle consumer waits {} ms for a batch", ms(speed.wait)))?;
+    let (step, threads) = (ms(speed.step()), thousands(speed.threads_for(FAST) as u64));
+    line(format_args!("a step of 128 images every {step} ms is fed; one every 10 ms would take {threads} such threads"))?;
     if speed.skipped > 0 {
         line(format_args!("{} images cannot be decoded", speed.skipped))?;
     }
@@ -182,12 +187,20 @@ fn print_step(times: &StepTimes) -> Result<()> {
         ms(times.step),
         times.steps
     ))?;
+    let steady = &times.steady;
+    line(format_args!(
+        "in a row, as in training: {} ms a step, {:.1} images/s",
+        ms(steady.step),
+        steady.images_per_second
+    ))?;
     line(format_args!("a forward pass: {} ms, {scored}", ms(times.forward.seconds)))?;
     let share = 100.0 * times.host / times.step;
     line(format_args!("the host works for {:.2} ms of a step, {share:.2} %", 1e3 * times.host))?;
     gap()?;
-    let mut rows = Table::new(&["tower", "device", "compute", "waiting", "other", "waits"], &[2, 3, 4, 5]);
-    for device in &times.devices {
+    let header = ["tower", "device", "compute", "waiting", "other", "waits", "idle in a row"];
+    let mut rows = Table::new(&header, &[2, 3, 4, 5, 6]);
+    for (device, idle) in times.devices.iter().zip(&steady.idle) {
+        let idle = idle.map_or_else(String::new, |share| format!("{:.1} %", 100.0 * share));
         let times = match device.parts {
             Some(parts) => {
                 let share = format!("{:.1} %", 100.0 * parts.waiting / times.step);
@@ -195,7 +208,7 @@ fn print_step(times: &StepTimes) -> Result<()> {
             }
             None => ["no clock".into(), String::new(), String::new(), String::new()],
         };
-        rows.add_row([device.towers.clone(), device.device.clone()].into_iter().chain(times));
+        rows.add_row([device.towers.clone(), device.device.clone()].into_iter().chain(times).chain([idle]));
     }
     rows.print_folded(&[1])?;
     print_layers(&times.layers)?;

@@ -1,6 +1,7 @@
 //! Log lines and progress that do not overwrite each other: bars on a terminal, elsewhere a line every ten seconds.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
 use super::live::catch;
@@ -92,15 +93,19 @@ impl Progress {
         if self.bar.length() != Some(length as u64) {
             self.bar.set_length(length as u64);
             self.bar.set_style(style(&format!(
-                "{{spinner}} {{prefix}} {{bar:16}} {{pos}}/{{len}} {}, {{eta}} left {{wide_msg}}",
+                "{{spinner}} {{prefix}} {{bar:16}} {{pos}}/{{len}} {}{{left}} {{wide_msg}}",
                 self.unit
             )));
         }
     }
 
-    /// Says how much is done.
+    /// Says how much is done. The first time it was slow, for all was set up; the time left is told from then on.
     pub(super) fn position(&self, done: usize) {
+        let first = self.bar.position() == 0;
         self.bar.set_position(done as u64);
+        if first {
+            self.bar.reset_eta();
+        }
     }
 
     /// Says that `done` was done before, which tells nothing of the speed.
@@ -111,7 +116,7 @@ impl Progress {
 
     /// So many more are done.
     pub(super) fn step(&self, more: usize) {
-        self.bar.inc(more as u64);
+        self.position(self.bar.position() as usize + more);
     }
 
     /// Names the part of the work that is being done.
@@ -133,7 +138,14 @@ impl Drop for Progress {
 
 // The templates are constants; a slip in one falls back to the default style.
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).with_key(
+        "left",
+        |state: &ProgressState, text: &mut dyn fmt::Write| {
+            if state.per_sec() > 0.0 {
+                let _ = write!(text, ", {:#} left", HumanDuration(state.eta()));
+            }
+        },
+    )
 }
 
 /// Starts a thread that prints how far `bar` is every ten seconds, until what it gives is dropped.
@@ -159,7 +171,9 @@ fn state(bar: &ProgressBar, unit: &str) -> String {
         .map_or_else(String::new, |length| format!(" {} of {} {unit},", thousands(bar.position()), thousands(length)));
     let message = if message.is_empty() { String::new() } else { format!(", {message}") };
     let left = match bar.length() {
-        Some(length) if (1..length).contains(&bar.position()) => format!(", {} left", HumanDuration(bar.eta())),
+        Some(length) if bar.position() < length && bar.per_sec() > 0.0 => {
+            format!(", {} left", HumanDuration(bar.eta()))
+        }
         _ => String::new(),
     };
     format!("{what}:{done} {seconds} s{left}{message}")
@@ -233,7 +247,11 @@ mod tests {
         bar.set_length(5000);
         bar.set_message("slowly");
         assert_eq!(state(&bar, "views"), "evaluating: 0 of 5,000 views, 0 s, slowly");
-        bar.set_position(128);
-        assert!(state(&bar, "views").contains(" left, slowly"));
+        let progress = Progress { bar: bar.clone(), unit: "views", _lines: None };
+        progress.position(128);
+        assert!(!state(&bar, "views").contains(" left"), "the first views tell nothing of the speed");
+        thread::sleep(Duration::from_millis(20));
+        progress.position(256);
+        assert!(state(&bar, "views").contains(" left, slowly"), "{}", state(&bar, "views"));
     }
 }

@@ -34,6 +34,18 @@ pub struct LoaderSpeed {
     pub skipped: usize,
 }
 
+impl LoaderSpeed {
+    /// Seconds in which all threads load the images of a step.
+    pub fn step(&self) -> f64 {
+        BATCH as f64 / (self.loader * self.threads as f64)
+    }
+
+    /// Number of threads like these that load so many images a second.
+    pub fn threads_for(&self, images_per_second: f64) -> usize {
+        (images_per_second / self.loader).ceil() as usize
+    }
+}
+
 /// Measures the first `images` images of an epoch of `split` on `threads` threads.
 pub fn loader_speed(split: &Arc<Split>, threads: usize, images: usize) -> Result<LoaderSpeed, DataError> {
     let threads = threads.max(1);

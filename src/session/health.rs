@@ -37,15 +37,15 @@ impl Session {
         Ok(self.backend.write(slot, Data::F32(&state))?)
     }
 
-    /// Names the first slot that is not finite: weights that already are not, or the map where it begins when `batch`
-    /// is run once more, command by command.
-    pub fn diagnose(&mut self, batch: Option<&Batch>, number: u64) -> Result<Option<String>, SessionError> {
+    /// Names the first slot that is not finite: weights that already are not, or the map where it begins when the batch of
+    /// a step is run once more with the step's number, command by command.
+    pub fn diagnose(&mut self, step: Option<(&Batch, u64)>) -> Result<Option<String>, SessionError> {
         for trained in &self.lowered.trained {
             if self.backend.read(trained.value)?.iter().any(|v| !v.is_finite()) {
                 return Ok(Some(trained.name.clone()));
             }
         }
-        let Some(batch) = batch else { return Ok(None) };
+        let Some((batch, number)) = step else { return Ok(None) };
         for first in self.firsts(batch.count) {
             self.feed(batch, Places::whole(batch), first, number)?;
             let found = self.backend.trace(Pass::Gradients, |values| values.iter().any(|v| !v.is_finite()))?;

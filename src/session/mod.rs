@@ -11,6 +11,7 @@ mod shared;
 mod timeline;
 mod weights;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
@@ -74,6 +75,18 @@ pub struct Rates {
 /// Training passes of the first batch of a minibatch, and of all others.
 const TRAINING: [Pass; 2] = [Pass::Gradients, Pass::Accumulate];
 
+/// `bytes` as `count` words, the last ones 0 where bytes are fewer: of a whole batch the same memory, for it is large.
+fn whole_words(bytes: &[u8], count: usize) -> Cow<'_, [u32]> {
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(words) if words.len() == count => Cow::Borrowed(words),
+        _ => {
+            let mut words = bytemuck::pod_collect_to_vec(bytes);
+            words.resize(count, 0);
+            Cow::Owned(words)
+        }
+    }
+}
+
 /// A network set up to run.
 pub struct Session {
     net: Net,
@@ -90,6 +103,8 @@ pub struct Session {
     score: Option<Score>,
     /// Number of images in the batch whose score is on its way from the device.
     unread: Option<usize>,
+    /// Score of the minibatch before the last, if it was read while the last was computed.
+    before: Option<Score>,
     profile: Option<Timeline>,
 }
 
@@ -108,8 +123,8 @@ impl Session {
         let lowered = layout.lowered;
         let backend = devices.set_up(&lowered.program)?;
         let (job, devices, frozen, resting) = (*job, devices.clone(), BTreeSet::new(), BTreeMap::new());
-        let (rates, score, unread, profile) = (None, None, None, None);
-        Ok(Self { net, job, devices, frozen, resting, lowered, backend, seed, rates, score, unread, profile })
+        let (rates, score, unread, before, profile) = (None, None, None, None, None);
+        Ok(Self { net, job, devices, frozen, resting, lowered, backend, seed, rates, score, unread, before, profile })
     }
 
     /// The network that it computes.
@@ -167,9 +182,8 @@ impl Session {
         let (images, StoredImageSlots { pixels, views, colours, .. }) = (self.lowered.images, self.stored()?);
         let end = (first + images).min(batch.labels.len());
         let bytes_per_image = batch.images.len() / batch.labels.len().max(1);
-        let mut bytes = batch.images[first * bytes_per_image..end * bytes_per_image].to_vec();
-        bytes.resize(self.lowered.program.slot(pixels).count() * 4, 0);
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
+        let stored = &batch.images[first * bytes_per_image..end * bytes_per_image];
+        let words = whole_words(stored, self.lowered.program.slot(pixels).count());
         let shown = &batch.views[first..end];
         let mut corners: Vec<u32> = shown.iter().flat_map(|v| view::words(v.y, v.x, v.mirror)).collect();
         corners.resize(view::COUNT * images, 0);
@@ -199,8 +213,8 @@ impl Session {
 
     /// Runs a minibatch of `count` images through the network, as many at once as fit: `pass` for the first, `further`
     /// for the others. `feed` uploads those from some number on, and says how many they are; `submit` computes a pass, told
-    /// whether it is the last one, unless it is to stop. The score of one batch is read while the next is computed. Whether
-    /// all was computed.
+    /// whether it is the last one, unless it is to stop. The score of one batch is read while the next is computed, so that
+    /// the device never waits for the host: that of the minibatch before, too. Whether all was computed.
     fn run(
         &mut self,
         count: usize,
@@ -208,16 +222,25 @@ impl Session {
         [pass, further]: [Pass; 2],
         mut submit: impl FnMut(&mut Self, Pass, bool) -> Result<bool, SessionError>,
     ) -> Result<bool, SessionError> {
-        (self.score, self.unread) = (None, None);
+        // Of the minibatch before, as far as its score is read.
+        let mut before = self.score.take();
+        self.before = None;
         let mut total = Score::default();
         for first in self.firsts(count) {
             let real = self.phase("upload", |session| feed(session, first))?;
             let pass = if first == 0 { pass } else { further };
             let last = first + self.lowered.images >= count;
-            if !self.phase("submit", |session| submit(session, pass, last))? {
+            let submitted = self.phase("submit", |session| submit(session, pass, last))?;
+            let read = self.read_score()?;
+            if let Some(mut whole) = before.take() {
+                whole.add(read);
+                self.before = Some(whole);
+            } else if first > 0 {
+                total.add(read);
+            }
+            if !submitted {
                 return Ok(false);
             }
-            total.add(self.read_score()?);
             let scores = self.scores();
             self.phase("fetch", |session| {
                 scores.into_iter().try_for_each(|slot| session.backend.fetch(slot)).map_err(SessionError::from)
@@ -303,6 +326,12 @@ impl Session {
         score.add(self.read_score()?);
         self.score = Some(score);
         Ok(score)
+    }
+
+    /// Score of the minibatch before the last one, whose own may not be there yet; `None` if there was none, or it was not
+    /// computed to its end.
+    pub fn score_before(&mut self) -> Option<Score> {
+        self.before.take()
     }
 
     /// Class probabilities of each image of a batch of any size.

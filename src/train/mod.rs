@@ -15,6 +15,7 @@ mod restore;
 mod skipped;
 mod folder;
 mod saving;
+mod settle;
 mod sharing;
 mod validation;
 mod watch;
@@ -37,6 +38,7 @@ use self::metrics::Reached;
 pub use self::metrics::{METRICS, Metric, MetricKind};
 pub use self::observer::{Observer, Phase};
 use self::restore::restore;
+use self::settle::Pending;
 use self::sharing::{Stop, share_statistics};
 use self::skipped::{Images, Skipped};
 pub use self::trace::TraceFile;
@@ -96,7 +98,10 @@ pub struct Trainer<'a> {
     /// Whether gradients leave for other ranks before all of them are there.
     overlap: bool,
     stop: Stop<'a>,
+    /// Progress of the weights: steps whose update is submitted.
     state: State,
+    /// The last of those steps, while its score is not looked at.
+    pending: Option<Pending>,
     /// The last step whose movements were logged.
     moved: u64,
     /// Learning rates of weights and biases in the last step of this process.
@@ -209,6 +214,7 @@ impl<'a> Trainer<'a> {
             overlap,
             stop,
             state,
+            pending: None,
             moved,
             rates,
             begun,
@@ -253,7 +259,8 @@ impl<'a> Trainer<'a> {
             }
             let ended = self.epochs(observer);
             self.end_profile();
-            let ended = ended.map_err(|error| error.after(self.state.step, self.session.images()));
+            let done = self.state.step - u64::from(self.pending.is_some());
+            let ended = ended.map_err(|error| error.after(done, self.session.images()));
             if let Err(TrainError::Data(_) | TrainError::Ranks(_)) = ended
                 && self.state.step > self.saved.1
             {
@@ -349,13 +356,17 @@ impl<'a> Trainer<'a> {
                 return Err(no_image(&batch.skipped).into());
             }
             observer.batch(&batch);
+            let measured = self.profile.is_none() && self.state.step % MEASURED == MEASURED_FIRST;
+            if measured {
+                self.settle(None, observer)?; // nothing of the step before is to be measured with this one
+            }
             // Rates of 0 begin with an epoch, or in its midst where a phase says so.
             self.session.freeze(&self.config.frozen(&self.progress()))?;
             let rates = self.config.rates(&self.progress());
+            let rates_now = [rates.weights, rates.biases];
             self.note_rates(&rates, observer);
             self.session.set_rates(rates)?;
             let (started, waited) = (Instant::now(), self.session.cluster().waited());
-            let measured = self.profile.is_none() && self.state.step % MEASURED == MEASURED_FIRST;
             if measured {
                 self.session.start_measuring(started);
             }
@@ -365,48 +376,44 @@ impl<'a> Trainer<'a> {
                 let sent = self.ranks.sent();
                 let waited = self.session.gradients_with(&self.ranks, &batch, places, step, self.overlap)?;
                 exchanged = Some(ExchangeRecord { waited: waited.as_secs_f64(), sent: self.ranks.sent() - sent });
-            } else if !self.session.gradients_unless(&batch, self.state.step, self.stop.flag())? {
-                return Ok(false); // nothing of this step has reached the weights
+            } else {
+                let computed = self.session.gradients_unless(&batch, self.state.step, self.stop.flag())?;
+                let before = self.session.score_before();
+                self.settle(before, observer)?;
+                if !computed || self.finished() {
+                    return Ok(false); // nothing of this step has reached the weights
+                }
             }
             self.session.update()?;
-            let score = self.session.score()?;
-            let device = self.session.cluster().waited().saturating_sub(waited).as_secs_f64();
             let measured = measured.then(|| self.measured(started)).transpose()?;
-            if !score.loss.is_finite() {
-                let step = 1 + self.session.trouble()?.unwrap_or(self.state.step);
-                return Err(self.diverged(Moment::Step(step), Some(&batch))?);
-            }
-            seen += minibatch;
-            self.state.training.add(score);
             self.state.step += 1;
+            self.state.position = batch.next;
             self.ranks.at(self.state.step);
+            seen += minibatch;
+            let whole = batch.next >= self.dataset.train.len();
+            let device = self.session.cluster().waited().saturating_sub(waited).as_secs_f64();
+            let ends = whole || measured.is_some() || self.profile.is_some() || self.ranks.size() > 1 || self.finished();
+            self.pending = Some(Pending {
+                batch,
+                images: minibatch,
+                rates: rates_now,
+                wait: wait.as_secs_f64(),
+                device,
+                measured,
+                exchanged,
+                epoch: (begin, seen),
+            });
+            if ends {
+                self.settle(None, observer)?;
+            }
             if let Some(profile) = &mut self.profile
                 && profile.step(&mut self.session, self.state.step, asked, wait)?
             {
                 self.end_profile();
             }
-            self.state.position = batch.next;
-            let wait = wait.as_secs_f64();
-            let speed = seen as f64 / begin.elapsed().as_secs_f64();
-            let metric = Metric { wait, device, ..self.metric(MetricKind::Step, score, speed) };
-            if let Some(folder) = &mut self.folder {
-                folder.log(&metric, measured.as_ref(), exchanged)?;
-            }
-            if let Some(record) = &measured {
-                observer.devices(record);
-            }
-            observer.step(&metric, minibatch);
-            let stalled = self.start.step(metric.loss);
-            let flat = self.fall.as_mut().and_then(|fall| fall.step(metric.loss));
-            // One word is enough about a loss that stays at chance.
-            if let Some(stalled) = stalled.or(flat) {
-                log::warn!("{stalled}");
-                self.fall = None;
-            }
             if observer.save() || self.due() {
                 self.save(observer)?;
             }
-            let whole = batch.next >= self.dataset.train.len();
             if self.finished() && !whole {
                 return Ok(false);
             }
@@ -417,6 +424,7 @@ impl<'a> Trainer<'a> {
                 self.validate(observer)?;
             }
         }
+        self.settle(None, observer)?;
         if self.stop.is_raised() && self.state.position < self.dataset.train.len() {
             return Ok(false); // stopped while it waited for images
         }

@@ -12,8 +12,9 @@ use crate::net::is_frozen;
 use crate::tensor::Tensor;
 
 impl Trainer<'_> {
-    /// Saves the last checkpoint, and what was logged up to it.
+    /// Ends the last step and saves the last checkpoint, and what was logged up to it.
     pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        self.settle(None, observer)?;
         self.saved = (Instant::now(), self.state.step);
         if self.folder.is_none() {
             return Ok(());
@@ -60,9 +61,9 @@ impl Trainer<'_> {
     }
 
     /// The refusal of a loss that is not finite, with the place of the first bad number: a tensor of weights, or a layer on
-    /// the way from the images of `batch` to the loss.
-    pub(super) fn diverged(&mut self, when: Moment, batch: Option<&Batch>) -> Result<TrainError, TrainError> {
-        let place = self.session.diagnose(batch, self.state.step)?;
+    /// the way from the images of a batch to the loss of the step with this number.
+    pub(super) fn diverged(&mut self, when: Moment, step: Option<(&Batch, u64)>) -> Result<TrainError, TrainError> {
+        let place = self.session.diagnose(step)?;
         let kept = self.folder.as_ref().and_then(RunFolder::last);
         Ok(TrainError::Diverged { when, place, kept })
     }

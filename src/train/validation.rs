@@ -72,19 +72,26 @@ fn score(
     stop: &Stop<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Option<(Score, Vec<String>)>, TrainError> {
-    let (mut total, mut skipped) = (Score::default(), Vec::new());
+    let (mut total, mut skipped, mut unread) = (Score::default(), Vec::new(), false);
     while let Some(Part { batch, minibatch, .. }) = batches.next(stop)? {
         skipped.extend(batch.skipped.iter().cloned());
         if batch.count > 0 {
-            if !session.evaluate_unless(&batch, stop.flag())? {
+            let computed = session.evaluate_unless(&batch, stop.flag())?;
+            if let (true, Some(before)) = (unread, session.score_before()) {
+                total.add(before);
+            }
+            if !computed {
                 break;
             }
-            total.add(session.score()?);
+            unread = true;
         }
         observer.seen(minibatch);
     }
     if stop.is_raised() {
         return Ok(None);
+    }
+    if unread {
+        total.add(session.score()?);
     }
     let total = if ranks.size() > 1 { total_score(ranks, total)? } else { total };
     if total.is_empty() {

@@ -1,5 +1,6 @@
 //! Sessions and the training loop where no command line reaches: a device that disappears, a stop before the start.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -102,6 +103,54 @@ fn a_step_that_is_stopped_has_changed_nothing() {
             session.update().unwrap();
         }
         assert!(stopped.tensors().unwrap() == undisturbed.tensors().unwrap());
+    }
+}
+
+/// The next step is being computed by then, but nothing of it is kept.
+#[test]
+fn a_run_that_is_stopped_when_a_step_is_done_ends_with_that_step() {
+    for placement in [Some(Engine::Cpu), devices::gpu()].into_iter().flatten().map(Placement::from) {
+        let [long, short] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let stop = AtomicBool::new(false);
+        let mut observer = At { step: 3, act: || stop.store(true, Ordering::Relaxed) };
+        let outcome = train(&placement, long.path(), &stop, &mut observer).unwrap();
+        assert_eq!((outcome.steps, outcome.interrupted), (3, true));
+        let dataset = Dataset::open(None, tiny().input.stored()).unwrap();
+        let (config, mut session) = (Config { steps: Some(3), ..Config::new("tiny", tiny(), 0) }, session(&placement).unwrap());
+        session.initialise().unwrap();
+        let (statistics, lock) = (dataset.statistics().unwrap(), FolderLock::acquire(short.path()).unwrap());
+        let never = AtomicBool::new(false);
+        Trainer::new(config, session, dataset, statistics, lock, &never).unwrap().run(&mut ()).unwrap();
+        let [stopped, whole] = [&long, &short].map(|folder| {
+            let steps = fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+            assert_eq!(steps.lines().filter(|line| line.contains(r#""kind":"step""#)).count(), 3, "{steps}");
+            Checkpoint::read(&folder.path().join("last.safetensors")).unwrap()
+        });
+        assert!(stopped.state.step == 3 && stopped.tensors == whole.tensors);
+    }
+}
+
+#[test]
+fn a_score_that_is_read_while_the_next_step_is_computed_is_the_same() {
+    for placement in [Some(Engine::Cpu), devices::gpu()].into_iter().flatten().map(Placement::from) {
+        let batches = [BATCH, 5, BATCH - 3, BATCH].map(|images| batch(&tiny(), images));
+        let [mut at_once, mut later] = [(); 2].map(|()| session(&placement).unwrap());
+        for session in [&mut at_once, &mut later] {
+            session.initialise().unwrap();
+            session.set_rates(Config::new("tiny", tiny(), 0).rates(&Position::default())).unwrap();
+        }
+        let (mut wanted, mut found) = (Vec::new(), Vec::new());
+        for (number, batch) in (0..).zip(&batches) {
+            at_once.gradients(batch, number).unwrap();
+            at_once.update().unwrap();
+            wanted.push(at_once.score().unwrap());
+            later.gradients(batch, number).unwrap();
+            found.extend(later.score_before());
+            later.update().unwrap();
+        }
+        found.push(later.score().unwrap());
+        assert!(wanted == found && wanted[1].images == 5, "{wanted:?}, a step later {found:?}");
+        assert!(at_once.tensors().unwrap() == later.tensors().unwrap());
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 pub use self::ceilings::{Ceilings, Speed};
 pub use self::exchange::{ExchangeTimes, PassTimes, exchange};
 pub use self::kernels::{DeviceKernels, KernelRow, KernelRun, KernelTimes, kernels};
-pub use self::step::{ForwardTimes, LayerTimes, StepTimes, step};
+pub use self::step::{ForwardTimes, LayerTimes, SteadyTimes, StepTimes, step};
 use crate::backend::{Backend, BackendError, ClockDetail, Traffic};
 use crate::data::{Batch, centre_view};
 use crate::program::Pass;

@@ -42,6 +42,20 @@ pub struct StepTimes {
     pub ways: Vec<Link>,
     /// Seconds of every step, in order.
     pub times: Vec<f64>,
+    /// As many steps one after the other.
+    pub steady: SteadyTimes,
+}
+
+/// Training steps in a row, as a run has them: a step is handed over while the one before is computed.
+#[derive(Clone, Debug, Serialize)]
+pub struct SteadyTimes {
+    /// Seconds of a step.
+    pub step: f64,
+    /// Images trained on in a second.
+    pub images_per_second: f64,
+    /// Share of the time, 0 to 1, in which each device neither computed nor waited for another, in the order of
+    /// [`StepTimes::devices`]; `None` where it has no clock.
+    pub idle: Vec<Option<f64>>,
 }
 
 /// A forward pass, without dropout masks.
@@ -92,6 +106,7 @@ pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTi
     // All numbers are of one step: medians of each would not add up.
     measured.sort_by(|a, b| a.time.total_cmp(&b.time));
     let Measured { time, host, devices, traffic } = measured.swap_remove(measured.len() / 2);
+    let steady = steady(session, &batch, steps.max(1))?;
     let forward = forward(session, &batch, steps)?;
     Ok(StepTimes {
         images,
@@ -105,7 +120,23 @@ pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTi
         layers: layers(session, &batch, steps.clamp(1, MOST_DETAILED))?,
         ways: ways(session, &traffic),
         times,
+        steady,
     })
+}
+
+/// Times `steps` steps without a wait for the score of the last one.
+fn steady(session: &mut Session, batch: &Batch, steps: usize) -> Result<SteadyTimes, SessionError> {
+    let begin = Instant::now();
+    session.start_measuring(begin);
+    for _ in 0..steps {
+        session.gradients(batch, 0)?;
+        session.update()?;
+    }
+    session.score()?;
+    let (time, devices) = session.device_times(begin)?;
+    let idle = devices.into_iter().map(|device| device.parts.map(|parts| parts.other / time)).collect();
+    let step = time / steps as f64;
+    Ok(SteadyTimes { step, images_per_second: batch.count as f64 / step, idle })
 }
 
 /// Runs a training step to its score; its update may still be running.
