@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::options::{Trial, built_in, open_net};
 use super::output::{Output, Table, folded, gap, line, lines, thousands};
-use super::progress::Progress;
+use super::progress::{Lines, Progress};
 use alexnet::backend::Placement;
 use alexnet::commands::bench::{
     self, DeviceKernels, ExchangeTimes, KernelRow, KernelTimes, LayerTimes, Link, StepTimes,
@@ -75,7 +75,7 @@ struct Measured {
 
 impl Bench {
     pub(super) fn run(self) -> Result<()> {
-        let busy = Progress::busy("measuring");
+        let busy = Progress::new("measuring", "steps", Lines::Errors);
         match self.what {
             What::Kernels(measured) => {
                 let (mut session, devices, images) = measured.session()?;
@@ -84,7 +84,10 @@ impl Bench {
             }
             What::Step(measured) => {
                 let (mut session, _, images) = measured.session()?;
-                let times = bench::step(&mut session, images, measured.repeats as usize)?;
+                let times = bench::step(&mut session, images, measured.repeats as usize, &mut |done, all| {
+                    busy.length(all);
+                    busy.position(done);
+                })?;
                 measured.tell(busy, &times, print_step)
             }
             What::Exchange(measured) => {
@@ -132,7 +135,9 @@ fn print_loader(speed: &LoaderSpeed) -> Result<()> {
     line(format_args!("loader: {:.0} images/s a thread, {share:.0} % of that", speed.loader))?;
     line(format_args!("an idle consumer waits {} ms for a batch", ms(speed.wait)))?;
     let (step, threads) = (ms(speed.step()), thousands(speed.threads_for(FAST) as u64));
-    line(format_args!("a step of 128 images every {step} ms is fed; one every 10 ms would take {threads} such threads"))?;
+    line(format_args!(
+        "a step of 128 images every {step} ms is fed; one every 10 ms would take {threads} such threads"
+    ))?;
     if speed.skipped > 0 {
         line(format_args!("{} images cannot be decoded", speed.skipped))?;
     }

@@ -40,7 +40,7 @@ pub(super) struct Classify {
 impl Classify {
     pub(super) fn run(self) -> Result<()> {
         let busy = Progress::busy("classifying");
-        let devices = self.on.watched()?;
+        let devices = self.on.watched_for(&self.checkpoint)?;
         let batch = BATCH.min(self.images.len());
         let mut evaluator = match self.pictured.imported(&self.checkpoint)? {
             Some(imported) => Evaluator::new(&imported, batch, &devices)?,

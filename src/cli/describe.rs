@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{Trial, built_in};
-use super::output::{Output, Table, bytes, folded, gap, line, lines, percent, thousands};
+use super::output::{Output, Table, bytes, counted, folded, gap, line, lines, percent, thousands};
 use alexnet::backend::Footprint;
 use alexnet::commands::describe::{Description, GraphDescription, Source, TrainedState};
 use alexnet::commands::scaling::Scaling;
@@ -104,9 +104,9 @@ fn print_scaling(scaling: &Scaling) -> Result<()> {
 fn print_state(state: &TrainedState) -> Result<()> {
     let best = state.best.map_or(String::new(), |best| format!(", best validation error {:.1} %", 100.0 * best));
     line(format_args!(
-        "trained        {} steps, {} epochs, seed {}{best}",
-        thousands(state.step),
-        state.epoch,
+        "trained        {}, {}, seed {}{best}",
+        counted(state.step, "step"),
+        counted(state.epoch as u64, "epoch"),
         state.seed
     ))?;
     let names = state.classes.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("; ");

@@ -133,6 +133,7 @@ impl Eval {
         for path in &self.checkpoints {
             imported.extend(self.pictured.imported(path)?.map(|checkpoint| (path.clone(), checkpoint)));
         }
+        let first = self.checkpoints[0].clone();
         let request = EvalOptions {
             checkpoints: self.checkpoints,
             imported,
@@ -146,7 +147,7 @@ impl Eval {
             predictions: self.predictions,
         };
         let progress = Progress::new("evaluating", "views", Lines::Errors);
-        let devices = self.on.watched_among(ranks.local())?;
+        let devices = self.on.watched_among(&first, ranks.local())?;
         let result = evaluate_among(&request, ranks, &devices, &mut |done, all| {
             progress.length(all);
             progress.position(done);

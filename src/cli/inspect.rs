@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::options::On;
-use super::output::{Output, Table, folded, gap, line, lines, percent, thousands};
+use super::output::{Output, Table, counted, folded, gap, line, lines, percent, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::commands::inspect::{Inspect as Request, Inspection};
 
@@ -29,9 +29,9 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<()> {
+        let devices = if self.images > 0 { Some(self.on.watched_for(&self.path)?) } else { None };
         let request = Request { path: self.path, data: self.data, images: self.images as usize };
         let progress = Progress::new("inspecting", "images", Lines::Errors);
-        let devices = if self.images > 0 { Some(self.on.watched()?) } else { None };
         let found = request.run(devices.as_ref(), &mut |done, all| {
             progress.length(all);
             progress.position(done);
@@ -42,7 +42,7 @@ impl Inspect {
 }
 
 fn print(found: &Inspection) -> Result<()> {
-    line(format_args!("after {} steps", thousands(found.step)))?;
+    line(format_args!("after {}", counted(found.step, "step")))?;
     gap()?;
     if !found.tensors.is_empty() {
         let mut rows = Table::new(&["tensor", "shape", "mean |w|", "norm", "largest", "change a step"], &[2, 3, 4, 5]);

@@ -1,8 +1,9 @@
 //! Options that several commands share, and what they stand for.
 
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -10,9 +11,11 @@ use super::progress::preparing;
 use alexnet::backend::Placement;
 use alexnet::checkpoint::Checkpoint;
 use alexnet::commands::convert::Import;
-use alexnet::eval::{Preprocessing, colour, image_size};
+use alexnet::eval::{Preprocessing, colour, image_size, run_devices};
 use alexnet::net::model::BUILT_IN;
-use alexnet::net::{Job, MOST_IMAGES, Model, Named, Net, OptionChanges, Options, Precision, Replacement, WireFormat};
+use alexnet::net::{
+    Job, MOST_IMAGES, Model, Named, Net, OptionChanges, Options, Precision, Replacement, WireFormat, near,
+};
 use alexnet::session::layout::Layout;
 use alexnet::session::{open_among, open_devices, place};
 
@@ -41,11 +44,28 @@ pub(super) fn percent(text: &str) -> Result<f64, &'static str> {
     share.ok_or("expected a number of percent, 0 to 100")
 }
 
+/// Refuses a path at which nothing is, with the name beside it that may have been meant.
+pub(super) fn expect_there(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let wanted = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    match near(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => {
+            bail!("{}: nothing is there; did you mean {}?", path.display(), path.with_file_name(near).display())
+        }
+        None => bail!("{}: nothing is there; check the path", path.display()),
+    }
+}
+
 /// Devices of a command.
 #[derive(Debug, Args)]
 pub(super) struct On {
     /// An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet devices`), or cpu; several,
-    /// comma-separated, for towers A, B, …; auto: the two best adapters [default: the best adapter]
+    /// comma-separated, for towers A, B, …; auto: the two best adapters [default: those of the run, else the best adapter]
     #[arg(long, value_name = "DEVICES")]
     pub(super) devices: Option<String>,
 }
@@ -55,14 +75,27 @@ impl On {
         Ok(open_devices(self.devices.as_deref())?)
     }
 
-    /// The same for one of several processes on this machine, by its number and theirs.
-    pub(super) fn watched_among(&self, local: (usize, usize)) -> Result<Placement> {
-        Ok(open_among(self.devices.as_deref(), local)?.watched(preparing()))
-    }
-
     /// Opens the devices, with a progress bar for a network that is set up there.
     pub(super) fn watched(&self) -> Result<Placement> {
         Ok(self.open()?.watched(preparing()))
+    }
+
+    /// The same for the run that `path` belongs to: where no devices are given, those that it was trained on.
+    pub(super) fn watched_for(&self, path: &Path) -> Result<Placement> {
+        self.watched_among(path, (0, 1))
+    }
+
+    /// The same for one of several processes on this machine, by its number and theirs.
+    pub(super) fn watched_among(&self, path: &Path, local: (usize, usize)) -> Result<Placement> {
+        expect_there(path)?;
+        let own = if self.devices.is_none() { run_devices(path)? } else { None };
+        if let Some(own) = own {
+            match open_among(Some(&own), local) {
+                Ok(devices) => return Ok(devices.watched(preparing())),
+                Err(error) => log::warn!("{}: trained on {own}, which is not here: {error}", path.display()),
+            }
+        }
+        Ok(open_among(self.devices.as_deref(), local)?.watched(preparing()))
     }
 }
 

@@ -73,10 +73,16 @@ impl Output {
     }
 }
 
+/// `1 step`, `1,234 steps`.
+pub(super) fn counted(count: u64, one: &str) -> String {
+    format!("{} {one}{}", thousands(count), if count == 1 { "" } else { "s" })
+}
+
 /// Lists images that were skipped, with the reasons.
 pub(super) fn skipped(reasons: &[String]) {
     if !reasons.is_empty() {
-        say(format_args!("{} images were skipped:", reasons.len()));
+        let were = if reasons.len() == 1 { "was" } else { "were" };
+        say(format_args!("{} {were} skipped:", counted(reasons.len() as u64, "image")));
         for reason in reasons {
             say(format_args!("  {reason}"));
         }

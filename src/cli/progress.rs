@@ -3,13 +3,15 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle};
+use indicatif::{
+    HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle,
+};
 use indicatif_log_bridge::LogWrapper;
 
 use super::live::catch;
@@ -68,6 +70,7 @@ pub(super) enum Lines {
 pub(super) struct Progress {
     bar: ProgressBar,
     unit: &'static str,
+    pace: Pace,
     /// Ends the thread that prints lines when it is dropped.
     _lines: Option<Sender<()>>,
 }
@@ -76,11 +79,13 @@ impl Progress {
     /// Begins to show `what`, which is counted in `unit` once [`Progress::length`] is known.
     pub(super) fn new(what: &str, unit: &'static str, lines: Lines) -> Self {
         let bar = bars().add(ProgressBar::no_length()).with_finish(ProgressFinish::AndClear);
-        bar.set_style(style("{spinner} {prefix} {elapsed} {wide_msg}"));
+        let pace = Pace::default();
+        bar.set_style(style("{spinner} {prefix} {elapsed} {wide_msg}", &pace));
         bar.set_prefix(shown(what));
         bar.enable_steady_tick(TURN);
-        let lines = (!io::stderr().is_terminal() && !is_quiet()).then(|| print_lines(bar.clone(), unit, lines));
-        Self { bar, unit, _lines: lines }
+        let lines =
+            (!io::stderr().is_terminal() && !is_quiet()).then(|| print_lines(bar.clone(), pace.clone(), unit, lines));
+        Self { bar, pace, unit, _lines: lines }
     }
 
     /// Begins to show work of which nobody knows how long it takes.
@@ -92,31 +97,27 @@ impl Progress {
     pub(super) fn length(&self, length: usize) {
         if self.bar.length() != Some(length as u64) {
             self.bar.set_length(length as u64);
-            self.bar.set_style(style(&format!(
-                "{{spinner}} {{prefix}} {{bar:16}} {{pos}}/{{len}} {}{{left}} {{wide_msg}}",
-                self.unit
-            )));
+            let template =
+                format!("{{spinner}} {{prefix}} {{bar:16}} {{pos}}/{{len}} {}{{left}} {{wide_msg}}", self.unit);
+            self.bar.set_style(style(&template, &self.pace));
         }
     }
 
-    /// Says how much is done. The first time it was slow, for all was set up; the time left is told from then on.
+    /// Says how much is done. The first time it was slow, for all was set up: the speed is measured from then on.
     pub(super) fn position(&self, done: usize) {
-        let first = self.bar.position() == 0;
         self.bar.set_position(done as u64);
-        if first {
-            self.bar.reset_eta();
-        }
+        self.pace.begin(done as u64);
     }
 
     /// Says that `done` was done before, which tells nothing of the speed.
     pub(super) fn found(&self, done: usize) {
         self.bar.inc(done as u64);
-        self.bar.reset_eta();
     }
 
     /// So many more are done.
     pub(super) fn step(&self, more: usize) {
-        self.position(self.bar.position() as usize + more);
+        self.bar.inc(more as u64);
+        self.pace.begin(self.bar.position());
     }
 
     /// Names the part of the work that is being done.
@@ -136,24 +137,49 @@ impl Drop for Progress {
     }
 }
 
+/// Pace of work, from the first that was done on.
+#[derive(Clone, Default)]
+struct Pace(Arc<OnceLock<(Instant, u64)>>);
+
+impl Pace {
+    /// The first time, notes that so much is done.
+    fn begin(&self, done: u64) {
+        self.0.get_or_init(|| (Instant::now(), done));
+    }
+
+    /// `, 58 seconds left` where `done` of `all` is done; nothing where that cannot be known.
+    fn left(&self, done: u64, all: Option<u64>) -> String {
+        let (Some(all), Some((begin, first))) = (all.filter(|&all| done < all), self.0.get()) else {
+            return String::new();
+        };
+        match done.saturating_sub(*first) {
+            0 => String::new(),
+            since => {
+                let seconds = begin.elapsed().as_secs_f64() * (all - done) as f64 / since as f64;
+                // A whole number of seconds that no Duration overflows.
+                format!(", {} left", HumanDuration(Duration::from_secs(seconds as u64)))
+            }
+        }
+    }
+}
+
 // The templates are constants; a slip in one falls back to the default style.
-fn style(template: &str) -> ProgressStyle {
+fn style(template: &str, pace: &Pace) -> ProgressStyle {
+    let pace = pace.clone();
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).with_key(
         "left",
-        |state: &ProgressState, text: &mut dyn fmt::Write| {
-            if state.per_sec() > 0.0 {
-                let _ = write!(text, ", {:#} left", HumanDuration(state.eta()));
-            }
+        move |state: &ProgressState, text: &mut dyn fmt::Write| {
+            let _ = text.write_str(&pace.left(state.pos(), state.len()));
         },
     )
 }
 
 /// Starts a thread that prints how far `bar` is every ten seconds, until what it gives is dropped.
-fn print_lines(bar: ProgressBar, unit: &'static str, lines: Lines) -> Sender<()> {
+fn print_lines(bar: ProgressBar, pace: Pace, unit: &'static str, lines: Lines) -> Sender<()> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         while receiver.recv_timeout(QUIET) == Err(RecvTimeoutError::Timeout) {
-            let text = state(&bar, unit);
+            let text = state(&bar, &pace, unit);
             match lines {
                 Lines::Output => say(text),
                 Lines::Errors => drop(writeln!(io::stderr(), "{text}")),
@@ -164,18 +190,13 @@ fn print_lines(bar: ProgressBar, unit: &'static str, lines: Lines) -> Sender<()>
 }
 
 /// `evaluating: 128 of 500 views, 20 s, 58 seconds left`, with what was said besides.
-fn state(bar: &ProgressBar, unit: &str) -> String {
+fn state(bar: &ProgressBar, pace: &Pace, unit: &str) -> String {
     let (what, message, seconds) = (bar.prefix(), bar.message(), bar.elapsed().as_secs());
     let done = bar
         .length()
         .map_or_else(String::new, |length| format!(" {} of {} {unit},", thousands(bar.position()), thousands(length)));
     let message = if message.is_empty() { String::new() } else { format!(", {message}") };
-    let left = match bar.length() {
-        Some(length) if bar.position() < length && bar.per_sec() > 0.0 => {
-            format!(", {} left", HumanDuration(bar.eta()))
-        }
-        _ => String::new(),
-    };
+    let left = pace.left(bar.position(), bar.length());
     format!("{what}:{done} {seconds} s{left}{message}")
 }
 
@@ -222,10 +243,14 @@ pub(super) fn init() {
         .format(|to, record| {
             let (level, style) = (record.level(), to.default_level_style(record.level()));
             // What libraries say may have lines; the names in it are theirs.
-            let text = record.args().to_string();
-            let own = record.target().starts_with("alexnet");
+            let (target, text) = (record.target(), record.args().to_string());
+            let own = target.starts_with("alexnet");
             let text = if own { shown(text) } else { text.lines().map(shown).collect::<Vec<_>>().join("\n") };
-            writeln!(to, "{}[{style}{level:<5}{style:#} {}] {text}", prefix(), record.target())
+            // Our own warnings are for everybody.
+            if own && level == log::Level::Warn {
+                return writeln!(to, "{}{style}warning:{style:#} {text}", prefix());
+            }
+            writeln!(to, "{}[{style}{level:<5}{style:#} {target}] {text}", prefix())
         })
         .build();
     let level = logger.filter();
@@ -241,17 +266,20 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_work_is() {
-        let bar = ProgressBar::hidden();
-        bar.set_prefix("evaluating");
-        assert_eq!(state(&bar, "views"), "evaluating: 0 s");
-        bar.set_length(5000);
-        bar.set_message("slowly");
-        assert_eq!(state(&bar, "views"), "evaluating: 0 of 5,000 views, 0 s, slowly");
-        let progress = Progress { bar: bar.clone(), unit: "views", _lines: None };
-        progress.position(128);
-        assert!(!state(&bar, "views").contains(" left"), "the first views tell nothing of the speed");
+        let progress = Progress { bar: ProgressBar::hidden(), pace: Pace::default(), unit: "views", _lines: None };
+        let state = || state(&progress.bar, &progress.pace, "views");
+        progress.name("evaluating");
+        assert_eq!(state(), "evaluating: 0 s");
+        progress.length(5000);
+        progress.message("slowly".into());
+        assert_eq!(state(), "evaluating: 0 of 5,000 views, 0 s, slowly");
+        progress.found(1000);
+        progress.position(1128);
+        assert_eq!(state(), "evaluating: 1,128 of 5,000 views, 0 s, slowly");
         thread::sleep(Duration::from_millis(20));
-        progress.position(256);
-        assert!(state(&bar, "views").contains(" left, slowly"), "{}", state(&bar, "views"));
+        progress.position(1256);
+        assert!(state().ends_with(" s, 0 seconds left, slowly"), "{}", state());
+        progress.position(5000);
+        assert!(!state().contains("left"), "{}", state());
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::metrics::open_runs;
-use super::options::On;
+use super::options::{On, expect_there};
 use super::output::{quoted, say};
 use super::progress::{Lines, Progress};
 use alexnet::files::{FileKind, check_target, write_file};
@@ -18,9 +18,9 @@ pub(super) struct Report {
     /// Run folders; several are compared
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
-    /// Page to write, a single HTML file [default: report.html]
-    #[arg(long, value_name = "FILE", default_value = "report.html", hide_default_value = true)]
-    out: PathBuf,
+    /// Page to write, a single HTML file [default: report.html in the run's folder; of several runs, in this folder]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// Write every picture as .svg and .png too
     #[arg(long, value_name = "FOLDER")]
     pictures: Option<PathBuf>,
@@ -36,18 +36,24 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn run(self) -> Result<()> {
-        check_target(&self.out, FileKind::Html, None).context("--out")?;
+        self.runs.iter().try_for_each(|run| expect_there(run))?;
+        let out = match (&self.out, &self.runs[..]) {
+            (Some(out), _) => out.clone(),
+            (None, [run]) if run.is_dir() => run.join("report.html"),
+            (None, _) => "report.html".into(),
+        };
+        check_target(&out, FileKind::Html, None).context("--out")?;
         let page = if let [run] = &self.runs[..] { self.about(run)? } else { compare(&open_runs(&self.runs)?) };
-        write_file(&self.out, page.html().as_bytes())?;
+        write_file(&out, page.html().as_bytes())?;
         if let Some(folder) = &self.pictures {
             save(&page, folder)?;
         }
-        say(format_args!("the report is in {}", quoted(&self.out)));
+        say(format_args!("the report is in {}", quoted(&out)));
         Ok(())
     }
 
     fn about(&self, run: &Path) -> Result<Page> {
-        let devices = self.on.watched()?;
+        let devices = self.on.watched_for(run)?;
         let progress = Progress::new("looking at the run", "images", Lines::Errors);
         let depth = Depth { images: self.images as usize, steps: self.timed as usize };
         let content = Content::gather(run, depth, &devices, &mut |done, all| {

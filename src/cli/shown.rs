@@ -63,7 +63,7 @@ impl Network {
             Some(imported) => imported,
             None => Checkpoint::open(&self.path)?,
         };
-        let mut surveyor = Surveyor::new(&checkpoint, &self.on.watched()?)?;
+        let mut surveyor = Surveyor::new(&checkpoint, &self.on.watched_for(&self.path)?)?;
         if let Some(layer) = layer {
             surveyor = surveyor.with_layer(layer)?;
         }

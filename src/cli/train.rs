@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 use super::live::{Live, expect_terminal};
 use super::observers::Several;
 use super::options::{Placed, Replaced, named, percent, positive};
-use super::output::{bytes, quoted, say, skipped};
+use super::output::{bytes, counted, quoted, say, skipped};
 use super::progress::{Lines, Progress};
 use super::ranks::among_ranks;
 use super::signals::Signals;
@@ -225,10 +225,13 @@ fn report(outcome: &RunSummary, go_on: &str) {
     }
     match outcome.validation {
         Some(metric) => {
-            say(format!("validation error {:.1} % after {} steps", 100.0 * metric.top1_error, metric.step));
+            say(format!("validation error {:.1} % after {}", 100.0 * metric.top1_error, counted(metric.step, "step")));
         }
         None if !outcome.interrupted => {
-            say(format!("nothing is left to do after {} steps; --epochs or --steps asks for more", outcome.steps));
+            say(format!(
+                "nothing is left to do after {}; --epochs or --steps asks for more",
+                counted(outcome.steps, "step")
+            ));
         }
         None => (),
     }
@@ -253,7 +256,7 @@ const NEWEST: f64 = 0.05;
 
 impl<'a> Watch<'a> {
     pub(super) fn new(signals: &'a Signals) -> Self {
-        let run = Progress::new("training", "images", Lines::Output);
+        let run = Progress::new("training", "images of the run", Lines::Output);
         Self { signals, run, phase: None, label: String::new(), recent: None, begin: Instant::now(), waited: 0.0 }
     }
 }
@@ -302,15 +305,17 @@ impl Observer for Watch<'_> {
         let waits = 100.0 * self.waited / self.begin.elapsed().as_secs_f64();
         let ([loss, error], speed) = (recent, metric.images_per_second);
         let (step, error) = (metric.step, 100.0 * error);
-        self.run.message(format!(
-            "loss {loss:.3}, error {error:.0} %, step {step}, {speed:.1} images/s, {waits:.0} % of it waiting for data"
-        ));
+        // Only what is worth mending.
+        let waits = if waits < 1.0 { String::new() } else { format!(", {waits:.0} % of it waiting for data") };
+        self.run.message(format!("loss {loss:.3}, error {error:.0} %, step {step}, {speed:.1} images/s{waits}"));
     }
 
     fn validation(&mut self, metric: &Metric) {
         let Metric { loss, top1_error, top5_error, .. } = *metric;
         let (top1, top5) = (100.0 * top1_error, 100.0 * top5_error);
         self.phase = None;
-        say(format!("{}: validation loss {loss:.3}, top-1 error {top1:.1} %, top-5 error {top5:.1} %", self.label));
+        // Of five classes or fewer the right one is always among the best five.
+        let top5 = if top5 > 0.0 { format!(", top-5 error {top5:.1} %") } else { String::new() };
+        say(format!("{}: validation loss {loss:.3}, top-1 error {top1:.1} %{top5}", self.label));
     }
 }

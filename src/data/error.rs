@@ -21,7 +21,7 @@ pub enum DataError {
     #[error(transparent)]
     File(FileError),
     #[error(
-        "{}: no data set here: {found}. Accepted are {}or no path at all for the bundled sample",
+        "{}: no data set here: {found}. Accepted are{}\nor no path at all, for the bundled sample",
         path.display(), super::format::accepted()
     )]
     Unrecognised { path: PathBuf, found: Found },
@@ -180,9 +180,16 @@ pub enum DataFault {
     // Classes.
     #[error("has train/ but no val/ to validate on; put some images of each class into val/<class>/")]
     NoValidation,
+    #[error(
+        "holds {count} folders of images ({first}, ...), but neither train/ nor val/; move them into train/, and some \
+         images of each into val/<class>/"
+    )]
+    ClassesAlone { count: usize, first: String },
     #[error("has no class folders; put the images of each class into <class>/")]
     NoClassFolders,
-    #[error("has no images ({0} entries, none called .jpg, .jpeg or .png); fill or remove it")]
+    #[error(
+        "has no images ({0} entries, none called .jpg, .png, .webp, .bmp, .tif, .gif or .ppm); add some or remove the folder"
+    )]
     EmptyClass(usize),
     #[error("train/ has no class \"{0}\"; add train/{0}/ or remove this folder")]
     NotInTraining(String),

@@ -238,7 +238,7 @@ mod tests {
         let data = Labelled::open(Some(root.path()), 4).unwrap();
         assert_eq!(data.classes, ["cat", "dog"]);
         assert_eq!((0..3).map(|i| data.images.label(i)).collect::<Vec<_>>(), [0, 0, 1]);
-        check(refusal(root.path()), &["no data set here", "train/<class>/*"]);
+        check(refusal(root.path()), &["2 folders of images (cat, ...)", "neither train/ nor val/", "val/<class>/"]);
         let none = files([("notes/a.txt", Vec::new()), ("x.png", image())]);
         assert!(Labelled::open(Some(none.path()), 4).unwrap_err().to_string().contains("no data set here"));
     }

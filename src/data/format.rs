@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::listing::is_folder;
-use super::{DataError, Found, ImageSet, Measured};
+use super::{DataError, DataFault, Found, ImageSet, Measured};
 use crate::files::read_text;
 
 /// A format of data sets in folders: a file of this module and a line of [`FORMATS`].
@@ -99,9 +99,19 @@ impl Folder {
 
 /// Opens the data set at `root` in the first format that recognises it; to validate on, a mere folder of classes will do.
 pub(super) fn open(root: &Path, parts: Parts) -> Result<Opened, DataError> {
-    match open_any(root, parts, FORMATS.iter()) {
-        Err(unknown @ DataError::Unrecognised { .. }) if parts == Parts::Validation && is_folder(root)? => {
-            super::folder::open_bare(root)?.ok_or(unknown)
+    or_bare(root, parts, open_any(root, parts, FORMATS.iter()))
+}
+
+/// What was opened at `root`, or else a mere folder of classes: to validate on, or with the advice to make a data set of it.
+fn or_bare(root: &Path, parts: Parts, opened: Result<Opened, DataError>) -> Result<Opened, DataError> {
+    match opened {
+        Err(unknown @ DataError::Unrecognised { .. }) if is_folder(root)? => {
+            let bare = super::folder::open_bare(root)?.ok_or(unknown)?;
+            if parts == Parts::Validation {
+                return Ok(bare);
+            }
+            let (count, first) = (bare.classes.len(), bare.classes.first().cloned().unwrap_or_default());
+            Err(DataError::content(root, DataFault::ClassesAlone { count, first }))
         }
         opened => opened,
     }
@@ -109,7 +119,7 @@ pub(super) fn open(root: &Path, parts: Parts) -> Result<Opened, DataError> {
 
 /// Opens the data set at `root` in the last format that recognises it.
 pub(super) fn open_distributed(root: &Path) -> Result<Opened, DataError> {
-    open_any(root, Parts::All, FORMATS.iter().rev())
+    or_bare(root, Parts::All, open_any(root, Parts::All, FORMATS.iter().rev()))
 }
 
 fn open_any<'f>(
@@ -129,7 +139,7 @@ fn open_any<'f>(
 /// Descriptions of all formats, for messages.
 pub(super) fn accepted() -> String {
     FORMATS.iter().fold(String::new(), |mut text, format| {
-        let _ = write!(text, "{}; ", format.description);
+        let _ = write!(text, "\n  {},", format.description);
         text
     })
 }

@@ -206,25 +206,44 @@ pub fn evaluate_among(
     Ok(Evaluation { images, loss, top1_error, top5_error, rows, confusions, device, skipped, answers })
 }
 
+/// Where the run was trained that a checkpoint belongs to, and on what.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Surroundings {
+    data: Option<String>,
+    working_folder: Option<PathBuf>,
+    devices: Option<String>,
+}
+
+impl Surroundings {
+    /// Of the run that the checkpoint or run folder at `path` belongs to; nothing where it is of no run.
+    fn of(path: &Path) -> Result<Self, FileError> {
+        let Some(folder) = (if path.is_dir() { Some(path) } else { path.parent() }) else { return Ok(Self::default()) };
+        let path = folder.join("config.toml");
+        let text = match read_text(&path) {
+            Err(reason) if reason.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            text => text.map_err(FileError::read(&path))?,
+        };
+        // Beside a lone checkpoint another program's file may have that name.
+        Ok(toml::from_str(&text).unwrap_or_default())
+    }
+}
+
 /// Data of the run that the checkpoint or run folder at `path` belongs to; none where it is of no run.
 ///
 /// # Errors
 /// When the run's configuration is there and cannot be read.
 pub fn run_data(path: &Path) -> Result<Option<PathBuf>, FileError> {
-    #[derive(Deserialize)]
-    struct RunData {
-        data: Option<String>,
-        working_folder: Option<PathBuf>,
-    }
-    let Some(folder) = (if path.is_dir() { Some(path) } else { path.parent() }) else { return Ok(None) };
-    let path = folder.join("config.toml");
-    let text = match read_text(&path) {
-        Err(reason) if reason.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(FileError::read(&path))?,
-    };
-    // Beside a lone checkpoint another program's file may have that name.
-    let Ok(RunData { data, working_folder }) = toml::from_str(&text) else { return Ok(None) };
+    let Surroundings { data, working_folder, .. } = Surroundings::of(path)?;
     Ok(data.map(|data| located(Path::new(&data), working_folder.as_deref())))
+}
+
+/// Devices that were named for the run that the checkpoint or run folder at `path` belongs to.
+///
+/// # Errors
+/// As [`run_data`].
+pub fn run_devices(path: &Path) -> Result<Option<String>, FileError> {
+    Ok(Surroundings::of(path)?.devices)
 }
 
 /// The data that are `given`, or else those of the run that the checkpoint or run folder at `path` belongs to.

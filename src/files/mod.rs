@@ -29,7 +29,7 @@ pub use self::text::{one_line, printable};
 pub enum FileError {
     #[error("{}: cannot be read ({reason})", path.display())]
     Read { path: PathBuf, reason: io::Error },
-    #[error("{}: cannot be written ({reason}); what was saved there before is intact", path.display())]
+    #[error("{}: cannot be written ({reason}){}; what was saved there before is intact", path.display(), room(reason))]
     Write { path: PathBuf, reason: io::Error },
     #[error("{}: {error}", path.display())]
     Tensors { path: PathBuf, error: TensorError },
@@ -43,6 +43,14 @@ pub enum FileError {
     Locked { folder: PathBuf },
 }
 
+/// Advice where a file system is full.
+fn room(reason: &io::Error) -> &'static str {
+    match reason.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": make room, or choose another place",
+        _ => "",
+    }
+}
+
 impl FileError {
     /// Wraps what the operating system said about reading `path`.
     pub fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -51,7 +59,11 @@ impl FileError {
 
     /// Wraps what the operating system said about writing `path`.
     pub fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |reason| Self::Write { path: path.into(), reason }
+        // The name of a temporary file is nobody's business.
+        let own = |reason: &io::Error| {
+            reason.get_ref()?.source()?.downcast_ref::<io::Error>()?.raw_os_error().map(io::Error::from_raw_os_error)
+        };
+        move |reason| Self::Write { path: path.into(), reason: own(&reason).unwrap_or(reason) }
     }
 }
 

@@ -27,7 +27,7 @@ pub use self::factors::{LayerFactors, is_frozen};
 pub use self::lower::{Feature, NetProgram, Trained, lower};
 pub use self::model::{Model, Order};
 pub(crate) use self::named::named;
-pub use self::named::{Named, UnknownName};
+pub use self::named::{Named, UnknownName, near};
 pub use self::optimizer::OptimizerConfig;
 pub use self::options::{Job, LossScale, OptionChanges, Options, Precision, WireFormat};
 pub use self::schedule::{Factors, Position, Schedule, Stagnation};
@@ -39,12 +39,17 @@ pub(crate) use self::words::toml_words;
 pub use crate::ops::LAYERS;
 use crate::ops::layer::{Chw, LayerError};
 
+/// Advice on a name that is not known: the one of `known` that may have been meant, or all.
+fn advice(near: Option<&str>, known: &str) -> String {
+    near.map_or_else(|| format!("there are {known}"), |near| format!("did you mean {near}?"))
+}
+
 /// What is wrong with a network.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum NetError {
-    #[error("no model {wanted}: neither a file nor one of {known}")]
-    Unknown { wanted: String, known: String },
+    #[error("no model {wanted}: neither a file nor a built-in network; {}", advice(near.as_deref(), known))]
+    Unknown { wanted: String, near: Option<String>, known: String },
     #[error("{path} cannot be read: {reason}")]
     Read { path: String, reason: std::io::Error },
     #[error("{source_name}: {}", toml_words(reason))]

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use super::NetError;
 use super::augment::Augment;
 use super::factors::LayerFactors;
-use super::named::named;
+use super::named::{named, near};
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use super::stage::Stage;
@@ -232,7 +232,8 @@ impl Model {
         let path = Path::new(spec);
         if !path.is_file() {
             let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-            return Err(NetError::Unknown { wanted: spec.into(), known: names.join(", ") });
+            let near = near(spec, names.iter().copied()).map(Into::into);
+            return Err(NetError::Unknown { wanted: spec.into(), near, known: names.join(", ") });
         }
         let text = std::fs::read_to_string(path).map_err(|reason| NetError::Read { path: spec.into(), reason })?;
         Self::parse(spec, &text)

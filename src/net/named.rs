@@ -46,6 +46,13 @@ macro_rules! named {
 
 pub(crate) use named;
 
+/// The one of `names` that was most likely meant by `name`, which is none of them.
+pub fn near<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let most = 1 + name.chars().count() / 4;
+    let distances = names.into_iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
+    distances.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::{Debug, Display};
@@ -53,7 +60,7 @@ mod tests {
 
     use serde::Serialize;
 
-    use super::{Named, UnknownName};
+    use super::{Named, UnknownName, near};
     use crate::net::{Precision, WireFormat};
 
     fn names_are_read_and_written<T>()
@@ -66,6 +73,17 @@ mod tests {
         }
         let refused = "nothing".parse::<T>().unwrap_err().to_string();
         assert!(T::ALL.iter().all(|(_, name, _)| refused.contains(name)), "{refused}");
+    }
+
+    #[test]
+    fn a_slip_of_a_letter_or_two_is_known() {
+        let known = ["alexnet", "alexnet-2012", "mini"];
+        for (found, meant) in
+            [("alexnett", "alexnet"), ("alxenet", "alexnet"), ("mni", "mini"), ("alexnet2012", "alexnet-2012")]
+        {
+            assert_eq!(near(found, known), Some(meant));
+        }
+        assert_eq!(near("resnet50", known), None);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Content {
         if depth.steps > 0 {
             let layout = Layout::new(&net, &job, &limits)?;
             let mut session = Session::laid_out(net, &job, layout, devices, 0)?;
-            content.times = Some((step(&mut session, job.minibatch, depth.steps)?, session.device()));
+            content.times = Some((step(&mut session, job.minibatch, depth.steps, &mut |_, _| ())?, session.device()));
         }
         Ok(content)
     }

@@ -6,6 +6,9 @@ pub(super) const TEXT: f32 = 12.0;
 /// Mean width of a letter, as a share of the size of the text.
 pub(super) const LETTER: f32 = 0.56;
 
+/// Width of the blank edge around a picture in a file of its own.
+pub(super) const MARGIN: f32 = 12.0;
+
 /// A picture of vector marks.
 #[derive(Clone, Debug)]
 pub struct Picture {
@@ -191,7 +194,8 @@ pub(super) fn wrapped(text: &str, size: f32, width: f32) -> Vec<String> {
 
 /// `text`, cut where it does not fit into `width` pixels.
 pub(super) fn fitted(text: &str, width: f32) -> String {
-    let most = (width / (LETTER * TEXT)).max(1.0) as usize;
+    // Half a letter stays blank, so that neighbours do not touch.
+    let most = (width / (LETTER * TEXT) - 0.5).max(1.0) as usize;
     if text.chars().count() <= most {
         return text.to_owned();
     }

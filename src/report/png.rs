@@ -6,7 +6,7 @@ use tiny_skia::{
     Stroke, StrokeDash, Transform,
 };
 
-use super::picture::{Anchor, Ink, Mark, Picture, Pixels};
+use super::picture::{Anchor, Ink, MARGIN, Mark, Picture, Pixels};
 
 /// Pixels of the file for one of the picture: sharp on today's screens and on paper.
 const SCALE: f32 = 2.0;
@@ -19,7 +19,7 @@ const ENLARGED: f32 = 1.5;
 
 /// `picture` as a PNG file; `None` where it is too large for one.
 pub fn png_file(picture: &Picture) -> Option<Vec<u8>> {
-    let [width, height] = [picture.width, picture.height].map(|side| (SCALE * side).ceil() as u32);
+    let [width, height] = [picture.width, picture.height].map(|side| (SCALE * (side + 2.0 * MARGIN)).ceil() as u32);
     let mut canvas = Pixmap::new(width, height)?;
     canvas.fill(Color::WHITE);
     for mark in &picture.marks {
@@ -68,7 +68,7 @@ fn paint(ink: Ink, opacity: f32) -> Option<Paint<'static>> {
 
 /// Draws a mark; of one that lies nowhere, as after a division by 0, nothing is seen.
 fn draw(canvas: &mut Pixmap, mark: &Mark) -> Option<()> {
-    let scale = Transform::from_scale(SCALE, SCALE);
+    let scale = Transform::from_translate(MARGIN, MARGIN).post_scale(SCALE, SCALE);
     match mark {
         Mark::Line { points, ink, width, dashed } => {
             let (mut path, paint) = (PathBuilder::new(), paint(*ink, 1.0)?);
@@ -120,13 +120,13 @@ fn write(canvas: &mut Pixmap, [x, y]: [f32; 2], text: &str, ink: [u8; 3], size: 
     };
     let advance = get_raster_width(FontWeight::Regular, height) as f32;
     let width = advance * text.chars().count() as f32;
-    let begin = SCALE * x
+    let begin = SCALE * (MARGIN + x)
         - match anchor {
             Anchor::Start => 0.0,
             Anchor::Middle => width / 2.0,
             Anchor::End => width,
         };
-    let top = (SCALE * y - ASCENT * height as usize as f32).round() as i64;
+    let top = (SCALE * (MARGIN + y) - ASCENT * height as usize as f32).round() as i64;
     for (index, c) in text.chars().enumerate() {
         let left = (begin + index as f32 * advance).round() as i64;
         if let Some(letter) = letter(c, height) {
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(png_file(&picture).unwrap(), blank);
         picture.text([30.0, 15.0], "−5 µs …", Ink::Text, Anchor::Middle);
         let decoded = Pixmap::decode_png(&png_file(&picture).unwrap()).unwrap();
-        assert_eq!((decoded.width(), decoded.height()), (120, 40));
+        assert_eq!((decoded.width(), decoded.height()), (168, 88));
         let dark = decoded.pixels().iter().filter(|pixel| pixel.red() < 100).count();
         assert!((50..1500).contains(&dark), "{dark} dark pixels");
     }

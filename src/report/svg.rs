@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as STANDARD;
 
-use super::picture::{Anchor, Ink, Mark, Picture, Pixels};
+use super::picture::{Anchor, Ink, MARGIN, Mark, Picture, Pixels};
 use super::png::{encoded, is_enlarged};
 use crate::files::printable;
 
@@ -14,21 +14,26 @@ pub(super) const STYLE: &str = include_str!("../../assets/report/picture.css");
 
 /// `picture` as a file of its own.
 pub fn svg_file(picture: &Picture) -> String {
-    let style = format!("<style>{STYLE}</style><rect width=\"100%\" height=\"100%\" class=\"paper\"/>");
-    written(picture, "xmlns=\"http://www.w3.org/2000/svg\" ", &style)
+    let head = format!(
+        "<style>{STYLE}</style><rect x=\"-{MARGIN}\" y=\"-{MARGIN}\" width=\"100%\" height=\"100%\" class=\"paper\"/>"
+    );
+    written(picture, "xmlns=\"http://www.w3.org/2000/svg\" ", &head, MARGIN)
 }
 
 /// `picture` as part of a page that has [`STYLE`].
 pub(super) fn svg_inline(picture: &Picture) -> String {
-    written(picture, "", "")
+    written(picture, "", "", 0.0)
 }
 
-fn written(picture: &Picture, space: &str, head: &str) -> String {
+fn written(picture: &Picture, space: &str, head: &str, margin: f32) -> String {
     let Picture { width, height, about, marks } = picture;
     let about = escaped(about);
+    let [width, height] = [width, height].map(|side| side + 2.0 * margin);
     let mut svg = format!(
-        "<svg {space}class=\"picture\" role=\"img\" aria-label=\"{about}\" viewBox=\"0 0 {width} {height}\" \
-         width=\"{width}\" height=\"{height}\">{head}"
+        "<svg {space}class=\"picture\" role=\"img\" aria-label=\"{about}\" viewBox=\"{} {} {width} {height}\" \
+         width=\"{width}\" height=\"{height}\">{head}",
+        0.0 - margin,
+        0.0 - margin
     );
     svg.extend(marks.iter().map(element));
     svg.push_str("</svg>\n");

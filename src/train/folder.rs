@@ -88,6 +88,8 @@ pub struct RunFolder {
     new: bool,
     /// How it began, until that is written.
     begun: Option<Resumption>,
+    /// How it goes on, until that is told.
+    resumed: Option<String>,
 }
 
 impl RunFolder {
@@ -121,7 +123,7 @@ impl RunFolder {
         let new = before.is_none();
         write_file(&file, text.as_bytes())?;
         let metrics = MetricsFile::open(path, reached).map_err(|error| FolderError::Metrics(error).about(path))?;
-        let mut folder = Self { lock, metrics, new, begun: None };
+        let mut folder = Self { lock, metrics, new, begun: None, resumed: None };
         if reached.validated {
             folder.remove(&folder.checkpoint(PREVIOUS))?;
         }
@@ -148,8 +150,16 @@ impl RunFolder {
             folder.begun = Some(resumption);
         } else {
             folder.append(&resumption)?;
+            let changes = resumption.changes.join("; ");
+            let changes = if changes.is_empty() { changes } else { format!("; changed: {changes}") };
+            folder.resumed = Some(format!("goes on from step {}{changes}", resumption.from_step));
         }
         Ok(folder)
+    }
+
+    /// What is worth a line of how the run goes on, once.
+    pub(super) fn take_resumed(&mut self) -> Option<String> {
+        self.resumed.take()
     }
 
     /// Path of the folder, which is locked by this process.

@@ -53,9 +53,13 @@ impl Trainer<'_> {
             let State { step, epoch, .. } = self.state;
             // As many digits as people give.
             let short = |rate: f32| format!("{rate:.3e}").parse::<f64>().unwrap_or_default();
-            let [weights, biases] = [0, 1].map(|i| format!("{} → {}", short(before[i]), short(now[i])));
-            let epoch = epoch + 1;
-            observer.note(&format!("epoch {epoch}, step {}: learning rate {weights}, of biases {biases}", step + 1));
+            let change = |i: usize| (before[i] != now[i]).then(|| format!("{} → {}", short(before[i]), short(now[i])));
+            let words = match (change(0), change(1)) {
+                (Some(weights), Some(biases)) => format!("learning rate {weights}, of biases {biases}"),
+                (Some(weights), None) => format!("learning rate of weights {weights}"),
+                (None, biases) => format!("learning rate of biases {}", biases.unwrap_or_default()),
+            };
+            observer.note(&format!("epoch {}, step {}: {words}", epoch + 1, step + 1));
         }
     }
 }

@@ -10,12 +10,12 @@ mod logging;
 mod measure;
 mod metrics;
 mod observer;
+mod pending;
 mod trace;
 mod restore;
 mod skipped;
 mod folder;
 mod saving;
-mod settle;
 mod sharing;
 mod validation;
 mod watch;
@@ -37,8 +37,8 @@ use self::measure::statistics;
 use self::metrics::Reached;
 pub use self::metrics::{METRICS, Metric, MetricKind};
 pub use self::observer::{Observer, Phase};
+use self::pending::Pending;
 use self::restore::restore;
-use self::settle::Pending;
 use self::sharing::{Stop, share_statistics};
 use self::skipped::{Images, Skipped};
 pub use self::trace::TraceFile;
@@ -299,6 +299,9 @@ impl<'a> Trainer<'a> {
         let mut validation = None;
         let extent = Extent::of(&self.config, self.dataset.train.len(), &self.state);
         observer.begin(extent);
+        if let Some(resumed) = self.folder.as_mut().and_then(RunFolder::take_resumed) {
+            observer.note(&resumed);
+        }
         loop {
             // The first thing to do for a run that was stopped in it.
             if self.state.unvalidated {
@@ -358,7 +361,7 @@ impl<'a> Trainer<'a> {
             observer.batch(&batch);
             let measured = self.profile.is_none() && self.state.step % MEASURED == MEASURED_FIRST;
             if measured {
-                self.settle(None, observer)?; // nothing of the step before is to be measured with this one
+                self.finish_step(None, observer)?; // nothing of the step before is to be measured with this one
             }
             // Rates of 0 begin with an epoch, or in its midst where a phase says so.
             self.session.freeze(&self.config.frozen(&self.progress()))?;
@@ -379,7 +382,7 @@ impl<'a> Trainer<'a> {
             } else {
                 let computed = self.session.gradients_unless(&batch, self.state.step, self.stop.flag())?;
                 let before = self.session.score_before();
-                self.settle(before, observer)?;
+                self.finish_step(before, observer)?;
                 if !computed || self.finished() {
                     return Ok(false); // nothing of this step has reached the weights
                 }
@@ -392,7 +395,8 @@ impl<'a> Trainer<'a> {
             seen += minibatch;
             let whole = batch.next >= self.dataset.train.len();
             let device = self.session.cluster().waited().saturating_sub(waited).as_secs_f64();
-            let ends = whole || measured.is_some() || self.profile.is_some() || self.ranks.size() > 1 || self.finished();
+            let ends =
+                whole || measured.is_some() || self.profile.is_some() || self.ranks.size() > 1 || self.finished();
             self.pending = Some(Pending {
                 batch,
                 images: minibatch,
@@ -404,7 +408,7 @@ impl<'a> Trainer<'a> {
                 epoch: (begin, seen),
             });
             if ends {
-                self.settle(None, observer)?;
+                self.finish_step(None, observer)?;
             }
             if let Some(profile) = &mut self.profile
                 && profile.step(&mut self.session, self.state.step, asked, wait)?
@@ -424,7 +428,7 @@ impl<'a> Trainer<'a> {
                 self.validate(observer)?;
             }
         }
-        self.settle(None, observer)?;
+        self.finish_step(None, observer)?;
         if self.stop.is_raised() && self.state.position < self.dataset.train.len() {
             return Ok(false); // stopped while it waited for images
         }

@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 impl Trainer<'_> {
     /// Ends the last step and saves the last checkpoint, and what was logged up to it.
     pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        self.settle(None, observer)?;
+        self.finish_step(None, observer)?;
         self.saved = (Instant::now(), self.state.step);
         if self.folder.is_none() {
             return Ok(());

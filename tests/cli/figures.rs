@@ -44,7 +44,7 @@ fn predictions_are_drawn_of_data_and_of_single_files() {
     contains(&svg, &["a red one.png", "1 images with the best 5 classes of each."]);
     place.write("broken.png", b"\x89PNG\r\n\x1a\nbroken");
     let said = place.ok(&["predictions", "run", "broken.png", "a red one.png", "--devices", "cpu", "--out", "p.svg"]);
-    contains(&said, &["1 images were skipped", "broken.png"]);
+    contains(&said, &["1 image was skipped", "broken.png"]);
     place.refuses(&["predictions", "run", "none.png", "--out", "p.svg"], &["none.png: cannot be read"]);
     place.refuses(&["predictions", "run", "broken.png", "--out", "p.svg"], &["none of the images"]);
 }

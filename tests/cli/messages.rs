@@ -125,3 +125,49 @@ fn names_in_files_stay_on_one_line() {
         contains(&said.replace('\\', "%"), &["such%u001b[2J"]);
     }
 }
+
+#[test]
+fn a_slip_in_a_name_is_answered_with_the_name_that_was_meant() {
+    let place = Place::new();
+    place.train("runs/tiny-1", &["--steps", "1"]);
+    save_image(&place.path("photo.png"), 12, 12, [90; 3]);
+    place.refuses(
+        &["classify", "runs/tiny1", "photo.png"],
+        &["runs/tiny1: nothing is there; did you mean runs/tiny-1?"],
+    );
+    place.refuses(&["report", "other"], &["other: nothing is there; check the path"]);
+    place.refuses(&["train", "--model", "alexnett"], &["no model alexnett", "did you mean alexnet?"]);
+    place.refuses(&["train", "--model", "resnet50"], &["no model resnet50", "there are ", "mini, "]);
+}
+
+/// Without a driver there is no other device than the run's own that would not be warned of.
+#[test]
+fn what_looks_at_a_run_takes_the_devices_that_it_was_trained_on() {
+    let place = Place::new();
+    place.train("run", &["--steps", "1"]);
+    save_image(&place.path("photo.png"), 12, 12, [90; 3]);
+    let said = |arguments: &[&str]| {
+        let output = place.command(arguments).env("VK_DRIVER_FILES", "none").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for looks in [
+        &["classify", "run", "photo.png"][..],
+        &["eval", "run"],
+        &["inspect", "run"],
+        &["features", "run", "photo.png", "--out", "f.csv"],
+    ] {
+        assert!(!said(looks).contains("no graphics adapter"), "{looks:?}");
+    }
+    let text = String::from_utf8(place.read("run/config.toml")).unwrap();
+    place.write("run/config.toml", text.replace("devices = \"cpu\"", "devices = \"no such adapter\""));
+    contains(&said(&["classify", "run", "photo.png"]), &["trained on no such adapter, which is not here"]);
+}
+
+#[test]
+fn a_resumed_run_says_where_it_goes_on_and_what_has_changed() {
+    let place = Place::new();
+    place.train("run", &["--steps", "1"]);
+    let said = place.ok(&["train", "--resume", "run", "--steps", "2", "--lr", "0.5"]);
+    contains(&said, &["goes on from step 1; changed: ", "rate: ", " → 0.5", "steps: 1 → 2"]);
+}

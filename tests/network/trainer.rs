@@ -116,7 +116,8 @@ fn a_run_that_is_stopped_when_a_step_is_done_ends_with_that_step() {
         let outcome = train(&placement, long.path(), &stop, &mut observer).unwrap();
         assert_eq!((outcome.steps, outcome.interrupted), (3, true));
         let dataset = Dataset::open(None, tiny().input.stored()).unwrap();
-        let (config, mut session) = (Config { steps: Some(3), ..Config::new("tiny", tiny(), 0) }, session(&placement).unwrap());
+        let (config, mut session) =
+            (Config { steps: Some(3), ..Config::new("tiny", tiny(), 0) }, session(&placement).unwrap());
         session.initialise().unwrap();
         let (statistics, lock) = (dataset.statistics().unwrap(), FolderLock::acquire(short.path()).unwrap());
         let never = AtomicBool::new(false);

@@ -93,21 +93,39 @@ struct Measured {
     traffic: BTreeMap<(usize, usize), Traffic>,
 }
 
-/// Times `steps` training steps and as many forward passes on random images.
-pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTimes, SessionError> {
+/// Times `steps` training steps, as many in a row and as many forward passes on random images; tells `progress` how many
+/// steps and passes of all are done.
+pub fn step(
+    session: &mut Session,
+    images: usize,
+    steps: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<StepTimes, SessionError> {
+    let (steps, detailed) = (steps.max(1), steps.clamp(1, MOST_DETAILED));
+    let (all, mut done) = (2 * WARM_UP + 3 * steps + detailed, 0);
+    let mut more = |count: usize| {
+        done += count;
+        progress(done, all);
+    };
     prepare(session)?;
     let batch = random_batch(session, images);
-    (0..WARM_UP).try_for_each(|_| train(session, &batch))?;
+    for _ in 0..WARM_UP {
+        train(session, &batch)?;
+        more(1);
+    }
     let mut measured = Vec::new();
-    for _ in 0..steps.max(1) {
+    for _ in 0..steps {
         measured.push(measure(session, &batch)?);
+        more(1);
     }
     let times = measured.iter().map(|step| step.time).collect();
     // All numbers are of one step: medians of each would not add up.
     measured.sort_by(|a, b| a.time.total_cmp(&b.time));
     let Measured { time, host, devices, traffic } = measured.swap_remove(measured.len() / 2);
-    let steady = steady(session, &batch, steps.max(1))?;
-    let forward = forward(session, &batch, steps)?;
+    let steady = steady(session, &batch, steps)?;
+    more(steps);
+    let forward = forward(session, &batch, steps, &mut more)?;
+    let layers = layers(session, &batch, detailed, &mut more)?;
     Ok(StepTimes {
         images,
         steps,
@@ -117,7 +135,7 @@ pub fn step(session: &mut Session, images: usize, steps: usize) -> Result<StepTi
         host,
         forward,
         devices,
-        layers: layers(session, &batch, steps.clamp(1, MOST_DETAILED))?,
+        layers,
         ways: ways(session, &traffic),
         times,
         steady,
@@ -166,13 +184,18 @@ fn worked(elapsed: Duration, waited: Duration) -> f64 {
     elapsed.saturating_sub(waited).as_secs_f64()
 }
 
-fn forward(session: &mut Session, batch: &Batch, repeats: usize) -> Result<ForwardTimes, SessionError> {
-    (0..WARM_UP).try_for_each(|_| evaluate(session, batch))?;
+fn forward(
+    session: &mut Session,
+    batch: &Batch,
+    repeats: usize,
+    more: &mut dyn FnMut(usize),
+) -> Result<ForwardTimes, SessionError> {
     let mut times = Vec::new();
-    for _ in 0..repeats.max(1) {
+    for number in 0..WARM_UP + repeats {
         let begin = Instant::now();
         evaluate(session, batch)?;
-        times.push(begin.elapsed().as_secs_f64());
+        times.extend((number >= WARM_UP).then(|| begin.elapsed().as_secs_f64()));
+        more(1);
     }
     let (seconds, images) = (median(times), batch.count);
     let flops = session.lowered().program.flops(Pass::Evaluate) * images.div_ceil(session.images()) as u64;
@@ -198,12 +221,18 @@ enum Column {
 }
 
 /// Medians of `repeats` steps and forward passes in which every kernel is measured.
-fn layers(session: &mut Session, batch: &Batch, repeats: usize) -> Result<Vec<LayerTimes>, SessionError> {
+fn layers(
+    session: &mut Session,
+    batch: &Batch,
+    repeats: usize,
+    more: &mut dyn FnMut(usize),
+) -> Result<Vec<LayerTimes>, SessionError> {
     let mut sums: BTreeMap<Place, Vec<f64>> = BTreeMap::new();
     for _ in 0..repeats {
         for (place, seconds) in detailed(session, batch)? {
             sums.entry(place).or_default().push(seconds);
         }
+        more(1);
     }
     session.cluster_mut().stop_clock();
     let mut rows: Vec<String> = vec!["input".into()];

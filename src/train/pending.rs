@@ -33,7 +33,7 @@ impl Trainer<'_> {
     ///
     /// # Errors
     /// When its loss is not finite, which leaves weights as they were before it; when a device fails.
-    pub(super) fn settle(&mut self, score: Option<Score>, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    pub(super) fn finish_step(&mut self, score: Option<Score>, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let Some(step) = self.pending.take() else { return Ok(()) };
         let score = score.map_or_else(|| self.session.score(), Ok)?;
         if !score.loss.is_finite() {
