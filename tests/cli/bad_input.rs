@@ -63,8 +63,8 @@ fn a_number_out_of_range_in_a_model_file_is_named_by_key_and_line() {
 #[test]
 fn an_unknown_model_is_named_with_those_there_are() {
     let place = Place::new();
-    let train = ["train", "--model", "alexnett", "--devices", "cpu", "--out", "run"];
-    place.refuses(&train, &["no model alexnett", "mini", "alexnet-2012", "cifar-quick"]);
+    let train = ["train", "--model", "vgg", "--devices", "cpu", "--out", "run"];
+    place.refuses(&train, &["no model vgg", "mini", "alexnet-2012", "cifar-quick"]);
     assert!(!place.path("run").exists());
 }
 
@@ -183,7 +183,7 @@ fn an_empty_class_folder_is_named() {
     save_image(&place.path("images/train/cat/1.png"), 9, 9, [7; 3]);
     save_image(&place.path("images/val/cat/1.png"), 9, 9, [7; 3]);
     fs::create_dir(place.path("images/train/dog")).unwrap();
-    no_run(&place, &["--data", "images"], &["images/train/dog", "has no images", "fill or remove"]);
+    no_run(&place, &["--data", "images"], &["images/train/dog", "has no images", "add some or remove"]);
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn a_truncated_checkpoint_is_named() {
 #[test]
 fn a_run_that_is_not_there_is_named() {
     let place = place();
-    place.refuses(&["eval", "nowhere", "--devices", "cpu"], &["nowhere", "cannot be read"]);
+    place.refuses(&["eval", "nowhere", "--devices", "cpu"], &["nowhere: nothing is there; check the path"]);
     place.refuses(&["train", "--resume", "blobs"], &["blobs/config.toml", "is blobs a run folder?"]);
     let output = place.command(&["eval", "tiny.toml", "--devices", "cpu"]).output().unwrap();
     refused(&output, 1, &["tiny.toml", "not a safetensors file"]);

@@ -19,7 +19,7 @@ fn filters_are_drawn_tower_by_tower() {
     assert_eq!(svg.matches("<image ").count(), 8);
     place.ok(&["filters", "run/last.safetensors", "--layer", "conv1", "--contrast", "filter", "--out", "f.png"]);
     let picture = image::load_from_memory(&place.read("f.png")).unwrap();
-    assert_eq!(picture.width(), 2 * (4 * 47 - 3), "four filters in a row");
+    assert_eq!(picture.width(), 2 * (4 * 47 - 3 + 24), "four filters in a row, and the edge");
     place.ok(&["filters", "run", "--over-training", "--out", "o.svg"]);
     let svg = String::from_utf8(place.read("o.svg")).unwrap();
     contains(&svg, &["conv1 after step 10", "change from step 10 to 20", "change from step 20 to 30"]);

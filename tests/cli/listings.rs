@@ -44,7 +44,7 @@ fn describe_gives_the_same_as_json() {
 
 #[test]
 fn describe_says_what_is_wrong_with_a_model() {
-    contains(&complaint(&["describe", "alexnett"], 1), &["alexnett", "alexnet-one-tower", "caffenet", "mini"]);
+    contains(&complaint(&["describe", "vgg"], 1), &["vgg", "alexnet-one-tower", "caffenet", "mini"]);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "about = \"broken\"\ninput = {{ channels = 3, size = 32 }}\nlayers = [{{ nam = 1 }}]").unwrap();
     let path = file.path().to_str().unwrap();

@@ -73,7 +73,7 @@ fn describe_takes_what_training_and_export_write() {
     let place = place();
     place.ok(&["export", "run", "--format", "onnx", "--out", "w.onnx"]);
     for of in ["run", "run/last.safetensors"] {
-        contains(&place.ok(&["describe", of]), &["conv1", "trained        1 steps", "classes        10: airplane"]);
+        contains(&place.ok(&["describe", of]), &["conv1", "trained        1 step, ", "classes        10: airplane"]);
         assert_eq!(place.json(&["describe", of, "--json"])["trained"]["step"], 1);
     }
     contains(&place.ok(&["describe", "w.onnx"]), &["inputs         ", "outputs        ", "Conv"]);

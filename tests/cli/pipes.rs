@@ -19,7 +19,7 @@ fn what_a_command_is_given_must_be_a_file() {
     make_pipe(&place.path("pipe"));
     let no_file = "pipe: cannot be read (it is a folder, a pipe or a device, expected a file)";
     let import = ["import", "pipe", "--model", "tiny.toml", "--out", "w.safetensors"];
-    place.refuses(&["describe", "pipe"], &["no model pipe: neither a file nor one of"]);
+    place.refuses(&["describe", "pipe"], &["no model pipe: neither a file nor a built-in network"]);
     place.refuses(&[&import[..], &["--sha256", "01234567"]].concat(), &[no_file]);
     place.refuses(&tiny("other", "cpu", &["--classes", "pipe"]), &[no_file]);
     place.refuses(&["classify", "run", "x.png", "--classes", "pipe", "--devices", "cpu"], &[no_file]);

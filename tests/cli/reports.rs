@@ -27,7 +27,7 @@ fn curves_are_drawn_in_the_terminal_and_in_files() {
     assert!(svg.starts_with("<svg xmlns=") && svg.contains("<title>run training: "), "{}", &svg[..200]);
     place.ok(&[&both[..], &["--out", "x.png"]].concat());
     let picture = image::load_from_memory(&place.read("x.png")).unwrap();
-    assert_eq!((picture.width(), picture.height()), (1520, 1920), "twice the pixels of three charts");
+    assert_eq!((picture.width(), picture.height()), (1568, 1968), "twice the pixels of three charts and the edge");
     place.ok(&[&both[..], &["--out", "x.png"]].concat());
     place.refuses(&["plot", "run", "--out", "x.onnx"], &["x.onnx", ".png"]);
     place.refuses(&["plot", "run", "--out", "run/metrics.jsonl"], &["metrics.jsonl", "ends in .png"]);
