@@ -21,7 +21,7 @@ pub enum DataError {
     #[error(transparent)]
     File(FileError),
     #[error(
-        "{}: no data set here: {found}. Accepted are{}\nor no path at all, for the bundled sample",
+        "{}: no data set here: {found}. Accepted are {}or no path at all, for the bundled sample",
         path.display(), super::format::accepted()
     )]
     Unrecognised { path: PathBuf, found: Found },

@@ -139,7 +139,7 @@ fn open_any<'f>(
 /// Descriptions of all formats, for messages.
 pub(super) fn accepted() -> String {
     FORMATS.iter().fold(String::new(), |mut text, format| {
-        let _ = write!(text, "\n  {},", format.description);
+        let _ = write!(text, "{}; ", format.description);
         text
     })
 }
