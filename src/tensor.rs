@@ -1,5 +1,7 @@
 //! Plain tensors on the host, and the float types that twins are generic over.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 use num_traits::Float;
 
@@ -12,6 +14,11 @@ pub const IMAGE_GROUP: usize = 8;
 /// The most images of a minibatch that one of `ranks` computes: whole groups.
 pub fn share_of(minibatch: usize, ranks: usize) -> usize {
     minibatch.div_ceil(ranks.max(1)).next_multiple_of(IMAGE_GROUP).min(minibatch)
+}
+
+/// The rows of `rank`, of `rows` that all ranks share out as evenly as they can be.
+pub fn share_of_rows(rows: usize, rank: usize, ranks: usize) -> Range<usize> {
+    rows * rank / ranks..rows * (rank + 1) / ranks
 }
 
 /// A float type of twins: f32 for the CPU engine, f64 for the oracle of the tests.

@@ -4,14 +4,20 @@
 //! buffer, and from there straight into the other's. One thread queues the work of all devices and keeps them busy: it
 //! waits for a device only after queueing for the others all that does not depend on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::exchange::{Action, Partition};
 use super::placement::member_of;
 use super::{Backend, BackendError, ClockDetail, Data, Footprint, Span, Variants};
-use crate::program::{Home, Pass, Program, Slot, letter};
+use crate::program::{Across, Home, Pass, Program, Slot, letter};
+
+/// Carrier of numbers to other ranks: begins an exchange, for which this rank gives some of `count` numbers.
+pub type Carrier = dyn FnMut(Across, usize, Vec<f32>) -> Result<Arrival, BackendError>;
+
+/// The end of an exchange, which waits for what comes from other ranks.
+pub type Arrival = Box<dyn FnOnce() -> Result<Vec<f32>, BackendError>>;
 
 /// Several devices, the members, that run one program.
 pub struct Cluster {
@@ -23,6 +29,9 @@ pub struct Cluster {
     origin: Option<Instant>,
     /// Every exchange since the clock was started.
     exchanges: Vec<Transfer>,
+    carrier: Option<Box<Carrier>>,
+    /// Exchanges with other ranks that have begun, by the slots that they end in.
+    arrivals: HashMap<Slot, Arrival>,
 }
 
 /// A transfer of a slot from one member to another, with its time.
@@ -78,7 +87,14 @@ impl Cluster {
             traffic: BTreeMap::new(),
             origin: None,
             exchanges: Vec::new(),
+            carrier: None,
+            arrivals: HashMap::new(),
         })
+    }
+
+    /// Takes part in exchanges with other ranks through `carrier`.
+    pub fn connect(&mut self, carrier: Box<Carrier>) {
+        self.carrier = Some(carrier);
     }
 
     /// The program that runs.
@@ -169,14 +185,19 @@ impl Cluster {
     /// The contents that [`Cluster::fetch`] fetched, waiting for them if need be.
     pub fn take(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
         let mut taken = Vec::new();
+        self.take_into(slot, &mut taken)?;
+        Ok(taken)
+    }
+
+    /// The same, added to `taken`.
+    pub(super) fn take_into(&mut self, slot: Slot, taken: &mut Vec<f32>) -> Result<(), BackendError> {
         let mut sink = |data: Data<'_>| {
             if let Data::F32(values) = data {
                 taken.extend_from_slice(values);
             }
             Ok(())
         };
-        self.at(self.members_of(slot)[0], |member| member.take(slot, false, &mut sink))?;
-        Ok(taken)
+        self.at(self.members_of(slot)[0], |member| member.take(slot, false, &mut sink))
     }
 
     /// Queues a whole pass; returns before it is done.
@@ -255,6 +276,22 @@ impl Cluster {
         match *action {
             Action::Run(_) => Ok(()),
             Action::Send { member, from } => self.at(member, |member| member.fetch(from)),
+            Action::Depart { across, count, from, to } => {
+                let mut own = Vec::new();
+                if let Some((_, from)) = from {
+                    self.fetch(from)?;
+                    own = self.take(from)?;
+                }
+                let alone = || BackendError::Across("a program for several ranks was run by one".into());
+                let arrival = self.carrier.as_mut().ok_or_else(alone)?(across, count, own)?;
+                self.arrivals.extend(to.map(|to| (to, arrival)));
+                Ok(())
+            }
+            Action::Arrive { member, to } => {
+                let Some(arrival) = self.arrivals.remove(&to) else { return Ok(()) };
+                let came = arrival()?;
+                self.at(member, |member| member.write(to, Data::F32(&came)))
+            }
             Action::Receive { source, from, member, to, again } => {
                 let begin = Instant::now();
                 let Ok([there, here]) = self.members.get_disjoint_mut([source, member]) else {

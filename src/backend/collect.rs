@@ -7,32 +7,35 @@ use super::exchange::Action;
 use super::{BackendError, Cluster};
 use crate::program::{Pass, Slot};
 
-/// Receiver of a group's number and of the contents of its slots.
-pub type GroupSink<'a> = dyn FnMut(usize, Vec<Vec<f32>>) + 'a;
+/// Receiver of the contents of a group's slots, one behind the other.
+pub type GroupSink<'a> = dyn FnMut(Vec<f32>) + 'a;
 
 /// Groups of slots that are being collected.
 struct Collection<'a> {
     groups: &'a [Vec<Slot>],
     /// By member and command: the slots that are complete when so many commands of the pass have run there.
     ends: Vec<Vec<(usize, Vec<Slot>)>>,
-    /// Slots that were fetched from their devices.
+    /// Slots that are complete, and on their way from devices that only queue.
     fetched: HashSet<Slot>,
     /// Number of groups that were handed over.
     done: usize,
+    /// Memory for the contents of each group.
+    memory: &'a mut [Vec<f32>],
     sink: &'a mut GroupSink<'a>,
 }
 
 impl Cluster {
     /// Runs a pass and passes the contents of groups of slots to `sink`, in the order of the groups, each as soon as it
-    /// is there. Every slot is one that the host reads in every step.
+    /// is there, in the `memory` of the group. Every slot is one that the host reads in every step.
     pub fn run_collecting<'a>(
         &mut self,
         pass: Pass,
         groups: &'a [Vec<Slot>],
+        memory: &'a mut [Vec<f32>],
         sink: &'a mut GroupSink<'a>,
     ) -> Result<(), BackendError> {
         let ends = self.ends(pass, groups);
-        let mut collection = Collection { groups, ends, fetched: HashSet::new(), done: 0, sink };
+        let mut collection = Collection { groups, ends, fetched: HashSet::new(), done: 0, memory, sink };
         for action in self.actions_of(pass) {
             let Action::Run(runs) = action else {
                 self.exchange(&action)?;
@@ -84,7 +87,8 @@ impl Cluster {
             self.at(member, |member| member.run_commands(pass, begin..end))?;
             begin = end;
             for slot in slots {
-                self.at(member, |member| member.fetch(slot))?;
+                // What a device has computed by now needs no copy.
+                self.at(member, |member| if member.blocks() { Ok(()) } else { member.fetch(slot) })?;
                 collection.fetched.insert(slot);
             }
             self.hand_over(collection, false)?;
@@ -102,8 +106,10 @@ impl Cluster {
             if !(all || group.iter().all(there)) {
                 return Ok(());
             }
-            let contents = group.iter().map(|&slot| self.take(slot)).collect::<Result<_, _>>()?;
-            (collection.sink)(collection.done, contents);
+            let mut contents = std::mem::take(&mut collection.memory[collection.done]);
+            contents.clear();
+            group.iter().try_for_each(|&slot| self.take_into(slot, &mut contents))?;
+            (collection.sink)(contents);
             collection.done += 1;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The CPU engine, which runs the kernels' twins: at f32 for machines without an adapter, at f64 as the tests' oracle.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,17 +19,28 @@ use crate::tensor::Real;
 pub trait Precision: Real {
     /// The instance of `twin` at this precision.
     fn instance(twin: &Twin) -> fn(Args<Self>);
+
+    /// Numbers at 32 bits, copied only where they are not.
+    fn floats(values: &[Self]) -> Cow<'_, [f32]>;
 }
 
 impl Precision for f32 {
     fn instance(twin: &Twin) -> fn(Args<Self>) {
         twin.f32
     }
+
+    fn floats(values: &[Self]) -> Cow<'_, [f32]> {
+        values.into()
+    }
 }
 
 impl Precision for f64 {
     fn instance(twin: &Twin) -> fn(Args<Self>) {
         twin.f64
+    }
+
+    fn floats(values: &[Self]) -> Cow<'_, [f32]> {
+        values.iter().map(|value| *value as f32).collect()
     }
 }
 
@@ -217,7 +229,7 @@ impl<T: Precision> Backend for Cpu<T> {
                     runs.push((index, begin, Instant::now()));
                 }
                 Command::Receive { .. } => received |= runs.is_empty(),
-                Command::Copy { .. } | Command::Send { .. } => (),
+                Command::Copy { .. } | Command::Across { .. } | Command::Send { .. } => (),
             }
         }
         if let Some(clock) = &mut self.clock {
@@ -228,7 +240,8 @@ impl<T: Precision> Backend for Cpu<T> {
     }
 
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError> {
-        Ok(self.read_exact(slot).into_iter().map(|v| v.to_f64() as f32).collect())
+        let (buffer, range) = self.range(slot);
+        Ok(T::floats(&self.stores[buffer].floats[range]).into_owned())
     }
 
     fn read_words(&mut self, slot: Slot) -> Result<Vec<u32>, BackendError> {
@@ -246,13 +259,13 @@ impl<T: Precision> Backend for Cpu<T> {
     }
 
     fn take(&mut self, slot: Slot, keep: bool, sink: &mut Sink<'_>) -> Result<(), BackendError> {
-        if !self.fetched.contains_key(&slot) {
-            self.fetch(slot)?;
-        }
+        let (buffer, range) = self.range(slot);
+        let store = &self.stores[buffer];
         let outcome = match self.fetched.get(&slot) {
             Some(Fetched::Floats(values)) => sink(Data::F32(values)),
             Some(Fetched::Words(words)) => sink(Data::U32(words)),
-            None => unreachable!("it was fetched just now"),
+            None if self.program.slot(slot).elem == Elem::U32 => sink(Data::U32(&store.words[range])),
+            None => sink(Data::F32(&T::floats(&store.floats[range]))),
         };
         if !keep {
             self.fetched.remove(&slot);

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::placement::member_of;
 use crate::kernel::Elem;
-use crate::program::{Command, Home, Pass, Program, Role, Slot, SlotInfo, SlotRange, Tower, Wire};
+use crate::program::{Across, Command, Home, Pass, Program, Role, Slot, SlotInfo, SlotRange, Tower, Wire};
 
 /// One action of a pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,10 @@ pub enum Action {
     Send { member: usize, from: Slot },
     /// Write slot `from` of member `source` to slot `to` of another; `again` where a further member receives it later.
     Receive { source: usize, from: Slot, member: usize, to: Slot, again: bool },
+    /// Begin an exchange of `count` numbers with other ranks: slot `from` of a member for the contents of slot `to`.
+    Depart { across: Across, count: usize, from: Option<(usize, Slot)>, to: Option<Slot> },
+    /// Write what has come from other ranks to slot `to` of a member.
+    Arrive { member: usize, to: Slot },
 }
 
 /// A program cut into parts, and the order in which they run.
@@ -78,6 +82,8 @@ struct Cutter {
     actions: Vec<Action>,
     /// Slots that were sent to a member and not yet received.
     coming: HashMap<Slot, Coming>,
+    /// Slots whose contents come from other ranks and are not yet received.
+    arriving: HashMap<Slot, (Across, usize)>,
     /// Slot that is sent in place of another: its packed form, or itself.
     packed: HashMap<Slot, Slot>,
     /// Slot that holds the contents of a sent slot on a member.
@@ -97,7 +103,7 @@ impl Cutter {
     fn new(program: Program, count: usize) -> Self {
         let (parts, queued) = (vec![Vec::new(); count], vec![0; count]);
         let (coming, packed, sent) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { program, parts, queued, actions: Vec::new(), coming, packed, sent }
+        Self { program, parts, queued, actions: Vec::new(), coming, arriving: HashMap::new(), packed, sent }
     }
 
     /// Index of the member that runs `tower`.
@@ -124,6 +130,21 @@ impl Cutter {
                 self.parts[member].push(command.clone());
             }
             Command::Copy { from, to, wire } => self.copy(*from, *to, wire.as_ref()),
+            Command::Across { across, count, from, to } => {
+                let from = from.map(|from| (self.home(from), from));
+                if let Some((member, from)) = from {
+                    self.receive(member, &[from]);
+                    self.parts[member].push(Command::Across {
+                        across: *across,
+                        count: *count,
+                        from: Some(from),
+                        to: None,
+                    });
+                }
+                self.run();
+                self.actions.push(Action::Depart { across: *across, count: *count, from, to: *to });
+                self.arriving.extend(to.map(|to| (to, (*across, *count))));
+            }
             Command::Send { .. } | Command::Receive { .. } => unreachable!("a part is not cut again"),
         }
     }
@@ -197,6 +218,11 @@ impl Cutter {
     /// Adds receives of the slots that `member` is about to read and has not received yet.
     fn receive(&mut self, member: usize, slots: &[Slot]) {
         for &slot in slots {
+            if let Some((across, count)) = self.arriving.remove(&slot) {
+                self.run();
+                self.parts[member].push(Command::Across { across, count, from: None, to: Some(slot) });
+                self.actions.push(Action::Arrive { member, to: slot });
+            }
             let Some(Coming { source, from, to, wire }) = self.coming.remove(&slot) else { continue };
             self.run();
             self.parts[member].push(Command::Receive { to });
@@ -252,6 +278,7 @@ mod tests {
                 let more = if *again { ", more to come" } else { "" };
                 format!("receive {} of {source} as {} on {member}{more}", name(from), name(to))
             }
+            Action::Depart { .. } | Action::Arrive { .. } => unreachable!("it has one rank"),
         };
         schedule.actions[0].1.iter().map(line).collect()
     }
@@ -263,6 +290,7 @@ mod tests {
         let line = |command: &Command| match command {
             Command::Run { kernel, .. } => format!("{} {}", kernel.name, name(command.writes()[0])),
             Command::Copy { from, to, .. } => format!("copy {} as {}", name(*from), name(*to)),
+            Command::Across { .. } => unreachable!("it has one rank"),
             Command::Send { from } => format!("send {}", name(*from)),
             Command::Receive { to } => format!("receive {}", name(*to)),
         };

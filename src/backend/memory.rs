@@ -123,6 +123,7 @@ impl MemoryPlan {
             }
         }
         plan.stage(program, &touched);
+        plan.stage_across(program);
         plan.share(program, &root);
         for (slot, &of) in root.iter().enumerate() {
             plan.places[slot] = plan.places[of];
@@ -177,9 +178,8 @@ impl MemoryPlan {
 
     /// Gives staging buffers to inputs, outputs and exchanges.
     fn stage(&mut self, program: &Program, touched: &[bool]) {
-        let gradients = program.shares_gradients().then_some(Role::Gradient);
         for (staging, role) in [(&mut self.incoming, Role::Input), (&mut self.outgoing, Role::Output)] {
-            let slots = [Some(role), gradients].into_iter().flatten().flat_map(|role| program.with_role(role));
+            let slots = program.with_role(role).chain(program.shared_gradients());
             for (slot, info) in slots.filter(|(slot, _)| touched[slot.0]) {
                 staging.add(slot, staging.buffers.len(), info.bytes());
             }
@@ -200,6 +200,21 @@ impl MemoryPlan {
                     }
                     _ => (),
                 }
+            }
+        }
+    }
+
+    /// Gives staging buffers to exchanges with other ranks: what goes there is taken at once, and what comes from there waits
+    /// until the buffer is free, so that all of a pass share two.
+    fn stage_across(&mut self, program: &Program) {
+        let (incoming, outgoing) = (self.incoming.buffers.len(), self.outgoing.buffers.len());
+        for command in program.passes().flat_map(|(_, commands)| commands) {
+            let Command::Across { from, to, .. } = command else { continue };
+            if let Some(from) = from.filter(|from| self.outgoing.of(*from).is_none()) {
+                self.outgoing.add(from, outgoing, program.slot(from).bytes());
+            }
+            if let Some(to) = to {
+                self.incoming.add(*to, incoming, program.slot(*to).bytes());
             }
         }
     }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use half::f16;
 use thiserror::Error;
 
-pub use self::cluster::{Cluster, Traffic, Transfer, towers};
+pub use self::cluster::{Arrival, Carrier, Cluster, Traffic, Transfer, towers};
 pub use self::collect::GroupSink;
 pub use self::limits::{Limits, MemoryPool, Remedy};
 pub use self::memory::Footprint;
@@ -81,6 +81,9 @@ pub enum BackendError {
     /// The device had no memory left for what the plan does not show: drivers and other programs need some too.
     #[error("{device} ran out of memory ({reason}); what was saved before is intact")]
     OutOfMemory { device: String, reason: String },
+    /// Why nothing comes from other ranks any more.
+    #[error("{0}")]
+    Across(String),
     #[error("tower {towers}: {error}")]
     Member { towers: String, error: Box<BackendError> },
 }

@@ -4,12 +4,12 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::options::{Trial, built_in};
+use super::options::{Trial, built_in, named};
 use super::output::{Output, Table, bytes, counted, folded, gap, line, lines, percent, thousands};
 use alexnet::backend::Footprint;
 use alexnet::commands::describe::{Description, GraphDescription, Source, TrainedState};
 use alexnet::commands::scaling::Scaling;
-use alexnet::net::Net;
+use alexnet::net::{Net, Options, Parallel};
 use alexnet::ranks::Network;
 use alexnet::session::layout::TrainingPlan;
 
@@ -31,6 +31,9 @@ pub(super) struct Describe {
     /// exchange alone]
     #[arg(long, value_name = "15ms", requires = "ranks", value_parser = humantime::parse_duration)]
     device_step: Option<Duration>,
+    /// How ranks share the work of a step [default: data]
+    #[arg(long, value_name = "HOW", requires = "ranks", value_parser = named::<Parallel>())]
+    parallel: Option<Parallel>,
     /// Describe a damaged checkpoint as well
     #[arg(long)]
     no_verify: bool,
@@ -62,8 +65,9 @@ impl Describe {
         let limits = on.devices.as_ref().map(|_| on.open()).transpose()?;
         let limits = limits.map_or_else(Vec::new, |devices| devices.limits(net.model.towers));
         let job = self.trial.job(&net);
-        let scaling = self.ranks.zip(self.network).map(|on| Scaling::new(&net, &job, &limits, on, self.device_step));
-        let scaling = scaling.transpose()?;
+        let options = Options { parallel: self.parallel.unwrap_or_default(), ..job.options };
+        let plan = |on| Scaling::new(&net, &job.with(options), &limits, on, self.device_step);
+        let scaling = self.ranks.zip(self.network).map(plan).transpose()?;
         let described =
             Titled { description: Description::new(&net, &job, &limits)?, model: self.model, trained, scaling };
         self.output.tell(&described, |titled| {
@@ -75,9 +79,10 @@ impl Describe {
 }
 
 fn print_scaling(scaling: &Scaling) -> Result<()> {
-    let Scaling { minibatch, gradients, .. } = scaling;
+    let Scaling { minibatch, parallel, gradients, .. } = scaling;
+    let gradients = thousands(*gradients);
     gap()?;
-    line(format_args!("plan           {minibatch} images on several ranks, {} gradients", thousands(*gradients)))?;
+    line(format_args!("plan           {minibatch} images on several ranks, {parallel}, {gradients} gradients"))?;
     lines(folded(&format!("               {}", scaling.model), 15))?;
     gap()?;
     let header = ["ranks", "images each", "sent by all", "exchange", "exposed", "step", "images/s", "efficiency"];

@@ -27,7 +27,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Run folder", &["out", "resume", "save_every", "keep", "no_verify", "force"]),
     ("Devices and precision", &["devices", "micro_batch", "recompute", "exchange", "precision", "no_tune", "checked"]),
-    ("Several machines", &["log_ranks", "no_overlap", "slow_network"]),
+    ("Several machines", &["parallel", "log_ranks", "no_overlap", "slow_network"]),
     ("Watching", &["tensorboard", "tui", "profile", "profile_steps"]),
 ];
 

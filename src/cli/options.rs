@@ -141,7 +141,7 @@ impl Placed {
     /// What the arguments change in the options of a run.
     pub(super) fn changes(&self) -> OptionChanges {
         let Self { micro_batch, recompute, exchange, precision, .. } = *self;
-        OptionChanges { micro_batch, recompute, exchange, precision }
+        OptionChanges { micro_batch, recompute, exchange, precision, parallel: None }
     }
 }
 

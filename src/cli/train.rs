@@ -17,7 +17,7 @@ use super::progress::{Lines, Progress};
 use super::ranks::among_ranks;
 use super::signals::Signals;
 use alexnet::net::schedule::PRESETS;
-use alexnet::net::{AUGMENTS, Order, Schedule};
+use alexnet::net::{AUGMENTS, OptionChanges, Order, Parallel, Schedule};
 use alexnet::ranks::{Network, Ranks};
 use alexnet::report::Board;
 use alexnet::session::layout::{Share, TrainingPlan};
@@ -106,6 +106,9 @@ pub(super) struct Train {
     /// Number of steps to trace
     #[arg(long, value_name = "STEPS", default_value = "20", requires = "profile", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     profile_steps: u64,
+    /// Under MPI: how ranks share the work of a step [default: data]
+    #[arg(long, value_name = "HOW", value_parser = named::<Parallel>())]
+    parallel: Option<Parallel>,
     /// Under MPI: have all ranks log, each with its number, and not the first alone
     #[arg(long)]
     log_ranks: bool,
@@ -178,7 +181,7 @@ impl Train {
             data: self.data.clone(),
             classes: self.classes.clone(),
             devices: self.placed.on.devices.clone(),
-            options: self.placed.changes(),
+            options: OptionChanges { parallel: self.parallel, ..self.placed.changes() },
             init: self.init.clone(),
             freeze: self.freeze.clone(),
             save_every: self.save_every,

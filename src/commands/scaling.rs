@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::CommandError;
 use super::describe::or_unbound;
-use crate::backend::{BackendError, Limits};
-use crate::net::{Job, Net, WireFormat};
+use crate::backend::Limits;
+use crate::net::{Job, Net, Options, Parallel, WireFormat};
 use crate::program::{Command, Pass, Phase};
-use crate::ranks::{Format, Network, bytes_of_sum, time_of_gather, time_of_sum};
+use crate::ranks::{Exchange, Format, Network, Rows, time_of_gather};
 use crate::session::layout::Layout;
-use crate::tensor::IMAGE_GROUP;
+use crate::tensor::{IMAGE_GROUP, share_of};
 
 /// What a rank tells the others about its images before a step, in bytes, where there is nothing to tell.
 const NOTICE: u64 = 10;
@@ -20,16 +21,27 @@ const NOTICE: u64 = 10;
 const REPORT: u64 = 48;
 
 /// How a plan counts, for people.
-pub const MODEL: &str = "gradients travel row by row around a ring, 2 (R - 1) messages of a share each, from when the \
-                         backward pass has them, one row after the other; what is not hidden behind it is exposed. A \
-                         step of one rank is shared out by floating-point operations, images in groups of 8; ranks are \
-                         equally fast, and messages meet no others. Two reports a step take log2 R rounds each.";
+pub const DATA: &str = "gradients travel row by row around a ring, 2 (R - 1) messages of a share each, from when the \
+                        backward pass has them, one row after the other; what is not hidden behind it is exposed. A \
+                        step of one rank is shared out by floating-point operations, images in groups of 8; ranks are \
+                        equally fast, and messages meet no others. Two reports a step take log2 R rounds each.";
+
+/// The same where ranks share the fully connected layers.
+pub const HYBRID: &str = "of R ranks each computes its units of the fully connected layers for all images, one rank's \
+                          after the other's. Maps in front of them go down a chain of ranks, the next ones while \
+                          these are computed; outputs and gradients of each layer around a ring, exposed; gradients \
+                          by the maps back along the chain, hidden behind the next ones. Gradients of the \
+                          convolutions travel row by row around a ring behind the backward pass. A step of one rank \
+                          is shared out by floating-point operations, images in groups of 8; ranks are equally fast, \
+                          and messages meet no others. Three reports a step take log2 R rounds each.";
 
 /// Plan of one step on several numbers of ranks.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scaling {
     /// Images of the minibatch that all ranks share.
     pub minibatch: usize,
+    /// How the ranks share the work.
+    pub parallel: Parallel,
     /// Numbers that are exchanged in a step: gradients of weights and biases.
     pub gradients: u64,
     /// How the plan counts.
@@ -45,9 +57,9 @@ pub struct ScalingRow {
     pub ranks: usize,
     /// Images of a rank.
     pub images: usize,
-    /// Bytes of gradients that all ranks together send.
+    /// Bytes of gradients and maps that all ranks together send.
     pub bytes: u64,
-    /// Seconds that the gradients are on their way.
+    /// Seconds that they are on their way.
     pub exchange: f64,
     /// Seconds of it during which nothing is computed, and of the reports; where the time of a step is known.
     pub exposed: Option<f64>,
@@ -57,10 +69,53 @@ pub struct ScalingRow {
     pub efficiency: Option<f64>,
 }
 
-/// A row of the network: numbers that it exchanges, and its share of the work.
+/// A row of the network: its gradients, its share of the work, and its units where ranks share them.
+#[derive(Debug, Default)]
 struct Row {
     gradients: u64,
+    forward: f64,
     backward: f64,
+    update: f64,
+    /// Units of each tower; none of a row that every rank computes for its own images.
+    units: Vec<usize>,
+}
+
+/// The clock of a rank and of its wire, in seconds: what is computed, and what is on its way.
+struct Clock {
+    ranks: u64,
+    format: Format,
+    network: Network,
+    now: f64,
+    computed: f64,
+    /// When the wire has nothing more to do.
+    free: f64,
+    bytes: u64,
+    exchange: f64,
+}
+
+impl Clock {
+    fn compute(&mut self, seconds: f64) {
+        self.now += seconds;
+        self.computed += seconds;
+    }
+
+    /// Begins an exchange of `count` numbers; when it has ended.
+    fn exchange(&mut self, exchange: Exchange, count: u64) -> f64 {
+        let time = exchange.time(count, self.ranks, self.format, &self.network).as_secs_f64();
+        self.bytes += exchange.bytes(count, self.ranks, self.format);
+        self.exchange += time;
+        self.free = self.free.max(self.now) + time;
+        self.free
+    }
+
+    /// All ranks tell each other so many bytes.
+    fn report(&mut self, bytes: u64) {
+        self.now += time_of_gather(bytes, self.ranks, &self.network).as_secs_f64();
+    }
+
+    fn wait(&mut self, until: f64) {
+        self.now = self.now.max(until);
+    }
 }
 
 impl Scaling {
@@ -72,67 +127,159 @@ impl Scaling {
         limits: &[Limits],
         (most, network): (usize, Network),
         step: Option<Duration>,
-    ) -> Result<Self, BackendError> {
-        let layout = Layout::new(net, &Job { ranks: 1, ..*job }, &or_unbound(limits))?;
-        let (forward, rows, update) = work(net, &layout);
+    ) -> Result<Self, CommandError> {
+        let parallel = job.options.parallel;
+        let hybrid = parallel == Parallel::Hybrid;
+        let options = Options { parallel: Parallel::Data, ..job.options };
+        let layout = Layout::new(net, &Job { ranks: 1, ..job.with(options) }, &or_unbound(limits))?;
+        let (input, rows) = work(net, &layout, hybrid);
         let format = match job.options.exchange {
             WireFormat::F32 => Format::Floats,
             WireFormat::F16 => Format::Halves,
         };
         let powers = (0..usize::BITS).map(|power| 1 << power).take_while(|ranks| *ranks < most);
-        let sizes = powers.chain([most]).filter(|ranks| *ranks <= job.minibatch);
-        let whole = forward + rows.iter().map(|row| row.backward).sum::<f64>() + update;
+        let sizes: Vec<usize> = powers.chain([most]).filter(|ranks| *ranks <= job.minibatch).collect();
+        if hybrid {
+            // The first two ranks stand for all: networks that have nothing to cut are refused, few units end the table.
+            net.expect_hybrid(2)?;
+        }
+        let fits = |ranks: &usize| !hybrid || *ranks == 1 || net.expect_hybrid(*ranks).is_ok();
+        let all = input + rows.iter().map(|row| row.forward + row.backward + row.update).sum::<f64>();
         let row = |ranks: usize| {
-            let padded = |images: usize| images.next_multiple_of(IMAGE_GROUP) as f64;
             let images = job.minibatch.div_ceil(ranks);
-            let share = padded(images) / padded(job.minibatch);
-            let time = |row: &Row| time_of_sum(row.gradients, ranks as u64, format, &network).as_secs_f64();
-            let planned = step.map(|step| {
-                let second = step.as_secs_f64() / whole;
-                let (mut computed, mut arrived) = (second * share * forward, 0.0_f64);
-                for row in &rows {
-                    computed += second * share * row.backward;
-                    arrived = arrived.max(computed) + time(row);
+            let padded = |images: usize| images.next_multiple_of(IMAGE_GROUP);
+            let mut clock = Clock {
+                ranks: ranks as u64,
+                format,
+                network,
+                now: 0.0,
+                computed: 0.0,
+                free: 0.0,
+                bytes: 0,
+                exchange: 0.0,
+            };
+            let second = step.map_or(0.0, |step| step.as_secs_f64()) / all;
+            // As many images at once as one rank has in a batch.
+            let share = share_of(job.minibatch, ranks);
+            let at_once = padded(job.options.micro_batch.unwrap_or(share).min(share));
+            let rounds = share.div_ceil(at_once).max(1);
+            let part = second * padded(images) as f64 / padded(job.minibatch) as f64;
+            clock.report(NOTICE);
+            let shared = if hybrid && ranks > 1 {
+                &rows[..rows.iter().take_while(|row| !row.units.is_empty()).count()]
+            } else {
+                &[]
+            };
+            let own = &rows[shared.len()..];
+            if !shared.is_empty() {
+                clock.report(4 + 4 * images as u64);
+            }
+            for round in 0..rounds {
+                let part = part / rounds as f64;
+                clock.compute(part * (input + own.iter().map(|row| row.forward).sum::<f64>()));
+                if !shared.is_empty() {
+                    share_layers(net, &mut clock, shared, at_once, part);
                 }
-                let reports = [NOTICE, REPORT].map(|bytes| time_of_gather(bytes, ranks as u64, &network).as_secs_f64());
-                let exposed = (arrived - computed).max(0.0) + reports.iter().sum::<f64>();
-                let all = computed + exposed + second * update;
-                (exposed, all, step.as_secs_f64() / all / ranks as f64)
-            });
+                for row in own {
+                    clock.compute(part * row.backward);
+                    if round + 1 == rounds {
+                        clock.exchange(Exchange::Sum, row.gradients);
+                    }
+                }
+            }
+            clock.wait(clock.free);
+            clock.report(REPORT);
+            let update = |rows: &[Row]| rows.iter().map(|row| row.update).sum::<f64>();
+            clock.compute(second * (update(own) + update(shared) / ranks as f64));
+            let known = |seconds: f64| step.map(|_| seconds);
             ScalingRow {
                 ranks,
                 images,
-                bytes: rows.iter().map(|row| bytes_of_sum(row.gradients, ranks as u64, format)).sum(),
-                exchange: rows.iter().map(time).sum(),
-                exposed: planned.map(|(exposed, ..)| exposed),
-                step: planned.map(|(_, all, _)| all),
-                efficiency: planned.map(|(.., efficiency)| efficiency),
+                bytes: clock.bytes,
+                exchange: clock.exchange,
+                exposed: known(clock.now - clock.computed),
+                step: known(clock.now),
+                efficiency: step.map(|step| step.as_secs_f64() / clock.now / ranks as f64),
             }
         };
-        let planned = sizes.map(row).collect();
-        let gradients = rows.iter().map(|row| row.gradients).sum();
-        Ok(Self { minibatch: job.minibatch, gradients, model: MODEL, rows: planned })
+        let planned = sizes.into_iter().filter(fits).map(row).collect();
+        let gradients = rows.iter().filter(|row| row.units.is_empty()).map(|row| row.gradients).sum();
+        let model = if hybrid { HYBRID } else { DATA };
+        Ok(Self { minibatch: job.minibatch, parallel, gradients, model, rows: planned })
     }
 }
 
-/// Operations of a step: forward, backward by rows in the order in which their gradients are there, and of the update.
-fn work(net: &Net, layout: &Layout) -> (f64, Vec<Row>, f64) {
+/// The layers that ranks share, forward and backward for the images of every rank in turn, `images` of each; `part` is the
+/// time of an operation for those of one rank.
+fn share_layers(net: &Net, clock: &mut Clock, rows: &[Row], images: usize, part: f64) {
+    let ranks = clock.ranks as usize;
+    let before = &net.nodes[net.tail() - 1];
+    let maps = (before.y.count() * images) as u64;
+    let towers = net.towers_of(before).len();
+    let own = part / ranks as f64;
+    let broadcast = |clock: &mut Clock| {
+        let exchange = Exchange::Broadcast { from: 0, count: maps as usize };
+        (0..towers).map(|_| clock.exchange(exchange, maps)).fold(0.0, f64::max)
+    };
+    let mut next = broadcast(clock);
+    for rank in 0..ranks {
+        let arrived = next;
+        if rank + 1 < ranks {
+            next = broadcast(clock);
+        }
+        clock.wait(arrived);
+        for row in rows.iter().rev() {
+            clock.compute(own * row.forward);
+            for &units in &row.units {
+                let ended = clock.exchange(Exchange::Gather(Rows { count: units, numbers: images }), 0);
+                clock.wait(ended);
+            }
+        }
+        for (index, row) in rows.iter().enumerate() {
+            if index > 0 {
+                for &units in &row.units {
+                    let ended = clock.exchange(Exchange::Scatter(Rows { count: units, numbers: images }), 0);
+                    clock.wait(ended);
+                }
+            }
+            clock.compute(own * row.backward);
+        }
+        for _ in 0..towers {
+            next = next.max(clock.exchange(Exchange::Reduce { to: 0 }, maps));
+        }
+    }
+    clock.wait(next);
+}
+
+/// Operations of a step on one rank: of making the input, and of the rows, the last one first as the backward pass has
+/// their gradients.
+fn work(net: &Net, layout: &Layout, hybrid: bool) -> (f64, Vec<Row>) {
     let program = &layout.lowered.program;
-    let flops = |pass: Pass, wanted: &dyn Fn(&str, Phase) -> bool| {
+    let flops = |pass: Pass, row: &str, wanted: Phase| {
         let of = |command: &Command| match command {
-            Command::Run { kernel, params, label, .. } if wanted(&label.layer, label.phase) => (kernel.flops)(params),
+            Command::Run { kernel, params, label, .. } if &*label.layer == row && label.phase == wanted => {
+                (kernel.flops)(params)
+            }
             _ => 0,
         };
         program.commands(pass).iter().map(of).sum::<u64>() as f64
     };
     let batches = layout.micro_batches as f64;
-    let forward = batches * flops(Pass::Gradients, &|_, phase| phase == Phase::Forward);
     let mut rows: Vec<(&str, Row)> = Vec::new();
-    for node in net.nodes.iter().rev() {
-        let row = node.row();
-        if rows.last().is_none_or(|(last, _)| *last != row) {
-            let backward = batches * flops(Pass::Gradients, &|layer, phase| layer == row && phase == Phase::Backward);
-            rows.push((row, Row { gradients: 0, backward }));
+    for (index, node) in net.nodes.iter().enumerate().rev() {
+        let name = node.row();
+        if rows.last().is_none_or(|(last, _)| *last != name) {
+            let [forward, backward] =
+                [Phase::Forward, Phase::Backward].map(|phase| batches * flops(Pass::Gradients, name, phase));
+            let update = flops(Pass::Update, name, Phase::Update);
+            rows.push((name, Row { forward, backward, update, ..Row::default() }));
+        }
+        if let Some((_, row)) = rows.last_mut()
+            && hybrid
+            && index >= net.tail()
+            && !node.layer.weights(&node.x).is_empty()
+        {
+            row.units = vec![node.y.channels; net.towers_of(node).len()];
         }
     }
     for trained in layout.lowered.trained.iter().filter(|trained| trained.gradient.is_some()) {
@@ -141,13 +288,13 @@ fn work(net: &Net, layout: &Layout) -> (f64, Vec<Row>, f64) {
             found.gradients += program.slot(trained.value).count() as u64;
         }
     }
-    (forward, rows.into_iter().map(|(_, row)| row).collect(), flops(Pass::Update, &|_, _| true))
+    (batches * flops(Pass::Gradients, "input", Phase::Forward), rows.into_iter().map(|(_, row)| row).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Model, Options};
+    use crate::net::Model;
 
     fn plan(batch: usize, most: usize, network: &str, options: Options) -> Scaling {
         let net = Net::new(Model::open("alexnet").unwrap()).unwrap();
@@ -182,5 +329,25 @@ mod tests {
             assert!(row.exposed.unwrap() < 1e-4 && row.efficiency.unwrap() > 0.9, "{row:?}");
         }
         assert_eq!(plan(6, 1024, "1Gbit/s,1us", Options::DEFAULT).rows.len(), 3, "no more ranks than images");
+    }
+
+    /// Of each rank's 128 images pool5 there and back; fc6 and fc7 there and back, fc8 there; and gradients of convolutions.
+    #[test]
+    fn hybrid_sends_activations_instead_of_gradients_of_fully_connected_layers() {
+        let hybrid = Options { parallel: Parallel::Hybrid, ..Options::DEFAULT };
+        let convolutions = 2_334_080;
+        for ranks in [2, 8] {
+            let scaling = plan(128 * ranks, ranks, "10Gbit/s,20us", hybrid);
+            assert_eq!(scaling.gradients, convolutions);
+            let row = scaling.rows.last().unwrap();
+            let activations = 128 * (2 * 9216 + 2 * 4096 + 2 * 4096 + 1000);
+            let count = (ranks as u64 - 1) * (2 * convolutions + ranks as u64 * activations);
+            assert_eq!((row.ranks, row.bytes), (ranks, 4 * count));
+            let data = *plan(128 * ranks, ranks, "10Gbit/s,20us", Options::DEFAULT).rows.last().unwrap();
+            assert!(row.bytes < data.bytes / 3 && row.exposed < data.exposed, "{row:?} and {data:?}");
+        }
+        // A row without units to cut for all ranks ends the table.
+        let rows = plan(65_536, 2048, "10Gbit/s,20us", hybrid).rows;
+        assert_eq!(rows.last().unwrap().ranks, 512);
     }
 }

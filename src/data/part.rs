@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Batch, DataError, Loader, LoaderOptions, Split};
 use crate::tensor::share_of;
 
-/// One rank's images of a minibatch.
+/// The images of a minibatch that one rank computes.
 #[derive(Debug)]
 pub struct Part {
     /// The images, none where a short minibatch leaves none to this rank.
     pub batch: Batch,
     /// Place of the first of them in the minibatch.
     pub first: usize,
-    /// Images of the minibatch.
+    /// Number of images in the minibatch of all ranks.
     pub minibatch: usize,
 }
 
@@ -40,7 +40,7 @@ struct Window {
     own: Vec<usize>,
     /// Place of the first of them.
     first: usize,
-    /// Images of the minibatch.
+    /// Number of images in the minibatch.
     minibatch: usize,
     /// Position in the order at which the minibatch begins, and that at which the next one does.
     begin: usize,

@@ -1,6 +1,7 @@
 //! The backward half of a lowering: from the gradient of the logits to the gradients of all weights.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::build::PlacedLayer;
 use super::lower::{Forward, NetLowering};
@@ -30,25 +31,37 @@ impl Step {
 type Arrived = HashMap<(usize, Tower), Vec<(usize, Slot)>>;
 
 impl NetLowering<'_> {
-    /// All nodes from the last to the first. Gradients arriving at a value are kept in a fixed order, by the tower
-    /// that sends them counted from the one that receives them.
+    /// All of `nodes` from the last to the first, from the gradients by the outputs of the last one on its towers to those by
+    /// the inputs of the first. Gradients arriving at a value are kept in a fixed order, by the tower that sends them
+    /// counted from the one that receives them.
     ///
     /// Of a node all towers' gradients by inputs come first, another tower's before its own: they leave for the other
     /// device at once, and the gradients of weights hide their way.
     ///
     /// What leads to no weights that are trained is left out.
-    pub(super) fn backward(&mut self, mut forward: Forward, dlogits: Slot, accumulate: bool) {
+    pub(super) fn backward_nodes(
+        &mut self,
+        nodes: Range<usize>,
+        forward: &mut Forward,
+        gradients: Vec<(Tower, Slot)>,
+        accumulate: bool,
+    ) -> Vec<(Tower, Slot)> {
         let net = self.net;
         let needs = net.needs_gradient();
-        let last = net.nodes.len() - 1;
-        let parts = self.logit_gradients(dlogits).into_iter();
-        let mut arrived: Arrived = parts.map(|(tower, part)| ((last, tower), vec![(0, part)])).collect();
-        for (index, node) in net.nodes.iter().enumerate().rev() {
+        let parts = gradients.into_iter();
+        let mut arrived: Arrived = parts.map(|(tower, part)| ((nodes.end - 1, tower), vec![(0, part)])).collect();
+        for index in nodes.clone().rev() {
+            let node = &net.nodes[index];
             self.r.label(node.row(), Phase::Backward);
+            let towers = net.towers_of(node).into_iter();
+            let mut gradients: Vec<_> =
+                towers.filter_map(|tower| Some((tower, arrived.remove(&(index, tower))?))).collect();
+            if let Some(units) = self.units(index) {
+                self.own_gradients(index, &units, &mut gradients);
+            }
             let mut steps = Vec::new();
-            for tower in net.towers_of(node) {
-                let Some(parts) = arrived.remove(&(index, tower)) else { continue };
-                let step = self.step(&mut forward, index, tower, parts);
+            for (tower, parts) in gradients {
+                let step = self.step(forward, index, tower, parts);
                 if let Some(input) = node.input.filter(|&input| needs[input]) {
                     self.inputs_of(node, input, &step, &mut arrived);
                 }
@@ -59,6 +72,15 @@ impl NetLowering<'_> {
                 node.layer.backward_weights(&mut self.r, &site, &step.saved(), step.dz);
             }
         }
+        let Some(before) = nodes.start.checked_sub(1) else { return Vec::new() };
+        let node = &net.nodes[before];
+        let mut sums = Vec::new();
+        for tower in net.towers_of(node) {
+            if let Some(parts) = arrived.remove(&(before, tower)) {
+                sums.push((tower, self.sum(&self.site_name(node, tower), node.y, tower, parts)));
+            }
+        }
+        sums
     }
 
     /// The gradient of a node's output as far as its neuron.
@@ -69,14 +91,14 @@ impl NetLowering<'_> {
         let w = self.operands(index, tower);
         let dw = self.trained(index, tower).map(|trained| trained.gradient).collect();
         let x = self.kept(forward, index, tower);
-        let y = if node.layer.activation() == activation::Activation::Linear {
-            forward.values[index][&tower]
+        let y = if node.layer.activation() == activation::Activation::Linear || self.units(index).is_some() {
+            forward.own[&(index, tower)]
         } else {
             self.again(forward, index, tower)
         };
-        let site = self.site(node, &name, tower, false);
-        let dz = activation::backward(&mut self.r, &site, node.layer.activation(), (y, node.y), dy);
-        Step { tower, w, dw, x, y: (y, node.y), dz, name }
+        let (y, site) = ((y, self.computed(index)), self.site(node, &name, tower, false));
+        let dz = activation::backward(&mut self.r, &site, node.layer.activation(), y, dy);
+        Step { tower, name, x, w, dw, y, dz }
     }
 
     /// The gradients by a node's inputs, on their way to the towers of those.
@@ -105,7 +127,7 @@ impl NetLowering<'_> {
     /// one.
     fn again(&mut self, forward: &mut Forward, index: usize, tower: Tower) -> Slot {
         let node = &self.net.nodes[index];
-        if !(self.job.options.recompute && node.layer.cheap()) {
+        if !(self.job.options.recompute && node.layer.cheap()) || forward.given == Some(index) {
             return forward.values[index][&tower];
         }
         if let Some(&slot) = forward.again.get(&(index, tower)) {
@@ -120,7 +142,7 @@ impl NetLowering<'_> {
     }
 
     /// The sum of gradients for one value, in the order of their distance.
-    fn sum(&mut self, name: &str, maps: Chw, tower: Tower, mut parts: Vec<(usize, Slot)>) -> Slot {
+    pub(super) fn sum(&mut self, name: &str, maps: Chw, tower: Tower, mut parts: Vec<(usize, Slot)>) -> Slot {
         parts.sort_by_key(|&(distance, _)| distance);
         let images = self.out.images;
         let shape = vec![maps.channels, maps.height, maps.width, images];

@@ -5,55 +5,18 @@
 //! foreign slot is copied home and added there, own tower's first: the order is the program's, not the devices'.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::build::{Net, PlacedLayer, Spread};
+use super::hybrid::RankSlots;
 use super::model::Sees;
 use super::options::{Job, Precision, WireFormat};
 use super::source::ImageSource;
+use super::trained::{Cut, Trained};
 use crate::kernel::Elem;
-use crate::ops::layer::{Chw, Init, Site, WeightKind};
+use crate::ops::layer::{Chw, Site, WeightKind};
 use crate::ops::{half, health, loss_scale, optimizer, round, softmax, step};
 use crate::program::{Home, Pass, Phase, Program, Recorder, Role, Slot, SlotInfo, Tower, Wire, letter};
-use crate::random::{Purpose, Stream, tag};
-
-/// A trained tensor of a lowered network.
-#[derive(Clone, Debug)]
-pub struct Trained {
-    /// Name in checkpoints: `conv3.a.weights.b` is tower A's matrix over tower B's maps.
-    pub name: String,
-    /// Slot of its values.
-    pub value: Slot,
-    /// Slot of the values rounded to 16 bits, which contractions of mixed precision read.
-    pub rounded: Option<Slot>,
-    /// States of the optimiser; like the gradient only where the program trains, and the layer is not frozen.
-    pub states: Vec<Slot>,
-    /// Gradient of the loss by the tensor; `None` for a frozen one.
-    pub gradient: Option<Slot>,
-    /// Learning rate, decay and the optimiser's hyper-parameters, as [`optimizer::Optimizer::rule`] gives them.
-    pub rule: Option<Slot>,
-    /// Distribution of its initial values.
-    pub init: Init,
-    /// Whether it is a bias, which has a rate of its own and no decay.
-    pub bias: bool,
-    /// Weight decay λ of the tensor.
-    pub decay: f32,
-    /// Index of its node.
-    pub node: usize,
-    /// The tower that has it.
-    pub tower: Tower,
-    /// The tower whose maps it weighs; of a bias its own.
-    pub reads: Tower,
-}
-
-impl Trained {
-    /// Its `count` initial values.
-    pub fn draw(&self, count: usize, seed: u64) -> Vec<f32> {
-        match self.init {
-            Init::Constant(value) => vec![value; count],
-            Init::Normal(sd) => Stream::new(seed, Purpose::Weights, tag(&self.name)).normal_vec(count, f64::from(sd)),
-        }
-    }
-}
 
 /// A network as a program, with the slots through which the host talks to it.
 #[derive(Clone, Debug)]
@@ -68,6 +31,9 @@ pub struct NetProgram {
     pub labels: Slot,
     /// Words that change every step ([`crate::ops::step`]).
     pub step: Slot,
+    /// Slots of the images of every rank whose fully connected layers this one computes a part of; this one's alone where
+    /// ranks share none.
+    pub ranks: Vec<RankSlots>,
     /// Class scores before softmax, of the evaluating and the training pass.
     pub logits: Vec<(Pass, Slot)>,
     /// Probabilities of the classes, `[classes][N]`.
@@ -117,6 +83,8 @@ pub(super) struct NetLowering<'a> {
     pub(super) job: Job,
     pub(super) r: Recorder,
     pub(super) out: NetProgram,
+    /// Words of the step of the images that are computed.
+    pub(super) step: Slot,
     /// For every node and tower, indices into `out.trained`.
     weights: HashMap<(usize, Tower), Vec<usize>>,
 }
@@ -130,6 +98,10 @@ pub(super) struct Forward {
     pub(super) read: HashMap<(usize, Tower), Vec<(Slot, Chw)>>,
     /// Outputs that the backward pass has made again.
     pub(super) again: HashMap<(usize, Tower), Slot>,
+    /// This rank's units of the nodes that ranks share.
+    pub(super) own: HashMap<(usize, Tower), Slot>,
+    /// A node whose outputs came from elsewhere and cannot be made again.
+    pub(super) given: Option<usize>,
 }
 
 impl<'a> NetLowering<'a> {
@@ -156,6 +128,7 @@ impl<'a> NetLowering<'a> {
             source,
             labels,
             step,
+            ranks: Vec::new(),
             logits: Vec::new(),
             probabilities,
             loss,
@@ -165,7 +138,8 @@ impl<'a> NetLowering<'a> {
             trained: Vec::new(),
             features: Vec::new(),
         };
-        let mut lowering = Self { net, job, r, out, weights: HashMap::new() };
+        let mut lowering = Self { net, job, r, out, step, weights: HashMap::new() };
+        lowering.declare_ranks();
         lowering.declare_weights(training);
         lowering
     }
@@ -189,24 +163,28 @@ impl<'a> NetLowering<'a> {
                         false => format!("{base}.weights.{}", letter(reads)),
                     };
                     let home = Home::Tower(tower);
+                    let (mut shape, mut cut) = (spec.shape, None);
+                    if let (Some(own), Some(last)) = (self.units(index), shape.last_mut()) {
+                        cut = Some(Cut { outputs: std::mem::replace(last, own.len()), own });
+                    }
                     let mut slot = |suffix: &str, shape: &[usize], role| {
                         let name = format!("{name}{suffix}");
                         self.r.slot(SlotInfo { name, shape: shape.to_vec(), elem: Elem::F32, home, role })
                     };
-                    let value = slot("", &spec.shape, Role::Weight);
+                    let value = slot("", &shape, Role::Weight);
                     let kept = if training { optimizer.states } else { &[] };
-                    let state = |name: &&'static str| slot(&format!(".{name}"), &spec.shape, Role::State(name));
+                    let state = |name: &&'static str| slot(&format!(".{name}"), &shape, Role::State(name));
                     let states = kept.iter().map(state).collect();
-                    let gradient = training.then(|| slot(".gradient", &spec.shape, Role::Gradient));
+                    let gradient = training.then(|| slot(".gradient", &shape, Role::Gradient));
                     let rule = training.then(|| slot(".rule", &[optimizer.rule_len()], Role::Input));
-                    let rounded =
-                        (mixed && !bias).then(|| self.r.map(format!("{name}.rounded"), spec.shape.clone(), home));
+                    let rounded = (mixed && !bias).then(|| self.r.map(format!("{name}.rounded"), shape, home));
                     let decay = if bias { 0.0 } else { node.decay };
                     self.weights.entry((index, tower)).or_default().push(self.out.trained.len());
                     let init = spec.init;
                     self.out.trained.push(Trained {
                         name,
                         value,
+                        cut,
                         rounded,
                         states,
                         gradient,
@@ -230,7 +208,7 @@ impl<'a> NetLowering<'a> {
 
     pub(super) fn site<'s>(&self, node: &'s PlacedLayer, name: &'s str, tower: Tower, accumulate: bool) -> Site<'s> {
         let share = if node.spread == Spread::Shared { (self.net.model.towers, tower) } else { (1, 0) };
-        Site { name, layer: &node.name, tower, share, images: self.out.images, step: self.out.step, accumulate }
+        Site { name, layer: &node.name, tower, share, images: self.out.images, step: self.step, accumulate }
     }
 
     /// Towers whose values a node reads on `tower`, its own first.
@@ -243,28 +221,46 @@ impl<'a> NetLowering<'a> {
         }
     }
 
+    /// The layers that this rank computes for its own images: all of them unless ranks share some.
     fn forward(&mut self, training: bool) -> Forward {
-        let net = self.net;
         let image = self.image();
-        let mut forward = Forward::default();
-        for (index, node) in net.nodes.iter().enumerate() {
+        let values = vec![Values::new(); self.net.nodes.len()];
+        let mut forward = Forward { values, ..Forward::default() };
+        self.forward_nodes(0..self.first_shared(), &mut forward, Some(image), training);
+        forward
+    }
+
+    pub(super) fn forward_nodes(
+        &mut self,
+        nodes: Range<usize>,
+        forward: &mut Forward,
+        image: Option<Slot>,
+        training: bool,
+    ) {
+        let net = self.net;
+        for index in nodes {
+            let node = &net.nodes[index];
             self.r.label(node.row(), Phase::Forward);
             // All copies first: each leaves its device as soon as it is written, not behind another tower's work.
             let towers = net.towers_of(node);
-            let inputs: Vec<_> = towers.iter().map(|&tower| self.inputs(node, tower, &forward, image)).collect();
+            let inputs: Vec<_> = towers.iter().map(|&tower| self.inputs(node, tower, forward, image)).collect();
             let mut values = Values::new();
             for (tower, x) in towers.into_iter().zip(inputs) {
                 self.round(index, tower);
                 let w = self.operands(index, tower);
                 let name = self.site_name(node, tower);
                 let site = self.site(node, &name, tower, false);
-                let y = node.layer.forward(&mut self.r, &site, &x, &w, node.y, training);
-                values.insert(tower, y);
+                let computed = self.computed(index);
+                let y = node.layer.forward(&mut self.r, &site, &x, &w, computed, training);
                 forward.read.insert((index, tower), x);
+                forward.own.insert((index, tower), y);
+                values.insert(tower, y);
             }
-            forward.values.push(values);
+            if self.units(index).is_some() {
+                self.gather(index, &mut values);
+            }
+            forward.values[index] = values;
         }
-        forward
     }
 
     /// Makes the weights of a node as its contractions read them in this pass.
@@ -283,9 +279,9 @@ impl<'a> NetLowering<'a> {
     }
 
     /// What a node reads on `tower`: its own tower's slot first, then copies of the others'.
-    fn inputs(&mut self, node: &PlacedLayer, tower: Tower, forward: &Forward, image: Slot) -> Vec<(Slot, Chw)> {
-        let slot = |source| node.input.map_or(image, |i| forward.values[i][&source]);
-        let slots: Vec<Slot> = self.sources(node, tower).into_iter().map(slot).collect();
+    fn inputs(&mut self, node: &PlacedLayer, tower: Tower, forward: &Forward, image: Option<Slot>) -> Vec<(Slot, Chw)> {
+        let slot = |source| node.input.map_or(image, |i| forward.values[i].get(&source).copied());
+        let slots: Vec<Slot> = self.sources(node, tower).into_iter().filter_map(slot).collect();
         let copy = |(slot, &maps): (Slot, &Chw)| {
             let wire = self.wire(slot, 1.0);
             (self.r.copy(slot, tower, wire), maps)
@@ -313,7 +309,7 @@ impl<'a> NetLowering<'a> {
     }
 
     /// Softmax and loss behind the last node, on tower A; gives the logits.
-    fn loss(&mut self, pass: Pass, forward: &Forward) -> Slot {
+    pub(super) fn loss(&mut self, pass: Pass, forward: &Forward) -> Slot {
         let logits = self.logits(forward);
         let shape =
             softmax::Shape { classes: self.net.classes(), images: self.out.images, log: false, finite: true }.params();
@@ -330,7 +326,11 @@ impl<'a> NetLowering<'a> {
         if self.job.features {
             self.keep(&forward);
         }
-        self.loss(Pass::Evaluate, &forward);
+        if self.is_hybrid() {
+            self.shared(Pass::Evaluate, &forward);
+        } else {
+            self.loss(Pass::Evaluate, &forward);
+        }
     }
 
     /// Has the outputs of all nodes outlive the pass.
@@ -347,20 +347,34 @@ impl<'a> NetLowering<'a> {
     /// `pass` is [`Pass::Gradients`] or, adding to its gradients, [`Pass::Accumulate`].
     fn gradients(&mut self, pass: Pass) {
         self.r.begin(pass);
-        let forward = self.forward(true);
-        self.loss(pass, &forward);
-        let NetProgram { probabilities, labels, step, loss, images, health: Some(health), .. } = self.out else {
-            return;
+        let mut forward = self.forward(true);
+        let gradients = if self.is_hybrid() {
+            self.shared(pass, &forward)
+        } else {
+            self.loss(pass, &forward);
+            let NetProgram { probabilities, labels, step, .. } = self.out;
+            let dlogits = self.dlogits(probabilities, labels, step);
+            self.logit_gradients(dlogits)
         };
-        let classes = self.net.classes();
-        self.r.label(self.net.nodes[self.net.nodes.len() - 1].row(), Phase::Backward);
-        self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
-        let dy = self.r.map("dlogits", vec![classes, 1, 1, images], Home::Tower(0));
-        let shape = softmax::Shape { classes, images, log: false, finite: true };
-        self.r.run(&softmax::BACKWARD, shape.params(), &[probabilities, labels, step, health, dy]);
-        self.backward(forward, dy, pass == Pass::Accumulate);
+        self.backward_nodes(0..self.first_shared(), &mut forward, gradients, pass == Pass::Accumulate);
         // Not every layer reads its input on the way back; what was made again for one that does not is left out.
         self.r.drop_unread();
+    }
+
+    /// The gradient by the logits. A loss that is not finite is noted.
+    pub(super) fn dlogits(&mut self, probabilities: Slot, labels: Slot, step: Slot) -> Slot {
+        let NetProgram { loss, images, health, .. } = self.out;
+        let classes = self.net.classes();
+        self.r.label(self.net.nodes[self.net.nodes.len() - 1].row(), Phase::Backward);
+        let dy = self.r.map("dlogits", vec![classes, 1, 1, images], Home::Tower(0));
+        // There is one where gradients are recorded.
+        let Some(health) = health else { return dy };
+        if probabilities == self.out.probabilities {
+            self.r.run(&health::WATCH, health::Shape { images }.params(), &[loss, step, health]);
+        }
+        let shape = softmax::Shape { classes, images, log: false, finite: true };
+        self.r.run(&softmax::BACKWARD, shape.params(), &[probabilities, labels, step, health, dy]);
+        dy
     }
 
     fn update(&mut self) {
@@ -388,7 +402,8 @@ impl<'a> NetLowering<'a> {
     fn finish(mut self) -> NetProgram {
         self.out.program = self.r.finish();
         if self.job.training && self.job.ranks > 1 {
-            self.out.program.share_gradients();
+            let whole = self.out.trained.iter().filter(|trained| trained.cut.is_none());
+            self.out.program.share_gradients(whole.filter_map(|trained| trained.gradient).collect());
         }
         self.out
     }

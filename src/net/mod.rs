@@ -5,6 +5,7 @@ mod backward;
 mod check;
 mod factors;
 mod gather;
+mod hybrid;
 mod named;
 mod build;
 mod lower;
@@ -16,6 +17,7 @@ mod score;
 mod source;
 mod stage;
 mod text;
+mod trained;
 mod words;
 
 use thiserror::Error;
@@ -24,17 +26,19 @@ pub use self::augment::{Augment, PRESETS as AUGMENTS};
 pub use self::build::{Net, PlacedLayer, Spread};
 pub use self::check::{Expected, MOST_IMAGES};
 pub use self::factors::{LayerFactors, is_frozen};
-pub use self::lower::{Feature, NetProgram, Trained, lower};
+pub use self::hybrid::RankSlots;
+pub use self::lower::{Feature, NetProgram, lower};
 pub use self::model::{Model, Order};
 pub(crate) use self::named::named;
 pub use self::named::{Named, UnknownName, near};
 pub use self::optimizer::OptimizerConfig;
-pub use self::options::{Job, LossScale, OptionChanges, Options, Precision, WireFormat};
+pub use self::options::{Job, LossScale, OptionChanges, Options, Parallel, Precision, WireFormat};
 pub use self::schedule::{Factors, Position, Schedule, Stagnation};
 pub use self::score::Score;
 pub use self::source::{ImageSource, StoredImageSlots};
 pub use self::stage::{Replacement, Stage};
 pub use self::text::Kinds;
+pub use self::trained::{Cut, Trained};
 pub(crate) use self::words::toml_words;
 pub use crate::ops::LAYERS;
 use crate::ops::layer::{Chw, LayerError};
@@ -108,6 +112,14 @@ pub enum RowError {
     Groups,
     #[error("{0} has no weights")]
     NoWeights(&'static str),
+    #[error("it is not fully connected, and no layer behind it is: --parallel hybrid has nothing to cut; leave it out")]
+    NoTail,
+    #[error("it is fully connected and the first layer: --parallel hybrid needs others in front of it; leave it out")]
+    NoMaps,
+    #[error(
+        "--parallel hybrid cuts the {units} units of a tower among {ranks} ranks: start {units} or fewer, or leave it out"
+    )]
+    FewUnits { units: usize, ranks: usize },
     #[error("it is too large: {y} from {x}")]
     TooLarge { x: Chw, y: Chw },
 }

@@ -52,6 +52,31 @@ pub struct LossScale {
     pub good: f32,
 }
 
+/// The way in which ranks share the work of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parallel {
+    /// Each rank computes its own images.
+    #[default]
+    Data,
+    /// Each rank computes the convolutions of its own images, and its units of the fully connected layers for all images.
+    Hybrid,
+}
+
+named! {
+    Parallel:
+    Data "data" "each rank computes its own images, and gradients of all weights are exchanged",
+    Hybrid "hybrid" "fully connected layers are cut among ranks, which exchange their inputs instead of their gradients"
+}
+
+impl Parallel {
+    /// Whether it is the way of earlier releases, which configurations leave out.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_data(&self) -> bool {
+        *self == Self::Data
+    }
+}
+
 /// Options of a run: they decide how a network is computed, not what. The fields are those of `config.toml`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
@@ -65,12 +90,20 @@ pub struct Options {
     pub exchange: WireFormat,
     /// Floating-point precision of maps and operands.
     pub precision: Precision,
+    /// The way in which ranks share the work.
+    #[serde(skip_serializing_if = "Parallel::is_data")]
+    pub parallel: Parallel,
 }
 
 impl Options {
     /// Everything as in 2012: 32-bit floats, nothing recomputed, as many images at once as fit.
-    pub const DEFAULT: Self =
-        Self { micro_batch: None, recompute: false, exchange: WireFormat::F32, precision: Precision::F32 };
+    pub const DEFAULT: Self = Self {
+        micro_batch: None,
+        recompute: false,
+        exchange: WireFormat::F32,
+        precision: Precision::F32,
+        parallel: Parallel::Data,
+    };
 
     /// These options with `changes`.
     #[must_use]
@@ -80,6 +113,7 @@ impl Options {
             recompute: changes.recompute || self.recompute,
             exchange: changes.exchange.unwrap_or(self.exchange),
             precision: changes.precision.unwrap_or(self.precision),
+            parallel: changes.parallel.unwrap_or(self.parallel),
         }
     }
 }
@@ -95,6 +129,8 @@ pub struct OptionChanges {
     pub exchange: Option<WireFormat>,
     /// Floating-point precision of maps and operands.
     pub precision: Option<Precision>,
+    /// The way in which ranks share the work.
+    pub parallel: Option<Parallel>,
 }
 
 /// The work that a network is lowered for.
@@ -102,8 +138,10 @@ pub struct OptionChanges {
 pub struct Job {
     /// Images between two updates, or evaluated together, on all ranks.
     pub minibatch: usize,
-    /// Ranks that share a minibatch.
+    /// Number of ranks that share a minibatch.
     pub ranks: usize,
+    /// Number of this rank among them.
+    pub rank: usize,
     /// Whether to record gradients and the update.
     pub training: bool,
     /// Whether images come as floats of the network's own input instead of stored bytes.
@@ -118,7 +156,7 @@ impl Job {
     /// Training with minibatches of `images`.
     pub const fn training(images: usize) -> Self {
         let options = Options::DEFAULT;
-        Self { minibatch: images, ranks: 1, training: true, floats: false, features: false, options }
+        Self { minibatch: images, ranks: 1, rank: 0, training: true, floats: false, features: false, options }
     }
 
     /// Evaluation with batches of `images`.
@@ -136,6 +174,11 @@ impl Job {
     #[must_use]
     pub const fn at_once(self, images: usize) -> Self {
         self.with(Options { micro_batch: Some(images), ..self.options })
+    }
+
+    /// Whether ranks share the fully connected layers.
+    pub fn is_hybrid(&self) -> bool {
+        self.ranks > 1 && self.options.parallel == Parallel::Hybrid
     }
 
     /// The most images of a minibatch that one rank computes.

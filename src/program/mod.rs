@@ -37,6 +37,21 @@ pub struct Wire {
     pub label: Label,
 }
 
+/// What processes that run the same program, the ranks, do together with a slot of floats. Rows are shared out as evenly
+/// as they can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "an exchange says what its fields are")]
+pub enum Across {
+    /// All get what one rank has.
+    Broadcast { from: usize },
+    /// One rank gets the sums of what all have.
+    Reduce { to: usize },
+    /// All get so many rows, of which each has some.
+    Gather { rows: usize },
+    /// Each gets some of so many rows of the sums of what all have.
+    Scatter { rows: usize },
+}
+
 /// One entry of a pass.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "a command says what its fields are")]
@@ -47,6 +62,9 @@ pub enum Command {
     /// Make `from` available as `to`, which has the same shape and may live on another device; without a wire format
     /// the copy is exact.
     Copy { from: Slot, to: Slot, wire: Option<Wire> },
+    /// Exchange what this rank has, if anything, for what it gets, if anything: `count` numbers where they are together. In a
+    /// device's part of the program one of the two, as of a copy.
+    Across { across: Across, count: usize, from: Option<Slot>, to: Option<Slot> },
     /// Send the contents of a slot: the first half of a copy between devices, in the sender's part of the program.
     Send { from: Slot },
     /// Receive the contents of a slot: the second half, in the receiver's part; they have arrived from here on.
@@ -58,6 +76,7 @@ impl Command {
     pub fn reads(&self) -> Vec<Slot> {
         match self {
             Self::Copy { from, .. } | Self::Send { from } => vec![*from],
+            Self::Across { from, .. } => from.iter().copied().collect(),
             Self::Receive { .. } => Vec::new(),
             Self::Run { kernel, views, .. } => with_access(kernel, views, |a| a != Access::Write),
         }
@@ -67,6 +86,7 @@ impl Command {
     pub fn writes(&self) -> Vec<Slot> {
         match self {
             Self::Copy { to, .. } | Self::Receive { to } => vec![*to],
+            Self::Across { to, .. } => to.iter().copied().collect(),
             Self::Send { .. } => Vec::new(),
             Self::Run { kernel, views, .. } => with_access(kernel, views, |a| a != Access::Read),
         }
@@ -96,7 +116,7 @@ pub enum Pass {
 pub struct Program {
     slots: Vec<SlotInfo>,
     passes: Vec<(Pass, Vec<Command>)>,
-    shared: bool,
+    shared: Vec<Slot>,
 }
 
 impl Program {
@@ -176,24 +196,24 @@ impl Program {
     /// A program over the same slots with other passes, for example the part of one device.
     #[must_use]
     pub fn part(&self, passes: Vec<(Pass, Vec<Command>)>) -> Self {
-        Self { slots: self.slots.clone(), passes, shared: self.shared }
+        Self { slots: self.slots.clone(), passes, shared: self.shared.clone() }
     }
 
-    /// Has the host read the gradients in every step, and write others in their place: sums over several ranks.
-    pub fn share_gradients(&mut self) {
-        self.shared = true;
+    /// Has the host read these gradients in every step, and write others in their place: sums over several ranks.
+    pub fn share_gradients(&mut self, gradients: Vec<Slot>) {
+        self.shared = gradients;
     }
 
-    /// Whether the host reads and writes the gradients in every step.
-    pub fn shares_gradients(&self) -> bool {
-        self.shared
+    /// Gradients that the host reads and writes in every step, with their declarations.
+    pub fn shared_gradients(&self) -> impl Iterator<Item = (Slot, &SlotInfo)> {
+        self.shared.iter().map(|&slot| (slot, self.slot(slot)))
     }
 
     /// Floating-point operations of one pass.
     pub fn flops(&self, pass: Pass) -> u64 {
         let flops = |command: &Command| match command {
             Command::Run { kernel, params, .. } => (kernel.flops)(params),
-            Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => 0,
+            Command::Copy { .. } | Command::Across { .. } | Command::Send { .. } | Command::Receive { .. } => 0,
         };
         self.commands(pass).iter().map(flops).sum()
     }

@@ -1,6 +1,6 @@
 //! The recorder, through which ops write programs.
 
-use super::{Command, Home, Label, Pass, Phase, Program, Role, Slot, SlotInfo, SlotRange, Tower, Wire, letter};
+use super::{Across, Command, Home, Label, Pass, Phase, Program, Role, Slot, SlotInfo, SlotRange, Tower, Wire, letter};
 use crate::kernel::{Access, Elem, Holds, Kernel, Params};
 
 /// A program under construction: ops record their slots and commands through it alone.
@@ -109,6 +109,11 @@ impl Recorder {
         to
     }
 
+    /// Records an exchange with other ranks of `count` numbers, of which this rank has those in `from` and gets those in `to`.
+    pub fn across(&mut self, across: Across, count: usize, from: Option<Slot>, to: Option<Slot>) {
+        self.push(Command::Across { across, count, from, to });
+    }
+
     /// Adds a command to the current pass.
     fn push(&mut self, command: Command) {
         // The lowering calls `begin` first; without a pass the command is dropped.
@@ -124,7 +129,8 @@ impl Recorder {
         let mut wanted = Vec::with_capacity(commands.len());
         for command in commands.drain(..).rev() {
             let is_used = |slot: &Slot| read[slot.0] || self.program.slots[slot.0].role.persistent();
-            if command.writes().iter().any(is_used) {
+            // Other ranks wait for their part of an exchange.
+            if matches!(command, Command::Across { .. }) || command.writes().iter().any(is_used) {
                 command.reads().into_iter().for_each(|slot| read[slot.0] = true);
                 wanted.push(command);
             }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use self::collective::{bytes_of_sum, time_of_gather, time_of_sum};
+pub use self::collective::{Exchange, Rows, bytes_of_gather, time_of_gather};
 pub use self::wire::{Network, NetworkError};
 use self::wire::{Slowed, Wire};
 use self::worker::{Job, Worker};
@@ -75,7 +75,7 @@ impl Default for Watch {
 /// Where a job is, for messages about its end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moment {
-    /// Finished steps.
+    /// Number of finished steps.
     pub(crate) step: Option<u64>,
     /// How the job can go on.
     pub(crate) advice: String,
@@ -92,7 +92,7 @@ pub struct Ranks {
     sent: Arc<AtomicU64>,
 }
 
-/// The thread of a rank.
+/// The thread that moves a rank's messages.
 #[derive(Debug)]
 struct Thread {
     jobs: Sender<Job>,
@@ -107,12 +107,12 @@ pub(crate) struct Introduction {
     pub(crate) local: (usize, usize),
 }
 
-/// A sum over ranks that is on its way.
+/// Numbers that are on their way from other ranks.
 #[must_use]
-pub struct Sum(Receiver<Result<Vec<f32>, RanksError>>);
+pub struct Pending(Receiver<Result<Vec<f32>, RanksError>>);
 
-impl Sum {
-    /// The sum, waiting for it if need be.
+impl Pending {
+    /// The numbers, waiting for them if need be.
     pub fn wait(self) -> Result<Vec<f32>, RanksError> {
         self.0.recv().unwrap_or(Err(RanksError::Ended))
     }
@@ -185,7 +185,7 @@ impl Ranks {
         self.rank
     }
 
-    /// Number of ranks.
+    /// Number of ranks in the job.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -231,16 +231,18 @@ impl Ranks {
         self.ask(|reply| Job::Broadcast { own, reply })
     }
 
-    /// Begins to add up what every rank gives, equally many numbers each: the same bits on all ranks.
-    pub fn sum(&self, values: Vec<f32>, format: Format) -> Result<Sum, RanksError> {
+    /// Begins an exchange of numbers, which every rank begins in the same order as others: the same bits wherever they
+    /// arrive.
+    pub fn exchange(&self, exchange: Exchange, values: Vec<f32>, format: Format) -> Result<Pending, RanksError> {
         let (reply, receiver) = channel();
         match &self.thread {
             None => drop(reply.send(Ok(values))),
             Some(thread) => {
-                thread.jobs.send(Job::Sum { values, format, reply }).map_err(|_| RanksError::Ended)?;
+                let job = Job::Numbers { values, exchange, format, reply };
+                thread.jobs.send(job).map_err(|_| RanksError::Ended)?;
             }
         }
-        Ok(Sum(receiver))
+        Ok(Pending(receiver))
     }
 
     /// Tells all ranks that this one cannot go on. Their jobs fail from then on.

@@ -1,6 +1,8 @@
 //! The wire of MPI. Every call of MPI is made by the thread that started it; waiting is polling with pauses, because
 //! MPI's own waiting would take a processor from the work.
 
+use std::cell::RefCell;
+
 use mpi::Threading;
 use mpi::environment::Universe;
 use mpi::point_to_point::{Destination as _, Source as _};
@@ -14,10 +16,16 @@ use super::wire::{Kind, Message, Wire};
 /// Kinds of messages, whose numbers are their tags.
 const KINDS: [Kind; 4] = [Kind::Data, Kind::Beat, Kind::Failure, Kind::Leave];
 
+/// Most messages whose memory is kept, and the fewest bytes that are worth it.
+const SPARE: usize = 4;
+const LARGE: usize = 1 << 16;
+
 /// This process's place among those that MPI started.
 pub(super) struct MpiWire {
     world: SimpleCommunicator,
     local: (usize, usize),
+    /// Memory for messages.
+    free: RefCell<Vec<Vec<u8>>>,
     /// MPI ends with it, after the communicator.
     _universe: Universe,
 }
@@ -33,7 +41,7 @@ impl MpiWire {
         let world = universe.world();
         let node = world.split_shared(world.rank());
         let local = (node.rank() as usize, node.size() as usize);
-        Ok(Self { world, local, _universe: universe })
+        Ok(Self { world, local, free: RefCell::default(), _universe: universe })
     }
 }
 
@@ -72,10 +80,20 @@ impl Wire for MpiWire {
 
     fn receive(&self, meanwhile: &mut dyn FnMut()) -> Option<Message> {
         let (message, status) = self.world.any_process().immediate_matched_probe()?;
-        let mut bytes = vec![0_u8; status.count(u8::equivalent_datatype()) as usize];
+        let count = status.count(u8::equivalent_datatype()) as usize;
+        let kept = if count < LARGE { None } else { self.free.borrow_mut().pop() };
+        let mut bytes = kept.unwrap_or_default();
+        bytes.resize(count, 0);
         scope(|scope| complete(message.immediate_matched_receive_into(scope, &mut bytes[..]), meanwhile));
         let kind = KINDS.into_iter().find(|kind| *kind as i32 == status.tag())?;
         Some(Message { from: status.source_rank() as usize, kind, bytes })
+    }
+
+    fn reuse(&self, bytes: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        if bytes.capacity() >= LARGE && free.len() < SPARE {
+            free.push(bytes);
+        }
     }
 
     fn abort(&self) {

@@ -13,6 +13,10 @@ fn on_all<T: Send>(count: usize, act: impl Fn(&Ranks) -> T + Sync) -> Vec<T> {
     })
 }
 
+fn summed(ranks: &Ranks, values: Vec<f32>, format: Format) -> Result<Vec<f32>, RanksError> {
+    ranks.exchange(Exchange::Sum, values, format)?.wait()
+}
+
 /// Numbers of a rank, of all sizes.
 fn numbers(rank: usize, count: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7 + rank * 13) % 29) as f32 * 10_f32.powi((i % 9) as i32 - 6) - 0.3).collect()
@@ -22,7 +26,7 @@ fn numbers(rank: usize, count: usize) -> Vec<f32> {
 fn sums_are_the_same_bits_on_every_rank_and_in_every_run() {
     for size in 1..=6 {
         for count in [0, 1, 2, 5, 64, 1001] {
-            let sums = || on_all(size, |r| r.sum(numbers(r.rank(), count), Format::Floats).unwrap().wait().unwrap());
+            let sums = || on_all(size, |r| summed(r, numbers(r.rank(), count), Format::Floats).unwrap());
             let first = sums();
             let bits = |sums: &[Vec<f32>]| -> Vec<Vec<u32>> {
                 sums.iter().map(|sum| sum.iter().map(|v| v.to_bits()).collect()).collect()
@@ -43,7 +47,7 @@ fn halves_are_near_on_every_rank_alike_and_keep_what_is_not_finite() {
             let mut numbers: Vec<f32> = (0..500).map(|i| 1e-6 * ((i + r.rank()) as f32).sin()).collect();
             numbers[7] = if r.rank() == 1 { f32::INFINITY } else { 1.0 };
             numbers[400] = if r.rank() == 0 { f32::NAN } else { 1.0 };
-            r.sum(numbers, Format::Halves).unwrap().wait().unwrap()
+            summed(r, numbers, Format::Halves).unwrap()
         });
         let bits = |sum: &Vec<f32>| sum.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert!(sums.iter().all(|sum| bits(sum) == bits(&sums[0])));
@@ -51,7 +55,7 @@ fn halves_are_near_on_every_rank_alike_and_keep_what_is_not_finite() {
     }
     let [sum, _] = &on_all(2, |r| {
         let small = (0..500).map(|i| 1e-6 * ((i + r.rank()) as f32).sin()).collect();
-        r.sum(small, Format::Halves).unwrap().wait().unwrap()
+        summed(r, small, Format::Halves).unwrap()
     })[..] else {
         panic!("two ranks")
     };
@@ -70,13 +74,57 @@ fn bytes_are_those_that_the_ring_is_said_to_send() {
             let sent = on_all(size, |r| {
                 r.broadcast(Vec::new()).unwrap(); // names are known then
                 let before = r.sent();
-                r.sum(vec![1.0; count], format).unwrap().wait().unwrap();
+                summed(r, vec![1.0; count], format).unwrap();
                 r.sent() - before
             });
-            assert_eq!(sent.iter().sum::<u64>(), bytes_of_sum(count as u64, size as u64, format), "{size} {count}");
+            assert_eq!(
+                sent.iter().sum::<u64>(),
+                Exchange::Sum.bytes(count as u64, size as u64, format),
+                "{size} {count}"
+            );
         }
     }
-    assert_eq!(bytes_of_sum(60_965_224, 4, Format::Floats), 4 * 60_965_224 * 2 * 3);
+    assert_eq!(Exchange::Sum.bytes(60_965_224, 4, Format::Floats), 4 * 60_965_224 * 2 * 3);
+}
+
+/// Rows of unequal shares, sums, and one rank's numbers, more than one message of them.
+#[test]
+fn numbers_are_scattered_gathered_and_passed_on() {
+    let rows = Rows { count: 7, numbers: 3 };
+    for (size, format) in [(1, Format::Floats), (2, Format::Floats), (3, Format::Halves), (5, Format::Floats)] {
+        // Small whole numbers, which halves hold.
+        let value = |rank: usize, i: usize| (rank * 5 + i % 11) as f32;
+        let all = |rank: usize, count: usize| (0..count).map(|i| value(rank, i)).collect::<Vec<_>>();
+        let sums = |count: usize| (0..count).map(|i| (0..size).map(|rank| value(rank, i)).sum()).collect::<Vec<f32>>();
+        let own = |rank: usize| 3 * (7 * rank / size)..3 * (7 * (rank + 1) / size);
+        let long = 100_000;
+        let sent = on_all(size, |r| {
+            let (rank, last) = (r.rank(), size - 1);
+            let mut sent = vec![r.broadcast(Vec::new()).map(|_| r.sent()).unwrap()];
+            let mut exchange = |exchange, values| {
+                let came = r.exchange(exchange, values, format).unwrap().wait().unwrap();
+                sent.push(r.sent());
+                came
+            };
+            assert_eq!(exchange(Exchange::Scatter(rows), all(rank, 21)), sums(21)[own(rank)]);
+            assert_eq!(exchange(Exchange::Gather(rows), all(0, 21)[own(rank)].to_vec()), all(0, 21));
+            let given = if rank == last { all(rank, long) } else { Vec::new() };
+            assert_eq!(exchange(Exchange::Broadcast { from: last, count: long }, given), all(last, long));
+            let came = exchange(Exchange::Reduce { to: last }, all(rank, long));
+            assert_eq!(came, if rank == last { sums(long) } else { Vec::new() });
+            sent
+        });
+        let exchanges = [
+            (Exchange::Scatter(rows), 21),
+            (Exchange::Gather(rows), 21),
+            (Exchange::Broadcast { from: size - 1, count: long }, long),
+            (Exchange::Reduce { to: size - 1 }, long),
+        ];
+        for (i, (exchange, count)) in exchanges.into_iter().enumerate() {
+            let found: u64 = sent.iter().map(|sent| sent[i + 1] - sent[i]).sum();
+            assert_eq!(found, exchange.bytes(count as u64, size as u64, format), "{exchange:?} of {size}");
+        }
+    }
 }
 
 #[test]
@@ -107,8 +155,7 @@ fn a_rank_that_fails_is_named_to_all_of_them_soon() {
 
 #[test]
 fn ranks_of_different_networks_are_refused() {
-    let errors =
-        on_all(2, |r| r.sum(vec![0.0; 4 + r.rank()], Format::Floats).unwrap().wait().map_err(|e| e.to_string()));
+    let errors = on_all(2, |r| summed(r, vec![0.0; 4 + r.rank()], Format::Floats).map_err(|e| e.to_string()));
     assert!(errors.iter().any(|error| error.as_ref().is_err_and(|e| e.contains("same network"))), "{errors:?}");
 }
 
@@ -132,7 +179,7 @@ fn a_slow_wire_is_slow() {
             scope.spawn(move || {
                 ranks.gather(Vec::new()).unwrap();
                 let begin = Instant::now();
-                ranks.sum(vec![1.0; 2500], Format::Floats).unwrap().wait().unwrap();
+                summed(&ranks, vec![1.0; 2500], Format::Floats).unwrap();
                 assert!(begin.elapsed().as_millis() >= 52, "{:?}", begin.elapsed());
             });
         }

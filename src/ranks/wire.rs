@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-/// Purpose of a message.
+/// Purpose of a message between ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Part of a job.
+    /// Part of a job of all ranks.
     Data,
-    /// Sign of life.
+    /// Sign of life, without content.
     Beat,
     /// A rank cannot go on; the text says why.
     Failure,
@@ -32,7 +32,7 @@ pub(super) trait Wire {
     /// Number of this rank.
     fn rank(&self) -> usize;
 
-    /// Number of ranks.
+    /// Number of ranks in the job.
     fn size(&self) -> usize;
 
     /// Number of this rank among those of its machine, and how many those are.
@@ -46,6 +46,11 @@ pub(super) trait Wire {
 
     /// The next message that has arrived, if there is one; calls `meanwhile` while it comes in.
     fn receive(&self, meanwhile: &mut dyn FnMut()) -> Option<Message>;
+
+    /// Takes the memory of a message for later ones; drops it unless said.
+    fn reuse(&self, bytes: Vec<u8>) {
+        drop(bytes);
+    }
 
     /// Ends the processes of all ranks, where they are processes.
     fn abort(&self);
@@ -137,6 +142,10 @@ impl<W: Wire> Wire for Slowed<W> {
 
     fn receive(&self, meanwhile: &mut dyn FnMut()) -> Option<Message> {
         self.wire.receive(meanwhile)
+    }
+
+    fn reuse(&self, bytes: Vec<u8>) {
+        self.wire.reuse(bytes);
     }
 
     fn abort(&self) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::collective::{self, Peers};
 use super::wire::{Kind, Message, Wire};
-use super::{Format, Moment, RanksError, Watch};
+use super::{Exchange, Format, Moment, RanksError, Watch};
 
 /// Time between two signs of life.
 const BEAT: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_micros(500);
 
 /// Work for all ranks, which every one of them asks for in the same order, or the end.
 pub(super) enum Job {
-    Sum { values: Vec<f32>, format: Format, reply: Sender<Result<Vec<f32>, RanksError>> },
+    Numbers { values: Vec<f32>, exchange: Exchange, format: Format, reply: Sender<Result<Vec<f32>, RanksError>> },
     Gather { own: Vec<u8>, reply: Sender<Result<Vec<Vec<u8>>, RanksError>> },
     Broadcast { own: Vec<u8>, reply: Sender<Result<Vec<u8>, RanksError>> },
     Fail(String),
@@ -102,9 +102,9 @@ impl Worker {
             let Self { wire, others, .. } = &mut self;
             match jobs.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => others.turn(&**wire),
-                Ok(Job::Sum { mut values, format, reply }) => {
-                    let summed = self.job(|peers| collective::sum(peers, &mut values, format));
-                    let _ = reply.send(summed.map(|()| values));
+                Ok(Job::Numbers { mut values, exchange, format, reply }) => {
+                    let done = self.job(|peers| collective::exchange(peers, exchange, &mut values, format));
+                    let _ = reply.send(done.map(|()| values));
                 }
                 Ok(Job::Gather { own, reply }) => {
                     let _ = reply.send(self.job(|peers| collective::gather(peers, own)));
@@ -166,6 +166,10 @@ impl Peers for Worker {
             }
             self.others.turn(&*self.wire);
         }
+    }
+
+    fn done_with(&mut self, bytes: Vec<u8>) {
+        self.wire.reuse(bytes);
     }
 }
 

@@ -45,7 +45,8 @@ impl Session {
                 return Ok(Some(trained.name.clone()));
             }
         }
-        let Some((batch, number)) = step else { return Ok(None) };
+        // Ranks that share layers would have to run it together.
+        let Some((batch, number)) = step.filter(|_| !self.is_hybrid()) else { return Ok(None) };
         for first in self.firsts(batch.count) {
             self.feed(batch, Places::whole(batch), first, number)?;
             let found = self.backend.trace(Pass::Gradients, |values| values.iter().any(|v| !v.is_finite()))?;

@@ -12,8 +12,12 @@ mod timeline;
 mod weights;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -21,6 +25,7 @@ pub use self::floats::Floats;
 pub use self::graph::GraphSession;
 use self::layout::Layout;
 pub use self::place::{CPU_SPEED, INSTALL, open_among, open_devices, place};
+use self::shared::Images;
 pub use self::shared::{Places, total_score};
 use self::timeline::Timeline;
 pub use self::timeline::{DeviceTimes, Event, StepBreakdown};
@@ -28,11 +33,11 @@ use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::graph::GraphError;
 pub use crate::net::Score;
-use crate::net::{Job, LayerFactors, Net, NetError, NetProgram, StoredImageSlots};
+use crate::net::{Job, LayerFactors, Net, NetError, NetProgram, RankSlots, StoredImageSlots};
 use crate::ops::input::{colour, view};
 use crate::ops::step;
 use crate::program::{Pass, Slot};
-use crate::ranks::RanksError;
+use crate::ranks::{Ranks, RanksError};
 use crate::tensor::{NO_LABEL, Tensor};
 
 /// Why weights do not fit a network, or a device fails.
@@ -106,6 +111,13 @@ pub struct Session {
     /// Score of the minibatch before the last, if it was read while the last was computed.
     before: Option<Score>,
     profile: Option<Timeline>,
+    ranks: Arc<Ranks>,
+    /// The images of every rank in the minibatch that is computed, where ranks share layers.
+    images_of_ranks: Vec<Images>,
+    /// Memory of gradients on their way, kept for the next step.
+    memory: Vec<Vec<f32>>,
+    /// Time for which nothing was left to do but wait for other ranks, within passes.
+    waited: Rc<Cell<Duration>>,
 }
 
 impl Session {
@@ -124,7 +136,26 @@ impl Session {
         let backend = devices.set_up(&lowered.program)?;
         let (job, devices, frozen, resting) = (*job, devices.clone(), BTreeSet::new(), BTreeMap::new());
         let (rates, score, unread, before, profile) = (None, None, None, None, None);
-        Ok(Self { net, job, devices, frozen, resting, lowered, backend, seed, rates, score, unread, before, profile })
+        let (ranks, images_of_ranks, memory, waited) = Default::default();
+        Ok(Self {
+            net,
+            job,
+            devices,
+            frozen,
+            resting,
+            lowered,
+            backend,
+            seed,
+            rates,
+            score,
+            unread,
+            before,
+            profile,
+            ranks,
+            images_of_ranks,
+            memory,
+            waited,
+        })
     }
 
     /// The network that it computes.
@@ -181,10 +212,11 @@ impl Session {
     fn feed(&mut self, batch: &Batch, places: Places, first: usize, number: u64) -> Result<usize, SessionError> {
         let (images, StoredImageSlots { pixels, views, colours, .. }) = (self.lowered.images, self.stored()?);
         let end = (first + images).min(batch.labels.len());
+        let begin = first.min(end);
         let bytes_per_image = batch.images.len() / batch.labels.len().max(1);
-        let stored = &batch.images[first * bytes_per_image..end * bytes_per_image];
+        let stored = &batch.images[begin * bytes_per_image..end * bytes_per_image];
         let words = whole_words(stored, self.lowered.program.slot(pixels).count());
-        let shown = &batch.views[first..end];
+        let shown = &batch.views[begin..end];
         let mut corners: Vec<u32> = shown.iter().flat_map(|v| view::words(v.y, v.x, v.mirror)).collect();
         corners.resize(view::COUNT * images, 0);
         let mut shifts: Vec<f32> = shown.iter().flat_map(|v| colour::floats(v.shift, v.gain)).collect();
@@ -192,18 +224,30 @@ impl Session {
         self.backend.write(pixels, Data::U32(&words))?;
         self.backend.write(views, Data::U32(&corners))?;
         self.backend.write(colours, Data::F32(&shifts))?;
-        self.feed_labels(&batch.labels[first..end], number, places.images, places.first + first)?;
+        self.feed_labels(&batch.labels[begin..end], number, places.images, places.first + first)?;
+        self.feed_ranks(first, places.images, number)?;
         Ok(batch.count.saturating_sub(first).min(images))
     }
 
     /// Uploads the labels of as many images as are computed at once, which are those from number `first` on of a
     /// minibatch of `count`, for step `number`.
     fn feed_labels(&mut self, labels: &[u32], number: u64, count: usize, first: usize) -> Result<(), SessionError> {
+        let slots = RankSlots { labels: self.lowered.labels, step: self.lowered.step };
+        self.feed_labels_of(slots, labels, number, [count, first])
+    }
+
+    fn feed_labels_of(
+        &mut self,
+        slots: RankSlots,
+        labels: &[u32],
+        number: u64,
+        [count, first]: [usize; 2],
+    ) -> Result<(), SessionError> {
         let mut labels = labels.to_vec();
         labels.resize(self.lowered.images, NO_LABEL);
         let words = step::words(self.seed, number as u32, count as u32, first as u32);
-        self.backend.write(self.lowered.labels, Data::U32(&labels))?;
-        Ok(self.backend.write(self.lowered.step, Data::U32(&words))?)
+        self.backend.write(slots.labels, Data::U32(&labels))?;
+        Ok(self.backend.write(slots.step, Data::U32(&words))?)
     }
 
     /// Uploads the first images of a minibatch, as many as are computed at once, and computes nothing.
@@ -314,9 +358,10 @@ impl Session {
 
     /// The same as long as `stop` is not raised: whether there is a score.
     pub fn evaluate_unless(&mut self, batch: &Batch, stop: &AtomicBool) -> Result<bool, SessionError> {
+        let count = self.meet(batch, 0)?;
         let feed = |session: &mut Self, first| session.feed(batch, Places::whole(batch), first, 0);
         let submit = |session: &mut Self, pass, _| Ok(session.backend.run_unless(pass, stop)?);
-        self.run(batch.count, feed, [Pass::Evaluate; 2], submit)
+        self.run(count, feed, [Pass::Evaluate; 2], submit)
     }
 
     /// Score of the last [`Session::gradients`] or [`Session::evaluate`].

@@ -158,7 +158,9 @@ impl Session {
         let commands = self.backend.part(device).commands(span.pass);
         let (name, layer) = match &commands[span.commands.start] {
             Command::Run { kernel, label, .. } => (kernel.name, label.layer.to_string()),
-            Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => ("copy", String::new()),
+            Command::Copy { .. } | Command::Across { .. } | Command::Send { .. } | Command::Receive { .. } => {
+                ("copy", String::new())
+            }
         };
         Event { device: Some(device), name: name.into(), category: layer, begin: span.begin, end: span.end }
     }

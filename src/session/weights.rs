@@ -1,12 +1,19 @@
 //! Weights of a session: drawn, loaded, read, frozen.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Session, SessionError};
 use crate::backend::Data;
+use crate::net::Trained;
 use crate::program::{Program, Slot};
 use crate::session::layout::Layout;
 use crate::tensor::Tensor;
+
+/// The part of a whole tensor that this rank has.
+fn own<'t>(trained: &Trained, tensor: &'t Tensor) -> Cow<'t, [f32]> {
+    trained.cut.as_ref().map_or(Cow::Borrowed(tensor.values()), |cut| Cow::Owned(cut.part(tensor.values())))
+}
 
 impl Session {
     /// Draws initial weights; the optimiser's states become 0.
@@ -33,7 +40,7 @@ impl Session {
         let mut found = Vec::new();
         for trained in &self.lowered.trained {
             let wanted = rows.contains(self.net.nodes[trained.node].row());
-            match self.tensor(tensors, &trained.name, trained.value) {
+            match self.tensor(tensors, &trained.name, trained) {
                 Ok(Some(tensor)) if wanted || rows.is_empty() => found.push((trained, tensor)),
                 Ok(None) if wanted => return Err(SessionError::Missing(trained.name.clone())),
                 Err(error) if wanted => return Err(error),
@@ -47,7 +54,7 @@ impl Session {
         }
         let mut names = Vec::with_capacity(found.len());
         for (trained, tensor) in found {
-            self.backend.write(trained.value, Data::F32(tensor.values()))?;
+            self.backend.write(trained.value, Data::F32(&own(trained, tensor)))?;
             names.push(trained.name.clone());
         }
         Ok(names)
@@ -58,15 +65,15 @@ impl Session {
     pub fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<(), SessionError> {
         let mut found = Vec::new();
         for trained in &self.lowered.trained {
-            let value = self.tensor(tensors, &trained.name, trained.value)?;
-            found.push((trained.value, value.ok_or_else(|| SessionError::Missing(trained.name.clone()))?));
+            let value = self.tensor(tensors, &trained.name, trained)?;
+            found.push((trained.value, trained, value.ok_or_else(|| SessionError::Missing(trained.name.clone()))?));
             for &slot in &trained.states {
                 let name = &self.lowered.program.slot(slot).name;
-                found.extend(self.tensor(tensors, name, slot)?.map(|tensor| (slot, tensor)));
+                found.extend(self.tensor(tensors, name, trained)?.map(|tensor| (slot, trained, tensor)));
             }
         }
-        for (slot, tensor) in found {
-            self.backend.write(slot, Data::F32(tensor.values()))?;
+        for (slot, trained, tensor) in found {
+            self.backend.write(slot, Data::F32(&own(trained, tensor)))?;
         }
         self.resting = self.states_at_rest(tensors)?;
         self.forget_trouble()
@@ -78,7 +85,7 @@ impl Session {
         for trained in self.lowered.trained.iter().filter(|trained| self.job.training && trained.gradient.is_none()) {
             for state in self.net.model.train.optimizer.kind.states {
                 let name = format!("{}.{state}", trained.name);
-                if let Some(tensor) = self.tensor(tensors, &name, trained.value)?
+                if let Some(tensor) = self.tensor(tensors, &name, trained)?
                     && tensor.values().iter().any(|value| *value != 0.0)
                 {
                     resting.insert(name, tensor.clone());
@@ -92,42 +99,56 @@ impl Session {
         &self,
         tensors: &'t BTreeMap<String, Tensor>,
         name: &str,
-        slot: Slot,
+        trained: &Trained,
     ) -> Result<Option<&'t Tensor>, SessionError> {
         let Some(tensor) = tensors.get(name) else { return Ok(None) };
-        let wanted = &self.lowered.program.slot(slot).shape;
-        if tensor.shape() == wanted.as_slice() {
+        let wanted = self.shape(trained);
+        if tensor.shape() == wanted {
             return Ok(Some(tensor));
         }
-        Err(SessionError::Shape { name: name.into(), found: tensor.shape().to_vec(), wanted: wanted.clone() })
+        Err(SessionError::Shape { name: name.into(), found: tensor.shape().to_vec(), wanted })
+    }
+
+    /// The shape of a trained tensor, of which this rank may have a part.
+    fn shape(&self, trained: &Trained) -> Vec<usize> {
+        let mut shape = self.lowered.program.slot(trained.value).shape.clone();
+        if let (Some(cut), Some(last)) = (&trained.cut, shape.last_mut()) {
+            *last = cut.outputs;
+        }
+        shape
     }
 
     /// Weights, and the optimiser's states where the session trains, by name; those of frozen tensors as they were left.
+    /// Ranks that share layers all ask at once.
     pub fn tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
-        let trained = self.lowered.trained.iter();
-        let slots: Vec<Slot> = trained.flat_map(|trained| [&[trained.value], &trained.states[..]].concat()).collect();
-        let named = |slot| Ok((self.lowered.program.slot(slot).name.clone(), self.read(slot)?));
-        let mut tensors = slots.into_iter().map(named).collect::<Result<BTreeMap<_, _>, SessionError>>()?;
+        let mut tensors = BTreeMap::new();
+        for trained in self.lowered.trained.clone() {
+            for slot in [&[trained.value], &trained.states[..]].concat() {
+                let name = self.lowered.program.slot(slot).name.clone();
+                tensors.insert(name, self.read(&trained, slot)?);
+            }
+        }
         tensors.extend(self.resting.clone());
         Ok(tensors)
     }
 
     /// The gradients of the last [`Session::gradients`] before [`Session::update`], by the names of the weights.
     pub fn gradient_tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
-        let slots = self.lowered.trained.iter().filter_map(|trained| Some((trained.name.clone(), trained.gradient?)));
-        let slots: Vec<_> = slots.collect();
         let inverse = self.loss_scale()?.map_or(1.0, |loss| 1.0 / loss.scale);
-        let gradient = |(name, slot): (String, Slot)| {
-            let scaled = self.read(slot)?;
+        let mut gradients = BTreeMap::new();
+        for trained in self.lowered.trained.clone() {
+            let Some(slot) = trained.gradient else { continue };
+            let scaled = self.read(&trained, slot)?;
             let values = scaled.values().iter().map(|value| value * inverse).collect();
-            Ok((name, Tensor::new(scaled.shape(), values)))
-        };
-        slots.into_iter().map(gradient).collect()
+            gradients.insert(trained.name, Tensor::new(scaled.shape(), values));
+        }
+        Ok(gradients)
     }
 
-    fn read(&mut self, slot: Slot) -> Result<Tensor, SessionError> {
-        let shape = self.lowered.program.slot(slot).shape.clone();
-        Ok(Tensor::new(shape, self.backend.read(slot)?))
+    /// The whole of a tensor that is cut as `trained` is.
+    fn read(&mut self, trained: &Trained, slot: Slot) -> Result<Tensor, SessionError> {
+        let values = self.backend.read(slot)?;
+        Ok(Tensor::new(self.shape(trained), self.whole(trained.cut.as_ref(), values)?))
     }
 
     /// What is frozen: rows, or `conv1.weights` and `conv1.bias`.
@@ -150,6 +171,7 @@ impl Session {
         let layout = Layout::new(&self.net, &self.job, &self.devices.limits(self.net.model.towers))?;
         self.backend = self.devices.set_up(&layout.lowered.program)?;
         self.lowered = layout.lowered;
+        self.connect();
         (self.rates, self.score, self.unread) = (None, None, None);
         self.frozen.clone_from(rows);
         self.load(&tensors)?;

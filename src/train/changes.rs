@@ -19,7 +19,7 @@ pub struct Changes {
     pub classes: Option<String>,
     /// Devices of the towers, as [`crate::Placement::open`] takes them.
     pub devices: Option<String>,
-    /// Micro-batches, recomputation, exchange format and precision.
+    /// Micro-batches, recomputation, exchange format, precision, and how ranks share the work.
     pub options: OptionChanges,
     /// Weights to begin with, as in [`Config::init`].
     pub init: Option<String>,

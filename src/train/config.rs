@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ConfigError;
 use crate::data::{DataError, Dataset, located, named_by};
-use crate::net::{Factors, Job, Kinds, LAYERS, MOST_IMAGES, Model, Options, Position};
+use crate::net::{Factors, Job, Kinds, LAYERS, MOST_IMAGES, Model, Options, Parallel, Position};
 use crate::session::Rates;
 
 /// Resolved configuration, as in `config.toml` of a run folder.
@@ -167,7 +167,7 @@ impl Config {
             working_folder: Some(PathBuf::new()),
             classes: Some(String::new()),
             devices: Some(String::new()),
-            options: Options { micro_batch: Some(1), ..self.options },
+            options: Options { micro_batch: Some(1), parallel: Parallel::Hybrid, ..self.options },
             init: Some(String::new()),
             freeze: [String::new()].into(),
             save_every: Some(SaveEvery::Steps(1)),
@@ -314,6 +314,7 @@ mod tests {
                     recompute: true,
                     exchange: WireFormat::F16,
                     precision: Precision::Mixed,
+                    parallel: Parallel::Hybrid,
                 },
                 ..Config::new(name, network, 1)
             };

@@ -31,6 +31,11 @@ pub enum TrainError {
     Ranks(#[from] RanksError),
     #[error("{ranks} ranks are more than the {images} images of a minibatch; start fewer, or take a larger --batch")]
     TooManyRanks { ranks: usize, images: usize },
+    #[error(
+        "--parallel hybrid goes with --precision f32 alone: each rank would scale the loss by its own part of the \
+         gradients; leave one of them out"
+    )]
+    HybridMixed,
     #[error("the data of rank {rank} are not those of rank 0: give all ranks the same images and classes")]
     OtherData { rank: usize },
     #[error(transparent)]

@@ -15,7 +15,7 @@
 //! # }
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,10 +27,11 @@ use crate::checkpoint::{Checkpoint, CheckpointError, State};
 use crate::data::Dataset;
 use crate::files::{FolderLock, read_file, read_text};
 use crate::interop::{adopt, read_weights};
-use crate::net::{Job, Kinds, LAYERS, Model, Net};
+use crate::net::{Job, Kinds, LAYERS, Model, Net, Precision};
 use crate::ranks::{Ranks, RanksError};
 use crate::session::layout::{Layout, TrainingPlan};
 use crate::session::{Session, SessionError, place};
+use crate::tensor::Tensor;
 
 /// A run that is configured, and has not touched data, devices or disk.
 #[derive(Debug)]
@@ -174,9 +175,15 @@ impl Launch {
             .map_err(|error| TrainError::Model { model: config.model.clone(), error: Box::new(error) })?;
         // A minibatch larger than the data set takes what the data set does.
         let minibatch = config.batch().min(dataset.train.len());
-        let mut job = Job { minibatch, ranks: ranks.size(), ..config.job() };
+        let mut job = Job { minibatch, ranks: ranks.size(), rank: ranks.rank(), ..config.job() };
         if ranks.size() > minibatch {
             return Err(TrainError::TooManyRanks { ranks: ranks.size(), images: minibatch });
+        }
+        if job.is_hybrid() {
+            net.expect_hybrid(ranks.size())?;
+            if job.options.precision == Precision::Mixed {
+                return Err(TrainError::HybridMixed);
+            }
         }
         expect_same(&ranks, &config, &dataset)?;
         let (devices, mut layout) = place(&net, &job, config.devices.as_deref(), ranks.local())?;
@@ -192,6 +199,7 @@ impl Launch {
             job = job.with(config.options);
         }
         let mut session = Session::laid_out(net, &job, layout, &adjust(devices), config.seed)?;
+        session.join(&ranks);
         let profile = profile.filter(|_| ranks.is_first());
         let profile =
             profile.map(|(path, steps)| TraceFile::create(&path, steps, &session, job.minibatch)).transpose()?;
@@ -205,10 +213,13 @@ impl Launch {
         let mut begun = None;
         if resumed.is_none() {
             session.initialise()?;
-            let init = config.init.as_deref().filter(|_| ranks.is_first());
-            begun = init.map(|init| begin_with(&mut session, init)).transpose()?;
+            let mut loaded = BTreeMap::new();
+            if let Some(init) = config.init.as_deref().filter(|_| ranks.is_first()) {
+                let (read, path) = begin_with(&mut session, init)?;
+                (begun, loaded) = (Some((read.names, path)), read.tensors);
+            }
             if ranks.size() > 1 {
-                session.adopt_weights(&ranks)?;
+                session.adopt_weights(&loaded)?;
             }
         }
         let crew = Crew { ranks, folder: lock, overlap };
@@ -258,25 +269,34 @@ fn least(ranks: &Ranks, own: usize) -> Result<usize, TrainError> {
     Ok(all.iter().map(number).min().unwrap_or(own))
 }
 
+/// Weights that were loaded.
+struct Loaded {
+    tensors: BTreeMap<String, Tensor>,
+    /// Their names, in the order of the network.
+    names: Vec<String>,
+}
+
 /// Loads the weights in `init`: a file of weights, a checkpoint or a run folder, perhaps with a list of rows, as
-/// `FILE:conv1..conv5`. Gives the names of what was loaded, and the file.
-fn begin_with(session: &mut Session, init: &str) -> Result<(Vec<String>, PathBuf), TrainError> {
+/// `FILE:conv1..conv5`. Gives what was loaded, and the file.
+fn begin_with(session: &mut Session, init: &str) -> Result<(Loaded, PathBuf), TrainError> {
     // A colon may be part of a path, of a drive for one.
     let (file, list) = match init.rsplit_once(':').filter(|_| !Path::new(init).exists()) {
         Some((file, list)) => (file, Some(list)),
         None => (init, None),
     };
     let path = Checkpoint::locate(Path::new(file));
-    let names =
+    let loaded =
         load(session, &path, list).map_err(|reason| TrainError::Init { path: path.clone(), reason: reason.into() })?;
-    Ok((names, path))
+    Ok((loaded, path))
 }
 
 /// Loads the weights of the rows in `list`, or of all where absent, that are in a file.
-fn load(session: &mut Session, path: &Path, list: Option<&str>) -> Result<Vec<String>, InitError> {
+fn load(session: &mut Session, path: &Path, list: Option<&str>) -> Result<Loaded, InitError> {
     let rows = list.map_or_else(|| Ok(BTreeSet::new()), |list| session.net().model.rows(list))?;
     let mut file = read_weights(path)?;
     file.recognise(&session.net().model, None)?;
-    let tensors = adopt(session.net(), file.tensors, |row| rows.contains(row))?;
-    Ok(session.load_rows(&tensors, &rows)?)
+    let mut tensors = adopt(session.net(), file.tensors, |row| rows.contains(row))?;
+    let names = session.load_rows(&tensors, &rows)?;
+    tensors.retain(|name, _| names.contains(name));
+    Ok(Loaded { tensors, names })
 }

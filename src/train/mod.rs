@@ -261,8 +261,10 @@ impl<'a> Trainer<'a> {
             self.end_profile();
             let done = self.state.step - u64::from(self.pending.is_some());
             let ended = ended.map_err(|error| error.after(done, self.session.images()));
+            // Ranks that share layers save together or not at all.
             if let Err(TrainError::Data(_) | TrainError::Ranks(_)) = ended
                 && self.state.step > self.saved.1
+                && !self.session.is_hybrid()
             {
                 self.save(observer)?; // the network is well
             }
@@ -315,7 +317,7 @@ impl<'a> Trainer<'a> {
             self.state.unvalidated |= whole || self.steps_done();
             self.save(observer)?;
         }
-        if self.folder.as_ref().is_some_and(|folder| folder.last().is_none()) {
+        if self.first_says(self.folder.as_ref().is_some_and(|folder| folder.last().is_none()))? {
             self.save(observer)?; // interrupted before the first step
         }
         Ok(validation)
@@ -377,7 +379,7 @@ impl<'a> Trainer<'a> {
             if self.ranks.size() > 1 {
                 let (places, step) = (Places { first, images: minibatch }, self.state.step);
                 let sent = self.ranks.sent();
-                let waited = self.session.gradients_with(&self.ranks, &batch, places, step, self.overlap)?;
+                let waited = self.session.gradients_among(&batch, places, step, self.overlap)?;
                 exchanged = Some(ExchangeRecord { waited: waited.as_secs_f64(), sent: self.ranks.sent() - sent });
             } else {
                 let computed = self.session.gradients_unless(&batch, self.state.step, self.stop.flag())?;
@@ -415,7 +417,8 @@ impl<'a> Trainer<'a> {
             {
                 self.end_profile();
             }
-            if observer.save() || self.due() {
+            let due = observer.save() || self.due();
+            if self.first_says(due)? {
                 self.save(observer)?;
             }
             if self.finished() && !whole {

@@ -16,7 +16,7 @@ impl Trainer<'_> {
     pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         self.finish_step(None, observer)?;
         self.saved = (Instant::now(), self.state.step);
-        if self.folder.is_none() {
+        if self.folder.is_none() && !self.session.is_hybrid() {
             return Ok(());
         }
         let checkpoint = self.checkpoint()?;
@@ -39,7 +39,7 @@ impl Trainer<'_> {
 
     /// Saves the last checkpoint anew after its validation, and as the best one if it is that.
     pub(super) fn save_validated(&mut self, best: bool) -> Result<(), TrainError> {
-        if self.folder.is_none() {
+        if self.folder.is_none() && !self.session.is_hybrid() {
             return Ok(());
         }
         let checkpoint = self.checkpoint()?;
@@ -47,7 +47,7 @@ impl Trainer<'_> {
         if best { folder.save_best(&checkpoint, self.config.keep) } else { folder.save(&checkpoint, self.config.keep) }
     }
 
-    /// The state of the run, whose weights are finite.
+    /// The state of the run, whose weights are finite; ranks that share layers put it together.
     fn checkpoint(&mut self) -> Result<Checkpoint, TrainError> {
         let mut tensors = self.session.tensors()?;
         if !tensors.values().flat_map(Tensor::values).all(|value| value.is_finite()) {

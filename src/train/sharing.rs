@@ -112,6 +112,14 @@ impl Batches {
 }
 
 impl Trainer<'_> {
+    /// What the first rank says, where all have to do the same at the same time; else what this one does.
+    pub(super) fn first_says(&self, own: bool) -> Result<bool, TrainError> {
+        if !self.session.is_hybrid() {
+            return Ok(own);
+        }
+        Ok(self.ranks.broadcast(vec![u8::from(own)])? == [1])
+    }
+
     /// The minibatches of a pass over `split`, from position `start` of the order on.
     pub(super) fn batches(
         &self,

@@ -75,7 +75,7 @@ fn score(
     let (mut total, mut skipped, mut unread) = (Score::default(), Vec::new(), false);
     while let Some(Part { batch, minibatch, .. }) = batches.next(stop)? {
         skipped.extend(batch.skipped.iter().cloned());
-        if batch.count > 0 {
+        if batch.count > 0 || session.is_hybrid() {
             let computed = session.evaluate_unless(&batch, stop.flag())?;
             if let (true, Some(before)) = (unread, session.score_before()) {
                 total.add(before);

@@ -27,7 +27,7 @@ pub(crate) const ONLY: &[(&str, &[&str], &str)] = &[
     ),
     ("data", &["tensor", "random", "files"], "data ends at the batch; session feeds it"),
     ("checkpoint", &["files", "net", "tensor"], "a checkpoint is tensors and the state of a run; session loads it"),
-    ("ranks", &[], "ranks exchange bytes and numbers; session and train know what they mean"),
+    ("ranks", &["tensor"], "ranks exchange bytes and numbers; session and train know what they mean"),
     (
         "session",
         &["backend", "data", "graph", "net", "ops", "program", "ranks", "tensor"],

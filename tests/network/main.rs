@@ -14,6 +14,7 @@ mod exchange;
 mod faults;
 mod gradients;
 mod groups;
+mod hybrid;
 mod lavapipe;
 mod library;
 mod memory;

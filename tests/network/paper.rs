@@ -165,7 +165,7 @@ fn the_ablations_are_there() {
 fn exchanged(program: &Program, pass: Pass, images: usize, from_tower: usize) -> usize {
     let crossing = program.commands(pass).iter().filter_map(|command| match command {
         Command::Copy { from, to, .. } => Some((program.slot(*from), program.slot(*to))),
-        Command::Run { .. } | Command::Send { .. } | Command::Receive { .. } => None,
+        Command::Run { .. } | Command::Across { .. } | Command::Send { .. } | Command::Receive { .. } => None,
     });
     let from_here = crossing.filter(|(from, to)| {
         assert_ne!(from.home, to.home, "{} is copied to where it is", from.name);

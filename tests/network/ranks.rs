@@ -9,7 +9,7 @@ use std::thread;
 use alexnet::checkpoint::Checkpoint;
 use alexnet::data::{ImageError, ImageSet, StoredImage};
 use alexnet::net::{Job, Net, Precision, WireFormat};
-use alexnet::ranks::{Format, Ranks, bytes_of_sum};
+use alexnet::ranks::{Exchange, Format, Ranks};
 use alexnet::runs::Run;
 use alexnet::session::layout::Layout;
 use alexnet::tensor::Tensor;
@@ -22,11 +22,11 @@ use crate::runs::{At, STEPS, tiny};
 use crate::trap::{Fault, Operation, Trap};
 
 /// Configures the run of one rank.
-type Change<'a> = dyn Fn(&mut Launch) + Sync + 'a;
+pub(crate) type Change<'a> = dyn Fn(&mut Launch) + Sync + 'a;
 
 /// The run of the tiny network on the bundled sample, on the CPU engine, at a rate at which no unit comes down on the other
 /// side of its kink for a last bit.
-fn begin(folder: &Path, ranks: Ranks) -> Launch {
+pub(crate) fn begin(folder: &Path, ranks: Ranks) -> Launch {
     let mut launch = Launch::from(Config::new("tiny", tiny(), 0));
     launch.config.network.train.rate = 0.001;
     launch.folder = Some(folder.into());
@@ -36,12 +36,12 @@ fn begin(folder: &Path, ranks: Ranks) -> Launch {
 }
 
 /// Goes on with the run in `folder`.
-fn resume(folder: &Path, ranks: Ranks) -> Launch {
+pub(crate) fn resume(folder: &Path, ranks: Ranks) -> Launch {
     Launch::resume_among(&Arc::new(ranks), folder, &Resume::default()).unwrap()
 }
 
 /// What becomes of every one of `count` ranks.
-fn run(
+pub(crate) fn run(
     count: usize,
     folder: &Path,
     start: fn(&Path, Ranks) -> Launch,
@@ -65,18 +65,18 @@ fn run(
 
 /// The same for ranks that come to their end.
 #[track_caller]
-fn train(count: usize, folder: &Path, start: fn(&Path, Ranks) -> Launch, change: &Change<'_>) {
+pub(crate) fn train(count: usize, folder: &Path, start: fn(&Path, Ranks) -> Launch, change: &Change<'_>) {
     for rank in run(count, folder, start, change) {
         rank.unwrap();
     }
 }
 
-fn last(folder: &Path) -> Checkpoint {
+pub(crate) fn last(folder: &Path) -> Checkpoint {
     Checkpoint::read(&folder.join("last.safetensors")).unwrap()
 }
 
 /// The largest difference between two runs in a loss, and in a weight or an increment.
-fn differences(a: &Path, b: &Path) -> [f64; 2] {
+pub(crate) fn differences(a: &Path, b: &Path) -> [f64; 2] {
     let [steps, others] = [a, b].map(|folder| {
         let run = Run::open(folder).unwrap();
         let last = run.validations.last().copied();
@@ -99,13 +99,13 @@ fn differences(a: &Path, b: &Path) -> [f64; 2] {
 }
 
 #[track_caller]
-fn near(a: &Path, b: &Path) {
+pub(crate) fn near(a: &Path, b: &Path) {
     let [loss, weight] = differences(a, b);
     assert!(loss < 1e-5 && weight < 1e-4, "losses differ by {loss}, weights by {weight}");
 }
 
 /// Bytes of the last checkpoint.
-fn bytes(folder: &Path) -> Vec<u8> {
+pub(crate) fn bytes(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("last.safetensors")).unwrap()
 }
 
@@ -171,7 +171,7 @@ fn a_step_sends_what_the_ring_sends_and_half_of_it_as_halves() {
                 *rows.entry(row).or_default() += tensor.values().len() as u64;
             }
         }
-        let gradients: u64 = rows.values().map(|&count| bytes_of_sum(count, 2, format)).sum();
+        let gradients: u64 = rows.values().map(|&count| Exchange::Sum.bytes(count, 2, format)).sum();
         let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let sent: Vec<u64> = lines.filter_map(|line| line["ranks"]["sent"].as_u64()).collect();

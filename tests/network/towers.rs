@@ -233,6 +233,7 @@ impl<'a> Memory<'a> {
                     assert_eq!(self.plan.place(*from), self.plan.place(*to), "{}", program.slot(*to).name);
                     self.values.insert(*to, self.values[from]);
                 }
+                Command::Across { .. } => panic!("this program is one rank's alone"),
                 Command::Send { .. } | Command::Receive { .. } => panic!("only parts of a program send"),
                 Command::Run { kernel, params, .. } => {
                     let (reads, writes) = (command.reads(), command.writes());

@@ -25,7 +25,7 @@ impl<'a> Run<'a> {
     pub(super) fn of(command: &'a Command) -> Option<Self> {
         match command {
             Command::Run { kernel, params, views, .. } => Some(Self { kernel, params, views }),
-            Command::Copy { .. } | Command::Send { .. } | Command::Receive { .. } => None,
+            Command::Copy { .. } | Command::Across { .. } | Command::Send { .. } | Command::Receive { .. } => None,
         }
     }
 
