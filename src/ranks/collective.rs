@@ -46,7 +46,7 @@ pub(super) trait Peers {
 /// Rows of numbers that ranks share out among them: each has as many rows, those of rank 0 first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
-    /// Number of rows.
+    /// Number of rows of all ranks together.
     pub count: usize,
     /// Numbers in a row.
     pub numbers: usize,

@@ -24,7 +24,7 @@ const LARGE: usize = 1 << 16;
 pub(super) struct MpiWire {
     world: SimpleCommunicator,
     local: (usize, usize),
-    /// Memory for messages.
+    /// Memory that is kept for later messages.
     free: RefCell<Vec<Vec<u8>>>,
     /// MPI ends with it, after the communicator.
     _universe: Universe,

@@ -12,6 +12,9 @@ use crate::devices::spec;
 use crate::ranks::{begin, bytes, differences, last, near, resume, run, train};
 use crate::runs::tiny;
 
+/// A name, what it changes, and how far losses may be apart then.
+type Change = (&'static str, fn(&mut Launch), f64);
+
 /// A run of so many steps in which fully connected layers are cut.
 fn hybrid(steps: u64) -> impl Fn(&mut Launch) + Sync {
     move |launch| (launch.config.steps, launch.config.options.parallel) = (Some(steps), Parallel::Hybrid)
@@ -43,8 +46,7 @@ fn hybrid_ranks_train_as_others_do() {
 #[test]
 fn hybrid_goes_with_micro_batches_towers_recomputation_and_halves() {
     let place = tempfile::tempdir().unwrap();
-    type Change = fn(&mut Launch);
-    let changes: [(&str, Change, f64); 5] = [
+    let changes: [Change; 5] = [
         ("micro", |launch| launch.config.options.micro_batch = Some(8), 1e-5),
         ("split", |launch| launch.config.devices = Some("cpu,cpu".into()), 1e-5),
         ("recompute", |launch| launch.config.options.recompute = true, 1e-5),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use alexnet::backend::Placement;
 use alexnet::checkpoint::Checkpoint;
 use alexnet::data::{ImageError, ImageSet, StoredImage};
 use alexnet::net::{Job, Net, Precision, WireFormat};
@@ -54,7 +55,7 @@ pub(crate) fn run(
                 let mut launch = start(folder, ranks);
                 change(&mut launch);
                 let stop = AtomicBool::new(false);
-                let trained = launch.prepare(|devices| devices).and_then(|ready| ready.trainer(&stop)?.run(&mut ()));
+                let trained = launch.prepare(Placement::untuned).and_then(|ready| ready.trainer(&stop)?.run(&mut ()));
                 trained.map_err(|error| error.to_string())
             })
         };
