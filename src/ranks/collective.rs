@@ -11,7 +11,7 @@ use super::{Format, Network, RanksError};
 use crate::tensor::share_of_rows;
 
 /// Most numbers in a message around a ring: few enough that a processor still has them at hand when it adds them up.
-const PIECE: usize = 1 << 18;
+const PIECE: usize = 1 << 20;
 
 /// Most numbers in a message along a chain: a rank sends one on while the next comes in.
 const LINK: usize = 1 << 16;
