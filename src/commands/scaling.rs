@@ -53,7 +53,7 @@ pub struct Scaling {
 /// Plan of one step on one number of ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ScalingRow {
-    /// Number of ranks.
+    /// Count of ranks, R.
     pub ranks: usize,
     /// Images of a rank.
     pub images: usize,

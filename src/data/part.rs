@@ -19,7 +19,7 @@ pub struct Part {
     pub minibatch: usize,
 }
 
-/// What [`PartLoader::next_unless`] finds.
+/// What a loader finds next, as [`PartLoader::next_unless`] gives it.
 #[derive(Debug)]
 pub enum Delivery {
     /// The images of this rank.
@@ -29,7 +29,7 @@ pub enum Delivery {
     Broken(Vec<(u32, String)>),
     /// The pass is at its end.
     End,
-    /// `stop` was set.
+    /// The flag to stop was raised.
     Stopped,
 }
 

@@ -51,7 +51,7 @@ pub enum RanksError {
 /// Number format in which sums travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// 32-bit floats.
+    /// Floats of 32 bits, as they are.
     Floats,
     /// 16-bit floats times a power of two for each message: half the bytes, 11 bits of precision.
     Halves,

@@ -80,7 +80,7 @@ impl Network {
 impl FromStr for Network {
     type Err = NetworkError;
 
-    /// `10Gbit/s,20us`.
+    /// Reads a bandwidth and a latency: `10Gbit/s,20us`.
     fn from_str(text: &str) -> Result<Self, NetworkError> {
         let refuse = || NetworkError(text.into());
         let (speed, latency) = text.split_once(',').ok_or_else(refuse)?;
