@@ -22,7 +22,7 @@ pub struct Trained {
     pub states: Vec<Slot>,
     /// Gradient of the loss by the tensor; `None` for a frozen one.
     pub gradient: Option<Slot>,
-    /// Learning rate, decay and the optimiser's hyper-parameters, as [`optimizer::Optimizer::rule`] gives them.
+    /// Learning rate, decay and the optimiser's hyper-parameters, as [`crate::ops::optimizer::Optimizer::rule`] gives them.
     pub rule: Option<Slot>,
     /// Distribution of its initial values.
     pub init: Init,
