@@ -22,6 +22,12 @@ pub(super) fn record(label: u8, red: u8) -> Vec<u8> {
     [vec![label], planes.concat()].concat()
 }
 
+/// Pixels of which neighbours differ, three bytes each.
+pub(super) fn pattern(width: usize, height: usize) -> Vec<u8> {
+    let value = |i: usize| ((i * 2_654_435_761) >> 13) as u8;
+    (0..width * height * 3).map(value).collect()
+}
+
 /// A PNG file of one colour.
 pub(super) fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());

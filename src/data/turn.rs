@@ -120,11 +120,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn pattern(width: usize, height: usize) -> Vec<u8> {
-        let value = |i: usize| ((i * 2_654_435_761) >> 13) as u8;
-        (0..width * height * 3).map(value).collect()
-    }
+    use crate::data::testing::pattern;
 
     #[test]
     fn pixels_are_reversed() {

@@ -7,6 +7,7 @@ use alexnet::files::{Elements, serialize};
 use alexnet::net::Model;
 
 use crate::cli::{Place, contains};
+use crate::weights;
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights").join(name)
@@ -18,17 +19,7 @@ fn import(name: &str) -> Result<Imported, String> {
 
 fn import_under(name: &str, under: Option<&str>) -> Result<Imported, String> {
     let model = Model::open(fixture("tiny.toml").to_str().unwrap()).unwrap();
-    let import = Import {
-        file: fixture(name),
-        model,
-        classes: None,
-        mean: None,
-        mean_file: None,
-        prototxt: None,
-        missing: None,
-        under: under.map(str::to_owned),
-        sha256: None,
-    };
+    let import = Import { under: under.map(str::to_owned), ..weights::import(&fixture(name), model) };
     import.read().map_err(|error| error.to_string())
 }
 
