@@ -10,7 +10,7 @@ use super::ImageError;
 const FIRST: Duration = Duration::from_millis(250);
 
 /// Number of waits, together 64 seconds.
-const WAITS: u32 = 8;
+pub(super) const WAITS: u32 = 8;
 
 /// Longest sleep without a look at whether the work is to stop.
 const NAP: Duration = Duration::from_millis(50);
