@@ -136,13 +136,13 @@ impl Train {
         let [training, validation] = [&dataset.train, &dataset.validation].map(|split| split.len());
         let (model, classes) = (&config.model, dataset.classes.len());
         say(format!("{model}: {training} training and {validation} validation images of {classes} classes"));
-        say(plan(&ready.plan, ranks.size()));
+        say(plan(&ready.plan, ranks.size(), config.options.parallel));
         say(format!("run in {}", folder.display()));
         if let Some((names, file)) = &ready.begun {
             say(format!("begins with {} of {}", names.join(", "), file.display()));
         }
         let board = (self.tensorboard && ranks.is_first()).then(|| Board::new(&folder, config));
-        let title = format!("{model}, {}", plan(&ready.plan, ranks.size()));
+        let title = format!("{model}, {}", plan(&ready.plan, ranks.size(), config.options.parallel));
         let trainer = ready.trainer(signals.stop())?;
         drop(busy);
         let mut observers = Several(board.into_iter().map(|board| Box::new(board) as Box<dyn Observer>).collect());
@@ -203,7 +203,7 @@ impl Train {
 }
 
 /// One line about the devices, batches and memory of a run, of one rank where `ranks` share it.
-fn plan(plan: &TrainingPlan, ranks: usize) -> String {
+fn plan(plan: &TrainingPlan, ranks: usize, parallel: Parallel) -> String {
     let share = |share: &Share| {
         let tower = if plan.devices.len() > 1 { format!("tower {}: ", share.towers) } else { String::new() };
         format!("{tower}{}, {}", share.device, bytes(share.footprint.total))
@@ -211,7 +211,8 @@ fn plan(plan: &TrainingPlan, ranks: usize) -> String {
     let devices: Vec<_> = plan.devices.iter().map(share).collect();
     let TrainingPlan { minibatch, micro_batch, total, .. } = *plan;
     let share = share_of(minibatch, ranks);
-    let of_ranks = if ranks > 1 { format!(" on {ranks} ranks, {share} images each") } else { String::new() };
+    let of_ranks =
+        if ranks > 1 { format!(" on {ranks} ranks ({parallel}), {share} images each") } else { String::new() };
     let at_once = if share > micro_batch {
         format!("{of_ranks} in {} of {micro_batch}", share.div_ceil(micro_batch))
     } else {

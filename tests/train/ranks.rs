@@ -80,11 +80,17 @@ fn ranks_train_as_one_process_does() {
             let said = together(&place, *ranks, &mini(&first, &device));
             // Only the first rank talks.
             assert_eq!(said.matches("checkpoints and metrics are in").count(), 1, "{said}");
-            contains(&said, &[&format!("minibatch 32 on {ranks} ranks, {} images each;", 32 / ranks)]);
+            contains(&said, &[&format!("minibatch 32 on {ranks} ranks (data), {} images each;", 32 / ranks)]);
             near(&place, &name("one"), &first);
             let said = together(&place, *ranks, &[&mini(&again, &device)[..], &["--log-ranks"]].concat());
             contains(&said, &["rank 0: ", "rank 1: "]);
             same(&first, &again);
+            if pattern != "gpu,gpu" {
+                let hybrid = name(&format!("{ranks}-hybrid"));
+                let said = together(&place, *ranks, &[&mini(&hybrid, &device)[..], &["--parallel", "hybrid"]].concat());
+                contains(&said, &[&format!("on {ranks} ranks (hybrid), ")]);
+                near(&place, &first, &hybrid);
+            }
         }
     }
 }
@@ -122,10 +128,10 @@ fn ranks_score_what_one_process_scores() {
 #[test]
 fn a_killed_rank_ends_the_job_with_one_message_and_a_whole_checkpoint() {
     let place = Place::new();
-    for victim in [1, 0] {
-        let run = format!("run-{victim}");
+    for (victim, parallel) in [(1, "data"), (0, "data"), (1, "hybrid")] {
+        let run = format!("{parallel}-{victim}");
         let rest = ["--devices", "cpu", "--steps", "100000", "--epochs", "100000", "--save-every", "5"];
-        let arguments = [&["train", "--model", "tiny.toml", "--out", &run], &rest[..]].concat();
+        let arguments = [&["train", "--model", "tiny.toml", "--out", &run, "--parallel", parallel], &rest[..]].concat();
         let mut command = mpirun(&place, 3, &arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let saved = place.path(&run).join("last.safetensors");
