@@ -13,6 +13,40 @@ const SEGMENT = (TX - 1 + PAD_X + S * STRIDE_X) / STRIDE_X - FIRST + 1;
 const TILES_X = (W + TX - 1) / TX;
 const EXACT = MAPS % TM == 0;
 
+alias Sums = array<array<array<f32, TN>, TX>, TM>;
+alias Gradients = array<array<f32, TN>, SEGMENT>;
+
+// Adds the products of column `s` of the window (a function for naga's sake: `conv.wgsl`).
+fn add_products(sum: ptr<function, Sums>, gradients: ptr<function, Gradients>, weights: array<f32, TM>, s: u32) {
+    @unroll for (var t = 0u; t < TX; t++) {
+        let offset = t + PAD_X + S * STRIDE_X - s;
+        if offset % STRIDE_X == 0 {
+            let column = offset / STRIDE_X - FIRST;
+            @unroll for (var j = 0u; j < TM; j++) {
+                @unroll for (var u = 0u; u < TN; u++) {
+                    (*sum)[j][t][u] = fma(weights[j], (*gradients)[column][u], (*sum)[j][t][u]);
+                }
+            }
+        }
+    }
+}
+
+// Puts the sums of map `c` at input pixels from (row, column0) on.
+fn put(sums: array<array<f32, TN>, TX>, c: u32, row: u32, column0: u32, n: u32) {
+    @unroll for (var t = 0u; t < TX; t++) {
+        @unroll for (var u = 0u; u < TN; u++) {
+            if column0 + t < W {
+                let at = ((c * H + row) * W + column0 + t) * N + n + u * LANES;
+                var total = sums[t][u];
+                if ACCUMULATE {
+                    total += f32(dx[at]);
+                }
+                dx[at] = Map(total);
+            }
+        }
+    }
+}
+
 @compute @workgroup_size(LANES, ROWS)
 fn backward_input(
     @builtin(workgroup_id) group: vec3u,
@@ -25,7 +59,7 @@ fn backward_input(
     if c0 >= MAPS {
         return;
     }
-    var sum: array<array<array<f32, TN>, TX>, TM>;
+    var sum: Sums;
     for (var k = 0u; k < K; k++) {
         for (var r = 0u; r < R; r++) {
             // Below zero wraps around to a large number and fails the comparison too.
@@ -34,7 +68,7 @@ fn backward_input(
                 continue;
             }
             let line = (k * P + p) * Q * N + n;
-            var gradients: array<array<f32, TN>, SEGMENT>;
+            var gradients: Gradients;
             @unroll for (var i = 0u; i < SEGMENT; i++) {
                 let q = column0 / STRIDE_X + FIRST + i - S;
                 @unroll for (var u = 0u; u < TN; u++) {
@@ -46,33 +80,13 @@ fn backward_input(
             }
             @unroll for (var s = 0u; s < S; s++) {
                 let weights = fetch(((c0 * R + r) * S + s) * K + k, R * S * K, MAPS - c0, local.x);
-                @unroll for (var j = 0u; j < TM; j++) {
-                    @unroll for (var t = 0u; t < TX; t++) {
-                        let offset = t + PAD_X + S * STRIDE_X - s;
-                        if offset % STRIDE_X == 0 {
-                            let column = offset / STRIDE_X - FIRST;
-                            @unroll for (var u = 0u; u < TN; u++) {
-                                sum[j][t][u] = fma(weights[j], gradients[column][u], sum[j][t][u]);
-                            }
-                        }
-                    }
-                }
+                add_products(&sum, &gradients, weights, s);
             }
         }
     }
     @unroll for (var j = 0u; j < TM; j++) {
         if EXACT || c0 + j < MAPS {
-            @unroll for (var t = 0u; t < TX; t++) {
-                @unroll for (var u = 0u; u < TN; u++) {
-                    if column0 + t < W {
-                        let at = (((c0 + j) * H + row) * W + column0 + t) * N + n + u * LANES;
-                        if ACCUMULATE {
-                            sum[j][t][u] += f32(dx[at]);
-                        }
-                        dx[at] = Map(sum[j][t][u]);
-                    }
-                }
-            }
+            put(sum[j], c0 + j, row, column0, n);
         }
     }
 }
