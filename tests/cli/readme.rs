@@ -157,6 +157,8 @@ fn files_that_the_guide_names_are_there() {
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = link.split('#').next().unwrap();
             assert!(link.contains("://") || target.is_empty() || base.join(target).exists(), "{page}: no {link}");
+            let leaves = page.starts_with("docs/") && target.contains('/') && !link.contains("://");
+            assert!(!leaves, "{page}: {link} is no page of the book");
         }
         for name in text.split('`').skip(1).step_by(2) {
             let path = name.split_whitespace().next().unwrap_or_default();
