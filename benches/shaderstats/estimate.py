@@ -1,9 +1,9 @@
 """A step's time on a GPU, from the folder that `alexnet kernels --wgsl STEP --model M` writes and the tables of
-`shaderstats nvidia`: python3 estimate.py STEP TABLE.tsv...
+`shaderstats nvidia`: python3 estimate.py STEP TABLE.tsv..., or with --bounds what a tile's arithmetic could reach by each.
 
 A model, not a measurement. A contraction takes the longest of
   issue: what its warps issue (of the SASS), one instruction a cycle and scheduler, the fullest processor counting,
-         slowed where too few warps are there to hide latencies (EFFICIENCY),
+         slowed where too few warps are there to hide latencies (EFFICIENCY); matrix units take MATRIX cycles for a product,
   L1:    reads of workgroup memory, 128 bytes a cycle and processor, and loads by the lines they touch, on one port,
   L2:    what it loads, at L2_RATE,
   memory: what it reads and writes once, at MEMORY;
@@ -11,6 +11,8 @@ anything else the last alone; and every dispatch LAUNCH besides. Of the variants
 import collections, csv, json, math, os, sys
 
 SMS, CLOCK, MEMORY, L2_RATE, LAUNCH = 132, 1.98e9, 3.0e12 * 0.85, 5.5e12, 4e-6
+# Cycles of a scheduler's matrix unit for a 16x8x16 product of halves, mma.sync: 612 TFLOP/s of a GH200, from registers.
+MATRIX = 2048 * 4 * SMS * 2 * CLOCK / 612e12
 # By warps of a scheduler that are there at once; an assumption.
 EFFICIENCY = [(1, 0.55), (2, 0.70), (3, 0.80), (4, 0.87), (99, 0.90)]
 
@@ -35,18 +37,53 @@ def padded(kernel, variant, p):
     rows, columns = extents(kernel, p)
     bm, bn = (p["edge"], p["edge"]) if "edge" in p else (p["bm"], p["bn"])
     up = lambda x, b: math.ceil(x / b) * b / x
-    return up(rows, bm) * up(columns, bn), 4 * (bm + bn) / (bm * bn)
+    matrix = "matrix" in variant
+    # Lines of a window that do not fill a step of whole matrices.
+    lines = up(p["s"], 16) if matrix and kernel == "conv.forward" and p["maps"] % 16 and "bk" in p else 1.0
+    return up(rows, bm) * up(columns, bn) * lines, (2 if matrix else 4) * (bm + bn) / (bm * bn)
 
 def load_cycles(kernel, variant, loads):
     """Cycles of the L1 for the loads of a trip: 4 for a vector a lane side by side, one for each line otherwise."""
     if variant == "plain":
         return loads
+    if "matrix" in variant:
+        return loads * {"conv.forward": 2, "conv.backward_input": 4, "conv.backward_filter": 8}[kernel]
     if variant.startswith(("tile1", "tile8", "split")):
         return loads * {"conv.forward": 4, "conv.backward_input": 6, "conv.backward_filter": 8}[kernel]
     vectors = {"tiled": 2, "tiled_small": 4}.get(variant, 0)
     if kernel == "conv.backward_input":
         return 4 * vectors + (loads - vectors) * (16 if variant == "tiled" else 8)
     return loads * {"conv.backward_filter": 16 if variant == "tiled" else 8}.get(kernel, 4)
+
+def trip_of(kernel, row, p):
+    """Cycles of a warp's trip through the hot loop for each multiply-add: of a scheduler's issue slots and matrix unit, and
+    of the processor's L1."""
+    get = lambda name: float(row[name])
+    matrix = get("matrix")
+    macs = matrix * 2048 if matrix else get("FMA") * 32
+    # Of matrices that were not padded, eight rows lay in the same banks.
+    reads = (4 if "units" in p else 32) if matrix else (2 if "bk" in p else 3)
+    # Neighbouring threads that share an address halve the cycles of a read.
+    cycles = get("LDS load") * reads + get("LDS store") * (2 if matrix else 4)
+    cycles += load_cycles(kernel, row["variant"], get("load"))
+    issue = (matrix or get("FMA")) / get("FMA/all")
+    return {"issue": issue / macs, "matrix": matrix * MATRIX / macs, "L1": cycles / macs}
+
+def bounds(step, ways):
+    """TFLOP/s of whole tiles by each limit alone, on a GPU that is full."""
+    print(f"{'layer':6} {'kernel':22} {'variant':24} {'tile':>12} {'issue':>6} {'matrix':>6} {'L1':>6} {'L2':>6} {'least':>6}")
+    layers = {(run["kernel"], run["params"]): run["layer"] for run in reversed(step["runs"])}
+    for (kernel, params), found in ways.items():
+        for row, p in found:
+            if "bm" not in p:
+                continue
+            trip = trip_of(kernel, row, p)
+            full = 2e-12 * SMS * CLOCK
+            limits = {"issue": full * 4 / trip["issue"], "matrix": full * 4 / trip["matrix"] if trip["matrix"] else math.inf}
+            limits |= {"L1": full / trip["L1"], "L2": 2e-12 * L2_RATE / padded(kernel, row["variant"], p)[1]}
+            tile = "x".join(str(p.get(name, "")) for name in ("bm", "bn", "bk"))
+            numbers = " ".join(f"{limit:6.0f}" for limit in [*limits.values(), min(limits.values())])
+            print(f"{layers[kernel, params]:6} {kernel:22} {row['variant']:24} {tile:>12} {numbers}")
 
 def contraction(run, row, p):
     kernel, variant = run["kernel"], row["variant"]
@@ -55,7 +92,6 @@ def contraction(run, row, p):
     waste, per_mac = padded(kernel, variant, p)
     macs *= skip * waste
     get = lambda name: float(row[name])
-    share = get("FMA/all")
     groups, threads = int(row["groups"]), int(row["threads"])
     warps = math.ceil(threads / 32)
     full = math.ceil(groups / SMS)                   # workgroups of the fullest processor
@@ -63,13 +99,12 @@ def contraction(run, row, p):
     schedulers = min(1.0, at_once * warps / 4)       # a processor has four
     efficiency = next(e for most, e in EFFICIENCY if at_once * warps / 4 <= most)
     balance = groups / SMS / full
+    trip = trip_of(kernel, row, p)
     # Half-filled warps issue as much as full ones.
     filled = threads / (warps * 32)
-    issue = macs / (SMS * 128 * CLOCK) / share / balance / schedulers / efficiency / filled
-    # Neighbouring threads that share an address halve the cycles of a read.
-    cycles = get("LDS load") * (2 if "bk" in p else 3) + 4 * get("LDS store")
-    cycles += load_cycles(kernel, variant, get("load"))
-    l1 = macs / (SMS * CLOCK) / balance * cycles / (32 * get("FMA"))
+    fullest = macs / (SMS * CLOCK) / balance
+    issue = fullest * max(trip["issue"], trip["matrix"]) / 4 / schedulers / efficiency / filled
+    l1 = fullest * trip["L1"]
     if per_mac is None:
         # What lanes have for themselves comes from L2, what they share does not count.
         dense = (p["r"], p["s"]) == (p["h"], p["w"])
@@ -88,14 +123,18 @@ def contraction(run, row, p):
     return times[bound] + more, bound, macs / waste
 
 def main():
-    step = json.load(open(os.path.join(sys.argv[1], "index.json")))
+    paths = [path for path in sys.argv[1:] if path != "--bounds"]
+    step = json.load(open(os.path.join(paths[0], "index.json")))
     shaders = {shader["file"]: shader for shader in step["shaders"]}
     ways = collections.defaultdict(list)
-    for path in sys.argv[2:]:
+    for path in paths[1:]:
         for row in table(path):
-            if row["file"] in shaders:
+            # Without a hot loop there is nothing to go by.
+            if row["file"] in shaders and float(row["FMA/all"]):
                 shader = shaders[row["file"]]
                 ways[shader["kernel"], shader["params"]].append((row, shader["values"]))
+    if "--bounds" in sys.argv:
+        return bounds(step, ways)
     total = collections.Counter()
     rows = collections.OrderedDict()
     for run in step["runs"]:
@@ -119,8 +158,8 @@ def main():
             share = f"{floor / time:6.0%}" if floor else "      "
             print(f"{layer:6} {kernel:22} {variant:24} {count:4} {groups:>6} {time * 1e3:7.3f} {floor * 1e3:7.3f} {share} {bound}")
     floor = sum(row[2] for row in rows.values())
-    step = sum(total.values())
+    took = sum(total.values())
     print({name: f"{time * 1e3:.2f} ms" for name, time in total.items()})
-    print(f"step {step * 1e3:.2f} ms, arithmetic {floor * 1e3:.2f} ms: {floor / step:.0%}; {len(step['runs'])} runs")
+    print(f"step {took * 1e3:.2f} ms, arithmetic {floor * 1e3:.2f} ms: {floor / took:.0%}; {len(step['runs'])} runs")
 
 main()

@@ -15,7 +15,7 @@ use crate::step::{Shader, Stage, Step};
 use crate::translate::Module;
 
 const USAGE: &str = "usage: shaderstats amd|nvidia STEP [--only WORDS] [--dump DIR] [--nvrtc DIR] [--arch sm_90], or\n\
-                     shaderstats cuda FILE.cu --nvrtc DIR, or shaderstats list STEP; STEP is a folder written by\n\
+                     shaderstats list STEP; STEP is a folder written by\n\
                      alexnet kernels --wgsl STEP --model alexnet";
 
 /// Options of the command line.
@@ -55,7 +55,6 @@ fn main() -> Result<()> {
         "list" => list(&Step::open(&args.path)?),
         "amd" => amd(&args, &Step::open(&args.path)?),
         "nvidia" => nvidia(&args, &Step::open(&args.path)?),
-        "cuda" => cuda(&args),
         _ => bail!("{USAGE}"),
     }
 }
@@ -166,8 +165,8 @@ fn amd(args: &Args, step: &Step) -> Result<()> {
 fn nvidia(args: &Args, step: &Step) -> Result<()> {
     let nvidia = open_nvidia(args)?;
     println!("{HEAD}");
-    // naga has no MSL for matrices of halves: see `cuda`.
-    for (layer, shader) in chosen(args, step).filter(|(_, shader)| !shader.matrix) {
+    // Its subgroups have 32 lanes.
+    for (layer, shader) in chosen(args, step).filter(|(_, shader)| shader.subgroup_size.is_none_or(|lanes| lanes == 32)) {
         let (stage, module): (&Stage, Module) = (&shader.stages[0], Module::open(step, shader)?);
         let compiled = match nvidia.compile(&module, stage) {
             Ok(compiled) => compiled,
@@ -196,21 +195,6 @@ fn nvidia(args: &Args, step: &Step) -> Result<()> {
         dump(args, layer, shader, "sass", &compiled.sass)?;
         dump(args, layer, shader, "hot sass", &hot)?;
         dump(args, layer, shader, "cu", &nvidia::cuda(&module, stage)?)?;
-    }
-    Ok(())
-}
-
-/// The same of a file of CUDA, for what naga cannot translate.
-fn cuda(args: &Args) -> Result<()> {
-    let compiled = open_nvidia(args)?.cuda(&std::fs::read_to_string(&args.path)?)?;
-    let code = Code::parse(&compiled.sass, Dialect::Nvidia);
-    let (counts, trips, hot) = hot_counts(code.hot(None).as_ref());
-    let (registers, spills, length) = (compiled.registers, compiled.spills, code.len());
-    println!("{HEAD}\n-\t-\t-\t{}\t-\t-\t{registers}\t-\t{spills}\t-\t{length}\t{}\t{trips:.1}", args.path.display(), row(&counts));
-    if let Some(folder) = &args.dump {
-        std::fs::create_dir_all(folder)?;
-        std::fs::write(folder.join("cuda_sass"), &compiled.sass)?;
-        std::fs::write(folder.join("cuda_hot_sass"), hot)?;
     }
     Ok(())
 }

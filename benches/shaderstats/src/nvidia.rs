@@ -134,9 +134,10 @@ fn highest_register(sass: &str) -> u32 {
 
 /// The shader as CUDA: naga's MSL, its entry point's parameters made such of a `__global__` function.
 pub fn cuda(module: &Module, stage: &Stage) -> Result<String> {
-    let text = module.metal(&stage.entry)?;
+    let text = without_wrappers(&module.metal(&stage.entry)?);
     let (threads, [x, y, z]) = (stage.all(), stage.threads);
-    let mut out = String::from(SHIM);
+    let mut out = String::from(if text.contains("simdgroup_half") { "#define SIMDGROUP_MATRICES\n" } else { "" });
+    out.push_str(SHIM);
     let mut lines = text.lines().filter(|line| !line.starts_with("#include") && !line.starts_with("using metal"));
     while let Some(line) = lines.next() {
         if let Some(rest) = line.strip_prefix("constant ") {
@@ -183,6 +184,9 @@ pub fn cuda(module: &Module, stage: &Stage) -> Result<String> {
                     "thread_position_in_grid" => format!(
                         "metal::uint3(blockIdx.x * {x} + threadIdx.x, blockIdx.y * {y} + threadIdx.y, blockIdx.z * {z} + threadIdx.z)"
                     ),
+                    "simdgroup_index_in_threadgroup" => "threadIdx.x / 32".to_owned(),
+                    "thread_index_in_simdgroup" => "threadIdx.x % 32".to_owned(),
+                    "threads_per_simdgroup" => "32".to_owned(),
                     "thread_index_in_threadgroup" => format!("threadIdx.x + {x} * (threadIdx.y + {y} * threadIdx.z)"),
                     other => bail!("builtin {other}"),
                 };
@@ -195,6 +199,20 @@ pub fn cuda(module: &Module, stage: &Stage) -> Result<String> {
         ));
     }
     Ok(out)
+}
+
+/// MSL without naga's functions around matrices, which the header has for pointers to vectors too.
+fn without_wrappers(text: &str) -> String {
+    let (mut out, mut wrapper) = (String::with_capacity(text.len()), false);
+    for line in text.lines() {
+        wrapper |= line.starts_with("metal::simdgroup_") && line.contains(" NagaCooperative") && line.ends_with('{');
+        if !wrapper {
+            out.push_str(line);
+            out.push('\n');
+        }
+        wrapper &= line != "}";
+    }
+    out
 }
 
 /// Metal's literals are floats, CUDA's doubles.
