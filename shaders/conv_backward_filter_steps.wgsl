@@ -17,6 +17,11 @@ const INNER = N / BK;
 // Whether some element of the window lies outside the map at some pixel.
 const ROW_MASKED = PAD_Y + PAD_X > 0 || (P - 1) * STRIDE_Y + R > H || (Q - 1) * STRIDE_X + S > W;
 const COLUMN_MASKED = false;
+const TERMS = 4u;
+
+// What the base of rows moves by from the last images of a pixel to the first of the next, and of the next row.
+const ROW_NEXT = i32(STRIDE_X * BATCH) - i32((N - BK) / 4);
+const ROW_TURN = i32(STRIDE_Y * W * BATCH) - i32((Q - 1) * STRIDE_X * BATCH) - i32((N - BK) / 4);
 
 // First row and filter of the tile; the next step's output pixel and first image.
 var<private> row0: u32;
@@ -26,22 +31,21 @@ var<private> n0: u32;
 var<private> row_base: u32;
 var<private> column_base: u32;
 
-fn settle() {
-    row_base = (pixel.x * STRIDE_Y * W + pixel.y * STRIDE_X) * BATCH + n0 / 4;
-    column_base = (k0 * PIXELS + pixel.x * Q + pixel.y) * BATCH + n0 / 4;
-}
-
-fn advance() {
+fn advance(more: bool) {
+    if !more {
+        return;
+    }
+    let turn = pixel.y + 1 == Q;
+    var rows = i32(BK / 4);
     n0 += BK;
     if n0 == N {
+        rows = select(ROW_NEXT, ROW_TURN, turn);
+        pixel = select(vec2u(pixel.x, pixel.y + 1), vec2u(pixel.x + 1, 0), turn);
         n0 = 0;
-        pixel.y += 1;
-        if pixel.y == Q {
-            pixel.y = 0;
-            pixel.x = select(pixel.x + 1, 0, pixel.x + 1 == P);
-        }
     }
-    settle();
+    row_base += u32(rows);
+    // Images of pixels follow one another in a filter's gradient.
+    column_base += BK / 4;
 }
 
 fn row_of(row: u32) -> u32 {
@@ -101,14 +105,15 @@ fn store(at: u32, sum: vec4f) {
     }
 }
 
-@compute @workgroup_size(THREADS)
-fn backward_filter(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+// The tile of workgroup `group`.
+fn tile(group: vec3u, thread: u32) {
     let steps = share(PIXELS * INNER, group.z);
     part = group.z;
     k0 = group.x * BN;
     row0 = group.y * BM;
     n0 = steps.x % INNER * BK;
     pixel = vec2u(steps.x / INNER / Q, steps.x / INNER % Q);
-    settle();
+    row_base = (pixel.x * STRIDE_Y * W + pixel.y * STRIDE_X) * BATCH + n0 / 4;
+    column_base = (k0 * PIXELS + pixel.x * Q + pixel.y) * BATCH + n0 / 4;
     contract(steps.y, thread);
 }

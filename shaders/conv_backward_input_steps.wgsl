@@ -14,43 +14,49 @@ const FILTERS = K / 4;
 const WINDOW = R * S * FILTERS;
 const OUTPUTS = MAPS * H * W * BATCH;
 const ROW_MASKED = false;
+const TERMS = BK / 4;
 // Steps of one window.
 const INNER = K / BK;
+// What bases move by from one step to the next filters, and back from the last filters to the first.
+const ROW_STEP = i32(BK / 4);
+const COLUMN_STEP = i32(BK * PLANE);
+const ROW_BACK = i32((K - BK) / 4);
+const COLUMN_BACK = i32((K - BK) * PLANE);
 
-// First map and first images (a vector) of the tile, its pixel, and the same with the padding before it.
+// First map and first images (a vector) of the tile, and its pixel.
 var<private> c0: u32;
 var<private> n0: u32;
 var<private> pixel: vec2u;
-var<private> padded: vec2u;
-// Windows that hold the pixel, from `low` to before `end`; the next step's window and first filter.
-var<private> low: vec2u;
-var<private> end: vec2u;
-var<private> window: vec2u;
+// Columns of windows that hold the pixel, from `low` to before `end`; the next step's column and first filter.
+var<private> low: u32;
+var<private> end: u32;
+var<private> across: u32;
 var<private> filter0: u32;
 var<private> row_base: u32;
 var<private> column_base: u32;
+// What bases move by from the last window of a row to the first of the next.
+var<private> row_turn: i32;
+var<private> column_turn: i32;
 
-fn settle() {
-    let element = padded - window * STRIDE;
-    row_base = ((c0 * R + element.x) * S + element.y) * FILTERS + filter0 / 4;
-    column_base = ((filter0 * P + window.x) * Q + window.y) * BATCH + n0;
-}
-
-fn advance() {
-    filter0 += BK;
-    if filter0 == K {
+fn advance(more: bool) {
+    let next = filter0 + BK;
+    let turn = across + 1 == end;
+    var rows = ROW_STEP;
+    var columns = COLUMN_STEP;
+    filter0 = next;
+    if next == K {
+        rows = select(-i32(STRIDE_X * FILTERS) - ROW_BACK, row_turn, turn);
+        columns = select(i32(BATCH) - COLUMN_BACK, column_turn, turn);
+        across = select(across + 1, low, turn);
         filter0 = 0;
-        window.y += 1;
-        if window.y == end.y {
-            window.y = low.y;
-            window.x = select(window.x + 1, low.x, window.x + 1 == end.x);
-        }
     }
-    settle();
+    row_base += u32(select(0, rows, more));
+    column_base += u32(select(0, columns, more));
 }
 
 fn row_offset(term: u32, row: u32) -> u32 {
-    return min(row, MAPS - 1 - c0) * WINDOW + term / 4;
+    let own = select(min(row, MAPS - 1 - c0), row, MAPS % BM == 0);
+    return own * WINDOW + term / 4;
 }
 
 fn row_element(row: u32) -> u32 {
@@ -90,8 +96,8 @@ fn store(at: u32, sum: vec4f) {
     }
 }
 
-@compute @workgroup_size(THREADS)
-fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+// The tile of workgroup `group`.
+fn tile(group: vec3u, thread: u32) {
     // The number of steps by way of `let` alone: compilers have to see that it is the same for the whole workgroup.
     let own = group.z / (H * W);
     let at = vec2u(group.z % (H * W) / W, group.z % W);
@@ -106,20 +112,19 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     n0 = group.x * (BN / 4);
     c0 = group.y * BM;
     pixel = at;
-    padded = behind;
-    low = first;
-    end = beyond;
-    window = first;
-    filter0 = 0;
-    if PARTS > 1 && steps.y > 0 {
+    low = first.y;
+    end = beyond.y;
+    if steps.y > 0 {
+        // The first step's window, and the pixel's element of it.
         let place = steps.x / INNER;
+        let window = first + vec2u(place / holding.y, place % holding.y);
+        let element = behind - window * STRIDE;
         filter0 = steps.x % INNER * BK;
-        window += vec2u(place / holding.y, place % holding.y);
-    }
-    settle();
-    if steps.y == 0 {
-        row_base = 0;
-        column_base = 0;
+        across = window.y;
+        row_base = ((c0 * R + element.x) * S + element.y) * FILTERS + filter0 / 4;
+        column_base = ((filter0 * P + window.x) * Q + window.y) * BATCH + n0;
+        row_turn = i32((holding.y - 1) * STRIDE_X * FILTERS) - i32(STRIDE_Y * S * FILTERS) - ROW_BACK;
+        column_turn = i32((Q + 1 - holding.y) * BATCH) - COLUMN_BACK;
     }
     contract(steps.y, thread);
 }

@@ -1,13 +1,14 @@
-// An operand of a contraction (`steps.wgsl`) whose terms are neighbours in memory: threads bring blocks of four rows by
-// four terms, with four loads of whole vectors, and lay them down transposed. Two vectors of padding behind every fourth
-// term keep stores of neighbouring threads in different banks. `operand_offset(term, row)` says where four terms of a row lie
+// An operand of a contraction by threads (`steps.wgsl`) whose terms are neighbours in memory: they bring blocks of four rows
+// by four terms, with four loads of whole vectors, and lay them down transposed. A vector of padding for every second term
+// keeps stores of neighbouring threads in different banks. `operand_offset(term, row)` says where four terms of a row lie
 // from `operand_base` on; `operand_element(row)` names the element of the window that the row is, and `operand_inside(elements)`
 // whether four of them lie inside at this step: what does not becomes 0 when it is laid down (`vectors.wgsl`).
 
 const OPERAND_VECTORS = OPERAND_EXTENT / 4;
 const OPERAND_BLOCKS = BK / 4 * OPERAND_VECTORS;
-const OPERAND_QUAD = 4 * OPERAND_VECTORS + 2;
-const OPERAND_TILE = BK / 4 * OPERAND_QUAD;
+// Vectors in a tile from the terms of which threads hold operands at once to the next.
+const OPERAND_STRIDE = TERMS * OPERAND_VECTORS + TERMS / 2;
+const OPERAND_TILE = BK / TERMS * OPERAND_STRIDE;
 const OPERAND_LOADS = (OPERAND_BLOCKS + THREADS - 1) / THREADS;
 
 struct OperandBlock {
@@ -62,19 +63,20 @@ fn operand_lay(held: OperandHeld, which: u32, thread: u32) {
         let block = i * THREADS + thread;
         if OPERAND_BLOCKS % THREADS == 0 || block < OPERAND_BLOCKS {
             let turned = transpose(held[i].numbers);
-            let at = which * OPERAND_TILE + block % (BK / 4) * OPERAND_QUAD + block / (BK / 4);
+            let at = operand_at(which, block % (BK / 4) * 4, block / (BK / 4) * 4);
             @unroll for (var t = 0u; t < 4; t++) {
                 var vector = turned[t];
                 if OPERAND_MASKED {
                     vector = select(TileVector(), vector, held[i].inside);
                 }
-                operand_tiles[at + t * OPERAND_VECTORS] = vector;
+                operand_tiles[operand_at(0, t, 0) + at] = vector;
             }
         }
     }
 }
 
-// Where a term's vectors begin in a tile.
-fn operand_term(which: u32, term: u32) -> u32 {
-    return which * OPERAND_TILE + term / 4 * OPERAND_QUAD + term % 4 * OPERAND_VECTORS;
+// Where four rows of a term lie in a tile.
+fn operand_at(which: u32, term: u32, row: u32) -> u32 {
+    let group = which * OPERAND_TILE + term / TERMS * OPERAND_STRIDE;
+    return group + term % TERMS * OPERAND_VECTORS + row / 4;
 }

@@ -49,8 +49,10 @@ struct BindingEntry {
 #[derive(Serialize)]
 struct VariantEntry {
     name: &'static str,
-    /// Lanes that a subgroup must have.
+    /// Lanes that a subgroup must have, or the most where `subgroup_least` are enough.
     subgroup_size: Option<u32>,
+    /// Fewest lanes of a subgroup, where they may differ.
+    subgroup_least: Option<u32>,
     /// Sides of the matrices that its matrix units must multiply, of 16-bit floats.
     matrix: Option<u32>,
     /// Whether it loads words of 64 bits.
@@ -92,6 +94,7 @@ fn entry(kernel: &Kernel) -> Entry {
     let variant = |v: &Variant| VariantEntry {
         name: v.name,
         subgroup_size: v.needs.subgroup_size,
+        subgroup_least: v.needs.subgroup_least,
         matrix: v.needs.matrix,
         words: v.needs.words,
     };
@@ -109,7 +112,8 @@ fn entry(kernel: &Kernel) -> Entry {
 fn print(entry: &Entry) -> Result<()> {
     let binding = |b: &BindingEntry| format!("{}: {} {}", b.name, b.access, b.holds);
     let variant = |v: &VariantEntry| {
-        let lanes = v.subgroup_size.map(|lanes| format!("subgroups of {lanes}"));
+        let least = v.subgroup_least.map_or(String::new(), |least| format!("{least} to "));
+        let lanes = v.subgroup_size.map(|lanes| format!("subgroups of {least}{lanes}"));
         let matrices = v.matrix.map(|side| format!("matrices of {side}×{side}"));
         let words = v.words.then(|| "64-bit words".to_owned());
         let needs: Vec<_> = lanes.into_iter().chain(matrices).chain(words).collect();

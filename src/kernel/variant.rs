@@ -22,8 +22,11 @@ pub enum Grid {
 /// Requirements of a variant on the adapter, and on the shapes it is to compute.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
-    /// Subgroup operations, with subgroups of exactly this many lanes: `SUBGROUP` in WGSL.
+    /// Subgroup operations, with subgroups of exactly this many lanes unless `subgroup_least` says otherwise: `SUBGROUP` in
+    /// WGSL.
     pub subgroup_size: Option<u32>,
+    /// The fewest lanes of a subgroup, where a driver may make some smaller; WGSL then asks for their size.
+    pub subgroup_least: Option<u32>,
     /// Matrix units that multiply squares of 16-bit floats with sides of this length and sum up in 32-bit ones.
     pub matrix: Option<u32>,
     /// Words of 64 bits, in which `common/words_*.wgsl` loads maps.
@@ -36,8 +39,14 @@ pub struct Needs {
 
 impl Needs {
     /// Runs on every adapter, with every shape.
-    pub const NONE: Self =
-        Self { subgroup_size: None, matrix: None, words: false, workgroup_bytes: WORKGROUP_BYTES, shapes: |_| true };
+    pub const NONE: Self = Self {
+        subgroup_size: None,
+        subgroup_least: None,
+        matrix: None,
+        words: false,
+        workgroup_bytes: WORKGROUP_BYTES,
+        shapes: |_| true,
+    };
 
     /// Whether a variant with these needs can compute a run with these parameters, on an adapter that has all it needs.
     pub fn fit(&self, params: &Params) -> bool {

@@ -176,10 +176,10 @@ impl Device {
         describe(&self.info)
     }
 
-    /// Whether subgroups have exactly `lanes` lanes on this device.
-    pub fn has_subgroups_of(&self, lanes: u32) -> bool {
-        let (least, most) = (self.info.subgroup_min_size, self.info.subgroup_max_size);
-        self.features.contains(wgpu::Features::SUBGROUP) && least == lanes && most == lanes
+    /// Whether subgroups have up to `most` lanes on this device, and never fewer than `least`.
+    pub fn has_subgroups_of(&self, least: u32, most: u32) -> bool {
+        let lanes = (self.info.subgroup_min_size, self.info.subgroup_max_size);
+        self.features.contains(wgpu::Features::SUBGROUP) && lanes.0 >= least && lanes.1 == most
     }
 
     /// Whether matrix units multiply tiles of `side` × `side` 16-bit floats into 32-bit sums.

@@ -60,7 +60,8 @@ pub(super) struct Stage {
 /// Whether `device` has the features that `variant` needs, and `variant` fits the shapes of `params`.
 pub fn eligible(device: &Device, variant: &Variant, params: &Params) -> bool {
     let maps = params.storage() != Elem::F16 || device.features.contains(wgpu::Features::SHADER_F16);
-    let lanes = variant.needs.subgroup_size.is_none_or(|lanes| device.has_subgroups_of(lanes));
+    let least = variant.needs.subgroup_least;
+    let lanes = variant.needs.subgroup_size.is_none_or(|most| device.has_subgroups_of(least.unwrap_or(most), most));
     let matrix = variant.needs.matrix.is_none_or(|side| device.has_matrices_of(side));
     let words = !variant.needs.words || device.features.contains(wgpu::Features::SHADER_INT64);
     let shared = variant.needs.workgroup_bytes <= device.limits.max_compute_workgroup_storage_size;

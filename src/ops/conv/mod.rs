@@ -11,18 +11,20 @@ mod layer;
 mod products;
 mod tiles;
 mod twins;
+mod units;
 mod variants;
 
 pub use self::grouped::{Direction, GROUPED, Grouped};
 pub use self::layer::{KIND, Settings};
 pub(super) use self::variants::SUBGROUP;
 
-use self::blocks::{BackwardFilter, BackwardInput, Forward};
+use self::blocks::{BackwardFilter, BackwardInput, Forward, variant};
 use self::tiles::Outputs;
+use self::units::{Matrix, Threads};
 use self::variants::{
-    ACTIVATION, COLUMN_BLOCKS, COLUMN_VECTORS, CONTRACT, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX8_THREADS,
-    MATRIX16, MATRIX16_THREADS, PARTS, ROW_BLOCKS, ROW_VECTORS, SHARE, STEPS, Strategy, TERMS, THREADS, WHOLE,
-    WIDE_BACKWARD, WIDE_FORWARD, WIDE_TILE, fills_images, matrix8_tile, matrix16_tile, plain, plain_part, summing_part,
+    ACTIVATION, COLUMN_BLOCKS, COLUMN_LINES, COLUMN_VECTORS, FETCH_PLAIN, FETCH_SUBGROUP, MATRIX, MATRIX8, MATRIX16,
+    PARTS, ROW_BLOCKS, ROW_LINES, ROW_VECTORS, SHARE, STEPS, Strategy, THREADS, WHOLE, WIDE_BACKWARD, WIDE_FORWARD,
+    WIDE_TILE, plain, plain_part, summing_part,
 };
 use super::activation::Activation;
 use crate::kernel::{Kernel, Needs, Split, Twin, read, read_map, update, update_map};
@@ -143,26 +145,35 @@ const BACKWARD_FILTER_WIDE: &str = include_str!("../../../shaders/conv_backward_
 const FORWARD_STEPS: &str = include_str!("../../../shaders/conv_steps.wgsl");
 const BACKWARD_INPUT_STEPS: &str = include_str!("../../../shaders/conv_backward_input_steps.wgsl");
 const BACKWARD_FILTER_STEPS: &str = include_str!("../../../shaders/conv_backward_filter_steps.wgsl");
-const TILES: &str = include_str!("../../../shaders/conv_tiled.wgsl");
-const BACKWARD_INPUT_TILES: &str = include_str!("../../../shaders/conv_backward_input_tiled.wgsl");
-const BACKWARD_FILTER_TILES: &str = include_str!("../../../shaders/conv_backward_filter_tiled.wgsl");
-const BACKWARD_FILTER_SLICED_MATRIX: &str = include_str!("../../../shaders/conv_backward_filter_sliced_matrix.wgsl");
 
 /// Sources by tiles in workgroup memory: whole sums, and parts of them.
 type TileSources = [&'static [&'static str]; 2];
 
-const FORWARD_BLOCKS: TileSources = [
-    &[STEPS, THREADS, SHARE, ROW_VECTORS, COLUMN_VECTORS, WHOLE, ACTIVATION, FORWARD_STEPS],
-    &[STEPS, THREADS, SHARE, ROW_VECTORS, COLUMN_VECTORS, PARTS, ACTIVATION, FORWARD_STEPS],
-];
-const BACKWARD_INPUT_BLOCKS: TileSources = [
-    &[STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_VECTORS, WHOLE, BACKWARD_INPUT_STEPS],
-    &[STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_VECTORS, PARTS, BACKWARD_INPUT_STEPS],
-];
-const BACKWARD_FILTER_BLOCKS: TileSources = [
-    &[STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_BLOCKS, WHOLE, BACKWARD_FILTER_STEPS],
-    &[STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_BLOCKS, PARTS, BACKWARD_FILTER_STEPS],
-];
+/// Sources that whole sums and parts of them share, made those of both.
+macro_rules! tiles {
+    ($($source:ident),+) => {
+        [&[$($source,)+ WHOLE], &[$($source,)+ PARTS]]
+    };
+}
+
+const FORWARD_BLOCKS: TileSources =
+    tiles!(STEPS, THREADS, SHARE, ROW_VECTORS, COLUMN_VECTORS, ACTIVATION, FORWARD_STEPS);
+const BACKWARD_INPUT_BLOCKS: TileSources =
+    tiles!(STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_VECTORS, BACKWARD_INPUT_STEPS);
+const BACKWARD_FILTER_BLOCKS: TileSources =
+    tiles!(STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_BLOCKS, BACKWARD_FILTER_STEPS);
+const FORWARD_MATRIX16: TileSources =
+    tiles!(MATRIX16, STEPS, MATRIX, SHARE, ROW_VECTORS, COLUMN_VECTORS, ACTIVATION, FORWARD_STEPS);
+const FORWARD_MATRIX8: TileSources =
+    tiles!(MATRIX8, STEPS, MATRIX, SHARE, ROW_VECTORS, COLUMN_VECTORS, ACTIVATION, FORWARD_STEPS);
+const BACKWARD_INPUT_MATRIX16: TileSources =
+    tiles!(MATRIX16, STEPS, MATRIX, SHARE, ROW_LINES, COLUMN_VECTORS, BACKWARD_INPUT_STEPS);
+const BACKWARD_INPUT_MATRIX8: TileSources =
+    tiles!(MATRIX8, STEPS, MATRIX, SHARE, ROW_LINES, COLUMN_VECTORS, BACKWARD_INPUT_STEPS);
+const BACKWARD_FILTER_MATRIX16: TileSources =
+    tiles!(MATRIX16, STEPS, MATRIX, SHARE, ROW_LINES, COLUMN_LINES, BACKWARD_FILTER_STEPS);
+const BACKWARD_FILTER_MATRIX8: TileSources =
+    tiles!(MATRIX8, STEPS, MATRIX, SHARE, ROW_LINES, COLUMN_LINES, BACKWARD_FILTER_STEPS);
 
 /// Error of sums of products in f32 beside what their length brings: the first terms, bias and activation.
 const TOLERANCE: f64 = 6.0 * f32::EPSILON as f64;
@@ -173,13 +184,10 @@ pub static FORWARD: Kernel = Kernel {
     doc: "y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p·stride+r-pad][q·stride+s-pad][n] + b[k])",
     bindings: &[read_map("x"), read_map("w"), read("b"), update_map("y")],
     variants: &[
-        Strategy::MATRIX16.variant(
-            "forward",
-            &[MATRIX16, CONTRACT, MATRIX, ACTIVATION, TERMS, TILES],
-            matrix16_tile,
-            |p| Outputs::of_y(p).tiled_grid(p),
-            tiles::wide_shapes,
-        ),
+        variant::<Forward, Matrix<16, 32>, 16, false>("matrix16", FORWARD_MATRIX16[0]),
+        variant::<Forward, Matrix<16, 32>, 16, true>("sliced_matrix16", FORWARD_MATRIX16[1]),
+        variant::<Forward, Matrix<16, 64>, 16, false>("matrix16_lanes64", FORWARD_MATRIX16[0]),
+        variant::<Forward, Matrix<16, 64>, 16, true>("sliced_matrix16_lanes64", FORWARD_MATRIX16[1]),
         Strategy::WIDE.variant(
             "forward",
             &[WIDE_TILE, WIDE_FORWARD, ACTIVATION, WIDE],
@@ -194,17 +202,12 @@ pub static FORWARD: Kernel = Kernel {
             |p| Outputs::of_y(p).grid(p),
             |p| !tiles::wide_shapes(p),
         ),
-        blocks::variant::<Forward, 16, false>("tile16", "forward", FORWARD_BLOCKS[0]),
-        blocks::variant::<Forward, 8, false>("tile8", "forward", FORWARD_BLOCKS[0]),
-        blocks::variant::<Forward, 16, true>("split16", "forward", FORWARD_BLOCKS[1]),
-        blocks::variant::<Forward, 8, true>("split8", "forward", FORWARD_BLOCKS[1]),
-        Strategy::MATRIX8.variant(
-            "forward",
-            &[MATRIX8, CONTRACT, MATRIX, ACTIVATION, TERMS, TILES],
-            matrix8_tile,
-            |p| Outputs::of_y(p).tiled_grid(p),
-            tiles::wide_shapes,
-        ),
+        variant::<Forward, Threads<16>, 16, false>("tile16", FORWARD_BLOCKS[0]),
+        variant::<Forward, Threads<8>, 8, false>("tile8", FORWARD_BLOCKS[0]),
+        variant::<Forward, Threads<16>, 16, true>("split16", FORWARD_BLOCKS[1]),
+        variant::<Forward, Threads<8>, 8, true>("split8", FORWARD_BLOCKS[1]),
+        variant::<Forward, Matrix<8, 8>, 16, false>("matrix8", FORWARD_MATRIX8[0]),
+        variant::<Forward, Matrix<8, 8>, 16, true>("sliced_matrix8", FORWARD_MATRIX8[1]),
         plain(
             "forward",
             &[FETCH_PLAIN, ACTIVATION, FORWARD_SOURCE],
@@ -226,13 +229,10 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
     doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
     bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
     variants: &[
-        Strategy::MATRIX16.variant(
-            "backward_input",
-            &[MATRIX16, CONTRACT, MATRIX, TERMS, BACKWARD_INPUT_TILES],
-            matrix16_tile,
-            |p| Outputs::of_dx(p).tiled_grid(p),
-            |p| fills_images(p.get("n")),
-        ),
+        variant::<BackwardInput, Matrix<16, 32>, 16, false>("matrix16", BACKWARD_INPUT_MATRIX16[0]),
+        variant::<BackwardInput, Matrix<16, 32>, 16, true>("sliced_matrix16", BACKWARD_INPUT_MATRIX16[1]),
+        variant::<BackwardInput, Matrix<16, 64>, 16, false>("matrix16_lanes64", BACKWARD_INPUT_MATRIX16[0]),
+        variant::<BackwardInput, Matrix<16, 64>, 16, true>("sliced_matrix16_lanes64", BACKWARD_INPUT_MATRIX16[1]),
         Strategy::WIDE.variant(
             "backward_input",
             &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
@@ -247,17 +247,12 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
             |p| Outputs::of_dx(p).grid(p),
             |p| !tiles::wide_shapes(p),
         ),
-        blocks::variant::<BackwardInput, 16, false>("tile16", "backward_input", BACKWARD_INPUT_BLOCKS[0]),
-        blocks::variant::<BackwardInput, 8, false>("tile8", "backward_input", BACKWARD_INPUT_BLOCKS[0]),
-        blocks::variant::<BackwardInput, 16, true>("split16", "backward_input", BACKWARD_INPUT_BLOCKS[1]),
-        blocks::variant::<BackwardInput, 8, true>("split8", "backward_input", BACKWARD_INPUT_BLOCKS[1]),
-        Strategy::MATRIX8.variant(
-            "backward_input",
-            &[MATRIX8, CONTRACT, MATRIX, TERMS, BACKWARD_INPUT_TILES],
-            matrix8_tile,
-            |p| Outputs::of_dx(p).tiled_grid(p),
-            |p| fills_images(p.get("n")),
-        ),
+        variant::<BackwardInput, Threads<16>, 16, false>("tile16", BACKWARD_INPUT_BLOCKS[0]),
+        variant::<BackwardInput, Threads<8>, 8, false>("tile8", BACKWARD_INPUT_BLOCKS[0]),
+        variant::<BackwardInput, Threads<16>, 16, true>("split16", BACKWARD_INPUT_BLOCKS[1]),
+        variant::<BackwardInput, Threads<8>, 8, true>("split8", BACKWARD_INPUT_BLOCKS[1]),
+        variant::<BackwardInput, Matrix<8, 8>, 16, false>("matrix8", BACKWARD_INPUT_MATRIX8[0]),
+        variant::<BackwardInput, Matrix<8, 8>, 16, true>("sliced_matrix8", BACKWARD_INPUT_MATRIX8[1]),
         plain(
             "backward_input",
             &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
@@ -282,20 +277,10 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
     doc: "dw[c][r][s][k] = sum over p, q, n of x[c][p·stride+r-pad][q·stride+s-pad][n] dy[k][p][q][n]",
     bindings: &[read_map("x"), read_map("dy"), update("dw")],
     variants: &[
-        Strategy::MATRIX16.variant(
-            "backward_filter",
-            &[MATRIX16, CONTRACT, MATRIX, BACKWARD_FILTER_TILES],
-            |_| vec![("bm", 64), ("bn", 128), ("threads", MATRIX16_THREADS)],
-            tiles::backward_filter_tiled_grid,
-            tiles::dense_shapes,
-        ),
-        Strategy::SLICED_MATRIX16.variant(
-            "backward_filter",
-            &[MATRIX16, BACKWARD_FILTER_SLICED_MATRIX],
-            |_| vec![("threads", MATRIX16_THREADS), ("edge", 2 * 16)],
-            tiles::backward_filter_grid,
-            tiles::wide_shapes,
-        ),
+        variant::<BackwardFilter, Matrix<16, 32>, 16, false>("matrix16", BACKWARD_FILTER_MATRIX16[0]),
+        variant::<BackwardFilter, Matrix<16, 32>, 16, true>("sliced_matrix16", BACKWARD_FILTER_MATRIX16[1]),
+        variant::<BackwardFilter, Matrix<16, 64>, 16, false>("matrix16_lanes64", BACKWARD_FILTER_MATRIX16[0]),
+        variant::<BackwardFilter, Matrix<16, 64>, 16, true>("sliced_matrix16_lanes64", BACKWARD_FILTER_MATRIX16[1]),
         Strategy::WIDE.variant(
             "backward_filter",
             &[BACKWARD_FILTER_WIDE],
@@ -303,24 +288,12 @@ pub static BACKWARD_FILTER: Kernel = Kernel {
             tiles::backward_filter_wide_grid,
             Needs::NONE.shapes,
         ),
-        blocks::variant::<BackwardFilter, 16, false>("tile16", "backward_filter", BACKWARD_FILTER_BLOCKS[0]),
-        blocks::variant::<BackwardFilter, 8, false>("tile8", "backward_filter", BACKWARD_FILTER_BLOCKS[0]),
-        blocks::variant::<BackwardFilter, 16, true>("split16", "backward_filter", BACKWARD_FILTER_BLOCKS[1]),
-        blocks::variant::<BackwardFilter, 8, true>("split8", "backward_filter", BACKWARD_FILTER_BLOCKS[1]),
-        Strategy::MATRIX8.variant(
-            "backward_filter",
-            &[MATRIX8, CONTRACT, MATRIX, BACKWARD_FILTER_TILES],
-            |_| vec![("bm", 32), ("bn", 64), ("threads", MATRIX8_THREADS)],
-            tiles::backward_filter_tiled_grid,
-            tiles::dense_shapes,
-        ),
-        Strategy::SLICED_MATRIX8.variant(
-            "backward_filter",
-            &[MATRIX8, BACKWARD_FILTER_SLICED_MATRIX],
-            |_| vec![("threads", MATRIX8_THREADS), ("edge", 2 * 8)],
-            tiles::backward_filter_grid,
-            tiles::wide_shapes,
-        ),
+        variant::<BackwardFilter, Threads<16>, 16, false>("tile16", BACKWARD_FILTER_BLOCKS[0]),
+        variant::<BackwardFilter, Threads<8>, 8, false>("tile8", BACKWARD_FILTER_BLOCKS[0]),
+        variant::<BackwardFilter, Threads<16>, 16, true>("split16", BACKWARD_FILTER_BLOCKS[1]),
+        variant::<BackwardFilter, Threads<8>, 8, true>("split8", BACKWARD_FILTER_BLOCKS[1]),
+        variant::<BackwardFilter, Matrix<8, 8>, 16, false>("matrix8", BACKWARD_FILTER_MATRIX8[0]),
+        variant::<BackwardFilter, Matrix<8, 8>, 16, true>("sliced_matrix8", BACKWARD_FILTER_MATRIX8[1]),
         plain(
             "backward_filter",
             &[BACKWARD_FILTER_SOURCE],

@@ -95,12 +95,6 @@ impl Outputs {
     pub(super) fn wide_grid(&self, params: &Params) -> [usize; 3] {
         [self.images / VECTOR, self.maps.div_ceil(params.get("tm")), self.height * self.width]
     }
-
-    /// Invocations for tiles in workgroup memory, one behind the other in a workgroup.
-    pub(super) fn tiled_grid(&self, params: &Params) -> [usize; 3] {
-        let [bm, bn, threads] = ["bm", "bn", "threads"].map(|name| params.get::<usize>(name));
-        [self.images / bn * threads, self.maps.div_ceil(bm), self.height * self.width]
-    }
 }
 
 pub(super) fn forward_wide(params: &Params) -> Tile {
@@ -154,22 +148,4 @@ pub(super) fn backward_filter_wide_grid(params: &Params) -> [usize; 3] {
     let conv = Conv::from(params);
     let filters = conv.k.div_ceil(SUBGROUP * params.get::<usize>("tk"));
     [SUBGROUP * filters, conv.rows().div_ceil(params.get("tm")), 1]
-}
-
-/// Whether the operands are matrices as they lie, and four filters of a row of weights one vector.
-pub(super) fn dense_shapes(params: &Params) -> bool {
-    let conv = Conv::from(params);
-    conv.is_dense() && conv.k.is_multiple_of(VECTOR)
-}
-
-/// A workgroup a tile of rows by filters.
-pub(super) fn backward_filter_tiled_grid(params: &Params) -> [usize; 3] {
-    let (conv, [bm, bn, threads]) = (Conv::from(params), ["bm", "bn", "threads"].map(|name| params.get::<usize>(name)));
-    [threads * conv.k.div_ceil(bn), conv.rows().div_ceil(bm), 1]
-}
-
-/// A workgroup whose threads share the sum for a square of rows and filters.
-pub(super) fn backward_filter_grid(params: &Params) -> [usize; 3] {
-    let (conv, [threads, edge]) = (Conv::from(params), ["threads", "edge"].map(|name| params.get::<usize>(name)));
-    [threads * conv.k.div_ceil(edge), conv.rows().div_ceil(edge), 1]
 }

@@ -11,24 +11,11 @@ pub(in crate::ops) const SUBGROUP: usize = 8;
 /// Images (or outputs) of a vector of the wide variants, `VECTOR` in WGSL.
 pub(super) const VECTOR: usize = 4;
 
-/// Subgroups of a workgroup that share a tile on matrix units.
-const SHARING: usize = 4;
-
-/// Lanes of the subgroups that share matrices of 16 x 16.
-const MATRIX16_LANES: usize = 32;
-
-/// Threads of a workgroup on matrix units of 16 x 16.
-pub(super) const MATRIX16_THREADS: usize = SHARING * MATRIX16_LANES;
-
-/// Threads of a workgroup on matrix units of 8 x 8.
-pub(super) const MATRIX8_THREADS: usize = SHARING * SUBGROUP;
-
 pub(super) const ACTIVATION: &str = include_str!("../../../shaders/common/activation.wgsl");
 pub(super) const FETCH_SUBGROUP: &str = include_str!("../../../shaders/common/fetch_subgroup.wgsl");
 pub(super) const WIDE_TILE: &str = include_str!("../../../shaders/common/wide.wgsl");
 pub(super) const WIDE_FORWARD: &str = include_str!("../../../shaders/common/wide_forward.wgsl");
 pub(super) const WIDE_BACKWARD: &str = include_str!("../../../shaders/common/wide_backward.wgsl");
-pub(super) const CONTRACT: &str = include_str!("../../../shaders/common/contract.wgsl");
 pub(super) const STEPS: &str = include_str!("../../../shaders/common/steps.wgsl");
 pub(super) const SHARE: &str = include_str!("../../../shaders/common/share.wgsl");
 pub(super) const WHOLE: &str = include_str!("../../../shaders/common/whole.wgsl");
@@ -40,7 +27,8 @@ pub(super) const COLUMN_VECTORS: &str =
     concat!("@operand column\n", include_str!("../../../shaders/common/vectors.wgsl"));
 pub(super) const COLUMN_BLOCKS: &str =
     concat!("@operand column\n", include_str!("../../../shaders/common/blocks.wgsl"));
-pub(super) const TERMS: &str = include_str!("../../../shaders/common/terms.wgsl");
+pub(super) const ROW_LINES: &str = concat!("@operand row\n", include_str!("../../../shaders/common/lines.wgsl"));
+pub(super) const COLUMN_LINES: &str = concat!("@operand column\n", include_str!("../../../shaders/common/lines.wgsl"));
 pub(super) const MATRIX: &str = include_str!("../../../shaders/common/matrix.wgsl");
 pub(super) const MATRIX8: &str = include_str!("../../../shaders/common/matrix8.wgsl");
 pub(super) const MATRIX16: &str = include_str!("../../../shaders/common/matrix16.wgsl");
@@ -57,22 +45,6 @@ pub(super) fn plain_part(params: Params, _: Piece) -> Params {
     params
 }
 
-/// 64 rows by up to 128 images, shared by four subgroups of 32 lanes.
-pub(super) fn matrix16_tile(params: &Params) -> Tile {
-    vec![("bm", 64), ("bn", images_of(params, 128)), ("threads", MATRIX16_THREADS)]
-}
-
-/// 32 rows by up to 64 images, shared by four subgroups of 8 lanes.
-pub(super) fn matrix8_tile(params: &Params) -> Tile {
-    vec![("bm", 32), ("bn", images_of(params, 64)), ("threads", MATRIX8_THREADS)]
-}
-
-/// Images of a tile, as many of `most` as the batch fills.
-pub(super) fn images_of(params: &Params, most: usize) -> usize {
-    let images: usize = params.get("n");
-    [128, 64].into_iter().find(|&tile| tile <= most && images.is_multiple_of(tile)).unwrap_or(WIDE)
-}
-
 /// How variants of one name compute a contraction, with what that asks of an adapter.
 pub(super) struct Strategy {
     name: &'static str,
@@ -85,26 +57,15 @@ impl Strategy {
         Self { name, vector: 1, needs }
     }
 
-    /// Tiles on matrix units of 16 x 16, which subgroups of 32 lanes share: NVIDIA's, and others' that are alike.
-    pub(super) const MATRIX16: Self =
-        Self::new("matrix16", Needs { subgroup_size: Some(MATRIX16_LANES as u32), matrix: Some(16), ..Needs::NONE });
     /// Weights handed around subgroups of 8 lanes, where loads are dear: four images a lane, in words of 64 bits.
     pub(super) const WIDE: Self = Self {
         name: "wide",
         vector: VECTOR,
         needs: Needs { subgroup_size: Some(SUBGROUP as u32), words: true, ..Needs::NONE },
     };
-    /// The same where subgroups share the sums of a tile, each with a slice of them: long sums, small results.
-    pub(super) const SLICED_MATRIX16: Self = Self { name: "sliced_matrix16", ..Self::MATRIX16 };
     /// The same with one image a lane, for the shapes that do not fill it.
     pub(super) const SUBGROUP: Self =
         Self::new("subgroup", Needs { subgroup_size: Some(SUBGROUP as u32), ..Needs::NONE });
-    /// On matrix units of 8 x 8 and subgroups of 8 lanes: Mesa's software driver has them from version 25.2 on, slow
-    /// ones, so that what runs on GPUs is checked where there is none.
-    pub(super) const MATRIX8: Self =
-        Self::new("matrix8", Needs { subgroup_size: Some(SUBGROUP as u32), matrix: Some(8), ..Needs::NONE });
-    /// Slices on matrix units of 8 x 8.
-    pub(super) const SLICED_MATRIX8: Self = Self { name: "sliced_matrix8", ..Self::MATRIX8 };
     /// Every invocation for itself: runs everywhere.
     pub(super) const PLAIN: Self = Self::new("plain", Needs::NONE);
 
