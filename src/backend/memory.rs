@@ -2,9 +2,9 @@
 //! program alone, before anything is allocated.
 //!
 //! Slots that outlive a pass are packed, one arena a role, in the order of the program: the gradients of a device
-//! lie side by side, ready to be reduced in one go. Maps live from their writer to their last reader; a buffer is
-//! handed on from one to the next (largest first, each to the first buffer that is free for its whole life).
-//! A copy between towers of one device is an alias and takes nothing.
+//! lie side by side, ready to be reduced in one go, and those of a bundle without others between them. Maps live from
+//! their writer to their last reader; a buffer is handed on from one to the next (largest first, each to the first buffer
+//! that is free for its whole life). A copy between towers of one device is an alias and takes nothing.
 //!
 //! What the host writes or reads in every pass has staging memory of its own, allocated once: inputs, outputs, and what
 //! is sent to other devices or received; gradients too, where several ranks share them. The n-th exchange of one pass
@@ -125,6 +125,11 @@ impl MemoryPlan {
         plan.stage(program, &touched);
         plan.stage_across(program);
         plan.share(program, &root);
+        for (bundle, (member, start)) in program.bundles().iter().flat_map(|b| b.members.iter().map(move |m| (b, m))) {
+            let bytes = (program.slot(*member).elem.bytes() * start) as u64;
+            let within = |place: Location| Location { offset: place.offset + bytes, ..place };
+            plan.places[member.0] = plan.places[bundle.slot.0].map(within);
+        }
         for (slot, &of) in root.iter().enumerate() {
             plan.places[slot] = plan.places[of];
         }
@@ -222,7 +227,7 @@ impl MemoryPlan {
     /// Packs the slots of one role into buffers of at most `largest` bytes.
     fn pack(&mut self, program: &Program, role: Role, largest: u64, touched: &[bool]) {
         let mut end = u64::MAX;
-        for (slot, info) in program.with_role(role).filter(|(slot, _)| touched[slot.0]) {
+        for (slot, info) in program.apart_with(role).filter(|(slot, _)| touched[slot.0]) {
             let bytes = info.bytes();
             if end == u64::MAX || end + bytes > largest {
                 self.buffers.push((0, role));

@@ -271,8 +271,7 @@ fn work(net: &Net, layout: &Layout, hybrid: bool) -> (f64, Vec<Row>) {
         if rows.last().is_none_or(|(last, _)| *last != name) {
             let [forward, backward] =
                 [Phase::Forward, Phase::Backward].map(|phase| batches * flops(Pass::Gradients, name, phase));
-            let update = flops(Pass::Update, name, Phase::Update);
-            rows.push((name, Row { forward, backward, update, ..Row::default() }));
+            rows.push((name, Row { forward, backward, ..Row::default() }));
         }
         if let Some((_, row)) = rows.last_mut()
             && hybrid
@@ -288,6 +287,10 @@ fn work(net: &Net, layout: &Layout, hybrid: bool) -> (f64, Vec<Row>) {
             found.gradients += program.slot(trained.value).count() as u64;
         }
     }
+    // The optimiser takes all rows at once, each number alike.
+    let trained: u64 = rows.iter().map(|(_, row)| row.gradients).sum();
+    let each = program.flops(Pass::Update) / trained.max(1);
+    rows.iter_mut().for_each(|(_, row)| row.update = (each * row.gradients) as f64);
     (batches * flops(Pass::Gradients, "input", Phase::Forward), rows.into_iter().map(|(_, row)| row).collect())
 }
 

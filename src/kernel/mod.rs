@@ -298,6 +298,8 @@ impl Kernel {
 /// Place of a part among the parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
+    /// Where it begins along the extent that is cut.
+    pub start: usize,
     /// Nothing was computed before it.
     pub first: bool,
     /// Nothing comes after it.

@@ -12,7 +12,7 @@ use super::hybrid::RankSlots;
 use super::model::Sees;
 use super::options::{Job, Precision, WireFormat};
 use super::source::ImageSource;
-use super::trained::{Cut, Trained};
+use super::trained::{Cut, Trained, Updated};
 use crate::kernel::Elem;
 use crate::ops::layer::{Chw, Site, WeightKind};
 use crate::ops::{half, health, loss_scale, optimizer, round, softmax, step};
@@ -48,6 +48,8 @@ pub struct NetProgram {
     pub health: Option<Slot>,
     /// Trained tensors, in the order of the network.
     pub trained: Vec<Trained>,
+    /// The same where the program trains them, as the optimiser updates them.
+    pub updated: Vec<Updated>,
     /// Outputs of the layers in the evaluating pass, where they were asked for.
     pub features: Vec<Feature>,
 }
@@ -136,6 +138,7 @@ impl<'a> NetLowering<'a> {
             top5,
             health,
             trained: Vec::new(),
+            updated: Vec::new(),
             features: Vec::new(),
         };
         let mut lowering = Self { net, job, r, out, step, weights: HashMap::new() };
@@ -176,7 +179,6 @@ impl<'a> NetLowering<'a> {
                     let state = |name: &&'static str| slot(&format!(".{name}"), &shape, Role::State(name));
                     let states = kept.iter().map(state).collect();
                     let gradient = training.then(|| slot(".gradient", &shape, Role::Gradient));
-                    let rule = training.then(|| slot(".rule", &[optimizer.rule_len()], Role::Input));
                     let rounded = (mixed && !bias).then(|| self.r.map(format!("{name}.rounded"), shape, home));
                     let decay = if bias { 0.0 } else { node.decay };
                     self.weights.entry((index, tower)).or_default().push(self.out.trained.len());
@@ -188,7 +190,6 @@ impl<'a> NetLowering<'a> {
                         rounded,
                         states,
                         gradient,
-                        rule,
                         init,
                         bias,
                         decay,
@@ -199,6 +200,7 @@ impl<'a> NetLowering<'a> {
                 }
             }
         }
+        self.out.updated = Updated::declare_all(&mut self.r, &self.out.trained, optimizer);
     }
 
     /// `conv1.a`; without the tower where the network has one.
@@ -380,22 +382,20 @@ impl<'a> NetLowering<'a> {
     fn update(&mut self) {
         self.r.begin(Pass::Update);
         let Some(health) = self.out.health else { return };
+        self.r.label("update", Phase::Update);
         if self.job.options.precision == Precision::Mixed {
-            let gradients = self.out.trained.iter().filter_map(|tensor| Some((tensor.tower, tensor.gradient?)));
-            let gradients: Vec<_> = gradients.collect();
+            let gradients: Vec<_> = self.out.updated.iter().map(|updated| (updated.tower, updated.gradients)).collect();
             loss_scale::judge(&mut self.r, &gradients, self.out.step, health);
         }
         let optimizer = self.net.model.train.optimizer.kind;
         let mut watched: HashMap<Tower, Slot> = HashMap::new();
-        for trained in &self.out.trained {
-            let Trained { gradient: Some(gradient), rule: Some(rule), .. } = *trained else { continue };
-            let info = self.r.info(trained.value);
-            let (count, home) = (info.count(), info.home);
-            let Home::Tower(tower) = home else { continue };
-            self.r.label(self.net.nodes[trained.node].row(), Phase::Update);
+        for updated in &self.out.updated {
+            let &Updated { tower, gradients, values, rule, .. } = updated;
+            let shape =
+                optimizer::Shape { count: self.r.info(values).count(), first: 0, tensors: updated.tensors.len() };
             let health = *watched.entry(tower).or_insert_with(|| self.r.copy(health, tower, None));
-            let slots = [&[gradient, rule, health, trained.value], &trained.states[..]].concat();
-            self.r.run(&optimizer.kernel, optimizer::Shape { count }.params(), &slots);
+            let slots = [&[gradients, rule, health, values], &updated.states[..]].concat();
+            self.r.run(&optimizer.kernel, shape.params(), &slots);
         }
     }
 

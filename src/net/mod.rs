@@ -38,7 +38,7 @@ pub use self::score::Score;
 pub use self::source::{ImageSource, StoredImageSlots};
 pub use self::stage::{Replacement, Stage};
 pub use self::text::Kinds;
-pub use self::trained::{Cut, Trained};
+pub use self::trained::{Cut, Trained, Updated};
 pub(crate) use self::words::toml_words;
 pub use crate::ops::LAYERS;
 use crate::ops::layer::{Chw, LayerError};

@@ -25,13 +25,13 @@ pub(super) const fn any_count(entry: &'static str, sources: &'static [&'static s
 }
 
 /// The variant that takes four numbers at a time.
-pub(super) const fn quads(entry: &'static str, sources: &'static [&'static str]) -> Variant {
+const fn quads(entry: &'static str, sources: &'static [&'static str]) -> Variant {
     let needs = Needs { shapes: |p| count(p).is_multiple_of(4), ..Needs::NONE };
     Variant { name: "quads", tile: quads_tile, needs, ..Variant::linear(entry, sources, count).vectors(4) }
 }
 
 /// As many invocations as every adapter allows: each workgroup costs a software driver as much as some loads.
-pub(super) fn quads_tile(_: &Params) -> Tile {
+fn quads_tile(_: &Params) -> Tile {
     vec![("workgroup", 256)]
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// The row of the network that a run belongs to, and its phase.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Label {
-    /// Name of the row; `input` for what comes before the first.
+    /// Name of the row; `input` for what comes before the first, `update` for the optimiser's work on all of them.
     pub layer: Arc<str>,
     /// Forward, backward or update.
     pub phase: Phase,

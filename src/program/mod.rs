@@ -117,6 +117,17 @@ pub struct Program {
     slots: Vec<SlotInfo>,
     passes: Vec<(Pass, Vec<Command>)>,
     shared: Vec<Slot>,
+    bundles: Vec<Bundle>,
+}
+
+/// Slots that lie one behind the other in a slot of their own, so that a run can bind them all at once. Each begins at a
+/// multiple of [`ALIGNMENT`] bytes.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The slot that holds the others, and nothing besides.
+    pub slot: Slot,
+    /// The slots in it, each with the index of its first element there.
+    pub members: Vec<(Slot, usize)>,
 }
 
 impl Program {
@@ -140,9 +151,25 @@ impl Program {
         self.passes.iter().map(|(pass, commands)| (*pass, commands.as_slice()))
     }
 
-    /// Slots of one role, in order of declaration.
+    /// Slots of one role, in order of declaration; of bundles the slots in them.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = (Slot, &SlotInfo)> {
+        self.all_with(role).filter(|(slot, _)| self.bundles.iter().all(|bundle| bundle.slot != *slot))
+    }
+
+    /// Slots of one role that have memory of their own, in order of declaration: bundles, and slots that are in none.
+    pub fn apart_with(&self, role: Role) -> impl Iterator<Item = (Slot, &SlotInfo)> {
+        let bundled =
+            |slot: Slot| self.bundles.iter().any(|bundle| bundle.members.iter().any(|(member, _)| *member == slot));
+        self.all_with(role).filter(move |(slot, _)| !bundled(*slot))
+    }
+
+    fn all_with(&self, role: Role) -> impl Iterator<Item = (Slot, &SlotInfo)> {
         self.slots.iter().enumerate().filter(move |(_, info)| info.role == role).map(|(i, info)| (Slot(i), info))
+    }
+
+    /// Slots that hold others.
+    pub fn bundles(&self) -> &[Bundle] {
+        &self.bundles
     }
 
     /// The roles of the optimiser's states, in order of declaration.
@@ -184,6 +211,11 @@ impl Program {
                 touched[slot.0] = true;
             }
         }
+        for Bundle { slot, members } in &self.bundles {
+            let any = touched[slot.0] || members.iter().any(|(member, _)| touched[member.0]);
+            touched[slot.0] = any;
+            members.iter().for_each(|(member, _)| touched[member.0] = any);
+        }
         touched
     }
 
@@ -196,7 +228,7 @@ impl Program {
     /// A program over the same slots with other passes, for example the part of one device.
     #[must_use]
     pub fn part(&self, passes: Vec<(Pass, Vec<Command>)>) -> Self {
-        Self { slots: self.slots.clone(), passes, shared: self.shared.clone() }
+        Self { slots: self.slots.clone(), passes, shared: self.shared.clone(), bundles: self.bundles.clone() }
     }
 
     /// Has the host read these gradients in every step, and write others in their place: sums over several ranks.

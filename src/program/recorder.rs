@@ -1,6 +1,9 @@
 //! The recorder, through which ops write programs.
 
-use super::{Across, Command, Home, Label, Pass, Phase, Program, Role, Slot, SlotInfo, SlotRange, Tower, Wire, letter};
+use super::{
+    ALIGNMENT, Across, Bundle, Command, Home, Label, Pass, Phase, Program, Role, Slot, SlotInfo, SlotRange, Tower,
+    Wire, letter,
+};
 use crate::kernel::{Access, Elem, Holds, Kernel, Params};
 
 /// A program under construction: ops record their slots and commands through it alone.
@@ -45,6 +48,30 @@ impl Recorder {
     /// Declares a slot; its number.
     pub fn slot(&mut self, info: SlotInfo) -> Slot {
         self.program.add_slot(info)
+    }
+
+    /// Lays slots of one type, role and home one behind the other in a slot of their own; that slot.
+    ///
+    /// # Panics
+    /// When there are none: a slip in a lowering.
+    pub fn bundle(&mut self, slots: &[Slot]) -> Slot {
+        let [first, last] = [slots[0], slots[slots.len() - 1]].map(|slot| self.info(slot).clone());
+        let SlotInfo { elem, home, role, .. } = first;
+        let name = if slots.len() == 1 { first.name } else { format!("{} to {}", first.name, last.name) };
+        let (mut end, mut members) = (0, Vec::with_capacity(slots.len()));
+        for &slot in slots {
+            members.push((slot, end));
+            end = (end + self.info(slot).count()).next_multiple_of(ALIGNMENT / elem.bytes());
+        }
+        let slot = self.slot(SlotInfo { name, shape: vec![end], elem, home, role });
+        self.program.bundles.push(Bundle { slot, members });
+        slot
+    }
+
+    /// The slots in a bundle, each with the index of its first element there.
+    pub fn members(&self, bundle: Slot) -> &[(Slot, usize)] {
+        let found = self.program.bundles.iter().find(|known| known.slot == bundle);
+        found.map_or(&[], |found| &found.members)
     }
 
     /// Turns a map into an output, which outlives its pass and which the host can read.

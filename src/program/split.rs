@@ -66,7 +66,7 @@ fn cut(command: &Command, limit: u64) -> Result<Vec<Command>, TooLarge> {
     let size = extent.div_ceil(parts).next_multiple_of(step);
     let run = |start: usize| {
         let end = (start + size).min(extent);
-        let part = Piece { first: start == 0, last: end == extent };
+        let part = Piece { start, first: start == 0, last: end == extent };
         let params = (split.part)(params.replaced(split.along, end - start), part);
         let piece = |(view, &outermost): (&SlotRange, &bool)| match view.count / extent {
             unit if outermost => SlotRange { start: view.start + start * unit, count: (end - start) * unit, ..*view },
@@ -189,7 +189,7 @@ mod tests {
             check(&forward(conv), limit)?;
             check(&program(&BACKWARD_INPUT, conv.params(), &[w, y, x]), limit)?;
             check(&program(&BACKWARD_FILTER, conv.params(), &[x, y, w]), limit)?;
-            check(&program(&optimizer::sgd::SGD.kernel, optimizer::Shape { count: w }.params(), &[w, 4, 2, w, w]), limit)?;
+            check(&program(&optimizer::sgd::SGD.kernel, optimizer::Shape { count: w, first: 0, tensors: 1 }.params(), &[w, 4, 6, w, w]), limit)?;
         }
     }
 

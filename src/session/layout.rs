@@ -10,7 +10,7 @@ use crate::backend::limits::{HOST, Remedy, mib};
 use crate::backend::memory::MemoryPlan;
 use crate::backend::{BackendError, Footprint, Limits, towers};
 use crate::net::{Job, MOST_IMAGES, Net, NetProgram, Precision, lower};
-use crate::program::{Pass, Program, Role, SlotInfo, TooLarge};
+use crate::program::{Pass, Program, Role, TooLarge};
 use crate::tensor::IMAGE_GROUP;
 
 /// Number of minibatches that the host holds: one computed, one ready, one being filled.
@@ -131,8 +131,9 @@ pub fn fit(program: &Program, limits: &[Limits]) -> Result<Program, BackendError
 fn on_host(net: &Net, job: &Job, program: &Program) -> u64 {
     let stored = net.model.input.stored() as u64;
     let images = if job.floats { 0 } else { (job.share() as u64).saturating_mul(BATCHES * 3 * stored * stored) };
-    let kept = program.slots().iter().filter(|slot| matches!(slot.role, Role::Weight | Role::State(_)));
-    let checkpoint = if job.training { 2 * kept.map(SlotInfo::bytes).sum::<u64>() } else { 0 };
+    let roles = program.states().into_iter().chain([Role::Weight]);
+    let kept = roles.flat_map(|role| program.with_role(role)).map(|(_, info)| info.bytes());
+    let checkpoint = if job.training { 2 * kept.sum::<u64>() } else { 0 };
     images.saturating_add(checkpoint)
 }
 

@@ -33,7 +33,7 @@ use crate::backend::{BackendError, Cluster, Data, Placement};
 use crate::data::Batch;
 use crate::graph::GraphError;
 pub use crate::net::Score;
-use crate::net::{Job, LayerFactors, Net, NetError, NetProgram, RankSlots, StoredImageSlots};
+use crate::net::{Job, LayerFactors, Net, NetError, NetProgram, RankSlots, StoredImageSlots, Trained};
 use crate::ops::input::{colour, view};
 use crate::ops::step;
 use crate::program::{Pass, Slot};
@@ -323,12 +323,15 @@ impl Session {
         if self.rates.as_ref() == Some(&rates) {
             return Ok(());
         }
-        for trained in &self.lowered.trained {
-            let Some(slot) = trained.rule else { continue };
-            let factors = rates.layers.get(self.net.nodes[trained.node].row()).copied().unwrap_or_default();
-            let rate = if trained.bias { factors.biases * rates.biases } else { factors.weights * rates.weights };
-            let rule = self.net.model.train.optimizer.kind.rule(rate, trained.decay, &rates.hyper);
-            self.backend.write(slot, Data::F32(&rule))?;
+        let optimizer = self.net.model.train.optimizer.kind;
+        let of_tensor = |index: usize| {
+            let Trained { node, bias, decay, .. } = self.lowered.trained[index];
+            let factors = rates.layers.get(self.net.nodes[node].row()).copied().unwrap_or_default();
+            (if bias { factors.biases * rates.biases } else { factors.weights * rates.weights }, decay)
+        };
+        for updated in &self.lowered.updated {
+            let rule = updated.rule_of(optimizer, &rates.hyper, of_tensor);
+            self.backend.write(updated.rule, Data::F32(&rule))?;
         }
         self.rates = Some(rates);
         Ok(())

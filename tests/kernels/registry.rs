@@ -348,14 +348,15 @@ fn an_optimiser_binds_its_states_and_reads_every_number_of_its_rule() {
         for variant in optimizer.kernel.variants {
             let case = &(optimizer.kernel.cases)()[0];
             let constants = constants(&case.params.with(&(variant.tile)(&case.params)));
-            let names = ["rate", "decay"].into_iter().chain(optimizer.hyper.iter().map(|(name, _)| *name));
+            let names = ["begin", "rate", "decay"].into_iter().chain(optimizer.hyper.iter().map(|(name, _)| *name));
             for (place, name) in names.enumerate() {
                 let name = name.to_uppercase();
                 assert!(constants.contains(&format!("const {name}: u32 = {place}u;")), "{}: {name}", optimizer.name);
-                let read = variant.sources.iter().any(|source| source.contains(&format!("rule[{name}]")));
-                assert!(read, "{} {}: no source reads rule[{name}]", optimizer.name, variant.name);
+                let read = variant.sources.iter().any(|source| source.contains(&format!("rule[row + {name}]")));
+                assert!(read, "{} {}: no source reads rule[row + {name}]", optimizer.name, variant.name);
             }
-            assert_eq!(optimizer.rule(1.0, 2.0, &[].into()).len(), optimizer.rule_len());
+            let tensors = [(0, 1.0, 2.0), (64, 3.0, 4.0)];
+            assert_eq!(optimizer.rule(tensors, &[].into()).len(), optimizer.rule_len(tensors.len()));
         }
     }
 }

@@ -109,9 +109,9 @@ impl<T: Precision> Engine<T> {
 
     /// One rate for everything, no decay.
     pub(crate) fn set_rate(&mut self, rate: f32) {
-        let rule = SGD.rule(rate, 0.0, &[("momentum", 0.9)].into());
-        for slot in self.lowered.trained.clone().into_iter().filter_map(|trained| trained.rule) {
-            self.cpu.write(slot, Data::F32(&rule)).unwrap();
+        for updated in &self.lowered.updated {
+            let rule = updated.rule_of(&SGD, &[("momentum", 0.9)].into(), |_| (rate, 0.0));
+            self.cpu.write(updated.rule, Data::F32(&rule)).unwrap();
         }
     }
 

@@ -176,6 +176,21 @@ fn programs() -> Vec<(String, Program)> {
     nets.iter().flat_map(all).collect()
 }
 
+/// What outlives a pass; of bundles the slots in them.
+fn kept(program: &Program) -> Vec<Slot> {
+    let slots = (0..program.slots().len()).map(Slot).filter(|slot| program.slot(*slot).role.persistent());
+    slots.filter(|slot| program.bundles().iter().all(|bundle| bundle.slot != *slot)).collect()
+}
+
+/// These slots, and in place of bundles the slots in them.
+fn apart(program: &Program, slots: &[Slot]) -> Vec<Slot> {
+    let members = |slot: &Slot| match program.bundles().iter().find(|bundle| bundle.slot == *slot) {
+        Some(bundle) => bundle.members.iter().map(|(member, _)| *member).collect(),
+        None => vec![*slot],
+    };
+    slots.iter().flat_map(members).collect()
+}
+
 /// What lies where: byte ranges of buffers with the number of the write that filled them.
 struct Memory<'a> {
     program: &'a Program,
@@ -192,7 +207,7 @@ impl<'a> Memory<'a> {
         let mut memory =
             Self { program, plan, tags: vec![Vec::new(); plan.buffers.len()], values: HashMap::new(), writes: 0 };
         // The host fills what is not a map, before the first pass.
-        for slot in (0..program.slots().len()).map(Slot).filter(|slot| program.slot(*slot).role.persistent()) {
+        for slot in kept(program) {
             memory.write(slot);
         }
         memory
@@ -236,7 +251,7 @@ impl<'a> Memory<'a> {
                 Command::Across { .. } => panic!("this program is one rank's alone"),
                 Command::Send { .. } | Command::Receive { .. } => panic!("only parts of a program send"),
                 Command::Run { kernel, params, .. } => {
-                    let (reads, writes) = (command.reads(), command.writes());
+                    let [reads, writes] = [command.reads(), command.writes()].map(|slots| apart(program, &slots));
                     let accumulates = !constants(params).contains("ACCUMULATE: bool = false");
                     for slot in &reads {
                         // An output that could be added to is only read when it is; a strided copy writes between what it
@@ -259,9 +274,9 @@ impl<'a> Memory<'a> {
                 }
             }
         }
-        for (slot, info) in program.slots().iter().enumerate().filter(|(_, info)| info.role.persistent()) {
-            self.check(Slot(slot), &format!("the host, after {pass:?},"));
-            assert!(info.bytes() > 0, "{}", info.name);
+        for slot in kept(program) {
+            self.check(slot, &format!("the host, after {pass:?},"));
+            assert!(program.slot(slot).bytes() > 0, "{}", program.slot(slot).name);
         }
     }
 }
@@ -282,22 +297,21 @@ fn nothing_is_overwritten_while_it_is_needed() {
 }
 
 #[test]
-fn arenas_are_packed_in_program_order() {
+fn arenas_are_packed_and_bundles_are_whole() {
     for (name, program) in programs() {
-        for largest in [u64::MAX, 64 << 20] {
+        for largest in [u64::MAX, 256 << 20] {
             let plan = MemoryPlan::new(&program, largest);
             for role in [Role::Weight, Role::State("momentum"), Role::Gradient] {
+                let mut slots: Vec<_> =
+                    program.with_role(role).map(|(slot, info)| (plan.place(slot), slot, info)).collect();
+                slots.sort_by_key(|(place, ..)| (place.buffer, place.offset));
                 let mut end: HashMap<usize, u64> = HashMap::new();
-                let mut before = 0;
-                for (slot, info) in program.with_role(role) {
-                    let place = plan.place(slot);
+                for (place, _, info) in &slots {
                     assert_eq!(plan.buffers[place.buffer].1, role, "{name}: {}", info.name);
                     assert_eq!(place.offset % 256, 0, "{name}: {} is not aligned", info.name);
-                    assert!(place.buffer >= before, "{name}: {} is out of order", info.name);
                     let next = end.get(&place.buffer).map_or(0, |end| end.next_multiple_of(256));
                     assert_eq!(place.offset, next, "{name}: {} leaves a gap or overlaps", info.name);
                     end.insert(place.buffer, place.offset + info.bytes());
-                    before = place.buffer;
                     assert!(
                         place.offset == 0 || place.offset + info.bytes() <= largest,
                         "{name}: the arena of {} is larger than it may be",
@@ -307,7 +321,20 @@ fn arenas_are_packed_in_program_order() {
                 let arenas = end.len();
                 assert!(largest < u64::MAX || arenas <= 1, "{name}: {arenas} arenas of {role:?}");
                 for (buffer, bytes) in end {
-                    assert_eq!(plan.buffers[buffer].0, bytes, "{name}: a buffer has another size than its contents");
+                    let planned = plan.buffers[buffer].0.next_multiple_of(256);
+                    assert_eq!(
+                        planned,
+                        bytes.next_multiple_of(256),
+                        "{name}: a buffer of another size than its contents"
+                    );
+                }
+                for bundle in program.bundles().iter().filter(|bundle| program.slot(bundle.slot).role == role) {
+                    let first = slots.iter().position(|(_, slot, _)| *slot == bundle.members[0].0).unwrap();
+                    for ((place, slot, info), (member, start)) in slots[first..].iter().zip(&bundle.members) {
+                        assert_eq!(slot, member, "{name}: {} is among the members of another bundle", info.name);
+                        let whole = plan.place(bundle.slot);
+                        assert_eq!((place.buffer, place.offset), (whole.buffer, whole.offset + 4 * *start as u64));
+                    }
                 }
             }
         }

@@ -67,6 +67,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::rc::Rc;
 
     use super::*;
@@ -74,6 +75,7 @@ mod tests {
     use crate::backend::gpu::{Gpu, testing, tune::VariantChoice};
     use crate::backend::{Backend, Data};
     use crate::net::{Job, Model, Net, lower};
+    use crate::ops::optimizer::sgd::SGD;
     use crate::ops::step;
     use crate::program::{Pass, Slot};
     use crate::random::{Purpose, Stream};
@@ -144,7 +146,10 @@ mod tests {
             |slot: Slot| Stream::new(1, Purpose::Test, slot.0 as u32).normal_vec(program.slot(slot).count(), 0.1);
         for trained in &lowered.trained {
             gpu.write(trained.value, Data::F32(&numbers(trained.value))).unwrap();
-            gpu.write(trained.rule.unwrap(), Data::F32(&[0.01, 0.0, 0.9])).unwrap();
+        }
+        for updated in &lowered.updated {
+            let rule = updated.rule_of(&SGD, &BTreeMap::new(), |_| (0.01, 0.0));
+            gpu.write(updated.rule, Data::F32(&rule)).unwrap();
         }
         let stored = lowered.source.stored().unwrap();
         let pixels: Vec<u32> = numbers(stored.pixels).into_iter().map(f32::to_bits).collect();

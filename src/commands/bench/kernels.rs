@@ -181,17 +181,17 @@ mod tests {
     fn run(kernel: &'static str, layer: &str, count: usize, seconds: f64) -> KernelRun {
         let (flops, bytes) = (30, 40);
         let speed = CEILINGS.speed(flops, bytes, seconds);
-        let (layer, params) = (layer.into(), values(&Shape { count }.params()));
+        let (layer, params) = (layer.into(), values(&Shape { count, first: 0, tensors: 1 }.params()));
         KernelRun { pass: "update", kernel, variant: None, layer, params, seconds, flops, bytes, speed }
     }
 
     #[test]
     fn what_is_updated_is_read_and_written() {
         let view = |slot| SlotRange { slot: Slot(slot), elem: Elem::F32, start: 0, count: 10 };
-        let (params, label) = (Shape { count: 10 }.params(), Label::default());
+        let (params, label) = (Shape { count: 10, first: 0, tensors: 1 }.params(), Label::default());
         let views = (0..SGD.kernel.bindings.len()).map(view).collect();
         let command = Command::Run { kernel: &SGD.kernel, params, views, home: Home::Every, label };
-        let fast = ("sgd.update count=10".to_owned(), ["fast".to_owned()].into());
+        let fast = ("sgd.update count=10 first=0 tensors=1".to_owned(), ["fast".to_owned()].into());
         let variants = Variants::from([fast]);
         let run = kernel_run(Pass::Update, &command, 2.0, &CEILINGS, &variants).unwrap();
         let updated = SGD.kernel.bindings.iter().filter(|binding| binding.access == Access::Update).count() as u64;

@@ -237,6 +237,7 @@ fn layers(
     session.cluster_mut().stop_clock();
     let mut rows: Vec<String> = vec!["input".into()];
     rows.extend(session.net().model.layers.iter().map(|row| row.name.clone()));
+    rows.push("update".into());
     let mut all = Vec::new();
     for (member, (towers, _)) in session.cluster().devices().into_iter().enumerate() {
         for layer in &rows {

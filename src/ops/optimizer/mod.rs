@@ -1,4 +1,4 @@
-//! Optimisers: how the gradient of a minibatch changes a tensor of weights. Each is a value in [`OPTIMIZERS`] and one
+//! Optimisers: how the gradient of a minibatch changes tensors of weights, those of a tower in one run. Each is a value in [`OPTIMIZERS`] and one
 //! file; slots, names in checkpoints, memory figures, and what model files may set derive from the value.
 //!
 //! Letters: w weights, g the gradient of the mean loss over the minibatch, ε the learning rate, λ the weight decay. For
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use crate::kernel::{Args, Case, Fill, Kernel};
+use crate::kernel::{Args, Case, Fill, Kernel, Params, Tile};
 use crate::ops::elementwise::CHUNK;
 use crate::ops::health;
 use crate::params;
@@ -23,10 +23,14 @@ use crate::tensor::Real;
 pub const OPTIMIZERS: &[&Optimizer] = &[&sgd::SGD, &nesterov::NESTEROV];
 
 params! {
-    /// The update of one tensor.
+    /// The update of tensors that lie one behind the other, or of a piece of them.
     pub struct Shape {
-        /// Weights of the tensor.
+        /// Numbers of the piece, a multiple of 4.
         count: usize,
+        /// Index of its first number among those of all tensors.
+        first: usize,
+        /// Tensors, each with a row in the `rule` slot.
+        tensors: usize,
     }
 }
 
@@ -35,7 +39,7 @@ params! {
 pub struct Optimizer {
     /// Name in model files.
     pub name: &'static str,
-    /// The update of one tensor. Bindings: gradient, rule, health, weights, then the states.
+    /// The update of some tensors. Bindings: gradient, rule, health, weights, then the states.
     pub kernel: Kernel,
     /// Names of the tensors that are kept beside each tensor of weights, in its shape, 0 in the beginning.
     pub states: &'static [&'static str],
@@ -54,8 +58,15 @@ impl PartialEq for Optimizer {
 /// Good health, for cases and tests.
 const WELL: [f32; health::COUNT] = health::state(1.0);
 
-/// First numbers of every optimiser's `rule` slot; its hyper-parameters follow.
-const COMMON: [&str; 2] = ["rate", "decay"];
+/// First numbers of a row of every optimiser's `rule` slot; its hyper-parameters follow.
+const COMMON: [&str; 3] = ["begin", "rate", "decay"];
+
+/// Numbers that a workgroup of the update takes at a time, four an invocation: each workgroup costs a software driver as
+/// much as some loads.
+const WORKGROUP: usize = 256;
+
+/// Most workgroups for one tensor, by which a large GPU is filled some times over.
+const GROUPS: usize = 256;
 
 impl Optimizer {
     /// The optimiser called `name`.
@@ -63,73 +74,109 @@ impl Optimizer {
         OPTIMIZERS.iter().copied().find(|optimizer| optimizer.name == name)
     }
 
-    /// Number of floats in the `rule` slot.
-    pub fn rule_len(&self) -> usize {
+    /// Numbers of a row of the `rule` slot.
+    fn row(&self) -> usize {
         COMMON.len() + self.hyper.len()
     }
 
-    /// The content of the `rule` slot of a tensor; hyper-parameters that `hyper` does not name have their defaults.
-    pub fn rule(&self, rate: f32, decay: f32, hyper: &BTreeMap<&'static str, f32>) -> Vec<f32> {
-        let own = self.hyper.iter().map(|(name, default)| hyper.get(name).copied().unwrap_or(*default));
-        [rate, decay].into_iter().chain(own).collect()
+    /// Number of floats in the `rule` slot of so many tensors.
+    pub fn rule_len(&self, tensors: usize) -> usize {
+        self.row() * tensors
     }
 
-    /// A variant's tile followed by the places of numbers in the `rule` slot: `RATE`, `DECAY` and so on in WGSL.
-    fn constants(&self, mut tile: Vec<(&'static str, usize)>) -> Vec<(&'static str, usize)> {
-        tile.extend(COMMON.into_iter().chain(self.hyper.iter().map(|(name, _)| *name)).zip(0..));
-        tile
+    /// The content of the `rule` slot of tensors that lie one behind the other, given of each the index of its first number,
+    /// its learning rate and its decay. Hyper-parameters that `hyper` does not name have their defaults.
+    pub fn rule(
+        &self,
+        tensors: impl IntoIterator<Item = (usize, f32, f32)>,
+        hyper: &BTreeMap<&'static str, f32>,
+    ) -> Vec<f32> {
+        let own = || self.hyper.iter().map(|(name, default)| hyper.get(name).copied().unwrap_or(*default));
+        // Multiples of 64 below 2^30 are floats.
+        let row = |(begin, rate, decay)| [begin as f32, rate, decay].into_iter().chain(own());
+        tensors.into_iter().flat_map(row).collect()
+    }
+
+    /// The tile: the length of a row in the `rule` slot, and the places of numbers in it: `RATE`, `DECAY` and so on in WGSL.
+    fn tile(&self) -> Tile {
+        let places = COMMON.into_iter().chain(self.hyper.iter().map(|(name, _)| *name)).zip(0..);
+        [("workgroup", WORKGROUP), ("row", self.row())].into_iter().chain(places).collect()
     }
 
     /// Cases of its kernel.
     fn cases(&self) -> Vec<Case> {
-        // Hyper-parameters are `share` times their defaults.
-        let case = |(name, count, [rate, decay, share], health): (&str, usize, [f32; 3], [f32; health::COUNT])| {
+        // Of each tensor where it begins, its rate and its decay; hyper-parameters are `share` times their defaults.
+        type Tensors<'a> = &'a [(usize, f32, f32)];
+        type Health = [f32; health::COUNT];
+        let case = |(name, [first, count], tensors, share, health): (&str, [usize; 2], Tensors<'_>, f32, Health)| {
             let hyper = self.hyper.iter().map(|(name, default)| (*name, share * default)).collect();
+            let rule = self.rule(tensors.iter().copied(), &hyper);
+            let shape = Shape { count, first, tensors: tensors.len() };
             let mut buffers = vec![
                 (count, Fill::Normal(1.0)),
-                (self.rule_len(), Fill::Floats(self.rule(rate, decay, &hyper))),
+                (rule.len(), Fill::Floats(rule)),
                 (health::COUNT, Fill::Floats(health.to_vec())),
                 (count, Fill::Normal(0.1)),
             ];
             buffers.extend(self.states.iter().map(|_| (count, Fill::Normal(0.01))));
-            Case::new(name, Shape { count }.params(), buffers)
+            Case::new(name, shape.params(), buffers)
         };
+        let (one, rates) =
+            ([(0, 0.01, 0.0005)], [(0, 0.01, 0.0005), (64, 0.02, 0.0), (128, 0.0, 0.1), (1280, 0.1, 0.1)]);
         [
-            ("one bias", 1, [0.02, 0.0, 1.0], WELL),
-            ("ragged", 1003, [0.01, 0.0005, 1.0], WELL),
-            ("scaled", 1003, [0.01, 0.0005, 1.0], health::state(1024.0)),
-            ("whole vectors", 1004, [0.01, 0.0005, 1.0], health::state(64.0)),
-            ("many", 150_000, [0.1, 0.1, 0.5], WELL),
-            ("frozen", 77, [0.0, 0.0005, 1.0], WELL),
-            ("unhealthy", 77, [0.01, 0.0005, 1.0], [1.0, 7.0, 1.0, 1.0, 0.0, 0.0]),
-            ("left out", 77, [0.01, 0.0005, 1.0], [0.0, 0.0, 1.0, 1.0, 0.0, 1.0]),
+            ("one bias", [0, 64], &[(0, 0.02, 0.0)][..], 1.0, WELL),
+            ("scaled", [0, 1004], &one, 1.0, health::state(1024.0)),
+            ("many", [0, 150_000], &[(0, 0.1, 0.1)], 0.5, WELL),
+            ("four tensors, one of them frozen", [0, 1408], &rates, 1.0, health::state(64.0)),
+            ("a piece of four tensors", [64, 192], &rates, 1.0, WELL),
+            ("longer than its workgroups", [0, 300_032], &[(0, 0.1, 0.1), (64, 0.2, 0.0)], 1.0, WELL),
+            ("unhealthy", [0, 76], &one, 1.0, [1.0, 7.0, 1.0, 1.0, 0.0, 0.0]),
+            ("left out", [0, 76], &one, 1.0, [0.0, 0.0, 1.0, 1.0, 0.0, 1.0]),
         ]
         .map(case)
         .into()
     }
 }
 
-/// The twin of `shaders/optimizer.wgsl`. `element` makes, of the numbers in the rule, what turns a weight, its gradient
-/// and its states into the new weight and states.
+/// Workgroups share each tensor along x; along y are the tensors.
+fn grid(params: &Params) -> [usize; 3] {
+    let Shape { count, tensors, .. } = Shape::from(params);
+    [(count / 4).div_ceil(tensors.max(1)).clamp(1, WORKGROUP * GROUPS), tensors, 1]
+}
+
+/// The twin of `shaders/optimizer.wgsl`. `element` makes, of the numbers in a row of the rule from the rate on, what turns a
+/// weight, its gradient and its states into the new weight and states.
 fn update<T: Real, E, const RULE: usize, const STATES: usize>(mut args: Args<T>, element: impl Fn([T; RULE]) -> E)
 where
     E: Fn(T, T, [T; STATES]) -> (T, [T; STATES]) + Sync,
 {
+    let first = Shape::from(args.params).first;
     let (g, rule, health, w) = (args.read(), args.read(), args.read(), args.write());
-    if rule[0] == T::zero() || health[health::ILL] != T::zero() || health[health::SKIP] != T::zero() {
+    if health[health::ILL] != T::zero() || health[health::SKIP] != T::zero() {
         return;
     }
-    let (element, inverse) = (element(std::array::from_fn(|i| rule[i])), health[health::INVERSE]);
+    let rows = || rule.chunks_exact(RULE + 1);
+    let ends = rows().skip(1).map(|row| row[0].to_f64() as usize).chain([usize::MAX]);
+    let row = |(row, end): (&[T], usize)| (row[0].to_f64() as usize..end, element(std::array::from_fn(|i| row[1 + i])));
+    // A rate of 0 freezes.
+    let rows: Vec<_> = rows().zip(ends).filter(|(row, _)| row[1] != T::zero()).map(row).collect();
+    let inverse = health[health::INVERSE];
     let mut states: [_; STATES] = std::array::from_fn(|_| args.write().chunks_mut(CHUNK));
     let with_states = |(w, g)| (w, g, states.each_mut().map(|chunks| chunks.next().unwrap_or_default()));
     let chunks: Vec<_> = w.chunks_mut(CHUNK).zip(g.chunks(CHUNK)).map(with_states).collect();
-    // All tensors in one pass over memory, which is all that this costs.
-    chunks.into_par_iter().for_each(|(w, g, states)| {
-        let mut states = states.map(|state| &mut state[..g.len()]);
-        for (i, (w, &g)) in w.iter_mut().zip(g).enumerate() {
-            let (weight, new) = element(*w, g * inverse, states.each_ref().map(|state| state[i]));
-            *w = weight;
-            states.iter_mut().zip(new).for_each(|(state, new)| state[i] = new);
+    // Weights, gradients and states in one pass over memory, which is all that this costs.
+    chunks.into_par_iter().enumerate().for_each(|(index, (w, g, mut states))| {
+        let start = first + index * CHUNK;
+        for (tensor, element) in &rows {
+            let within = |at: usize| at.clamp(start, start + g.len()) - start;
+            let own = within(tensor.start)..within(tensor.end);
+            let (w, g) = (&mut w[own.clone()], &g[own.clone()]);
+            let mut states = states.each_mut().map(|state| &mut state[own.clone()][..g.len()]);
+            for (i, (w, &g)) in w.iter_mut().zip(g).enumerate() {
+                let (weight, new) = element(*w, g * inverse, states.each_ref().map(|state| state[i]));
+                *w = weight;
+                states.iter_mut().zip(new).for_each(|(state, new)| state[i] = new);
+            }
         }
     });
 }
@@ -149,21 +196,19 @@ macro_rules! optimizer {
         pub static $NAME: $crate::ops::optimizer::Optimizer = $crate::ops::optimizer::Optimizer {
             name: $name,
             kernel: {
-                use $crate::kernel::{Kernel, Split, Variant, linear_tile, read, update};
-                use $crate::ops::elementwise::{count, quads, quads_tile};
+                use $crate::kernel::{Grid, Kernel, Split, Variant, read, update};
+                use $crate::ops::elementwise::count;
                 const UPDATE: &str = include_str!("../../../shaders/optimizer.wgsl");
                 const SOURCES: &[&str] = &[$crate::ops::health::LAYOUT, UPDATE, $wgsl];
                 Kernel {
                     name: concat!($name, ".update"),
-                    doc: concat!($doc, "; nothing if rate = 0 or health is against it; any shape"),
+                    doc: concat!($doc, "; nothing if rate = 0 or health is against it; tensors one behind the other"),
                     bindings: &[read("g"), read("rule"), read("health"), update("w") $(, update($state))*],
-                    variants: &[
-                        Variant { tile: |p| $NAME.constants(quads_tile(p)), ..quads("update", SOURCES) },
-                        Variant {
-                            tile: |p| $NAME.constants(linear_tile(p)),
-                            ..Variant::linear("update", SOURCES, count)
-                        },
-                    ],
+                    variants: &[Variant {
+                        tile: |_| $NAME.tile(),
+                        grid: Grid::Tiles($crate::ops::optimizer::grid),
+                        ..Variant::linear("update", SOURCES, count).vectors(4)
+                    }],
                     twin: $crate::twin!($twin),
                     cases: || $NAME.cases(),
                     tolerance: 1e-6, // some six roundings, or fewer where a device fuses products and sums
@@ -171,7 +216,10 @@ macro_rules! optimizer {
                     split: Some(Split {
                         along: "count",
                         outermost: &[true, false, false, true $(, !$state.is_empty())*],
-                        part: |params, _| params,
+                        part: |params, piece| {
+                            let first = params.get::<usize>("first");
+                            params.replaced("first", first + piece.start)
+                        },
                     }),
                     flops: |p| $flops * count(p) as u64,
                 }
@@ -190,10 +238,11 @@ mod testing {
     use crate::kernel::{Arg, Args};
     use crate::ops::health;
 
-    /// Updates one weight, the first of `tensors`, and its states, which follow.
+    /// Updates one weight, the first of `tensors`, and its states, which follow; `rule` begins with the rate.
     pub(super) fn run(optimizer: &Optimizer, rule: &[f64], health: [f32; health::COUNT], g: f64, tensors: &mut [f64]) {
-        let (params, g, health) = (super::Shape { count: 1 }.params(), [g], health.map(f64::from));
-        let mut buffers = vec![Arg::Read(&g), Arg::Read(rule), Arg::Read(&health)];
+        let shape = super::Shape { count: 1, first: 0, tensors: 1 };
+        let (params, g, health, rule) = (shape.params(), [g], health.map(f64::from), [&[0.0], rule].concat());
+        let mut buffers = vec![Arg::Read(&g), Arg::Read(&rule), Arg::Read(&health)];
         buffers.extend(tensors.chunks_mut(1).map(Arg::Write));
         (optimizer.kernel.twin.f64)(Args::new(&params, buffers));
     }
@@ -204,9 +253,10 @@ mod tests {
     use super::testing::run;
     use super::*;
 
-    /// The rule of `optimizer` with its defaults.
+    /// The rule of `optimizer` for one tensor, from the rate on, with its defaults.
     fn rule(optimizer: &Optimizer, rate: f32, decay: f32) -> Vec<f64> {
-        optimizer.rule(rate, decay, &BTreeMap::new()).into_iter().map(f64::from).collect()
+        let rule = optimizer.rule([(0, rate, decay)], &BTreeMap::new());
+        rule[1..].iter().copied().map(f64::from).collect()
     }
 
     #[test]

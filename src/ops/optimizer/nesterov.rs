@@ -26,8 +26,8 @@ optimizer! {
 const STEP: &str = "
 @group(0) @binding(4) var<storage, read_write> momentum: array<Numbers>;
 
-fn step(i: u32, weight: Numbers, gradient: Numbers, rate: f32, decay: f32) -> Numbers {
-    let m = rule[MOMENTUM];
+fn step(i: u32, weight: Numbers, gradient: Numbers, rate: f32, decay: f32, row: u32) -> Numbers {
+    let m = rule[row + MOMENTUM];
     let d = -decay * rate * weight - rate * gradient;
     let v = m * momentum[i] + d;
     momentum[i] = v;

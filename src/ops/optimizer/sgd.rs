@@ -23,8 +23,8 @@ optimizer! {
 const STEP: &str = "
 @group(0) @binding(4) var<storage, read_write> momentum: array<Numbers>;
 
-fn step(i: u32, weight: Numbers, gradient: Numbers, rate: f32, decay: f32) -> Numbers {
-    let v = rule[MOMENTUM] * momentum[i] - decay * rate * weight - rate * gradient;
+fn step(i: u32, weight: Numbers, gradient: Numbers, rate: f32, decay: f32, row: u32) -> Numbers {
+    let v = rule[row + MOMENTUM] * momentum[i] - decay * rate * weight - rate * gradient;
     momentum[i] = v;
     return weight + v;
 }
