@@ -1,64 +1,74 @@
-// Gradient of a bias: db[k] = sum of dy[k][pixel][n] over pixels and images, for dy [K][P*Q][N] and db [K]. Two passes
-// of fixed order: `partial_*` sums up each of the PARTS parts of a map into partial [K][PARTS], `sum` the parts of each
-// map.
+// Gradient of a bias: db[k] = sum of dy[k][pixel][n] over pixels and images, for dy [K][P*Q][N] and db [K], each in a fixed
+// order.
 
 @group(0) @binding(0) var<storage, read> dy: array<Map4>;
-@group(0) @binding(1) var<storage, read_write> partial: array<f32>;
-@group(0) @binding(2) var<storage, read> partials: array<f32>;
-@group(0) @binding(3) var<storage, read_write> db: array<f32>;
+@group(0) @binding(1) var<storage, read_write> db: array<f32>;
 
-// Vectors of a map, and of each of its parts; the last parts may be shorter or empty.
+// Vectors of a map.
 const VECTORS = PIXELS * IMAGES / 4;
-const PART = (VECTORS + PARTS - 1) / PARTS;
 
-var<workgroup> sums: array<f32, WORKGROUP>;
+var<workgroup> lanes: array<f32, WORKGROUP>;
 
-// One workgroup a part of a map; a lane strides over it, then a tree over the lanes.
-@compute @workgroup_size(WORKGROUP)
-fn partial_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let end = min((group.x + 1) * PART, VECTORS);
-    var total = vec4f();
-    for (var i = group.x * PART + lane; i < end; i += WORKGROUP) {
-        total += vec4f(dy[group.y * VECTORS + i]);
+fn put(map: u32, total: f32) {
+    if ACCUMULATE {
+        db[map] += total;
+    } else {
+        db[map] = total;
     }
-    sums[lane] = (total.x + total.y) + (total.z + total.w);
+}
+
+// A workgroup a map; each lane strides over it with LOADS sums, so that as many loads are on their way, then a tree over the
+// lanes.
+@compute @workgroup_size(WORKGROUP)
+fn sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let map = group.x * VECTORS;
+    var own: array<vec4f, LOADS>;
+    for (var i = lane; i < VECTORS; i += WORKGROUP * LOADS) {
+        @unroll for (var l = 0u; l < LOADS; l++) {
+            let at = i + l * WORKGROUP;
+            own[l] += select(vec4f(), vec4f(dy[map + min(at, VECTORS - 1)]), at < VECTORS);
+        }
+    }
+    var total = vec4f();
+    @unroll for (var l = 0u; l < LOADS; l++) {
+        total += own[l];
+    }
+    lanes[lane] = (total.x + total.y) + (total.z + total.w);
     workgroupBarrier();
     for (var half = WORKGROUP / 2; half > 0; half /= 2) {
         if lane < half {
-            sums[lane] += sums[lane + half];
+            lanes[lane] += lanes[lane + half];
         }
         workgroupBarrier();
     }
     if lane == 0 {
-        partial[group.y * PARTS + group.x] = sums[0];
+        put(group.x, lanes[0]);
     }
 }
 
-// One invocation a part: where barriers are dear.
+// Vectors of a part of a map; the last parts may be shorter or empty.
+const PART = (VECTORS + PARTS - 1) / PARTS;
+
+// A lane a part, of MAPS_AT_ONCE maps in a workgroup; then the first lane of each map adds its parts up in their order.
 @compute @workgroup_size(WORKGROUP)
-fn partial_chains(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var item = id.x; item < MAPS * PARTS; item += groups.x * WORKGROUP) {
-        let begin = item % PARTS * PART;
+fn chains(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let map = group.x * MAPS_AT_ONCE + lane / PARTS;
+    let is_part = lane / PARTS < MAPS_AT_ONCE && map < MAPS;
+    if is_part {
+        let begin = lane % PARTS * PART;
         let end = min(begin + PART, VECTORS);
-        let map = item / PARTS * VECTORS;
         var total = vec4f();
         for (var i = begin; i < end; i++) {
-            total += vec4f(dy[map + i]);
+            total += vec4f(dy[map * VECTORS + i]);
         }
-        partial[item] = (total.x + total.y) + (total.z + total.w);
+        lanes[lane] = (total.x + total.y) + (total.z + total.w);
     }
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn sum(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var map = id.x; map < MAPS; map += groups.x * WORKGROUP) {
+    workgroupBarrier();
+    if is_part && lane % PARTS == 0 {
         var total = 0.0;
         for (var part = 0u; part < PARTS; part++) {
-            total += partials[map * PARTS + part];
+            total += lanes[lane + part];
         }
-        if ACCUMULATE {
-            total += db[map];
-        }
-        db[map] = total;
+        put(map, total);
     }
 }

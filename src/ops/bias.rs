@@ -1,18 +1,17 @@
 //! Gradient of a bias: one bias a map (shared by all its pixels, as in the released code), so db is the sum of dy over
-//! pixels and images. Two passes of fixed order: the same bits in every run, and parallel work for a device even
-//! where a layer has few maps. Adding the bias itself rides in the epilogue of the contraction.
+//! pixels and images. Software drivers and the processor take it in parts of fixed length, whose sums are added in their
+//! order; every way has a fixed order, and so the same bits in every run. Adding the bias itself rides in the epilogue of the
+//! contraction.
 
-use crate::kernel::{
-    Args, Case, Fill, Grid, Kernel, Needs, Params, Variant, for_each_chunk, read, read_map, update, write,
-};
+use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Tile, Variant, for_each_chunk, read_map, update};
 use crate::ops::conv::SUBGROUP;
 use crate::ops::layer::{Chw, Site};
-use crate::program::{Home, Recorder, Slot};
+use crate::program::{Recorder, Slot};
 use crate::tensor::Real;
 use crate::{params, twin};
 
 params! {
-    /// Both passes of one layer's bias gradient; [`Shape::new`] chooses the parts.
+    /// One layer's bias gradient; [`Shape::new`] chooses the parts.
     pub struct Shape {
         /// K: maps, each with one bias.
         maps: usize,
@@ -42,54 +41,55 @@ pub fn parts(elements: usize) -> usize {
 /// Records db = (accumulating: db +) sum of dy over pixels and images for maps of shape `y`.
 pub fn backward(r: &mut Recorder, site: &Site, y: Chw, dy: Slot, db: Slot) {
     let shape = Shape::new(y.channels, y.pixels(), site.images, site.accumulate);
-    let home = Home::Tower(site.tower);
-    let partial = r.floats(format!("{}.bias_parts", site.name), vec![shape.maps, shape.parts], home);
-    r.run(&PARTIAL, shape.params(), &[dy, partial]);
-    r.run(&SUM, shape.params(), &[partial, db]);
+    r.run(&BACKWARD, shape.params(), &[dy, db]);
 }
 
 const SOURCES: &[&str] = &[include_str!("../../shaders/bias.wgsl")];
 
-/// First pass: each part of each map by itself.
-pub static PARTIAL: Kernel = Kernel {
-    name: "bias.partial",
-    doc: "partial[k][part] = sum of dy[k][pixels][N] over the part; dy [K][P*Q][N], partial [K][parts]",
-    bindings: &[read_map("dy"), write("partial")],
+/// Invocations that sum up parts in a workgroup of a software driver, at least as many as a map has parts.
+const LANES_OF_PARTS: usize = 64;
+
+/// Vectors that an invocation of a GPU has on their way at a time.
+const LOADS: usize = 8;
+
+/// db = the sum of dy over pixels and images.
+pub static BACKWARD: Kernel = Kernel {
+    name: "bias.backward",
+    doc: "db[k] = (accumulate: db[k] +) sum of dy[k][pixels][N]; dy [K][P*Q][N], db [K]",
+    bindings: &[read_map("dy"), update("db")],
     variants: &[
         Variant {
             name: "chains",
-            // Of software drivers: their barriers are dear, and lanes that read far apart cost no more than neighbours.
+            // Of software drivers, where lanes that read far apart cost no more than neighbours, and a barrier is dear.
             needs: Needs { subgroup_size: Some(SUBGROUP as u32), ..Needs::NONE },
-            ..Variant::linear("partial_chains", SOURCES, sums)
+            tile: |p| tile(p, LANES_OF_PARTS),
+            grid: Grid::Tiles(|p| {
+                let [maps, at_once] = ["maps", "maps_at_once"].map(|name| p.get::<usize>(name));
+                [maps.div_ceil(at_once) * LANES_OF_PARTS, 1, 1]
+            }),
+            ..Variant::linear("chains", SOURCES, maps)
         },
         Variant {
-            grid: Grid::Tiles(|p| [p.get::<usize>("parts") * p.get::<usize>("workgroup"), p.get("maps"), 1]),
-            ..Variant::linear("partial_sums", SOURCES, sums)
+            tile: |p| tile(p, if elements(p) < 1 << 13 { 64 } else { 256 }),
+            grid: Grid::Tiles(|p| [maps(p) * p.get::<usize>("workgroup"), 1, 1]),
+            ..Variant::linear("sums", SOURCES, maps)
         },
     ],
-    twin: twin!(partial),
-    cases: partial_cases,
-    tolerance: 1e-5, // sums of up to 6000 numbers round like a random walk, some 1e-6 of their root mean square
-    flops: |p| (p.get::<usize>("maps") * elements(p)) as u64,
+    twin: twin!(gradient),
+    cases,
+    tolerance: 1e-6, // the last sums of lanes and parts, ten or so
+    terms: |p| elements(p).div_ceil(4 * p.get::<usize>("parts")) + p.get::<usize>("parts"),
+    flops: |p| (maps(p) * elements(p)) as u64,
     ..Kernel::PLAIN
 };
 
-/// Second pass: the parts of each map, in order.
-pub static SUM: Kernel = Kernel {
-    name: "bias.sum",
-    doc: "db[k] = (accumulate: db[k] +) sum of partials[k][parts]; partials [K][parts], db [K]",
-    bindings: &[read("partials"), update("db")],
-    variants: &[Variant::linear("sum", SOURCES, |p| p.get("maps"))],
-    twin: twin!(sum),
-    cases: sum_cases,
-    tolerance: 1e-5, // at most 65 roundings
-    flops: |p| sums(p) as u64,
-    ..Kernel::PLAIN
-};
+fn tile(params: &Params, workgroup: usize) -> Tile {
+    let maps_at_once = LANES_OF_PARTS / params.get::<usize>("parts");
+    vec![("workgroup", workgroup), ("maps_at_once", maps_at_once), ("loads", LOADS)]
+}
 
-/// Partial sums of all maps.
-fn sums(params: &Params) -> usize {
-    params.get::<usize>("maps") * params.get::<usize>("parts")
+fn maps(params: &Params) -> usize {
+    params.get("maps")
 }
 
 /// Elements of dy in one map.
@@ -106,45 +106,39 @@ const SHAPES: [(&str, usize, usize, usize); 5] = [
     ("as many parts as there may be", 1, 33 * 33, 128),
 ];
 
-fn partial_cases() -> Vec<Case> {
-    let case = |(name, maps, pixels, images)| {
-        let shape = Shape::new(maps, pixels, images, false);
-        let buffers = vec![(maps * pixels * images, Fill::Normal(1.0)), (maps * shape.parts, Fill::Output)];
-        Case::new(name, shape.params(), buffers)
+fn cases() -> Vec<Case> {
+    let case = |(name, shape): (&str, Shape)| {
+        // What db held is NaN where it must not matter.
+        let old = if shape.accumulate { Fill::Normal(3.0) } else { Fill::Output };
+        let dy = (shape.maps * shape.pixels * shape.images, Fill::Normal(1.0));
+        Case::new(name, shape.params(), vec![dy, (shape.maps, old)])
     };
-    let mut cases: Vec<_> = SHAPES.map(case).into();
+    let shape = |(index, (name, maps, pixels, images))| (name, Shape::new(maps, pixels, images, index % 2 == 1));
     // 18 vectors in 8 parts of 3: the last two parts are empty.
     let empty = Shape { maps: 2, pixels: 3, images: 24, parts: 8, accumulate: false };
-    cases.push(Case::new("empty parts", empty.params(), vec![(144, Fill::Normal(1.0)), (16, Fill::Output)]));
-    cases
-}
-
-fn sum_cases() -> Vec<Case> {
-    let case = |((name, maps, pixels, images), accumulate)| {
-        let shape = Shape::new(maps, pixels, images, accumulate);
-        // What db held is NaN where it must not matter.
-        let old = if accumulate { Fill::Normal(3.0) } else { Fill::Output };
-        let name = format!("{name}{}", if accumulate { ", accumulated" } else { "" });
-        Case::new(name, shape.params(), vec![(maps * shape.parts, Fill::Normal(1.0)), (maps, old)])
-    };
-    SHAPES.into_iter().flat_map(|shape| [(shape, false), (shape, true)]).map(case).collect()
+    SHAPES.into_iter().enumerate().map(shape).chain([("empty parts", empty)]).map(case).collect()
 }
 
 /// Independent sums, so that the processor can use its vectors.
 const LANES: usize = 16;
 
-fn partial<T: Real>(mut args: Args<T>) {
+fn gradient<T: Real>(mut args: Args<T>) {
     let shape = Shape::from(args.params);
-    let (dy, partial) = (args.read(), args.write());
+    let (dy, db) = (args.read(), args.write());
     let elements = shape.pixels * shape.images;
     // Whole vectors of four, as on a device; an empty part is an empty slice.
     let part = 4 * (elements / 4).div_ceil(shape.parts);
-    for_each_chunk(partial, shape.parts, |map, sums| {
-        let map = &dy[map * elements..][..elements];
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = total(&map[(i * part).min(elements)..((i + 1) * part).min(elements)]);
-        }
-    });
+    for_each_chunk(
+        db,
+        1,
+        #[inline(always)]
+        |map, db| {
+            let map = &dy[map * elements..][..elements];
+            let parts = (0..shape.parts).map(|i| total(&map[(i * part).min(elements)..((i + 1) * part).min(elements)]));
+            let sum = parts.fold(T::zero(), |sum, part| sum + part);
+            db[0] = if shape.accumulate { sum + db[0] } else { sum };
+        },
+    );
 }
 
 #[inline(always)]
@@ -159,26 +153,14 @@ fn total<T: Real>(values: &[T]) -> T {
     lanes.into_iter().fold(T::zero(), |sum, lane| sum + lane)
 }
 
-fn sum<T: Real>(mut args: Args<T>) {
-    let shape = Shape::from(args.params);
-    let (partials, db) = (args.read(), args.write());
-    for (db, parts) in db.iter_mut().zip(partials.chunks_exact(shape.parts)) {
-        let sum = parts.iter().fold(T::zero(), |sum, &part| sum + part);
-        *db = if shape.accumulate { sum + *db } else { sum };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernel::Arg;
     use proptest::prelude::*;
 
-    fn gradient(shape: Shape, dy: &[f32], db: &mut [f32]) {
-        let params = shape.params();
-        let mut parts = vec![f32::NAN; shape.maps * shape.parts];
-        partial(Args::new(&params, vec![Arg::Read(dy), Arg::Write(&mut parts)]));
-        sum(Args::new(&params, vec![Arg::Read(&parts), Arg::Write(db)]));
+    fn run(shape: Shape, dy: &[f32], db: &mut [f32]) {
+        gradient(Args::new(&shape.params(), vec![Arg::Read(dy), Arg::Write(db)]));
     }
 
     proptest! {
@@ -189,9 +171,9 @@ mod tests {
             let dy: Vec<f32> = (0..maps * pixels * images).map(|i| (i * 7 % 13) as f32 - 6.0).collect();
             let naive: Vec<f32> = dy.chunks(pixels * images).map(|map| map.iter().sum()).collect();
             let mut db = vec![f32::NAN; maps];
-            gradient(Shape::new(maps, pixels, images, false), &dy, &mut db);
+            run(Shape::new(maps, pixels, images, false), &dy, &mut db);
             prop_assert_eq!(&db, &naive);
-            gradient(Shape::new(maps, pixels, images, true), &dy, &mut db);
+            run(Shape::new(maps, pixels, images, true), &dy, &mut db);
             prop_assert!(db.iter().zip(&naive).all(|(twice, once)| *twice == 2.0 * once));
         }
     }

@@ -52,8 +52,7 @@ pub static LAYERS: &[&LayerKind] = &[
 /// Kernels that are of no one kind of layer.
 const FURTHER: &[&Kernel] = &[
     &binary::FORWARD,
-    &bias::PARTIAL,
-    &bias::SUM,
+    &bias::BACKWARD,
     &half::PACK,
     &half::UNPACK,
     &health::WATCH,

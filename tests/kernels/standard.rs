@@ -23,7 +23,7 @@ fn extent(buffer: &BufferEntry, expected: bool) -> usize {
 
 #[test]
 fn shaders_are_written_with_all_that_a_run_needs() {
-    let names = ["conv.forward", "pool.max_forward", "bias.sum", "half.pack"];
+    let names = ["conv.forward", "pool.max_forward", "bias.backward", "half.pack"];
     let kernels: Vec<&'static Kernel> = KERNELS.iter().copied().filter(|k| names.contains(&k.name)).collect();
     assert_eq!(kernels.len(), names.len());
     let folder = tempfile::tempdir().unwrap();
