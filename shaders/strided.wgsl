@@ -1,8 +1,8 @@
 // Copy between layouts: y[Y_FIRST + i · (B0 … B4)] = FACTOR · x[X_FIRST + i · (A0 … A4)] for all five indices i below
 // E0 … E4.
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<Map>;
+@group(0) @binding(1) var<storage, read_write> y: array<Map>;
 
 const COUNT = E0 * E1 * E2 * E3 * E4;
 
@@ -15,6 +15,6 @@ fn copy(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         let i1 = item / (E4 * E3 * E2) % E1;
         let i0 = item / (E4 * E3 * E2 * E1);
         let to = Y_FIRST + i0 * B0 + i1 * B1 + i2 * B2 + i3 * B3 + i4 * B4;
-        y[to] = FACTOR * x[X_FIRST + i0 * A0 + i1 * A1 + i2 * A2 + i3 * A3 + i4 * A4];
+        y[to] = Map(FACTOR * f32(x[X_FIRST + i0 * A0 + i1 * A1 + i2 * A2 + i3 * A3 + i4 * A4]));
     }
 }

@@ -1,7 +1,7 @@
 //! Copies between layouts: a tensor is read at any strides and written at others. Transposition, concatenation, a part
 //! of a tensor and repetition along an axis (a stride of 0) are one kernel.
 
-use crate::kernel::{Args, Case, Fill, Kernel, Param, Params, Variant, read, update};
+use crate::kernel::{Args, Case, Fill, Kernel, Param, Params, Variant, read_map, update_map};
 use crate::tensor::Real;
 use crate::twin;
 
@@ -52,7 +52,7 @@ impl From<&Params> for Shape {
 pub static COPY: Kernel = Kernel {
     name: "strided.copy",
     doc: "y[i · b] = factor x[i · a], i over e0 × … × e4; any layout",
-    bindings: &[read("x"), update("y")],
+    bindings: &[read_map("x"), update_map("y")],
     variants: &[Variant::linear("copy", &[include_str!("../../shaders/strided.wgsl")], elements)],
     twin: twin!(copy),
     cases,
