@@ -5,7 +5,8 @@
 
 @group(0) @binding(0) var<storage, read> w: array<Map>;
 @group(0) @binding(1) var<storage, read> dy: array<Map>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Map>;
+@group(0) @binding(2) var<storage, read> x: array<Map>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Map>;
 
 // Output column of the first pixel's last window column, shifted by S to stay above zero.
 const FIRST = (PAD_X + 1 + S * STRIDE_X - S) / STRIDE_X;
@@ -40,6 +41,9 @@ fn put(sums: array<array<f32, TN>, TX>, c: u32, row: u32, column0: u32, n: u32) 
                 var total = sums[t][u];
                 if ACCUMULATE {
                     total += f32(dx[at]);
+                }
+                if ACTIVATION != LINEAR {
+                    total = through(vec4f(total), vec4f(f32(x[at]))).x;
                 }
                 dx[at] = Map(total);
             }

@@ -4,7 +4,8 @@
 
 @group(0) @binding(0) var<storage, read> w: array<Map4>;
 @group(0) @binding(1) var<storage, read> dy: array<Map4>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Map4>;
+@group(0) @binding(2) var<storage, read> x: array<Map4>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Map4>;
 
 const STRIDE = vec2u(STRIDE_Y, STRIDE_X);
 // In vectors: images of the batch, a map of dy, filters of one element, filters of a map, all that is computed.
@@ -89,11 +90,14 @@ fn output(row: u32, column: u32) -> u32 {
 }
 
 fn store(at: u32, sum: vec4f) {
+    var value = sum;
     if ACCUMULATE {
-        dx[at] = Map4(vec4f(dx[at]) + sum);
-    } else {
-        dx[at] = Map4(sum);
+        value += vec4f(dx[at]);
     }
+    if ACTIVATION != LINEAR {
+        value = through(value, vec4f(x[at]));
+    }
+    dx[at] = Map4(value);
 }
 
 // The tile of workgroup `group`.

@@ -4,7 +4,8 @@
 
 @group(0) @binding(0) var<storage, read> w: array<Pair>;
 @group(0) @binding(1) var<storage, read> dy: array<Quad>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Map4>;
+@group(0) @binding(2) var<storage, read> x: array<Map4>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Map4>;
 
 // From one map to the next, in vectors.
 const PLANE = P * Q * N / VECTOR;
@@ -48,6 +49,9 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
         var value = values[c - c0];
         if ACCUMULATE {
             value += vec4f(dx[at]);
+        }
+        if ACTIVATION != LINEAR {
+            value = through(value, vec4f(x[at]));
         }
         dx[at] = Map4(value);
     }

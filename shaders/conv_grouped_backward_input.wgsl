@@ -4,7 +4,8 @@
 
 @group(0) @binding(0) var<storage, read> w: array<Map>;
 @group(0) @binding(1) var<storage, read> dy: array<MapNumbers>;
-@group(0) @binding(2) var<storage, read_write> dx: array<MapNumbers>;
+@group(0) @binding(2) var<storage, read> x: array<MapNumbers>;
+@group(0) @binding(3) var<storage, read_write> dx: array<MapNumbers>;
 
 const BATCH = N / VECTOR;
 // Filters of a group.
@@ -44,6 +45,7 @@ fn grouped_backward_input(@builtin(global_invocation_id) id: vec3u) {
         }
     }
     @unroll for (var j = 0u; j < TM; j++) {
-        dx[(((c0 + j) * H + row) * W + column) * BATCH + n] = MapNumbers(sum[j]);
+        let at = (((c0 + j) * H + row) * W + column) * BATCH + n;
+        dx[at] = MapNumbers(through(sum[j], Numbers(x[at])));
     }
 }

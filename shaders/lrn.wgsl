@@ -69,7 +69,11 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
                 for (var j = 0u; j < SIZE; j++) {
                     sum += pulls[j];
                 }
-                dx[(lead - (SIZE - 1u)) * COLUMNS + column] = MapNumbers(scaled[0] - 2.0 * ALPHA * BETA * window[0] * sum);
+                var gradient = scaled[0] - 2.0 * ALPHA * BETA * window[0] * sum;
+                if RELU {
+                    gradient = select(gradient, Numbers(), window[0] <= Numbers());
+                }
+                dx[(lead - (SIZE - 1u)) * COLUMNS + column] = MapNumbers(gradient);
             }
         }
     }

@@ -118,7 +118,11 @@ fn max_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
             let row = at.y * STRIDE + p / STRIDE;
             let column = at.x * STRIDE + p % STRIDE;
             if inside(row, HEIGHT) && inside(column, WIDTH) {
-                dx[input(row, column, at.z, item)] = MapNumbers(sums[p]);
+                var gradient = sums[p];
+                if RELU {
+                    gradient = select(gradient, Numbers(), own[p] <= Numbers());
+                }
+                dx[input(row, column, at.z, item)] = MapNumbers(gradient);
             }
         }
     }

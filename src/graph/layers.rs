@@ -98,7 +98,7 @@ impl GraphLowering<'_> {
             return Err(Refusal::LrnSize(size));
         }
         let pixels = height * width;
-        let shape = |images| lrn::Shape { maps, pixels, images, size, k, alpha, beta };
+        let shape = |images| lrn::Shape { maps, pixels, images, size, k, alpha, beta, relu: false };
         self.maps_to_maps(node, x, x.dims(), |images| (&lrn::FORWARD, shape(images).params()))
     }
 

@@ -52,7 +52,7 @@ impl Activation {
 
     /// dx from dy and the saved y.
     #[inline(always)]
-    fn gradient<T: Real>(self, dy: T, y: T) -> T {
+    pub(super) fn gradient<T: Real>(self, dy: T, y: T) -> T {
         match self {
             Self::Relu if y <= T::zero() => T::zero(),
             Self::Linear | Self::Relu => dy,
@@ -136,6 +136,12 @@ pub fn backward(r: &mut Recorder, site: &Site, f: Activation, y: (Slot, Chw), dy
     let shape = Shape { count: y.1.count() * site.images, activation: f as usize };
     r.run(&BACKWARD, shape.params(), &[y.0, dy, dx]);
     dx
+}
+
+/// dx becomes 0 where x, the output of a ReLU, is not positive: the ReLU's gradient in a kernel that has made dx.
+#[inline(always)]
+pub(super) fn rectify<T: Real>(dx: &mut [T], x: &[T]) {
+    dx.iter_mut().zip(x).for_each(|(dx, &x)| *dx = Activation::Relu.gradient(*dx, x));
 }
 
 /// `relu`, the activation y = max(x, 0).

@@ -8,7 +8,7 @@ use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, r
 use crate::ops::activation::Activation;
 use crate::ops::elementwise::{buffers, map};
 use crate::ops::kind::{Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{Chw, Layer, LayerError, Saved, Site, map_slot, only};
+use crate::ops::layer::{Chw, Layer, LayerError, Saved, Site, ThroughRelu, map_slot, only};
 use crate::ops::onnx::{Form, Subgraph};
 use crate::ops::step;
 use crate::program::{Recorder, Slot};
@@ -146,7 +146,15 @@ impl Layer for DropoutLayer {
         true
     }
 
+    fn through_relu(&self) -> ThroughRelu {
+        // What it drops and what a ReLU left at 0 are 0 behind it.
+        ThroughRelu::Kept
+    }
+
     fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, _: usize) -> Slot {
+        if saved.relu {
+            return dz;
+        }
         let dx = map_slot(r, site, "dx", saved.y.1);
         r.run(&MASK, self.shape(site, saved.y.1).params(), &[dz, site.step, dx]);
         dx

@@ -105,6 +105,24 @@ pub struct Saved<'a> {
     pub dw: &'a [Option<Slot>],
     /// The output and its shape.
     pub y: (Slot, Chw),
+    /// Whether the gradient by an input goes through the ReLU that made it as well: it is 0 where the input is not positive.
+    /// Asked of layers alone that take it there, [`Layer::through_relu`].
+    pub relu: bool,
+    /// Gradient by the input from another tower, to which the layer adds its own. Asked of layers alone that have several
+    /// inputs and are [`ThroughRelu::Within`].
+    pub sum: Option<Slot>,
+}
+
+/// What a layer does with the ReLU that made its input, on the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThroughRelu {
+    /// Nothing: the ReLU's gradient is taken by itself.
+    Apart,
+    /// Its own kernel takes the gradient through it, as [`Saved::relu`] says.
+    Within,
+    /// Its output is its input or 0, and so tells of both gradients: they are that of a ReLU which made the output. It gives
+    /// what it is given where [`Saved::relu`] says so.
+    Kept,
 }
 
 /// Why a layer cannot have the settings or the inputs that a network gives it.
@@ -163,6 +181,11 @@ pub trait Layer: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// What it does on the way back with the ReLU that made its input.
+    fn through_relu(&self) -> ThroughRelu {
+        ThroughRelu::Apart
+    }
+
     /// Records the gradient by input `i`, given that by the output before the activation.
     fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot;
 
@@ -205,7 +228,8 @@ pub struct Unary {
     pub forward: &'static Kernel,
     /// Kernel that reads x and dy and writes dx.
     pub backward: &'static Kernel,
-    /// Parameters of both kernels from the settings, the maps of one tower and the number of images.
+    /// Parameters of both kernels from the settings, the maps of one tower and the number of images. Where a switch `relu` is
+    /// among them, `backward` makes dx 0 where x is not positive if it is on.
     pub params: fn(&Params, Chw, usize) -> Params,
 }
 
@@ -230,7 +254,13 @@ impl Layer for Unary {
 
     fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, _: usize) -> Slot {
         let dx = map_slot(r, site, "dx", saved.y.1);
-        r.run(self.backward, (self.params)(&self.settings, saved.y.1, site.images), &[saved.x[0].0, dz, dx]);
+        let params = (self.params)(&self.settings, saved.y.1, site.images).replaced("relu", saved.relu);
+        r.run(self.backward, params, &[saved.x[0].0, dz, dx]);
         dx
+    }
+
+    fn through_relu(&self) -> ThroughRelu {
+        let params = (self.params)(&self.settings, Chw::flat(1), 8);
+        if params.find::<bool>("relu").is_some() { ThroughRelu::Within } else { ThroughRelu::Apart }
     }
 }

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, read_map, write_map};
-use crate::ops::activation::Activation;
+use crate::ops::activation::{Activation, rectify};
 use crate::ops::elementwise::buffers;
 use crate::ops::kind::{Built, Caffe, LayerKind, Place, Scaling, Setting};
 use crate::ops::layer::{Chw, LayerError, Unary};
@@ -35,6 +35,8 @@ params! {
         alpha: f32,
         /// Exponent of the sum, positive.
         beta: f32,
+        /// Whether a ReLU made x, through which the gradient goes as well (backward only).
+        relu: bool,
     }
 }
 
@@ -76,7 +78,8 @@ pub static FORWARD: Kernel = Kernel {
 /// The gradient of [`FORWARD`], which recomputes the sums: reading them back would cost more than taking them.
 pub static BACKWARD: Kernel = Kernel {
     name: "lrn.backward",
-    doc: "dx_i = dy_i s_i^-beta - 2 alpha beta x_i sum of dy_j x_j s_j^(-beta-1), i in the window of j; [C][H][W][N]",
+    doc: "dx_i = dy_i s_i^-beta - 2 alpha beta x_i sum of dy_j x_j s_j^(-beta-1), i in the window of j (relu: 0 where \
+        x_i <= 0); [C][H][W][N]",
     variants: &[Variant::linear("backward", SOURCES, columns).vectors(4)],
     twin: twin!(backward),
     cases: || cases(&[Fill::Normal(3.0), Fill::Normal(1.0)]),
@@ -86,11 +89,12 @@ pub static BACKWARD: Kernel = Kernel {
 
 /// Cases whose inputs, all as long as x, are filled so.
 fn cases(inputs: &[Fill]) -> Vec<Case> {
-    let case = |(name, [maps, pixels, images, size], [k, alpha, beta]): (&str, [usize; 4], [f32; 3])| {
-        let shape = Shape { maps, pixels, images, size, k, alpha, beta };
-        Case::new(name, shape.params(), buffers(shape.elements(), inputs))
-    };
-    [
+    let case =
+        |(index, (name, [maps, pixels, images, size], [k, alpha, beta])): (usize, (&str, [usize; 4], [f32; 3]))| {
+            let shape = Shape { maps, pixels, images, size, k, alpha, beta, relu: index % 3 == 2 };
+            Case::new(name, shape.params(), buffers(shape.elements(), inputs))
+        };
+    let cases = [
         ("paper, conv1", [48, 55, 8, 5], [2.0, 1e-4, 0.75]),
         ("released code, conv2", [128, 27, 8, 5], [2.0, 2e-5, 0.75]),
         ("strong, ragged", [13, 21, 24, 5], [1.0, 0.3, 0.75]),
@@ -98,9 +102,8 @@ fn cases(inputs: &[Fill]) -> Vec<Case> {
         ("fewer maps than the window", [3, 5, 8, 9], [2.0, 0.1, 0.75]),
         ("one map", [1, 9, 24, 5], [2.0, 0.1, 0.75]),
         ("window of one", [5, 3, 8, 1], [2.0, 0.1, 1.0]),
-    ]
-    .map(case)
-    .into()
+    ];
+    cases.into_iter().enumerate().map(case).collect()
 }
 
 /// Window of a normalisation around `i`, clipped to the extent; the same maps or pixels in WGSL.
@@ -250,7 +253,7 @@ pub static KIND: LayerKind = LayerKind {
             let settings = Settings::from(settings);
             settings.layer(&format!("over {} maps", settings.size), [&FORWARD, &BACKWARD], |settings, maps, images| {
                 let Settings { size, k, alpha, beta } = Settings::from(settings);
-                Shape { maps: maps.channels, pixels: maps.pixels(), images, size, k, alpha, beta }.params()
+                Shape { maps: maps.channels, pixels: maps.pixels(), images, size, k, alpha, beta, relu: false }.params()
             })
         },
         epilogue: Activation::Linear,
@@ -325,6 +328,9 @@ fn backward<T: Real>(mut args: Args<T>) {
         }
         for (i, dx) in dx.iter_mut().enumerate() {
             holders(i, shape.size, shape.maps).for_each(|j| curve.pull(dx, &x[map(i)], &pulls[j * BLOCK..]));
+            if shape.relu {
+                rectify(dx, &x[map(i)]);
+            }
         }
     });
 }
@@ -360,10 +366,10 @@ mod tests {
     }
 
     const SHAPES: [Shape; 4] = [
-        Shape { maps: 9, pixels: 3, images: 8, size: 5, k: 2.0, alpha: 0.2, beta: 0.75 },
-        Shape { maps: 7, pixels: 1, images: 8, size: 4, k: 1.0, alpha: 0.5, beta: 0.6 },
-        Shape { maps: 2, pixels: 2, images: 8, size: 5, k: 1.0, alpha: 0.5, beta: 0.75 },
-        Shape { maps: 1, pixels: 40, images: 8, size: 3, k: 1.0, alpha: 0.5, beta: 1.0 },
+        Shape { maps: 9, pixels: 3, images: 8, size: 5, k: 2.0, alpha: 0.2, beta: 0.75, relu: false },
+        Shape { maps: 7, pixels: 1, images: 8, size: 4, k: 1.0, alpha: 0.5, beta: 0.6, relu: false },
+        Shape { maps: 2, pixels: 2, images: 8, size: 5, k: 1.0, alpha: 0.5, beta: 0.75, relu: false },
+        Shape { maps: 1, pixels: 40, images: 8, size: 3, k: 1.0, alpha: 0.5, beta: 1.0, relu: false },
     ];
 
     #[test]
@@ -387,11 +393,11 @@ mod tests {
     #[test]
     fn small_numbers_come_out_by_hand() {
         // s = 0 + 1 (9 + 16 + 144), clipped sums 25, 169 and 160; beta 1/2 makes them lengths.
-        let shape = Shape { maps: 3, pixels: 1, images: 1, size: 3, k: 0.0, alpha: 1.0, beta: 0.5 };
+        let shape = Shape { maps: 3, pixels: 1, images: 1, size: 3, k: 0.0, alpha: 1.0, beta: 0.5, relu: false };
         let y = run(&FORWARD, &shape.params(), &[&[3.0, 4.0, 12.0]]);
         assert_close(&y, &[3.0 / 5.0, 4.0 / 13.0, 12.0 / 160.0_f64.sqrt()], 1e-15);
         // 16^(3/4) = 8.
-        let shape = Shape { maps: 1, pixels: 1, images: 1, size: 5, k: 7.0, alpha: 1.0, beta: 0.75 };
+        let shape = Shape { maps: 1, pixels: 1, images: 1, size: 5, k: 7.0, alpha: 1.0, beta: 0.75, relu: false };
         assert_close(&run(&FORWARD, &shape.params(), &[&[3.0]]), &[3.0 / 8.0], 1e-15);
     }
 

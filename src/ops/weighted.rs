@@ -7,7 +7,7 @@ use super::activation::Activation;
 use super::bias;
 use super::conv::{Conv, Direction, Grouped};
 use super::kind::Head;
-use super::layer::{Chw, Init, Layer, LayerError, Saved, Site, WeightKind, WeightSpec, map_slot};
+use super::layer::{Chw, Init, Layer, LayerError, Saved, Site, ThroughRelu, WeightKind, WeightSpec, map_slot};
 use crate::program::{Recorder, Slot};
 
 /// Work of a contraction's kernel besides summing products.
@@ -17,14 +17,11 @@ pub struct Epilogue {
     pub accumulate: bool,
     /// Adds a bias for each output.
     pub bias: bool,
-    /// Activation f in the contraction's epilogue.
+    /// Activation f in the contraction's epilogue; by input the one that made x.
     pub activation: Activation,
 }
 
 impl Epilogue {
-    /// Nothing besides the sum.
-    pub const NONE: Self = Self::accumulating(false);
-
     /// A sum that is added to what is there, or takes its place.
     pub const fn accumulating(accumulate: bool) -> Self {
         Self { accumulate, bias: false, activation: Activation::Linear }
@@ -114,11 +111,17 @@ impl<C: Contraction> Layer for Weighted<C> {
     }
 
     fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, i: usize) -> Slot {
-        let maps = saved.x[i].1;
-        let dx = map_slot(r, site, &format!("dx{i}"), maps);
-        let conv = self.contraction.grouped(site.images, maps, saved.y.1, Epilogue::NONE);
-        conv.record(r, Direction::BackwardInput, &[saved.w[i], dz, dx]);
+        let (x, maps) = saved.x[i];
+        let dx = saved.sum.unwrap_or_else(|| map_slot(r, site, &format!("dx{i}"), maps));
+        let activation = if saved.relu { Activation::Relu } else { Activation::Linear };
+        let epilogue = Epilogue { activation, ..Epilogue::accumulating(saved.sum.is_some()) };
+        let conv = self.contraction.grouped(site.images, maps, saved.y.1, epilogue);
+        conv.record(r, Direction::BackwardInput, &[saved.w[i], dz, x, dx]);
         dx
+    }
+
+    fn through_relu(&self) -> ThroughRelu {
+        ThroughRelu::Within
     }
 
     fn backward_weights(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot) {

@@ -187,7 +187,7 @@ mod tests {
             let conv = dense(m, k, 8 * eights, false);
             let [x, w, y] = [k * conv.n, k * m, m * conv.n];
             check(&forward(conv), limit)?;
-            check(&program(&BACKWARD_INPUT, conv.params(), &[w, y, x]), limit)?;
+            check(&program(&BACKWARD_INPUT, conv.params(), &[w, y, x, x]), limit)?;
             check(&program(&BACKWARD_FILTER, conv.params(), &[x, y, w]), limit)?;
             check(&program(&optimizer::sgd::SGD.kernel, optimizer::Shape { count: w, first: 0, tensors: 1 }.params(), &[w, 4, 6, w, w]), limit)?;
         }

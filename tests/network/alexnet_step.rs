@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use alexnet::backend::Engine;
 use alexnet::data::{Batch, centre_view};
-use alexnet::net::{Job, Model, Net};
+use alexnet::net::{Job, Model, Net, lower};
+use alexnet::program::{Command, Pass};
 use alexnet::random::{Purpose, Stream};
 use alexnet::session::Session;
 use alexnet::tensor::Tensor;
@@ -59,4 +60,18 @@ fn one_step_of_alexnet_agrees_with_the_cpu_engine() {
         println!("{name}: {error:.1e} of {size:.1e}");
         assert!(size > 0.0 && error < 1e-3, "{name}: gradients differ by {error:.1e} of their norm {size:.1e}");
     }
+}
+
+/// Small kernels ride along with large ones, and the optimiser takes the tensors of a tower at once.
+#[test]
+fn a_step_of_alexnet_takes_at_most_110_runs() {
+    let net = Net::new(Model::open("alexnet").unwrap()).unwrap();
+    let program = lower(&net, &Job::training(128)).program;
+    let mut runs: BTreeMap<&str, usize> = BTreeMap::new();
+    for command in [Pass::Gradients, Pass::Update].into_iter().flat_map(|pass| program.commands(pass)) {
+        if let Command::Run { kernel, .. } = command {
+            *runs.entry(kernel.name).or_default() += 1;
+        }
+    }
+    assert!(runs.values().sum::<usize>() <= 110, "{runs:?}");
 }

@@ -102,7 +102,8 @@ pub(super) fn forward_of(name: &str, c: &Conv) -> Case {
 
 pub(super) fn backward_input_of(name: &str, c: &Conv) -> Case {
     let (w, dy) = ((c.w_count(), Fill::Normal(0.1)), (c.y_count(), Fill::Normal(1.0)));
-    Case::new(name, c.params(), vec![w, dy, (c.x_count(), target(c))])
+    let x = (c.x_count(), Fill::Normal(1.0));
+    Case::new(name, c.params(), vec![w, dy, x, (c.x_count(), target(c))])
 }
 
 pub(super) fn backward_filter_of(name: &str, c: &Conv) -> Case {

@@ -8,6 +8,7 @@ use ndarray::parallel::prelude::*;
 use ndarray::{Axis, s};
 
 use super::Conv;
+use super::products::InputEnd;
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
 use crate::ops::product::{DEPTH, matrix, matrix_mut, multiply};
@@ -44,12 +45,14 @@ pub(super) fn forward(mut args: Args<f32>) {
 
 pub(super) fn backward_input(mut args: Args<f32>) {
     let conv = Conv::from(args.params);
-    let (w, dy, dx) = (args.read(), args.read(), args.write());
+    let (w, dy, x, dx) = (args.read(), args.read(), args.read(), args.write());
+    let end = InputEnd::new(&conv, x, dx, conv.n);
     let (w, dy, mut dx) = (matrix(w, conv.rows()), matrix(dy, conv.k), matrix_mut(dx, conv.rows()));
-    let parts = dx.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter();
-    parts.zip(w.axis_chunks_iter(Axis(0), ROWS)).for_each(|(mut dx, w)| {
+    let parts = dx.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter().enumerate();
+    parts.zip(w.axis_chunks_iter(Axis(0), ROWS)).for_each(|((index, mut dx), w)| {
         if !args.stop.load(Ordering::Relaxed) {
-            multiply(&w, &dy, conv.accumulate, &mut dx);
+            multiply(&w, &dy, false, &mut dx);
+            end.apply([index * ROWS, 0], dx);
         }
     });
 }
@@ -88,7 +91,7 @@ mod tests {
         let (w, x, dy) = ([1.0, 2.0, 3.0, 4.0], rows(5.0, 6.0), rows(0.5, -1.0));
         let y = run(&FORWARD, &p, &[&x, &w, &[10.0, 20.0]], 16);
         assert_eq!(y, rows(1.0 * 5.0 + 3.0 * 6.0 + 10.0, 2.0 * 5.0 + 4.0 * 6.0 + 20.0));
-        let dx = run(&BACKWARD_INPUT, &p, &[&w, &dy], 16);
+        let dx = run(&BACKWARD_INPUT, &p, &[&w, &dy, &x], 16);
         assert_eq!(dx, rows(0.5 - 2.0, 1.5 - 4.0));
         let dw = run(&BACKWARD_FILTER, &p, &[&x, &dy], 4);
         assert_eq!(dw, [8.0 * 2.5, 8.0 * -5.0, 8.0 * 3.0, 8.0 * -6.0]);

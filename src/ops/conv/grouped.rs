@@ -54,7 +54,7 @@ params! {
         accumulate: bool,
         /// Adds a bias per filter (forward only).
         bias: bool,
-        /// Number of the [`Activation`] that is applied last (forward only).
+        /// Number of the [`Activation`] that is applied last (forward), or which made x (by input).
         activation: usize,
     }
 }
@@ -64,7 +64,7 @@ params! {
 pub enum Direction {
     /// y of x, w and b.
     Forward,
-    /// dx of w and dy.
+    /// dx of w, dy and x.
     BackwardInput,
     /// dw of x and dy.
     BackwardFilter,
@@ -174,11 +174,12 @@ pub static GROUPED: Kernel = Kernel {
 /// dx = gradient of the loss by the input, group by group.
 pub(super) static GROUPED_BACKWARD_INPUT: Kernel = Kernel {
     name: "conv.grouped_by_input",
-    doc: "dx[c][h][w][n] = sum over k of c's group, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r·dilation-pad = h",
-    bindings: &[read_map("w"), read_map("dy"), write_map("dx")],
+    doc: "dx[c][h][w][n] = f' of x = f(·), times the sum over k of c's group, r, s of w[c][r][s][k] dy[k][p][q][n], \
+        p·stride+r·dilation-pad = h",
+    bindings: &[read_map("w"), read_map("dy"), read_map("x"), write_map("dx")],
     variants: &[plain(
         "grouped_backward_input",
-        &[include_str!("../../../shaders/conv_grouped_backward_input.wgsl")],
+        &[ACTIVATION, include_str!("../../../shaders/conv_grouped_backward_input.wgsl")],
         |p| tile(p, Grouped::from(p).maps, Grouped::from(p).w),
         |p| {
             let Grouped { n, maps, groups, h, w, .. } = Grouped::from(p);
@@ -186,7 +187,7 @@ pub(super) static GROUPED_BACKWARD_INPUT: Kernel = Kernel {
         },
     )],
     twin: twin!(twins::backward_input),
-    cases: || cases(|_, [x, w, y]| vec![(w, W), (y, X), (x, Fill::Output)]),
+    cases: || cases(|_, [x, w, y]| vec![(w, W), (y, X), (x, X), (x, Fill::Output)]),
     tolerance: 3e-6, // as forward
     terms: |_| 0,
     split: None,
@@ -288,7 +289,7 @@ mod tests {
         let [x, w, y] = shape.counts();
         let counts = match direction {
             Direction::Forward => vec![x, w, shape.k, y],
-            Direction::BackwardInput => vec![w, y, x],
+            Direction::BackwardInput => vec![w, y, x, x],
             Direction::BackwardFilter => vec![x, y, w],
         };
         let all = direction.kernels()[1];

@@ -56,8 +56,8 @@ pub(super) fn backward_input<T: Real>(mut args: Args<T>) {
     let shape = Grouped::from(args.params);
     let Grouped { maps, h, w: width, n, p, q, r, s, stride_y, stride_x, dilation_y, dilation_x, pad_y, pad_x, .. } =
         shape;
-    let (w, dy, dx) = (args.read(), args.read(), args.write());
-    let own = shape.own();
+    let (w, dy, x, dx) = (args.read(), args.read(), args.read(), args.write());
+    let (own, activation) = (shape.own(), Activation::numbered(shape.activation));
     for_each_chunk(dx, h * width * n, |c, dx| {
         for (at, dx) in dx.chunks_exact_mut(n).enumerate() {
             if args.stop.load(Ordering::Relaxed) {
@@ -75,6 +75,8 @@ pub(super) fn backward_input<T: Real>(mut args: Args<T>) {
                     }
                 }
             }
+            let x = &x[(c * h * width + at) * n..];
+            dx.iter_mut().zip(x).for_each(|(dx, &x)| *dx = activation.gradient(*dx, x));
         }
     });
 }

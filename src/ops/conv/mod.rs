@@ -66,7 +66,8 @@ params! {
         accumulate: bool,
         /// Adds a bias per filter (forward only).
         bias: bool,
-        /// [`super::activation::Activation`] applied last (forward only).
+        /// [`super::activation::Activation`] applied last (forward), or which made x and the gradient goes through last (by
+        /// input).
         activation: usize,
     }
 }
@@ -159,7 +160,7 @@ macro_rules! tiles {
 const FORWARD_BLOCKS: TileSources =
     tiles!(STEPS, THREADS, SHARE, ROW_VECTORS, COLUMN_VECTORS, ACTIVATION, FORWARD_STEPS);
 const BACKWARD_INPUT_BLOCKS: TileSources =
-    tiles!(STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_VECTORS, BACKWARD_INPUT_STEPS);
+    tiles!(STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_VECTORS, ACTIVATION, BACKWARD_INPUT_STEPS);
 const BACKWARD_FILTER_BLOCKS: TileSources =
     tiles!(STEPS, THREADS, SHARE, ROW_BLOCKS, COLUMN_BLOCKS, BACKWARD_FILTER_STEPS);
 const FORWARD_MATRIX16: TileSources =
@@ -167,9 +168,9 @@ const FORWARD_MATRIX16: TileSources =
 const FORWARD_MATRIX8: TileSources =
     tiles!(MATRIX8, STEPS, MATRIX, SHARE, ROW_VECTORS, COLUMN_VECTORS, ACTIVATION, FORWARD_STEPS);
 const BACKWARD_INPUT_MATRIX16: TileSources =
-    tiles!(MATRIX16, STEPS, MATRIX, SHARE, ROW_LINES, COLUMN_VECTORS, BACKWARD_INPUT_STEPS);
+    tiles!(MATRIX16, STEPS, MATRIX, SHARE, ROW_LINES, COLUMN_VECTORS, ACTIVATION, BACKWARD_INPUT_STEPS);
 const BACKWARD_INPUT_MATRIX8: TileSources =
-    tiles!(MATRIX8, STEPS, MATRIX, SHARE, ROW_LINES, COLUMN_VECTORS, BACKWARD_INPUT_STEPS);
+    tiles!(MATRIX8, STEPS, MATRIX, SHARE, ROW_LINES, COLUMN_VECTORS, ACTIVATION, BACKWARD_INPUT_STEPS);
 const BACKWARD_FILTER_MATRIX16: TileSources =
     tiles!(MATRIX16, STEPS, MATRIX, SHARE, ROW_LINES, COLUMN_LINES, BACKWARD_FILTER_STEPS);
 const BACKWARD_FILTER_MATRIX8: TileSources =
@@ -223,11 +224,12 @@ pub static FORWARD: Kernel = Kernel {
     flops: |p| 2 * Conv::from(p).macs(),
 };
 
-/// dx = gradient of the loss by the input.
+/// dx = gradient of the loss by the input, or by that of the activation f which made the input.
 pub static BACKWARD_INPUT: Kernel = Kernel {
     name: "conv.backward_input",
-    doc: "dx[c][h][w][n] = sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], p·stride+r-pad = h, q·stride+s-pad = w",
-    bindings: &[read_map("w"), read_map("dy"), update_map("dx")],
+    doc: "dx[c][h][w][n] = f' of x = f(·), times the sum over k, r, s of w[c][r][s][k] dy[k][p][q][n], \
+        p·stride+r-pad = h, q·stride+s-pad = w",
+    bindings: &[read_map("w"), read_map("dy"), read_map("x"), update_map("dx")],
     variants: &[
         variant::<BackwardInput, Matrix<16, 32>, 16, false>("matrix16", BACKWARD_INPUT_MATRIX16[0]),
         variant::<BackwardInput, Matrix<16, 32>, 16, true>("sliced_matrix16", BACKWARD_INPUT_MATRIX16[1]),
@@ -235,14 +237,14 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
         variant::<BackwardInput, Matrix<16, 64>, 16, true>("sliced_matrix16_lanes64", BACKWARD_INPUT_MATRIX16[1]),
         Strategy::WIDE.variant(
             "backward_input",
-            &[WIDE_TILE, WIDE_BACKWARD, BACKWARD_INPUT_WIDE],
+            &[WIDE_TILE, WIDE_BACKWARD, ACTIVATION, BACKWARD_INPUT_WIDE],
             tiles::backward_input_wide,
             |p| Outputs::of_dx(p).wide_grid(p),
             tiles::wide_shapes,
         ),
         Strategy::SUBGROUP.variant(
             "backward_input",
-            &[FETCH_SUBGROUP, BACKWARD_INPUT_SOURCE],
+            &[FETCH_SUBGROUP, ACTIVATION, BACKWARD_INPUT_SOURCE],
             |p| Outputs::of_dx(p).subgroup(),
             |p| Outputs::of_dx(p).grid(p),
             |p| !tiles::wide_shapes(p),
@@ -255,7 +257,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
         variant::<BackwardInput, Matrix<8, 8>, 16, true>("sliced_matrix8", BACKWARD_INPUT_MATRIX8[1]),
         plain(
             "backward_input",
-            &[FETCH_PLAIN, BACKWARD_INPUT_SOURCE],
+            &[FETCH_PLAIN, ACTIVATION, BACKWARD_INPUT_SOURCE],
             |p| Outputs::of_dx(p).plain(),
             |p| Outputs::of_dx(p).grid(p),
         ),
@@ -267,7 +269,7 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
         let Conv { k, r, s, stride_y, stride_x, .. } = Conv::from(p);
         k * r.div_ceil(stride_y) * s.div_ceil(stride_x)
     },
-    split: Some(Split { along: "maps", outermost: &[true, false, true], part: plain_part }),
+    split: Some(Split { along: "maps", outermost: &[true, false, true, true], part: plain_part }),
     flops: |p| 2 * Conv::from(p).macs(),
 };
 

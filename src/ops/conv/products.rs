@@ -27,7 +27,7 @@ pub(super) fn forward(mut args: Args<f32>) {
     let under = Gather::under(&conv, x);
     let weights = matrix(w, under.rows).reversed_axes();
     let activation = Activation::numbered(conv.activation);
-    contract(&under, &weights, matrix_mut(y, conv.k), args.stop, |mut y| {
+    contract(&under, &weights, matrix_mut(y, conv.k), args.stop, |_, mut y| {
         for (k, mut y) in y.outer_iter_mut().enumerate() {
             let bias = if conv.bias { b[k] } else { 0.0 };
             y.mapv_inplace(|y| activation.apply(y + bias));
@@ -40,8 +40,42 @@ pub(super) fn backward_input(mut args: Args<f32>) {
     if conv.is_dense() {
         return dense::backward_input(args);
     }
-    let (w, dy, dx) = (args.read(), args.read(), args.write());
-    contract(&Gather::above(&conv, dy), &matrix(w, conv.maps), matrix_mut(dx, conv.maps), args.stop, |_| ());
+    let (w, dy, x, dx) = (args.read(), args.read(), args.read(), args.write());
+    let end = InputEnd::new(&conv, x, dx, conv.h * conv.w * conv.n);
+    let sum = Conv { accumulate: false, ..conv };
+    let (above, weights) = (Gather::above(&sum, dy), matrix(w, conv.maps));
+    contract(&above, &weights, matrix_mut(dx, conv.maps), args.stop, |column, dx| end.apply([0, column], dx));
+}
+
+/// The end of a gradient by input, once the products are summed up: what was there before is added, and the whole goes
+/// through the activation that made x.
+pub(super) struct InputEnd<'a> {
+    before: Option<Vec<f32>>,
+    x: &'a [f32],
+    activation: Activation,
+    width: usize,
+}
+
+impl<'a> InputEnd<'a> {
+    /// Keeps what is in dx, if that counts; dx is seen as a matrix of `width` columns.
+    pub(super) fn new(conv: &Conv, x: &'a [f32], dx: &[f32], width: usize) -> Self {
+        let before = conv.accumulate.then(|| dx.to_vec());
+        Self { before, x, activation: Activation::numbered(conv.activation), width }
+    }
+
+    /// Finishes a block of dx that begins at this row and column.
+    pub(super) fn apply(&self, [first, column]: [usize; 2], mut dx: ArrayViewMut2<f32>) {
+        if self.before.is_none() && self.activation == Activation::Linear {
+            return;
+        }
+        for (row, mut dx) in dx.outer_iter_mut().enumerate() {
+            let begin = (first + row) * self.width + column;
+            for (i, dx) in dx.iter_mut().enumerate() {
+                let sum = self.before.as_ref().map_or(*dx, |before| *dx + before[begin + i]);
+                *dx = self.activation.gradient(sum, self.x[begin + i]);
+            }
+        }
+    }
 }
 
 pub(super) fn backward_filter(mut args: Args<f32>) {
@@ -69,13 +103,13 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
 }
 
 /// `out[map][pixel·n]` = Σ over rows of `weights[map][row]` · `gathered[row][pixel·n]`, added to what is there if the
-/// convolution accumulates; then `finish` on every block of columns. Of what is left once `stop` is raised nothing is done.
+/// convolution accumulates; then `finish` on every block of columns, with the first of them. Of what is left once `stop` is raised nothing is done.
 fn contract(
     gather: &Gather,
     weights: &ArrayView2<f32>,
     mut out: ArrayViewMut2<f32>,
     stop: &AtomicBool,
-    finish: impl Fn(ArrayViewMut2<f32>) + Sync,
+    finish: impl Fn(usize, ArrayViewMut2<f32>) + Sync,
 ) {
     let (n, block) = (gather.conv.n, pixels(gather.conv));
     let parts = out.axis_chunks_iter_mut(Axis(1), block * n).into_par_iter().enumerate();
@@ -89,7 +123,7 @@ fn contract(
             let matrix = gather.gather(scratch, rows.clone(), &places);
             multiply(&weights.slice(s![.., rows]), &matrix, gather.conv.accumulate || start > 0, &mut out);
         }
-        finish(out);
+        finish(index * block * n, out);
     });
 }
 
@@ -189,7 +223,7 @@ mod tests {
             let bias = vec![1.0; conv.k];
             let runs = [
                 (&FORWARD, vec![&x, &w, &bias], y.len()),
-                (&BACKWARD_INPUT, vec![&w, &y], x.len()),
+                (&BACKWARD_INPUT, vec![&w, &y, &x], x.len()),
                 (&BACKWARD_FILTER, vec![&x, &y], w.len()),
             ];
             for (kernel, inputs, count) in runs {

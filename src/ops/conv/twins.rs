@@ -94,7 +94,8 @@ fn finish(conv: &Conv, y: &mut [f64], sums: &[f64; LANES], bias: f64) {
 
 pub(super) fn backward_input(mut args: Args<f64>) {
     let conv = Conv::from(args.params);
-    let (w, dy, dx) = (args.read(), args.read(), args.write());
+    let (w, dy, x, dx) = (args.read(), args.read(), args.read(), args.write());
+    let activation = Activation::numbered(conv.activation);
     let plane = conv.h * conv.w * conv.n;
     for_each_chunk(
         dx,
@@ -106,7 +107,9 @@ pub(super) fn backward_input(mut args: Args<f64>) {
                 let (pixel, n) = (at / conv.n, at % conv.n);
                 let block = input_block(&conv, w, dy, c0, (pixel / conv.w, pixel % conv.w), n);
                 for (j, row) in block.iter().enumerate().take(conv.maps - c0) {
-                    store(&mut dx[j * plane + at..][..LANES], row, conv.accumulate);
+                    let (dx, x) = (&mut dx[j * plane + at..][..LANES], &x[(c0 + j) * plane + at..]);
+                    store(dx, row, conv.accumulate);
+                    dx.iter_mut().zip(x).for_each(|(dx, &x)| *dx = activation.gradient(*dx, x));
                 }
             }
         },
@@ -244,7 +247,7 @@ mod tests {
             (FORWARD.twin.f64)(Args::new(&params, args));
             prop_assert!(close(&got, &y));
             let mut got = vec![f64::NAN; x.len()];
-            (BACKWARD_INPUT.twin.f64)(Args::new(&params, vec![Arg::Read(&w), Arg::Read(&dy), Arg::Write(&mut got)]));
+            (BACKWARD_INPUT.twin.f64)(Args::new(&params, vec![Arg::Read(&w), Arg::Read(&dy), Arg::Read(&x), Arg::Write(&mut got)]));
             prop_assert!(close(&got, &dx));
             let mut got = vec![f64::NAN; w.len()];
             (BACKWARD_FILTER.twin.f64)(Args::new(&params, vec![Arg::Read(&x), Arg::Read(&dy), Arg::Write(&mut got)]));

@@ -4,7 +4,7 @@ use super::{AVERAGE_BACKWARD, AVERAGE_FORWARD, MAX_BACKWARD, MAX_FORWARD, Shape,
 use crate::kernel::Params;
 use crate::ops::activation::Activation;
 use crate::ops::kind::{Built, Caffe, LayerKind, Place, Scaling, Setting};
-use crate::ops::layer::{Chw, Layer, LayerError, Saved, Site, map_slot, only};
+use crate::ops::layer::{Chw, Layer, LayerError, Saved, Site, ThroughRelu, map_slot, only};
 use crate::ops::onnx::{Form, Subgraph, windows};
 use crate::params;
 use crate::program::{Recorder, Slot};
@@ -119,9 +119,14 @@ impl Layer for PoolLayer {
         out
     }
 
+    fn through_relu(&self) -> ThroughRelu {
+        if self.kind == PoolKind::Max { ThroughRelu::Within } else { ThroughRelu::Apart }
+    }
+
     fn backward_input(&self, r: &mut Recorder, site: &Site, saved: &Saved, dz: Slot, _: usize) -> Slot {
         let (x, maps) = saved.x[0];
-        let (dx, params) = (map_slot(r, site, "dx", maps), self.shape(site, maps).params());
+        let shape = Shape { relu: saved.relu, ..self.shape(site, maps) };
+        let (dx, params) = (map_slot(r, site, "dx", maps), shape.params());
         match self.kind {
             PoolKind::Max => r.run(&MAX_BACKWARD, params, &[x, saved.y.0, dz, dx]),
             PoolKind::Average => r.run(&AVERAGE_BACKWARD, params, &[dz, dx]),

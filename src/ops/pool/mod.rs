@@ -10,6 +10,7 @@ pub use self::layer::{AVERAGE_KIND, MAX_KIND, PoolKind, PoolLayer, Settings};
 use std::ops::Range;
 
 use crate::kernel::{Arg, Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read_map, write_map};
+use crate::ops::activation::rectify;
 use crate::tensor::Real;
 use crate::{params, twin};
 
@@ -44,6 +45,8 @@ params! {
         stride: usize,
         /// Rows and columns by which the first window begins outside, less than `size`.
         pad: usize,
+        /// Whether a ReLU made x, through which the gradient goes as well (gradient of the maximum only).
+        relu: bool,
     }
 }
 
@@ -52,7 +55,7 @@ impl Shape {
     pub fn new(maps: usize, extent: [usize; 2], images: usize, size: usize, stride: usize, pad: usize) -> Self {
         let [height, width] = extent;
         let [out_height, out_width] = extent.map(|extent| pooled(extent, size, stride, pad));
-        Self { maps, height, width, out_height, out_width, images, size, stride, pad }
+        Self { maps, height, width, out_height, out_width, images, size, stride, pad, relu: false }
     }
 
     /// Elements of a map before and after pooling.
@@ -114,7 +117,7 @@ pub static MAX_FORWARD: Kernel = Kernel {
 /// dx = Σ dy over the windows whose maximum x is: every tied maximum gets the full gradient, as in the released code.
 pub static MAX_BACKWARD: Kernel = Kernel {
     name: "pool.max_backward",
-    doc: "dx = sum of dy over the windows with y = x; [C][P][Q][N] -> [C][H][W][N]",
+    doc: "dx = sum of dy over the windows with y = x (relu: 0 where x <= 0); [C][P][Q][N] -> [C][H][W][N]",
     bindings: &[read_map("x"), read_map("y_saved"), read_map("dy"), write_map("dx")],
     variants: &[variant("max_backward", blocks)],
     twin: twin!(max_backward),
@@ -168,7 +171,7 @@ fn cases(buffers: fn(Shape, Fill) -> Vec<(usize, Fill)>) -> Vec<Case> {
 
 /// x is made of integers and y are its true maxima: random numbers would hardly ever equal.
 fn max_backward_cases() -> Vec<Case> {
-    let case = |(name, shape, fill): (&str, Shape, Fill)| {
+    let case = |(name, shape, fill): (String, Shape, Fill)| {
         let most = if let Fill::Integers(most) = fill { most } else { 1000 };
         let value = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7) as u32 % (most + 1);
         let x: Vec<f32> = (0..shape.inputs()).map(|i| value(i) as f32).collect();
@@ -178,7 +181,11 @@ fn max_backward_cases() -> Vec<Case> {
         let buffers = vec![(x.len(), Fill::Floats(x)), (y.len(), Fill::Floats(y)), dy, (shape.inputs(), Fill::Output)];
         Case::new(name, shape.params(), buffers)
     };
-    shapes().map(case).into()
+    // Integers from 0 on: of those that tie some are 0.
+    let ties = shapes().into_iter().filter(|(_, _, fill)| matches!(fill, Fill::Integers(2..)));
+    let behind =
+        ties.map(|(name, shape, fill)| (format!("{name}, behind a ReLU"), Shape { relu: true, ..shape }, fill));
+    shapes().into_iter().map(|(name, shape, fill)| (name.to_owned(), shape, fill)).chain(behind).map(case).collect()
 }
 
 /// The rows or columns of window `at` that lie in the map.
@@ -237,6 +244,9 @@ fn max_backward<T: Real>(mut args: Args<T>) {
                 *dx += if x == y { dy } else { T::zero() };
             }
         });
+        if shape.relu {
+            rectify(dx, x);
+        }
     });
 }
 
