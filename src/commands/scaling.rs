@@ -290,7 +290,9 @@ fn work(net: &Net, layout: &Layout, hybrid: bool) -> (f64, Vec<Row>) {
     // The optimiser takes all rows at once, each number alike.
     let trained: u64 = rows.iter().map(|(_, row)| row.gradients).sum();
     let each = program.flops(Pass::Update) / trained.max(1);
-    rows.iter_mut().for_each(|(_, row)| row.update = (each * row.gradients) as f64);
+    for (_, row) in &mut rows {
+        row.update = (each * row.gradients) as f64;
+    }
     (batches * flops(Pass::Gradients, "input", Phase::Forward), rows.into_iter().map(|(_, row)| row).collect())
 }
 

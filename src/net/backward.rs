@@ -84,7 +84,9 @@ impl NetLowering<'_> {
                 node.layer.backward_weights(&mut self.r, &site, &step.saved(), step.dz);
             }
             if let Some(input) = input {
-                steps.iter().for_each(|step| self.inputs_of(node, input, step, Inputs::Own, &mut arrived));
+                for step in &steps {
+                    self.inputs_of(node, input, step, Inputs::Own, &mut arrived);
+                }
             }
         }
         let Some(before) = nodes.start.checked_sub(1) else { return Vec::new() };

@@ -214,7 +214,9 @@ impl Program {
         for Bundle { slot, members } in &self.bundles {
             let any = touched[slot.0] || members.iter().any(|(member, _)| touched[member.0]);
             touched[slot.0] = any;
-            members.iter().for_each(|(member, _)| touched[member.0] = any);
+            for (member, _) in members {
+                touched[member.0] = any;
+            }
         }
         touched
     }

@@ -137,7 +137,10 @@ mod tests {
                 let down = Matrix::<SIDE, LANES>::down(height, width).unwrap();
                 let part = (height / down, width / (SHARING / down));
                 assert!(part.0 * part.1 * SHARING == height * width, "{height} x {width} in parts of {part:?}");
-                assert!(part.0 % SIDE == 0 && part.1 % SIDE == 0, "{height} x {width} in parts of {part:?}");
+                assert!(
+                    part.0.is_multiple_of(SIDE) && part.1.is_multiple_of(SIDE),
+                    "{height} x {width} in parts of {part:?}"
+                );
             }
         }
     }
