@@ -103,7 +103,8 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
 }
 
 /// `out[map][pixel·n]` = Σ over rows of `weights[map][row]` · `gathered[row][pixel·n]`, added to what is there if the
-/// convolution accumulates; then `finish` on every block of columns, with the first of them. Of what is left once `stop` is raised nothing is done.
+/// convolution accumulates; then `finish` on every block of columns, with the first of them. Of what is left once `stop`
+/// is raised nothing is done.
 fn contract(
     gather: &Gather,
     weights: &ArrayView2<f32>,
@@ -189,11 +190,19 @@ impl<'a> Gather<'a> {
             let (map, r, s) = (self.row)(self.conv, index);
             let map = &self.maps[map * plane..][..plane];
             let (lines, columns) = (&places.lines[r * places.count..], &places.columns[s * places.count..]);
-            for ((images, &line), &column) in values.chunks_exact_mut(n).zip(lines).zip(columns) {
-                match line.zip(column) {
-                    Some((line, column)) => images.copy_from_slice(&map[line + column..][..n]),
+            let seen = |pixel: usize| Some(lines[pixel]? + columns[pixel]?);
+            let mut pixel = 0;
+            while pixel < places.count {
+                // With the pixels behind it that see what lies behind it, or nothing as well: one copy for all of them.
+                let from = seen(pixel);
+                let follows = |other: &usize| seen(*other) == from.map(|from| from + (other - pixel) * n);
+                let end = (pixel + 1..places.count).find(|other| !follows(other)).unwrap_or(places.count);
+                let images = &mut values[pixel * n..end * n];
+                match from {
+                    Some(from) => images.copy_from_slice(&map[from..][..images.len()]),
                     None => images.fill(0.0),
                 }
+                pixel = end;
             }
         }
         matrix(scratch, count)
