@@ -1,4 +1,5 @@
 //! The source text itself: rules that no compiler checks.
 
 mod architecture;
+mod dependencies;
 mod rooms;
