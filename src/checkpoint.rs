@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -71,7 +72,7 @@ impl Checksums {
             hasher.update(bytemuck::cast_slice(tensor.values()));
             hasher.finalize()
         };
-        let tensors = tensors.iter().map(|(name, values)| (name.clone(), tensor(values))).collect();
+        let tensors = tensors.par_iter().map(|(name, values)| (name.clone(), tensor(values))).collect();
         Self { state: crc32fast::hash(state.as_bytes()), tensors }
     }
 

@@ -1,4 +1,5 @@
-//! Signals: Ctrl-C, SIGTERM and SIGHUP end a command at once, training once it has saved; SIGUSR1 has it save and go on.
+//! Signals: Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 end a command at once, training once it has saved; SIGUSR1 has it save and
+//! go on. SIGUSR2 does what SIGTERM does, for launchers that pass it on and wait, where they soon kill after the other.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -55,8 +56,8 @@ pub(super) enum Ending {
 /// Signals that end or pause other programs, and must not leave a terminal that a live view has taken.
 #[cfg(unix)]
 const FOREIGN: &[i32] = {
-    use signal_hook::consts::{SIGALRM, SIGPROF, SIGQUIT, SIGTSTP, SIGUSR2, SIGVTALRM, SIGXCPU};
-    &[SIGQUIT, SIGTSTP, SIGALRM, SIGUSR2, SIGPROF, SIGVTALRM, SIGXCPU]
+    use signal_hook::consts::{SIGALRM, SIGPROF, SIGQUIT, SIGTSTP, SIGVTALRM, SIGXCPU};
+    &[SIGQUIT, SIGTSTP, SIGALRM, SIGPROF, SIGVTALRM, SIGXCPU]
 };
 #[cfg(not(unix))]
 const FOREIGN: &[i32] = &[];
@@ -79,7 +80,7 @@ impl Signals {
     }
 
     fn handle(&mut self) -> io::Result<()> {
-        for signal in [Some(SIGINT), Some(SIGTERM), hangup()].into_iter().flatten() {
+        for signal in [Some(SIGINT), Some(SIGTERM), hangup(), wish()].into_iter().flatten() {
             // In this order: the first signal finds the flag as it was.
             register_conditional_shutdown(signal, ENDED + signal, Arc::clone(&self.end))?;
             register_usize(signal, Arc::clone(&self.received), signal as usize)?;
@@ -171,7 +172,8 @@ impl Signals {
         self.save.swap(false, Ordering::SeqCst)
     }
 
-    /// The exit code of a command that stopped for the last signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+    /// The exit code of a command that stopped for the last signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP, 140 for
+    /// SIGUSR2.
     pub(super) fn exit_code(&self) -> ExitCode {
         announce(&self.announced); // where it took less than a look
         ExitCode::from(self.code() as u8)
@@ -196,6 +198,14 @@ fn announce(announced: &AtomicBool) {
 fn hangup() -> Option<i32> {
     #[cfg(unix)]
     return Some(signal_hook::consts::SIGHUP).filter(|&signal| !is_ignored(signal));
+    #[cfg(not(unix))]
+    None
+}
+
+/// The signal by which Open MPI's mpirun is told to have all ranks stop, where the platform has one.
+fn wish() -> Option<i32> {
+    #[cfg(unix)]
+    return Some(signal_hook::consts::SIGUSR2);
     #[cfg(not(unix))]
     None
 }

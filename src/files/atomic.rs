@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use tempfile::NamedTempFile;
 
@@ -15,6 +17,30 @@ const PARTIAL: &str = "partial";
 /// Bytes that are gathered before the operating system sees them.
 const BUFFER: usize = 1 << 18;
 
+/// Bytes after which the disk is asked to take what it has.
+const EARLY: usize = 1 << 24;
+
+/// A thread that syncs a large file while it is written, so that little is left when it ends.
+#[derive(Debug)]
+struct Early {
+    wish: SyncSender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Early {
+    fn begin(file: &fs::File) -> io::Result<Self> {
+        let (file, (wish, wishes)) = (file.try_clone()?, sync_channel(1));
+        let work = move || wishes.iter().try_for_each(|()| file.sync_data());
+        Ok(Self { wish, thread: thread::Builder::new().name("sync".into()).spawn(work)? })
+    }
+
+    /// Waits for it. An error that it met is told to nobody else.
+    fn end(self) -> io::Result<()> {
+        drop(self.wish);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs the file panicked")))
+    }
+}
+
 /// A file being written as `NAME.xxxxxx.partial` beside its target. Dropped before [`AtomicFile::finish`] it disappears
 /// and the target stays as it was; what a killed process leaves is removed by [`sweep`], or by the next writer to the same
 /// target. A writer at work holds a lock on its file.
@@ -22,6 +48,9 @@ const BUFFER: usize = 1 << 18;
 pub struct AtomicFile {
     target: PathBuf,
     file: BufWriter<NamedTempFile>,
+    early: Option<Early>,
+    /// Bytes since the disk was asked last.
+    waiting: usize,
 }
 
 impl AtomicFile {
@@ -43,7 +72,7 @@ impl AtomicFile {
         let file = file.map_err(plain).map_err(FileError::write(target))?;
         // Where there are no locks nobody can tell whether the file is in use, and it is left alone.
         let _ = file.as_file().try_lock();
-        Ok(Self { target: target.into(), file: BufWriter::with_capacity(BUFFER, file) })
+        Ok(Self { target: target.into(), file: BufWriter::with_capacity(BUFFER, file), early: None, waiting: 0 })
     }
 
     /// Gives the file its name, once the disk has its content.
@@ -51,9 +80,10 @@ impl AtomicFile {
     /// # Errors
     /// [`FileError::Write`] when the operating system refuses; then the target is as it was.
     pub fn finish(self) -> Result<(), FileError> {
-        let Self { target, file } = self;
+        let Self { target, file, early, .. } = self;
         let persist = || -> io::Result<()> {
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            early.map_or(Ok(()), Early::end)?;
             file.as_file().sync_all()?;
             file.persist(&target)?;
             sync_folder(&target);
@@ -65,7 +95,18 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let written = self.file.write(&bytes[..bytes.len().min(EARLY)])?;
+        self.waiting += written;
+        if self.waiting >= EARLY {
+            self.waiting = 0;
+            if self.early.is_none() {
+                self.early = Early::begin(self.file.get_ref().as_file()).ok(); // without a thread it is synced in the end
+            }
+            if let Some(early) = &self.early {
+                let _ = early.wish.try_send(()); // one that is still at work has a wish left
+            }
+        }
+        Ok(written)
     }
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()

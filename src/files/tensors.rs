@@ -1,14 +1,14 @@
 //! Tensors in safetensors files: checkpoints, statistics of data sets, predictions, and what other programs exchange.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::Path;
 
-use safetensors::tensor::{Metadata, TensorView};
+use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use thiserror::Error;
 
-use super::{FileError, write_file};
+use super::{AtomicFile, FileError};
 use crate::tensor::{FloatFormat, Tensor};
 
 /// The key of the one metadata entry that this program writes; a second one would be written in random order.
@@ -166,14 +166,55 @@ pub fn write_tensors(
     tensors: &BTreeMap<String, Tensor>,
     metadata: Option<(&str, String)>,
 ) -> Result<(), FileError> {
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape(), Elements::F32(tensor.values())));
-    let bytes = serialize(views, metadata).map_err(|error| FileError::Tensors { path: path.into(), error })?;
-    write_file(path, &bytes)
+    let header = header(tensors, metadata).map_err(|error| FileError::Tensors { path: path.into(), error })?;
+    let mut file = AtomicFile::create(path)?;
+    let values = tensors.values().map(|tensor| bytemuck::cast_slice(tensor.values()));
+    [&header[..]]
+        .into_iter()
+        .chain(values)
+        .try_for_each(|bytes| file.write_all(bytes))
+        .map_err(FileError::write(path))?;
+    file.finish()
+}
+
+/// What stands before the values of such a file: the length of a text, and the text, padded to 8 bytes.
+fn header(tensors: &BTreeMap<String, Tensor>, metadata: Option<(&str, String)>) -> Result<Vec<u8>, TensorError> {
+    let mut end = 0;
+    let place = |(name, tensor): (&String, &Tensor)| {
+        let begin = end;
+        end += size_of_val(tensor.values());
+        let (shape, data_offsets) = (tensor.shape().to_vec(), (begin, end));
+        (name.clone(), TensorInfo { dtype: Dtype::F32, shape, data_offsets })
+    };
+    let places = tensors.iter().map(place).collect();
+    let metadata = metadata.map(|(key, text)| HashMap::from([(key.to_owned(), text)]));
+    let metadata = Metadata::new(metadata, places).map_err(TensorError::Unwritable)?;
+    let mut text = serde_json::to_vec(&metadata).map_err(|error| TensorError::Unwritable(error.into()))?;
+    text.resize(text.len().next_multiple_of(8), b' ');
+    if text.len() as u64 > MOST_HEADER {
+        return Err(TensorError::Unwritable(SafeTensorError::HeaderTooLarge));
+    }
+    Ok([&(text.len() as u64).to_le_bytes()[..], &text].concat())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_written_piece_by_piece_has_the_bytes_of_one_made_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        for lengths in [&[][..], &[0], &[3], &[5, 1, 70_000]] {
+            let tensor = |&length: &usize| Tensor::new([length, 1], (0..length).map(|i| i as f32).collect());
+            let tensors: BTreeMap<_, _> = lengths.iter().map(|length| (format!("t{length}"), tensor(length))).collect();
+            for text in [None, Some((METADATA, "{\"n\":\"é\"}".to_owned()))] {
+                write_tensors(&path, &tensors, text.clone()).unwrap();
+                let views = tensors.iter().map(|(name, t)| (name.as_str(), t.shape(), Elements::F32(t.values())));
+                assert!(std::fs::read(&path).unwrap() == serialize(views, text).unwrap(), "{lengths:?}");
+            }
+        }
+    }
 
     #[test]
     fn tensors_are_read_as_they_were_written() {

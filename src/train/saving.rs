@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+
 use super::images::statistics_to;
 use super::watch::movements;
 use super::{Moment, Observer, RunFolder, TrainError, Trainer};
@@ -50,7 +52,8 @@ impl Trainer<'_> {
     /// The state of the run, whose weights are finite; ranks that share layers put it together.
     fn checkpoint(&mut self) -> Result<Checkpoint, TrainError> {
         let mut tensors = self.session.tensors()?;
-        if !tensors.values().flat_map(Tensor::values).all(|value| value.is_finite()) {
+        let is_finite = |(_, tensor): (&String, &Tensor)| tensor.values().iter().all(|value| value.is_finite());
+        if !tensors.par_iter().all(is_finite) {
             // The update of the last step overflowed; its loss did not show it yet.
             return Err(self.diverged(Moment::Saving(self.state.step), None)?);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use serde::{Deserialize, Serialize};
 
 use crate::tensor::Tensor;
@@ -117,7 +118,7 @@ pub fn movements(tensors: &BTreeMap<String, Tensor>, increment: Option<&str>) ->
         let ratio = if weight > 0.0 { increment / weight } else { 0.0 };
         Some((name.clone(), Movement { weight, increment, ratio }))
     };
-    tensors.iter().filter_map(movement).collect()
+    tensors.par_iter().filter_map(movement).collect()
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ fn exits(output: &Output, code: i32) -> String {
 #[test]
 fn training_saves_and_says_by_its_code_which_signal_stopped_it() {
     let place = Place::new();
-    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("USR2", 140)] {
         let child = training(&place, signal);
         send(&child, signal);
         let said = exits(&child.wait_with_output().unwrap(), code);

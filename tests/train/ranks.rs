@@ -1,7 +1,7 @@
 //! Processes that MPI starts together, against one.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -133,10 +133,10 @@ fn a_killed_rank_ends_the_job_with_one_message_and_a_whole_checkpoint() {
         let rest = ["--devices", "cpu", "--steps", "100000", "--epochs", "100000", "--save-every", "5"];
         let arguments = [&["train", "--model", "tiny.toml", "--out", &run, "--parallel", parallel], &rest[..]].concat();
         let mut command = mpirun(&place, 3, &arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let saved = place.path(&run).join("last.safetensors");
         until("no checkpoint", || saved.exists());
-        kill(&mut child, victim, &run);
+        send("KILL", &of_rank(victim, &run));
         let begin = Instant::now();
         let output = child.wait_with_output().unwrap();
         assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
@@ -149,22 +149,57 @@ fn a_killed_rank_ends_the_job_with_one_message_and_a_whole_checkpoint() {
     }
 }
 
-/// Kills the rank of this number that trains in `run`.
-fn kill(child: &mut Child, victim: usize, run: &str) {
-    let _ = child;
+#[test]
+fn a_stopped_job_is_saved_and_goes_on() {
+    let place = Place::new();
+    // Of a signal to mpirun itself Open MPI makes an exit code of its own.
+    for (signal, to, code) in [("USR2", None, Some(140)), ("INT", Some(1), Some(130)), ("TERM", None, None)] {
+        let run = format!("{signal}-{to:?}");
+        let long = ["--steps", "1000000", "--epochs", "1000000", "--devices", "cpu"];
+        let mut command = mpirun(&place, 2, &[&["train", "--model", "tiny.toml", "--out", &run], &long[..]].concat());
+        // The time for which it waits before a signal and between SIGTERM and SIGKILL.
+        command.env("OMPI_MCA_odls_base_sigkill_timeout", "4");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let [saved, metrics] = ["last.safetensors", "metrics.jsonl"].map(|file| place.path(&format!("{run}/{file}")));
+        until("no step", || std::fs::metadata(&metrics).is_ok_and(|file| file.len() > 0));
+        if signal == "USR2" {
+            send("USR1", &child.id().to_string());
+            until("no checkpoint", || saved.exists());
+            assert!(child.try_wait().unwrap().is_none(), "the run has ended");
+        }
+        let begin = Instant::now();
+        send(signal, &to.map_or_else(|| child.id().to_string(), |rank| of_rank(rank, &run)));
+        let output = child.wait_with_output().unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(60), "{signal}: {:?}", begin.elapsed());
+        assert!(!output.status.success() && code.is_none_or(|code| output.status.code() == Some(code)), "{output:?}");
+        let step = Checkpoint::read(&saved).unwrap().state.step;
+        contains(&String::from_utf8(output.stdout).unwrap(), &[&format!("interrupted after step {step} and saved")]);
+        let more = (step + 1).to_string();
+        together(&place, 2, &["train", "--resume", &run, "--steps", &more]);
+        assert_eq!(Checkpoint::read(&saved).unwrap().state.step, step + 1);
+    }
+}
+
+/// Sends a signal to the process of this number.
+#[track_caller]
+fn send(signal: &str, process: &str) {
+    assert!(Command::new("kill").args([&format!("-{signal}"), process]).status().unwrap().success());
+}
+
+/// Process number of the rank `rank` that trains in `run`.
+#[track_caller]
+fn of_rank(rank: usize, run: &str) -> String {
     for process in std::fs::read_dir("/proc").unwrap() {
         let path = process.unwrap().path();
         let has = |name: &str, wanted: &str| {
             let text = std::fs::read(path.join(name)).unwrap_or_default();
             text.split(|&byte| byte == 0).any(|part| part == wanted.as_bytes())
         };
-        if has("cmdline", run) && has("environ", &format!("OMPI_COMM_WORLD_RANK={victim}")) {
-            let id = path.file_name().unwrap().to_str().unwrap().to_owned();
-            assert!(Command::new("kill").args(["-KILL", &id]).status().unwrap().success());
-            return;
+        if has("cmdline", run) && has("environ", &format!("OMPI_COMM_WORLD_RANK={rank}")) {
+            return path.file_name().unwrap().to_str().unwrap().to_owned();
         }
     }
-    panic!("no rank {victim}");
+    panic!("no rank {rank}");
 }
 
 #[track_caller]
