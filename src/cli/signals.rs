@@ -53,6 +53,12 @@ pub(super) enum Ending {
     Now,
 }
 
+/// Signals that stop a command, besides that of a terminal that closes.
+#[cfg(unix)]
+const STOPPING: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGUSR2];
+#[cfg(not(unix))]
+const STOPPING: &[i32] = &[SIGINT, SIGTERM];
+
 /// Signals that end or pause other programs, and must not leave a terminal that a live view has taken.
 #[cfg(unix)]
 const FOREIGN: &[i32] = {
@@ -80,7 +86,7 @@ impl Signals {
     }
 
     fn handle(&mut self) -> io::Result<()> {
-        for signal in [Some(SIGINT), Some(SIGTERM), hangup(), wish()].into_iter().flatten() {
+        for signal in STOPPING.iter().copied().chain(hangup()) {
             // In this order: the first signal finds the flag as it was.
             register_conditional_shutdown(signal, ENDED + signal, Arc::clone(&self.end))?;
             register_usize(signal, Arc::clone(&self.received), signal as usize)?;
@@ -198,14 +204,6 @@ fn announce(announced: &AtomicBool) {
 fn hangup() -> Option<i32> {
     #[cfg(unix)]
     return Some(signal_hook::consts::SIGHUP).filter(|&signal| !is_ignored(signal));
-    #[cfg(not(unix))]
-    None
-}
-
-/// The signal by which Open MPI's mpirun is told to have all ranks stop, where the platform has one.
-fn wish() -> Option<i32> {
-    #[cfg(unix)]
-    return Some(signal_hook::consts::SIGUSR2);
     #[cfg(not(unix))]
     None
 }
