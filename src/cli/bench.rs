@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::options::{Trial, built_in, open_net};
-use super::output::{Output, Table, folded, gap, line, lines, thousands};
+use super::output::{Output, Table, gap, line, paragraph, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::backend::Placement;
 use alexnet::commands::bench::{
@@ -149,7 +149,7 @@ fn print_kernels(times: &KernelTimes) -> Result<()> {
     for device in &times.devices {
         let (fma, copy) = (giga(device.ceilings.flops), giga(device.ceilings.bytes));
         gap()?;
-        lines(folded(&format!("tower {}: {}", device.towers, device.device), 4))?;
+        paragraph(&format!("tower {}: {}", device.towers, device.device), 4)?;
         line(format_args!("ceilings: fma {fma} GFLOP/s, copy {copy} GB/s; last column: share of its ceiling"))?;
         ["gradients", "update", "evaluate"].iter().try_for_each(|pass| print_pass(device, pass))?;
     }
@@ -179,7 +179,7 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
             share,
         ]);
     }
-    table.print_folded(&[1, 2])
+    table.print()
 }
 
 fn print_step(times: &StepTimes) -> Result<()> {
@@ -215,7 +215,7 @@ fn print_step(times: &StepTimes) -> Result<()> {
         };
         rows.add_row([device.towers.clone(), device.device.clone()].into_iter().chain(times).chain([idle]));
     }
-    rows.print_folded(&[1])?;
+    rows.print()?;
     print_layers(&times.layers)?;
     print_ways(&times.ways)
 }

@@ -2,7 +2,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use super::options::{On, Replaced, open_net};
-use super::output::{Output, Table, folded, gap, line, lines, percent, tolerance};
+use super::output::{Output, Table, gap, line, paragraph, percent, tolerance};
 use super::progress::{Lines, Progress};
 use alexnet::backend::parity::{self, Check as KernelCheck, ParityReport, VariantResult};
 use alexnet::backend::{Engine, Placement};
@@ -78,7 +78,7 @@ fn print_gradients(report: &GradientReport) -> Result<()> {
          the slopes of the loss along them within {0} of their norms",
         percent(TOLERANCE)
     );
-    lines(folded(&head, 2))?;
+    paragraph(&head, 2)?;
     let mut rows = Table::new(&["tensor", "norm", "error", "slope", "error", ""], &[1, 2, 3, 4]);
     for check in &report.tensors {
         let ok = if check.is_right() { "ok" } else { "FAILED" };
@@ -86,12 +86,12 @@ fn print_gradients(report: &GradientReport) -> Result<()> {
         let [norm, slope] = [check.norm, check.slope].map(|number| format!("{number:.5e}"));
         rows.add_row([check.name.clone(), norm, share(check.error), slope, share(check.slope_error), ok.into()]);
     }
-    rows.print_folded(&[0])?;
+    rows.print()?;
     gap()?;
     if report.failed() > 0 {
         return Ok(());
     }
-    lines(folded(&format!("{} gradients are right on {}", report.tensors.len(), report.device), 2))
+    paragraph(&format!("{} gradients are right on {}", report.tensors.len(), report.device), 2)
 }
 
 /// All kernels on one engine, or those whose name and variant hold `only`.
@@ -130,7 +130,7 @@ fn print(report: &ParityReport) -> Result<()> {
         return Ok(());
     }
     let agreed = format!("{} cases of {} kernels agree on {}", report.cases(), report.kernels(), report.device);
-    lines(folded(&agreed, 2))
+    paragraph(&agreed, 2)
 }
 
 fn print_failures(verdict: &VariantResult) -> Result<()> {

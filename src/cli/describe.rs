@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{Trial, built_in, named};
-use super::output::{Output, Table, bytes, counted, folded, gap, line, lines, percent, thousands};
+use super::output::{Output, Table, bytes, counted, gap, line, paragraph, percent, thousands};
 use alexnet::backend::Footprint;
 use alexnet::commands::describe::{Description, GraphDescription, Source, TrainedState};
 use alexnet::commands::scaling::Scaling;
@@ -82,12 +82,16 @@ fn print_scaling(scaling: &Scaling) -> Result<()> {
     let Scaling { minibatch, parallel, gradients, .. } = scaling;
     let gradients = thousands(*gradients);
     gap()?;
-    line(format_args!("plan           {minibatch} images on several ranks, {parallel}, {gradients} gradients"))?;
-    lines(folded(&format!("               {}", scaling.model), 15))?;
+    paragraph(&format!("plan           {minibatch} images on several ranks, {parallel}, {gradients} gradients"), 15)?;
+    paragraph(&format!("               {}", scaling.model), 15)?;
     gap()?;
     let header = ["ranks", "images each", "sent by all", "exchange", "exposed", "step", "images/s", "efficiency"];
     let mut rows = Table::new(&header, &[0, 1, 2, 3, 4, 5, 6, 7]);
-    let time = |seconds: Option<f64>| seconds.map_or_else(String::new, |seconds| format!("{:.2} ms", 1e3 * seconds));
+    let time = |seconds: Option<f64>| match seconds {
+        Some(seconds) if seconds >= 1.0 => format!("{seconds:.2} s"),
+        Some(seconds) => format!("{:.2} ms", 1e3 * seconds),
+        None => String::new(),
+    };
     for row in &scaling.rows {
         let speed = row.step.map_or_else(String::new, |step| thousands((*minibatch as f64 / step) as u64));
         let efficiency = row.efficiency.map_or_else(String::new, percent);
@@ -108,31 +112,27 @@ fn print_scaling(scaling: &Scaling) -> Result<()> {
 
 fn print_state(state: &TrainedState) -> Result<()> {
     let best = state.best.map_or(String::new(), |best| format!(", best validation error {:.1} %", 100.0 * best));
-    line(format_args!(
-        "trained        {}, {}, seed {}{best}",
-        counted(state.step, "step"),
-        counted(state.epoch as u64, "epoch"),
-        state.seed
-    ))?;
+    let (steps, epochs) = (counted(state.step, "step"), counted(state.epoch as u64, "epoch"));
+    paragraph(&format!("trained        {steps}, {epochs}, seed {}{best}", state.seed), 15)?;
     let names = state.classes.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("; ");
     let more = if state.classes.len() > 5 { "; …" } else { "" };
-    lines(folded(&format!("classes        {}: {names}{more}", state.classes.len()), 15))
+    paragraph(&format!("classes        {}: {names}{more}", state.classes.len()), 15)
 }
 
 fn print_graph(graph: &GraphDescription) -> Result<()> {
     let values = |values: &[(String, String)]| {
         values.iter().map(|(name, shape)| format!("{name} {shape}")).collect::<Vec<_>>().join("; ")
     };
-    lines(folded(&format!("inputs         {}", values(&graph.inputs)), 15))?;
-    lines(folded(&format!("outputs        {}", graph.outputs.join("; ")), 15))?;
+    paragraph(&format!("inputs         {}", values(&graph.inputs)), 15)?;
+    paragraph(&format!("outputs        {}", graph.outputs.join("; ")), 15)?;
     let operators: Vec<_> = graph.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    lines(folded(&format!("operators      {}", operators.join(", ")), 15))?;
+    paragraph(&format!("operators      {}", operators.join(", ")), 15)?;
     line(format_args!("parameters     {}", thousands(graph.parameters)))?;
-    graph.metadata.iter().try_for_each(|(key, value)| lines(folded(&format!("{key:<14} {value}"), 15)))
+    graph.metadata.iter().try_for_each(|(key, value)| paragraph(&format!("{key:<14} {value}"), 15))
 }
 
 fn print(model: &str, net: &Description) -> Result<()> {
-    lines(folded(&format!("{model}: {}", net.about), 2))?;
+    paragraph(&format!("{model}: {}", net.about), 2)?;
     gap()?;
     let mut shapes = Table::new(&["layer", "what it is", "sees", "output"], &[]);
     let crop = format!("crop of an image of {0}×{0}", net.stored);
@@ -150,7 +150,7 @@ fn print(model: &str, net: &Description) -> Result<()> {
             costs.add_row(std::iter::once(name.clone()).chain(numbers.map(thousands)));
         }
     }
-    shapes.print_folded(&[1])?;
+    shapes.print()?;
     gap()?;
     let biases: u64 = net.layers.iter().map(|layer| layer.biases).sum();
     let sums = [net.parameters - biases, biases, net.multiply_adds, net.neurons].map(thousands);
@@ -159,7 +159,7 @@ fn print(model: &str, net: &Description) -> Result<()> {
     gap()?;
     let sides: Vec<_> = net.maps.iter().map(usize::to_string).collect();
     if !sides.is_empty() {
-        line(format_args!("maps           {}", sides.join("-")))?;
+        paragraph(&format!("maps           {}", sides.join("-")), 15)?;
     }
     line(format_args!("parameters     {}", thousands(net.parameters)))?;
     line(format_args!("neurons        {}", thousands(net.neurons)))?;
@@ -171,7 +171,8 @@ fn print(model: &str, net: &Description) -> Result<()> {
 fn print_plan(plan: &TrainingPlan) -> Result<()> {
     let TrainingPlan { minibatch, micro_batch, .. } = *plan;
     let at_once = if micro_batch < minibatch { format!(", {micro_batch} images at once") } else { String::new() };
-    line(format_args!("memory         {} to train with batches of {minibatch}{at_once}", bytes(plan.total)))?;
+    let memory = bytes(plan.total);
+    paragraph(&format!("memory         {memory} to train with batches of {minibatch}{at_once}"), 15)?;
     gap()?;
     let mut header = vec![""];
     header.extend(plan.devices.iter().map(|share| share.towers.as_str()));
@@ -189,7 +190,7 @@ fn print_plan(plan: &TrainingPlan) -> Result<()> {
     gap()?;
     for share in &plan.devices {
         let memory = share.memory.map_or(String::new(), |all| format!(", which may take {}", bytes(all)));
-        lines(folded(&format!("tower {:<8} {}{memory}", share.towers, share.device), 15))?;
+        paragraph(&format!("tower {:<8} {}{memory}", share.towers, share.device), 15)?;
     }
     if let Some(most) = plan.largest_micro_batch {
         line(format_args!("fits           up to {} images at once", thousands(most as u64)))?;

@@ -3,7 +3,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{Replaced, open_net};
-use super::output::{Output, bytes, line, thousands};
+use super::output::{Output, bytes, line, paragraph, thousands};
 use alexnet::backend::cpu;
 use alexnet::backend::gpu::summary::{AdapterSummary, Lanes, summaries};
 use alexnet::net::Job;
@@ -64,7 +64,7 @@ fn print(listing: &Listing) -> Result<()> {
     for Adapter { number, summary, alexnet } in &listing.adapters {
         let default = if *number == 0 { "  (default)" } else { "" };
         line(format_args!("{number}: {}{default}", summary.name))?;
-        let row = |name: &str, value: String| line(format_args!("   {name:<11}{value}"));
+        let row = |name: &str, value: String| paragraph(&format!("   {name:<11}{value}"), 14);
         row("type", summary.kind.into())?;
         row("driver", format!("{}, {} {}", summary.backend, summary.driver, summary.version))?;
         let bus = summary.ids.pci_bus.as_ref().map(|id| format!("PCI bus {id}"));

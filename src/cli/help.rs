@@ -2,6 +2,7 @@
 
 use clap::{Arg, Command};
 
+use super::fold::{COLUMNS, fold};
 use super::options::built_in;
 
 /// Headings of `--help`, and the options that stand below each, of any command.
@@ -211,7 +212,9 @@ pub(super) fn complete(command: Command) -> Command {
     });
     EXAMPLES.iter().fold(command, |command, (name, lines)| {
         command.mut_subcommand(name, |sub| {
-            let mut text = format!("Examples:\n  {}", lines.join("\n  "));
+            // What is folded can be copied still.
+            let lines = lines.map(|line| fold(&format!("  {line}"), 6, COLUMNS - 2).replace('\n', " \\\n"));
+            let mut text = format!("Examples:\n{}", lines.join("\n"));
             if *name == "train" {
                 text = format!("Built-in networks: {}\n\n{text}", built_in());
             }

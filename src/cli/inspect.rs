@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::options::On;
-use super::output::{Output, Table, counted, folded, gap, line, lines, percent, thousands};
+use super::output::{Output, Table, counted, gap, line, paragraph, percent, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::commands::inspect::{Inspect as Request, Inspection};
 
@@ -56,7 +56,7 @@ fn print(found: &Inspection) -> Result<()> {
             let [mean, norm, largest] = [state.mean, state.norm, state.largest].map(|number| format!("{number:.3e}"));
             rows.add_row([state.name.clone(), shape, mean, norm, largest, change]);
         }
-        rows.print_folded(&[1])?;
+        rows.print()?;
         gap()?;
     }
     if !found.activity.is_empty() {
@@ -73,5 +73,5 @@ fn print(found: &Inspection) -> Result<()> {
         return line("nothing unusual");
     }
     line("unusual:")?;
-    found.findings.iter().try_for_each(|found| lines(folded(&format!("  {}: {}", found.subject, found.words), 4)))
+    found.findings.iter().try_for_each(|found| paragraph(&format!("  {}: {}", found.subject, found.words), 4))
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::named;
-use super::output::{Output, gap, line, tolerance};
+use super::output::{Output, gap, line, paragraph, tolerance};
 use alexnet::commands::shaders;
 use alexnet::kernel::{Access, Binding, Holds, Kernel, Variant};
 use alexnet::net::{Job, MOST_IMAGES, Model, Net, OptionChanges, Options, Precision};
@@ -120,9 +120,9 @@ fn print(entry: &Entry) -> Result<()> {
         if needs.is_empty() { v.name.to_owned() } else { format!("{} ({})", v.name, needs.join(", ")) }
     };
     line(entry.name)?;
-    line(format_args!("    {}", entry.doc))?;
-    line(format_args!("    bindings  {}", entry.bindings.iter().map(binding).collect::<Vec<_>>().join(", ")))?;
-    line(format_args!("    variants  {}", entry.variants.iter().map(variant).collect::<Vec<_>>().join(", ")))?;
+    paragraph(&format!("    {}", entry.doc), 4)?;
+    paragraph(&format!("    bindings  {}", entry.bindings.iter().map(binding).collect::<Vec<_>>().join(", ")), 14)?;
+    paragraph(&format!("    variants  {}", entry.variants.iter().map(variant).collect::<Vec<_>>().join(", ")), 14)?;
     line(format_args!("    cases     {}, tolerance {}", entry.cases, tolerance(entry.tolerance)))
 }
 

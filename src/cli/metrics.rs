@@ -69,7 +69,7 @@ fn print(run: &Run) -> Result<()> {
     let last = run.steps.last().or(run.validations.last());
     let (steps, seconds) = last.map_or((0, 0.0), |last| (last.step, last.seconds));
     line(format_args!("{}: {} in {seconds:.0} s; images/s are those of training", run.name(), counted(steps, "step")))?;
-    let header = ["epoch", "step", "rate", "training", "error", "validation", "top-1", "top-5", "images/s"];
+    let header = ["epoch", "step", "rate", "training", "error", "validated", "top-1", "top-5", "images/s"];
     let mut rows = Table::new(&header, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
     run.validations.iter().for_each(|metric| rows.add_row(cells(run, metric)));
     rows.print()?;

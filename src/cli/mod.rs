@@ -9,6 +9,7 @@ mod eval;
 mod export;
 mod features;
 mod filters;
+mod fold;
 mod help;
 mod import;
 mod inspect;
@@ -41,12 +42,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-pub(super) use self::output::shown;
+pub(crate) use self::output::complain;
+use self::output::shown;
 use self::signals::Signals;
 
 /// Trains and evaluates AlexNet as it was built in 2012: one network over two towers, on any GPU.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 110)]
+#[command(version, about, max_term_width = 80)]
 pub(super) struct Cli {
     #[command(subcommand)]
     command: Command,

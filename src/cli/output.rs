@@ -6,20 +6,23 @@ use std::path::Path;
 
 use anyhow::{Context as _, Error, Result};
 use clap::Args;
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, TableStyle};
+use comfy_table::{
+    CellAlignment, ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, Row, TableStyle, Width,
+};
 use serde::Serialize;
 
+use super::fold::{COLUMNS, fitted, folded, width};
 use super::progress::{bars, is_quiet, prefix};
 use alexnet::files::printable;
 
-/// Writes `text` as one line, whatever characters the names in it hold.
+/// Writes `text` as one line, whatever characters the names in it hold; a terminal shows it folded.
 pub(super) fn line(text: impl Display) -> Result<()> {
-    writeln!(io::stdout().lock(), "{}", shown(text)).context("standard output")
+    raw(fitted(&shown(text), &io::stdout()))
 }
 
-/// Writes several lines of this program's own making, in which names are [shown] or escaped: a folded text, JSON.
-pub(super) fn lines(text: impl Display) -> Result<()> {
-    text.to_string().split('\n').try_for_each(line)
+/// Writes a description: `text` in lines that fit, all but the first indented.
+pub(super) fn paragraph(text: &str, indent: usize) -> Result<()> {
+    raw(folded(text, indent))
 }
 
 /// Writes an empty line.
@@ -27,13 +30,13 @@ pub(super) fn gap() -> Result<()> {
     line("")
 }
 
-/// Writes a line of this program's own making, in which colours are kept.
-pub(super) fn coloured(line: impl Display) -> Result<()> {
-    writeln!(io::stdout().lock(), "{line}").context("standard output")
+/// Writes lines of this program's own making as they are, colours too; names in them are [shown] or escaped.
+pub(super) fn raw(lines: impl Display) -> Result<()> {
+    writeln!(io::stdout().lock(), "{lines}").context("standard output")
 }
 
 /// `text` on one line, in which no name steers the terminal.
-pub(crate) fn shown(text: impl Display) -> String {
+pub(super) fn shown(text: impl Display) -> String {
     printable(&text.to_string()).into_owned()
 }
 
@@ -54,8 +57,13 @@ pub(super) fn say(text: impl Display) {
 }
 
 /// Says why a command fails. Where nobody listens the exit code says it.
-pub(super) fn complain(error: impl Display) {
-    let _ = bars().suspend(|| writeln!(io::stderr(), "error: {}", shown(error)));
+pub(crate) fn complain(error: impl Display) {
+    warn(format_args!("error: {error}"));
+}
+
+/// Writes a line to standard error, where bars make room for it.
+pub(super) fn warn(text: impl Display) {
+    let _ = bars().suspend(|| writeln!(io::stderr(), "{}", fitted(&shown(text), &io::stderr())));
 }
 
 /// Form of a command's results.
@@ -89,36 +97,10 @@ pub(super) fn skipped(reasons: &[String]) {
     }
 }
 
-/// Columns that everything fits which has no long names in it.
-const COLUMNS: usize = 80;
-
-/// `text`, as it is [shown], in lines that fit, all but the first indented.
-pub(super) fn folded(text: &str, indent: usize) -> String {
-    folded_to(text, indent, COLUMNS)
-}
-
-/// The same in lines of at most `columns` letters, where words are not longer.
-pub(super) fn folded_to(text: &str, indent: usize, columns: usize) -> String {
-    let (mut lines, mut column) = (String::new(), 0);
-    for word in shown(text).split(' ') {
-        let length = word.chars().count();
-        if column > indent && column + 1 + length > columns {
-            lines.push('\n');
-            lines.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if column > 0 {
-            lines.push(' ');
-            column += 1;
-        }
-        lines.push_str(word);
-        column += length;
-    }
-    lines
-}
-
 /// Writes `value` as one indented JSON document.
 pub(super) fn json(value: &impl Serialize) -> Result<()> {
-    lines(serde_json::to_string_pretty(value)?)
+    let text = serde_json::to_string_pretty(value)?;
+    raw(text.lines().map(shown).collect::<Vec<_>>().join("\n"))
 }
 
 /// Whether a command ended because whoever read its output had enough (`| head`), which is no error.
@@ -127,7 +109,14 @@ pub(super) fn ended_by_reader(error: &Error) -> bool {
 }
 
 /// A table of cells that are [shown].
-pub(super) struct Table(comfy_table::Table);
+pub(super) struct Table {
+    table: comfy_table::Table,
+    /// Columns of numbers.
+    right: Vec<usize>,
+}
+
+/// Letters of a word that may be broken where there is no room.
+const LONG: usize = 12;
 
 impl Table {
     /// An empty table: a line under the header, two spaces between columns, of which those in `right` hold numbers.
@@ -141,27 +130,41 @@ impl Table {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        Self(table)
+        Self { table, right: right.to_vec() }
     }
 
     pub(super) fn add_row<T: Display>(&mut self, cells: impl IntoIterator<Item = T>) {
-        self.0.add_row(cells.into_iter().map(shown));
+        self.table.add_row(cells.into_iter().map(shown));
     }
 
-    /// Writes the table as wide as it is.
-    pub(super) fn print(&self) -> Result<()> {
-        lines(self.0.trim_fmt())
+    /// Writes the table in lines that fit: where they would not, cells of words and the header are folded.
+    pub(super) fn print(self) -> Result<()> {
+        raw(self.text())
     }
 
-    /// Writes the table in lines that fit, for which the cells of some columns are folded.
-    pub(super) fn print_folded(mut self, fold: &[usize]) -> Result<()> {
-        self.0.set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS as u16);
-        for (index, column) in self.0.column_iter_mut().enumerate() {
-            if !fold.contains(&index) {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
+    fn text(mut self) -> String {
+        let least: Vec<_> = (0..self.table.column_count()).map(|index| self.least(index)).collect();
+        self.table.set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS as u16);
+        if let Some(last) = self.table.column_iter_mut().next_back() {
+            last.set_padding((0, 0));
         }
-        self.print()
+        for (column, least) in self.table.column_iter_mut().zip(least) {
+            let least = least as u16 + column.padding_width();
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+        }
+        self.table.trim_fmt()
+    }
+
+    /// Columns below which a column is not narrowed: those of its numbers, or of its words.
+    fn least(&self, index: usize) -> usize {
+        let words = |text: &str| text.split(' ').map(width).max().unwrap_or(0).min(LONG);
+        let header =
+            self.table.header().and_then(|header| header.cell_iter().nth(index)).map(|cell| words(&cell.content()));
+        let cell = |row: &Row| {
+            let content = row.cell_iter().nth(index)?.content();
+            Some(if self.right.contains(&index) { width(&content) } else { words(&content) })
+        };
+        self.table.row_iter().filter_map(cell).chain(header).max().unwrap_or(0)
     }
 }
 
@@ -209,22 +212,33 @@ mod tests {
     }
 
     #[test]
-    fn text_is_folded_at_blanks() {
-        assert_eq!(folded("short", 4), "short");
-        let words = ["twelve chars"; 12].join(" ");
-        let lines = folded(&words, 4);
-        assert!(lines.lines().all(|line| line.chars().count() <= COLUMNS), "{lines}");
-        assert!(lines.lines().skip(1).all(|line| line.starts_with("    t") || line.starts_with("    c")), "{lines}");
-        assert_eq!(lines.split_whitespace().collect::<Vec<_>>().join(" "), words);
+    fn names_are_shown_on_one_line() {
+        assert_eq!(shown("a\nb\u{1b}[2J"), r"a\u000ab\u001b[2J");
+        let mut table = Table::new(&["of\nall"], &[]);
+        table.add_row(["a\nb"]);
+        assert_eq!(table.text().lines().count(), 3);
     }
 
     #[test]
-    fn names_are_shown_on_one_line() {
-        assert_eq!(shown("a\nb\u{1b}[2J"), r"a\u000ab\u001b[2J");
-        assert_eq!(folded("a\nb c", 2), r"a\u000ab c");
-        let mut table = Table::new(&["of\nall"], &[]);
-        table.add_row(["a\nb"]);
-        assert_eq!(table.0.trim_fmt().lines().count(), 3);
+    fn tables_fit_whatever_is_in_them() {
+        let times = ["465.1 MiB", "999.99 ms", "999.99 ms", "999.99 ms"];
+        let header = ["ranks", "images each", "sent by all", "exchange", "exposed", "step", "images/s", "efficiency"];
+        let mut numbers = Table::new(&header, &[0, 1, 2, 3, 4, 5, 6, 7]);
+        numbers.add_row(["65,536", "128"].iter().chain(&times).chain(&["12,345", "100.00 %"]));
+        let header = ["kernel", "variant", "layer", "runs", "ms", "GFLOP/s", "GB/s", "ceiling"];
+        let mut words = Table::new(&header, &[3, 4, 5, 6, 7]);
+        let names = ["conv.by_input_and_bias", "sliced_matrix16_lanes64", "conv2.a conv2.b conv3.a conv3.b"];
+        words.add_row(names.iter().chain(&["12", "123.456", "123.4", "11.1", "100.0 % copy"]));
+        let mut path = Table::new(&["network", "loss"], &[1]);
+        path.add_row(["a_run_of_a_long_name/".repeat(6).as_str(), "1.2345"]);
+        for (table, whole) in [(numbers, "465.1 MiB"), (words, "100.0 % copy"), (path, "1.2345")] {
+            let text = table.text();
+            assert!(text.lines().all(|line| width(line) <= COLUMNS), "{text}");
+            assert!(text.contains(whole), "{text}");
+        }
+        let mut narrow = Table::new(&["layer", "weights"], &[1]);
+        narrow.add_row(["conv1", "34,848"]);
+        assert_eq!(narrow.text(), "layer  weights\n──────────────\nconv1   34,848");
     }
 
     #[test]

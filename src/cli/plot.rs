@@ -1,20 +1,21 @@
 //! `alexnet plot`: curves of runs, in the terminal or as a picture.
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
 
+use super::fold::{COLUMNS, columns, fold};
 use super::metrics::open_runs;
 use super::options::named;
-use super::output::{coloured, folded_to, gap, lines};
+use super::output::{gap, raw, shown};
 use super::picture::PictureFile;
-use super::terminal::{TextChart, columns, has_colours};
+use super::terminal::{TextChart, has_colours};
 use alexnet::report::{Chart, Curve, Over, chart, stacked};
 
-/// Columns, at most and at least, and lines of a chart in the terminal.
-const MOST_COLUMNS: u16 = 80;
-const LEAST_COLUMNS: u16 = 24;
+/// Columns, at least, and lines of a chart in the terminal.
+const LEAST_COLUMNS: usize = 24;
 const LINES: u16 = 18;
 
 /// Width and height of a chart in a file, in pixels.
@@ -62,9 +63,9 @@ impl Plot {
 
 /// Draws a chart in the terminal, and says where the learning rate fell.
 fn draw(chart: &Chart) -> Result<()> {
-    let width = columns().clamp(LEAST_COLUMNS, MOST_COLUMNS);
-    TextChart { chart, colours: has_colours() }.lines(width, LINES).iter().try_for_each(coloured)?;
-    let words = chart.marked.iter().map(|(_, word)| folded_to(&format!("┆ {word}"), 2, usize::from(width)));
-    words.into_iter().try_for_each(lines)?;
+    let width = columns(&io::stdout()).unwrap_or(COLUMNS).clamp(LEAST_COLUMNS, COLUMNS);
+    TextChart { chart, colours: has_colours() }.lines(width as u16, LINES).iter().try_for_each(raw)?;
+    let words = chart.marked.iter().map(|(_, word)| fold(&shown(format_args!("┆ {word}")), 2, width));
+    words.into_iter().try_for_each(raw)?;
     gap()
 }

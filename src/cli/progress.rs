@@ -14,6 +14,7 @@ use indicatif::{
 };
 use indicatif_log_bridge::LogWrapper;
 
+use super::fold::fitted;
 use super::live::catch;
 use super::output::{say, shown, thousands};
 use alexnet::backend::SetupProgress;
@@ -69,7 +70,6 @@ pub(super) enum Lines {
 /// Work that is shown as it goes on, until it is dropped.
 pub(super) struct Progress {
     bar: ProgressBar,
-    unit: &'static str,
     pace: Pace,
     /// Ends the thread that prints lines when it is dropped.
     _lines: Option<Sender<()>>,
@@ -85,7 +85,7 @@ impl Progress {
         bar.enable_steady_tick(TURN);
         let lines =
             (!io::stderr().is_terminal() && !is_quiet()).then(|| print_lines(bar.clone(), pace.clone(), unit, lines));
-        Self { bar, pace, unit, _lines: lines }
+        Self { bar, pace, _lines: lines }
     }
 
     /// Begins to show work of which nobody knows how long it takes.
@@ -97,9 +97,7 @@ impl Progress {
     pub(super) fn length(&self, length: usize) {
         if self.bar.length() != Some(length as u64) {
             self.bar.set_length(length as u64);
-            let template =
-                format!("{{spinner}} {{prefix}} {{bar:16}} {{pos}}/{{len}} {}{{left}} {{wide_msg}}", self.unit);
-            self.bar.set_style(style(&template, &self.pace));
+            self.bar.set_style(style("{spinner} {prefix} {bar:12} {percent} %{left}  {wide_msg}", &self.pace));
         }
     }
 
@@ -147,19 +145,13 @@ impl Pace {
         self.0.get_or_init(|| (Instant::now(), done));
     }
 
-    /// `, 58 seconds left` where `done` of `all` is done; nothing where that cannot be known.
-    fn left(&self, done: u64, all: Option<u64>) -> String {
-        let (Some(all), Some((begin, first))) = (all.filter(|&all| done < all), self.0.get()) else {
-            return String::new();
-        };
-        match done.saturating_sub(*first) {
-            0 => String::new(),
-            since => {
-                let seconds = begin.elapsed().as_secs_f64() * (all - done) as f64 / since as f64;
-                // A whole number of seconds that no Duration overflows.
-                format!(", {} left", HumanDuration(Duration::from_secs(seconds as u64)))
-            }
-        }
+    /// Time until `all` are done, of which `done` are; `None` where that cannot be known.
+    fn left(&self, done: u64, all: Option<u64>) -> Option<HumanDuration> {
+        let (all, (begin, first)) = (all.filter(|&all| done < all)?, self.0.get()?);
+        let since = Some(done.saturating_sub(*first)).filter(|&since| since > 0)?;
+        let seconds = begin.elapsed().as_secs_f64() * (all - done) as f64 / since as f64;
+        // A whole number of seconds that no Duration overflows.
+        Some(HumanDuration(Duration::from_secs(seconds as u64)))
     }
 }
 
@@ -169,7 +161,7 @@ fn style(template: &str, pace: &Pace) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).with_key(
         "left",
         move |state: &ProgressState, text: &mut dyn fmt::Write| {
-            let _ = text.write_str(&pace.left(state.pos(), state.len()));
+            let _ = pace.left(state.pos(), state.len()).map(|left| write!(text, ", {left:#} left"));
         },
     )
 }
@@ -196,7 +188,7 @@ fn state(bar: &ProgressBar, pace: &Pace, unit: &str) -> String {
         .length()
         .map_or_else(String::new, |length| format!(" {} of {} {unit},", thousands(bar.position()), thousands(length)));
     let message = if message.is_empty() { String::new() } else { format!(", {message}") };
-    let left = pace.left(bar.position(), bar.length());
+    let left = pace.left(bar.position(), bar.length()).map_or_else(String::new, |left| format!(", {left} left"));
     format!("{what}:{done} {seconds} s{left}{message}")
 }
 
@@ -247,10 +239,13 @@ pub(super) fn init() {
             let own = target.starts_with("alexnet");
             let text = if own { shown(text) } else { text.lines().map(shown).collect::<Vec<_>>().join("\n") };
             // Our own warnings are for everybody.
-            if own && level == log::Level::Warn {
-                return writeln!(to, "{}{style}warning:{style:#} {text}", prefix());
-            }
-            writeln!(to, "{}[{style}{level:<5}{style:#} {target}] {text}", prefix())
+            let begin = if own && level == log::Level::Warn {
+                format!("{}{style}warning:{style:#}", prefix())
+            } else {
+                format!("{}[{style}{level:<5}{style:#} {target}]", prefix())
+            };
+            let text = format!("{begin} {text}");
+            text.lines().try_for_each(|line| writeln!(to, "{}", fitted(line, &io::stderr())))
         })
         .build();
     let level = logger.filter();
@@ -266,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_work_is() {
-        let progress = Progress { bar: ProgressBar::hidden(), pace: Pace::default(), unit: "views", _lines: None };
+        let progress = Progress { bar: ProgressBar::hidden(), pace: Pace::default(), _lines: None };
         let state = || state(&progress.bar, &progress.pace, "views");
         progress.name("evaluating");
         assert_eq!(state(), "evaluating: 0 s");

@@ -103,7 +103,7 @@ fn print(outcome: &Outcome) -> Result<()> {
     for arm in &outcome.arms {
         rows.add_row(cells(arm));
     }
-    rows.print_folded(&[1])?;
+    rows.print()?;
     for arm in outcome.arms.iter().filter(|arm| !arm.grid.is_empty()) {
         let tried = arm.grid.iter().map(|(rate, error)| match error {
             Some(error) => format!("{rate}: {:.1} %", 100.0 * error),

@@ -1,7 +1,7 @@
 //! Signals: Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 end a command at once, training once it has saved; SIGUSR1 has it save and
 //! go on. SIGUSR2 does what SIGTERM does, for launchers that pass it on and wait, where they soon kill after the other.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown, register_usize};
 use signal_hook::low_level::{emulate_default_handler, unregister};
 
-use super::progress::{bars, is_quiet};
+use super::output::warn;
+use super::progress::is_quiet;
 
 /// What a process that a signal ended is said to exit with, less the signal's number.
 const ENDED: i32 = 128;
@@ -194,9 +195,7 @@ pub(super) fn obey(signal: i32) -> io::Result<()> {
 /// Says once that a command will stop.
 fn announce(announced: &AtomicBool) {
     if !announced.swap(true, Ordering::SeqCst) && !is_quiet() {
-        let _ = bars().suspend(|| {
-            writeln!(io::stderr(), "stopping after this step, or before it if it takes long; once more to stop at once")
-        });
+        warn("stopping after this step, or before it if it takes long; once more to stop at once");
     }
 }
 

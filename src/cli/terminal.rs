@@ -50,12 +50,6 @@ pub(super) fn has_colours() -> bool {
     io::stdout().is_terminal() && wants_colours()
 }
 
-/// Columns of the terminal that standard output is; as many as anything where it is none.
-pub(super) fn columns() -> u16 {
-    let size = io::stdout().is_terminal().then(crossterm::terminal::size).and_then(Result::ok);
-    size.map_or(u16::MAX, |(columns, _)| columns)
-}
-
 /// `text`, cut with a mark where it does not fit into `width` columns.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {

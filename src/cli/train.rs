@@ -136,13 +136,14 @@ impl Train {
         let [training, validation] = [&dataset.train, &dataset.validation].map(|split| split.len());
         let (model, classes) = (&config.model, dataset.classes.len());
         say(format!("{model}: {training} training and {validation} validation images of {classes} classes"));
-        say(plan(&ready.plan, ranks.size(), config.options.parallel));
+        let plan = plan(&ready.plan, ranks.size(), config.options.parallel);
+        say(&plan);
         say(format!("run in {}", folder.display()));
         if let Some((names, file)) = &ready.begun {
             say(format!("begins with {} of {}", names.join(", "), file.display()));
         }
         let board = (self.tensorboard && ranks.is_first()).then(|| Board::new(&folder, config));
-        let title = format!("{model}, {}", plan(&ready.plan, ranks.size(), config.options.parallel));
+        let title = format!("{model}, {plan}");
         let trainer = ready.trainer(signals.stop())?;
         drop(busy);
         let mut observers = Several(board.into_iter().map(|board| Box::new(board) as Box<dyn Observer>).collect());
@@ -311,7 +312,7 @@ impl Observer for Watch<'_> {
         let (step, error) = (metric.step, 100.0 * error);
         // Only what is worth mending.
         let waits = if waits < 1.0 { String::new() } else { format!(", {waits:.0} % of it waiting for data") };
-        self.run.message(format!("loss {loss:.3}, error {error:.0} %, step {step}, {speed:.1} images/s{waits}"));
+        self.run.message(format!("loss {loss:.3}, error {error:.0} %, {speed:.1} images/s{waits}, step {step}"));
     }
 
     fn validation(&mut self, metric: &Metric) {

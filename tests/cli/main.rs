@@ -9,6 +9,8 @@ mod tiny;
 
 mod bad_input;
 mod bench;
+#[cfg(target_os = "linux")]
+mod columns;
 mod figures;
 mod groups;
 mod layout;

@@ -99,24 +99,6 @@ fn what_is_read_is_not_replaced() {
 }
 
 #[test]
-fn tables_fit_eighty_columns() {
-    let place = Place::new();
-    let commands = [
-        &["describe", "alexnet", "--devices", "cpu,cpu"][..],
-        &["describe", "alexnet-2012"],
-        &["describe", "cifar-18pct"],
-        &["check", "--devices", "cpu"],
-        &["bench", "kernels", "--model", "mini", "--devices", "cpu,cpu", "--repeats", "1"],
-        &["bench", "step", "--model", "mini", "--devices", "cpu,cpu", "--repeats", "1"],
-    ];
-    for command in commands {
-        for line in place.ok(command).lines() {
-            assert!(line.chars().count() <= 80, "{command:?}: {line}");
-        }
-    }
-}
-
-#[test]
 fn means_may_be_negative_and_must_be_numbers() {
     let place = place();
     place.ok(&["export", "run", "--format", "onnx", "--out", "w.onnx"]);
