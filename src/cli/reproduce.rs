@@ -98,10 +98,13 @@ fn write(out: &Path, outcome: &Outcome, chart: &Chart) -> Result<()> {
 fn print(outcome: &Outcome) -> Result<()> {
     line(format_args!("{}: {} ({})", outcome.name, outcome.claim, outcome.source))?;
     gap()?;
-    let mut rows =
-        Table::new(&["network", "model", "rate", "seeds", "training error", "validation error"], &[2, 3, 4, 5]);
+    let mut header = vec!["network", "model", "rate", "seeds", "training error", "validation error"];
+    let epochs = outcome.target.map(|target| format!("epochs to {:.0} %", 100.0 * target));
+    header.extend(epochs.as_deref());
+    let mut rows = Table::new(&header, &[2, 3, 4, 5, 6]);
     for arm in &outcome.arms {
-        rows.add_row(cells(arm));
+        let needed = epochs.as_ref().map(|_| arm.epochs_to_error().map_or_else(String::new, |ours| ours.words()));
+        rows.add_row(cells(arm).into_iter().chain(needed));
     }
     rows.print()?;
     for arm in outcome.arms.iter().filter(|arm| !arm.grid.is_empty()) {
@@ -121,12 +124,10 @@ fn print(outcome: &Outcome) -> Result<()> {
         if let Some(ours) = &arm.ours {
             let published = arm.published.or(outcome.paper);
             let paper = published.map_or_else(|| "no number".into(), |paper| format!("{paper}"));
-            let spread = ours.deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.2}"));
-            let (mean, above, all) = (ours.mean, ours.above_zero, ours.values.len());
-            line(format_args!(
-                "  {}: {mean:.2}{spread} {} ({above} of {all} above 0); published: {paper}",
-                arm.name, outcome.unit
-            ))?;
+            let (words, above, all) = (ours.words(), ours.above_zero, ours.values.len());
+            // A ratio is always above 0.
+            let above = outcome.target.map_or_else(|| format!(" ({above} of {all} above 0)"), |_| String::new());
+            line(format_args!("  {}: {words} {}{above}; published: {paper}", arm.name, outcome.unit))?;
         }
     }
     gap()?;

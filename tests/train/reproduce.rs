@@ -60,7 +60,7 @@ fn every_measure_tells_its_number() {
     for arm in grid["arms"].as_array().unwrap() {
         let tried = arm["grid"].as_array().unwrap();
         let least = tried.iter().min_by(|a, b| a[1].as_f64().unwrap().total_cmp(&b[1].as_f64().unwrap())).unwrap();
-        assert_eq!((tried.len(), &arm["rate"]), (3, &least[0]), "{arm}");
+        assert_eq!((tried.len(), &arm["rate"]), (4, &least[0]), "{arm}");
     }
     assert_eq!(grid["target"], 0.25);
 }

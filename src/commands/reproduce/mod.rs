@@ -73,7 +73,8 @@ pub struct Recipe {
 /// A number that is made of runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Measure {
-    /// Epochs to a training error, at the best of some rates; the second arm's over the first's.
+    /// Epochs to a training error, at the best of some rates; the second arm's over the first's, or a number that it is
+    /// larger than, where the second does not get there.
     EpochsTo {
         /// Training error, 0 to 1.
         error: f64,

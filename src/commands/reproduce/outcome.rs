@@ -71,6 +71,8 @@ pub struct Ours {
     pub values: Vec<f64>,
     /// Count of seeds with a number above 0.
     pub above_zero: usize,
+    /// Whether the mean is more than what is said: a run ended before it had reached its error.
+    pub lower_bound: bool,
 }
 
 /// A run of an arm.
@@ -156,6 +158,11 @@ impl ArmOutcome {
     pub fn training_error(&self) -> Option<Ours> {
         Ours::of(self.runs.iter().filter_map(|run| run.training_error).collect())
     }
+
+    /// The same of the epochs until the training error was reached.
+    pub fn epochs_to_error(&self) -> Option<Ours> {
+        Ours::bounded(self.runs.iter().map(RunOutcome::epochs_needed).collect())
+    }
 }
 
 impl Ours {
@@ -169,11 +176,30 @@ impl Ours {
         let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
         let deviation = (count > 1).then(|| (squares / (count - 1) as f64).sqrt());
         let above_zero = values.iter().filter(|value| **value > 0.0).count();
-        Some(Self { mean, deviation, values, above_zero })
+        Some(Self { mean, deviation, values, above_zero, lower_bound: false })
+    }
+
+    /// The same of values beside which stands whether they are lower bounds.
+    fn bounded(values: Vec<(f64, bool)>) -> Option<Self> {
+        let lower_bound = values.iter().any(|(_, bound)| *bound);
+        let values = values.into_iter().map(|(value, _)| value).collect();
+        Self::of(values).map(|ours| Self { lower_bound, ..ours })
+    }
+
+    /// The mean with its deviation: `1.76 ± 2.89`, `more than 4.62`.
+    pub fn words(&self) -> String {
+        let more = if self.lower_bound { "more than " } else { "" };
+        let spread = self.deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.2}"));
+        format!("{more}{:.2}{spread}", self.mean)
     }
 }
 
 impl RunOutcome {
+    /// Epochs until the training error was reached, and whether they are a lower bound: all that were run.
+    fn epochs_needed(&self) -> (f64, bool) {
+        self.epochs_to_error.map_or((self.curve.len() as f64, true), |epochs| (epochs, false))
+    }
+
     /// Training error of the epoch with this number, counted from 1.
     pub(super) fn training_error_after(&self, epochs: usize) -> Option<f64> {
         let last = self.curve.len().min(epochs).checked_sub(1)?;
@@ -230,16 +256,19 @@ impl Outcome {
         for arm in others {
             let pairs =
                 arm.runs.iter().filter_map(|run| Some((run, first.runs.iter().find(|it| it.seed == run.seed)?)));
-            let values = match measure {
+            arm.ours = match measure {
                 Measure::EpochsTo { .. } => {
-                    pairs.filter_map(|(run, first)| Some(run.epochs_to_error? / first.epochs_to_error?)).collect()
+                    let ratio = |(run, first): (&RunOutcome, &RunOutcome)| {
+                        let (epochs, bound) = run.epochs_needed();
+                        Some((epochs / first.epochs_to_error?, bound))
+                    };
+                    Ours::bounded(pairs.filter_map(ratio).collect())
                 }
-                Measure::Error => {
-                    pairs.map(|(run, first)| 100.0 * (run.validation_error - first.validation_error)).collect()
-                }
-                Measure::Views | Measure::Ensemble | Measure::Published { .. } => Vec::new(),
+                Measure::Error => Ours::of(
+                    pairs.map(|(run, first)| 100.0 * (run.validation_error - first.validation_error)).collect(),
+                ),
+                Measure::Views | Measure::Ensemble | Measure::Published { .. } => None,
             };
-            arm.ours = Ours::of(values);
         }
         if let Measure::EpochsTo { error, .. } = measure {
             self.target = Some(*error);
@@ -267,6 +296,7 @@ fn epochs_to(curve: &[EpochErrors], error: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::REPRODUCTIONS;
     use super::*;
 
     #[test]
@@ -275,6 +305,47 @@ mod tests {
         assert_eq!((ours.mean, ours.deviation, ours.above_zero), (1.0, Some(2.0), 2));
         assert_eq!(Ours::of(vec![4.0]).unwrap().deviation, None);
         assert_eq!(Ours::of(Vec::new()), None);
+    }
+
+    /// Two arms with one seed and these training errors, epoch by epoch.
+    fn compared(first: &[f64], second: &[f64]) -> Outcome {
+        let reproduction = REPRODUCTIONS.iter().find(|reproduction| reproduction.name == "relu-vs-tanh").unwrap();
+        let mut outcome = Outcome::new(reproduction, Vec::new());
+        let arm = |(arm, errors): (&Arm, &[f64])| {
+            let epoch = |error: &f64| EpochErrors { training_error: Some(*error), validation_error: 0.5 };
+            let curve: Vec<_> = errors.iter().map(epoch).collect();
+            let run = RunOutcome {
+                seed: 1,
+                folder: PathBuf::new(),
+                validation_error: 0.5,
+                training_error: errors.last().copied(),
+                epochs_to_error: epochs_to(&curve, 0.25),
+                seconds: 0.0,
+                curve,
+            };
+            ArmOutcome { runs: vec![run], ..ArmOutcome::new(arm, false) }
+        };
+        outcome.arms = reproduction.arms.iter().zip([first, second]).map(arm).collect();
+        outcome.compare(&reproduction.measure);
+        outcome
+    }
+
+    #[test]
+    fn an_arm_that_does_not_arrive_gives_a_lower_bound() {
+        let words = |outcome: &Outcome| outcome.arms[1].ours.as_ref().map(Ours::words);
+        let epochs = |outcome: &Outcome| {
+            let each = outcome.arms.iter().map(|arm| arm.epochs_to_error().unwrap());
+            each.map(|ours| (ours.mean, ours.lower_bound)).collect::<Vec<_>>()
+        };
+        let (fast, slow) = ([0.5, 0.375, 0.125], [0.9, 0.8, 0.7, 0.6, 0.5]);
+        let both = compared(&fast, &[0.5, 0.5, 0.5, 0.375, 0.125]);
+        assert_eq!((words(&both).unwrap(), epochs(&both)), ("1.80".into(), vec![(2.5, false), (4.5, false)]));
+        let one = compared(&fast, &slow);
+        assert_eq!((words(&one).unwrap(), epochs(&one)), ("more than 2.00".into(), vec![(2.5, false), (5.0, true)]));
+        assert_eq!(one.shortened, ["tanh with seed 1 had not reached 25 % after 5 epochs"]);
+        assert_eq!(serde_json::to_value(&one).unwrap()["arms"][1]["ours"]["lower_bound"], true);
+        let neither = compared(&slow, &slow);
+        assert_eq!((words(&neither), epochs(&neither)), (None, vec![(5.0, true), (5.0, true)]));
     }
 
     #[test]
