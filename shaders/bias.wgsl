@@ -1,5 +1,5 @@
-// Gradient of a bias: db[k] = sum of dy[k][pixel][n] over pixels and images, for dy [K][P*Q][N] and db [K], each in a fixed
-// order.
+// Gradient of a bias: db[k] = sum of dy[k][pixel][n] over pixels and images, for dy [K][P*Q][N] and db [K], each in a
+// fixed order.
 
 @group(0) @binding(0) var<storage, read> dy: array<Map4>;
 @group(0) @binding(1) var<storage, read_write> db: array<f32>;
@@ -17,8 +17,8 @@ fn put(map: u32, total: f32) {
     }
 }
 
-// A workgroup a map; each lane strides over it with LOADS sums, so that as many loads are on their way, then a tree over the
-// lanes.
+// A workgroup a map; each lane strides over it with LOADS sums, so that as many loads are on their way, then a tree
+// over the lanes.
 @compute @workgroup_size(WORKGROUP)
 fn sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let map = group.x * VECTORS;

@@ -1,7 +1,7 @@
 // Convolution, y[k][p][q][n] = f(sum over c, r, s of w[c][r][s][k] x[c][p*stride+r-pad][q*stride+s-pad][n] + b[k]), in
 // cuDNN's letters: MAPS input maps of H x W pixels, K filters, P x Q output pixels, R x S window, N images. Images
-// along lanes, TN of a lane LANES apart; a register tile of TM filters by TQ neighbouring output pixels, each input pixel
-// of the row loaded once.
+// along lanes, TN of a lane LANES apart; a register tile of TM filters by TQ neighbouring output pixels, each input
+// pixel of the row loaded once.
 
 @group(0) @binding(0) var<storage, read> x: array<Map>;
 @group(0) @binding(1) var<storage, read> w: array<Map>;
@@ -16,8 +16,8 @@ const EXACT = K % TM == 0;
 alias Sums = array<array<array<f32, TN>, TQ>, TM>;
 alias Pixels = array<array<f32, TN>, SEGMENT>;
 
-// Adds the products of column `s` of the window. Functions of their own for what is written out many times: naga takes the
-// square of a function's length, and every driver puts them in place.
+// Adds the products of column `s` of the window. Functions of their own for what is written out many times: naga takes
+// the square of a function's length, and every driver puts them in place.
 fn add_products(sum: ptr<function, Sums>, pixels: ptr<function, Pixels>, weights: array<f32, TM>, s: u32) {
     @unroll for (var j = 0u; j < TM; j++) {
         @unroll for (var t = 0u; t < TQ; t++) {

@@ -1,6 +1,6 @@
 // Gradient of a convolution by its filters, dw[c][r][s][k] = sum over p, q, n of x[c][h][w][n] dy[k][p][q][n], as the
-// product of a matrix of C·R·S rows and one of K columns, by tiles in workgroup memory. A step is BK images of one output
-// pixel. Images are neighbours in memory, so that both operands come in blocks.
+// product of a matrix of C·R·S rows and one of K columns, by tiles in workgroup memory. A step is BK images of one
+// output pixel. Images are neighbours in memory, so that both operands come in blocks.
 
 @group(0) @binding(0) var<storage, read> x: array<Map4>;
 @group(0) @binding(1) var<storage, read> dy: array<Map4>;

@@ -1,6 +1,6 @@
 // Gradient of a convolution by its input (formula: `conv_backward_input.wgsl`) by tiles in workgroup memory: BM maps of
-// one input pixel for BN images. A step is BK filters of one of the windows that hold the pixel. Filters are neighbours in
-// memory, so that weights come in blocks.
+// one input pixel for BN images. A step is BK filters of one of the windows that hold the pixel. Filters are neighbours
+// in memory, so that weights come in blocks.
 
 @group(0) @binding(0) var<storage, read> w: array<Map4>;
 @group(0) @binding(1) var<storage, read> dy: array<Map4>;

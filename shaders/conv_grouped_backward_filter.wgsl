@@ -1,6 +1,6 @@
-// Gradient of a convolution in groups by its filters: dw[c][r][s][k] = sum over p, q, n of x[c][h][w][n] dy[k][p][q][n],
-// for the filters k of c's group (shapes: `conv_grouped.wgsl`). A workgroup owns TM filters of one element of the window
-// over one map; its threads share pixels and images and add up in the order of the threads.
+// Gradient of a convolution in groups by its filters: dw[c][r][s][k] = sum over p, q, n of x[c][h][w][n]
+// dy[k][p][q][n], for the filters k of c's group (shapes: `conv_grouped.wgsl`). A workgroup owns TM filters of one
+// element of the window over one map; its threads share pixels and images and add up in the order of the threads.
 
 @group(0) @binding(0) var<storage, read> x: array<MapNumbers>;
 @group(0) @binding(1) var<storage, read> dy: array<MapNumbers>;

@@ -1,6 +1,6 @@
 // Gradient of a convolution in groups by its input: dx[c][h][w][n] = sum over k of c's group, r, s of w[c][r][s][k]
-// dy[k][p][q][n] where p·stride + r·dilation - pad = h and so along columns (shapes: `conv_grouped.wgsl`). A thread owns TM
-// maps of one input pixel for VECTOR images.
+// dy[k][p][q][n] where p·stride + r·dilation - pad = h and so along columns (shapes: `conv_grouped.wgsl`). A thread
+// owns TM maps of one input pixel for VECTOR images.
 
 @group(0) @binding(0) var<storage, read> w: array<Map>;
 @group(0) @binding(1) var<storage, read> dy: array<MapNumbers>;

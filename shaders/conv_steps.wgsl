@@ -1,6 +1,6 @@
 // Convolution (formula and letters: `conv.wgsl`) by tiles in workgroup memory: BM filters of one output pixel for BN
-// images. A step is BK maps under one element of the window, of those that lie inside; where maps are few (LINES), it is
-// a row of the window over one map, whose columns, S of BK, are masked beyond the edge.
+// images. A step is BK maps under one element of the window, of those that lie inside; where maps are few (LINES), it
+// is a row of the window over one map, whose columns, S of BK, are masked beyond the edge.
 
 @group(0) @binding(0) var<storage, read> x: array<Map4>;
 @group(0) @binding(1) var<storage, read> w: array<Map4>;

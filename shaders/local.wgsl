@@ -63,7 +63,8 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
     }
 }
 
-// dx[c][h][w][n] = sum over k, r, s of w[p][q][c][r][s][k] dy[k][p][q][n], where p*stride+r-pad = h and q*stride+s-pad = w.
+// dx[c][h][w][n] = sum over k, r, s of w[p][q][c][r][s][k] dy[k][p][q][n], where p*stride+r-pad = h and q*stride+s-pad
+// = w.
 @compute @workgroup_size(WORKGROUP)
 fn backward_input(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     for (var item = id.x; item < INPUT_ITEMS; item += groups.x * WORKGROUP) {

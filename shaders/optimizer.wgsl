@@ -1,7 +1,7 @@
-// The update by an optimiser of tensors that lie one behind the other, or of the COUNT numbers of them from FIRST on. What
-// follows declares the optimiser's states, and `step`: the new weights at i from the old ones, the gradient, the learning
-// rate and the weight decay. `rule` has a row of ROW numbers for each of TENSORS tensors; constants in front are the places
-// of numbers in a row.
+// The update by an optimiser of tensors that lie one behind the other, or of the COUNT numbers of them from FIRST on.
+// What follows declares the optimiser's states, and `step`: the new weights at i from the old ones, the gradient, the
+// learning rate and the weight decay. `rule` has a row of ROW numbers for each of TENSORS tensors; constants in front
+// are the places of numbers in a row.
 
 @group(0) @binding(0) var<storage, read> g: array<Numbers>;
 @group(0) @binding(1) var<storage, read> rule: array<f32>;

@@ -1,5 +1,5 @@
-// Weights rounded for the contractions of mixed precision: y = x for COUNT trained 32-bit floats, stored as maps are and
-// made anew in every pass.
+// Weights rounded for the contractions of mixed precision: y = x for COUNT trained 32-bit floats, stored as maps are
+// and made anew in every pass.
 
 @group(0) @binding(0) var<storage, read> x: array<Numbers>;
 @group(0) @binding(1) var<storage, read_write> y: array<MapNumbers>;

@@ -28,8 +28,8 @@ var<workgroup> sums: array<vec3f, LANES>;
 struct Extent {
     // The greatest logit of an image.
     most: f32,
-    // One more than the greatest magnitude, as bits: compilers may assume that there are no NaN, but nothing about bits.
-    // 0 where all are -inf and may be.
+    // One more than the greatest magnitude, as bits: compilers may assume that there are no NaN, but nothing about
+    // bits. 0 where all are -inf and may be.
     size: u32,
 }
 

@@ -1,4 +1,5 @@
-//! Checkpoints: a safetensors file with weights, states of the optimiser and the mean image by name, everything else as metadata.
+//! Checkpoints: a safetensors file with weights, states of the optimiser and the mean image by name, everything else as
+//! metadata.
 //!
 //! Whatever happens, a file is either the checkpoint before or the whole new one ([`crate::files`]). Checksums of every
 //! tensor and of the state tell whether its bits are still those that were saved.
@@ -183,7 +184,8 @@ impl Checkpoint {
     /// Reads the checkpoint in one file.
     ///
     /// # Errors
-    /// When it is damaged; the message names the tensor. One of an older release, without checksums, is read with a word.
+    /// When it is damaged; the message names the tensor. One of an older release, without checksums, is read with a
+    /// word.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let refuse = |error| CheckpointError::Content { path: path.into(), error };
         let (checkpoint, checksums) = Self::verified(&read_file(path)?).map_err(refuse)?;

@@ -19,10 +19,10 @@
 //! learnt by heart, a classifier, and a layer of one's own.
 //!
 //! A model file becomes a graph of layers ([`net`]), a file of another program one of operators ([`graph`]), either
-//! of them a flat [`program`] of kernel runs and copies over named slots, and a [`backend`] replays that every step: on a
-//! GPU by WGSL, or on the processor by the kernels' CPU twins.
-//! Each kernel is declared once ([`kernel`], [`ops`]), as is each kind of layer; validation, parity, listings and tests
-//! are loops over the declarations. [`session`] is the one place where a network meets its devices.
+//! of them a flat [`program`] of kernel runs and copies over named slots, and a [`backend`] replays that every step: on
+//! a GPU by WGSL, or on the processor by the kernels' CPU twins. Each kernel is declared once ([`kernel`], [`ops`]), as
+//! is each kind of layer; validation, parity, listings and tests are loops over the declarations. [`session`] is the
+//! one place where a network meets its devices.
 //!
 //! Modules are listed in the order of their dependencies, which a test keeps:
 //!

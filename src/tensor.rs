@@ -8,7 +8,8 @@ use num_traits::Float;
 /// Label of an empty place in a batch, which adds nothing to loss, counts or gradients.
 pub const NO_LABEL: u32 = u32::MAX;
 
-/// Images that kernels compute together, and that draw their dropout masks together: batches are padded to whole groups.
+/// Images that kernels compute together, and that draw their dropout masks together: batches are padded to whole
+/// groups.
 pub const IMAGE_GROUP: usize = 8;
 
 /// The most images of a minibatch that one of `ranks` computes: whole groups.
@@ -74,8 +75,8 @@ impl FloatFormat {
         }
     }
 
-    /// The numbers in `bytes`, whose length is a multiple of their size, rounded to 32 bits; `None` where one is out of the
-    /// range of f32.
+    /// The numbers in `bytes`, whose length is a multiple of their size, rounded to 32 bits; `None` where one is out of
+    /// the range of f32.
     pub fn read(self, bytes: &[u8]) -> Option<Vec<f32>> {
         let each = bytes.chunks_exact(self.size());
         let pair = |bytes: &[u8]| [bytes[0], bytes[1]];

@@ -1,8 +1,9 @@
-// An operand of a contraction by threads (`steps.wgsl`) whose terms are neighbours in memory: they bring blocks of four rows
-// by four terms, with four loads of whole vectors, and lay them down transposed. A vector of padding for every second term
-// keeps stores of neighbouring threads in different banks. `operand_offset(term, row)` says where four terms of a row lie
-// from `operand_base` on; `operand_element(row)` names the element of the window that the row is, and `operand_inside(elements)`
-// whether four of them lie inside at this step: what does not becomes 0 when it is laid down (`vectors.wgsl`).
+// An operand of a contraction by threads (`steps.wgsl`) whose terms are neighbours in memory: they bring blocks of four
+// rows by four terms, with four loads of whole vectors, and lay them down transposed. A vector of padding for every
+// second term keeps stores of neighbouring threads in different banks. `operand_offset(term, row)` says where four
+// terms of a row lie from `operand_base` on; `operand_element(row)` names the element of the window that the row is,
+// and `operand_inside(elements)` whether four of them lie inside at this step: what does not becomes 0 when it is laid
+// down (`vectors.wgsl`).
 
 const OPERAND_VECTORS = OPERAND_EXTENT / 4;
 const OPERAND_BLOCKS = BK / 4 * OPERAND_VECTORS;

@@ -1,6 +1,6 @@
-// An operand of a contraction on matrix units (`steps.wgsl`) whose terms are neighbours in memory: threads bring vectors of
-// four terms and lay them down as they are, a line of BK terms for each row. `operand_offset(term, row)`, `operand_element(row)`
-// and `operand_inside(elements)` are those of `blocks.wgsl`.
+// An operand of a contraction on matrix units (`steps.wgsl`) whose terms are neighbours in memory: threads bring
+// vectors of four terms and lay them down as they are, a line of BK terms for each row. `operand_offset(term, row)`,
+// `operand_element(row)` and `operand_inside(elements)` are those of `blocks.wgsl`.
 
 const OPERAND_LINES = true;
 const OPERAND_VECTORS = BK / 4;

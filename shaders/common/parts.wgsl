@@ -1,5 +1,5 @@
-// What comes out of a contraction whose workgroups have a part of their sums each, so that there are workgroups enough: it
-// waits in `parts` until a second entry point adds up the PARTS parts in their order.
+// What comes out of a contraction whose workgroups have a part of their sums each, so that there are workgroups enough:
+// it waits in `parts` until a second entry point adds up the PARTS parts in their order.
 
 @group(0) @binding(7) var<storage, read_write> parts: array<vec4f>;
 

@@ -1,6 +1,6 @@
 // The contraction by threads of their own (`steps.wgsl`): each holds 8 rows by 8 columns, as two vectors half a tile
-// apart. Of neighbouring threads either the rows or the columns are the same, which halves the reads of workgroup memory
-// on NVIDIA's GPUs.
+// apart. Of neighbouring threads either the rows or the columns are the same, which halves the reads of workgroup
+// memory on NVIDIA's GPUs.
 
 // Threads along columns.
 const COLUMNS = BN / 8;
@@ -24,8 +24,8 @@ fn multiply(sum: ptr<function, Sums>, which: u32, thread: u32) {
     var first_row = row_at(which, 0, own_rows(thread) * 8);
     var first_column = column_at(which, 0, own_column(thread) * 4);
     let end = first_row + row_at(0, BK, 0);
-    // A compiler need not know how often the outer loop runs: software drivers, which would need minutes for the products
-    // of a step written out, leave it a loop.
+    // A compiler need not know how often the outer loop runs: software drivers, which would need minutes for the
+    // products of a step written out, leave it a loop.
     for (; first_row < end; first_row += row_at(0, TERMS, 0)) {
         for (var term = 0u; term < TERMS; term++) {
             let row = first_row + row_at(0, term, 0);

@@ -1,7 +1,7 @@
 // An operand of a contraction (`steps.wgsl`) whose neighbours in a tile are neighbours in memory: threads bring vectors
-// of four and lay them down as they are. `operand_offset(term, vector)` says where a vector lies from `operand_base` on and
-// does not change from step to step; `operand_load(at)` loads it; `operand_mask(v, term)` makes what lies outside 0, when it is
-// laid down and not when it is loaded, so that nothing waits for a load before it has to.
+// of four and lay them down as they are. `operand_offset(term, vector)` says where a vector lies from `operand_base` on
+// and does not change from step to step; `operand_load(at)` loads it; `operand_mask(v, term)` makes what lies outside
+// 0, when it is laid down and not when it is loaded, so that nothing waits for a load before it has to.
 
 const OPERAND_LINES = false;
 const OPERAND_VECTORS = OPERAND_EXTENT / 4;

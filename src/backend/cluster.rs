@@ -205,8 +205,8 @@ impl Cluster {
         self.run_unless(pass, &AtomicBool::new(false)).map(drop)
     }
 
-    /// Queues a pass as [`Cluster::run`] does, or the beginning of it where `stop` is raised meanwhile; whether all of it is
-    /// queued.
+    /// Queues a pass as [`Cluster::run`] does, or the beginning of it where `stop` is raised meanwhile; whether all of
+    /// it is queued.
     pub fn run_unless(&mut self, pass: Pass, stop: &AtomicBool) -> Result<bool, BackendError> {
         for action in self.actions_of(pass) {
             match action {
@@ -228,8 +228,8 @@ impl Cluster {
         self.actions_of(pass).iter().try_for_each(|action| self.exchange(action))
     }
 
-    /// Runs a pass command by command, passes each float slot that was written to `stop`, and ends with the first slot for
-    /// which that returns true.
+    /// Runs a pass command by command, passes each float slot that was written to `stop`, and ends with the first slot
+    /// for which that returns true.
     pub fn trace(&mut self, pass: Pass, mut stop: impl FnMut(&[f32]) -> bool) -> Result<Option<Slot>, BackendError> {
         self.walk(pass, |_, member, command| {
             member.run_commands(pass, command..command + 1)?;
@@ -243,8 +243,8 @@ impl Cluster {
         })
     }
 
-    /// Goes through a pass command by command and transfer by transfer. `run` runs each command, given the member's index,
-    /// the member and the command's index; the walk ends with the first result that is not `None`.
+    /// Goes through a pass command by command and transfer by transfer. `run` runs each command, given the member's
+    /// index, the member and the command's index; the walk ends with the first result that is not `None`.
     pub fn walk<R>(
         &mut self,
         pass: Pass,

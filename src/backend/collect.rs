@@ -48,8 +48,8 @@ impl Cluster {
         self.hand_over(&mut collection, true)
     }
 
-    /// Where the slots of every group are complete on every member. Those of a group wait for each other, so that a pass
-    /// is cut no more often than there are groups.
+    /// Where the slots of every group are complete on every member. Those of a group wait for each other, so that a
+    /// pass is cut no more often than there are groups.
     fn ends(&self, pass: Pass, groups: &[Vec<Slot>]) -> Vec<Vec<(usize, Vec<Slot>)>> {
         let mut ends = vec![Vec::new(); self.members.len()];
         for group in groups {
@@ -96,8 +96,8 @@ impl Cluster {
         self.at(member, |member| member.run_commands(pass, begin..range.end))
     }
 
-    /// Hands over the groups that are next and whose slots are there; unless `all` is queued, devices that only queue are
-    /// not waited for.
+    /// Hands over the groups that are next and whose slots are there; unless `all` is queued, devices that only queue
+    /// are not waited for.
     fn hand_over(&mut self, collection: &mut Collection<'_>, all: bool) -> Result<(), BackendError> {
         while let Some(group) = collection.groups.get(collection.done) {
             let there = |slot: &Slot| {

@@ -42,8 +42,8 @@ pub(super) fn choose(entry: &str, adapters: &[Identity]) -> Result<usize, Backen
     }
 }
 
-/// The adapters that `auto` stands for: the best and, where there is one, the next best that is another GPU and, like it,
-/// hardware or software. Software would only slow hardware down; two software adapters may go together.
+/// The adapters that `auto` stands for: the best and, where there is one, the next best that is another GPU and, like
+/// it, hardware or software. Software would only slow hardware down; two software adapters may go together.
 pub(super) fn best_two(adapters: &[Identity]) -> Vec<usize> {
     let Some(best) = adapters.first() else { return Vec::new() };
     let fits = |i: &usize| adapters[*i].software == best.software && !same_gpu(&adapters[*i], best);

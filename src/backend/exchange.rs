@@ -1,4 +1,5 @@
-//! Exchanges between devices: how one program is cut into a part for each, and when each exchange starts and is awaited.
+//! Exchanges between devices: how one program is cut into a part for each, and when each exchange starts and is
+//! awaited.
 //!
 //! A copy between towers of one device stays an alias; between devices it becomes a send, as soon as what it copies is
 //! written, and a receive, just before its first reader, so that all work in between hides the transfer. What a pass

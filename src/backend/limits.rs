@@ -27,7 +27,8 @@ pub struct Limits {
 /// Memory that a device computes in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryPool {
-    /// Name of the pool, shared by devices of the same name: a PCI bus id, the name of an adapter without one, or [`HOST`].
+    /// Name of the pool, shared by devices of the same name: a PCI bus id, the name of an adapter without one, or
+    /// [`HOST`].
     pub pool: String,
     /// Size in bytes, as the driver reports it.
     pub bytes: u64,
@@ -106,7 +107,8 @@ pub fn host_memory() -> Option<u64> {
 }
 
 fn memory_of(system: &System) -> Option<u64> {
-    // sysinfo reports 0 on systems that it does not know or cannot read, and panics when asked of groups on one of those.
+    // sysinfo reports 0 on systems that it does not know or cannot read, and panics when asked of groups on one of
+    // those.
     let bytes = Some(system.total_memory()).filter(|&bytes| bytes > 0)?;
     let group = system.cgroup_limits().map_or(u64::MAX, |group| group.total_memory);
     Some(bytes.min(group)).filter(|&bytes| bytes > 0)

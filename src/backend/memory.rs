@@ -3,8 +3,8 @@
 //!
 //! Slots that outlive a pass are packed, one arena a role, in the order of the program: the gradients of a device
 //! lie side by side, ready to be reduced in one go, and those of a bundle without others between them. Maps live from
-//! their writer to their last reader; a buffer is handed on from one to the next (largest first, each to the first buffer
-//! that is free for its whole life). A copy between towers of one device is an alias and takes nothing.
+//! their writer to their last reader; a buffer is handed on from one to the next (largest first, each to the first
+//! buffer that is free for its whole life). A copy between towers of one device is an alias and takes nothing.
 //!
 //! What the host writes or reads in every pass has staging memory of its own, allocated once: inputs, outputs, and what
 //! is sent to other devices or received; gradients too, where several ranks share them. The n-th exchange of one pass
@@ -209,8 +209,8 @@ impl MemoryPlan {
         }
     }
 
-    /// Gives staging buffers to exchanges with other ranks: what goes there is taken at once, and what comes from there waits
-    /// until the buffer is free, so that all of a pass share two.
+    /// Gives staging buffers to exchanges with other ranks: what goes there is taken at once, and what comes from there
+    /// waits until the buffer is free, so that all of a pass share two.
     fn stage_across(&mut self, program: &Program) {
         let (incoming, outgoing) = (self.incoming.buffers.len(), self.outgoing.buffers.len());
         for command in program.passes().flat_map(|(_, commands)| commands) {

@@ -185,8 +185,8 @@ pub trait Backend {
         stop: &AtomicBool,
     ) -> Result<bool, BackendError>;
 
-    /// The contents of a slot of floats or halves, once everything queued is done. A map keeps its contents only until its
-    /// last reader has run.
+    /// The contents of a slot of floats or halves, once everything queued is done. A map keeps its contents only until
+    /// its last reader has run.
     fn read(&mut self, slot: Slot) -> Result<Vec<f32>, BackendError>;
 
     /// The contents of a slot of words, as [`Backend::read`] reads floats.
@@ -195,8 +195,8 @@ pub trait Backend {
     /// Begins to fetch a slot as it is once everything queued so far is done; [`Backend::take`] ends it.
     fn fetch(&mut self, slot: Slot) -> Result<(), BackendError>;
 
-    /// Passes the contents that [`Backend::fetch`] fetched to `sink`, waiting for them if need be; with `keep` they can be
-    /// taken once more.
+    /// Passes the contents that [`Backend::fetch`] fetched to `sink`, waiting for them if need be; with `keep` they can
+    /// be taken once more.
     ///
     /// # Errors
     /// When the device is gone, or `sink` fails.
@@ -205,7 +205,8 @@ pub trait Backend {
     /// Whether [`Backend::run_commands`] returns only when all is done.
     fn blocks(&self) -> bool;
 
-    /// Whether all is done when [`Backend::run_commands`] returns, or nearly: software drivers compute while they submit.
+    /// Whether all is done when [`Backend::run_commands`] returns, or nearly: software drivers compute while they
+    /// submit.
     fn done_when_queued(&self) -> bool {
         self.blocks()
     }

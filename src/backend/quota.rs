@@ -1,5 +1,5 @@
-//! Quotas that Linux sets a process beside the machine's memory: control groups of version 1 or 2, as containers and batch
-//! systems use them, and the address space (`ulimit -v`). Other systems have no such files, so there is no quota.
+//! Quotas that Linux sets a process beside the machine's memory: control groups of version 1 or 2, as containers and
+//! batch systems use them, and the address space (`ulimit -v`). Other systems have no such files, so there is no quota.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -45,8 +45,8 @@ impl Group {
         Some(Self { top, own: path.trim_start_matches('/').into(), names })
     }
 
-    /// Bytes that the tightest group on the way leaves. In a container the path is often the host's, of which only the top
-    /// is there to be read.
+    /// Bytes that the tightest group on the way leaves. In a container the path is often the host's, of which only the
+    /// top is there to be read.
     fn left(&self) -> Option<u64> {
         self.own.ancestors().filter_map(|group| self.left_in(&self.top.join(group))).min()
     }

@@ -26,7 +26,8 @@ pub(super) struct Classify {
     /// Views of each image, whose probabilities are averaged
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = named::<TestViews>())]
     views: TestViews,
-    /// Names of the classes, one a line: in the order of the outputs, or each behind the name that the network has for it
+    /// Names of the classes, one a line: in the order of the outputs, or each behind the name that the network has for
+    /// it
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     #[command(flatten)]

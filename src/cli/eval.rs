@@ -21,12 +21,12 @@ use alexnet::report::confusion;
 
 #[derive(Debug, Args)]
 pub(super) struct Eval {
-    /// A run folder (its best checkpoint), a checkpoint or an ONNX file, or with --model weights of another program; the
-    /// probabilities of several are averaged as an ensemble
+    /// A run folder (its best checkpoint), a checkpoint or an ONNX file, or with --model weights of another program;
+    /// the probabilities of several are averaged as an ensemble
     #[arg(value_name = "RUN|CHECKPOINT|MODEL.onnx|WEIGHTS", required = true)]
     checkpoints: Vec<PathBuf>,
-    /// Data whose validation images are scored, or a folder of classes; train/ need not be there, and classes may be a part
-    /// of the network's or in another order [default: the run's own, else the bundled sample]
+    /// Data whose validation images are scored, or a folder of classes; train/ need not be there, and classes may be a
+    /// part of the network's or in another order [default: the run's own, else the bundled sample]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Views of each image, whose probabilities are averaged: the centre, or corners and centre and their mirror images
@@ -43,7 +43,8 @@ pub(super) struct Eval {
     predictions: Option<PathBuf>,
     #[command(flatten)]
     files: Files,
-    /// Names of the classes, one a line: in the order of the outputs, or each behind the name that the network has for it
+    /// Names of the classes, one a line: in the order of the outputs, or each behind the name that the network has for
+    /// it
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// Number of most frequent confusions to list
@@ -63,8 +64,8 @@ pub(super) struct Eval {
 /// Files about every image and class.
 #[derive(Debug, Args)]
 struct Files {
-    /// Write the file of the contest: a line for each image, by the names of their files, with the numbers of its five best
-    /// classes, from 1 in the network's order
+    /// Write the file of the contest: a line for each image, by the names of their files, with the numbers of its five
+    /// best classes, from 1 in the network's order
     #[arg(long, value_name = "FILE.txt")]
     contest: Option<PathBuf>,
     /// WordNet ids, one a line, whose places are the numbers of the classes in that file: the order of ILSVRC2012_ID

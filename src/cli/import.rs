@@ -45,7 +45,8 @@ pub(super) struct Import {
     /// A network of Caffe as text (deploy.prototxt), which the model must agree with
     #[arg(long, value_name = "FILE")]
     prototxt: Option<PathBuf>,
-    /// Take the weights whose names begin with this, where a file has several sets of them: state_dict_ema, model.teacher
+    /// Take the weights whose names begin with this, where a file has several sets of them: state_dict_ema,
+    /// model.teacher
     #[arg(long, value_name = "NAME")]
     under: Option<String>,
     /// Refuse the file unless its SHA-256 begins with these 8 or more digits

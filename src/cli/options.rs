@@ -65,7 +65,8 @@ pub(super) fn expect_there(path: &Path) -> Result<()> {
 #[derive(Debug, Args)]
 pub(super) struct On {
     /// An adapter by number, PCI bus id, vendor:device or part of its name (see `alexnet devices`), or cpu; several,
-    /// comma-separated, for towers A, B, …; auto: the two best adapters [default: those of the run, else the best adapter]
+    /// comma-separated, for towers A, B, …; auto: the two best adapters [default: those of the run, else the best
+    /// adapter]
     #[arg(long, value_name = "DEVICES")]
     pub(super) devices: Option<String>,
 }
@@ -204,8 +205,8 @@ impl Pictured {
         Self { model, mean: None, scale: None, stored: None, size: None, output: None, no_verify }
     }
 
-    /// The checkpoint that `import` makes of the weights in `path`, or that is taken as it is; `None` where the path is a
-    /// run, a checkpoint or an ONNX file to be read as usual.
+    /// The checkpoint that `import` makes of the weights in `path`, or that is taken as it is; `None` where the path is
+    /// a run, a checkpoint or an ONNX file to be read as usual.
     pub(super) fn imported(&self, path: &Path) -> Result<Option<Checkpoint>> {
         let has =
             |known: &[&str]| path.extension().is_some_and(|extension| known.iter().any(|known| extension == *known));

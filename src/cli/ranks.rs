@@ -9,8 +9,8 @@ use super::progress::{be_quiet, name_rank};
 use super::signals::Signals;
 use alexnet::ranks::{Network, Ranks, Watch};
 
-/// Does `act` on every rank that an MPI launcher started, or on this process alone. Only the first one talks, unless all
-/// are to log; a failure of any of them is said once and ends all of them.
+/// Does `act` on every rank that an MPI launcher started, or on this process alone. Only the first one talks, unless
+/// all are to log; a failure of any of them is said once and ends all of them.
 pub(super) fn among_ranks<T>(
     network: Option<Network>,
     all_log: bool,

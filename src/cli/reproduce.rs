@@ -23,8 +23,8 @@ const PICTURE: [f32; 2] = [760.0, 360.0];
 pub(super) struct Reproduce {
     #[arg(help = format!("A claim of the paper: {}", names().join(", ")), value_parser = PossibleValuesParser::new(names()))]
     name: String,
-    /// Folder of the runs, of the outcome as JSON and of pictures; runs that are done in it are not done again [default:
-    /// reproductions/NAME]
+    /// Folder of the runs, of the outcome as JSON and of pictures; runs that are done in it are not done again
+    /// [default: reproductions/NAME]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Data to train on [default: the bundled sample]

@@ -72,7 +72,8 @@ impl Network {
 }
 
 impl Viewer {
-    /// The images in `files`, or where there are none a part of the data at `data`, of the run's own or the bundled sample.
+    /// The images in `files`, or where there are none a part of the data at `data`, of the run's own or the bundled
+    /// sample.
     pub(super) fn images(&self, files: &[PathBuf], data: Option<&Path>, part: Part) -> Result<Arc<Split>> {
         let (size, data) = (self.surveyor.stored(), data.or(self.data.as_deref()));
         if !files.is_empty() {

@@ -1,5 +1,6 @@
-//! Signals: Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 end a command at once, training once it has saved; SIGUSR1 has it save and
-//! go on. SIGUSR2 does what SIGTERM does, for launchers that pass it on and wait, where they soon kill after the other.
+//! Signals: Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 end a command at once, training once it has saved; SIGUSR1 has it save
+//! and go on. SIGUSR2 does what SIGTERM does, for launchers that pass it on and wait, where they soon kill after the
+//! other.
 
 use std::io;
 use std::process::ExitCode;
@@ -27,7 +28,8 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(super) struct Signals {
     /// While it is raised, a signal ends the process where it stands: it exits without the tearing down of drivers,
-    /// whose threads are still at work. Else a signal raises it, where no live view has to give the terminal back first.
+    /// whose threads are still at work. Else a signal raises it, where no live view has to give the terminal back
+    /// first.
     end: Arc<AtomicBool>,
     /// Raised by a signal.
     stop: Arc<AtomicBool>,
@@ -179,8 +181,8 @@ impl Signals {
         self.save.swap(false, Ordering::SeqCst)
     }
 
-    /// The exit code of a command that stopped for the last signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP, 140 for
-    /// SIGUSR2.
+    /// The exit code of a command that stopped for the last signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP,
+    /// 140 for SIGUSR2.
     pub(super) fn exit_code(&self) -> ExitCode {
         announce(&self.announced); // where it took less than a look
         ExitCode::from(self.code() as u8)

@@ -50,8 +50,8 @@ pub(super) struct Step {
     #[command(flatten)]
     placed: Placed,
     /// File for losses, logits, gradients, weights and the optimiser's states. Behind a dropout they are those of other
-    /// programs' networks, whose dropout does nothing in evaluation: weights and their increments times the share that it
-    /// keeps, gradients divided by it
+    /// programs' networks, whose dropout does nothing in evaluation: weights and their increments times the share that
+    /// it keeps, gradients divided by it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]

@@ -34,8 +34,8 @@ pub fn export(checkpoint: &Checkpoint, names: Convention, path: &Path) -> Result
     Ok(write_tensors(path, &tensors, Some((CLASSES, classes)))?)
 }
 
-/// Writes the network of `checkpoint` to an ONNX file at `path`. Its input is images as the network sees them, before the
-/// mean image, if there is one, is subtracted: the graph does that, as of the central crop.
+/// Writes the network of `checkpoint` to an ONNX file at `path`. Its input is images as the network sees them, before
+/// the mean image, if there is one, is subtracted: the graph does that, as of the central crop.
 pub fn export_onnx(checkpoint: &Checkpoint, path: &Path) -> Result<(), CommandError> {
     let net = net(checkpoint)?;
     let (mean, mean_image) = if let Some(mean) = net.model.input.mean {
@@ -204,8 +204,8 @@ pub struct CheckpointWeights {
 }
 
 impl CheckpointWeights {
-    /// Weights of `net` in `file`, a checkpoint of this program, under the names of its rows in results; `None` where it
-    /// is another file.
+    /// Weights of `net` in `file`, a checkpoint of this program, under the names of its rows in results; `None` where
+    /// it is another file.
     pub fn own(net: &Net, file: &BTreeMap<String, Tensor>) -> Result<Option<Self>, InteropError> {
         let lowered = lower(net, &Job::evaluation(1));
         let own = lowered.trained.iter().map_while(|trained| {

@@ -114,8 +114,8 @@ pub struct GraphDescription {
 }
 
 impl Source {
-    /// What `name` stands for: a built-in network, a run folder, a checkpoint, which need not be whole unless `verify`, an
-    /// ONNX file or a model file.
+    /// What `name` stands for: a built-in network, a run folder, a checkpoint, which need not be whole unless `verify`,
+    /// an ONNX file or a model file.
     pub fn of(name: &str, verify: bool) -> Result<Self, CommandError> {
         let path = Path::new(name);
         if BUILT_IN.iter().any(|(known, _)| *known == name) {

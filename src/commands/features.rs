@@ -29,8 +29,8 @@ impl<'p> FeatureFile<'p> {
     }
 
     /// Writes what `layer` made of the images of `survey`, which are those of `split` of `classes`: the array
-    /// `[images][units]` as numpy has it; tensors `features` and `labels`, with the names of the layer, images and classes as
-    /// metadata; or a table with a line for each image, its name, class and features.
+    /// `[images][units]` as numpy has it; tensors `features` and `labels`, with the names of the layer, images and
+    /// classes as metadata; or a table with a line for each image, its name, class and features.
     pub fn write(&self, survey: &Survey, split: &Split, classes: &[String], layer: &str) -> Result<(), CommandError> {
         let (count, units) = (survey.labels.len(), survey.units());
         let names: Vec<String> = survey.images.iter().map(|&image| split.name(image as usize)).collect();

@@ -1,9 +1,9 @@
-//! Gradients of a network on a device, as the original's `--check-grads` checks them: against those of the CPU engine at f64,
-//! and against differences of the device's own loss.
+//! Gradients of a network on a device, as the original's `--check-grads` checks them: against those of the CPU engine
+//! at f64, and against differences of the device's own loss.
 //!
 //! For a tensor with the gradient g at f64, the loss is computed with the weights moved by ±h along g / |g|. The slope
-//! between the two is |g|, where no neuron or maximum switches in between; of four distances the one that agrees best is
-//! taken, since a kink spoils the long ones and rounding the short ones.
+//! between the two is |g|, where no neuron or maximum switches in between; of four distances the one that agrees best
+//! is taken, since a kink spoils the long ones and rounding the short ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,8 +73,8 @@ impl GradientReport {
     }
 }
 
-/// Checks the gradients of `model` with random weights on `images` random images; `progress` gets the tensors that are done,
-/// and all.
+/// Checks the gradients of `model` with random weights on `images` random images; `progress` gets the tensors that are
+/// done, and all.
 pub fn check_gradients(
     model: &Model,
     images: usize,

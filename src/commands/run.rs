@@ -62,8 +62,8 @@ impl Run {
         GraphSession::new(&self.graph, &self.given, devices)
     }
 
-    /// Computes the network once and writes each output to `folder` as a `.npy` file of its name, with `_` for characters
-    /// that file names should not have. Nothing is written unless everything was computed.
+    /// Computes the network once and writes each output to `folder` as a `.npy` file of its name, with `_` for
+    /// characters that file names should not have. Nothing is written unless everything was computed.
     pub fn write(&self, session: &mut GraphSession, folder: &Path) -> Result<Vec<WrittenArray>, CommandError> {
         let outputs = session.run(&self.floats)?;
         let known = session.known();

@@ -1,5 +1,5 @@
-//! A plan on paper: how long a step takes when ranks share its minibatch, from the speed of the network and of one rank.
-//! Nothing here runs.
+//! A plan on paper: how long a step takes when ranks share its minibatch, from the speed of the network and of one
+//! rank. Nothing here runs.
 
 use std::time::Duration;
 
@@ -119,8 +119,8 @@ impl Clock {
 }
 
 impl Scaling {
-    /// The plan of a training step of `net` as `job` wants it, on 1, 2, 4 … and `most` ranks on a `network`; `step` is the
-    /// time of one that has a rank to itself.
+    /// The plan of a training step of `net` as `job` wants it, on 1, 2, 4 … and `most` ranks on a `network`; `step` is
+    /// the time of one that has a rank to itself.
     pub fn new(
         net: &Net,
         job: &Job,
@@ -140,7 +140,8 @@ impl Scaling {
         let powers = (0..usize::BITS).map(|power| 1 << power).take_while(|ranks| *ranks < most);
         let sizes: Vec<usize> = powers.chain([most]).filter(|ranks| *ranks <= job.minibatch).collect();
         if hybrid {
-            // The first two ranks stand for all: networks that have nothing to cut are refused, few units end the table.
+            // The first two ranks stand for all: networks that have nothing to cut are refused, few units end the
+            // table.
             net.expect_hybrid(2)?;
         }
         let fits = |ranks: &usize| !hybrid || *ranks == 1 || net.expect_hybrid(*ranks).is_ok();
@@ -209,8 +210,8 @@ impl Scaling {
     }
 }
 
-/// The layers that ranks share, forward and backward for the images of every rank in turn, `images` of each; `part` is the
-/// time of an operation for those of one rank.
+/// The layers that ranks share, forward and backward for the images of every rank in turn, `images` of each; `part` is
+/// the time of an operation for those of one rank.
 fn share_layers(net: &Net, clock: &mut Clock, rows: &[Row], images: usize, part: f64) {
     let ranks = clock.ranks as usize;
     let before = &net.nodes[net.tail() - 1];
@@ -336,7 +337,8 @@ mod tests {
         assert_eq!(plan(6, 1024, "1Gbit/s,1us", Options::DEFAULT).rows.len(), 3, "no more ranks than images");
     }
 
-    /// Of each rank's 128 images pool5 there and back; fc6 and fc7 there and back, fc8 there; and gradients of convolutions.
+    /// Of each rank's 128 images pool5 there and back; fc6 and fc7 there and back, fc8 there; and gradients of
+    /// convolutions.
     #[test]
     fn hybrid_sends_activations_instead_of_gradients_of_fully_connected_layers() {
         let hybrid = Options { parallel: Parallel::Hybrid, ..Options::DEFAULT };

@@ -29,16 +29,16 @@ pub struct StepResult {
     /// Mean loss of each step, in nats.
     pub losses: Vec<f64>,
     /// `loss` `[steps]`; `logits` `[images][classes]` before the first step, without dropout masks; where wanted, the
-    /// layers' outputs as `feature.NODE` ([`Session::features`]), likewise. Under the names and in the layout of the given
-    /// weights: the weights after the last step, the optimiser's states as `STATE.NAME`, and as `grad.NAME` the
+    /// layers' outputs as `feature.NODE` ([`Session::features`]), likewise. Under the names and in the layout of the
+    /// given weights: the weights after the last step, the optimiser's states as `STATE.NAME`, and as `grad.NAME` the
     /// derivatives of the mean loss of the first step, without decay.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
 impl Inputs {
-    /// Reads weights, those of a checkpoint or run of this program or under any names of [`crate::interop`], and a batch:
-    /// `images`, floats `[images][3][size][size]` as the network sees them, and `labels`. The last layer gets the weights'
-    /// outputs.
+    /// Reads weights, those of a checkpoint or run of this program or under any names of [`crate::interop`], and a
+    /// batch: `images`, floats `[images][3][size][size]` as the network sees them, and `labels`. The last layer gets
+    /// the weights' outputs.
     pub fn read(mut model: Model, weights: &Path, batch: &Path) -> Result<Self, CommandError> {
         let weights = &Checkpoint::locate(weights);
         let mut file = read_weights(weights)?;

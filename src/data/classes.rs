@@ -24,7 +24,8 @@ pub fn described(name: &str) -> &str {
     by_id.get(name).copied().unwrap_or(name)
 }
 
-/// First of the words for a class of WordNet: `tench` of `n01440764 tench, Tinca tinca`, or of its id; other names as they are.
+/// First of the words for a class of WordNet: `tench` of `n01440764 tench, Tinca tinca`, or of its id; other names as
+/// they are.
 pub fn called(name: &str) -> &str {
     let is_id = |word: &str| word.len() == 9 && word.starts_with('n') && word[1..].bytes().all(|b| b.is_ascii_digit());
     match described(name).split_once(' ') {
@@ -33,8 +34,8 @@ pub fn called(name: &str) -> &str {
     }
 }
 
-/// Names for `classes` from the lines of a file: for each class the line that is its name, or begins with its WordNet id or
-/// first word; else a line for each class, in their order.
+/// Names for `classes` from the lines of a file: for each class the line that is its name, or begins with its WordNet
+/// id or first word; else a line for each class, in their order.
 pub fn named_by(classes: &[String], file: &Path) -> Result<Vec<String>, DataError> {
     let names = lines(file)?;
     if let Some((map, _)) = matched(classes, &names) {

@@ -61,7 +61,8 @@ impl Dataset {
     /// Images decode to `size` x `size` pixels.
     ///
     /// # Errors
-    /// When a file or folder is at fault, which the message names. Single images are not decoded here, except the sample's.
+    /// When a file or folder is at fault, which the message names. Single images are not decoded here, except the
+    /// sample's.
     pub fn open(path: Option<&Path>, size: usize) -> Result<Self, DataError> {
         Self::of(path.map_or_else(sample::open, |path| format::open(path, Parts::All))?, size)
     }
@@ -149,8 +150,8 @@ impl Labelled {
         Ok(Self { classes: opened.classes, images: Arc::new(images) })
     }
 
-    /// The same images with labels among `classes`, those of a network, which may be more and in another order. Logs what
-    /// the classes were recognised by.
+    /// The same images with labels among `classes`, those of a network, which may be more and in another order. Logs
+    /// what the classes were recognised by.
     pub fn arranged(self, classes: &[String]) -> Result<Self, DataError> {
         if self.classes == classes {
             return Ok(self);

@@ -39,8 +39,8 @@ impl Image {
     /// Decodes a file held in memory: JPEG, PNG, WebP, BMP, TIFF, PNM or the first frame of a GIF; `name` is used in
     /// messages only.
     ///
-    /// Grey is copied to the three channels; palettes, CMYK and 16-bit values are converted; transparent pixels are blended
-    /// with white. Photographs are rotated upright by their Exif or XMP orientation.
+    /// Grey is copied to the three channels; palettes, CMYK and 16-bit values are converted; transparent pixels are
+    /// blended with white. Photographs are rotated upright by their Exif or XMP orientation.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
         let Stored { rgb, orientation, memory: _memory } = decode_stored(&|| name.to_owned(), bytes)?;
         let sides = (rgb.width() as usize, rgb.height() as usize);
@@ -55,14 +55,15 @@ impl Image {
         Self::decode(&name, &read_file(&name, path)?)
     }
 
-    /// Scales the shorter side to `size` pixels and crops the centre (section 2 of the paper): `size` x `size` x 3 bytes.
+    /// Scales the shorter side to `size` pixels and crops the centre (section 2 of the paper): `size` x `size` x 3
+    /// bytes.
     pub fn square(&self, name: &str, size: usize) -> Result<Vec<u8>, ImageError> {
         square(name, &self.rgb, (self.width, self.height), size)
     }
 }
 
-/// Decodes a file as [`Image::decode`] does and converts it as [`Image::square`] does, without a copy of an image that is
-/// to be turned; `name` is called only for a message.
+/// Decodes a file as [`Image::decode`] does and converts it as [`Image::square`] does, without a copy of an image that
+/// is to be turned; `name` is called only for a message.
 pub(super) fn decode_square(name: impl Fn() -> String, bytes: &[u8], size: usize) -> Result<Vec<u8>, ImageError> {
     let Stored { rgb, orientation, memory: _memory } = decode_stored(&name, bytes)?;
     let sides = (rgb.width() as usize, rgb.height() as usize);
@@ -241,7 +242,8 @@ mod tests {
         }
     }
 
-    /// Orientations where Pillow finds them, and where it does not: each file says by its name which way it is to stand.
+    /// Orientations where Pillow finds them, and where it does not: each file says by its name which way it is to
+    /// stand.
     #[test]
     fn orientations_are_obeyed_wherever_pillow_does() {
         let [jpeg, png] = ["jpg", "png"].map(|kind| Image::read(&fixture(&format!("turned/upright.{kind}"))).unwrap());

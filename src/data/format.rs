@@ -48,8 +48,8 @@ impl Opened {
     }
 }
 
-/// Formats in the order of preference of `train`; `prepare` goes from the last to the first, since the last is nearest to
-/// the files as they are distributed.
+/// Formats in the order of preference of `train`; `prepare` goes from the last to the first, since the last is nearest
+/// to the files as they are distributed.
 const FORMATS: &[&Format] = &[
     &super::cifar::FORMAT,
     &super::cifar100::FORMAT,
@@ -97,12 +97,14 @@ impl Folder {
     }
 }
 
-/// Opens the data set at `root` in the first format that recognises it; to validate on, a mere folder of classes will do.
+/// Opens the data set at `root` in the first format that recognises it; to validate on, a mere folder of classes will
+/// do.
 pub(super) fn open(root: &Path, parts: Parts) -> Result<Opened, DataError> {
     or_bare(root, parts, open_any(root, parts, FORMATS.iter()))
 }
 
-/// What was opened at `root`, or else a mere folder of classes: to validate on, or with the advice to make a data set of it.
+/// What was opened at `root`, or else a mere folder of classes: to validate on, or with the advice to make a data set
+/// of it.
 fn or_bare(root: &Path, parts: Parts, opened: Result<Opened, DataError>) -> Result<Opened, DataError> {
     match opened {
         Err(unknown @ DataError::Unrecognised { .. }) if is_folder(root)? => {

@@ -1,4 +1,5 @@
-//! The releases of ILSVRC2012 and ILSVRC-2010: training images in a tar of tars, validation images in a tar, classes in text files.
+//! The releases of ILSVRC2012 and ILSVRC-2010: training images in a tar of tars, validation images in a tar, classes in
+//! text files.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,9 +1,9 @@
 //! JPEG files to pixels: what the markers say before anything is decoded, and the decoder that reads the kind right.
 //!
 //! The decoder of `image` is the faster one, but it reads some legal files wrongly without an error: sequential ones of
-//! several scans (as green stripes), those whose first component is not the finest, and those whose markers disagree about
-//! their colours. Those go to `jpeg_decoder`, as do small ones of halved colours, which it blends and rounds as libjpeg
-//! does. What neither reads as libjpeg does is refused by name.
+//! several scans (as green stripes), those whose first component is not the finest, and those whose markers disagree
+//! about their colours. Those go to `jpeg_decoder`, as do small ones of halved colours, which it blends and rounds as
+//! libjpeg does. What neither reads as libjpeg does is refused by name.
 
 use std::borrow::Cow;
 
@@ -265,7 +265,8 @@ impl Jpeg<'_> {
 
     /// Decodes the file `bytes`, of which this was parsed, of any kind but [ordinary](Jpeg::is_ordinary) ones.
     fn decode_odd(&self, bytes: &[u8]) -> ImageResult<DynamicImage> {
-        /// A segment that stands for the usual Huffman tables, which cameras leave out; tables of the file replace them.
+        /// A segment that stands for the usual Huffman tables, which cameras leave out; tables of the file replace
+        /// them.
         const USUAL_TABLES: [u8; 20] = *b"\xFF\xD8\xFF\xE0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0";
         let file = [&USUAL_TABLES, bytes.get(2..).unwrap_or_default()].concat();
         let mut decoder = Decoder::new(&file[..]);

@@ -1,4 +1,5 @@
-//! ImageNet as Kaggle distributes it: image folders three levels down, beside a table of the validation images' classes.
+//! ImageNet as Kaggle distributes it: image folders three levels down, beside a table of the validation images'
+//! classes.
 
 use super::folder;
 use super::format::Format;

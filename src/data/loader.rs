@@ -32,12 +32,12 @@ pub struct LoaderOptions {
     pub threads: usize,
 }
 
-/// An iterator over the batches of one pass, or up to an error, with at most three batches and some images in memory. Dropping it stops and
-/// joins its threads.
+/// An iterator over the batches of one pass, or up to an error, with at most three batches and some images in memory.
+/// Dropping it stops and joins its threads.
 ///
 /// Batches are full except the last: an image that cannot be decoded is replaced by the next one of the order, and
-/// named in [`Batch::skipped`]. A decoder that panics on an image counts as one that refuses it. An image that cannot be
-/// read is read again for about a minute, then the pass ends with an error.
+/// named in [`Batch::skipped`]. A decoder that panics on an image counts as one that refuses it. An image that cannot
+/// be read is read again for about a minute, then the pass ends with an error.
 #[derive(Debug)]
 pub struct Loader {
     batches: Option<Receiver<Result<Batch, DataError>>>,

@@ -49,8 +49,8 @@ struct Window {
 
 /// Loads one rank's part of every minibatch.
 ///
-/// Images that are known to be broken are left out beforehand. If another turns up, nothing is delivered until all ranks
-/// leave it out: the images behind it move up, to other ranks' parts too.
+/// Images that are known to be broken are left out beforehand. If another turns up, nothing is delivered until all
+/// ranks leave it out: the images behind it move up, to other ranks' parts too.
 #[derive(Debug)]
 pub struct PartLoader {
     split: Arc<Split>,

@@ -1,4 +1,5 @@
-//! Exif and XMP data of PNG files: in chunks of their own or in texts, plain or compressed, before the pixels or behind.
+//! Exif and XMP data of PNG files: in chunks of their own or in texts, plain or compressed, before the pixels or
+//! behind.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read as _};

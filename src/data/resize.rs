@@ -57,14 +57,14 @@ pub(super) fn square_turned(
     Ok(pixels)
 }
 
-/// First pixel of the crop along a side, in pixels of the image. The crop begins at a whole pixel of the scaled image, so
-/// that nothing is blurred where the scale is 1.
+/// First pixel of the crop along a side, in pixels of the image. The crop begins at a whole pixel of the scaled image,
+/// so that nothing is blurred where the scale is 1.
 fn offset(side: usize, short: usize, size: usize) -> f64 {
     ((side * size / short).saturating_sub(size) / 2 * short) as f64 / size as f64
 }
 
-/// The centre of an image whose shorter side has `size` pixels. Where the border is odd the resizer would centre between two
-/// pixels, and blur.
+/// The centre of an image whose shorter side has `size` pixels. Where the border is odd the resizer would centre
+/// between two pixels, and blur.
 fn cut(rgb: &[u8], (width, height): (usize, usize), size: usize) -> Vec<u8> {
     let (left, top) = ((width - size) / 2, (height - size) / 2);
     let row = |y: usize| &rgb[(y * width + left) * 3..][..size * 3];

@@ -12,8 +12,8 @@ use super::resize::square;
 use super::views::training_order;
 use super::{DataError, ImageError};
 
-/// A set of labelled images, numbered from 0, which a format implements, or a program for its own images. Several threads
-/// read at a time.
+/// A set of labelled images, numbered from 0, which a format implements, or a program for its own images. Several
+/// threads read at a time.
 pub trait ImageSet: Send + Sync {
     /// Class of each image: an index of the list of classes.
     fn labels(&self) -> &[u32];
@@ -69,8 +69,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// A split of `images` that decode to `size` x `size` pixels, with labels below `classes`; `what` is the name of the split
-    /// in messages.
+    /// A split of `images` that decode to `size` x `size` pixels, with labels below `classes`; `what` is the name of
+    /// the split in messages.
     pub(super) fn new(
         what: &'static str,
         images: Box<dyn ImageSet>,
@@ -146,8 +146,8 @@ impl Split {
         self.images.training_order(seed, epoch)
     }
 
-    /// The order of every epoch that changes no minibatch: that in which the images are stored; where that is class by class,
-    /// shuffled once, as `prepare` shuffles what it stores.
+    /// The order of every epoch that changes no minibatch: that in which the images are stored; where that is class by
+    /// class, shuffled once, as `prepare` shuffles what it stores.
     pub fn stored_order(&self, seed: u64) -> Vec<u32> {
         let labels = self.images.labels();
         if labels.is_sorted() { training_order(seed, 0, labels.len()) } else { (0..labels.len() as u32).collect() }
@@ -188,8 +188,8 @@ impl Split {
 }
 
 impl Split {
-    /// Decodes image `i` as [`Split::decode`] does; reads it again for about a minute, unless `stop` is set, if it cannot be
-    /// read. A decoder that panics counts as one that refuses the image.
+    /// Decodes image `i` as [`Split::decode`] does; reads it again for about a minute, unless `stop` is set, if it
+    /// cannot be read. A decoder that panics counts as one that refuses the image.
     pub(super) fn decode_patiently(&self, i: usize, stop: &AtomicBool) -> Result<Vec<u8>, ImageError> {
         guarded(|| self.name(i), || self.outage.endure(stop, || self.decode(i)))
     }

@@ -134,8 +134,8 @@ pub enum StatisticsError {
     NotFinite(&'static str),
 }
 
-/// Computes the statistics of all images of a split on all threads; an image that cannot be decoded is left out, one that
-/// cannot be read is an error. Counts the images in `done`; without a result if `stop` was raised.
+/// Computes the statistics of all images of a split on all threads; an image that cannot be decoded is left out, one
+/// that cannot be read is an error. Counts the images in `done`; without a result if `stop` was raised.
 ///
 /// The sums are integers, so the bits do not depend on the number of threads.
 pub(super) fn measure(split: &Split, done: &AtomicUsize, stop: &AtomicBool) -> Result<Option<Statistics>, DataError> {
@@ -207,8 +207,8 @@ impl Sums {
         }
     }
 
-    /// The file of a shard's sums, little-endian: the count, the products, the pixels in 32 bits, which have room for 16
-    /// million images.
+    /// The file of a shard's sums, little-endian: the count, the products, the pixels in 32 bits, which have room for
+    /// 16 million images.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let head = std::iter::once(self.count).chain(self.products).flat_map(u64::to_le_bytes);
         head.chain(self.pixels.iter().flat_map(|&sum| (sum as u32).to_le_bytes())).collect()

@@ -1,6 +1,6 @@
-//! Releases of ImageNet as tars by synset, such as those of Fall 2009 and Fall 2011: a tar for each WordNet id, in a folder or in
-//! one tar of them all. They have no validation images: every 50th image of a class is kept for that, as in one of the
-//! paper's two ways to use them half of each.
+//! Releases of ImageNet as tars by synset, such as those of Fall 2009 and Fall 2011: a tar for each WordNet id, in a
+//! folder or in one tar of them all. They have no validation images: every 50th image of a class is kept for that, as
+//! in one of the paper's two ways to use them half of each.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,8 @@ fn is_whole(name: &str) -> bool {
     name.ends_with("_whole.tar")
 }
 
-/// Images in tars, each opened while one of its images is read: a release has more of them than a process may hold open.
+/// Images in tars, each opened while one of its images is read: a release has more of them than a process may hold
+/// open.
 struct SynsetImages {
     archives: Arc<Vec<PathBuf>>,
     /// Number of the archive of each image, and its place there.

@@ -8,8 +8,8 @@ const BAND: usize = 64;
 /// Columns of a band that are written at once, which stay in the nearest cache.
 const TILE: usize = 16;
 
-/// Turns `rgb` (`height` x `width` x 3 bytes) upright; its width and height then. Beside the image it takes the memory of
-/// at most [`BAND`] rows twice.
+/// Turns `rgb` (`height` x `width` x 3 bytes) upright; its width and height then. Beside the image it takes the memory
+/// of at most [`BAND`] rows twice.
 pub(super) fn turn(rgb: &mut [u8], (width, height): (usize, usize), orientation: Orientation) -> (usize, usize) {
     mirror(rgb, (width, height), orientation);
     if !turns_sideways(orientation) {
@@ -49,8 +49,9 @@ fn mirrored(orientation: Orientation) -> (bool, bool) {
     }
 }
 
-/// Makes rows of pixels columns, in place: first within each of the bands of rows, by way of a copy of the band; then the
-/// columns of the bands, each whole, take the places of each other; then the rows that no band holds come to their ends.
+/// Makes rows of pixels columns, in place: first within each of the bands of rows, by way of a copy of the band; then
+/// the columns of the bands, each whole, take the places of each other; then the rows that no band holds come to their
+/// ends.
 fn transpose(pixels: &mut [[u8; 3]], (width, height): (usize, usize)) {
     let most = BAND.min(height);
     let Some(band) = (most.div_ceil(2)..=most).rev().min_by_key(|rows| height % rows) else { return };

@@ -47,8 +47,8 @@ impl Views {
     }
 }
 
-/// Random views of one epoch of training (section 4.1 of the paper). A view depends on the seed, the epoch and its image
-/// alone, or if images share one on its place in the order.
+/// Random views of one epoch of training (section 4.1 of the paper). A view depends on the seed, the epoch and its
+/// image alone, or if images share one on its place in the order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Draw {
     /// Seed of the run.
@@ -87,8 +87,8 @@ impl Draw {
     }
 }
 
-/// Colour noise: random multiples of the principal components of colour, drawn for each image and added to all its pixels
-/// (section 4.1 of the paper).
+/// Colour noise: random multiples of the principal components of colour, drawn for each image and added to all its
+/// pixels (section 4.1 of the paper).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
     /// Offset of red, green and blue for one standard deviation along each component.
@@ -100,14 +100,14 @@ pub struct Noise {
 impl Noise {
     /// Noise of the paper: α times the eigenvalue, α normal with standard deviation `alpha`.
     ///
-    /// An eigenvalue is a square and depends on the unit of pixels. The paper names none; of pixels from 0 to 1 it moves
-    /// brightness on ImageNet by a standard deviation of 5.8 of 255, of pixels from 0 to 255 it would by 1483.
+    /// An eigenvalue is a square and depends on the unit of pixels. The paper names none; of pixels from 0 to 1 it
+    /// moves brightness on ImageNet by a standard deviation of 5.8 of 255, of pixels from 0 to 255 it would by 1483.
     pub fn paper(colours: &Colours, alpha: f32) -> Self {
         Self::along(colours, colours.deviations.map(|deviation| alpha * deviation * deviation / 255.0), 1.0)
     }
 
-    /// Noise of the released code (convdata_jpeg.py:155-179): α times the standard deviation; the image is then divided by
-    /// 1 + `alpha`, about as much as the noise adds to it.
+    /// Noise of the released code (convdata_jpeg.py:155-179): α times the standard deviation; the image is then divided
+    /// by 1 + `alpha`, about as much as the noise adds to it.
     pub fn released(colours: &Colours, alpha: f32) -> Self {
         Self::along(colours, colours.deviations.map(|deviation| alpha * deviation), 1.0 / (1.0 + alpha))
     }

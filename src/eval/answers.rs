@@ -63,8 +63,8 @@ impl Answers {
         counts(answers, self.classes.len())
     }
 
-    /// The file that the contest takes: five numbers of classes a line, best first, counted from 1 in the order of `numbers`
-    /// or else of the network's classes; a line for each image, in the order of the names of their files.
+    /// The file that the contest takes: five numbers of classes a line, best first, counted from 1 in the order of
+    /// `numbers` or else of the network's classes; a line for each image, in the order of the names of their files.
     ///
     /// # Errors
     /// When `numbers`, WordNet ids one a line as in the development kit's order, lacks a class.

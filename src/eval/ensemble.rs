@@ -37,8 +37,8 @@ impl Mixture {
     }
 }
 
-/// Weights with the lowest top-5 error, then top-1 error, then loss. Coordinate descent on a grid: from a half each, one
-/// weight after the other is set to its best value, until none changes.
+/// Weights with the lowest top-5 error, then top-1 error, then loss. Coordinate descent on a grid: from a half each,
+/// one weight after the other is set to its best value, until none changes.
 pub(super) fn searched(members: &[Predictions]) -> Vec<f64> {
     let mut weights = vec![0.5; members.len()];
     if members.len() < 2 {

@@ -178,8 +178,8 @@ impl Evaluator {
         if let Network::Trained(_, steps) = self.network { Some(steps) } else { None }
     }
 
-    /// Class probabilities of the validation images of the data at `path`, or of the bundled sample; `progress` gets the
-    /// views that are done, and all.
+    /// Class probabilities of the validation images of the data at `path`, or of the bundled sample; `progress` gets
+    /// the views that are done, and all.
     pub(super) fn predict(
         &mut self,
         path: Option<&Path>,

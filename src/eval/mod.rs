@@ -47,8 +47,8 @@ pub struct EvalOptions {
     pub imported: BTreeMap<PathBuf, Checkpoint>,
     /// Conversion of images to inputs of ONNX files.
     pub preprocessing: Preprocessing,
-    /// Data whose validation images are scored; where absent those of the run that a network comes from, else the bundled
-    /// sample.
+    /// Data whose validation images are scored; where absent those of the run that a network comes from, else the
+    /// bundled sample.
     pub data: Option<PathBuf>,
     /// File of names of the classes.
     pub classes: Option<PathBuf>,
@@ -136,8 +136,8 @@ pub fn evaluate(
     evaluate_among(request, &Ranks::alone(), devices, progress)
 }
 
-/// The same on one of several ranks: each computes its own share of the images, all of them get the result, and the first
-/// writes what is to be written.
+/// The same on one of several ranks: each computes its own share of the images, all of them get the result, and the
+/// first writes what is to be written.
 pub fn evaluate_among(
     request: &EvalOptions,
     ranks: &Ranks,

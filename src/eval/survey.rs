@@ -94,8 +94,8 @@ impl Surveyor {
         Ok(Self { session, border2, layer })
     }
 
-    /// The same with the features of another layer: a row, of which it is what the next one reads before it is pooled and
-    /// the like, or one of its stages, as `conv1.pool`.
+    /// The same with the features of another layer: a row, of which it is what the next one reads before it is pooled
+    /// and the like, or one of its stages, as `conv1.pool`.
     pub fn with_layer(mut self, name: &str) -> Result<Self, EvalError> {
         let net = self.session.net();
         let known = net.model.layers.iter().any(|row| row.name == name);
@@ -119,9 +119,9 @@ impl Surveyor {
         self.session.net().model.input.stored()
     }
 
-    /// Shows the network at most `most` images of `split`, spread over it; `progress` gets the images that are done, and all.
-    /// Images that cannot be decoded are left out. With `activity` the responses of all layers are counted, which takes
-    /// longer.
+    /// Shows the network at most `most` images of `split`, spread over it; `progress` gets the images that are done,
+    /// and all. Images that cannot be decoded are left out. With `activity` the responses of all layers are counted,
+    /// which takes longer.
     pub fn survey(
         &mut self,
         split: &Arc<Split>,

@@ -42,8 +42,8 @@ impl Early {
 }
 
 /// A file being written as `NAME.xxxxxx.partial` beside its target. Dropped before [`AtomicFile::finish`] it disappears
-/// and the target stays as it was; what a killed process leaves is removed by [`sweep`], or by the next writer to the same
-/// target. A writer at work holds a lock on its file.
+/// and the target stays as it was; what a killed process leaves is removed by [`sweep`], or by the next writer to the
+/// same target. A writer at work holds a lock on its file.
 #[derive(Debug)]
 pub struct AtomicFile {
     target: PathBuf,

@@ -1,9 +1,9 @@
 //! Files as this program keeps them: written whole or not at all, tensors as safetensors, one writer to a folder, names
 //! that steer no terminal.
 //!
-//! Whatever is written in one piece goes through [`AtomicFile`] or [`write_file`], so a reader sees all of the old content
-//! or all of the new one, even after a crash of the machine. Files from strangers are only ever parsed as tensors and
-//! text; every length is checked before it is used.
+//! Whatever is written in one piece goes through [`AtomicFile`] or [`write_file`], so a reader sees all of the old
+//! content or all of the new one, even after a crash of the machine. Files from strangers are only ever parsed as
+//! tensors and text; every length is checked before it is used.
 
 mod atomic;
 mod lock;
@@ -124,8 +124,8 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
 /// The same for a file of at most `most` bytes, whatever it grows to meanwhile.
 ///
 /// # Errors
-/// [`io::ErrorKind::FileTooLarge`] for a longer one, [`io::ErrorKind::InvalidInput`] for what is no file, or as the system
-/// says.
+/// [`io::ErrorKind::FileTooLarge`] for a longer one, [`io::ErrorKind::InvalidInput`] for what is no file, or as the
+/// system says.
 pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = open_file(path)?;
     let mut bytes = Vec::with_capacity(file.metadata()?.len().min(most) as usize + 1);

@@ -151,8 +151,9 @@ pub enum TargetError {
     NotAFile(&'static str),
 }
 
-/// Checks that `path` may become a file of `kind`: its extension says nothing else, and what lies there is nothing, or an
-/// empty file or one of the same kind, and no part of a run. `force`, of a command that has it, takes any other file too.
+/// Checks that `path` may become a file of `kind`: its extension says nothing else, and what lies there is nothing, or
+/// an empty file or one of the same kind, and no part of a run. `force`, of a command that has it, takes any other file
+/// too.
 pub fn check_target(path: &Path, kind: FileKind, force: Option<bool>) -> Result<(), FileError> {
     let refuse = |reason| Err(FileError::Target { path: path.into(), reason });
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());

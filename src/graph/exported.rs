@@ -1,6 +1,6 @@
-//! Normalisation as this program exports it where ONNX has no operator for it, over an even number of maps or within maps:
-//! x · (k + Σ alpha x²)^-beta, the sum a convolution of the squares. Recognised, it is the one operation that it is, and
-//! its constants are no weights.
+//! Normalisation as this program exports it where ONNX has no operator for it, over an even number of maps or within
+//! maps: x · (k + Σ alpha x²)^-beta, the sum a convolution of the squares. Recognised, it is the one operation that it
+//! is, and its constants are no weights.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

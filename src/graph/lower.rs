@@ -155,7 +155,8 @@ impl<'a> GraphLowering<'a> {
         Self { graph, r, values, producers, uploads: Vec::new(), epilogues, zero }
     }
 
-    /// Records what `value` needs: a node once all that it reads is there, so that of a choice only one side is computed.
+    /// Records what `value` needs: a node once all that it reads is there, so that of a choice only one side is
+    /// computed.
     fn demand(&mut self, value: ValueId) -> Result<(), GraphError> {
         let (graph, mut wanted) = (self.graph, vec![value]);
         while let Some(&value) = wanted.last() {

@@ -1,5 +1,5 @@
-//! Networks as graphs of operators, the form in which files of other programs hold them: any order of layers, any inputs
-//! and outputs. The parser of a file makes a [`Graph`]; [`lower()`] makes a program of it, over the kernels that
+//! Networks as graphs of operators, the form in which files of other programs hold them: any order of layers, any
+//! inputs and outputs. The parser of a file makes a [`Graph`]; [`lower()`] makes a program of it, over the kernels that
 //! [`crate::net`] uses too.
 
 mod bind;
@@ -69,8 +69,8 @@ impl Graph {
         Ok(())
     }
 
-    /// The input whose elements `node` gives unchanged and in their order, under whatever shape; `None` where it computes
-    /// something.
+    /// The input whose elements `node` gives unchanged and in their order, under whatever shape; `None` where it
+    /// computes something.
     pub fn passes(&self, node: &Node) -> Option<ValueId> {
         let input = |index: usize| node.inputs.get(index).copied().flatten();
         match &node.op {
@@ -215,18 +215,18 @@ pub enum Op {
     Gemm { alpha: f32, beta: f32, transposed_a: bool, transposed_b: bool },
     /// A · B over the last two axes; axes before them are a batch of products.
     MatMul,
-    /// An operation on two tensors, number by number. Where the second has fewer axes, it is aligned at `axis` of the first,
-    /// without one at the last axes.
+    /// An operation on two tensors, number by number. Where the second has fewer axes, it is aligned at `axis` of the
+    /// first, without one at the last axes.
     Binary { operation: Operation, axis: Option<i64> },
     /// Probabilities along `axis`, or their logarithms; `flat` takes all axes from it on as one, as in opsets up to 12.
     Softmax { axis: i64, flat: bool, log: bool },
     /// Several tensors joined along an axis.
     Concat { axis: i64 },
-    /// A tensor cut along an axis into parts of `sizes`, else of those in a second input, else into equal parts, of which
-    /// the last may be smaller where they are `uneven`.
+    /// A tensor cut along an axis into parts of `sizes`, else of those in a second input, else into equal parts, of
+    /// which the last may be smaller where they are `uneven`.
     Split { axis: i64, sizes: Option<Vec<i64>>, uneven: bool },
-    /// A tensor under the shape `dims`, else under that of the second input: -1 stands for what is left, 0 for the input's
-    /// extent unless `zero`.
+    /// A tensor under the shape `dims`, else under that of the second input: -1 stands for what is left, 0 for the
+    /// input's extent unless `zero`.
     Reshape { dims: Option<Vec<i64>>, zero: bool },
     /// A tensor as a matrix: the axes before `axis` are its rows, the others its columns.
     Flatten { axis: i64 },
@@ -244,8 +244,8 @@ pub enum Op {
     Sum,
     /// A tensor surrounded as `mode` says; counts `pads` before each axis, then behind each, else those of input 1.
     Pad { pads: Option<Vec<i64>>, mode: PadMode, value: Option<f32> },
-    /// One number for all along `axes`, else those of input 1, else all axes unless `nothing`; they stay with extent 1 if
-    /// `keep`.
+    /// One number for all along `axes`, else those of input 1, else all axes unless `nothing`; they stay with extent 1
+    /// if `keep`.
     Reduce { to: Reduction, axes: Option<Vec<i64>>, keep: bool, nothing: bool },
     /// The axes in another order, the reverse one where absent.
     Transpose { order: Option<Vec<i64>> },

@@ -47,7 +47,8 @@ impl GraphLowering<'_> {
         Ok(inner)
     }
 
-    /// Surrounds a tensor with `value`, or the number of input 2; with so many copies before and behind along every axis.
+    /// Surrounds a tensor with `value`, or the number of input 2; with so many copies before and behind along every
+    /// axis.
     fn surround(
         &mut self,
         node: &Node,

@@ -68,7 +68,8 @@ impl GraphLowering<'_> {
         self.reshaped(node, &y, &dims)
     }
 
-    /// Means, sums or largest numbers along some axes, all where none is named unless `nothing` says that none is meant.
+    /// Means, sums or largest numbers along some axes, all where none is named unless `nothing` says that none is
+    /// meant.
     pub(super) fn reduce(
         &mut self,
         node: &Node,

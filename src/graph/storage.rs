@@ -64,8 +64,8 @@ impl Places {
         Ok(Self { first: 0, size: volume(&dims)?, dims, strides }.normal())
     }
 
-    /// The places of `dims` as a softmax over `axis` reads them: that axis outermost, all others together as the images of
-    /// a batch. Maps keep their places where `axis` is that of the channels.
+    /// The places of `dims` as a softmax over `axis` reads them: that axis outermost, all others together as the images
+    /// of a batch. Maps keep their places where `axis` is that of the channels.
     pub(super) fn columns(dims: &[usize], axis: usize) -> Result<Self, Refusal> {
         let others: Vec<usize> = (1..dims.len()).filter(|&a| a != axis).collect();
         let batch = if axis == 0 { None } else { dims.first().copied() };

@@ -66,7 +66,8 @@ pub enum InteropError {
 }
 
 impl Naming {
-    /// The convention by which most of the `tensors` are weights of `net`; `None` where none is, as in its own checkpoints.
+    /// The convention by which most of the `tensors` are weights of `net`; `None` where none is, as in its own
+    /// checkpoints.
     pub fn of(net: &Net, tensors: &BTreeMap<String, Tensor>) -> Option<Self> {
         let model = &net.model;
         let hits = |naming: &Self| {

@@ -44,8 +44,8 @@ impl Naming {
         Self { names, prefixes }
     }
 
-    /// The names that `tensors` have: where they number as many layers of a kind as the network has, these are its layers
-    /// in their order, whatever else was counted between them.
+    /// The names that `tensors` have: where they number as many layers of a kind as the network has, these are its
+    /// layers in their order, whatever else was counted between them.
     pub fn found<T>(model: &Model, names: Convention, tensors: &BTreeMap<String, T>) -> Self {
         let mut naming = Self::new(model, names);
         if names != Convention::Torchvision {

@@ -99,8 +99,8 @@ pub fn read_weights(path: &Path) -> Result<WeightsFile, ReadError> {
     parse(read_file(path)?).map_err(content(path))
 }
 
-/// Reads a mean image `[3][height][width]`, or means by colour `[3]`, in red, green, blue, from a file in Caffe's order:
-/// `.npy`, else a `.binaryproto`.
+/// Reads a mean image `[3][height][width]`, or means by colour `[3]`, in red, green, blue, from a file in Caffe's
+/// order: `.npy`, else a `.binaryproto`.
 pub fn read_mean(path: &Path) -> Result<Tensor, ReadError> {
     read(path, |bytes| {
         if !has_extension(path, "npy") {

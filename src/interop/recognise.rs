@@ -12,8 +12,8 @@ use crate::tensor::Tensor;
 /// Parts of names that wrappers of PyTorch put anywhere: `nn.DataParallel`, `torch.compile`, FSDP, checkpointing.
 const WRAPPERS: [&str; 4] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
-/// Ends of names in the place of `weight` where PyTorch computes a weight from other tensors, and the calls that leave it
-/// alone.
+/// Ends of names in the place of `weight` where PyTorch computes a weight from other tensors, and the calls that leave
+/// it alone.
 const COMPUTED: [(&str, &str); 4] = [
     ("parametrizations.weight.", "torch.nn.utils.parametrize.remove_parametrizations(layer, \"weight\")"),
     ("weight_g", "torch.nn.utils.remove_weight_norm(layer)"),
@@ -41,9 +41,9 @@ struct Match {
 }
 
 impl WeightsFile {
-    /// Renames the tensors of `model` to the names of a convention, where the file has others, and reads those that were not
-    /// read yet. Of several sets of weights the likeliest is taken, or one whose names begin with `under`. Gives words about
-    /// that.
+    /// Renames the tensors of `model` to the names of a convention, where the file has others, and reads those that
+    /// were not read yet. Of several sets of weights the likeliest is taken, or one whose names begin with `under`.
+    /// Gives words about that.
     ///
     /// # Errors
     /// When one of them cannot be read, or none is under that name.

@@ -127,8 +127,8 @@ fn kept(net: &Net, row: &str) -> Result<f32, InteropError> {
 }
 
 impl TensorPart {
-    /// First element in the network of filter `k`, which has as many as `rows`, and the distance to the next. Groups lie
-    /// behind each other.
+    /// First element in the network of filter `k`, which has as many as `rows`, and the distance to the next. Groups
+    /// lie behind each other.
     fn column(&self, k: usize, rows: usize) -> (usize, usize) {
         let own = self.filters.1 / self.groups;
         (k / own * rows * own + k % own, own)

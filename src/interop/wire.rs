@@ -1,7 +1,7 @@
-//! Estimate of the memory that a protobuf file takes once decoded, made before decoding: two bytes of a file can encode a
-//! message that takes hundreds, so that a small file could fill the memory. A field's wire type does not tell a message
-//! from bytes, which is why the [`Schema`]s of messages stand here; `tests/interop/proto.rs` checks them against
-//! `assets/proto`.
+//! Estimate of the memory that a protobuf file takes once decoded, made before decoding: two bytes of a file can encode
+//! a message that takes hundreds, so that a small file could fill the memory. A field's wire type does not tell a
+//! message from bytes, which is why the [`Schema`]s of messages stand here; `tests/interop/proto.rs` checks them
+//! against `assets/proto`.
 
 use prost::Message;
 use thiserror::Error;

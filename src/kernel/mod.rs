@@ -231,10 +231,11 @@ pub struct Kernel {
     pub twin: Twin,
     /// Shapes and contents for parity tests.
     pub cases: fn() -> Vec<Case>,
-    /// Largest error against the f64 twin, relative to the value plus the output's root mean square, beside that of sums.
+    /// Largest error against the f64 twin, relative to the value plus the output's root mean square, beside that of
+    /// sums.
     pub tolerance: f64,
-    /// Terms of the longest sum of a run: they round in f32 at every step, by steps that are independent of each other, so
-    /// that the error grows with the root of their number.
+    /// Terms of the longest sum of a run: they round in f32 at every step, by steps that are independent of each other,
+    /// so that the error grows with the root of their number.
     pub terms: fn(&Params) -> usize,
     /// Cut of a run whose buffers are too large for one binding; `None` where only fewer images help.
     pub split: Option<Split>,
@@ -255,8 +256,8 @@ pub struct Split {
 }
 
 impl Kernel {
-    /// What declarations leave unsaid: exact, not cut, without arithmetic. The other fields are for each kernel to fill,
-    /// on which the tests of the registry insist.
+    /// What declarations leave unsaid: exact, not cut, without arithmetic. The other fields are for each kernel to
+    /// fill, on which the tests of the registry insist.
     pub const PLAIN: Self = Self {
         name: "",
         doc: "",
@@ -284,11 +285,11 @@ impl Kernel {
         (self.cases)().into_iter().map(stored).collect()
     }
 
-    /// Largest error of a run with these parameters. A sum of n terms rounds n times, independently, each time by up to ε/2
-    /// of the sum so far, which grows as √i: the error deviates by ε/2 · 1/√3 · √(Σ i) = 0.2 ε n of a term, which is 0.2 ε √n of
-    /// the sum's own deviation, or 0.3 ε √n of the root mean square that a ReLU leaves of it. Among a million outputs the
-    /// largest is six deviations off: 2 ε √n. Where maps are halves, device and twin may round what they agree on to
-    /// neighbours, which lie 2^-10 of the value apart at most.
+    /// Largest error of a run with these parameters. A sum of n terms rounds n times, independently, each time by up to
+    /// ε/2 of the sum so far, which grows as √i: the error deviates by ε/2 · 1/√3 · √(Σ i) = 0.2 ε n of a term, which
+    /// is 0.2 ε √n of the sum's own deviation, or 0.3 ε √n of the root mean square that a ReLU leaves of it. Among a
+    /// million outputs the largest is six deviations off: 2 ε √n. Where maps are halves, device and twin may round what
+    /// they agree on to neighbours, which lie 2^-10 of the value apart at most.
     pub fn tolerance_of(&self, params: &Params) -> f64 {
         let halves = if self.has_maps() && params.storage() == Elem::F16 { 1.0 / 1024.0 } else { 0.0 };
         self.tolerance + 2.0 * f64::from(f32::EPSILON) * ((self.terms)(params) as f64).sqrt() + halves

@@ -1,4 +1,5 @@
-//! Parameters of a run: extents, switches and numbers, which become constants of the shader, and what maps are stored as.
+//! Parameters of a run: extents, switches and numbers, which become constants of the shader, and what maps are stored
+//! as.
 
 use serde::{Serialize, Serializer};
 

@@ -22,8 +22,8 @@ pub enum Grid {
 /// Requirements of a variant on the adapter, and on the shapes it is to compute.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
-    /// Subgroup operations, with subgroups of exactly this many lanes unless `subgroup_least` says otherwise: `SUBGROUP` in
-    /// WGSL.
+    /// Subgroup operations, with subgroups of exactly this many lanes unless `subgroup_least` says otherwise:
+    /// `SUBGROUP` in WGSL.
     pub subgroup_size: Option<u32>,
     /// The fewest lanes of a subgroup, where a driver may make some smaller; WGSL then asks for their size.
     pub subgroup_least: Option<u32>,
@@ -54,8 +54,8 @@ impl Needs {
     }
 }
 
-/// The end of a variant whose workgroups sum up a part of their sums each: a second entry point of its module, which adds
-/// the parts up in their order. Between the two they lie in [`PARTS`], a buffer of the device's own.
+/// The end of a variant whose workgroups sum up a part of their sums each: a second entry point of its module, which
+/// adds the parts up in their order. Between the two they lie in [`PARTS`], a buffer of the device's own.
 #[derive(Clone, Copy)]
 pub struct Adding {
     /// Name of the entry point in WGSL.
@@ -106,8 +106,8 @@ impl Variant {
         Self { vector, ..self }
     }
 
-    /// Whether `other` has the same innermost loop, its first source, with as many numbers an invocation, so that only tile
-    /// and parts tell them apart.
+    /// Whether `other` has the same innermost loop, its first source, with as many numbers an invocation, so that only
+    /// tile and parts tell them apart.
     pub fn is_tile_of(&self, other: &Self) -> bool {
         (self.sources.first(), self.vector) == (other.sources.first(), other.vector)
     }

@@ -43,12 +43,13 @@ enum Inputs {
 type Arrived = HashMap<(usize, Tower), Vec<(usize, Slot)>>;
 
 impl NetLowering<'_> {
-    /// All of `nodes` from the last to the first, from the gradients by the outputs of the last one on its towers to those by
-    /// the inputs of the first. Gradients arriving at a value are kept in a fixed order, by the tower that sends them
-    /// counted from the one that receives them.
+    /// All of `nodes` from the last to the first, from the gradients by the outputs of the last one on its towers to
+    /// those by the inputs of the first. Gradients arriving at a value are kept in a fixed order, by the tower that
+    /// sends them counted from the one that receives them.
     ///
-    /// Of a node all towers' gradients by other towers' inputs come first: they leave for the other device at once, and the
-    /// gradients of weights hide their way. Those by a tower's own inputs come last, to be added to what has arrived.
+    /// Of a node all towers' gradients by other towers' inputs come first: they leave for the other device at once, and
+    /// the gradients of weights hide their way. Those by a tower's own inputs come last, to be added to what has
+    /// arrived.
     ///
     /// What leads to no weights that are trained is left out.
     pub(super) fn backward_nodes(
@@ -127,8 +128,8 @@ impl NetLowering<'_> {
         if keeps { Activation::Relu } else { node.layer.activation() }
     }
 
-    /// Whether the gradient by a node's output has gone through the ReLU that made it where it arrives: in the layer behind,
-    /// which the node alone feeds.
+    /// Whether the gradient by a node's output has gone through the ReLU that made it where it arrives: in the layer
+    /// behind, which the node alone feeds.
     fn leaves_relu(&self, index: usize) -> bool {
         let Some(behind) = self.net.nodes.get(index + 1) else { return false };
         // A rank's own units are not all that the layer behind reads, and what ranks send one another may be rounded.
@@ -138,7 +139,8 @@ impl NetLowering<'_> {
         match (behind.layer.through_relu(), self.sources(behind, 0).len()) {
             (ThroughRelu::Apart, _) => false,
             (_, 1) => true,
-            // The sum is taken through it where the second is added to the first; a copy is the value unless it is packed.
+            // The sum is taken through it where the second is added to the first; a copy is the value unless it is
+            // packed.
             (_, 2) => self.adds(behind) && self.job.options.exchange == WireFormat::F32,
             _ => false,
         }

@@ -103,8 +103,8 @@ impl Net {
         Builder::new(model)?.build()
     }
 
-    /// Leaves the tensors of these rows as they are, and trains all others; `conv1.weights` and `conv1.bias` are some of a
-    /// row's.
+    /// Leaves the tensors of these rows as they are, and trains all others; `conv1.weights` and `conv1.bias` are some
+    /// of a row's.
     pub fn freeze(&mut self, rows: &BTreeSet<String>) -> Result<(), NetError> {
         let known: Vec<&str> = self.model.layers.iter().map(|row| row.name.as_str()).collect();
         let row = |name: &str| name.strip_suffix(WEIGHTS).or(name.strip_suffix(BIAS)).unwrap_or(name).to_owned();

@@ -47,8 +47,8 @@ impl LayerFactors {
     }
 }
 
-/// Whether the tensor called `name`, `conv1.a.weights.b`, is held by an entry of `frozen`: its row, or the row's weights or
-/// biases.
+/// Whether the tensor called `name`, `conv1.a.weights.b`, is held by an entry of `frozen`: its row, or the row's
+/// weights or biases.
 pub fn is_frozen(name: &str, frozen: &BTreeSet<String>) -> bool {
     let row = name.split('.').next().unwrap_or(name);
     let part = if name.split('.').any(|word| word == &BIAS[1..]) { BIAS } else { WEIGHTS };

@@ -1,7 +1,7 @@
 //! Logits that the towers share: brought together on tower A for the loss, and their gradient handed back.
 //!
-//! Towers share the outputs of a last row with `on = "both"`. Where they do not divide, the last tower has outputs to spare,
-//! which take part in nothing.
+//! Towers share the outputs of a last row with `on = "both"`. Where they do not divide, the last tower has outputs to
+//! spare, which take part in nothing.
 
 use super::build::Spread;
 use super::lower::{Forward, NetLowering};

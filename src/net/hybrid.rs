@@ -1,11 +1,12 @@
-//! The hybrid of data and model parallelism over ranks ("One weird trick", 2014): every rank computes the convolutions of
-//! its own images, and its units of the fully connected layers behind them for the images of all ranks, one rank's
+//! The hybrid of data and model parallelism over ranks ("One weird trick", 2014): every rank computes the convolutions
+//! of its own images, and its units of the fully connected layers behind them for the images of all ranks, one rank's
 //! after the other's.
 //!
-//! What crosses between ranks: the maps in front of the fully connected layers, and back the gradients by them; outputs of
-//! each of those layers, and back the gradients by them. Of a tower's N units rank r of R has those from ⌊N r / R⌋ on. The
-//! stages between fully connected layers are cheap, and every rank computes all of them. On the way back a rank has only
-//! the part of a gradient that its own units give: these are added up where the next layer's units need their sum.
+//! What crosses between ranks: the maps in front of the fully connected layers, and back the gradients by them; outputs
+//! of each of those layers, and back the gradients by them. Of a tower's N units rank r of R has those from ⌊N r / R⌋
+//! on. The stages between fully connected layers are cheap, and every rank computes all of them. On the way back a rank
+//! has only the part of a gradient that its own units give: these are added up where the next layer's units need their
+//! sum.
 
 use std::ops::Range;
 
@@ -105,8 +106,8 @@ impl NetLowering<'_> {
         }
     }
 
-    /// Puts the gradients by this rank's units of a node in the place of those by all units, of which every rank has a part;
-    /// all of it behind the last of the layers.
+    /// Puts the gradients by this rank's units of a node in the place of those by all units, of which every rank has a
+    /// part; all of it behind the last of the layers.
     pub(super) fn own_gradients(
         &mut self,
         index: usize,

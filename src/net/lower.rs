@@ -31,8 +31,8 @@ pub struct NetProgram {
     pub labels: Slot,
     /// Words that change every step ([`crate::ops::step`]).
     pub step: Slot,
-    /// Slots of the images of every rank whose fully connected layers this one computes a part of; this one's alone where
-    /// ranks share none.
+    /// Slots of the images of every rank whose fully connected layers this one computes a part of; this one's alone
+    /// where ranks share none.
     pub ranks: Vec<RankSlots>,
     /// Class scores before softmax, of the evaluating and the training pass.
     pub logits: Vec<(Pass, Slot)>,

@@ -62,7 +62,8 @@ pub struct Model {
     pub input: Input,
     /// Number of towers that share it.
     pub towers: usize,
-    /// Settings of layers that rows name without their own, by the key of [`crate::ops::kind::LayerKind::shared`]: `lrn`, `pool`.
+    /// Settings of layers that rows name without their own, by the key of [`crate::ops::kind::LayerKind::shared`]:
+    /// `lrn`, `pool`.
     #[serde(flatten)]
     pub shared: BTreeMap<&'static str, Params>,
     /// The rows, from the image to the classes.
@@ -130,7 +131,8 @@ pub struct Row {
     pub head: Stage,
     /// Towers whose maps it reads.
     pub sees: Sees,
-    /// `a`: not shared, all of it on tower A; `both`, of the last row: shared, its outputs brought together for the loss.
+    /// `a`: not shared, all of it on tower A; `both`, of the last row: shared, its outputs brought together for the
+    /// loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
     /// Standard deviation of the initial weights; the paper's 0.01 where absent.

@@ -59,7 +59,8 @@ pub enum Parallel {
     /// Each rank computes its own images.
     #[default]
     Data,
-    /// Each rank computes the convolutions of its own images, and its units of the fully connected layers for all images.
+    /// Each rank computes the convolutions of its own images, and its units of the fully connected layers for all
+    /// images.
     Hybrid,
 }
 

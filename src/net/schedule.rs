@@ -49,7 +49,8 @@ impl Default for Drops {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
-    /// Finished epochs at which the next phase begins, 2.16 for one in the midst of an epoch; the last goes on to the end.
+    /// Finished epochs at which the next phase begins, 2.16 for one in the midst of an epoch; the last goes on to the
+    /// end.
     pub until: Epochs,
     /// Factor of the rate of weights.
     #[serde(default = "whole")]

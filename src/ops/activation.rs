@@ -1,7 +1,8 @@
 //! Activations y = f(x): ReLU, the paper's (section 3.1), and tanh, to which Figure 1 compares it.
 //!
-//! x, y: maps of any shape, `count` elements; dx = dy f'(x), computed from the saved y: relu' is 1 where y > 0, else 0, tanh' = 1 − y².
-//! After a contraction the activation runs in that kernel's epilogue; on its own where the released code has it after pooling.
+//! x, y: maps of any shape, `count` elements; dx = dy f'(x), computed from the saved y: relu' is 1 where y > 0, else 0,
+//! tanh' = 1 − y². After a contraction the activation runs in that kernel's epilogue; on its own where the released
+//! code has it after pooling.
 
 use crate::kernel::{Args, Case, Fill, Kernel, Variant, read_map, write_map};
 use crate::ops::elementwise::{count, map, zip};

@@ -1,7 +1,7 @@
 //! Gradient of a bias: one bias a map (shared by all its pixels, as in the released code), so db is the sum of dy over
-//! pixels and images. Software drivers and the processor take it in parts of fixed length, whose sums are added in their
-//! order; every way has a fixed order, and so the same bits in every run. Adding the bias itself rides in the epilogue of the
-//! contraction.
+//! pixels and images. Software drivers and the processor take it in parts of fixed length, whose sums are added in
+//! their order; every way has a fixed order, and so the same bits in every run. Adding the bias itself rides in the
+//! epilogue of the contraction.
 
 use crate::kernel::{Args, Case, Fill, Grid, Kernel, Needs, Params, Tile, Variant, for_each_chunk, read_map, update};
 use crate::ops::conv::SUBGROUP;

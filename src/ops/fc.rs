@@ -1,5 +1,5 @@
-//! The fully connected layer, `fc`: a convolution whose window is its map (paper, section 3.5). Inputs are taken in their
-//! own order `[C][H][W]`, which with images innermost needs no rearranging.
+//! The fully connected layer, `fc`: a convolution whose window is its map (paper, section 3.5). Inputs are taken in
+//! their own order `[C][H][W]`, which with images innermost needs no rearranging.
 
 use super::conv::Conv;
 use super::kind::{Caffe, LayerKind, Place, Scaling, Setting};

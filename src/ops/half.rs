@@ -65,8 +65,8 @@ pub static UNPACK: Kernel = Kernel {
         cases.push(Case::new("below one", shape.params(), buffers));
         cases
     },
-    // Exact, but WGSL lets subnormals be flushed, 2^-14 at most: nothing beside other random f16, whose root mean square
-    // is 10^4; the smallest case holds none.
+    // Exact, but WGSL lets subnormals be flushed, 2^-14 at most: nothing beside other random f16, whose root mean
+    // square is 10^4; the smallest case holds none.
     tolerance: 1e-6,
     flops: |p| count(p) as u64,
     ..Kernel::PLAIN

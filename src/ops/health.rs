@@ -1,6 +1,6 @@
 //! The watch over training: remembers the first step whose loss was not a finite number (the released code stops there
-//! too). The kernel runs on the device before the update, which then leaves the weights at their last good state, although
-//! the host looks at losses only now and then.
+//! too). The kernel runs on the device before the update, which then leaves the weights at their last good state,
+//! although the host looks at losses only now and then.
 
 use crate::kernel::{Args, Case, Fill, Kernel, Variant, read, update, words};
 use crate::ops::step;

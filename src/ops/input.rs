@@ -16,8 +16,8 @@ params! {
         size: usize,
         /// Height and width of the input, at most `size`.
         crop: usize,
-        /// Choice of the subtracted mean: the one at the pixel's own place (the paper's wording), or always the centre crop
-        /// of the mean image, wherever the crop lies and whether or not it is mirrored (released code).
+        /// Choice of the subtracted mean: the one at the pixel's own place (the paper's wording), or always the centre
+        /// crop of the mean image, wherever the crop lies and whether or not it is mirrored (released code).
         mean_centred: bool,
         /// Factor of red, applied last.
         scale_r: f32,
@@ -192,7 +192,8 @@ mod tests {
         y
     }
 
-    /// As the loader of the released code goes about it: cut out a picture, flip it, subtract a picture, add, scale, divide.
+    /// As the loader of the released code goes about it: cut out a picture, flip it, subtract a picture, add, scale,
+    /// divide.
     fn naive(shape: Shape, bytes: &[u8], views: &[u32], colours: &[f64], mean: &[f64]) -> Vec<f64> {
         let Shape { images, size, crop, .. } = shape;
         let cut = |picture: &[f64], row: usize, column: usize, mirror: bool| -> Vec<Vec<[f64; 3]>> {

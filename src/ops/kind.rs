@@ -145,7 +145,8 @@ pub enum Scaling {
 pub enum Caffe {
     /// A layer that does nothing in evaluation and is left out.
     Nothing,
-    /// Words that name every setting, given those and how many towers it stays inside of, 1 where it reads all; equal words, equal layers.
+    /// Words that name every setting, given those and how many towers it stays inside of, 1 where it reads all; equal
+    /// words, equal layers.
     Words(fn(&LayerKind, &Params, usize) -> String),
 }
 

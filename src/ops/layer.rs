@@ -105,11 +105,11 @@ pub struct Saved<'a> {
     pub dw: &'a [Option<Slot>],
     /// The output and its shape.
     pub y: (Slot, Chw),
-    /// Whether the gradient by an input goes through the ReLU that made it as well: it is 0 where the input is not positive.
-    /// Asked of layers alone that take it there, [`Layer::through_relu`].
+    /// Whether the gradient by an input goes through the ReLU that made it as well: it is 0 where the input is not
+    /// positive. Asked of layers alone that take it there, [`Layer::through_relu`].
     pub relu: bool,
-    /// Gradient by the input from another tower, to which the layer adds its own. Asked of layers alone that have several
-    /// inputs and are [`ThroughRelu::Within`].
+    /// Gradient by the input from another tower, to which the layer adds its own. Asked of layers alone that have
+    /// several inputs and are [`ThroughRelu::Within`].
     pub sum: Option<Slot>,
 }
 
@@ -120,8 +120,8 @@ pub enum ThroughRelu {
     Apart,
     /// Its own kernel takes the gradient through it, as [`Saved::relu`] says.
     Within,
-    /// Its output is its input or 0, and so tells of both gradients: they are that of a ReLU which made the output. It gives
-    /// what it is given where [`Saved::relu`] says so.
+    /// Its output is its input or 0, and so tells of both gradients: they are that of a ReLU which made the output. It
+    /// gives what it is given where [`Saved::relu`] says so.
     Kept,
 }
 
@@ -216,8 +216,8 @@ pub fn only(x: &[Chw]) -> Result<Chw, LayerError> {
     }
 }
 
-/// A layer without weights whose output has the shape of its one input: a kernel `forward` of x and y, and one `backward` of
-/// x, dy and dx, both with the same parameters.
+/// A layer without weights whose output has the shape of its one input: a kernel `forward` of x and y, and one
+/// `backward` of x, dy and dx, both with the same parameters.
 #[derive(Debug)]
 pub struct Unary {
     /// Description of the layer for listings.
@@ -228,8 +228,8 @@ pub struct Unary {
     pub forward: &'static Kernel,
     /// Kernel that reads x and dy and writes dx.
     pub backward: &'static Kernel,
-    /// Parameters of both kernels from the settings, the maps of one tower and the number of images. Where a switch `relu` is
-    /// among them, `backward` makes dx 0 where x is not positive if it is on.
+    /// Parameters of both kernels from the settings, the maps of one tower and the number of images. Where a switch
+    /// `relu` is among them, `backward` makes dx 0 where x is not positive if it is on.
     pub params: fn(&Params, Chw, usize) -> Params,
 }
 

@@ -1,8 +1,8 @@
-//! Dynamic scaling of the loss under mixed precision (Micikevicius et al. 2018). Gradients of maps are some 1e-7 for one
-//! image, where 16-bit floats have lost most digits, so the loss is taken a power of two larger, which changes no digit
-//! of a gradient that fits; the update takes the factor out again. Where a gradient of a weight is not finite, the step
-//! is left out and the scale halved; after [`INTERVAL`] steps without one it is doubled. A step is left out on all
-//! devices or on none.
+//! Dynamic scaling of the loss under mixed precision (Micikevicius et al. 2018). Gradients of maps are some 1e-7 for
+//! one image, where 16-bit floats have lost most digits, so the loss is taken a power of two larger, which changes no
+//! digit of a gradient that fits; the update takes the factor out again. Where a gradient of a weight is not finite,
+//! the step is left out and the scale halved; after [`INTERVAL`] steps without one it is doubled. A step is left out on
+//! all devices or on none.
 
 use super::elementwise::count;
 use super::health::{COUNT, LAYOUT, state};

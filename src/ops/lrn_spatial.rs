@@ -1,6 +1,7 @@
 //! Local response normalisation within a map: pixels compete with the pixels around them.
 //!
-//! y_i = x_i s_i^-beta with s_i = k + alpha Σ x_j², the sum over the `size` x `size` pixels around i that lie in the map.
+//! y_i = x_i s_i^-beta with s_i = k + alpha Σ x_j², the sum over the `size` x `size` pixels around i that lie in the
+//! map.
 //!
 //! The paper does not mention it; the released code has it after the second normalisation across maps, with k = 1,
 //! size = 5, beta = 0.75 and a scale of 1e-3 that it divides by size², so that alpha, what multiplies the sum, is 4e-5.

@@ -66,8 +66,8 @@ const FURTHER: &[&Kernel] = &[
     &ceiling::COPY,
 ];
 
-/// Every kernel: those of all [`LAYERS`], what is between them, then those of [`OPTIMIZERS`]. Validation, parity, benches
-/// and listings are loops over this.
+/// Every kernel: those of all [`LAYERS`], what is between them, then those of [`OPTIMIZERS`]. Validation, parity,
+/// benches and listings are loops over this.
 pub static KERNELS: &[&Kernel] = &{
     let mut all = [FURTHER[0]; COUNT];
     let (mut next, mut i) = (0, 0);

@@ -1,5 +1,6 @@
-//! Layers in the words of ONNX, as data: operators and constants of one layer over all towers, whose maps `[N][C][H][W]`
-//! stand behind each other. Values are named within the layer; who writes a file puts the layer's name before them.
+//! Layers in the words of ONNX, as data: operators and constants of one layer over all towers, whose maps
+//! `[N][C][H][W]` stand behind each other. Values are named within the layer; who writes a file puts the layer's name
+//! before them.
 
 use super::layer::Chw;
 

@@ -23,8 +23,8 @@ params! {
         images: usize,
         /// Whether logarithms are wanted instead of probabilities (forward only).
         log: bool,
-        /// Whether a logit that is not finite makes its image NaN, as in training, or -inf is the probability 0 that IEEE
-        /// arithmetic makes of it.
+        /// Whether a logit that is not finite makes its image NaN, as in training, or -inf is the probability 0 that
+        /// IEEE arithmetic makes of it.
         finite: bool,
     }
 }

@@ -1,5 +1,5 @@
-//! Layers with weights, convolutional and fully connected: one contraction for each input, the bias and the activation in
-//! the last one's epilogue.
+//! Layers with weights, convolutional and fully connected: one contraction for each input, the bias and the activation
+//! in the last one's epilogue.
 
 use std::fmt::Debug;
 

@@ -1,8 +1,8 @@
 //! Programs: named slots and flat lists of commands over them, as data. Devices are not known here.
 //!
 //! A [`Program`] is recorded once and replayed every step. Slots are written once per pass (weights and states of
-//! the optimiser, which [`Role`] marks as persistent, are updated), so a copy between towers of one device is an alias and a
-//! slot's memory can be reused from its last reader on.
+//! the optimiser, which [`Role`] marks as persistent, are updated), so a copy between towers of one device is an alias
+//! and a slot's memory can be reused from its last reader on.
 
 mod label;
 mod recorder;
@@ -37,8 +37,8 @@ pub struct Wire {
     pub label: Label,
 }
 
-/// What processes that run the same program, the ranks, do together with a slot of floats. Rows are shared out as evenly
-/// as they can be.
+/// What processes that run the same program, the ranks, do together with a slot of floats. Rows are shared out as
+/// evenly as they can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "an exchange says what its fields are")]
 pub enum Across {
@@ -62,8 +62,8 @@ pub enum Command {
     /// Make `from` available as `to`, which has the same shape and may live on another device; without a wire format
     /// the copy is exact.
     Copy { from: Slot, to: Slot, wire: Option<Wire> },
-    /// Exchange what this rank has, if anything, for what it gets, if anything: `count` numbers where they are together. In a
-    /// device's part of the program one of the two, as of a copy.
+    /// Exchange what this rank has, if anything, for what it gets, if anything: `count` numbers where they are
+    /// together. In a device's part of the program one of the two, as of a copy.
     Across { across: Across, count: usize, from: Option<Slot>, to: Option<Slot> },
     /// Send the contents of a slot: the first half of a copy between devices, in the sender's part of the program.
     Send { from: Slot },
@@ -120,8 +120,8 @@ pub struct Program {
     bundles: Vec<Bundle>,
 }
 
-/// Slots that lie one behind the other in a slot of their own, so that a run can bind them all at once. Each begins at a
-/// multiple of [`ALIGNMENT`] bytes.
+/// Slots that lie one behind the other in a slot of their own, so that a run can bind them all at once. Each begins at
+/// a multiple of [`ALIGNMENT`] bytes.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     /// The slot that holds the others, and nothing besides.

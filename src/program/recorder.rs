@@ -136,7 +136,8 @@ impl Recorder {
         to
     }
 
-    /// Records an exchange with other ranks of `count` numbers, of which this rank has those in `from` and gets those in `to`.
+    /// Records an exchange with other ranks of `count` numbers, of which this rank has those in `from` and gets those
+    /// in `to`.
     pub fn across(&mut self, across: Across, count: usize, from: Option<Slot>, to: Option<Slot>) {
         self.push(Command::Across { across, count, from, to });
     }

@@ -132,8 +132,8 @@ fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>
     range.clone().step_by(most).map(move |begin| begin..range.end.min(begin + most))
 }
 
-/// Adds up the rows of all ranks around a ring: each share collects the ranks' parts, beginning with the rank behind its
-/// owner. The others are of no use afterwards.
+/// Adds up the rows of all ranks around a ring: each share collects the ranks' parts, beginning with the rank behind
+/// its owner. The others are of no use afterwards.
 fn scatter(peers: &mut dyn Peers, rows: Rows, values: &mut [f32], format: Format) -> Result<(), RanksError> {
     let (rank, size) = (peers.rank(), peers.size());
     let share = |back: usize| pieces(rows.share((rank + size - back) % size, size), PIECE);
@@ -286,8 +286,8 @@ pub fn bytes_of_gather(bytes: u64, size: u64) -> u64 {
     size * ((size - 1) * (bytes + LENGTH) + rounds * LENGTH)
 }
 
-/// Time after which every rank has `bytes` of every other: each round two messages, of which the second is twice as long
-/// as in the round before.
+/// Time after which every rank has `bytes` of every other: each round two messages, of which the second is twice as
+/// long as in the round before.
 pub fn time_of_gather(bytes: u64, size: u64, network: &Network) -> Duration {
     let rounds = size.next_power_of_two().trailing_zeros();
     network.time((size - 1) * (bytes + LENGTH)).saturating_sub(network.latency)

@@ -2,8 +2,8 @@
 //!
 //! A [`Ranks`] is one process's handle on all of them. A thread of its own moves messages while the process computes:
 //! `worker.rs` does one job after the other, in the order in which every rank asks for them, `collective.rs` is what a
-//! job sends to whom, in an order that depends on the number of ranks alone, and a `Wire` carries it: MPI (`mpi.rs`, the
-//! only place that knows it, behind the feature `mpi`), or channels between threads of one process.
+//! job sends to whom, in an order that depends on the number of ranks alone, and a `Wire` carries it: MPI (`mpi.rs`,
+//! the only place that knows it, behind the feature `mpi`), or channels between threads of one process.
 //!
 //! Ranks tell each other when one of them fails, and notice one that says nothing any more.
 

@@ -1,5 +1,5 @@
-//! The thread of a rank: one job after the other, and in between an ear for the others. Ranks send the first one signs of
-//! life, and the first sends them to the second, so that two watch over all.
+//! The thread of a rank: one job after the other, and in between an ear for the others. Ranks send the first one signs
+//! of life, and the first sends them to the second, so that two watch over all.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

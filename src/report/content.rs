@@ -91,8 +91,8 @@ pub struct Images {
 }
 
 impl Content {
-    /// Finds out about the run in `path`; the network computes on `devices`. `progress` gets the images that are done, and
-    /// all.
+    /// Finds out about the run in `path`; the network computes on `devices`. `progress` gets the images that are done,
+    /// and all.
     pub fn gather(
         path: &Path,
         depth: Depth,
@@ -129,7 +129,8 @@ impl Content {
         Ok(content)
     }
 
-    /// The checkpoint to show, with the name of its file: the first that is whole. Of another that is not it is said why.
+    /// The checkpoint to show, with the name of its file: the first that is whole. Of another that is not it is said
+    /// why.
     fn checkpoint(&mut self) -> Option<(String, Checkpoint)> {
         let mut shown = None;
         for path in self.run.checkpoints() {

@@ -17,8 +17,8 @@ const GAP: f32 = 3.0;
 /// Side of a weight where every channel of a filter is shown by itself, in pixels.
 const WEIGHT: f32 = 3.0;
 
-/// Weights that are white where every channel is shown by itself, in root mean squares: few are larger, and if the largest
-/// were white, nothing else would be seen.
+/// Weights that are white where every channel is shown by itself, in root mean squares: few are larger, and if the
+/// largest were white, nothing else would be seen.
 const REACH: f32 = 4.0;
 
 /// Grey around the channels of filters.

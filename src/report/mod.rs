@@ -1,7 +1,7 @@
 //! Pictures and pages of runs: learning curves, filters, mistakes, placement. Nothing here trains.
 //!
-//! A [`Chart`] or anything else that is drawn becomes a [`Picture`], a list of marks, which is written as SVG or as PNG, or
-//! put on a [`Page`], one HTML file that asks for nothing else.
+//! A [`Chart`] or anything else that is drawn becomes a [`Picture`], a list of marks, which is written as SVG or as
+//! PNG, or put on a [`Page`], one HTML file that asks for nothing else.
 
 mod about;
 mod board;

@@ -1,4 +1,5 @@
-//! Pictures as data: marks on a plane, in pixels from the upper left corner. [`super::svg`] and [`super::png`] write them.
+//! Pictures as data: marks on a plane, in pixels from the upper left corner. [`super::svg`] and [`super::png`] write
+//! them.
 
 /// Size of ordinary text.
 pub(super) const TEXT: f32 = 12.0;

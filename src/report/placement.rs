@@ -72,8 +72,8 @@ impl Drawing<'_> {
         picture.text([middle(tower), top + 28.0], shape(row.output), Ink::Faint, Anchor::Middle);
     }
 
-    /// Lines to the box of `row` on one tower: from its own tower above, and from the others where it sees them. Those that
-    /// cross from one device to another say how much does.
+    /// Lines to the box of `row` on one tower: from its own tower above, and from the others where it sees them. Those
+    /// that cross from one device to another say how much does.
     fn lines(&self, picture: &mut Picture, row: &LayerInfo, before: Option<&LayerInfo>, ends: [f32; 2], tower: usize) {
         let sources = before.map_or(self.towers, |before| before.towers.min(self.towers));
         let sees = |other: usize| other == tower || sources == 1 || row.sees == "both" && before.is_some();

@@ -1,6 +1,7 @@
 //! Curves of many steps as curves of few points: means of neighbours, weighted by their images.
 
-/// Most points that are drawn one by one; of more, means over at least [`SMOOTH`] of them are, where that leaves enough.
+/// Most points that are drawn one by one; of more, means over at least [`SMOOTH`] of them are, where that leaves
+/// enough.
 const SINGLE: usize = 200;
 const SMOOTH: usize = 10;
 

@@ -102,7 +102,8 @@ impl Line {
 }
 
 impl Run {
-    /// Reads the run in the folder at `path`, or the file of metrics at `path` alone; warns of lines that cannot be read.
+    /// Reads the run in the folder at `path`, or the file of metrics at `path` alone; warns of lines that cannot be
+    /// read.
     ///
     /// # Errors
     /// When there is no run, or no step of it yet; or its files cannot be read.

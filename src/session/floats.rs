@@ -42,14 +42,16 @@ impl Session {
         Ok(Tensor::new([count, classes], all))
     }
 
-    /// What every layer makes of each image, without dropout masks: by the names of nodes, `[images][channels][height][width]`
-    /// of all towers behind each other. There is something where the network was set up for it.
+    /// What every layer makes of each image, without dropout masks: by the names of nodes,
+    /// `[images][channels][height][width]` of all towers behind each other. There is something where the network was
+    /// set up for it.
     pub fn features(&mut self, batch: &Floats) -> Result<BTreeMap<String, Tensor>, SessionError> {
         let feed = |session: &mut Self, first| session.feed_floats(batch, first, 0);
         Ok(self.features_by(batch.labels.len(), feed, &|_| true)?.0)
     }
 
-    /// The same of stored images, of the nodes that are `wanted`; and the probabilities of classes, `[images][classes]`.
+    /// The same of stored images, of the nodes that are `wanted`; and the probabilities of classes,
+    /// `[images][classes]`.
     pub fn features_of(
         &mut self,
         batch: &Batch,

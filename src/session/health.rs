@@ -37,8 +37,8 @@ impl Session {
         Ok(self.backend.write(slot, Data::F32(&state))?)
     }
 
-    /// Names the first slot that is not finite: weights that already are not, or the map where it begins when the batch of
-    /// a step is run once more with the step's number, command by command.
+    /// Names the first slot that is not finite: weights that already are not, or the map where it begins when the batch
+    /// of a step is run once more with the step's number, command by command.
     pub fn diagnose(&mut self, step: Option<(&Batch, u64)>) -> Result<Option<String>, SessionError> {
         for trained in &self.lowered.trained {
             if self.backend.read(trained.value)?.iter().any(|v| !v.is_finite()) {

@@ -126,8 +126,8 @@ pub fn fit(program: &Program, limits: &[Limits]) -> Result<Program, BackendError
     Ok(program)
 }
 
-/// Bytes that the host holds beside the devices: minibatches of stored images, and when training a checkpoint, as tensors
-/// and as the bytes of its file.
+/// Bytes that the host holds beside the devices: minibatches of stored images, and when training a checkpoint, as
+/// tensors and as the bytes of its file.
 fn on_host(net: &Net, job: &Job, program: &Program) -> u64 {
     let stored = net.model.input.stored() as u64;
     let images = if job.floats { 0 } else { (job.share() as u64).saturating_mul(BATCHES * 3 * stored * stored) };
@@ -397,8 +397,8 @@ mod tests {
         assert!(again > scarce, "{again} instead of {scarce}");
     }
 
-    /// Three minibatches of 256 × 256 pixels, and weights and momentum twice, lie beside a plan in the host's memory, and in
-    /// no other.
+    /// Three minibatches of 256 × 256 pixels, and weights and momentum twice, lie beside a plan in the host's memory,
+    /// and in no other.
     #[test]
     fn the_host_s_own_share_counts_where_the_plan_is_in_its_memory() {
         let (job, net) = (Job::training(60_000).at_once(8), net("alexnet"));

@@ -207,8 +207,8 @@ impl Session {
         self.lowered.source.stored().ok_or(SessionError::Source("images as floats, not stored ones"))
     }
 
-    /// Uploads the images of a batch from number `first` on, as many as are computed at once, for step `number`; the batch
-    /// has these places in the minibatch.
+    /// Uploads the images of a batch from number `first` on, as many as are computed at once, for step `number`; the
+    /// batch has these places in the minibatch.
     fn feed(&mut self, batch: &Batch, places: Places, first: usize, number: u64) -> Result<usize, SessionError> {
         let (images, StoredImageSlots { pixels, views, colours, .. }) = (self.lowered.images, self.stored()?);
         let end = (first + images).min(batch.labels.len());
@@ -256,9 +256,10 @@ impl Session {
     }
 
     /// Runs a minibatch of `count` images through the network, as many at once as fit: `pass` for the first, `further`
-    /// for the others. `feed` uploads those from some number on, and says how many they are; `submit` computes a pass, told
-    /// whether it is the last one, unless it is to stop. The score of one batch is read while the next is computed, so that
-    /// the device never waits for the host: that of the minibatch before, too. Whether all was computed.
+    /// for the others. `feed` uploads those from some number on, and says how many they are; `submit` computes a pass,
+    /// told whether it is the last one, unless it is to stop. The score of one batch is read while the next is
+    /// computed, so that the device never waits for the host: that of the minibatch before, too. Whether all was
+    /// computed.
     fn run(
         &mut self,
         count: usize,
@@ -342,8 +343,8 @@ impl Session {
         self.gradients_unless(batch, number, &AtomicBool::new(false)).map(drop)
     }
 
-    /// The same as long as `stop` is not raised, for which it looks between kernels: whether there are gradients and a score.
-    /// Weights stay as they are either way.
+    /// The same as long as `stop` is not raised, for which it looks between kernels: whether there are gradients and a
+    /// score. Weights stay as they are either way.
     pub fn gradients_unless(&mut self, batch: &Batch, number: u64, stop: &AtomicBool) -> Result<bool, SessionError> {
         let feed = |session: &mut Self, first| session.feed(batch, Places::whole(batch), first, number);
         self.run(batch.count, feed, TRAINING, |session, pass, _| Ok(session.backend.run_unless(pass, stop)?))
@@ -376,8 +377,8 @@ impl Session {
         Ok(score)
     }
 
-    /// Score of the minibatch before the last one, whose own may not be there yet; `None` if there was none, or it was not
-    /// computed to its end.
+    /// Score of the minibatch before the last one, whose own may not be there yet; `None` if there was none, or it was
+    /// not computed to its end.
     pub fn score_before(&mut self) -> Option<Score> {
         self.before.take()
     }

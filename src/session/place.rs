@@ -12,13 +12,14 @@ pub const INSTALL: &str =
 /// Speed of the CPU engine over a software driver's: `alexnet`, training and forward, in benches/runs.
 pub const CPU_SPEED: &str = "2 to 3 times as fast";
 
-/// Opens the devices in `spec`, as [`Placement::open`] takes it, or the best adapter where absent. A machine without any
-/// runs on the CPU engine, one with nothing but software drivers on the first, each with a warning.
+/// Opens the devices in `spec`, as [`Placement::open`] takes it, or the best adapter where absent. A machine without
+/// any runs on the CPU engine, one with nothing but software drivers on the first, each with a warning.
 pub fn open_devices(spec: Option<&str>) -> Result<Placement, SessionError> {
     open_among(spec, (0, 1))
 }
 
-/// The same for the process number `local.0` of `local.1` on this machine, which share its memory and, without a spec, its adapters.
+/// The same for the process number `local.0` of `local.1` on this machine, which share its memory and, without a spec,
+/// its adapters.
 pub fn open_among(spec: Option<&str>, local: (usize, usize)) -> Result<Placement, SessionError> {
     let opened = Placement::open_among(spec, local).map_err(|error| SessionError::Devices(error.into()))?;
     if spec.is_none()
@@ -33,9 +34,9 @@ pub fn open_among(spec: Option<&str>, local: (usize, usize)) -> Result<Placement
     }))
 }
 
-/// Opens devices as [`open_devices`] does and lays `net` out on them, for the process number `local.0` of `local.1` on this
-/// machine. Where `spec` is absent and the best adapter is too
-/// small, the two best share the network, with a warning.
+/// Opens devices as [`open_devices`] does and lays `net` out on them, for the process number `local.0` of `local.1` on
+/// this machine. Where `spec` is absent and the best adapter is too small, the two best share the network, with a
+/// warning.
 pub fn place(
     net: &Net,
     job: &Job,

@@ -86,8 +86,8 @@ impl Session {
         }));
     }
 
-    /// Tells the other ranks of this one's images of a minibatch, the first of them at place `first`, and learns of theirs;
-    /// the most that a rank has. Nothing to do unless ranks share layers.
+    /// Tells the other ranks of this one's images of a minibatch, the first of them at place `first`, and learns of
+    /// theirs; the most that a rank has. Nothing to do unless ranks share layers.
     pub(super) fn meet(&mut self, batch: &Batch, first: usize) -> Result<usize, SessionError> {
         if !self.is_hybrid() {
             return Ok(batch.count);
@@ -173,7 +173,8 @@ impl Session {
         Ok(begin.elapsed() + self.waited.get())
     }
 
-    /// Slots of gradients that are exchanged, by row, the last row of the network first, as the backward pass completes them.
+    /// Slots of gradients that are exchanged, by row, the last row of the network first, as the backward pass completes
+    /// them.
     pub(super) fn gradient_groups(&self) -> Vec<Vec<Slot>> {
         let mut groups: Vec<(&str, Vec<Slot>)> = Vec::new();
         for trained in self.lowered.trained.iter().rev().filter(|trained| trained.cut.is_none()) {
@@ -208,7 +209,8 @@ impl Session {
         Ok(total)
     }
 
-    /// Takes over the weights of the first rank, which has loaded some; of a tensor that ranks have parts of what was loaded.
+    /// Takes over the weights of the first rank, which has loaded some; of a tensor that ranks have parts of what was
+    /// loaded.
     pub fn adopt_weights(&mut self, loaded: &BTreeMap<String, Tensor>) -> Result<(), SessionError> {
         let ranks = Arc::clone(&self.ranks);
         for trained in &self.lowered.trained {

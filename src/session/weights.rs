@@ -29,9 +29,9 @@ impl Session {
         self.forget_trouble()
     }
 
-    /// Loads the weights of some rows by name, without the optimiser's states; of all rows whose tensors are there and have the
-    /// network's shapes where `rows` is empty. Gives the names of what was loaded; nothing is written unless all of
-    /// the rows asked for fit.
+    /// Loads the weights of some rows by name, without the optimiser's states; of all rows whose tensors are there and
+    /// have the network's shapes where `rows` is empty. Gives the names of what was loaded; nothing is written unless
+    /// all of the rows asked for fit.
     pub fn load_rows(
         &mut self,
         tensors: &BTreeMap<String, Tensor>,
@@ -118,8 +118,8 @@ impl Session {
         shape
     }
 
-    /// Weights, and the optimiser's states where the session trains, by name; those of frozen tensors as they were left.
-    /// Ranks that share layers all ask at once.
+    /// Weights, and the optimiser's states where the session trains, by name; those of frozen tensors as they were
+    /// left. Ranks that share layers all ask at once.
     pub fn tensors(&mut self) -> Result<BTreeMap<String, Tensor>, SessionError> {
         let mut tensors = BTreeMap::new();
         for trained in self.lowered.trained.clone() {
@@ -157,8 +157,8 @@ impl Session {
     }
 
     /// Leaves the weights of these rows as they are from now on, and trains those of all others. The network is set up
-    /// anew, without what they and the layers below them no longer need; weights stay, and so do the optimiser's states: those of
-    /// what is frozen wait until it is trained again, as the released code kept them at a rate of 0.
+    /// anew, without what they and the layers below them no longer need; weights stay, and so do the optimiser's
+    /// states: those of what is frozen wait until it is trained again, as the released code kept them at a rate of 0.
     pub fn freeze(&mut self, rows: &BTreeSet<String>) -> Result<(), SessionError> {
         if *rows == self.frozen {
             return Ok(());

@@ -248,8 +248,8 @@ impl Config {
         }
     }
 
-    /// Rows whose tensors stay as they are at some point of the run, `conv1.weights` and `conv1.bias` where only some do:
-    /// asked for, or with a rate of 0.
+    /// Rows whose tensors stay as they are at some point of the run, `conv1.weights` and `conv1.bias` where only some
+    /// do: asked for, or with a rate of 0.
     pub fn frozen(&self, at: &Position) -> BTreeSet<String> {
         let rates = self.rates(at).layers;
         let still = rates.iter().filter_map(|(row, factors)| factors.frozen(row));

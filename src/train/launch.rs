@@ -160,8 +160,8 @@ impl Launch {
         Ok(launch)
     }
 
-    /// Opens data and devices, lays the network out, sets it up and takes the folder; nothing of a resumed run is changed
-    /// yet. `adjust` may change how the devices run kernels.
+    /// Opens data and devices, lays the network out, sets it up and takes the folder; nothing of a resumed run is
+    /// changed yet. `adjust` may change how the devices run kernels.
     pub fn prepare(self, adjust: impl FnOnce(Placement) -> Placement) -> Result<Ready, TrainError> {
         let Self { mut config, folder, profile, dataset, ranks, overlap, resumed } = self;
         config.check()?;

@@ -1,5 +1,5 @@
-//! Statistics of the training images of a run, measured once: for a run that is stopped before its first checkpoint they
-//! are kept beside it, for another run on the same files in the cache.
+//! Statistics of the training images of a run, measured once: for a run that is stopped before its first checkpoint
+//! they are kept beside it, for another run on the same files in the cache.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ use crate::files::cache_folder;
 /// Time between two calls of an observer.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Statistics of the training images for a network, unless `stop` ends their measuring; the means are those of the model
-/// file where it has them.
+/// Statistics of the training images for a network, unless `stop` ends their measuring; the means are those of the
+/// model file where it has them.
 pub(super) fn statistics(
     config: &Config,
     dataset: &Dataset,

@@ -1,5 +1,5 @@
-//! `metrics.jsonl`: an object a line, appended. Each step and each validation of a run stands there once, in order: what a
-//! checkpoint does not know of, what is damaged and what was done again is kept aside when the run is resumed.
+//! `metrics.jsonl`: an object a line, appended. Each step and each validation of a run stands there once, in order:
+//! what a checkpoint does not know of, what is damaged and what was done again is kept aside when the run is resumed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -123,8 +123,8 @@ pub(super) struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Opens the file in `folder` for a run that goes on from `reached`. Lines beyond that are moved aside, together with
-    /// those that a full disk or a crash damaged, or that were written again later. Says what is not there.
+    /// Opens the file in `folder` for a run that goes on from `reached`. Lines beyond that are moved aside, together
+    /// with those that a full disk or a crash damaged, or that were written again later. Says what is not there.
     pub(super) fn open(folder: &Path, reached: Reached) -> io::Result<Self> {
         let path = folder.join(METRICS);
         expect_no_other(&path)?;
@@ -189,8 +189,8 @@ struct Sorted<'b> {
 }
 
 impl<'b> Sorted<'b> {
-    /// Sorts the lines for a run that has come as far as `reached`: of the first that it has not come to, and of one that
-    /// is not ended, nothing is kept, nor of what follows.
+    /// Sorts the lines for a run that has come as far as `reached`: of the first that it has not come to, and of one
+    /// that is not ended, nothing is kept, nor of what follows.
     fn new(bytes: &'b [u8], reached: Reached) -> Self {
         let mut lines: Vec<_> = bytes.split_inclusive(|&byte| byte == b'\n').map(|line| (line, false)).collect();
         // Of each kind of which a step has one: the steps and the numbers of the lines.

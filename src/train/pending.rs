@@ -1,5 +1,6 @@
-//! The end of a step. Its score is read while the devices compute the next step, so that they never wait for the host; it is
-//! looked at before the next update, so that a loss that is not finite, or a stop, leaves everything as this step left it.
+//! The end of a step. Its score is read while the devices compute the next step, so that they never wait for the host;
+//! it is looked at before the next update, so that a loss that is not finite, or a stop, leaves everything as this step
+//! left it.
 
 use std::time::Instant;
 
@@ -28,8 +29,8 @@ pub(super) struct Pending {
 }
 
 impl Trainer<'_> {
-    /// Ends the last step, if it is not ended yet: logs it and warns of what is unusual. `score` is its score where that is
-    /// read already.
+    /// Ends the last step, if it is not ended yet: logs it and warns of what is unusual. `score` is its score where
+    /// that is read already.
     ///
     /// # Errors
     /// When its loss is not finite, which leaves weights as they were before it; when a device fails.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::checkpoint::{Checkpoint, State};
 use crate::session::{Session, SessionError};
 
-/// Loads weights, the optimiser's states and the scale of the loss, and says so where the bits will not be those of a run that was
-/// never stopped.
+/// Loads weights, the optimiser's states and the scale of the loss, and says so where the bits will not be those of a
+/// run that was never stopped.
 pub(super) fn restore(session: &mut Session, checkpoint: &Checkpoint) -> Result<(), SessionError> {
     session.load(&checkpoint.tensors)?;
     match (checkpoint.state.loss_scale, session.loss_scale()?) {

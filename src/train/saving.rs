@@ -63,8 +63,8 @@ impl Trainer<'_> {
         Ok(Checkpoint { tensors, state: self.state.clone() })
     }
 
-    /// The refusal of a loss that is not finite, with the place of the first bad number: a tensor of weights, or a layer on
-    /// the way from the images of a batch to the loss of the step with this number.
+    /// The refusal of a loss that is not finite, with the place of the first bad number: a tensor of weights, or a
+    /// layer on the way from the images of a batch to the loss of the step with this number.
     pub(super) fn diverged(&mut self, when: Moment, step: Option<(&Batch, u64)>) -> Result<TrainError, TrainError> {
         let place = self.session.diagnose(step)?;
         let kept = self.folder.as_ref().and_then(RunFolder::last);

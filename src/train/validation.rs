@@ -1,5 +1,5 @@
-//! The validation after an epoch. The epoch is saved by then: one that fails or is stopped loses no step, and is the first
-//! thing that a resumed run does.
+//! The validation after an epoch. The epoch is saved by then: one that fails or is stopped loses no step, and is the
+//! first thing that a resumed run does.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use crate::ranks::Ranks;
 use crate::session::{Session, total_score};
 
 impl Trainer<'_> {
-    /// Scores the validation set, logs it, and keeps the checkpoint if it is the best so far; `None` if the run was stopped
-    /// meanwhile.
+    /// Scores the validation set, logs it, and keeps the checkpoint if it is the best so far; `None` if the run was
+    /// stopped meanwhile.
     pub(super) fn validate(&mut self, observer: &mut dyn Observer) -> Result<Option<Metric>, TrainError> {
         let begin = Instant::now();
         let images = self.dataset.validation.len();
@@ -63,8 +63,8 @@ impl Trainer<'_> {
     }
 }
 
-/// Scores a session, without dropout masks, on all minibatches of a pass, each rank on its own images; `None` if the run was
-/// stopped meanwhile.
+/// Scores a session, without dropout masks, on all minibatches of a pass, each rank on its own images; `None` if the
+/// run was stopped meanwhile.
 fn score(
     session: &mut Session,
     batches: &mut Batches,

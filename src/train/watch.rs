@@ -57,8 +57,8 @@ impl Start {
 /// Least steps after which a loss should have fallen, on small data sets.
 const FEWEST: u64 = 200;
 
-/// Notices a loss, whatever its value, that has not fallen after an epoch's worth of steps: its mean over the last tenth of
-/// them is not below that over the first.
+/// Notices a loss, whatever its value, that has not fallen after an epoch's worth of steps: its mean over the last
+/// tenth of them is not below that over the first.
 #[derive(Debug)]
 pub(super) struct Fall {
     /// Steps in all, and in either part that is compared.

@@ -1,4 +1,5 @@
-//! Declarations that precede a shader's text: its parameters and its tile as constants, and the types that depend on its variant.
+//! Declarations that precede a shader's text: its parameters and its tile as constants, and the types that depend on
+//! its variant.
 
 use std::fmt::Write as _;
 
@@ -14,8 +15,8 @@ pub(super) fn declarations(variant: &Variant, params: &Params) -> String {
     text
 }
 
-/// One `const` a parameter, its name in upper case, and what maps are stored as, `Map` and `Map4`. Shaders convert what they
-/// load from them, and what they store.
+/// One `const` a parameter, its name in upper case, and what maps are stored as, `Map` and `Map4`. Shaders convert what
+/// they load from them, and what they store.
 pub fn constants(params: &Params) -> String {
     let maps = params.storage();
     let (enable, map) = (if maps == Elem::F16 { "enable f16;\n" } else { "" }, maps.name());
@@ -25,7 +26,8 @@ pub fn constants(params: &Params) -> String {
         // Writing to a String cannot fail.
         let _ = match value {
             Value::U32(v) => writeln!(text, "const {name}: u32 = {v}u;"),
-            // All its digits: the fewest that mean this f32 may mean a number beyond all f32 to a compiler that reads f64.
+            // All its digits: the fewest that mean this f32 may mean a number beyond all f32 to a compiler that reads
+            // f64.
             Value::F32(bits) => writeln!(text, "const {name}: f32 = {:?}f;", f64::from(f32::from_bits(bits))),
             Value::Bool(v) => writeln!(text, "const {name}: bool = {v};"),
         };

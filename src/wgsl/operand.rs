@@ -1,6 +1,7 @@
 //! Shaders that are written once and taken for two operands.
 //!
-//! A contraction brings both of its operands in the same ways, for which WGSL has no generics. A source that begins with
+//! A contraction brings both of its operands in the same ways, for which WGSL has no generics. A source that begins
+//! with
 //!
 //! ```wgsl
 //! @operand row

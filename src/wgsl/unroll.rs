@@ -1,8 +1,8 @@
 //! Loops over a register tile, written out before a driver sees them.
 //!
-//! An array that a loop indexes lives in registers only where the compiler unrolls the loop, and whether it does depends
-//! on the driver, its version and the size of the tile: where one gives up, every sum goes through memory at every
-//! multiplication. A loop with the attribute
+//! An array that a loop indexes lives in registers only where the compiler unrolls the loop, and whether it does
+//! depends on the driver, its version and the size of the tile: where one gives up, every sum goes through memory at
+//! every multiplication. A loop with the attribute
 //!
 //! ```wgsl
 //! @unroll for (var t = 0u; t < TQ; t++) {

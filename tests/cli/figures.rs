@@ -1,4 +1,5 @@
-//! The paper's figures and tables as commands: filters, predictions, similar images, features, files of `eval`, gradients.
+//! The paper's figures and tables as commands: filters, predictions, similar images, features, files of `eval`,
+//! gradients.
 
 use crate::cli::{Place, contains, save_image};
 

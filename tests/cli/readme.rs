@@ -32,7 +32,8 @@ fn pages() -> Vec<(String, String)> {
     names.into_iter().map(read).collect()
 }
 
-/// A command of a page, and whether it runs here or is only parsed: what needs files of hundreds of megabytes does not run.
+/// A command of a page, and whether it runs here or is only parsed: what needs files of hundreds of megabytes does not
+/// run.
 struct Line {
     words: Vec<String>,
     runs: bool,

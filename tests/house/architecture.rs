@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::rooms::{DOORS, ONLY, OPENERS};
 
 const LONGEST: usize = 450;
+/// Characters of a line, as `rustfmt.toml` has it.
+const WIDTH: usize = 120;
 
 struct Source {
     /// From the root of the repository, with slashes.
@@ -279,6 +281,21 @@ fn files_stay_short() {
         if count > LONGEST {
             let path = &source.path;
             failures.push(format!("{path} has {count} lines: split it (aim at 400, at most {LONGEST})"));
+        }
+    }
+    refuse(&failures);
+}
+
+/// `cargo fmt` cuts long lines of code, not of comments.
+#[test]
+fn comments_are_as_narrow_as_code() {
+    let mut failures = Vec::new();
+    for source in sources("src", "rs").iter().chain(&sources("tests", "rs")).chain(&sources("shaders", "wgsl")) {
+        for (index, line) in source.lines.iter().enumerate() {
+            let width = line.chars().count();
+            if line.trim_start().starts_with("//") && width > WIDTH {
+                failures.push(format!("{}:{}: {width} characters: at most {WIDTH}", source.path, index + 1));
+            }
         }
     }
     refuse(&failures);

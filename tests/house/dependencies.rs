@@ -1,5 +1,5 @@
-//! Dependencies are from the registry and under the licences of `deny.toml`, as far as that can be known without a network;
-//! advisories are for `cargo deny check`.
+//! Dependencies are from the registry and under the licences of `deny.toml`, as far as that can be known without a
+//! network; advisories are for `cargo deny check`.
 
 use std::fs;
 use std::path::Path;

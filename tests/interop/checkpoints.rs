@@ -118,7 +118,8 @@ fn formats_that_are_not_read_are_named() {
     }
 }
 
-/// Caffe rounds extents of convolutions down; a model that rounds up is refused, one that rounds down computes as it does.
+/// Caffe rounds extents of convolutions down; a model that rounds up is refused, one that rounds down computes as it
+/// does.
 #[test]
 fn a_convolution_of_caffe_rounds_down() {
     let place = Place::new();

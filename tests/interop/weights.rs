@@ -140,8 +140,8 @@ pub(crate) fn scores(place: &Place, network: &str) -> Vec<f64> {
     ["loss", "top1_error", "top5_error"].map(|key| results["rows"][0][key].as_f64().unwrap()).into()
 }
 
-/// Dropout of 2012 multiplies with a half in evaluation; that of others does nothing there, so that a network without any
-/// stands for theirs.
+/// Dropout of 2012 multiplies with a half in evaluation; that of others does nothing there, so that a network without
+/// any stands for theirs.
 #[test]
 fn imported_weights_have_the_scores_of_the_exported_ones() {
     let place = Place::new();

@@ -268,8 +268,8 @@ fn every_kernel_that_can_be_cut_gives_the_same_in_pieces() {
                 let written = kernel.bindings.iter().zip(split.outermost).filter(|(b, _)| b.access != Access::Read);
                 for ((binding, outermost), (part, whole)) in written.zip(parts.iter().zip(&whole)) {
                     let rms = (whole.iter().map(|v| v * v).sum::<f64>() / whole.len() as f64).sqrt();
-                    // An output that is cut is computed as before; one that is summed, in another order, and where it is
-                    // made of halves, with a rounding after each piece: of 2^-11 of the largest, some rms.
+                    // An output that is cut is computed as before; one that is summed, in another order, and where it
+                    // is made of halves, with a rounding after each piece: of 2^-11 of the largest, some rms.
                     let rounding = if binding.elem(&case.params) == Elem::F16 { pieces as f64 / 256.0 } else { 1e-13 };
                     let tolerance = if *outermost { 0.0 } else { rounding * rms };
                     let error = part.iter().zip(whole).map(|(part, whole)| (part - whole).abs()).fold(0.0, f64::max);

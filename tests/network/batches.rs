@@ -21,7 +21,8 @@ fn everywhere() -> Vec<Placement> {
     ["cpu", "gpu"].into_iter().filter_map(spec).map(|spec| open(&spec)).collect()
 }
 
-/// Checks that losses of `got` are within 1e-5 of those of `want`: rounding alone, which a few steps at a gentle rate do not amplify beyond.
+/// Checks that losses of `got` are within 1e-5 of those of `want`: rounding alone, which a few steps at a gentle rate
+/// do not amplify beyond.
 #[track_caller]
 fn assert_near(name: &str, got: &Run, want: &Run) {
     let worst = difference(got, want);
@@ -241,8 +242,8 @@ fn only_maps_that_are_read_are_recomputed_and_only_once() {
     }
 }
 
-/// The outputs of both normalisations are not kept, 96·55² and 256·27² numbers an image; recomputed they take room, too,
-/// but not all at once.
+/// The outputs of both normalisations are not kept, 96·55² and 256·27² numbers an image; recomputed they take room,
+/// too, but not all at once.
 #[test]
 fn recomputing_takes_less_memory() {
     let net = Net::new(Model::open("alexnet").unwrap()).unwrap();

@@ -9,8 +9,8 @@ use alexnet::session::layout::Layout;
 use crate::devices::{open, spec};
 use crate::training::{assert_rounded, assert_same, batches, begin, gentle, train_as};
 
-/// An f16 has 11 bits, so that every value that crosses is off by up to 2^-12 of itself: at a gentle rate, where steps do
-/// not amplify it, a loss is off by about as much, and here may be by four times that.
+/// An f16 has 11 bits, so that every value that crosses is off by up to 2^-12 of itself: at a gentle rate, where steps
+/// do not amplify it, a loss is off by about as much, and here may be by four times that.
 const TOLERANCE: f64 = 1.0 / 1024.0;
 
 const JOB: Job = Job::training(32);

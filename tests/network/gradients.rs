@@ -186,7 +186,8 @@ fn stage(example: &str) -> String {
     if example.starts_with('"') { example.into() } else { format!("{{ {example} }}") }
 }
 
-/// Small networks around an example of a kind, on one and two towers: behind other layers, and as the first of its place.
+/// Small networks around an example of a kind, on one and two towers: behind other layers, and as the first of its
+/// place.
 fn networks(kind: &LayerKind, example: &str) -> Vec<String> {
     let network = |towers: usize, rows: &str| {
         format!(

@@ -105,7 +105,8 @@ fn a_run_goes_from_one_way_to_the_other_and_back() {
     }
 }
 
-/// What the first rank sends in a step of so many images each: the sums of convolutions, maps and outputs of layers, reports.
+/// What the first rank sends in a step of so many images each: the sums of convolutions, maps and outputs of layers,
+/// reports.
 fn planned(folder: &Path, ranks: usize, images: usize) -> u64 {
     let net = Net::new(tiny()).unwrap();
     let (size, format) = (ranks as u64, Format::Floats);

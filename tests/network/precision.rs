@@ -1,5 +1,5 @@
-//! Mixed precision: nearly the same losses from half the memory, the same bits on one device and on two, and a loss whose
-//! scale follows what its gradients bear.
+//! Mixed precision: nearly the same losses from half the memory, the same bits on one device and on two, and a loss
+//! whose scale follows what its gradients bear.
 
 use alexnet::backend::{Limits, Placement};
 use alexnet::net::{Job, LossScale, Net, Options, Precision};

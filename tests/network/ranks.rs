@@ -25,8 +25,8 @@ use crate::trap::{Fault, Operation, Trap};
 /// Configures the run of one rank.
 pub(crate) type Change<'a> = dyn Fn(&mut Launch) + Sync + 'a;
 
-/// The run of the tiny network on the bundled sample, on the CPU engine, at a rate at which no unit comes down on the other
-/// side of its kink for a last bit.
+/// The run of the tiny network on the bundled sample, on the CPU engine, at a rate at which no unit comes down on the
+/// other side of its kink for a last bit.
 pub(crate) fn begin(folder: &Path, ranks: Ranks) -> Launch {
     let mut launch = Launch::from(Config::new("tiny", tiny(), 0));
     launch.config.network.train.rate = 0.001;

@@ -166,7 +166,8 @@ fn rates_are_those_of_the_logs() {
     }
 }
 
-/// What the runs share besides: 128 images, biases at twice the rate, the released changes of images in the order of files.
+/// What the runs share besides: 128 images, biases at twice the rate, the released changes of images in the order of
+/// files.
 #[test]
 fn the_runs_of_imagenet_see_images_as_in_2012() {
     for (name, _) in released().iter().filter(|(name, _)| !name.starts_with("cifar")) {

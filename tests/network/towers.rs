@@ -254,8 +254,8 @@ impl<'a> Memory<'a> {
                     let [reads, writes] = [command.reads(), command.writes()].map(|slots| apart(program, &slots));
                     let accumulates = !constants(params).contains("ACCUMULATE: bool = false");
                     for slot in &reads {
-                        // An output that could be added to is only read when it is; a strided copy writes between what it
-                        // leaves alone, and reads none of it.
+                        // An output that could be added to is only read when it is; a strided copy writes between what
+                        // it leaves alone, and reads none of it.
                         if !writes.contains(slot) || (accumulates && kernel.name != "strided.copy") {
                             self.check(*slot, kernel.name);
                         }

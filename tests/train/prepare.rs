@@ -1,4 +1,5 @@
-//! `prepare` from end to end: a release of ILSVRC2012 in the small, with its odd files, to shards, to a trained network.
+//! `prepare` from end to end: a release of ILSVRC2012 in the small, with its odd files, to shards, to a trained
+//! network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -34,8 +34,8 @@ fn together(place: &Place, ranks: usize, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Arguments of a run of 20 steps, at a rate at which no unit comes down on the other side of its kink for a last bit: at the
-/// network's own one does after some ten, with ranks as with micro-batches of one.
+/// Arguments of a run of 20 steps, at a rate at which no unit comes down on the other side of its kink for a last bit:
+/// at the network's own one does after some ten, with ranks as with micro-batches of one.
 fn mini<'a>(out: &'a str, device: &'a str) -> Vec<&'a str> {
     let rest = ["--model", "mini", "--batch", "32", "--steps", "20", "--lr", "0.001", "--no-tune"];
     [&["train", "--out", out, "--devices", device], &rest[..]].concat()

@@ -113,7 +113,8 @@ fn freezes_in_the_midst(device: &str) {
     assert!(whole.tensors == parts.tensors && whole.state == parts.state);
 }
 
-/// conv1 rests for an epoch: its momentum goes into checkpoints as it was left, and on from there when it is trained again.
+/// conv1 rests for an epoch: its momentum goes into checkpoints as it was left, and on from there when it is trained
+/// again.
 #[test]
 fn a_layer_that_rests_keeps_its_momentum() {
     let place = blobs();
@@ -174,8 +175,8 @@ fn validations_within_an_epoch_leave_the_training_alone() {
     assert_eq!(steps("parts"), wanted);
 }
 
-/// In the order of the files every epoch has the same minibatches, so that without crops and mirrors the first step of an
-/// epoch at a rate of 0 has the loss of the first step of the run.
+/// In the order of the files every epoch has the same minibatches, so that without crops and mirrors the first step of
+/// an epoch at a rate of 0 has the loss of the first step of the run.
 #[test]
 fn minibatches_stay_as_they_are_in_the_order_of_the_files() {
     let place = blobs();
@@ -255,8 +256,8 @@ fn checkpoints_come_as_often_as_asked_for_and_old_ones_go() {
     assert!(place.read(&kept) == place.read(last), "{kept} is not the last one");
 }
 
-/// A release of tars of tars, prepared and trained on with all that the paper changes in an image, the run killed at ten
-/// moments of chance: it ends as one that was left alone, to the last byte.
+/// A release of tars of tars, prepared and trained on with all that the paper changes in an image, the run killed at
+/// ten moments of chance: it ends as one that was left alone, to the last byte.
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_as_one_left_alone() {
     const KILLS: u32 = 10;

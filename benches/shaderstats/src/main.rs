@@ -204,8 +204,8 @@ fn open_nvidia(args: &Args) -> Result<nvidia::Nvidia> {
     nvidia::Nvidia::open(Path::new(folder), &args.architecture, &std::env::temp_dir())
 }
 
-/// Warps that an SM of Hopper holds at once: 64 at most, 64 Ki registers in units of 256 a warp, 227 KiB of shared memory
-/// with 1 KiB for each workgroup, 32 workgroups.
+/// Warps that an SM of Hopper holds at once: 64 at most, 64 Ki registers in units of 256 a warp, 227 KiB of shared
+/// memory with 1 KiB for each workgroup, 32 workgroups.
 fn warps(registers: u32, threads: u32, shared: u32) -> f64 {
     let warps = f64::from(threads.div_ceil(32));
     let of_registers = (65_536 / (registers.max(1) * 32).next_multiple_of(256)) as f64 / warps;

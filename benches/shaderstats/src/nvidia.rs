@@ -1,6 +1,6 @@
-//! NVIDIA's own back end as a compiler, without a driver: naga's MSL with a header that makes CUDA of it (`nvidia/shim.h`),
-//! NVRTC, nvdisasm. The driver's Vulkan front end is another, its back end is the same: registers, scheduling and the
-//! width of loads come out alike, checks of buffer bounds (robustBufferAccess2) are missing.
+//! NVIDIA's own back end as a compiler, without a driver: naga's MSL with a header that makes CUDA of it
+//! (`nvidia/shim.h`), NVRTC, nvdisasm. The driver's Vulkan front end is another, its back end is the same: registers,
+//! scheduling and the width of loads come out alike, checks of buffer bounds (robustBufferAccess2) are missing.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};

@@ -85,7 +85,8 @@ impl Shader {
         self.values.get(name)?.as_u64()
     }
 
-    /// Multiply-adds (matrix products) of a thread between two barriers, where a driver may not unroll the loop over them.
+    /// Multiply-adds (matrix products) of a thread between two barriers, where a driver may not unroll the loop over
+    /// them.
     pub fn work(&self) -> Option<f64> {
         let depth = self.number("bk").filter(|_| !self.matrix)?;
         Some(64.0 * depth as f64)

@@ -1,4 +1,5 @@
-//! From a file of WGSL to the languages of drivers, with the options that wgpu-hal 30 takes for shaders that are trusted.
+//! From a file of WGSL to the languages of drivers, with the options that wgpu-hal 30 takes for shaders that are
+//! trusted.
 
 use anyhow::{Context, Result, anyhow};
 use naga::back::{msl, spv};

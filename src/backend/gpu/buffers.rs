@@ -21,7 +21,8 @@ pub(super) struct Buffers {
     pub(super) incoming: Vec<Incoming>,
     /// Staging buffers that the host reads, as in [`MemoryPlan::outgoing`].
     pub(super) outgoing: Vec<Outgoing>,
-    /// Parts of sums between two stages of a run, made when the first run that has them is bound, as large as any needs.
+    /// Parts of sums between two stages of a run, made when the first run that has them is bound, as large as any
+    /// needs.
     parts: OnceCell<wgpu::Buffer>,
     parts_bytes: u64,
 }

@@ -90,8 +90,8 @@ impl Compiled {
 fn create(device: &wgpu::Device, data: Option<&[u8]>) -> Result<wgpu::PipelineCache, wgpu::Error> {
     let descriptor = wgpu::PipelineCacheDescriptor { label: Some("alexnet"), data, fallback: true };
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    // SAFETY: the bytes are what `get_data` gave to an earlier run, to the last bit, in a folder of the user's own; wgpu
-    // compares their header with the device's before the driver sees them.
+    // SAFETY: the bytes are what `get_data` gave to an earlier run, to the last bit, in a folder of the user's own;
+    // wgpu compares their header with the device's before the driver sees them.
     #[allow(unsafe_code, reason = "a driver trusts what it is given back")]
     let cache = unsafe { device.create_pipeline_cache(&descriptor) };
     pollster::block_on(scope.pop()).map_or(Ok(cache), Err)

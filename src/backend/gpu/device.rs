@@ -132,8 +132,8 @@ impl Device {
         })
     }
 
-    /// Opens a device of wgpu's noop backend with exactly `limits`. It takes programs and computes nothing: for tests of
-    /// what happens before a kernel runs. Its buffers are host memory.
+    /// Opens a device of wgpu's noop backend with exactly `limits`. It takes programs and computes nothing: for tests
+    /// of what happens before a kernel runs. Its buffers are host memory.
     pub fn noop(limits: &Limits) -> Result<Self, BackendError> {
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
         descriptor.backends = wgpu::Backends::NOOP;

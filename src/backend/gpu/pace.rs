@@ -1,5 +1,5 @@
-//! Keeps submissions short. Some drivers reset a device whose work takes too long, Windows after two seconds, and draw the
-//! screen only between submissions.
+//! Keeps submissions short. Some drivers reset a device whose work takes too long, Windows after two seconds, and draw
+//! the screen only between submissions.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 /// The longest time that the commands of one submission may take; a single command may take longer.
 pub(super) const LONGEST: Duration = Duration::from_millis(500);
 
-/// Runs of a pass in which every command is submitted and waited for by itself. On some drivers the first also compiles,
-/// so the second is more accurate.
+/// Runs of a pass in which every command is submitted and waited for by itself. On some drivers the first also
+/// compiles, so the second is more accurate.
 const MEASURED_RUNS: usize = 2;
 
 /// Measured times of the commands of a pass.

@@ -202,8 +202,8 @@ impl Gpu {
         Some(index)
     }
 
-    /// Submits commands in pieces of at most [`LONGEST`] until `stop` is raised, and measures commands whose time is still
-    /// unknown; whether all are submitted.
+    /// Submits commands in pieces of at most [`LONGEST`] until `stop` is raised, and measures commands whose time is
+    /// still unknown; whether all are submitted.
     fn run(
         &mut self,
         recording: &mut Recording,

@@ -1,7 +1,7 @@
 //! Chooses the fastest variant of each run of a program, by measuring it on the device with the run's own shapes.
 //!
-//! Variants add up in different orders, so the choice shows in the last bits of what is computed: it is made once for an
-//! adapter and its driver, and kept ([`super::choices`]).
+//! Variants add up in different orders, so the choice shows in the last bits of what is computed: it is made once for
+//! an adapter and its driver, and kept ([`super::choices`]).
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -145,7 +145,8 @@ impl Tuner<'_> {
         Ok(times.into_iter().map(|(_, variant)| variant).collect())
     }
 
-    /// The time of a run of `variant`, where `least` is that of the fastest so far; `None` where it compiles too slowly.
+    /// The time of a run of `variant`, where `least` is that of the fastest so far; `None` where it compiles too
+    /// slowly.
     fn measure(
         &mut self,
         variant: &'static Variant,
@@ -172,8 +173,8 @@ impl Tuner<'_> {
 }
 
 impl Device {
-    /// Whether `variant` agrees with its twin on this device, on the largest of the kernel's cases; checked once for its
-    /// shader, whatever the process.
+    /// Whether `variant` agrees with its twin on this device, on the largest of the kernel's cases; checked once for
+    /// its shader, whatever the process.
     fn is_right(
         self: &Rc<Self>,
         kernel: &'static Kernel,

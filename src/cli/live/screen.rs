@@ -32,7 +32,8 @@ static SHOWN: AtomicBool = AtomicBool::new(false);
 /// Held by who draws.
 static DRAWING: Mutex<()> = Mutex::new(());
 
-/// Times, and milliseconds each, that a panic waits for a drawing to end. It may have happened in one, which never does.
+/// Times, and milliseconds each, that a panic waits for a drawing to end. It may have happened in one, which never
+/// does.
 const PATIENCE: usize = 100;
 const WAIT: Duration = Duration::from_millis(5);
 

@@ -72,8 +72,8 @@ pub struct KernelRow<'a> {
     pub speed: Speed,
 }
 
-/// Times every kernel of the passes for gradients, update and evaluation by itself, `repeats` times; in the order of the
-/// step, so that each finds in memory what it finds in training.
+/// Times every kernel of the passes for gradients, update and evaluation by itself, `repeats` times; in the order of
+/// the step, so that each finds in memory what it finds in training.
 pub fn kernels(
     session: &mut Session,
     devices: &Placement,

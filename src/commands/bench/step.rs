@@ -93,8 +93,8 @@ struct Measured {
     traffic: BTreeMap<(usize, usize), Traffic>,
 }
 
-/// Times `steps` training steps, as many in a row and as many forward passes on random images; tells `progress` how many
-/// steps and passes of all are done.
+/// Times `steps` training steps, as many in a row and as many forward passes on random images; tells `progress` how
+/// many steps and passes of all are done.
 pub fn step(
     session: &mut Session,
     images: usize,

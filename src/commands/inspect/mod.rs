@@ -76,7 +76,8 @@ pub struct Finding {
 }
 
 impl Inspect {
-    /// Inspects it; on `devices`, where there are any, it is shown images. `progress` gets those that are done, and all.
+    /// Inspects it; on `devices`, where there are any, it is shown images. `progress` gets those that are done, and
+    /// all.
     pub fn run(
         &self,
         devices: Option<&Placement>,

@@ -1,5 +1,5 @@
-//! Claims of the paper, measured: each is a declaration in [`REPRODUCTIONS`], its runs are trained in folders of their own, of
-//! which those that are done are not done again, and the outcome stands beside the paper's number.
+//! Claims of the paper, measured: each is a declaration in [`REPRODUCTIONS`], its runs are trained in folders of their
+//! own, of which those that are done are not done again, and the outcome stands beside the paper's number.
 
 mod arm;
 mod campaign;

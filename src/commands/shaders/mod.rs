@@ -3,8 +3,8 @@
 //!
 //! [`write()`] writes cases, small ones; [`write_step`] the shaders of a network's training step, at its own size.
 //!
-//! A folder of cases holds one `.wgsl` file for each variant and case, one `.bin` file for each case, and `index.json`, an
-//! [`Index`]. A `.bin` file holds the buffers of a case one after the other, in little-endian order.
+//! A folder of cases holds one `.wgsl` file for each variant and case, one `.bin` file for each case, and `index.json`,
+//! an [`Index`]. A `.bin` file holds the buffers of a case one after the other, in little-endian order.
 
 mod step;
 

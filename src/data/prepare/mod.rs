@@ -1,8 +1,8 @@
 //! Preparation of a data set: images are scaled, cropped, shuffled, packed into shards and measured once.
 //!
-//! The images of the source are indexed without reading them, ordered, and cut into shards, which are written in parallel,
-//! each whole or not at all. The content of a shard and its sums depend on the recipe alone, neither on the number of
-//! threads nor on interruptions.
+//! The images of the source are indexed without reading them, ordered, and cut into shards, which are written in
+//! parallel, each whole or not at all. The content of a shard and its sums depend on the recipe alone, neither on the
+//! number of threads nor on interruptions.
 
 mod shard;
 
@@ -81,9 +81,9 @@ pub struct Prepared {
     pub deviations: [f32; 3],
 }
 
-/// Packs the images of `source` into shards in the folder `out`, or resumes an interrupted call with the same source and
-/// recipe. Images that cannot be decoded are left out and named; more of them than `max_broken` percent of a split, or than
-/// 1 % and a handful, stop it. The lines of the file `names` name the classes.
+/// Packs the images of `source` into shards in the folder `out`, or resumes an interrupted call with the same source
+/// and recipe. Images that cannot be decoded are left out and named; more of them than `max_broken` percent of a split,
+/// or than 1 % and a handful, stop it. The lines of the file `names` name the classes.
 ///
 /// # Errors
 /// When a file is at fault, which the message names; shards finished before stay.

@@ -136,8 +136,8 @@ fn header(name: &str, length: usize) -> std::io::Result<Header> {
     Ok(header)
 }
 
-/// Key of an image: its place in the split, which makes it unique, and the stem of its old name without dots, which would
-/// end the key.
+/// Key of an image: its place in the split, which makes it unique, and the stem of its old name without dots, which
+/// would end the key.
 fn key(place: usize, name: &str) -> String {
     let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);

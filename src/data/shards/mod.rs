@@ -69,9 +69,9 @@ struct Entry {
     raw: bool,
 }
 
-/// The format of shards: tar files `train-*.tar` and `val-*.tar` with `KEY.jpg` (.jpeg, .png; .rgb for plain pixels) and `KEY.cls`, the
-/// number of the class; class names from `classes.txt`, else numbers. What `alexnet prepare` wrote is opened from its index
-/// files, others by reading their headers.
+/// The format of shards: tar files `train-*.tar` and `val-*.tar` with `KEY.jpg` (.jpeg, .png; .rgb for plain pixels)
+/// and `KEY.cls`, the number of the class; class names from `classes.txt`, else numbers. What `alexnet prepare` wrote
+/// is opened from its index files, others by reading their headers.
 pub(super) const FORMAT: Format = Format {
     description: "a folder of shards (train-*.tar and val-*.tar with KEY.jpg and KEY.cls, as `alexnet prepare` makes them)",
     recognises: |folder| Ok(folder.names.iter().any(|name| is_shard_of(name, "train-") || is_shard_of(name, "val-"))),
@@ -206,8 +206,8 @@ impl ImageSet for Shards {
         std::fs::metadata(&self.files[usize::from(self.entries[i].shard)].path).and_then(|file| file.modified()).ok()
     }
 
-    /// Order of an epoch: shards are shuffled, then the images of every [`WINDOW`] successive ones together, so that a disk
-    /// reads a few files from end to end.
+    /// Order of an epoch: shards are shuffled, then the images of every [`WINDOW`] successive ones together, so that a
+    /// disk reads a few files from end to end.
     fn training_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
         let stream = |tag| Stream::new(seed, Purpose::Shuffle, tag);
         let shards = stream(1).permutation(epoch, self.files.len());

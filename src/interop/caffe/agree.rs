@@ -1,6 +1,6 @@
-//! Comparison of a network of Caffe with a model file: the same layers with the same settings in the same order. Dropout
-//! does nothing in evaluation. Groups of a convolution are those of all towers; several of the file's can lie in one of the
-//! model, whose weights between them are then 0.
+//! Comparison of a network of Caffe with a model file: the same layers with the same settings in the same order.
+//! Dropout does nothing in evaluation. Groups of a convolution are those of all towers; several of the file's can lie
+//! in one of the model, whose weights between them are then 0.
 
 use super::{ModelMismatch, Network};
 use crate::kernel::Params;

@@ -56,7 +56,8 @@ impl Layer {
     }
 }
 
-/// How the network's layer of data makes inputs of images, of that for tests where there are several; `None` without one.
+/// How the network's layer of data makes inputs of images, of that for tests where there are several; `None` without
+/// one.
 pub(super) fn transform(net: &NetParameter) -> Option<TransformationParameter> {
     let old = net.layers.iter().map(|layer| (&layer.include, &layer.transform_param));
     let present = net.layer.iter().map(|layer| (&layer.include, &layer.transform_param));

@@ -1,8 +1,8 @@
 //! Networks of Caffe: a `.caffemodel` with layers and weights, a `.prototxt` with layers alone, and mean files.
 //!
-//! Caffe's colours are blue, green, red: first layers and means are reordered to red, green, blue here and nowhere else.
-//! Its normalisation divides alpha by the size of the window. A grouped convolution is one of the network, in groups or
-//! over towers; where that has fewer groups, it becomes one over more channels, most of whose weights are 0.
+//! Caffe's colours are blue, green, red: first layers and means are reordered to red, green, blue here and nowhere
+//! else. Its normalisation divides alpha by the size of the window. A grouped convolution is one of the network, in
+//! groups or over towers; where that has fewer groups, it becomes one over more channels, most of whose weights are 0.
 
 mod agree;
 mod error;
@@ -69,8 +69,8 @@ impl Network {
         Ok(tensors)
     }
 
-    /// Names of the layers with weights, each with that of the row of `model` in its place; none where these are more or
-    /// fewer.
+    /// Names of the layers with weights, each with that of the row of `model` in its place; none where these are more
+    /// or fewer.
     fn rows<'m>(&'m self, model: &'m Model) -> Vec<(&'m str, &'m str)> {
         let layers = self.layers.iter().filter(|layer| layer.kind.is_head());
         let (layers, rows): (Vec<_>, _) = (layers.collect(), &model.layers);
@@ -80,7 +80,8 @@ impl Network {
         layers.iter().zip(rows).map(|(layer, row)| (layer.name.as_str(), row.name.as_str())).collect()
     }
 
-    /// Renames `tensors` of this network's layers to the rows of `model` in their places. Gives words where one differs.
+    /// Renames `tensors` of this network's layers to the rows of `model` in their places. Gives words where one
+    /// differs.
     pub fn name_as(&self, model: &Model, tensors: &mut BTreeMap<String, Tensor>) -> Option<String> {
         let rows: Vec<_> = self.rows(model).into_iter().filter(|(layer, row)| layer != row).collect();
         let mut renamed = Vec::new();
@@ -123,8 +124,8 @@ impl Network {
         Ok(words)
     }
 
-    /// Replaces grouped convolutions in `tensors` by those over more channels, where `net` has fewer groups or none. Gives
-    /// words about that.
+    /// Replaces grouped convolutions in `tensors` by those over more channels, where `net` has fewer groups or none.
+    /// Gives words about that.
     pub fn ungroup(&self, net: &Net, tensors: &mut BTreeMap<String, Tensor>) -> Result<Option<String>, InteropError> {
         let file_tensors = file_tensors(net, &Naming::new(&net.model, Convention::Caffe))?;
         let rows: BTreeMap<&str, &str> = self.rows(&net.model).into_iter().collect();
@@ -166,8 +167,9 @@ fn weights_and_bias(layer: &Layer, first: bool) -> Result<[Tensor; 2], ImportErr
     Ok([weights, Tensor::new([outputs], biases)])
 }
 
-/// Weights `[filters][together · channels][R][S]` of a convolution in groups of `own` filters, `[filters][channels][R][S]`:
-/// the filters of each of `together` groups have weights of 0 for the channels of the others.
+/// Weights `[filters][together · channels][R][S]` of a convolution in groups of `own` filters,
+/// `[filters][channels][R][S]`: the filters of each of `together` groups have weights of 0 for the channels of the
+/// others.
 fn ungroup(grouped: &Tensor, own: usize, together: usize) -> Tensor {
     let [filters, channels, height, width] = grouped.shape()[..] else { return grouped.clone() };
     let window = channels * height * width;

@@ -144,7 +144,8 @@ fn weights_are_those_of_the_model_in_red_green_blue() {
     }
 }
 
-/// Caffe's networks for CIFAR-10: convolutions of these filters with these layers behind them, then rows of these outputs.
+/// Caffe's networks for CIFAR-10: convolutions of these filters with these layers behind them, then rows of these
+/// outputs.
 fn cifar(behind: [&[&str]; 3], outputs: &[usize]) -> Network {
     let mut text = vec!["input: 'data' input_dim: 1 input_dim: 3 input_dim: 32 input_dim: 32".to_owned()];
     let mut last = "data".to_owned();

@@ -23,8 +23,8 @@ const VERSIONS: std::ops::RangeInclusive<i64> = 1..=28;
 /// Parses an ONNX file without external data, with memory in proportion to it.
 ///
 /// # Errors
-/// When it is damaged, a value is missing or defined twice, nodes are in a circle, or one asks for what is not supported;
-/// the message names node, operator and attribute. Nodes that no output needs are passed over.
+/// When it is damaged, a value is missing or defined twice, nodes are in a circle, or one asks for what is not
+/// supported; the message names node, operator and attribute. Nodes that no output needs are passed over.
 pub fn parse(bytes: &[u8]) -> Result<Graph, OnnxError> {
     graph(bytes, External::default())
 }

@@ -7,8 +7,8 @@ use crate::graph::{ConstantValues, Graph, Node, Op, Operation, ValueId, recognis
 use crate::interop::{MEAN, WeightsFile};
 use crate::tensor::Tensor;
 
-/// The constants of `graph` that are floats, its class names, and means and factors of colours. A matrix that is multiplied from the
-/// right becomes `[outputs][inputs]`.
+/// The constants of `graph` that are floats, its class names, and means and factors of colours. A matrix that is
+/// multiplied from the right becomes `[outputs][inputs]`.
 pub fn weights(graph: &Graph) -> WeightsFile {
     let graph = &*recognise_exported(graph);
     let right = |op: &Op| matches!(op, Op::MatMul | Op::Gemm { transposed_b: false, .. });

@@ -1,5 +1,6 @@
-//! The format of `torch.save` before PyTorch 1.6, which later ones write on request: pickles of a magic number, a version,
-//! facts of the machine, the object, and the keys of its storages; then these, each a count of 8 bytes and the numbers.
+//! The format of `torch.save` before PyTorch 1.6, which later ones write on request: pickles of a magic number, a
+//! version, facts of the machine, the object, and the keys of its storages; then these, each a count of 8 bytes and the
+//! numbers.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -109,8 +109,8 @@ impl<'s> StateDict<'s> {
         }
     }
 
-    /// Reads those of `wanted` that are left, as 32-bit floats. They are in [`StateDict::shapes`] no more: what cannot be read
-    /// is in [`StateDict::unreadable`].
+    /// Reads those of `wanted` that are left, as 32-bit floats. They are in [`StateDict::shapes`] no more: what cannot
+    /// be read is in [`StateDict::unreadable`].
     pub fn read(&mut self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Tensor> {
         let names: Vec<&String> = self.order.iter().filter(|name| wanted(name)).collect();
         let views: Vec<(String, StridedView)> =

@@ -1,7 +1,7 @@
-//! Restricted unpickler for state dicts: a stack machine with a memo that knows the opcodes of Python's pickles and the few
-//! callables that rebuild tensors. It calls nothing else: what another class or function makes is an [`Object::Foreign`],
-//! which no tensor is made of. Objects lie in one list and refer to each other by index, so that no nesting is too deep,
-//! and each takes at least a byte of the pickle.
+//! Restricted unpickler for state dicts: a stack machine with a memo that knows the opcodes of Python's pickles and the
+//! few callables that rebuild tensors. It calls nothing else: what another class or function makes is an
+//! [`Object::Foreign`], which no tensor is made of. Objects lie in one list and refer to each other by index, so that
+//! no nesting is too deep, and each takes at least a byte of the pickle.
 
 use std::collections::HashMap;
 

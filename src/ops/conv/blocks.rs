@@ -1,4 +1,5 @@
-//! Contractions by tiles in workgroup memory, for GPUs (`shaders/common/steps.wgsl`): extents of tiles, and parts of sums.
+//! Contractions by tiles in workgroup memory, for GPUs (`shaders/common/steps.wgsl`): extents of tiles, and parts of
+//! sums.
 //!
 //! A tile's workgroup sums up alone, or, where tiles are few and sums long, a part of its sums: as many parts as fill a
 //! large GPU. Their number depends on the shape alone, so that results do not depend on the device.

@@ -1,7 +1,7 @@
-//! Convolution in groups: filters that see a part of the maps, down to one each, with weights `[C][R][S][K / groups]`, whose
-//! rows are those of the maps of all groups. So the operands of a group lie side by side: few large groups run one by
-//! one as convolutions of their own, on parts of the slots. Others, and windows whose elements lie apart, have kernels that
-//! compute all groups at once.
+//! Convolution in groups: filters that see a part of the maps, down to one each, with weights `[C][R][S][K / groups]`,
+//! whose rows are those of the maps of all groups. So the operands of a group lie side by side: few large groups run
+//! one by one as convolutions of their own, on parts of the slots. Others, and windows whose elements lie apart, have
+//! kernels that compute all groups at once.
 
 use super::variants::ACTIVATION;
 use super::{BACKWARD_FILTER, BACKWARD_INPUT, Conv, FORWARD, grouped_twins as twins};
@@ -122,7 +122,8 @@ impl Grouped {
         (worth && (self.dilation_y, self.dilation_x) == (1, 1)).then_some(conv)
     }
 
-    /// Records a computation on slots of all groups: group by group, where parts of the slots can be bound by themselves.
+    /// Records a computation on slots of all groups: group by group, where parts of the slots can be bound by
+    /// themselves.
     pub fn record(&self, r: &mut Recorder, direction: Direction, slots: &[Slot]) {
         let (groups, [one, all]) = (self.groups, direction.kernels());
         let whole: Vec<_> = slots.iter().map(|&slot| r.info(slot).whole(slot)).collect();

@@ -1,6 +1,6 @@
 //! Convolution of one tower's maps (paper, section 3.5): any window, stride and padding, over `[C][H][W][N]` maps with
-//! weights `[C][R][S][K]`. A layer that reads both towers runs it twice, the second time accumulating. Where the window is
-//! the map, the convolution is a matrix product, that of a fully connected layer: [`Conv::dense`].
+//! weights `[C][R][S][K]`. A layer that reads both towers runs it twice, the second time accumulating. Where the window
+//! is the map, the convolution is a matrix product, that of a fully connected layer: [`Conv::dense`].
 
 mod blocks;
 mod cases;
@@ -66,8 +66,8 @@ params! {
         accumulate: bool,
         /// Adds a bias per filter (forward only).
         bias: bool,
-        /// [`super::activation::Activation`] applied last (forward), or which made x and the gradient goes through last (by
-        /// input).
+        /// [`super::activation::Activation`] applied last (forward), or which made x and the gradient goes through last
+        /// (by input).
         activation: usize,
     }
 }

@@ -103,8 +103,8 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
 }
 
 /// `out[map][pixel·n]` = Σ over rows of `weights[map][row]` · `gathered[row][pixel·n]`, added to what is there if the
-/// convolution accumulates; then `finish` on every block of columns, with the first of them. Of what is left once `stop`
-/// is raised nothing is done.
+/// convolution accumulates; then `finish` on every block of columns, with the first of them. Of what is left once
+/// `stop` is raised nothing is done.
 fn contract(
     gather: &Gather,
     weights: &ArrayView2<f32>,

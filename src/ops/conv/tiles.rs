@@ -73,8 +73,8 @@ impl Outputs {
         vec![("lanes", lanes), ("rows", rows), ("tm", tm), ("tn", tn), (self.across, columns)]
     }
 
-    /// The tile of a subgroup on a software driver: as much as is worth compiling where loads cost more than sums that do
-    /// not fit the registers.
+    /// The tile of a subgroup on a software driver: as much as is worth compiling where loads cost more than sums that
+    /// do not fit the registers.
     pub(super) fn subgroup(&self) -> Tile {
         self.tile((SUBGROUP, 1), if self.macs >= LARGE { (1150, 224) } else { (400, 72) })
     }

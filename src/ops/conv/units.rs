@@ -1,5 +1,5 @@
-//! Who multiplies the tiles of a contraction (`shaders/common/steps.wgsl`): threads of their own, or the matrix units that
-//! subgroups share.
+//! Who multiplies the tiles of a contraction (`shaders/common/steps.wgsl`): threads of their own, or the matrix units
+//! that subgroups share.
 
 use crate::kernel::{Needs, Params, Tile, WORKGROUP_BYTES};
 
@@ -79,8 +79,8 @@ impl<const DEPTH: usize> Unit for Threads<DEPTH> {
 pub(super) struct Matrix<const SIDE: usize, const LANES: usize>;
 
 impl<const SIDE: usize, const LANES: usize> Matrix<SIDE, LANES> {
-    /// Subgroups along the rows of a tile, so that each has whole matrices and nearly a square of them; `None` where four
-    /// cannot share it.
+    /// Subgroups along the rows of a tile, so that each has whole matrices and nearly a square of them; `None` where
+    /// four cannot share it.
     fn down(height: usize, width: usize) -> Option<usize> {
         let whole = |down: &usize| height.is_multiple_of(down * SIDE) && width.is_multiple_of(SHARING / down * SIDE);
         [if width > 2 * height { 1 } else { 2 }, 2, 1, SHARING].into_iter().find(whole)

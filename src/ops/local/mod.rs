@@ -1,8 +1,8 @@
 //! The untied local layer, `local`: a convolution whose filters differ from one output pixel to the next, and so do its
 //! biases (cuda-convnet's `type=local`, layers-conv-local-13pct.cfg).
 //!
-//! Letters are cuDNN's: x `[C][H][W][N]`, w `[P][Q][C][R][S][K]`, b `[K][P][Q]`, y `[K][P][Q][N]`, a matrix of C·R·S rows
-//! and K columns for every output pixel.
+//! Letters are cuDNN's: x `[C][H][W][N]`, w `[P][Q][C][R][S][K]`, b `[K][P][Q]`, y `[K][P][Q][N]`, a matrix of C·R·S
+//! rows and K columns for every output pixel.
 
 mod layer;
 
@@ -184,8 +184,8 @@ fn cases(buffers: fn(Shape) -> Vec<(usize, Fill)>) -> Vec<Case> {
     shapes.into_iter().enumerate().map(case).collect()
 }
 
-/// Calls `body` with every place of the window of output pixel (p, q) that lies in the maps: the row of its matrix, and the
-/// pixel of x.
+/// Calls `body` with every place of the window of output pixel (p, q) that lies in the maps: the row of its matrix, and
+/// the pixel of x.
 #[inline(always)]
 fn each_place(shape: &Shape, pixel: usize, mut body: impl FnMut(usize, usize)) {
     for c in 0..shape.maps {

@@ -1,5 +1,6 @@
-//! Optimisers: how the gradient of a minibatch changes tensors of weights, those of a tower in one run. Each is a value in [`OPTIMIZERS`] and one
-//! file; slots, names in checkpoints, memory figures, and what model files may set derive from the value.
+//! Optimisers: how the gradient of a minibatch changes tensors of weights, those of a tower in one run. Each is a value
+//! in [`OPTIMIZERS`] and one file; slots, names in checkpoints, memory figures, and what model files may set derive
+//! from the value.
 //!
 //! Letters: w weights, g the gradient of the mean loss over the minibatch, ε the learning rate, λ the weight decay. For
 //! all optimisers, as in the released code, ε = 0 freezes a tensor altogether: no decay, and no state moves. Once the
@@ -61,8 +62,8 @@ const WELL: [f32; health::COUNT] = health::state(1.0);
 /// First numbers of a row of every optimiser's `rule` slot; its hyper-parameters follow.
 const COMMON: [&str; 3] = ["begin", "rate", "decay"];
 
-/// Numbers that a workgroup of the update takes at a time, four an invocation: each workgroup costs a software driver as
-/// much as some loads.
+/// Numbers that a workgroup of the update takes at a time, four an invocation: each workgroup costs a software driver
+/// as much as some loads.
 const WORKGROUP: usize = 256;
 
 /// Most workgroups for one tensor, by which a large GPU is filled some times over.
@@ -84,8 +85,8 @@ impl Optimizer {
         self.row() * tensors
     }
 
-    /// The content of the `rule` slot of tensors that lie one behind the other, given of each the index of its first number,
-    /// its learning rate and its decay. Hyper-parameters that `hyper` does not name have their defaults.
+    /// The content of the `rule` slot of tensors that lie one behind the other, given of each the index of its first
+    /// number, its learning rate and its decay. Hyper-parameters that `hyper` does not name have their defaults.
     pub fn rule(
         &self,
         tensors: impl IntoIterator<Item = (usize, f32, f32)>,
@@ -97,7 +98,8 @@ impl Optimizer {
         tensors.into_iter().flat_map(row).collect()
     }
 
-    /// The tile: the length of a row in the `rule` slot, and the places of numbers in it: `RATE`, `DECAY` and so on in WGSL.
+    /// The tile: the length of a row in the `rule` slot, and the places of numbers in it: `RATE`, `DECAY` and so on in
+    /// WGSL.
     fn tile(&self) -> Tile {
         let places = COMMON.into_iter().chain(self.hyper.iter().map(|(name, _)| *name)).zip(0..);
         [("workgroup", WORKGROUP), ("row", self.row())].into_iter().chain(places).collect()
@@ -144,8 +146,8 @@ fn grid(params: &Params) -> [usize; 3] {
     [(count / 4).div_ceil(tensors.max(1)).clamp(1, WORKGROUP * GROUPS), tensors, 1]
 }
 
-/// The twin of `shaders/optimizer.wgsl`. `element` makes, of the numbers in a row of the rule from the rate on, what turns a
-/// weight, its gradient and its states into the new weight and states.
+/// The twin of `shaders/optimizer.wgsl`. `element` makes, of the numbers in a row of the rule from the rate on, what
+/// turns a weight, its gradient and its states into the new weight and states.
 fn update<T: Real, E, const RULE: usize, const STATES: usize>(mut args: Args<T>, element: impl Fn([T; RULE]) -> E)
 where
     E: Fn(T, T, [T; STATES]) -> (T, [T; STATES]) + Sync,

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with momentum and weight decay (section 5; released code, weights.cu).
 //!
-//! v := momentum · v − λ · ε · w − ε · g, then w := w + v, evaluated from left to right. v, the state `momentum`, is the
-//! last increment of the weights; ε is inside it, so that an increment of an earlier rate goes on as it was.
+//! v := momentum · v − λ · ε · w − ε · g, then w := w + v, evaluated from left to right. v, the state `momentum`, is
+//! the last increment of the weights; ε is inside it, so that an increment of an earlier rate goes on as it was.
 
 use super::{optimizer, update};
 use crate::kernel::Args;

@@ -1,6 +1,6 @@
 //! Pooling over any windows, as networks of other programs have it: oblong, dilated, padded by any number of pixels;
-//! forward only. x is `[C][H][W][N]`, y `[C][P][Q][N]`; `y[c][p][q][n]` is the maximum or average of `x[c][h][w][n]` over
-//! h = p·stride + r·dilation − pad (and w alike) for r over the rows of the window, where that lies in the map.
+//! forward only. x is `[C][H][W][N]`, y `[C][P][Q][N]`; `y[c][p][q][n]` is the maximum or average of `x[c][h][w][n]`
+//! over h = p·stride + r·dilation − pad (and w alike) for r over the rows of the window, where that lies in the map.
 
 use super::raise;
 use crate::kernel::{Args, Case, Fill, Kernel, Params, Variant, for_each_chunk, read, write};

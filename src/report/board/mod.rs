@@ -1,5 +1,5 @@
-//! A run as TensorBoard shows it: scalars of every step, histograms and movements of the weights, filters, images and the
-//! configuration.
+//! A run as TensorBoard shows it: scalars of every step, histograms and movements of the weights, filters, images and
+//! the configuration.
 
 mod events;
 #[rustfmt::skip]

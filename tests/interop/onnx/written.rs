@@ -87,7 +87,8 @@ fn small_files_that_ask_for_much() {
     assert!(doubled.contains("node c26 (Concat)") && doubled.contains("too large with 4096 MiB"), "{doubled}");
 }
 
-/// A photo for a network of images of 4096 pixels is classified within the plan's memory, or refused where that is not there.
+/// A photo for a network of images of 4096 pixels is classified within the plan's memory, or refused where that is not
+/// there.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_image_that_needs_more_memory_than_there_is() {

@@ -1,7 +1,8 @@
-//! A network as an ONNX graph of standard operators: whole layers over all towers, maps `[N][C][H][W]`, the towers' behind
-//! each other. A layer whose towers see only their own maps is a grouped convolution; normalisation inside a tower
-//! stands between a split and a concatenation. Dropout is a factor of the weights behind it, as in [`crate::interop::file_tensors`].
-//! The kind of a layer gives its operators ([`crate::ops::onnx`]); here they become messages.
+//! A network as an ONNX graph of standard operators: whole layers over all towers, maps `[N][C][H][W]`, the towers'
+//! behind each other. A layer whose towers see only their own maps is a grouped convolution; normalisation inside a
+//! tower stands between a split and a concatenation. Dropout is a factor of the weights behind it, as in
+//! [`crate::interop::file_tensors`]. The kind of a layer gives its operators ([`crate::ops::onnx`]); here they become
+//! messages.
 
 mod messages;
 
@@ -32,8 +33,8 @@ pub const OUTPUT: &str = "probabilities";
 pub struct ImageMetadata {
     /// Means of red, green and blue of 0 to 255.
     pub mean: [f32; 3],
-    /// Mean image `[3][stored][stored]` of stored images, where the means of all pixels are not the same, and the row and
-    /// column at which the part begins that the network sees.
+    /// Mean image `[3][stored][stored]` of stored images, where the means of all pixels are not the same, and the row
+    /// and column at which the part begins that the network sees.
     pub mean_image: Option<(Tensor, [usize; 2])>,
     /// Names of the classes, a JSON list.
     pub classes: String,
