@@ -174,10 +174,10 @@ impl Checkpoint {
     /// The checkpoint file that `path` stands for: itself, or the best (else the last) one of a run folder.
     pub fn locate(path: &Path) -> PathBuf {
         let best = path.join("best.safetensors");
-        match (path.is_dir(), best.is_file()) {
+        match (path.is_dir(), best.try_exists()) {
             (false, _) => path.into(),
-            (true, true) => best,
-            (true, false) => path.join("last.safetensors"),
+            (true, Ok(false)) => path.join("last.safetensors"),
+            (true, _) => best, // one that cannot be looked at is refused by its name when it is read
         }
     }
 
@@ -236,6 +236,16 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_best_checkpoint_that_cannot_be_looked_at_is_not_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [best, last] = ["best", "last"].map(|name| folder.path().join(format!("{name}.safetensors")));
+        assert_eq!(Checkpoint::locate(folder.path()), last);
+        std::os::unix::fs::symlink(&best, &best).unwrap(); // leads to itself
+        assert_eq!(Checkpoint::locate(folder.path()), best);
+    }
 
     /// A resumed run has the sums of one that was never stopped.
     #[test]

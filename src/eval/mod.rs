@@ -218,7 +218,11 @@ struct Surroundings {
 impl Surroundings {
     /// Of the run that the checkpoint or run folder at `path` belongs to; nothing where it is of no run.
     fn of(path: &Path) -> Result<Self, FileError> {
-        let Some(folder) = (if path.is_dir() { Some(path) } else { path.parent() }) else { return Ok(Self::default()) };
+        let is_folder = match path.metadata() {
+            Err(reason) if reason.kind() == ErrorKind::NotFound => false,
+            found => found.map_err(FileError::read(path))?.is_dir(),
+        };
+        let Some(folder) = (if is_folder { Some(path) } else { path.parent() }) else { return Ok(Self::default()) };
         let path = folder.join("config.toml");
         let text = match read_text(&path) {
             Err(reason) if reason.kind() == ErrorKind::NotFound => return Ok(Self::default()),
