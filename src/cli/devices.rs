@@ -99,7 +99,7 @@ fn print(listing: &Listing) -> Result<()> {
     } else {
         format!(", about {CPU_SPEED} as {}, a software driver", listing.default)
     };
-    line(format_args!("expected to be fastest: --devices {}{than}", listing.fastest))
+    paragraph(&format!("expected to be fastest: --devices {}{than}", listing.fastest), 2)
 }
 
 fn features(summary: &AdapterSummary) -> String {

@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command};
 
-use super::fold::{COLUMNS, fold};
+use super::fold::{COLUMNS, fold, width};
 use super::options::built_in;
 
 /// Headings of `--help`, and the options that stand below each, of any command.
@@ -210,6 +210,7 @@ pub(super) fn complete(command: Command) -> Command {
     let command = GROUPED.iter().fold(command, |command, (name, headings)| {
         command.mut_subcommand(name, |sub| sub.mut_args(|arg| under_heading(arg, headings)))
     });
+    let command = fold_usages(command);
     EXAMPLES.iter().fold(command, |command, (name, lines)| {
         command.mut_subcommand(name, |sub| {
             // What is folded can be copied still.
@@ -221,6 +222,21 @@ pub(super) fn complete(command: Command) -> Command {
             let text = sub.get_after_long_help().map_or(text.clone(), |more| format!("{text}\n\n{more}"));
             sub.after_long_help(text)
         })
+    })
+}
+
+/// `command` with usages in lines that fit, which the parser leaves as long as they are.
+fn fold_usages(command: Command) -> Command {
+    const BEGIN: &str = "Usage: ";
+    let mut built = command.clone();
+    built.build();
+    built.get_subcommands_mut().fold(command, |command, sub| {
+        let usage = sub.render_usage().to_string();
+        if width(&usage) <= COLUMNS {
+            return command;
+        }
+        let folded = fold(&usage, BEGIN.len(), COLUMNS);
+        command.mut_subcommand(sub.get_name(), |sub| sub.override_usage(folded.replacen(BEGIN, "", 1)))
     })
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::output::{Table, counted, gap, json, line, percent, thousands};
+use super::output::{Table, counted, gap, json, paragraph, percent, thousands};
 use alexnet::runs::{MetricRow, Movements, Run, csv_table};
 use alexnet::train::{DeviceRecord, Metric, Resumption};
 
@@ -68,7 +68,8 @@ fn everything<'a>(run: &'a Run, name: &'a str) -> Everything<'a> {
 fn print(run: &Run) -> Result<()> {
     let last = run.steps.last().or(run.validations.last());
     let (steps, seconds) = last.map_or((0, 0.0), |last| (last.step, last.seconds));
-    line(format_args!("{}: {} in {seconds:.0} s; images/s are those of training", run.name(), counted(steps, "step")))?;
+    let steps = counted(steps, "step");
+    paragraph(&format!("{}: {steps} in {seconds:.0} s; images/s are those of training", run.name()), 2)?;
     let header = ["epoch", "step", "rate", "training", "error", "validated", "top-1", "top-5", "images/s"];
     let mut rows = Table::new(&header, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
     run.validations.iter().for_each(|metric| rows.add_row(cells(run, metric)));
