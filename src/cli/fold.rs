@@ -13,11 +13,11 @@ pub(super) const COLUMNS: usize = 80;
 /// Further indentation of what follows the first line.
 const HANG: usize = 2;
 
-/// Columns of the terminal that `stream` is; `None` of a file or a pipe.
+/// Columns of the terminal that `stream` is; `None` of a file or a pipe, and of a terminal that does not know its size,
+/// as that which `mpirun` gives to every rank, whose lines end in a file.
 pub(super) fn columns(stream: &impl IsTerminal) -> Option<usize> {
     let size = || crossterm::terminal::size().map(|(columns, _)| usize::from(columns));
-    // A terminal that does not know its size says 0.
-    stream.is_terminal().then(|| size().ok().filter(|&columns| columns > 0).unwrap_or(COLUMNS))
+    stream.is_terminal().then(size).and_then(Result::ok).filter(|&columns| columns > 0)
 }
 
 /// `line` as it goes to `stream`: folded where that is a terminal.
