@@ -210,7 +210,6 @@ pub(super) fn complete(command: Command) -> Command {
     let command = GROUPED.iter().fold(command, |command, (name, headings)| {
         command.mut_subcommand(name, |sub| sub.mut_args(|arg| under_heading(arg, headings)))
     });
-    let command = fold_usages(command);
     EXAMPLES.iter().fold(command, |command, (name, lines)| {
         command.mut_subcommand(name, |sub| {
             // What is folded can be copied still.
@@ -220,24 +219,20 @@ pub(super) fn complete(command: Command) -> Command {
                 text = format!("Built-in networks: {}\n\n{text}", built_in());
             }
             let text = sub.get_after_long_help().map_or(text.clone(), |more| format!("{text}\n\n{more}"));
-            sub.after_long_help(text)
+            sub.after_long_help(text).defer(fold_usage) // once the command is asked for
         })
     })
 }
 
-/// `command` with usages in lines that fit, which the parser leaves as long as they are.
-fn fold_usages(command: Command) -> Command {
+/// `command` with its usage in lines that fit, which the parser leaves as long as it is.
+fn fold_usage(command: Command) -> Command {
     const BEGIN: &str = "Usage: ";
-    let mut built = command.clone();
-    built.build();
-    built.get_subcommands_mut().fold(command, |command, sub| {
-        let usage = sub.render_usage().to_string();
-        if width(&usage) <= COLUMNS {
-            return command;
-        }
-        let folded = fold(&usage, BEGIN.len(), COLUMNS);
-        command.mut_subcommand(sub.get_name(), |sub| sub.override_usage(folded.replacen(BEGIN, "", 1)))
-    })
+    let usage = command.clone().render_usage().to_string();
+    if width(&usage) <= COLUMNS {
+        return command;
+    }
+    let folded = fold(&usage, BEGIN.len(), COLUMNS);
+    command.override_usage(folded.replacen(BEGIN, "", 1))
 }
 
 /// `arg` below the first of `headings` that lists it.

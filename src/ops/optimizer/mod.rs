@@ -62,8 +62,8 @@ const WELL: [f32; health::COUNT] = health::state(1.0);
 /// First numbers of a row of every optimiser's `rule` slot; its hyper-parameters follow.
 const COMMON: [&str; 3] = ["begin", "rate", "decay"];
 
-/// Numbers that a workgroup of the update takes at a time, four an invocation: each workgroup costs a software driver
-/// as much as some loads.
+/// Invocations of a workgroup of the update, each with four numbers at a time: a workgroup costs a software driver as
+/// much as some loads.
 const WORKGROUP: usize = 256;
 
 /// Most workgroups for one tensor, by which a large GPU is filled some times over.
