@@ -338,11 +338,7 @@ fn backward<T: Real>(mut args: Args<T>) {
 /// Runs `body(first, parts)` on all cores: `parts` are elements `first..first + BLOCK` of every map of `columns`.
 fn for_each_block<T: Real>(out: &mut [T], columns: usize, body: impl Fn(usize, &mut [&mut [T]]) + Sync) {
     use rayon::prelude::*;
-    let mut blocks: Vec<Vec<&mut [T]>> = Vec::new();
-    blocks.resize_with(columns.div_ceil(BLOCK), Vec::new);
-    for map in out.chunks_mut(columns) {
-        blocks.iter_mut().zip(map.chunks_mut(BLOCK)).for_each(|(block, part)| block.push(part));
-    }
+    let mut blocks = super::product::column_blocks(out, columns, BLOCK);
     let arch = pulp::Arch::new();
     blocks.par_iter_mut().enumerate().for_each(|(i, parts)| arch.dispatch(|| body(i * BLOCK, parts)));
 }

@@ -124,7 +124,6 @@ pub(crate) const DOORS: &[(&str, &[&str])] = &[
     ("wgpu", &["src/backend/gpu/"]),
     ("naga", &["src/wgsl/"]),
     ("dirs", &["src/files/mod.rs"]),
-    ("ndarray", &["src/ops/product.rs", "src/ops/conv/products.rs", "src/ops/conv/dense.rs"]),
     ("sysinfo", &["src/backend/limits.rs"]),
     ("image", &["src/data/"]),
     ("jpeg_decoder", &["src/data/jpeg.rs"]),

@@ -4,67 +4,104 @@
 
 use std::sync::atomic::Ordering;
 
-use ndarray::parallel::prelude::*;
-use ndarray::{Axis, s};
+use rayon::prelude::*;
 
 use super::Conv;
 use super::products::InputEnd;
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
-use crate::ops::product::{DEPTH, matrix, matrix_mut, multiply};
+use crate::ops::product::{Columns, DEPTH, Left, Panels, Rows, SPACING, multiply};
 
-/// Rows that one core computes at once.
+/// Rows of the result that one core computes at once.
 const ROWS: usize = 128;
+/// Rows of the gradient by filter whose inputs stay in a core's first cache.
+const FILTER_ROWS: usize = 12;
 
 pub(super) fn forward(mut args: Args<f32>) {
     let conv = Conv::from(args.params);
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
     let activation = Activation::numbered(conv.activation);
-    let (x, mut y) = (matrix(x, conv.rows()), matrix_mut(y, conv.k));
-    let parts = y.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter().enumerate();
-    parts.for_each_init(Vec::new, |scratch, (index, mut y)| {
-        let filters = index * ROWS..index * ROWS + y.nrows();
+    let blocks = blocks(x, conv.n);
+    let parts = y.par_chunks_mut(ROWS * conv.n).enumerate();
+    parts.for_each_init(Vec::new, |weights, (index, y)| {
+        let (first, filters) = (index * ROWS, y.len() / conv.n);
         // Columns of the weights lie far apart, often by a power of two, for which caches have few places: they are
         // brought together first.
-        for (block, rows) in w.chunks(DEPTH * conv.k).enumerate() {
+        let stride = filters + SPACING;
+        weights.resize(DEPTH * stride, 0.0);
+        for (block, (terms, panels)) in w.chunks(DEPTH * conv.k).zip(&blocks).enumerate() {
             if args.stop.load(Ordering::Relaxed) {
                 return;
             }
-            scratch.clear();
-            rows.chunks_exact(conv.k).for_each(|row| scratch.extend_from_slice(&row[filters.clone()]));
-            let inputs = block * DEPTH..block * DEPTH + rows.len() / conv.k;
-            let weights = matrix(scratch, inputs.len()).reversed_axes();
-            multiply(&weights, &x.slice(s![inputs, ..]), conv.accumulate || block > 0, &mut y);
+            for (line, row) in weights.chunks_exact_mut(stride).zip(terms.chunks_exact(conv.k)) {
+                line[..filters].copy_from_slice(&row[first..first + filters]);
+            }
+            for (panel, n, count) in panels.iter() {
+                let out = Columns { values: &mut y[n..], stride: conv.n, count };
+                multiply(
+                    Left::Terms(Rows { values: weights, stride }),
+                    filters,
+                    panel,
+                    out,
+                    conv.accumulate || block > 0,
+                );
+            }
         }
-        for (k, mut y) in filters.zip(y.outer_iter_mut()) {
-            let bias = if conv.bias { b[k] } else { 0.0 };
-            y.mapv_inplace(|y| activation.apply(y + bias));
+        for (k, y) in y.chunks_exact_mut(conv.n).enumerate() {
+            let bias = if conv.bias { b[first + k] } else { 0.0 };
+            for y in y.iter_mut() {
+                *y = activation.apply(*y + bias);
+            }
         }
     });
+}
+
+/// A matrix of `images` columns and one row a term, by `DEPTH` terms.
+fn blocks(matrix: &[f32], images: usize) -> Vec<Panels> {
+    let panels = |terms: &[f32]| Panels::of(Rows { values: terms, stride: images }, images, terms.len() / images);
+    matrix.par_chunks(DEPTH * images).map(panels).collect()
 }
 
 pub(super) fn backward_input(mut args: Args<f32>) {
     let conv = Conv::from(args.params);
     let (w, dy, x, dx) = (args.read(), args.read(), args.read(), args.write());
     let end = InputEnd::new(&conv, x, dx, conv.n);
-    let (w, dy, mut dx) = (matrix(w, conv.rows()), matrix(dy, conv.k), matrix_mut(dx, conv.rows()));
-    let parts = dx.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter().enumerate();
-    parts.zip(w.axis_chunks_iter(Axis(0), ROWS)).for_each(|((index, mut dx), w)| {
-        if !args.stop.load(Ordering::Relaxed) {
-            multiply(&w, &dy, false, &mut dx);
-            end.apply([index * ROWS, 0], dx);
+    let blocks = blocks(dy, conv.n);
+    dx.par_chunks_mut(ROWS * conv.n).zip(w.par_chunks(ROWS * conv.k)).enumerate().for_each(|(index, (dx, w))| {
+        if args.stop.load(Ordering::Relaxed) {
+            return;
         }
+        for (start, panels) in (0..).step_by(DEPTH).zip(&blocks) {
+            let left = Left::Rows(Rows { values: &w[start..], stride: conv.k });
+            for (panel, n, count) in panels.iter() {
+                let out = Columns { values: &mut dx[n..], stride: conv.n, count };
+                multiply(left, w.len() / conv.k, panel, out, start > 0);
+            }
+        }
+        dx.chunks_exact_mut(conv.n).zip(index * ROWS..).for_each(|(dx, row)| end.apply(row, 0, dx));
     });
 }
 
 pub(super) fn backward_filter(mut args: Args<f32>) {
     let conv = Conv::from(args.params);
     let (x, dy, dw) = (args.read(), args.read(), args.write());
-    let (x, dy, mut dw) = (matrix(x, conv.rows()), matrix(dy, conv.k).reversed_axes(), matrix_mut(dw, conv.rows()));
-    let parts = dw.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter();
-    parts.zip(x.axis_chunks_iter(Axis(0), ROWS)).for_each(|(mut dw, x)| {
-        if !args.stop.load(Ordering::Relaxed) {
-            multiply(&x, &dy, conv.accumulate, &mut dw);
+    let gradients = |start: usize| {
+        let mut panels = Panels::default();
+        panels.lay_turned(Rows { values: &dy[start..], stride: conv.n }, conv.k, DEPTH.min(conv.n - start));
+        panels
+    };
+    let blocks: Vec<Panels> = (0..conv.n).step_by(DEPTH).map(gradients).collect();
+    let parts = dw.par_chunks_mut(FILTER_ROWS * conv.k).zip(x.par_chunks(FILTER_ROWS * conv.n));
+    parts.for_each(|(dw, x)| {
+        if args.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        for (start, panels) in (0..).step_by(DEPTH).zip(&blocks) {
+            for (panel, k, count) in panels.iter() {
+                let left = Left::Rows(Rows { values: &x[start..], stride: conv.n });
+                let out = Columns { values: &mut dw[k..], stride: conv.k, count };
+                multiply(left, x.len() / conv.n, panel, out, conv.accumulate || start > 0);
+            }
         }
     });
 }

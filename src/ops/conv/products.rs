@@ -4,19 +4,24 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ndarray::parallel::prelude::*;
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
 use super::twins::{above, inside};
 use super::{Conv, dense};
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
-use crate::ops::product::{DEPTH, matrix, matrix_mut, multiply};
+use crate::ops::product::{
+    ARCH, Columns, DEPTH, Left, Panels, Rows, SPACING, column_blocks, copy, multiply, panel_width,
+};
 
-/// Columns gathered at once, at least those of one pixel: with `DEPTH` rows they stay in a core's own cache.
-const COLUMNS: usize = 256;
+/// Columns gathered at once, at least those of one pixel: with `DEPTH` rows, and what they are gathered from, they stay in
+/// a core's second cache.
+const COLUMNS: usize = 128;
 /// Rows of the gradient by filter that one core computes at once.
-const FILTER_ROWS: usize = 96;
+const FILTER_ROWS: usize = 48;
+/// Blocks of pixels whose gradients are turned at once, for all rows of the gradient by filter.
+const TURNED_BLOCKS: usize = 16;
 
 pub(super) fn forward(mut args: Args<f32>) {
     let conv = Conv::from(args.params);
@@ -24,13 +29,17 @@ pub(super) fn forward(mut args: Args<f32>) {
         return dense::forward(args);
     }
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
-    let under = Gather::under(&conv, x);
-    let weights = matrix(w, under.rows).reversed_axes();
+    let stride = conv.k + SPACING;
+    let mut weights = vec![0.0; conv.rows() * stride];
+    for (line, row) in weights.chunks_exact_mut(stride).zip(w.chunks_exact(conv.k)) {
+        line[..conv.k].copy_from_slice(row);
+    }
+    let weights = |start| Left::Terms(Rows { values: &weights[start * stride..], stride });
     let activation = Activation::numbered(conv.activation);
-    contract(&under, &weights, matrix_mut(y, conv.k), args.stop, |_, mut y| {
-        for (k, mut y) in y.outer_iter_mut().enumerate() {
-            let bias = if conv.bias { b[k] } else { 0.0 };
-            y.mapv_inplace(|y| activation.apply(y + bias));
+    contract(&Gather::under(&conv, x), weights, y, args.stop, |k, _, y| {
+        let bias = if conv.bias { b[k] } else { 0.0 };
+        for y in y.iter_mut() {
+            *y = activation.apply(*y + bias);
         }
     });
 }
@@ -43,8 +52,9 @@ pub(super) fn backward_input(mut args: Args<f32>) {
     let (w, dy, x, dx) = (args.read(), args.read(), args.read(), args.write());
     let end = InputEnd::new(&conv, x, dx, conv.h * conv.w * conv.n);
     let sum = Conv { accumulate: false, ..conv };
-    let (above, weights) = (Gather::above(&sum, dy), matrix(w, conv.maps));
-    contract(&above, &weights, matrix_mut(dx, conv.maps), args.stop, |column, dx| end.apply([0, column], dx));
+    let above = Gather::above(&sum, dy);
+    let weights = |start| Left::Rows(Rows { values: &w[start..], stride: above.rows });
+    contract(&above, weights, dx, args.stop, |map, column, dx| end.apply(map, column, dx));
 }
 
 /// The end of a gradient by input, once the products are summed up: what was there before is added, and the whole goes
@@ -63,17 +73,15 @@ impl<'a> InputEnd<'a> {
         Self { before, x, activation: Activation::numbered(conv.activation), width }
     }
 
-    /// Finishes a block of dx that begins at this row and column.
-    pub(super) fn apply(&self, [first, column]: [usize; 2], mut dx: ArrayViewMut2<f32>) {
+    /// Finishes a part of dx that begins at this row and column, along the row.
+    pub(super) fn apply(&self, row: usize, column: usize, dx: &mut [f32]) {
         if self.before.is_none() && self.activation == Activation::Linear {
             return;
         }
-        for (row, mut dx) in dx.outer_iter_mut().enumerate() {
-            let begin = (first + row) * self.width + column;
-            for (i, dx) in dx.iter_mut().enumerate() {
-                let sum = self.before.as_ref().map_or(*dx, |before| *dx + before[begin + i]);
-                *dx = self.activation.gradient(sum, self.x[begin + i]);
-            }
+        let begin = row * self.width + column;
+        for (i, dx) in dx.iter_mut().enumerate() {
+            let sum = self.before.as_ref().map_or(*dx, |before| *dx + before[begin + i]);
+            *dx = self.activation.gradient(sum, self.x[begin + i]);
         }
     }
 }
@@ -85,52 +93,95 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
     }
     let (x, dy, dw) = (args.read(), args.read(), args.write());
     let under = Gather::under(&conv, x);
-    let (dy, mut dw) = (matrix(dy, conv.k), matrix_mut(dw, under.rows));
-    let (count, block) = (conv.p * conv.q, pixels(&conv));
-    let parts = dw.axis_chunks_iter_mut(Axis(0), FILTER_ROWS).into_par_iter().enumerate();
-    parts.for_each_init(Vec::new, |scratch, (index, mut dw)| {
-        let rows = index * FILTER_ROWS..index * FILTER_ROWS + dw.nrows();
-        for start in (0..count).step_by(block) {
-            if args.stop.load(Ordering::Relaxed) {
-                return;
+    let (count, block) = (conv.p * conv.q, pixels(&conv, DEPTH));
+    let blocks: Vec<Range<usize>> = (0..count).step_by(block).map(|start| start..count.min(start + block)).collect();
+    let mut turned: Vec<(Vec<Panels>, Places)> = Vec::new();
+    for (first, blocks) in (0..).step_by(TURNED_BLOCKS).zip(blocks.chunks(TURNED_BLOCKS)) {
+        // Gradients of these pixels, a panel's line one of a pixel and an image, and what the pixels see.
+        turned.resize_with(blocks.len(), Default::default);
+        turned.par_iter_mut().zip(blocks).for_each(|((panels, places), pixels)| {
+            let columns = pixels.len() * conv.n;
+            panels.resize_with(columns.div_ceil(DEPTH), Default::default);
+            for (panels, start) in panels.iter_mut().zip((0..).step_by(DEPTH)) {
+                let gradients = Rows { values: &dy[pixels.start * conv.n + start..], stride: count * conv.n };
+                panels.lay_turned(gradients, conv.k, DEPTH.min(columns - start));
             }
-            let pixels = start..count.min(start + block);
-            let dy = dy.slice(s![.., pixels.start * conv.n..pixels.end * conv.n]);
-            let x = under.gather(scratch, rows.clone(), &under.places(pixels));
-            multiply(&x, &dy.reversed_axes(), conv.accumulate || start > 0, &mut dw);
-        }
-    });
+            *places = under.places(pixels.clone(), columns);
+        });
+        let parts = dw.par_chunks_mut(FILTER_ROWS * conv.k).enumerate();
+        parts.for_each_init(Vec::new, |scratch, (part, dw)| {
+            let rows = part * FILTER_ROWS..part * FILTER_ROWS + dw.len() / conv.k;
+            for (block, ((panels, places), pixels)) in turned.iter().zip(blocks).enumerate() {
+                if args.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let columns = pixels.len() * conv.n;
+                scratch.resize(rows.len() * columns, 0.0);
+                under.gather(scratch, rows.clone(), places, columns, 0);
+                for (start, panels) in (0..).step_by(DEPTH).zip(panels) {
+                    let left = Left::Rows(Rows { values: &scratch[start..], stride: columns });
+                    for (panel, k, count) in panels.iter() {
+                        let out = Columns { values: &mut dw[k..], stride: conv.k, count };
+                        multiply(left, rows.len(), panel, out, conv.accumulate || first + block + start > 0);
+                    }
+                }
+            }
+        });
+    }
 }
 
 /// `out[map][pixel·n]` = Σ over rows of `weights[map][row]` · `gathered[row][pixel·n]`, added to what is there if the
-/// convolution accumulates; then `finish` on every block of columns, with the first of them. Of what is left once
-/// `stop` is raised nothing is done.
-fn contract(
+/// convolution accumulates; then `finish` on every block of a map's columns, with the map and the first of them. Of what
+/// is left once `stop` is raised nothing is done.
+fn contract<'w>(
     gather: &Gather,
-    weights: &ArrayView2<f32>,
-    mut out: ArrayViewMut2<f32>,
+    weights: impl Fn(usize) -> Left<'w> + Sync,
+    out: &mut [f32],
     stop: &AtomicBool,
-    finish: impl Fn(usize, ArrayViewMut2<f32>) + Sync,
+    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
-    let (n, block) = (gather.conv.n, pixels(gather.conv));
-    let parts = out.axis_chunks_iter_mut(Axis(1), block * n).into_par_iter().enumerate();
-    parts.for_each_init(Vec::new, |scratch, (index, mut out)| {
+    let (n, block, width) = (gather.conv.n, pixels(gather.conv, COLUMNS), panel_width());
+    let count = gather.pixels();
+    let maps = out.len() / (count * n);
+    let parts = column_blocks(out, count * n, block * n).into_par_iter().enumerate();
+    parts.for_each_init(Default::default, |(panels, sums): &mut (Panels, Vec<f32>), (index, mut out)| {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let places = gather.places(index * block..index * block + out.ncols() / n);
+        let pixels = index * block..count.min((index + 1) * block);
+        let columns = pixels.len() * n;
+        let places = gather.places(pixels, width);
+        // The sums of a panel's columns lie together, one line a map.
+        sums.resize(maps * columns.next_multiple_of(width), 0.0);
+        if gather.conv.accumulate {
+            for (map, out) in out.iter().enumerate() {
+                for (out, sums) in out.chunks(width).zip(sums.chunks_exact_mut(maps * width)) {
+                    sums[map * width..][..out.len()].copy_from_slice(out);
+                }
+            }
+        }
         for start in (0..gather.rows).step_by(DEPTH) {
             let rows = start..gather.rows.min(start + DEPTH);
-            let matrix = gather.gather(scratch, rows.clone(), &places);
-            multiply(&weights.slice(s![.., rows]), &matrix, gather.conv.accumulate || start > 0, &mut out);
+            panels.resize(columns, rows.len());
+            let distance = panels.distance();
+            gather.gather(panels.values_mut(), rows, &places, width, distance);
+            for ((panel, _, count), sums) in panels.iter().zip(sums.chunks_exact_mut(maps * width)) {
+                let out = Columns { values: sums, stride: width, count };
+                multiply(weights(start), maps, panel, out, gather.conv.accumulate || start > 0);
+            }
         }
-        finish(index * block * n, out);
+        for (map, out) in out.iter_mut().enumerate() {
+            for (out, sums) in out.chunks_mut(width).zip(sums.chunks_exact(maps * width)) {
+                out.copy_from_slice(&sums[map * width..][..out.len()]);
+            }
+            finish(map, index * block * n, out);
+        }
     });
 }
 
-/// Pixels in a block.
-fn pixels(conv: &Conv) -> usize {
-    (COLUMNS / conv.n).max(1)
+/// Pixels in a block of so many columns.
+fn pixels(conv: &Conv, columns: usize) -> usize {
+    (columns / conv.n).max(1)
 }
 
 /// Maps seen through the window from the pixels on its other side: a matrix with one row a map and element of the
@@ -144,68 +195,132 @@ struct Gather<'a> {
     rows: usize,
     /// Map, row and column of the window that make up a row of the matrix.
     row: fn(&Conv, usize) -> (usize, usize, usize),
-    /// Width of the maps on the other side.
-    width: usize,
+    /// Height and width of the maps on the other side.
+    others: (usize, usize),
     /// From coordinate, stride, element of the window, padding and extent to the coordinate it sees.
     sees: fn(usize, usize, usize, usize, usize) -> Option<usize>,
 }
 
-/// What the pixels of a block see: where lines begin, for every row of the window, and where in a line images begin,
-/// for every column of the window.
+/// What the pixels of a block see through each element of the window, in pieces that are copied as they lie.
+#[derive(Default)]
 struct Places {
+    pieces: Vec<Piece>,
+    /// Where the pieces of an element of the window end.
+    ends: Vec<usize>,
+}
+
+/// Neighbouring columns of a line.
+struct Piece {
+    /// Where they lie in a map; `None` beyond its edge.
+    from: Option<usize>,
     count: usize,
-    lines: Vec<Option<usize>>,
-    columns: Vec<Option<usize>>,
+    /// Panel they go to, and the first of its columns.
+    panel: usize,
+    column: usize,
 }
 
 impl<'a> Gather<'a> {
     /// The input under output pixels; rows in the order of the weights, `[C][R][S]`.
     fn under(conv: &'a Conv, x: &'a [f32]) -> Self {
         let row = |conv: &Conv, index| (index / (conv.r * conv.s), index / conv.s % conv.r, index % conv.s);
-        Self { conv, maps: x, extents: (conv.h, conv.w), rows: conv.rows(), row, width: conv.q, sees: inside }
+        Self {
+            conv,
+            maps: x,
+            extents: (conv.h, conv.w),
+            rows: conv.rows(),
+            row,
+            others: (conv.p, conv.q),
+            sees: inside,
+        }
     }
 
     /// The output's gradient above input pixels; rows in the order of one map's weights, `[R][S][K]`.
     fn above(conv: &'a Conv, dy: &'a [f32]) -> Self {
         let row = |conv: &Conv, index| (index % conv.k, index / (conv.s * conv.k), index / conv.k % conv.s);
         let rows = conv.r * conv.s * conv.k;
-        Self { conv, maps: dy, extents: (conv.p, conv.q), rows, row, width: conv.w, sees: above }
+        Self { conv, maps: dy, extents: (conv.p, conv.q), rows, row, others: (conv.h, conv.w), sees: above }
     }
 
-    fn places(&self, pixels: Range<usize>) -> Places {
-        let (conv, (height, width)) = (self.conv, self.extents);
-        let line = |r, pixel| (self.sees)(pixel / self.width, conv.stride_y, r, conv.pad_y, height);
-        let column = |s, pixel| (self.sees)(pixel % self.width, conv.stride_x, s, conv.pad_x, width);
-        let lines = (0..conv.r).flat_map(|r| pixels.clone().map(move |pixel| Some(line(r, pixel)? * width * conv.n)));
-        let columns = (0..conv.s).flat_map(|s| pixels.clone().map(move |pixel| Some(column(s, pixel)? * conv.n)));
-        Places { count: pixels.len(), lines: lines.collect(), columns: columns.collect() }
+    /// Pixels on the other side.
+    fn pixels(&self) -> usize {
+        self.others.0 * self.others.1
     }
 
-    /// Some rows at the pixels of a block, zeros beyond the edge.
-    fn gather<'s>(&self, scratch: &'s mut Vec<f32>, rows: Range<usize>, places: &Places) -> ArrayView2<'s, f32> {
-        let (n, count) = (self.conv.n, rows.len());
-        let plane = self.extents.0 * self.extents.1 * n;
-        scratch.resize(count * places.count * n, 0.0);
-        for (index, values) in rows.zip(scratch.chunks_exact_mut(places.count * n)) {
-            let (map, r, s) = (self.row)(self.conv, index);
-            let map = &self.maps[map * plane..][..plane];
-            let (lines, columns) = (&places.lines[r * places.count..], &places.columns[s * places.count..]);
-            let seen = |pixel: usize| Some(lines[pixel]? + columns[pixel]?);
-            let mut pixel = 0;
-            while pixel < places.count {
-                // With the pixels behind it that see what lies behind it, or nothing as well: one copy for all of them.
-                let from = seen(pixel);
-                let follows = |other: &usize| seen(*other) == from.map(|from| from + (other - pixel) * n);
-                let end = (pixel + 1..places.count).find(|other| !follows(other)).unwrap_or(places.count);
-                let images = &mut values[pixel * n..end * n];
-                match from {
-                    Some(from) => images.copy_from_slice(&map[from..][..images.len()]),
+    /// What these pixels see, for panels of so many columns.
+    fn places(&self, pixels: Range<usize>, width: usize) -> Places {
+        let (conv, (height, length)) = (self.conv, self.extents);
+        let line = |r, pixel| (self.sees)(pixel / self.others.1, conv.stride_y, r, conv.pad_y, height);
+        let column = |s, pixel| (self.sees)(pixel % self.others.1, conv.stride_x, s, conv.pad_x, length);
+        let lines: Vec<_> = (0..conv.r)
+            .map(|r| pixels.clone().map(|pixel| Some(line(r, pixel)? * length * conv.n)).collect::<Vec<_>>())
+            .collect();
+        let columns: Vec<_> = (0..conv.s)
+            .map(|s| pixels.clone().map(|pixel| Some(column(s, pixel)? * conv.n)).collect::<Vec<_>>())
+            .collect();
+        let mut places = Places { pieces: Vec::new(), ends: Vec::with_capacity(conv.r * conv.s) };
+        for (lines, columns) in lines.iter().flat_map(|lines| columns.iter().map(move |columns| (lines, columns))) {
+            let begin = places.pieces.len();
+            let (mut panel, mut first) = (0, 0);
+            for (line, column) in lines.iter().zip(columns) {
+                let mut from = line.and_then(|line| Some(line + (*column)?));
+                let mut images = conv.n;
+                while images > 0 {
+                    let count = images.min(width - first);
+                    match places.pieces[begin..].last_mut() {
+                        Some(last) if first > 0 && from == last.from.map(|from| from + last.count) => {
+                            last.count += count;
+                        }
+                        _ => places.pieces.push(Piece { from, count, panel, column: first }),
+                    }
+                    from = from.map(|from| from + count);
+                    (images, first) = (images - count, first + count);
+                    if first == width {
+                        (panel, first) = (panel + 1, 0);
+                    }
+                }
+            }
+            places.ends.push(places.pieces.len());
+        }
+        places
+    }
+
+    /// Some rows at the pixels of a block, zeros beyond the edge: `width` columns side by side, the next ones
+    /// `distance` further on.
+    fn gather(&self, out: &mut [f32], rows: Range<usize>, places: &Places, width: usize, distance: usize) {
+        ARCH.dispatch(Lines { gather: self, out, rows, places, width, distance });
+    }
+}
+
+/// Lines being gathered.
+struct Lines<'a> {
+    gather: &'a Gather<'a>,
+    out: &'a mut [f32],
+    rows: Range<usize>,
+    places: &'a Places,
+    width: usize,
+    distance: usize,
+}
+
+impl WithSimd for Lines<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { gather, out, rows, places, width, distance } = self;
+        let plane = gather.extents.0 * gather.extents.1 * gather.conv.n;
+        for (line, index) in rows.enumerate() {
+            let (map, r, s) = (gather.row)(gather.conv, index);
+            let map = &gather.maps[map * plane..][..plane];
+            let element = r * gather.conv.s + s;
+            let begin = element.checked_sub(1).map_or(0, |before| places.ends[before]);
+            for piece in &places.pieces[begin..places.ends[element]] {
+                let images = &mut out[piece.panel * distance + line * width + piece.column..][..piece.count];
+                match piece.from {
+                    Some(from) => copy::<S>(&map[from..][..piece.count], images),
                     None => images.fill(0.0),
                 }
-                pixel = end;
             }
         }
-        matrix(scratch, count)
     }
 }
 
