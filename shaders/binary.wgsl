@@ -1,5 +1,6 @@
-// y = a + b, a - b, a b, a / b, a^b or (a, a b where a < 0), number by number, for COUNT numbers: sums of the towers'
-// gradients, and the arithmetic of networks from other programs.
+// y = a + b, a - b, a b, a / b, a^b, (a, a b where a < 0), max(a, b), min(a, b), comparisons as 1 and 0, or (a, 0 where
+// b = 0), number by number, for COUNT numbers: sums of the towers' gradients, and the arithmetic of networks from other
+// programs.
 
 @group(0) @binding(0) var<storage, read> a: array<MapNumbers>;
 @group(0) @binding(1) var<storage, read> b: array<MapNumbers>;
@@ -11,6 +12,12 @@ const MULTIPLY = 2u;
 const DIVIDE = 3u;
 const POWER = 4u;
 const LEAK = 5u;
+const MAXIMUM = 6u;
+const MINIMUM = 7u;
+const LESS = 8u;
+const AT_MOST = 9u;
+const EQUAL = 10u;
+const KEEP = 11u;
 
 // x^e as C has it; WGSL leaves open what becomes of zeros and of negative numbers.
 fn power(x: vec4f, e: vec4f) -> vec4f {
@@ -38,6 +45,12 @@ fn pair(a: vec4f, b: vec4f) -> vec4f {
         case MULTIPLY: { return a * b; }
         case DIVIDE: { return a / b; }
         case LEAK: { return select(a, a * b, a < vec4f()); }
+        case MAXIMUM: { return select(a, b, b > a); }
+        case MINIMUM: { return select(a, b, b < a); }
+        case LESS: { return select(vec4f(), vec4f(1.0), a < b); }
+        case AT_MOST: { return select(vec4f(), vec4f(1.0), a <= b); }
+        case EQUAL: { return select(vec4f(), vec4f(1.0), a == b); }
+        case KEEP: { return select(a, vec4f(), b == vec4f()); }
         default: { return power(a, b); }
     }
 }

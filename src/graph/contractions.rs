@@ -28,6 +28,17 @@ impl GraphLowering<'_> {
     /// Convolves maps `[N][C][H][W]` with filters `[K][C / groups][R][S]`.
     pub(super) fn conv(&mut self, node: &Node, window: &WindowSpec, groups: usize) -> Result<Tensor, Refusal> {
         let (x, w, b) = (self.floats(node, 0)?, self.floats(node, 1)?, self.optional(node, 2)?);
+        self.convolve(node, (x, w, b), window, groups)
+    }
+
+    /// Convolves maps with filters, and adds a bias or none.
+    pub(super) fn convolve(
+        &mut self,
+        node: &Node,
+        (x, w, b): (Tensor, Tensor, Option<Tensor>),
+        window: &WindowSpec,
+        groups: usize,
+    ) -> Result<Tensor, Refusal> {
         let ([images, maps_in, h, width], filters) = (maps("X", x.dims())?, maps("W", w.dims())?);
         let [k, c, r, s] = filters;
         if c.checked_mul(groups) != Some(maps_in) || !k.is_multiple_of(groups) {
@@ -176,7 +187,7 @@ impl GraphLowering<'_> {
     }
 
     /// Multiplies a stack of matrices, taken as one tall matrix, by one matrix.
-    fn stacked(&mut self, node: &Node, a: &Tensor, b: Tensor) -> Result<Tensor, Refusal> {
+    pub(super) fn stacked(&mut self, node: &Node, a: &Tensor, b: Tensor) -> Result<Tensor, Refusal> {
         let mut dims = a.dims().to_vec();
         let inner = dims.pop().unwrap_or(1);
         let a = self.reshaped(node, a, &[dims.iter().product(), inner])?;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::refusal::Refusal;
-use super::shapes::{axis, broadcast, normal_slice};
-use super::{Comparison, Operation};
+use super::shapes::{AXES, axis, broadcast, normal_slice};
+use super::{Comparison, Operation, Reduction};
 
 /// The most whole numbers of one value: far more than any shape has.
 const MOST: usize = 1 << 20;
@@ -161,6 +161,12 @@ impl Integers {
             Operation::Divide => a.checked_div(b),
             Operation::Power => u32::try_from(b).ok().and_then(|b| a.checked_pow(b)),
             Operation::Leak => Some(if a < 0 { a.checked_mul(b)? } else { a }),
+            Operation::Maximum => Some(a.max(b)),
+            Operation::Minimum => Some(a.min(b)),
+            Operation::Less => Some(i64::from(a < b)),
+            Operation::AtMost => Some(i64::from(a <= b)),
+            Operation::Equal => Some(i64::from(a == b)),
+            Operation::Keep => Some(if b == 0 { 0 } else { a }),
         })
     }
 
@@ -171,6 +177,53 @@ impl Integers {
             let other_sign = rest != 0 && (rest < 0) != (b < 0);
             Some(if other_sign && !truncated { rest + b } else { rest })
         })
+    }
+
+    /// Lines of the grid that places make, each place a list of numbers along the last axis: for each number of a place
+    /// those along some of the other axes. `None` where they are no grid.
+    pub(super) fn grid(&self) -> Option<Vec<Vec<i64>>> {
+        let (&numbers, axes) = self.dims.split_last()?;
+        let (strides, count) = (self.strides(), self.values.len());
+        if numbers == 0 || count == 0 || numbers.max(axes.len()) > AXES {
+            return None;
+        }
+        // Whether number `which` of a place changes along an axis.
+        let changes = |which: usize, at: usize| {
+            let step = strides[at];
+            let inner = |i: usize| i / step % axes[at] + 1 < axes[at] && i % numbers == which;
+            (0..count).any(|i| inner(i) && self.values[i] != self.values[i + step])
+        };
+        let mut lines = Vec::with_capacity(numbers);
+        let mut from = 0;
+        for which in 0..numbers {
+            // The last number has all axes that are left.
+            let to = (from..axes.len()).find(|&at| (which + 1..numbers).any(|later| changes(later, at)));
+            let to = to.unwrap_or(axes.len());
+            if (0..axes.len()).any(|at| changes(which, at) && !(from..to).contains(&at)) {
+                return None;
+            }
+            let each: usize = axes[from..to].iter().product();
+            let step = axes[to..].iter().product::<usize>() * numbers;
+            lines.push((0..each).map(|i| self.values[i * step + which]).collect());
+            from = to;
+        }
+        Some(lines)
+    }
+
+    /// One number for all; each axis stays with extent 1 if `keep`.
+    pub(super) fn reduced(&self, to: Reduction, keep: bool) -> Result<Self, Refusal> {
+        let (values, count) = (|| self.values.iter().copied(), self.values.len() as i64);
+        let sum = || values().try_fold(0, i64::checked_add);
+        let reduced = match to {
+            Reduction::Product => values().try_fold(1, i64::checked_mul),
+            Reduction::Sum => sum(),
+            Reduction::Mean => sum().and_then(|sum| sum.checked_div(count)),
+            Reduction::Largest => values().max(),
+            Reduction::Smallest => values().min(),
+            Reduction::SumOfSizes | Reduction::SumOfSquares | Reduction::Length => None,
+        };
+        let value = reduced.ok_or(Refusal::Reduced)?;
+        Ok(Self::new(vec![1; if keep { self.dims.len() } else { 0 }], vec![value]))
     }
 
     /// 1 where the comparison holds, else 0.
@@ -264,6 +317,16 @@ mod tests {
         assert_eq!(*list(&[1, 2]).compared(Comparison::GreaterOrEqual, &list(&[2])).unwrap().values, [0, 1]);
         assert_eq!(*list(&[1, 0]).chosen(&list(&[5]), &list(&[6, 7])).unwrap().values, [5, 7]);
         assert_eq!(*Integers::range(3, -2, -2).unwrap().values, [3, 1, -1]);
+        let places = |dims: &[usize], values: &[i64]| Integers::new(dims.to_vec(), values.to_vec()).grid();
+        let grid = [4, 7, 4, 8, 5, 7, 5, 8, 6, 7, 6, 8];
+        assert_eq!(places(&[3, 2, 2], &grid), Some(vec![vec![4, 5, 6], vec![7, 8]]));
+        assert_eq!(places(&[6, 2], &grid), None);
+        assert_eq!(places(&[2, 1, 1], &[3, -1]), Some(vec![vec![3, -1]]));
+        assert_eq!(places(&[0, 2], &[]), None);
+        let reduced = |to| list(&[-7, 2, 3]).reduced(to, true).map(|one| (one.dims.clone(), one.values.to_vec()));
+        assert_eq!(reduced(Reduction::Product).unwrap(), (vec![1], vec![-42]));
+        assert_eq!(reduced(Reduction::Smallest).unwrap(), (vec![1], vec![-7]));
+        assert!(reduced(Reduction::Length).is_err() && list(&[]).reduced(Reduction::Mean, false).is_err());
         assert!(Integers::range(0, 1, 0).is_err() && Integers::range(0, i64::MAX, 1).is_err());
         assert!(Integers::range(0, -1, 1).unwrap().values.is_empty());
     }

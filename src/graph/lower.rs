@@ -368,12 +368,23 @@ impl<'a> GraphLowering<'a> {
             Op::BatchNorm { epsilon } => one(self.batch_norm(node, *epsilon)),
             Op::Function { function, settings } => Ok(vec![self.function(node, *function, *settings)?]),
             Op::Clip(bounds) => Ok(vec![self.clip(node, *bounds)?]),
-            Op::Sum => one(self.sum(node)),
+            Op::Fold { operation, mean } => Ok(vec![self.fold(node, *operation, *mean)?]),
+            Op::Normalise { over, epsilon, centred } => one(self.normalise_together(node, over, *epsilon, *centred)),
+            Op::Resize { stretch, from, axes, scales, given } => {
+                one(self.resize(node, (*stretch, *from), axes.as_deref(), scales.as_deref(), *given))
+            }
+            Op::Blocks { block, deeper, inner } => one(self.blocks(node, *block, *deeper, *inner)),
+            Op::ConvTranspose { window, groups, further } => {
+                one(self.conv_transpose(node, window, *groups, further.as_deref()))
+            }
             Op::Pad { pads, mode, value } => one(self.pad(node, pads.as_deref(), *mode, *value)),
-            Op::Reduce { to, axes, keep, nothing } => one(self.reduce(node, *to, axes.as_deref(), *keep, *nothing)),
+            Op::Reduce { to, axes, keep, nothing } => {
+                Ok(vec![self.reduce(node, *to, axes.as_deref(), *keep, *nothing)?])
+            }
             Op::Transpose { order } => Ok(vec![self.transpose(node, order.as_deref())?]),
             Op::Squeeze { axes, more } => Ok(vec![self.squeeze(node, axes.as_deref(), *more)?]),
             Op::Expand => Ok(vec![self.expand(node)?]),
+            Op::GatherGrid => Ok(vec![self.gather_grid(node)?]),
             Op::Gather { axis } => Ok(vec![self.gather(node, *axis)?]),
             Op::Slice(stated) => Ok(vec![self.slice(node, stated.as_ref())?]),
             Op::Cast(to) => Ok(vec![self.cast(node, *to)?]),

@@ -11,11 +11,15 @@ mod layers;
 mod lower;
 mod lrn;
 mod moves;
+mod normal;
 mod pad;
 mod reduced;
 mod refusal;
+mod resize;
 mod storage;
 mod shapes;
+mod spread;
+mod truth;
 mod window;
 
 use std::collections::BTreeMap;
@@ -26,7 +30,9 @@ use thiserror::Error;
 pub use self::bind::Given;
 pub use self::exported::recognise_exported;
 pub use self::lower::{GraphOutput, GraphProgram, KnownOutput, lower};
+pub use self::normal::Together;
 pub use self::refusal::Refusal;
+pub use self::resize::{Coordinates, Rounding, Stretch};
 pub use self::storage::Upload;
 pub use self::window::{Pads, WindowSpec};
 pub use crate::ops::binary::Operation;
@@ -80,7 +86,7 @@ impl Graph {
             | Op::Flatten { .. }
             | Op::Squeeze { .. }
             | Op::Cast(CastTo::Float) => input(0),
-            Op::Concat { .. } | Op::Sum if node.inputs.len() == 1 => input(0),
+            Op::Concat { .. } | Op::Fold { .. } if node.inputs.len() == 1 => input(0),
             Op::Split { .. } if node.outputs.len() == 1 => input(0),
             Op::Binary { operation, .. } => {
                 let is = |value: Option<ValueId>, neutral: f32| {
@@ -92,6 +98,9 @@ impl Graph {
                     Operation::Subtract => (0.0, false),
                     Operation::Multiply => (1.0, true),
                     Operation::Divide | Operation::Power | Operation::Leak => (1.0, false),
+                    Operation::Maximum => (f32::NEG_INFINITY, true),
+                    Operation::Minimum => (f32::INFINITY, true),
+                    Operation::Less | Operation::AtMost | Operation::Equal | Operation::Keep => return None,
                 };
                 if is(input(1), neutral) { input(0) } else { input(1).filter(|_| either && is(input(0), neutral)) }
             }
@@ -240,8 +249,19 @@ pub enum Op {
     Function { function: Function, settings: [f32; 2] },
     /// Every number, at least the first bound and at most the second; those of inputs 1 and 2 where absent.
     Clip([Option<f32>; 2]),
-    /// The sum of all inputs.
-    Sum,
+    /// An operation on the first two inputs, on its result and the third, and so on; divided by their number if `mean`.
+    Fold { operation: Operation, mean: bool },
+    /// (x − mean) / √(variance + epsilon) · scale + shift, mean and variance of the numbers that `over` names, the mean
+    /// taken as 0 unless `centred`; inputs x, scale, shift.
+    Normalise { over: Together, epsilon: f32, centred: bool },
+    /// A tensor resampled along some axes, all where none is named: by `scales`, else by those of the input `given`,
+    /// else to the extents of the input behind it.
+    Resize { stretch: Stretch, from: Coordinates, axes: Option<Vec<i64>>, scales: Option<Vec<f32>>, given: usize },
+    /// Channels moved to pixels, `block`² to a block, or back if `deeper`; the place in a block is the outer part of a
+    /// channel's number, or the inner part if `inner`.
+    Blocks { block: usize, deeper: bool, inner: bool },
+    /// The transposed convolution, which a convolution's gradient is, with filters `[C][K / groups][R][S]`.
+    ConvTranspose { window: WindowSpec, groups: usize, further: Option<Vec<usize>> },
     /// A tensor surrounded as `mode` says; counts `pads` before each axis, then behind each, else those of input 1.
     Pad { pads: Option<Vec<i64>>, mode: PadMode, value: Option<f32> },
     /// One number for all along `axes`, else those of input 1, else all axes unless `nothing`; they stay with extent 1
@@ -253,6 +273,8 @@ pub enum Op {
     Squeeze { axes: Option<Vec<i64>>, more: bool },
     /// A tensor repeated to the shape of input 1.
     Expand,
+    /// The parts of a tensor at the places of input 1 along as many axes as its last axis is long.
+    GatherGrid,
     /// The parts of a tensor at the indices of input 1 along an axis.
     Gather { axis: i64 },
     /// A part along some axes: starts, ends and axes, else inputs 1 to 3, with the steps of input 4.
@@ -267,13 +289,13 @@ pub enum Op {
     ConstantOfShape(ConstantValues),
     /// Whole numbers from input 0 to below input 1, input 2 apart.
     Range,
-    /// 1 where a comparison of whole numbers holds, else 0.
+    /// 1 where a comparison holds, else 0.
     Compare(Comparison),
-    /// 1 where a whole number is 0, else 0.
+    /// 1 where a number is 0, else 0.
     Not,
     /// The remainder of whole numbers, with the sign of the divisor, or of the dividend where `truncated`.
     Remainder { truncated: bool },
-    /// Whole numbers of input 1 where input 0 is not 0, else of input 2.
+    /// Numbers of input 1 where input 0 is not 0, else of input 2.
     Where,
     /// Input 1 if input 0, which is known before the network runs, is not 0, else input 2; the other is not computed.
     Choose,
@@ -286,6 +308,12 @@ pub enum Reduction {
     Mean,
     Sum,
     Largest,
+    Smallest,
+    SumOfSizes,
+    SumOfSquares,
+    /// The root of the sum of squares.
+    Length,
+    Product,
 }
 
 /// What a normalisation sums over.
@@ -311,7 +339,7 @@ pub enum CastTo {
     Truth,
 }
 
-/// Comparison of two whole numbers or truth values.
+/// Comparison of two numbers or truth values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Comparison {

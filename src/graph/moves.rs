@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::host::Integers;
 use super::lower::{GraphLowering, Value};
 use super::refusal::Refusal;
-use super::shapes::{axis, broadcast, normal_slice, volume};
+use super::shapes::{AXES, axis, broadcast, normal_slice, volume};
 use super::storage::{Places, Storage, Tensor};
-use super::{CastTo, Comparison, ConstantValues, Node};
+use super::{CastTo, ConstantValues, Node};
 
 /// The most pieces that are gathered one by one.
 pub(super) const PIECES: usize = 256;
@@ -45,11 +45,6 @@ impl GraphLowering<'_> {
         Ok(Value::Integers(Integers::new(Vec::new(), vec![count])))
     }
 
-    pub(super) fn not(&self, node: &Node) -> Result<Value, Refusal> {
-        let x = self.integers(node, 0)?.ok_or(Refusal::MissingInput(0))?;
-        Ok(Value::Integers(x.compared(Comparison::Equal, &Integers::new(Vec::new(), vec![0]))?))
-    }
-
     pub(super) fn gather(&mut self, node: &Node, at: i64) -> Result<Value, Refusal> {
         let indices = self.integers(node, 1)?.ok_or(Refusal::MissingInput(1))?;
         let x = match self.value(node, 0)? {
@@ -59,22 +54,46 @@ impl GraphLowering<'_> {
         let at = axis(at, x.dims().len())?;
         let extent = x.dims()[at];
         let places = indices.values.iter().map(|&index| axis(index, extent)).collect::<Result<Vec<_>, _>>()?;
-        let (Some(&first), count) = (places.first(), places.len()) else { return Err(Refusal::Empty(indices.dims)) };
-        let picked = if places.iter().enumerate().all(|(i, &place)| place == first + i) {
-            x.with(x.places.part(at, first, count))
-        } else if count <= PIECES {
-            let mut dims = x.dims().to_vec();
-            dims[at] = count;
-            let (slot, y) = self.map(node, Places::images(&dims)?);
-            for (i, &place) in places.iter().enumerate() {
-                self.copy(&x.with(x.places.part(at, place, 1)), slot, &y.places.part(at, i, 1), 1.0);
-            }
-            y
-        } else {
-            return Err(Refusal::Pieces(count));
-        };
         let dims = [&x.dims()[..at], &indices.dims, &x.dims()[at + 1..]].concat();
+        let picked = self.picked(node, &x, at, &places)?;
         self.reshaped(node, &picked, &dims).map(Value::Floats)
+    }
+
+    /// The parts of a tensor at `places` along axis `at`, joined.
+    pub(super) fn picked(&mut self, node: &Node, x: &Tensor, at: usize, places: &[usize]) -> Result<Tensor, Refusal> {
+        let (Some(&first), count) = (places.first(), places.len()) else { return Err(Refusal::Empty(vec![0])) };
+        if places.iter().enumerate().all(|(i, &place)| place == first + i) {
+            return Ok(x.with(x.places.part(at, first, count)));
+        }
+        if count > PIECES {
+            return Err(Refusal::Pieces(count));
+        }
+        let mut dims = x.dims().to_vec();
+        dims[at] = count;
+        let (slot, y) = self.map(node, Places::images(&dims)?);
+        for (i, &place) in places.iter().enumerate() {
+            self.copy(&x.with(x.places.part(at, place, 1)), slot, &y.places.part(at, i, 1), 1.0);
+        }
+        Ok(y)
+    }
+
+    /// The parts of a tensor at places along its first axes, which input 1 lists: a grid, each axis of which is picked
+    /// by itself. Exporters list the windows of an adaptive pool so.
+    pub(super) fn gather_grid(&mut self, node: &Node) -> Result<Value, Refusal> {
+        let indices = self.integers(node, 1)?.ok_or(Refusal::MissingInput(1))?;
+        let mut x = self.floats(node, 0)?;
+        let grid = indices.grid().filter(|grid| grid.len() <= x.dims().len()).ok_or(Refusal::Grid)?;
+        let rest = x.dims()[grid.len()..].to_vec();
+        for (at, lines) in grid.iter().enumerate() {
+            let extent = x.dims()[at];
+            let lines = lines.iter().map(|&line| axis(line, extent)).collect::<Result<Vec<_>, _>>()?;
+            x = self.picked(node, &x, at, &lines)?;
+        }
+        let dims = [&indices.dims[..indices.dims.len() - 1], &rest].concat();
+        if dims.len() > AXES {
+            return Err(Refusal::ReshapeAxes { want: extents(&dims) });
+        }
+        self.reshaped(node, &x, &dims).map(Value::Floats)
     }
 
     /// A part along some axes; `stated` are starts, ends and axes where they are attributes.
@@ -93,20 +112,24 @@ impl GraphLowering<'_> {
         for (i, &at) in axes.iter().enumerate() {
             parts[axis(at, dims.len())?] = [starts[i], ends[i], steps[i]];
         }
-        let x = match self.value(node, 0)? {
+        let mut x = match self.value(node, 0)? {
             Value::Integers(integers) => return Ok(Value::Integers(integers.sliced(&parts)?)),
             _ => self.floats(node, 0)?,
         };
-        let mut places = x.places.clone();
         for (at, part) in parts.into_iter().enumerate() {
             let slice = normal_slice(part, dims[at])?;
-            let step = usize::try_from(slice.step).map_err(|_| Refusal::Backwards)?;
             if slice.count == 0 {
                 return Err(Refusal::Empty(dims));
             }
-            places = places.spaced(at, slice.start as usize, step, slice.count);
+            if let Ok(step) = usize::try_from(slice.step) {
+                x = x.with(x.places.spaced(at, slice.start as usize, step, slice.count));
+            } else {
+                let lines: Vec<usize> =
+                    (0..slice.count as i64).map(|i| (slice.start + i * slice.step) as usize).collect();
+                x = self.picked(node, &x, at, &lines)?;
+            }
         }
-        Ok(Value::Floats(x.with(places)))
+        Ok(Value::Floats(x))
     }
 
     /// Adds axes of extent 1 (`more`), or takes them away.
@@ -206,22 +229,10 @@ impl GraphLowering<'_> {
         }
     }
 
-    pub(super) fn compare(&self, node: &Node, comparison: Comparison) -> Result<Value, Refusal> {
-        let [a, b] = [self.integers(node, 0)?, self.integers(node, 1)?];
-        let (a, b) = (a.ok_or(Refusal::MissingInput(0))?, b.ok_or(Refusal::MissingInput(1))?);
-        Ok(Value::Integers(a.compared(comparison, &b)?))
-    }
-
     pub(super) fn remainder(&self, node: &Node, truncated: bool) -> Result<Value, Refusal> {
         let [a, b] = [self.integers(node, 0)?, self.integers(node, 1)?];
         let (a, b) = (a.ok_or(Refusal::MissingInput(0))?, b.ok_or(Refusal::MissingInput(1))?);
         Ok(Value::Integers(a.remainder(&b, truncated)?))
-    }
-
-    /// Input 1 where input 0 is not 0, else input 2; as a node, of three values that are known.
-    pub(super) fn choose_each(&self, node: &Node) -> Result<Value, Refusal> {
-        let input = |index: usize| self.integers(node, index)?.ok_or(Refusal::MissingInput(index));
-        Ok(Value::Integers(input(0)?.chosen(&input(1)?, &input(2)?)?))
     }
 
     pub(super) fn range(&self, node: &Node) -> Result<Value, Refusal> {

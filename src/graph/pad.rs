@@ -1,13 +1,13 @@
 //! Padding: a tensor surrounded by one number, by its mirror image or by its edges.
 
-use std::sync::Arc;
-
 use super::lower::GraphLowering;
 use super::moves::PIECES;
+use super::reduced::number;
 use super::refusal::Refusal;
 use super::shapes::{LARGEST, axis};
-use super::storage::{Places, Storage, Tensor};
+use super::storage::{Places, Tensor};
 use super::{Node, PadMode};
+use crate::program::Slot;
 
 impl GraphLowering<'_> {
     /// Surrounds a tensor as `mode` says, or takes from its edges where the padding is negative.
@@ -57,24 +57,31 @@ impl GraphLowering<'_> {
         value: Option<f32>,
     ) -> Result<Tensor, Refusal> {
         let value = match value {
-            Some(value) => value,
-            None => self.known(node, 2)?.and_then(|values| values.first().copied()).unwrap_or(0.0),
+            Some(value) => number(value),
+            None => match self.optional(node, 2)? {
+                Some(value) => self.reshaped(node, &value, &[])?,
+                None => number(0.0),
+            },
         };
         let dims: Vec<usize> =
             inner.dims().iter().zip(around).map(|(extent, [before, behind])| before + extent + behind).collect();
         if dims == inner.dims() {
             return Ok(inner);
         }
-        let (slot, y) = self.map(node, Places::images(&dims)?);
-        let places = Places { first: 0, strides: vec![0; dims.len()], dims, size: 1 };
-        let border = Tensor { source: Storage::Host(Arc::new([value])), places };
-        self.copy(&border, slot, &y.places, 1.0);
+        let (slot, y) = self.filled(node, &dims, &value)?;
         let mut middle = y.places.clone();
         for (at, &[start, _]) in around.iter().enumerate() {
             middle = middle.part(at, start, inner.dims()[at]);
         }
         self.copy(&inner, slot, &middle, 1.0);
         Ok(y)
+    }
+
+    /// A tensor of `dims` that holds `value` everywhere, to be written in part; its slot first.
+    pub(super) fn filled(&mut self, node: &Node, dims: &[usize], value: &Tensor) -> Result<(Slot, Tensor), Refusal> {
+        let (slot, y) = self.map(node, Places::images(dims)?);
+        self.copy(&Self::repeated(value, dims)?, slot, &y.places, 1.0);
+        Ok((slot, y))
     }
 
     /// Continues a tensor before and behind along axis `at`, line by line.

@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::GraphError;
 use super::contractions::BATCH;
 use super::layers::LRN_SIZE;
+use super::resize::MATRIX;
 use super::shapes::{AXES, LARGEST, mebibytes};
 use super::window;
 
@@ -85,6 +86,12 @@ pub enum Refusal {
     SplitUneven { extent: usize, count: usize },
     #[error("split: an extent of {extent} is not {count} parts of {sizes:?}")]
     Split { extent: usize, count: usize, sizes: Vec<usize> },
+    #[error("places that are no grid over the first axes are not supported")]
+    Grid,
+    #[error("whole numbers are reduced along all axes at once")]
+    AllAxes,
+    #[error("the result is no 64-bit whole number")]
+    Reduced,
     #[error("expected one whole number, found {0}")]
     NotSingle(usize),
     #[error("{} and {}: the result is no 64-bit number", .0[0], .0[1])]
@@ -95,8 +102,6 @@ pub enum Refusal {
     Condition,
     #[error("a step of 0")]
     Step,
-    #[error("a negative step along floats is not supported")]
-    Backwards,
     #[error("{} starts, {} ends, {} axes and {} steps, expected as many of each", .0[0], .0[1], .0[2], .0[3])]
     SliceLists([usize; 4]),
     #[error("{0} indices that do not follow one another are not supported: at most {most}", most = super::moves::PIECES)]
@@ -111,6 +116,16 @@ pub enum Refusal {
     Reflected { pads: usize, extent: usize },
     #[error("X has shape {0:?}, expected images and maps: [N, C, ...]")]
     NoMaps(Vec<usize>),
+    #[error("{groups} groups of {maps} maps, expected a divisor")]
+    Apart { groups: usize, maps: usize },
+    #[error("scale or shift of {found:?}, expected {wanted} numbers")]
+    Numbers { found: Vec<usize>, wanted: usize },
+    #[error("{found} scales or sizes for {axes} axes, expected one for each")]
+    Stretches { found: usize, axes: usize },
+    #[error("an extent of {from} scaled by {scale}: expected 1 or more lines, at most {MATRIX} / {from}")]
+    Stretch { from: usize, scale: String },
+    #[error("blocks of {block} do not fit a tensor of {dims:?}")]
+    Blocks { block: usize, dims: Vec<usize> },
     #[error("statistics of {found} maps for {maps}")]
     Statistics { found: usize, maps: usize },
     #[error("training_mode is on; networks are only evaluated")]

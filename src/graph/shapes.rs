@@ -102,7 +102,7 @@ mod tests {
     fn shapes_by_hand() {
         assert_eq!(reshape(&[2, 3, 4], &[0, -1], false).unwrap(), [2, 12]);
         assert_eq!(reshape(&[2, 3, 4], &[4, -1, 1], false).unwrap(), [4, 6, 1]);
-        for want in [&[5, -1][..], &[-1, -1], &[2, 3], &[-2, 12], &[0, 0, 0, 0], &[1; 6], &[i64::MAX, i64::MAX, 2]] {
+        for want in [&[5, -1][..], &[-1, -1], &[2, 3], &[-2, 12], &[0, 0, 0, 0], &[1; 7], &[i64::MAX, i64::MAX, 2]] {
             assert!(reshape(&[2, 3, 4], want, false).is_err(), "{want:?}");
         }
         assert!(reshape(&[2, 3, 4], &[0, 12], true).is_err());

@@ -63,7 +63,8 @@ impl NetLowering<'_> {
     /// Copies `factor` times `count` rows of N numbers, from one row of `x` on to another of `y`.
     pub(super) fn rows(&mut self, x: Slot, y: Slot, from_to: [usize; 2], count: usize, factor: f32) {
         let images = self.out.images;
-        let axes = [[1, 0, 0], [1, 0, 0], [1, 0, 0], [count, images, images], [images, 1, 1]];
+        let mut axes = [[1, 0, 0]; strided::AXES];
+        axes[strided::AXES - 2..].copy_from_slice(&[[count, images, images], [images, 1, 1]]);
         let shape = strided::Shape::new(axes, from_to.map(|row| row * images), factor);
         self.r.run(&strided::COPY, shape.params(), &[x, y]);
     }

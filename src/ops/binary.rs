@@ -21,10 +21,35 @@ pub enum Operation {
     Power = 4,
     /// y = a, or a · b where a < 0.
     Leak = 5,
+    /// y = the larger of a and b, a where one of them is NaN.
+    Maximum = 6,
+    /// y = the smaller of a and b, a where one of them is NaN.
+    Minimum = 7,
+    /// y = 1 where a < b, else 0.
+    Less = 8,
+    /// y = 1 where a ≤ b, else 0.
+    AtMost = 9,
+    /// y = 1 where a = b, else 0.
+    Equal = 10,
+    /// y = a where b is not 0, else 0.
+    Keep = 11,
 }
 
 impl Operation {
-    const ALL: [Self; 6] = [Self::Add, Self::Subtract, Self::Multiply, Self::Divide, Self::Power, Self::Leak];
+    const ALL: [Self; 12] = [
+        Self::Add,
+        Self::Subtract,
+        Self::Multiply,
+        Self::Divide,
+        Self::Power,
+        Self::Leak,
+        Self::Maximum,
+        Self::Minimum,
+        Self::Less,
+        Self::AtMost,
+        Self::Equal,
+        Self::Keep,
+    ];
 
     #[inline(always)]
     fn apply<T: Real>(self, a: T, b: T) -> T {
@@ -35,7 +60,14 @@ impl Operation {
             Self::Divide => a / b,
             Self::Power => a.powf(b),
             Self::Leak if a < T::zero() => a * b,
-            Self::Leak => a,
+            Self::Maximum if b > a => b,
+            Self::Minimum if b < a => b,
+            Self::Less if a < b => T::one(),
+            Self::AtMost if a <= b => T::one(),
+            Self::Equal if a == b => T::one(),
+            Self::Keep if b == T::zero() => T::zero(),
+            Self::Less | Self::AtMost | Self::Equal => T::zero(),
+            Self::Leak | Self::Maximum | Self::Minimum | Self::Keep => a,
         }
     }
 }
@@ -60,7 +92,8 @@ impl Shape {
 /// y = a ∘ b.
 pub static FORWARD: Kernel = Kernel {
     name: "binary.forward",
-    doc: "y = a + b, a - b, a b, a / b, a^b or a < 0 ? a b : a, number by number; any shape",
+    doc: "y = a + b, a - b, a b, a / b, a^b, a < 0 ? a b : a, max(a, b), min(a, b), a < b, a <= b, a = b or b ? a : 0, \
+          number by number; any shape",
     bindings: &[read_map("a"), read_map("b"), write_map("y")],
     variants: &[Variant::linear("forward", &[include_str!("../../shaders/binary.wgsl")], count).vectors(4)],
     twin: twin!(forward),
@@ -86,6 +119,14 @@ fn cases() -> Vec<Case> {
     cases.push(case("quotient", Operation::Divide, normal(1.0), Fill::Uniform(0.5, 8.0), 1036));
     cases.push(case("power", Operation::Power, Fill::Uniform(0.25, 4.0), Fill::Uniform(-3.0, 3.0), 1036));
     cases.push(case("leak", Operation::Leak, normal(1.0), normal(1.0), 1036));
+    cases.push(case("maximum", Operation::Maximum, normal(1.0), normal(1.0), 1036));
+    cases.push(case("minimum", Operation::Minimum, normal(1.0), normal(1.0), 1036));
+    // Pairs that are equal among them.
+    let [a, b] =
+        [0, 1].map(|first| Fill::Floats((0..1036).map(|i| [-1.0, 0.0, 2.5][(i + i / 7 * first) % 3]).collect()));
+    for operation in [Operation::Less, Operation::AtMost, Operation::Equal, Operation::Keep] {
+        cases.push(case(&format!("{operation:?}"), operation, a.clone(), b.clone(), 1036));
+    }
     cases.push(case("special powers", Operation::Power, Fill::Floats(bases), Fill::Floats(exponents), 84));
     cases
 }
@@ -107,7 +148,9 @@ mod tests {
         // More than one core takes at a time.
         let count = 2 * CHUNK + 4;
         let (a, b) = (vec![-2.0_f32; count], vec![3.0; count]);
-        for (operation, wanted) in Operation::ALL.into_iter().zip([1.0, -5.0, -6.0, -2.0 / 3.0, -8.0, -6.0]) {
+        for (operation, wanted) in
+            Operation::ALL.into_iter().zip([1.0, -5.0, -6.0, -2.0 / 3.0, -8.0, -6.0, 3.0, -2.0, 1.0, 1.0, 0.0, -2.0])
+        {
             let mut y = vec![f32::NAN; count];
             let params = Shape { count, operation: operation as usize }.params();
             forward(Args::new(&params, vec![Arg::Read(&a), Arg::Read(&b), Arg::Write(&mut y)]));

@@ -6,7 +6,7 @@ use crate::tensor::Real;
 use crate::twin;
 
 /// Axes of a copy.
-pub const AXES: usize = 5;
+pub const AXES: usize = 6;
 
 /// A copy along [`AXES`] axes; what of y is not written stays as it is.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub struct Shape {
 
 /// Names of the parameters: extents, strides in x, strides in y.
 const NAMES: [[&str; AXES]; 3] =
-    [["e0", "e1", "e2", "e3", "e4"], ["a0", "a1", "a2", "a3", "a4"], ["b0", "b1", "b2", "b3", "b4"]];
+    [["e0", "e1", "e2", "e3", "e4", "e5"], ["a0", "a1", "a2", "a3", "a4", "a5"], ["b0", "b1", "b2", "b3", "b4", "b5"]];
 
 impl Shape {
     /// A copy of `axes`, each an extent with its strides in x and y, the innermost last.
@@ -51,7 +51,7 @@ impl From<&Params> for Shape {
 /// y = factor · x.
 pub static COPY: Kernel = Kernel {
     name: "strided.copy",
-    doc: "y[i · b] = factor x[i · a], i over e0 × … × e4; any layout",
+    doc: "y[i · b] = factor x[i · a], i over e0 × … × e5; any layout",
     bindings: &[read_map("x"), update_map("y")],
     variants: &[Variant::linear("copy", &[include_str!("../../shaders/strided.wgsl")], elements)],
     twin: twin!(copy),
@@ -89,12 +89,13 @@ fn cases() -> Vec<Case> {
     let one = [1, 0, 0];
     let cases = [
         ("one number", [one; AXES], [3, 2], 1.0),
-        ("images innermost", [one, [3, 20, 160], [4, 5, 40], [5, 1, 8], [7, 60, 1]], [0, 0], 1.0),
-        ("a part, scaled", [[2, 200, 100], [2, 100, 50], [5, 10, 10], [3, 3, 3], [3, 1, 1]], [7, 11], 0.25),
-        ("repeated", [[3, 0, 60], [1, 9, 9], [4, 1, 15], [3, 0, 5], [5, 4, 1]], [1, 0], 1.0),
+        ("images innermost", [one, one, [3, 20, 160], [4, 5, 40], [5, 1, 8], [7, 60, 1]], [0, 0], 1.0),
+        ("a part, scaled", [one, [2, 200, 100], [2, 100, 50], [5, 10, 10], [3, 3, 3], [3, 1, 1]], [7, 11], 0.25),
+        ("blocks of pixels", [[3, 1, 1], [2, 192, 96], [4, 12, 24], [2, 96, 12], [4, 3, 6], [2, 48, 3]], [0, 0], 1.0),
+        ("repeated", [one, [3, 0, 60], [1, 9, 9], [4, 1, 15], [3, 0, 5], [5, 4, 1]], [1, 0], 1.0),
         (
             "more than one dispatch",
-            [[1, 0, 0], [5, 0, 840_000], [7, 0, 120_000], [300, 1, 400], [400, 0, 1]],
+            [one, one, [5, 0, 840_000], [7, 0, 120_000], [300, 1, 400], [400, 0, 1]],
             [0, 0],
             1.0,
         ),
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn transposes_by_hand() {
         let one = [1, 0, 0];
-        let shape = Shape::new([one, one, one, [2, 3, 1], [3, 1, 2]], [1, 1], 2.0).params();
+        let shape = Shape::new([one, one, one, one, [2, 3, 1], [3, 1, 2]], [1, 1], 2.0).params();
         let (x, mut y) = ([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [-1.0; 8]);
         copy(Args::new(&shape, vec![Arg::Read(&x), Arg::Write(&mut y)]));
         assert_eq!(y, [-1.0, 2.0, 8.0, 4.0, 10.0, 6.0, 12.0, -1.0]);

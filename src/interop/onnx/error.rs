@@ -82,7 +82,10 @@ pub enum ExternalError {
 pub enum NodeError {
     #[error("operators of domain {0} are not supported; known are those of ai.onnx")]
     Domain(String),
-    #[error("this operator is not supported; known are {0}")]
+    #[error(
+        "this operator is not supported; known are {0}: export the network without it, or cut the graph before it \
+         (onnx.utils.extract_model)"
+    )]
     Operator(String),
     #[error("quantised networks are not supported: export the network in floats, without QuantizeLinear and the like")]
     Quantised,

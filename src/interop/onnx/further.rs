@@ -5,8 +5,9 @@ use super::error::NodeError;
 use super::external::External;
 use super::operators::{CONSUMED, MANY, Operator, operator};
 use super::proto::tensor_proto::DataType;
+use super::resampling::{blocks, conv_transpose, resize, upsample};
 use super::tensor::constant;
-use crate::graph::{CastTo, Comparison, ConstantValues, Op, Operation, PadMode, Reduction};
+use crate::graph::{CastTo, Comparison, ConstantValues, Op, Operation, PadMode, Reduction, Together};
 use crate::ops::unary::Function;
 
 /// Operators of quantised networks, which are refused by that name.
@@ -20,48 +21,74 @@ pub(super) const QUANTISED: [&str; 7] = [
     "MatMulInteger",
 ];
 
-pub(super) static FURTHER: [Operator; 40] = [
+pub(super) static FURTHER: [Operator; 69] = [
     operator("Abs", 1..=1, 1, |a| Ok(function(a, Function::Abs, [0.0; 2]))),
     operator("And", 2..=2, 1, |_| Ok(Op::Compare(Comparison::And))),
     operator("BatchNormalization", 5..=5, 5, batch_norm),
     operator("Cast", 1..=1, 1, cast),
+    operator("Celu", 1..=1, 1, |a| alpha(a, Function::Celu, 1.0)),
     operator("Clip", 1..=3, 1, clip),
     operator("ConstantOfShape", 1..=1, 1, constant_of_shape),
+    operator("ConvTranspose", 2..=3, 1, conv_transpose),
+    operator("DepthToSpace", 1..=1, 1, |a| blocks(a, false)),
     operator("Elu", 1..=1, 1, |a| alpha(a, Function::Elu, 1.0)),
     operator("Equal", 2..=2, 1, |a| Ok(compare(a, Comparison::Equal))),
+    operator("Erf", 1..=1, 1, |a| Ok(function(a, Function::Erf, [0.0; 2]))),
     operator("Exp", 1..=1, 1, |a| Ok(function(a, Function::Exp, [0.0; 2]))),
     operator("Expand", 2..=2, 1, |_| Ok(Op::Expand)),
     operator("Gather", 2..=2, 1, |a| Ok(Op::Gather { axis: a.int("axis")?.unwrap_or(0) })),
+    operator("GatherND", 2..=2, 1, gather_places),
+    operator("Gelu", 1..=1, 1, gelu),
     operator("GlobalMaxPool", 1..=1, 1, |_| Ok(Op::GlobalPool { largest: true })),
     operator("Greater", 2..=2, 1, |a| Ok(compare(a, Comparison::Greater))),
     operator("GreaterOrEqual", 2..=2, 1, |a| Ok(compare(a, Comparison::GreaterOrEqual))),
+    operator("GroupNormalization", 3..=3, 1, group_normalization),
     operator("HardSigmoid", 1..=1, 1, hard_sigmoid),
     operator("HardSwish", 1..=1, 1, |a| Ok(function(a, Function::HardSwish, [0.0; 2]))),
+    operator("InstanceNormalization", 3..=3, 1, instance_normalization),
+    operator("LayerNormalization", 2..=3, 3, |a| normalization(a, true)),
     operator("LeakyRelu", 1..=1, 1, |a| alpha(a, Function::LeakyRelu, 0.01)),
     operator("Less", 2..=2, 1, |a| Ok(compare(a, Comparison::Less))),
     operator("LessOrEqual", 2..=2, 1, |a| Ok(compare(a, Comparison::LessOrEqual))),
+    operator("Log", 1..=1, 1, |a| Ok(function(a, Function::Log, [0.0; 2]))),
+    operator("Max", 1..=MANY, 1, |a| Ok(fold(a, Operation::Maximum, false))),
+    operator("Mean", 1..=MANY, 1, |a| Ok(fold(a, Operation::Add, true))),
+    operator("Min", 1..=MANY, 1, |a| Ok(fold(a, Operation::Minimum, false))),
+    operator("Mish", 1..=1, 1, |a| Ok(function(a, Function::Mish, [0.0; 2]))),
     operator("Mod", 2..=2, 1, |a| Ok(Op::Remainder { truncated: a.switch("fmod")? })),
     operator("Neg", 1..=1, 1, |a| Ok(function(a, Function::Negate, [0.0; 2]))),
     operator("Not", 1..=1, 1, |_| Ok(Op::Not)),
     operator("Or", 2..=2, 1, |_| Ok(Op::Compare(Comparison::Or))),
     operator("PRelu", 2..=2, 1, |a| Ok(prelu(a))),
     operator("Pad", 1..=4, 1, pad),
+    operator("RMSNormalization", 2..=2, 1, |a| normalization(a, false)),
     operator("Range", 3..=3, 1, |_| Ok(Op::Range)),
+    operator("Reciprocal", 1..=1, 1, |a| Ok(function(a, Function::Reciprocal, [0.0; 2]))),
+    operator("ReduceL1", 1..=2, 1, |a| reduce(a, Reduction::SumOfSizes, 18)),
+    operator("ReduceL2", 1..=2, 1, |a| reduce(a, Reduction::Length, 18)),
     operator("ReduceMax", 1..=2, 1, |a| reduce(a, Reduction::Largest, 18)),
     operator("ReduceMean", 1..=2, 1, |a| reduce(a, Reduction::Mean, 18)),
+    operator("ReduceMin", 1..=2, 1, |a| reduce(a, Reduction::Smallest, 18)),
+    operator("ReduceProd", 1..=2, 1, |a| reduce(a, Reduction::Product, 18)),
     operator("ReduceSum", 1..=2, 1, |a| reduce(a, Reduction::Sum, 13)),
+    operator("ReduceSumSquare", 1..=2, 1, |a| reduce(a, Reduction::SumOfSquares, 18)),
+    operator("Resize", 2..=4, 1, resize),
+    operator("Selu", 1..=1, 1, selu),
     operator("Shape", 1..=1, 1, shape),
     operator("Sigmoid", 1..=1, 1, |a| Ok(function(a, Function::Sigmoid, [0.0; 2]))),
+    operator("Sign", 1..=1, 1, |a| Ok(function(a, Function::Sign, [0.0; 2]))),
     operator("Size", 1..=1, 1, |_| Ok(Op::Size)),
     operator("Slice", 1..=5, 1, slice),
+    operator("Softplus", 1..=1, 1, |a| Ok(function(a, Function::Softplus, [0.0; 2]))),
+    operator("Softsign", 1..=1, 1, |a| Ok(function(a, Function::Softsign, [0.0; 2]))),
+    operator("SpaceToDepth", 1..=1, 1, |a| blocks(a, true)),
     operator("Sqrt", 1..=1, 1, |a| Ok(function(a, Function::Sqrt, [0.0; 2]))),
     operator("Squeeze", 1..=2, 1, |a| Ok(Op::Squeeze { axes: listed(a, "axes", 13)?, more: false })),
-    operator("Sum", 1..=MANY, 1, |a| {
-        a.ignore(&[CONSUMED]);
-        Ok(Op::Sum)
-    }),
+    operator("Sum", 1..=MANY, 1, |a| Ok(fold(a, Operation::Add, false))),
+    operator("Swish", 1..=1, 1, |a| alpha(a, Function::Swish, 1.0)),
     operator("Transpose", 1..=1, 1, |a| Ok(Op::Transpose { order: a.ints("perm")?.map(<[i64]>::to_vec) })),
     operator("Unsqueeze", 1..=2, 1, |a| Ok(Op::Squeeze { axes: listed(a, "axes", 13)?, more: true })),
+    operator("Upsample", 1..=2, 1, upsample),
     operator("Where", 3..=3, 1, |_| Ok(Op::Where)),
     operator("Xor", 2..=2, 1, |_| Ok(Op::Compare(Comparison::Differ))),
 ];
@@ -69,6 +96,50 @@ pub(super) static FURTHER: [Operator; 40] = [
 fn function(a: &mut Attributes, function: Function, settings: [f32; 2]) -> Op {
     a.ignore(&[CONSUMED]);
     Op::Function { function, settings }
+}
+
+fn fold(a: &mut Attributes, operation: Operation, mean: bool) -> Op {
+    a.ignore(&[CONSUMED]);
+    Op::Fold { operation, mean }
+}
+
+fn gather_places(a: &mut Attributes) -> Result<Op, NodeError> {
+    match a.int("batch_dims")? {
+        None | Some(0) => Ok(Op::GatherGrid),
+        Some(other) => Err(NodeError::value("batch_dims", &other, &"0")),
+    }
+}
+
+fn gelu(a: &mut Attributes) -> Result<Op, NodeError> {
+    match a.text("approximate")? {
+        None | Some("none") => Ok(function(a, Function::Gelu, [0.0; 2])),
+        Some("tanh") => Ok(function(a, Function::GeluTanh, [0.0; 2])),
+        Some(found) => Err(NodeError::Choice { name: "approximate", found: found.into(), known: "none, tanh" }),
+    }
+}
+
+fn selu(a: &mut Attributes) -> Result<Op, NodeError> {
+    // The defaults of version 6; versions before had four digits of them, which all files state.
+    let settings = [a.number("alpha", 1.673_263_2)?, a.number("gamma", 1.050_701)?];
+    Ok(function(a, Function::Selu, settings))
+}
+
+/// Normalisation by what the numbers from an axis on are themselves.
+fn normalization(a: &mut Attributes, centred: bool) -> Result<Op, NodeError> {
+    a.ignore(&["stash_type"]); // The type of sums: they are of 32 bits here.
+    let (from, epsilon) = (a.int("axis")?.unwrap_or(-1), a.number("epsilon", 1e-5)?);
+    Ok(Op::Normalise { over: Together::From(from), epsilon, centred })
+}
+
+fn instance_normalization(a: &mut Attributes) -> Result<Op, NodeError> {
+    a.ignore(&[CONSUMED]);
+    Ok(Op::Normalise { over: Together::Groups(None), epsilon: a.number("epsilon", 1e-5)?, centred: true })
+}
+
+fn group_normalization(a: &mut Attributes) -> Result<Op, NodeError> {
+    a.ignore(&["stash_type"]);
+    let groups = a.count("num_groups")?.ok_or(NodeError::Missing("num_groups"))?;
+    Ok(Op::Normalise { over: Together::Groups(Some(groups)), epsilon: a.number("epsilon", 1e-5)?, centred: true })
 }
 
 /// A function with the setting `alpha`.

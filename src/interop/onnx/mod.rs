@@ -12,6 +12,7 @@ mod parse;
 #[rustfmt::skip]
 #[allow(missing_docs, clippy::pedantic, reason = "generated; the text in assets/proto has the comments")]
 pub mod proto;
+mod resampling;
 mod tensor;
 mod weights;
 mod write;

@@ -96,7 +96,7 @@ fn expect_arity(node: &NodeProto, inputs: &RangeInclusive<usize>, outputs: usize
     Err(NodeError::Arity { inputs, outputs, found })
 }
 
-fn window(a: &mut Attributes) -> Result<WindowSpec, NodeError> {
+pub(super) fn window(a: &mut Attributes) -> Result<WindowSpec, NodeError> {
     let given = a.counts("pads")?;
     let pads = match a.text("auto_pad")? {
         None | Some("NOTSET" | "") => Pads::Given(given),

@@ -6,6 +6,7 @@ mod file;
 mod functions;
 mod images;
 mod further;
+mod maps;
 mod products;
 mod refused;
 mod windows;
