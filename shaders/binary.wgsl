@@ -38,6 +38,11 @@ fn power(x: vec4f, e: vec4f) -> vec4f {
     return select(y, vec4f(1.0), (x == vec4f(1.0)) | (e == vec4f()));
 }
 
+// WGSL lets drivers take a number for one that is never NaN, but not its bits.
+fn is_nan(v: vec4f) -> vec4<bool> {
+    return (bitcast<vec4u>(v) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u);
+}
+
 fn pair(a: vec4f, b: vec4f) -> vec4f {
     switch OPERATION {
         case ADD: { return a + b; }
@@ -45,8 +50,8 @@ fn pair(a: vec4f, b: vec4f) -> vec4f {
         case MULTIPLY: { return a * b; }
         case DIVIDE: { return a / b; }
         case LEAK: { return select(a, a * b, a < vec4f()); }
-        case MAXIMUM: { return select(a, b, b > a); }
-        case MINIMUM: { return select(a, b, b < a); }
+        case MAXIMUM: { return select(a, b, (b > a) | is_nan(b)); }
+        case MINIMUM: { return select(a, b, (b < a) | is_nan(b)); }
         case LESS: { return select(vec4f(), vec4f(1.0), a < b); }
         case AT_MOST: { return select(vec4f(), vec4f(1.0), a <= b); }
         case EQUAL: { return select(vec4f(), vec4f(1.0), a == b); }

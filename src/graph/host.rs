@@ -7,8 +7,8 @@ use super::refusal::Refusal;
 use super::shapes::{AXES, axis, broadcast, normal_slice};
 use super::{Comparison, Operation, Reduction};
 
-/// The most whole numbers of one value: far more than any shape has.
-const MOST: usize = 1 << 20;
+/// The most numbers of one value that is known beforehand and that no file lists: far more than any shape has.
+pub(super) const MOST: usize = 1 << 20;
 
 /// Whole numbers or truth values, the last axis innermost.
 #[derive(Clone, Debug, PartialEq)]

@@ -125,7 +125,15 @@ pub(super) struct GraphLowering<'a> {
     epilogues: HashMap<ValueId, Activation>,
     /// A single zero, bound where a kernel has nothing to read.
     pub(super) zero: Arc<[f32]>,
+    /// Elements of constants that nodes made of what the file says.
+    made: usize,
 }
+
+/// The most elements of constants that nodes make, 256 MiB of them: a short file can ask for any number.
+pub(super) const MADE: usize = 1 << 26;
+
+/// The most runs of kernels: one node can take hundreds, and each takes memory before any runs.
+pub(super) const COMMANDS: usize = 1 << 18;
 
 /// Activations of the outputs of convolutions and products that no other node reads, by that output.
 fn epilogues(graph: &Graph) -> HashMap<ValueId, Activation> {
@@ -152,7 +160,7 @@ impl<'a> GraphLowering<'a> {
         let writes = |(index, node): (usize, &'a Node)| node.outputs.iter().flatten().map(move |&value| (value, index));
         let producers = graph.nodes.iter().enumerate().flat_map(writes).collect();
         let (epilogues, zero) = (epilogues(graph), Arc::new([0.0]));
-        Self { graph, r, values, producers, uploads: Vec::new(), epilogues, zero }
+        Self { graph, r, values, producers, uploads: Vec::new(), epilogues, zero, made: 0 }
     }
 
     /// Records what `value` needs: a node once all that it reads is there, so that of a choice only one side is
@@ -170,6 +178,9 @@ impl<'a> GraphLowering<'a> {
             if missing.is_empty() {
                 self.r.label(&node.name, Phase::Forward);
                 let outputs = self.record(node).map_err(|refusal| node.refuse(refusal))?;
+                if self.r.commands() > COMMANDS {
+                    return Err(node.refuse(Refusal::Commands(self.r.commands())));
+                }
                 let further = || Value::Other(format!("a further output of node {} ({})", node.name, node.operator));
                 let outputs = outputs.into_iter().chain(std::iter::repeat_with(further));
                 let named = node.outputs.iter().zip(outputs).filter_map(|(value, output)| Some(((*value)?, output)));
@@ -310,6 +321,12 @@ impl<'a> GraphLowering<'a> {
         self.r.run(&strided::COPY, shape.params(), &[from, slot]);
     }
 
+    /// Allows for a constant of `elements` that a node makes, before it is there.
+    pub(super) fn make_constant(&mut self, elements: usize) -> Result<(), Refusal> {
+        self.made = self.made.saturating_add(elements);
+        if self.made > MADE { Err(Refusal::Made(self.made)) } else { Ok(()) }
+    }
+
     /// The activation that runs in the epilogue of `node`.
     pub(super) fn epilogue_of(&self, node: &Node) -> Activation {
         let value = node.outputs.first().copied().flatten();
@@ -374,8 +391,8 @@ impl<'a> GraphLowering<'a> {
                 one(self.resize(node, (*stretch, *from), axes.as_deref(), scales.as_deref(), *given))
             }
             Op::Blocks { block, deeper, inner } => one(self.blocks(node, *block, *deeper, *inner)),
-            Op::ConvTranspose { window, groups, further } => {
-                one(self.conv_transpose(node, window, *groups, further.as_deref()))
+            Op::ConvTranspose { window, groups, further, extents } => {
+                one(self.conv_transpose(node, window, *groups, [further.as_deref(), extents.as_deref()]))
             }
             Op::Pad { pads, mode, value } => one(self.pad(node, pads.as_deref(), *mode, *value)),
             Op::Reduce { to, axes, keep, nothing } => {

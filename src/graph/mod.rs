@@ -260,8 +260,9 @@ pub enum Op {
     /// Channels moved to pixels, `block`² to a block, or back if `deeper`; the place in a block is the outer part of a
     /// channel's number, or the inner part if `inner`.
     Blocks { block: usize, deeper: bool, inner: bool },
-    /// The transposed convolution, which a convolution's gradient is, with filters `[C][K / groups][R][S]`.
-    ConvTranspose { window: WindowSpec, groups: usize, further: Option<Vec<usize>> },
+    /// The transposed convolution, which a convolution's gradient is, with filters `[C][K / groups][R][S]`; the places
+    /// behind its result, and the extents of it where they are stated.
+    ConvTranspose { window: WindowSpec, groups: usize, further: Option<Vec<usize>>, extents: Option<Vec<usize>> },
     /// A tensor surrounded as `mode` says; counts `pads` before each axis, then behind each, else those of input 1.
     Pad { pads: Option<Vec<i64>>, mode: PadMode, value: Option<f32> },
     /// One number for all along `axes`, else those of input 1, else all axes unless `nothing`; they stay with extent 1

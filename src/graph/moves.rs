@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::host::Integers;
+use super::host::{Integers, MOST};
 use super::lower::{GraphLowering, Value};
 use super::refusal::Refusal;
 use super::shapes::{AXES, axis, broadcast, normal_slice, volume};
@@ -191,7 +191,13 @@ impl GraphLowering<'_> {
     pub(super) fn known(&self, node: &Node, index: usize) -> Result<Option<Vec<f32>>, Refusal> {
         let Some(value) = node.inputs.get(index).copied().flatten() else { return Ok(None) };
         match self.optional(node, index)? {
-            Some(Tensor { source: Storage::Host(values), places }) => Ok(Some(places.elements(&values)?)),
+            // Repeated numbers are as many as a shape of a few bytes says.
+            Some(Tensor { source: Storage::Host(values), places })
+                if volume(&places.dims)? <= values.len().max(MOST) =>
+            {
+                Ok(Some(places.elements(&values)?))
+            }
+            Some(Tensor { source: Storage::Host(_), places }) => Err(Refusal::TooLarge(places.dims)),
             _ => Err(Refusal::NotKnown(self.graph.name(value).into())),
         }
     }

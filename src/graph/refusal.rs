@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::GraphError;
 use super::contractions::BATCH;
 use super::layers::LRN_SIZE;
+use super::lower::{COMMANDS, MADE};
 use super::resize::MATRIX;
 use super::shapes::{AXES, LARGEST, mebibytes};
 use super::window;
@@ -124,8 +125,14 @@ pub enum Refusal {
     Stretches { found: usize, axes: usize },
     #[error("an extent of {from} scaled by {scale}: expected 1 or more lines, at most {MATRIX} / {from}")]
     Stretch { from: usize, scale: String },
+    #[error("{} MiB of numbers made for resampling and transposed convolutions so far, of at most {}", .0 >> 18, MADE >> 18)]
+    Made(usize),
+    #[error("{0} runs of kernels up to this node, of at most {COMMANDS}")]
+    Commands(usize),
     #[error("blocks of {block} do not fit a tensor of {dims:?}")]
     Blocks { block: usize, dims: Vec<usize> },
+    #[error("{before} and {behind} places of padding of an extent of {full}, expected to leave some")]
+    Cropped { before: usize, behind: usize, full: usize },
     #[error("statistics of {found} maps for {maps}")]
     Statistics { found: usize, maps: usize },
     #[error("training_mode is on; networks are only evaluated")]

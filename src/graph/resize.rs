@@ -3,7 +3,7 @@
 use super::Node;
 use super::lower::GraphLowering;
 use super::refusal::Refusal;
-use super::shapes::axis;
+use super::shapes::{AXES, axis};
 use super::storage::{Places, Storage, Tensor};
 
 /// The most elements of a matrix that resamples an axis: 4,096 lines from as many.
@@ -33,6 +33,8 @@ pub enum Rounding {
     HalfUp,
     Down,
     Up,
+    /// Down where an axis grows, up where it shrinks, as before the rounding could be said.
+    Outwards,
 }
 
 /// Where a line of the result lies in the input.
@@ -80,7 +82,8 @@ impl Stretched {
             Rounding::HalfDown => (place - 0.5).ceil(),
             Rounding::HalfUp => (place + 0.5).floor(),
             Rounding::Down => place.floor(),
-            Rounding::Up => place.ceil(),
+            Rounding::Outwards if self.scale >= 1.0 => place.floor(),
+            Rounding::Up | Rounding::Outwards => place.ceil(),
         };
         (place.max(0.0) as usize).min(self.from - 1)
     }
@@ -174,11 +177,13 @@ impl GraphLowering<'_> {
         if let Stretch::Nearest(rounding) = stretch {
             let lines: Vec<usize> = (0..to).map(|i| stretched.nearest(i, coordinates, rounding)).collect();
             let times = to / from;
-            if times > 1 && lines.iter().enumerate().all(|(i, &line)| line == i / times) {
+            let whole = times > 1 && lines.iter().enumerate().all(|(i, &line)| line == i / times);
+            if whole && x.dims().len() < AXES {
                 return self.repeat_lines(node, x, at, times);
             }
             return self.picked(node, x, at, &lines);
         }
+        self.make_constant(from * to)?;
         let mut matrix = vec![0.0; from * to];
         for i in 0..to {
             stretched.weights(i, coordinates, stretch, |line, weight| matrix[line * to + i] += weight);
@@ -192,14 +197,19 @@ impl GraphLowering<'_> {
         Ok(y.with(y.places.permuted(&back)))
     }
 
-    /// Every line along axis `at` so many times.
+    /// Every line along axis `at` so many times, in one copy.
     fn repeat_lines(&mut self, node: &Node, x: &Tensor, at: usize, times: usize) -> Result<Tensor, Refusal> {
         let mut dims = x.dims().to_vec();
         dims[at] *= times;
         let (slot, y) = self.map(node, Places::images(&dims)?);
-        for i in 0..times {
-            self.copy(x, slot, &y.places.spaced(at, i, times, x.dims()[at]), 1.0);
-        }
+        // An axis more, of the times of a line.
+        let apart = |mut places: Places, stride: usize| {
+            places.dims.insert(at + 1, times);
+            places.strides.insert(at + 1, stride);
+            places
+        };
+        let to = apart(y.places.spaced(at, 0, times, x.dims()[at]), y.places.strides[at]);
+        self.copy(&x.with(apart(x.places.clone(), 0)), slot, &to, 1.0);
         Ok(y)
     }
 }
@@ -220,6 +230,9 @@ mod tests {
         assert_eq!(lines(2, 5, Coordinates::Corners, Rounding::HalfDown), [0, 0, 0, 1, 1]);
         assert_eq!(lines(2, 5, Coordinates::Corners, Rounding::HalfUp), [0, 0, 1, 1, 1]);
         assert_eq!(lines(4, 2, Coordinates::Asymmetric, Rounding::Up), [0, 2]);
+        let smaller = Stretched { from: 4, to: 2, scale: 0.6 };
+        assert_eq!([0, 1].map(|i| smaller.nearest(i, Coordinates::Asymmetric, Rounding::Outwards)), [0, 2]);
+        assert_eq!(lines(2, 5, Coordinates::Asymmetric, Rounding::Outwards), [0, 0, 0, 1, 1]);
         assert_eq!(lines(4, 1, Coordinates::HalfPixelOrFirst, Rounding::Down), [0]);
         assert_eq!(lines(4, 1, Coordinates::HalfPixel, Rounding::Down), [1]);
     }

@@ -21,9 +21,9 @@ pub enum Operation {
     Power = 4,
     /// y = a, or a · b where a < 0.
     Leak = 5,
-    /// y = the larger of a and b, a where one of them is NaN.
+    /// y = the larger of a and b, NaN where one of them is.
     Maximum = 6,
-    /// y = the smaller of a and b, a where one of them is NaN.
+    /// y = the smaller of a and b, NaN where one of them is.
     Minimum = 7,
     /// y = 1 where a < b, else 0.
     Less = 8,
@@ -60,8 +60,8 @@ impl Operation {
             Self::Divide => a / b,
             Self::Power => a.powf(b),
             Self::Leak if a < T::zero() => a * b,
-            Self::Maximum if b > a => b,
-            Self::Minimum if b < a => b,
+            Self::Maximum if b > a || b.is_nan() => b,
+            Self::Minimum if b < a || b.is_nan() => b,
             Self::Less if a < b => T::one(),
             Self::AtMost if a <= b => T::one(),
             Self::Equal if a == b => T::one(),
@@ -119,8 +119,12 @@ fn cases() -> Vec<Case> {
     cases.push(case("quotient", Operation::Divide, normal(1.0), Fill::Uniform(0.5, 8.0), 1036));
     cases.push(case("power", Operation::Power, Fill::Uniform(0.25, 4.0), Fill::Uniform(-3.0, 3.0), 1036));
     cases.push(case("leak", Operation::Leak, normal(1.0), normal(1.0), 1036));
-    cases.push(case("maximum", Operation::Maximum, normal(1.0), normal(1.0), 1036));
-    cases.push(case("minimum", Operation::Minimum, normal(1.0), normal(1.0), 1036));
+    let special = [f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY, -2.0, 0.5];
+    let [a, b] = [1, 6].map(|run| Fill::Floats((0..1036).map(|i| special[i / run % 6]).collect()));
+    for operation in [Operation::Maximum, Operation::Minimum] {
+        cases.push(case(&format!("{operation:?}"), operation, normal(1.0), normal(1.0), 1036));
+        cases.push(case(&format!("special {operation:?}"), operation, a.clone(), b.clone(), 1036));
+    }
     // Pairs that are equal among them.
     let [a, b] =
         [0, 1].map(|first| Fill::Floats((0..1036).map(|i| [-1.0, 0.0, 2.5][(i + i / 7 * first) % 3]).collect()));

@@ -150,6 +150,11 @@ impl Recorder {
         }
     }
 
+    /// The number of commands of the current pass so far.
+    pub fn commands(&self) -> usize {
+        self.program.passes.last().map_or(0, |(_, commands)| commands.len())
+    }
+
     /// Removes from the last pass the commands whose outputs are maps that nothing reads.
     pub fn drop_unread(&mut self) {
         let Some((_, commands)) = self.program.passes.last_mut() else { return };

@@ -119,8 +119,8 @@ fn gelu(a: &mut Attributes) -> Result<Op, NodeError> {
 }
 
 fn selu(a: &mut Attributes) -> Result<Op, NodeError> {
-    // The defaults of version 6; versions before had four digits of them, which all files state.
-    let settings = [a.number("alpha", 1.673_263_2)?, a.number("gamma", 1.050_701)?];
+    let [alpha, gamma] = if a.version < 6 { [1.6732, 1.0507] } else { [1.673_263_2, 1.050_701] };
+    let settings = [a.number("alpha", alpha)?, a.number("gamma", gamma)?];
     Ok(function(a, Function::Selu, settings))
 }
 

@@ -7,7 +7,10 @@ use crate::graph::{Coordinates, Op, Rounding, Stretch};
 
 pub(super) fn resize(a: &mut Attributes) -> Result<Op, NodeError> {
     if a.version < 11 {
-        let stretch = plain(a)?;
+        let stretch = match plain(a)? {
+            Stretch::Nearest(_) => Stretch::Nearest(Rounding::Outwards),
+            other => other,
+        };
         return Ok(Op::Resize { stretch, from: Coordinates::Asymmetric, axes: None, scales: None, given: 1 });
     }
     let from = match a.text("coordinate_transformation_mode")? {
@@ -85,6 +88,7 @@ pub(super) fn blocks(a: &mut Attributes, deeper: bool) -> Result<Op, NodeError> 
 }
 
 pub(super) fn conv_transpose(a: &mut Attributes) -> Result<Op, NodeError> {
-    let (groups, further) = (a.count("group")?.unwrap_or(1), a.counts("output_padding")?);
-    Ok(Op::ConvTranspose { window: window(a)?, groups, further })
+    let (groups, further, extents) =
+        (a.count("group")?.unwrap_or(1), a.counts("output_padding")?, a.counts("output_shape")?);
+    Ok(Op::ConvTranspose { window: window(a)?, groups, further, extents })
 }
