@@ -15,8 +15,8 @@ use crate::ops::product::{
     ARCH, Columns, DEPTH, Left, Panels, Rows, SPACING, column_blocks, copy, multiply, panel_width,
 };
 
-/// Columns gathered at once, at least those of one pixel: with `DEPTH` rows, and what they are gathered from, they stay in
-/// a core's second cache.
+/// Columns gathered at once, at least those of one pixel: with `DEPTH` rows, and what they are gathered from, they stay
+/// in a core's second cache.
 const COLUMNS: usize = 128;
 /// Rows of the gradient by filter that one core computes at once.
 const FILTER_ROWS: usize = 48;
@@ -131,8 +131,8 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
 }
 
 /// `out[map][pixel·n]` = Σ over rows of `weights[map][row]` · `gathered[row][pixel·n]`, added to what is there if the
-/// convolution accumulates; then `finish` on every block of a map's columns, with the map and the first of them. Of what
-/// is left once `stop` is raised nothing is done.
+/// convolution accumulates; then `finish` on every block of a map's columns, with the map and the first of them. Of
+/// what is left once `stop` is raised nothing is done.
 fn contract<'w>(
     gather: &Gather,
     weights: impl Fn(usize) -> Left<'w> + Sync,
