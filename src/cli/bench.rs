@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::options::{Trial, built_in, open_net};
-use super::output::{Output, Table, gap, line, paragraph, thousands};
+use super::output::{Output, Table, counted, gap, line, paragraph, thousands};
 use super::progress::{Lines, Progress};
 use alexnet::backend::Placement;
 use alexnet::commands::bench::{
@@ -129,7 +129,8 @@ impl Measured {
 
 fn print_loader(speed: &LoaderSpeed) -> Result<()> {
     let (images, size) = (thousands(speed.images as u64), speed.size);
-    line(format_args!("{images} images of {size}×{size} pixels on {} decoding threads", speed.threads))?;
+    let threads = counted(speed.threads as u64, "decoding thread");
+    line(format_args!("{images} images of {size}×{size} pixels on {threads}"))?;
     line(format_args!("decoder alone: {:.0} images/s a thread", speed.decoder))?;
     let share = 100.0 * speed.share;
     line(format_args!("loader: {:.0} images/s a thread, {share:.0} % of that", speed.loader))?;
@@ -162,22 +163,19 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
     let runs: usize = rows.iter().map(|row| row.runs.len()).sum();
     gap()?;
     line(format_args!("{pass}: {} ms in {runs} runs", ms(seconds)))?;
-    let header = ["kernel", "variant", "layer", "runs", "ms", "GFLOP/s", "GB/s", "ceiling"];
-    let mut table = Table::new(&header, &[3, 4, 5, 6, 7]);
+    // The CPU engine runs no variants, and the width is for names of kernels.
+    let named = rows.iter().any(|row| row.runs[0].variant.is_some());
+    let mut header = vec!["kernel", "variant", "layer", "runs", "ms", "GFLOP/s", "GB/s", "ceiling"];
+    header.retain(|name| named || *name != "variant");
+    let right: Vec<_> = (header.len() - 5..header.len()).collect();
+    let mut table = Table::new(&header, &right);
     for KernelRow { runs, seconds, layers, speed } in rows {
         let share = format!("{:.1} % {:4}", 100.0 * speed.share, speed.ceiling);
         let (count, milliseconds) = (runs.len().to_string(), format!("{:.3}", 1e3 * seconds));
         let (name, variant) = (runs[0].kernel.to_owned(), runs[0].variant.clone().unwrap_or_default());
-        table.add_row([
-            name,
-            variant,
-            layers.join(" "),
-            count,
-            milliseconds,
-            giga(speed.flops),
-            giga(speed.bytes),
-            share,
-        ]);
+        let numbers = [count, milliseconds, giga(speed.flops), giga(speed.bytes), share];
+        let variant = named.then_some(variant);
+        table.add_row([name].into_iter().chain(variant).chain([layers.join(" ")]).chain(numbers));
     }
     table.print()
 }

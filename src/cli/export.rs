@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use super::options::named;
@@ -50,6 +50,8 @@ impl Export {
             Format::Safetensors => FileKind::Tensors,
             Format::Onnx => FileKind::Onnx,
         };
+        let other = matches!(self.format, Format::Safetensors) && self.out.extension().is_some_and(|end| end == "onnx");
+        ensure!(!other, "{}: weights alone are no ONNX file; say --format onnx", self.out.display());
         check_target(&self.out, kind, Some(self.force))?;
         let busy = Progress::busy("exporting");
         let path = Checkpoint::locate(&self.checkpoint);

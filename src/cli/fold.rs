@@ -30,14 +30,20 @@ pub(super) fn folded(text: &str, indent: usize) -> String {
     fold(&shown(text), indent, COLUMNS)
 }
 
+/// What stands before a command to copy, which ends its line.
+const COMMAND: &str = ": alexnet ";
+
 /// `line` in lines of at most `columns`, where words are not longer, all but the first indented. Colours have no width.
+/// A command to copy stays in one piece where it fits.
 pub(super) fn fold(line: &str, indent: usize, columns: usize) -> String {
     let begin = self::indent(line);
     let mut folded = line[..begin].to_owned();
     let mut column = begin;
     // Whether the line that is being filled has a word.
     let mut filled = false;
-    for word in line[begin..].split(' ') {
+    let command = line.rfind(COMMAND).map(|colon| colon + 2).filter(|&at| indent + width(&line[at..]) <= columns);
+    let words = line[begin..command.map_or(line.len(), |at| at - 1)].split(' ');
+    for word in words.chain(command.map(|at| &line[at..])) {
         let length = width(word);
         if filled && column + 1 + length > columns {
             folded.truncate(folded.trim_end_matches(' ').len());
@@ -88,6 +94,14 @@ mod tests {
         assert_eq!(fold("  key   a word", 8, 12), "  key   a\n        word");
         assert_eq!(fold("one   two", 2, 5), "one\n  two");
         assert_eq!(fold("a_name_of_many_letters is long", 2, 10), "a_name_of_many_letters\n  is long");
+    }
+
+    #[test]
+    fn a_command_to_copy_stays_in_one_piece() {
+        let said = "go on with: alexnet train --resume run";
+        assert_eq!(fold(said, 2, 37), "go on with:\n  alexnet train --resume run");
+        assert_eq!(fold(said, 2, 38), said);
+        assert_eq!(fold(said, 2, 27), "go on with: alexnet train\n  --resume run");
     }
 
     /// Letters of East Asia take two columns, colours none.

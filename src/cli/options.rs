@@ -215,7 +215,11 @@ impl Pictured {
                 return Ok(Some(Checkpoint::read_unverified(&Checkpoint::locate(path))?));
             }
             let weights = has(&["pth", "pt", "tar", "caffemodel"]);
-            anyhow::ensure!(!weights, "{}: holds weights alone; say --model, their network", path.display());
+            anyhow::ensure!(
+                !weights,
+                "{}: holds weights alone; say --model, their network: torchvision for PyTorch's AlexNet",
+                path.display()
+            );
             return Ok(None);
         };
         if has(&["onnx"]) || path.is_dir() || Checkpoint::read(path).is_ok() {

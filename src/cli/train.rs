@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 use super::live::{Live, expect_terminal};
 use super::observers::Several;
 use super::options::{Placed, Replaced, named, percent, positive};
-use super::output::{bytes, counted, quoted, say, skipped};
+use super::output::{bytes, counted, quoted, say, skipped, thousands};
 use super::progress::{Lines, Progress};
 use super::ranks::among_ranks;
 use super::signals::Signals;
@@ -133,7 +133,7 @@ impl Train {
         let ready = self.launch(ranks)?.prepare(|devices| self.placed.prepare(devices))?;
         let Ready { config, dataset, .. } = &ready;
         let folder = ready.folder().to_owned();
-        let [training, validation] = [&dataset.train, &dataset.validation].map(|split| split.len());
+        let [training, validation] = [&dataset.train, &dataset.validation].map(|split| thousands(split.len() as u64));
         let (model, classes) = (&config.model, dataset.classes.len());
         say(format!("{model}: {training} training and {validation} validation images of {classes} classes"));
         let plan = plan(&ready.plan, ranks.size(), config.options.parallel);

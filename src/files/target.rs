@@ -87,7 +87,7 @@ impl FileKind {
     fn name(self) -> &'static str {
         match self {
             Self::Checkpoint => "a checkpoint",
-            Self::Tensors => "tensors other than a checkpoint's",
+            Self::Tensors => "a safetensors file without the state of a run",
             Self::Onnx => "an ONNX file",
             Self::Json => "JSON",
             Self::Csv => "a table",
@@ -136,7 +136,7 @@ fn holds_state(path: &Path) -> Option<bool> {
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum TargetError {
     #[error(
-        "{} is to be written, which .{found} is not: choose a name that ends in .{}",
+        "this makes {}, which does not end in .{found}: choose a name that ends in .{}",
         kind.name(),
         kind.extension()
     )]

@@ -54,7 +54,7 @@ fn advice(near: Option<&str>, known: &str) -> String {
 pub enum NetError {
     #[error("no model {wanted}: neither a file nor a built-in network; {}", advice(near.as_deref(), known))]
     Unknown { wanted: String, near: Option<String>, known: String },
-    #[error("{path} cannot be read: {reason}")]
+    #[error("{path} cannot be read as a model file: {reason}")]
     Read { path: String, reason: std::io::Error },
     #[error("{source_name}: {}", toml_words(reason))]
     Parse { source_name: String, reason: Box<toml::de::Error> },

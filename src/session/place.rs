@@ -6,8 +6,8 @@ use crate::backend::{Engine, Placement};
 use crate::net::{Job, Net};
 
 /// Advice for a machine without an adapter.
-pub const INSTALL: &str =
-    "run ./setup, or on Debian `apt-get install mesa-vulkan-drivers`, for a software Vulkan driver";
+pub const INSTALL: &str = "a GPU needs its driver for Vulkan; without a GPU the processor is fastest, and ./setup, or on \
+                           Debian `apt-get install mesa-vulkan-drivers`, is for those who want to run the shaders";
 
 /// Speed of the CPU engine over a software driver's: `alexnet`, training and forward, in benches/runs.
 pub const CPU_SPEED: &str = "2 to 3 times as fast";
@@ -29,7 +29,7 @@ pub fn open_among(spec: Option<&str>, local: (usize, usize)) -> Result<Placement
         log::warn!("no GPU; running on {}: --devices cpu is about {CPU_SPEED}", first.describe());
     }
     Ok(opened.unwrap_or_else(|| {
-        log::warn!("no graphics adapter; running on cpu ({INSTALL})");
+        log::warn!("no graphics adapter; running on cpu");
         Engine::Cpu.into()
     }))
 }
@@ -45,6 +45,13 @@ pub fn place(
 ) -> Result<(Placement, Layout), SessionError> {
     let towers = net.model.towers;
     let devices = open_among(spec, local)?;
+    let given = devices.engines().len();
+    if given > towers {
+        log::warn!(
+            "{given} devices, of which the network's towers take {towers}: ranks use more, each for images of its own \
+             (`mpirun -n {given} alexnet train`, in a build with --features mpi)"
+        );
+    }
     let refused = match Layout::new(net, job, &devices.limits(towers)) {
         Ok(layout) => return Ok((devices, layout)),
         Err(refused) => refused,

@@ -53,10 +53,10 @@ pub enum TrainError {
     #[error("after step {step}: {error}; {advice}")]
     Stopped { step: u64, error: Box<SessionError>, advice: Advice },
     #[error(
-        "the loss is not finite {when}; it began in {}; {}. Try a smaller --lr",
+        "the loss is not finite {when}; it began in {}{}. Try a smaller --lr",
         place.as_deref().unwrap_or("the loss itself"),
-        kept.as_ref().map_or_else(|| "no checkpoint was saved before".into(), |kept| format!(
-            "the last good checkpoint is kept in {}", kept.display()
+        kept.as_ref().map_or_else(String::new, |kept| format!(
+            "; the last good checkpoint is kept in {}", kept.display()
         ))
     )]
     Diverged { when: Moment, place: Option<String>, kept: Option<PathBuf> },

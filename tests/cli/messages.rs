@@ -171,3 +171,19 @@ fn a_resumed_run_says_where_it_goes_on_and_what_has_changed() {
     let said = place.ok(&["train", "--resume", "run", "--steps", "2", "--lr", "0.5"]);
     contains(&said, &["goes on from step 1; changed: ", "rate: ", " → 0.5", "steps: 1 → 2"]);
 }
+
+#[test]
+fn devices_without_a_tower_and_names_of_other_formats_are_told() {
+    let place = Place::new();
+    let told = |devices: &str| {
+        let arguments = ["bench", "step", "--model", "tiny.toml", "--repeats", "1", "--devices", devices];
+        let output = place.command(&arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    contains(&told("cpu,cpu,cpu"), &["3 devices, of which the network's towers take 2", "mpirun -n 3 alexnet train"]);
+    assert!(!told("cpu,cpu").contains("towers"), "a device for each tower");
+    place.train("run", &[]);
+    place.refuses(&["export", "run", "--out", "weights.onnx"], &["weights.onnx", "say --format onnx"]);
+    place.refuses(&["export", "run", "--out", "weights.json"], &["does not end in .json", "ends in .safetensors"]);
+}

@@ -17,7 +17,7 @@ fn a_claim_is_measured_over_paired_seeds_and_goes_on_where_it_was() {
         place.ok(&[&common[..], more].concat())
     };
     let first = reproduce("norm", &["--seeds", "1"]);
-    contains(&first, &["run 1 of 2: normalised-seed-1", "published: 1.4", "1 epochs instead of 13", "of 1 above 0"]);
+    contains(&first, &["run 1 of 2: normalised-seed-1", "published: 1.4", "1 of 13 epochs", "of 1 above 0"]);
     let weights = || place.read("there/without-seed-1/last.safetensors");
     let before = weights();
     let second = reproduce("norm", &["--seeds", "2"]);

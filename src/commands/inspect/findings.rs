@@ -18,6 +18,9 @@ const CHANCE: f64 = 0.02;
 /// A mean loss is exploding that is so many times the least one before.
 const EXPLODED: f64 = 1.5;
 
+/// A loss that is so many times that of guessing is exploding at any step: initial weights do not reach it.
+const RUNAWAY: f64 = 100.0;
+
 /// Weights usually move by about a thousandth of their size in a step; much less and much more are told.
 const SLOW: f64 = 1e-5;
 const FAST: f64 = 0.05;
@@ -61,6 +64,13 @@ pub fn of_metrics(run: &Run) -> Vec<Finding> {
         let words = format!(
             "it explodes: the loss of the last {} steps is {now:.3}, after {least:.3} at best. A lower rate is the usual cure",
             last.len()
+        );
+        found.push(finding("exploding", "loss", words));
+    } else if let Some(step) = run.steps.last().filter(|step| classes > 1 && step.loss > RUNAWAY * chance) {
+        let words = format!(
+            "it explodes: the loss of step {} is {:.1e}, that of guessing among {classes} classes {chance:.1}. A lower rate is \
+             the usual cure",
+            step.step, step.loss
         );
         found.push(finding("exploding", "loss", words));
     }
@@ -179,6 +189,9 @@ mod tests {
         assert_eq!(kinds(&risen), ["exploding", "waiting"]);
         assert_eq!(kinds(&of_metrics(&run((0..400).map(|i| 2.0 / (1.0 + f64::from(i)))))), ["waiting"]);
         assert!(of_metrics(&run((0..50).map(|_| 2.31))).is_empty(), "too early to tell");
+        let early = of_metrics(&run([2.3, 4.0, 7e6, 2.9e28].into_iter()));
+        assert_eq!(kinds(&early), ["exploding"]);
+        assert!(early[0].words.contains("step 4 is 2.9e28"), "{}", early[0].words);
     }
 
     #[test]

@@ -277,11 +277,11 @@ impl Campaign<'_> {
                     Measure::EpochsTo { most, .. } => most,
                     _ => arm.network(self.full, 1.0)?.train.epochs,
                 };
-                words.push(format!("{}: at most {} epochs instead of {whole}", arm.name, self.epochs(arm)?));
+                words.push(format!("{}: at most {} of {whole} epochs", arm.name, self.epochs(arm)?));
             }
         }
         if self.seeds < self.reproduction.seeds {
-            words.push(format!("{} seeds instead of {}", self.seeds, self.reproduction.seeds));
+            words.push(format!("{} of {} seeds", self.seeds, self.reproduction.seeds));
         }
         Ok(words)
     }
