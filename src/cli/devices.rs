@@ -59,7 +59,7 @@ impl Devices {
 
 fn print(listing: &Listing) -> Result<()> {
     if listing.adapters.is_empty() {
-        line(format_args!("no graphics adapter: {INSTALL}"))?;
+        paragraph(&format!("no graphics adapter: {INSTALL}"), 2)?;
     }
     for Adapter { number, summary, alexnet } in &listing.adapters {
         let default = if *number == 0 { "  (default)" } else { "" };

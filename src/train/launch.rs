@@ -173,8 +173,11 @@ impl Launch {
         config.network.fit_classes(dataset.classes.len());
         let net = Net::new(config.network.clone())
             .map_err(|error| TrainError::Model { model: config.model.clone(), error: Box::new(error) })?;
-        // A minibatch larger than the data set takes what the data set does.
-        let minibatch = config.batch().min(dataset.train.len());
+        let (asked, images) = (config.batch(), dataset.train.len());
+        let minibatch = asked.min(images);
+        if minibatch < asked {
+            log::warn!("a minibatch of {asked} images is more than the {images} to train on: they make one minibatch");
+        }
         let mut job = Job { minibatch, ranks: ranks.size(), rank: ranks.rank(), ..config.job() };
         if ranks.size() > minibatch {
             return Err(TrainError::TooManyRanks { ranks: ranks.size(), images: minibatch });

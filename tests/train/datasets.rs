@@ -38,10 +38,11 @@ fn what_is_not_used_is_told_in_a_line() {
         place.write(&format!("images/{name}"), "text");
     }
     place.write("images/val/n02102040/.DS_Store", "");
-    let said = warnings(&place, &tiny("run", "cpu", &["--data", "images", "--steps", "1"]));
+    let said = warnings(&place, &tiny("run", "cpu", &["--data", "images", "--steps", "1", "--batch", "30"]));
     contains(&said, &["passed over: 3 that are not called like images", "list.txt"]);
     contains(&said, &["passed over: 1 that lie loose", "images/val/loose.png"]);
     assert_eq!(said.matches("passed over").count(), 2, "{said}");
+    contains(&said, &["a minibatch of 30 images is more than the 24 to train on"]);
     let prepared = warnings(&place, &["prepare", "images", "--out", "shards", "--size", "16"]);
     contains(&prepared, &["passed over: 3", "passed over: 1"]);
 }
