@@ -51,7 +51,7 @@ impl Export {
             Format::Onnx => FileKind::Onnx,
         };
         let other = matches!(self.format, Format::Safetensors) && self.out.extension().is_some_and(|end| end == "onnx");
-        ensure!(!other, "{}: weights alone are no ONNX file; say --format onnx", self.out.display());
+        ensure!(!other, "{}: weights alone make a .safetensors file; for ONNX say --format onnx", self.out.display());
         check_target(&self.out, kind, Some(self.force))?;
         let busy = Progress::busy("exporting");
         let path = Checkpoint::locate(&self.checkpoint);

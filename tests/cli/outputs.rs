@@ -25,7 +25,7 @@ fn exports_and_imports_replace_their_own_kind_and_others_by_force() {
         place.ok(&command);
         place.write("notes", "mine");
     }
-    place.refuses(&["export", "run", "--out", "w.onnx"], &["w.onnx", ".safetensors"]);
+    place.refuses(&["export", "run", "--out", "w.onnx"], &["w.onnx", ".safetensors", "--format onnx"]);
     place.refuses(&["export", "run", "--format", "onnx", "--out", "w.safetensors"], &["w.safetensors", ".onnx"]);
 }
 
