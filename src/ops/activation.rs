@@ -51,6 +51,20 @@ impl Activation {
         }
     }
 
+    /// y = f(y + `bias`), each activation in a loop of its own, which is vectorised.
+    pub(super) fn finish(self, y: &mut [f32], bias: f32) {
+        fn each(y: &mut [f32], f: impl Fn(f32) -> f32) {
+            for y in y {
+                *y = f(*y);
+            }
+        }
+        match self {
+            Self::Linear => each(y, |y| y + bias),
+            Self::Relu => each(y, |y| Self::Relu.apply(y + bias)),
+            Self::Tanh => each(y, |y| Self::Tanh.apply(y + bias)),
+        }
+    }
+
     /// dx from dy and the saved y.
     #[inline(always)]
     pub(super) fn gradient<T: Real>(self, dy: T, y: T) -> T {

@@ -49,9 +49,7 @@ pub(super) fn forward(mut args: Args<f32>) {
         }
         for (k, y) in y.chunks_exact_mut(conv.n).enumerate() {
             let bias = if conv.bias { b[first + k] } else { 0.0 };
-            for y in y.iter_mut() {
-                *y = activation.apply(*y + bias);
-            }
+            activation.finish(y, bias);
         }
     });
 }

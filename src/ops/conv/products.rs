@@ -38,9 +38,7 @@ pub(super) fn forward(mut args: Args<f32>) {
     let activation = Activation::numbered(conv.activation);
     contract(&Gather::under(&conv, x), weights, y, args.stop, |k, _, y| {
         let bias = if conv.bias { b[k] } else { 0.0 };
-        for y in y.iter_mut() {
-            *y = activation.apply(*y + bias);
-        }
+        activation.finish(y, bias);
     });
 }
 
