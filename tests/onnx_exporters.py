@@ -11,14 +11,9 @@ not counted. With --files the exported files are kept there and used again. Clas
 """
 
 import argparse
-import contextlib
-import io
-import logging
 import pathlib
-import subprocess
 import sys
 import tempfile
-import warnings
 
 import numpy
 import onnx
@@ -26,6 +21,8 @@ import onnxruntime
 import torch
 import torchvision
 from torch import nn
+
+import onnx_common
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-5
@@ -114,27 +111,7 @@ def export(net, shape, path, dynamo, opset, dynamic):
         settings["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
     elif dynamic:
         settings["dynamic_axes"] = {"images": {0: "batch"}, "scores": {0: "batch"}}
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            torch.onnx.export(net, (images,), path, dynamo=dynamo, **settings)
-    except Exception as error:  # Of whatever kind an exporter raises.
-        return str(error).strip().splitlines()[0]
-    return None
-
-
-def difference(program, device, path, images, wanted):
-    """The largest difference of `alexnet run` as a part of the largest number; or what it said."""
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        numpy.save(folder / "images.npy", images)
-        command = [program, "run", path, "--input", f"images={folder / 'images.npy'}", "--output-dir", folder, "--devices", device]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            return (done.stderr.strip() or "no message").splitlines()[-1]
-        got = numpy.load(folder / "scores.npy")
-    if got.shape != wanted.shape:
-        return f"shape {got.shape} instead of {wanted.shape}"
-    return float(numpy.abs(got - wanted).max() / numpy.abs(wanted).max())
+    return onnx_common.export(net, (images,), path, dynamo=dynamo, **settings)
 
 
 def main():
@@ -145,9 +122,7 @@ def main():
     parser.add_argument("--files", type=pathlib.Path, help="folder to keep exported files in")
     parser.add_argument("--export-only", action="store_true", help="export, and run nothing")
     given = parser.parse_args()
-    onnxruntime.set_default_logger_severity(3)
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
+    onnx_common.be_quiet()
     failed, count, worst, refused = 0, 0, dict.fromkeys(given.devices, 0.0), []
     with tempfile.TemporaryDirectory() as folder:
         for name in given.nets:
@@ -165,9 +140,10 @@ def main():
                 if given.export_only:
                     continue
                 images = numpy.random.default_rng(2).normal(size=(FURTHER if dynamic else EXPORTED, *shape)).astype(numpy.float32)
-                wanted = onnxruntime.InferenceSession(path).run(["scores"], {"images": images})[0]
+                inputs = {"images": images}
+                wanted = {"scores": onnxruntime.InferenceSession(path).run(["scores"], inputs)[0]}
                 for device in given.devices:
-                    found, count = difference(given.program, device, path, images, wanted), count + 1
+                    found, count = onnx_common.outcome(given.program, device, path, inputs, wanted), count + 1
                     if isinstance(found, float):
                         worst[device] = max(worst[device], found)
                     if not isinstance(found, float) or not found <= TOLERANCE:

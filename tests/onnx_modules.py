@@ -10,21 +10,18 @@ onnxruntime, or be refused in words that name the operator. What an exporter its
 """
 
 import argparse
-import contextlib
-import io
-import logging
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
-import warnings
 
 import numpy
 import onnxruntime
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from onnx_common import be_quiet, export, outcome
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-5
@@ -217,39 +214,6 @@ def prepared(name):
     return module.eval(), [array.astype(kind) for array in drawn]
 
 
-def export(module, inputs, path, dynamo):
-    """Writes the file; why not, where the exporter refuses."""
-    names = [f"x{i}" for i in range(len(inputs))]
-    tensors = tuple(torch.from_numpy(array) for array in inputs)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            torch.onnx.export(module, tensors, path, dynamo=dynamo, input_names=names, opset_version=20 if dynamo else 17)
-    except Exception as error:  # Of whatever kind an exporter raises.
-        return str(error).strip().splitlines()[0]
-    return None
-
-
-def outcome(program, device, path, inputs, wanted):
-    """The largest difference of `alexnet run` as a part of the largest number; or what it said."""
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        command = [program, "run", path, "--output-dir", folder, "--devices", device]
-        for i, array in enumerate(inputs):
-            numpy.save(folder / f"x{i}.npy", array)
-            command += ["--input", f"x{i}={folder / f'x{i}.npy'}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            return (done.stderr.strip() or "no message").splitlines()[-1].replace(f"{path}: ", "")
-        worst = 0.0
-        for name, want in wanted.items():
-            got = numpy.load(folder / f"{name.replace('/', '_')}.npy")
-            if got.shape != want.shape:
-                return f"shape {got.shape} instead of {want.shape}, which is wrong"
-            off = float(numpy.abs(got - want.astype(numpy.float64)).max() / max(numpy.abs(want).max(), 1e-30))
-            worst = max(worst, off)
-    return worst
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default=ROOT / "target" / "release" / "alexnet")
@@ -257,24 +221,25 @@ def main():
     parser.add_argument("--modules", nargs="+", default=list(MODULES), choices=MODULES)
     parser.add_argument("--files", type=pathlib.Path, help="folder to keep exported files in")
     given = parser.parse_args()
-    onnxruntime.set_default_logger_severity(4)
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
+    be_quiet()
     agree, refused, wrong, worst = 0, 0, 0, 0.0
     with tempfile.TemporaryDirectory() as folder:
         for name, dynamo in [(name, dynamo) for name in given.modules for dynamo in (False, True)]:
-            module, inputs = prepared(name)
+            module, drawn = prepared(name)
+            inputs = {f"x{i}": array for i, array in enumerate(drawn)}
             made = f"{re.sub('[^a-z0-9]+', '-', name)}-{'dynamo' if dynamo else 'script'}"
             path = (given.files or pathlib.Path(folder)) / made / "net.onnx"
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                reason = export(module, inputs, path, dynamo)
+                tensors = tuple(torch.from_numpy(array) for array in drawn)
+                opset = 20 if dynamo else 17
+                reason = export(module, tensors, path, dynamo=dynamo, input_names=list(inputs), opset_version=opset)
                 if reason:
                     print(f"{made}: not exported: {reason[:100]}", flush=True)
                     continue
             session = onnxruntime.InferenceSession(path)
             names = [output.name for output in session.get_outputs()]
-            wanted = dict(zip(names, session.run(names, {f"x{i}": array for i, array in enumerate(inputs)})))
+            wanted = dict(zip(names, session.run(names, inputs)))
             for device in given.devices:
                 found = outcome(given.program, device, path, inputs, wanted)
                 if isinstance(found, float) and found <= TOLERANCE:

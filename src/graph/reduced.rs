@@ -48,7 +48,7 @@ impl GraphLowering<'_> {
         for index in 1..5 {
             tensors.push(self.floats(node, index)?);
         }
-        if tensors.iter().any(|tensor| matches!(tensor.source, Storage::Slot(_))) {
+        if tensors.iter().any(Tensor::is_computed) {
             return self.computed_batch_norm(node, &x, &tensors, epsilon);
         }
         let mut settings = Vec::with_capacity(4);
@@ -218,9 +218,8 @@ impl GraphLowering<'_> {
 
     /// Bounds every number; the bounds are attributes, constants, or computed.
     pub(super) fn clip(&mut self, node: &Node, bounds: [Option<f32>; 2]) -> Result<Value, Refusal> {
-        let computed = |tensor: &Option<Tensor>| tensor.as_ref().is_some_and(|t| matches!(t.source, Storage::Slot(_)));
         let inputs = [self.optional(node, 1)?, self.optional(node, 2)?];
-        if inputs.iter().any(computed) {
+        if inputs.iter().flatten().any(Tensor::is_computed) {
             let mut x = self.floats(node, 0)?;
             for (bound, operation) in inputs.into_iter().zip([Operation::Maximum, Operation::Minimum]) {
                 if let Some(bound) = bound {

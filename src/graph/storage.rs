@@ -185,6 +185,11 @@ pub(super) enum Storage {
 }
 
 impl Tensor {
+    /// Whether the numbers are known only once the network runs.
+    pub(super) fn is_computed(&self) -> bool {
+        matches!(self.source, Storage::Slot(_))
+    }
+
     pub(super) fn dims(&self) -> &[usize] {
         &self.places.dims
     }

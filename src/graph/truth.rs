@@ -9,7 +9,7 @@ use super::{Comparison, Node};
 use crate::ops::binary::Operation;
 
 impl GraphLowering<'_> {
-    /// Compares two tensors.
+    /// Compares input 0 with input 1, element by element: 1 where it holds, else 0.
     pub(super) fn compare(&mut self, node: &Node, comparison: Comparison) -> Result<Value, Refusal> {
         if let (Value::Integers(a), Value::Integers(b)) = (self.value(node, 0)?, self.value(node, 1)?) {
             return Ok(Value::Integers(a.compared(comparison, &b)?));

@@ -14,7 +14,7 @@ pub(super) const DEPTH: usize = 256;
 /// Vectors in a line of a panel.
 const VECTORS: usize = 2;
 /// Elements between panels, and between lines that lie a power of two apart: caches have few places for these.
-pub(super) const SPACING: usize = 16;
+const SPACING: usize = 16;
 /// Rows that are turned side by side.
 const TURNED: usize = 8;
 
@@ -71,6 +71,27 @@ pub(super) enum Left<'a> {
     Rows(Rows<'a>),
     /// One line a term.
     Terms(Rows<'a>),
+}
+
+impl<'a> Left<'a> {
+    /// The first `columns` numbers of every term, copied to `lines` so that these lie apart from each other by no power
+    /// of two, for which caches have few places.
+    pub(super) fn apart(terms: Rows, columns: usize, lines: &'a mut Vec<f32>) -> Self {
+        let stride = columns + SPACING;
+        lines.resize(terms.values.len().div_ceil(terms.stride) * stride, 0.0);
+        for (line, term) in lines.chunks_exact_mut(stride).zip(terms.values.chunks(terms.stride)) {
+            line[..columns].copy_from_slice(&term[..columns]);
+        }
+        Self::Terms(Rows { values: lines, stride })
+    }
+
+    /// The operand without its first `count` terms.
+    pub(super) fn skip(self, count: usize) -> Self {
+        match self {
+            Self::Rows(Rows { values, stride }) => Self::Rows(Rows { values: &values[count..], stride }),
+            Self::Terms(Rows { values, stride }) => Self::Terms(Rows { values: &values[count * stride..], stride }),
+        }
+    }
 }
 
 /// `out` = left·panel, or `out` + left·panel where it accumulates, for the first `rows` rows; on the calling thread.
@@ -189,10 +210,11 @@ impl Panels {
         self.values.resize(columns.div_ceil(panel_width()) * self.distance(), 0.0);
     }
 
-    /// Panels of a matrix with one row a term.
+    /// Panels of `columns` columns of a matrix with one row a term, `depth` of them.
     pub(super) fn of(terms: Rows, columns: usize, depth: usize) -> Self {
         let mut panels = Self::default();
-        panels.lay(terms, columns, depth);
+        panels.resize(columns, depth);
+        ARCH.dispatch(Lay { terms, panels: &mut panels });
         panels
     }
 
@@ -214,12 +236,6 @@ impl Panels {
             .chunks(self.distance())
             .zip(firsts)
             .map(move |(panel, first)| (&panel[..lines], first, width.min(self.columns - first)))
-    }
-
-    /// Lays out `columns` columns of a matrix with one row a term, `depth` of them.
-    pub(super) fn lay(&mut self, terms: Rows, columns: usize, depth: usize) {
-        self.resize(columns, depth);
-        ARCH.dispatch(Lay { terms, panels: self });
     }
 
     /// Lays out `columns` rows of a matrix, of which `depth` elements count.
@@ -308,13 +324,11 @@ mod tests {
             let before = random(rows * columns, 2);
             let mut by_terms = vec![0.0; left.len()];
             turn(Rows { values: &left, stride: depth }, rows, depth, &mut by_terms, rows);
-            let mut panels = Panels::default();
+            let mut panels = Panels::of(Rows { values: &right, stride: columns }, columns, depth);
             if turned {
                 let mut other = vec![0.0; right.len()];
                 turn(Rows { values: &right, stride: columns }, depth, columns, &mut other, depth);
                 panels.lay_turned(Rows { values: &other, stride: depth }, columns, depth);
-            } else {
-                panels.lay(Rows { values: &right, stride: columns }, columns, depth);
             }
             let mut out = before.clone();
             for (panel, first, count) in panels.iter() {

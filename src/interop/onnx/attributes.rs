@@ -68,6 +68,16 @@ impl<'a> Attributes<'a> {
         text.map(Some).map_err(|_| NodeError::value(name, &"not UTF-8", &"text"))
     }
 
+    /// What a word stands for, the first of those `known` where the attribute is absent.
+    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, known: &[(&str, T)]) -> Result<T, NodeError> {
+        let found = self.text(name)?;
+        let chosen = known.iter().find(|(word, _)| found.is_none_or(|found| found == *word));
+        chosen.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let known = known.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            NodeError::Choice { name, found: found.unwrap_or_default().into(), known }
+        })
+    }
+
     pub(super) fn tensor(&mut self, name: &'static str) -> Result<Option<&'a TensorProto>, NodeError> {
         let Some(attribute) = self.take(name, AttributeType::Tensor)? else { return Ok(None) };
         attribute.t.as_ref().map(Some).ok_or_else(|| NodeError::value(name, &"empty", &"a tensor"))

@@ -116,7 +116,7 @@ pub enum NodeError {
     #[error("attribute {name} is {found}, expected {expected}")]
     Value { name: &'static str, found: String, expected: String },
     #[error("unknown value {found} of attribute {name}; known are {known}")]
-    Choice { name: &'static str, found: String, known: &'static str },
+    Choice { name: &'static str, found: String, known: String },
     #[error(transparent)]
     Constant(#[from] ValueError),
     #[error("expected an attribute value, value_float, value_floats, value_int or value_ints, found none of them")]

@@ -111,11 +111,8 @@ fn gather_places(a: &mut Attributes) -> Result<Op, NodeError> {
 }
 
 fn gelu(a: &mut Attributes) -> Result<Op, NodeError> {
-    match a.text("approximate")? {
-        None | Some("none") => Ok(function(a, Function::Gelu, [0.0; 2])),
-        Some("tanh") => Ok(function(a, Function::GeluTanh, [0.0; 2])),
-        Some(found) => Err(NodeError::Choice { name: "approximate", found: found.into(), known: "none, tanh" }),
-    }
+    let of = a.choice("approximate", &[("none", Function::Gelu), ("tanh", Function::GeluTanh)])?;
+    Ok(function(a, of, [0.0; 2]))
 }
 
 fn selu(a: &mut Attributes) -> Result<Op, NodeError> {
@@ -216,15 +213,8 @@ fn constant_of_shape(a: &mut Attributes) -> Result<Op, NodeError> {
 }
 
 fn pad(a: &mut Attributes) -> Result<Op, NodeError> {
-    let mode = match a.text("mode")? {
-        None | Some("constant") => PadMode::Constant,
-        Some("reflect") => PadMode::Reflect,
-        Some("edge") => PadMode::Edge,
-        Some(found) => {
-            let known = "constant, reflect, edge";
-            return Err(NodeError::Choice { name: "mode", found: found.into(), known });
-        }
-    };
+    let modes = [("constant", PadMode::Constant), ("reflect", PadMode::Reflect), ("edge", PadMode::Edge)];
+    let mode = a.choice("mode", &modes)?;
     if a.version >= 11 {
         return Ok(Op::Pad { pads: None, mode, value: None });
     }

@@ -104,7 +104,7 @@ pub(super) fn window(a: &mut Attributes) -> Result<WindowSpec, NodeError> {
         Some("SAME_UPPER") => Pads::SameUpper,
         Some("SAME_LOWER") => Pads::SameLower,
         Some(other) => {
-            let known = "NOTSET, SAME_UPPER, SAME_LOWER, VALID";
+            let known = "NOTSET, SAME_UPPER, SAME_LOWER, VALID".into();
             return Err(NodeError::Choice { name: "auto_pad", found: other.into(), known });
         }
     };

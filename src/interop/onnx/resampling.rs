@@ -13,27 +13,21 @@ pub(super) fn resize(a: &mut Attributes) -> Result<Op, NodeError> {
         };
         return Ok(Op::Resize { stretch, from: Coordinates::Asymmetric, axes: None, scales: None, given: 1 });
     }
-    let from = match a.text("coordinate_transformation_mode")? {
-        None | Some("half_pixel") => Coordinates::HalfPixel,
-        Some("pytorch_half_pixel") => Coordinates::HalfPixelOrFirst,
-        Some("half_pixel_symmetric") => Coordinates::HalfPixelSymmetric,
-        Some("asymmetric") => Coordinates::Asymmetric,
-        Some("align_corners") => Coordinates::Corners,
-        Some(found) => {
-            let known = "half_pixel, pytorch_half_pixel, half_pixel_symmetric, asymmetric, align_corners";
-            return Err(NodeError::Choice { name: "coordinate_transformation_mode", found: found.into(), known });
-        }
-    };
-    let rounding = match a.text("nearest_mode")? {
-        None | Some("round_prefer_floor") => Rounding::HalfDown,
-        Some("round_prefer_ceil") => Rounding::HalfUp,
-        Some("floor") => Rounding::Down,
-        Some("ceil") => Rounding::Up,
-        Some(found) => {
-            let known = "round_prefer_floor, round_prefer_ceil, floor, ceil";
-            return Err(NodeError::Choice { name: "nearest_mode", found: found.into(), known });
-        }
-    };
+    let coordinates = [
+        ("half_pixel", Coordinates::HalfPixel),
+        ("pytorch_half_pixel", Coordinates::HalfPixelOrFirst),
+        ("half_pixel_symmetric", Coordinates::HalfPixelSymmetric),
+        ("asymmetric", Coordinates::Asymmetric),
+        ("align_corners", Coordinates::Corners),
+    ];
+    let from = a.choice("coordinate_transformation_mode", &coordinates)?;
+    let roundings = [
+        ("round_prefer_floor", Rounding::HalfDown),
+        ("round_prefer_ceil", Rounding::HalfUp),
+        ("floor", Rounding::Down),
+        ("ceil", Rounding::Up),
+    ];
+    let rounding = a.choice("nearest_mode", &roundings)?;
     let (slope, inside) = (a.number("cubic_coeff_a", -0.75)?, a.switch("exclude_outside")?);
     a.ignore(&["extrapolation_value"]); // Of tf_crop_and_resize alone.
     if a.switch("antialias")? {
@@ -44,12 +38,9 @@ pub(super) fn resize(a: &mut Attributes) -> Result<Op, NodeError> {
         Some(found) => return Err(NodeError::value("keep_aspect_ratio_policy", &found, &"stretch")),
     }
     let axes = a.ints("axes")?.map(<[i64]>::to_vec);
-    let stretch = match a.text("mode")? {
-        None | Some("nearest") => Stretch::Nearest(rounding),
-        Some("linear") => Stretch::Linear,
-        Some("cubic") => Stretch::Cubic { a: slope, inside },
-        Some(found) => return Err(unknown_mode(found, "nearest, linear, cubic")),
-    };
+    let cubic = Stretch::Cubic { a: slope, inside };
+    let modes = [("nearest", Stretch::Nearest(rounding)), ("linear", Stretch::Linear), ("cubic", cubic)];
+    let stretch = a.choice("mode", &modes)?;
     Ok(Op::Resize { stretch, from, axes, scales: None, given: 2 })
 }
 
@@ -65,25 +56,14 @@ pub(super) fn upsample(a: &mut Attributes) -> Result<Op, NodeError> {
 }
 
 fn plain(a: &mut Attributes) -> Result<Stretch, NodeError> {
-    match a.text("mode")? {
-        None | Some("nearest") => Ok(Stretch::Nearest(Rounding::Down)),
-        Some("linear" | "bilinear") => Ok(Stretch::Linear),
-        Some(found) => Err(unknown_mode(found, "nearest, linear")),
-    }
-}
-
-fn unknown_mode(found: &str, known: &'static str) -> NodeError {
-    NodeError::Choice { name: "mode", found: found.into(), known }
+    let nearest = Stretch::Nearest(Rounding::Down);
+    a.choice("mode", &[("nearest", nearest), ("linear", Stretch::Linear), ("bilinear", Stretch::Linear)])
 }
 
 /// Pixels of blocks as channels (`deeper`), or the reverse.
 pub(super) fn blocks(a: &mut Attributes, deeper: bool) -> Result<Op, NodeError> {
     let block = a.count("blocksize")?.ok_or(NodeError::Missing("blocksize"))?;
-    let inner = match if deeper { None } else { a.text("mode")? } {
-        None | Some("DCR") => false,
-        Some("CRD") => true,
-        Some(found) => return Err(unknown_mode(found, "DCR, CRD")),
-    };
+    let inner = !deeper && a.choice("mode", &[("DCR", false), ("CRD", true)])?;
     Ok(Op::Blocks { block, deeper, inner })
 }
 

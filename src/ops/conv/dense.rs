@@ -10,7 +10,7 @@ use super::Conv;
 use super::products::InputEnd;
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
-use crate::ops::product::{Columns, DEPTH, Left, Panels, Rows, SPACING, multiply};
+use crate::ops::product::{Columns, DEPTH, Left, Panels, Rows, multiply};
 
 /// Rows of the result that one core computes at once.
 const ROWS: usize = 128;
@@ -25,26 +25,14 @@ pub(super) fn forward(mut args: Args<f32>) {
     let parts = y.par_chunks_mut(ROWS * conv.n).enumerate();
     parts.for_each_init(Vec::new, |weights, (index, y)| {
         let (first, filters) = (index * ROWS, y.len() / conv.n);
-        // Columns of the weights lie far apart, often by a power of two, for which caches have few places: they are
-        // brought together first.
-        let stride = filters + SPACING;
-        weights.resize(DEPTH * stride, 0.0);
         for (block, (terms, panels)) in w.chunks(DEPTH * conv.k).zip(&blocks).enumerate() {
             if args.stop.load(Ordering::Relaxed) {
                 return;
             }
-            for (line, row) in weights.chunks_exact_mut(stride).zip(terms.chunks_exact(conv.k)) {
-                line[..filters].copy_from_slice(&row[first..first + filters]);
-            }
+            let left = Left::apart(Rows { values: &terms[first..], stride: conv.k }, filters, weights);
             for (panel, n, count) in panels.iter() {
                 let out = Columns { values: &mut y[n..], stride: conv.n, count };
-                multiply(
-                    Left::Terms(Rows { values: weights, stride }),
-                    filters,
-                    panel,
-                    out,
-                    conv.accumulate || block > 0,
-                );
+                multiply(left, filters, panel, out, conv.accumulate || block > 0);
             }
         }
         for (k, y) in y.chunks_exact_mut(conv.n).enumerate() {
@@ -69,11 +57,11 @@ pub(super) fn backward_input(mut args: Args<f32>) {
         if args.stop.load(Ordering::Relaxed) {
             return;
         }
+        let left = Left::Rows(Rows { values: w, stride: conv.k });
         for (start, panels) in (0..).step_by(DEPTH).zip(&blocks) {
-            let left = Left::Rows(Rows { values: &w[start..], stride: conv.k });
             for (panel, n, count) in panels.iter() {
                 let out = Columns { values: &mut dx[n..], stride: conv.n, count };
-                multiply(left, w.len() / conv.k, panel, out, start > 0);
+                multiply(left.skip(start), w.len() / conv.k, panel, out, start > 0);
             }
         }
         dx.chunks_exact_mut(conv.n).zip(index * ROWS..).for_each(|(dx, row)| end.apply(row, 0, dx));
@@ -94,11 +82,11 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
         if args.stop.load(Ordering::Relaxed) {
             return;
         }
+        let left = Left::Rows(Rows { values: x, stride: conv.n });
         for (start, panels) in (0..).step_by(DEPTH).zip(&blocks) {
             for (panel, k, count) in panels.iter() {
-                let left = Left::Rows(Rows { values: &x[start..], stride: conv.n });
                 let out = Columns { values: &mut dw[k..], stride: conv.k, count };
-                multiply(left, x.len() / conv.n, panel, out, conv.accumulate || start > 0);
+                multiply(left.skip(start), x.len() / conv.n, panel, out, conv.accumulate || start > 0);
             }
         }
     });

@@ -11,9 +11,7 @@ use super::twins::{above, inside};
 use super::{Conv, dense};
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
-use crate::ops::product::{
-    ARCH, Columns, DEPTH, Left, Panels, Rows, SPACING, column_blocks, copy, multiply, panel_width,
-};
+use crate::ops::product::{ARCH, Columns, DEPTH, Left, Panels, Rows, column_blocks, copy, multiply, panel_width};
 
 /// Columns gathered at once, at least those of one pixel: with `DEPTH` rows, and what they are gathered from, they stay
 /// in a core's second cache.
@@ -29,12 +27,8 @@ pub(super) fn forward(mut args: Args<f32>) {
         return dense::forward(args);
     }
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
-    let stride = conv.k + SPACING;
-    let mut weights = vec![0.0; conv.rows() * stride];
-    for (line, row) in weights.chunks_exact_mut(stride).zip(w.chunks_exact(conv.k)) {
-        line[..conv.k].copy_from_slice(row);
-    }
-    let weights = |start| Left::Terms(Rows { values: &weights[start * stride..], stride });
+    let mut lines = Vec::new();
+    let weights = Left::apart(Rows { values: w, stride: conv.k }, conv.k, &mut lines);
     let activation = Activation::numbered(conv.activation);
     contract(&Gather::under(&conv, x), weights, y, args.stop, |k, _, y| {
         let bias = if conv.bias { b[k] } else { 0.0 };
@@ -51,7 +45,7 @@ pub(super) fn backward_input(mut args: Args<f32>) {
     let end = InputEnd::new(&conv, x, dx, conv.h * conv.w * conv.n);
     let sum = Conv { accumulate: false, ..conv };
     let above = Gather::above(&sum, dy);
-    let weights = |start| Left::Rows(Rows { values: &w[start..], stride: above.rows });
+    let weights = Left::Rows(Rows { values: w, stride: above.rows });
     contract(&above, weights, dx, args.stop, |map, column, dx| end.apply(map, column, dx));
 }
 
@@ -116,11 +110,17 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
                 let columns = pixels.len() * conv.n;
                 scratch.resize(rows.len() * columns, 0.0);
                 under.gather(scratch, rows.clone(), places, columns, 0);
+                let left = Left::Rows(Rows { values: scratch, stride: columns });
                 for (start, panels) in (0..).step_by(DEPTH).zip(panels) {
-                    let left = Left::Rows(Rows { values: &scratch[start..], stride: columns });
                     for (panel, k, count) in panels.iter() {
                         let out = Columns { values: &mut dw[k..], stride: conv.k, count };
-                        multiply(left, rows.len(), panel, out, conv.accumulate || first + block + start > 0);
+                        multiply(
+                            left.skip(start),
+                            rows.len(),
+                            panel,
+                            out,
+                            conv.accumulate || first + block + start > 0,
+                        );
                     }
                 }
             }
@@ -131,9 +131,9 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
 /// `out[map][pixel·n]` = Σ over rows of `weights[map][row]` · `gathered[row][pixel·n]`, added to what is there if the
 /// convolution accumulates; then `finish` on every block of a map's columns, with the map and the first of them. Of
 /// what is left once `stop` is raised nothing is done.
-fn contract<'w>(
+fn contract(
     gather: &Gather,
-    weights: impl Fn(usize) -> Left<'w> + Sync,
+    weights: Left,
     out: &mut [f32],
     stop: &AtomicBool,
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
@@ -165,7 +165,7 @@ fn contract<'w>(
             gather.gather(panels.values_mut(), rows, &places, width, distance);
             for ((panel, _, count), sums) in panels.iter().zip(sums.chunks_exact_mut(maps * width)) {
                 let out = Columns { values: sums, stride: width, count };
-                multiply(weights(start), maps, panel, out, gather.conv.accumulate || start > 0);
+                multiply(weights.skip(start), maps, panel, out, gather.conv.accumulate || start > 0);
             }
         }
         for (map, out) in out.iter_mut().enumerate() {
@@ -282,14 +282,14 @@ impl<'a> Gather<'a> {
         places
     }
 
-    /// Some rows at the pixels of a block, zeros beyond the edge: `width` columns side by side, the next ones
-    /// `distance` further on.
+    /// Copies some rows at the pixels of a block to `out`, zeros beyond the edge: `width` columns of a row side by side,
+    /// the next ones begin `distance` behind them.
     fn gather(&self, out: &mut [f32], rows: Range<usize>, places: &Places, width: usize, distance: usize) {
         ARCH.dispatch(Lines { gather: self, out, rows, places, width, distance });
     }
 }
 
-/// Lines being gathered.
+/// Rows of the matrix on their way to `out`, as [`Gather::gather`] says.
 struct Lines<'a> {
     gather: &'a Gather<'a>,
     out: &'a mut [f32],
