@@ -237,7 +237,11 @@ def main():
                 if reason:
                     print(f"{made}: not exported: {reason[:100]}", flush=True)
                     continue
-            session = onnxruntime.InferenceSession(path)
+            try:
+                session = onnxruntime.InferenceSession(path)
+            except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
+                print(f"{made}: not run by onnxruntime: {str(error)[:100]}", flush=True)
+                continue
             names = [output.name for output in session.get_outputs()]
             wanted = dict(zip(names, session.run(names, inputs)))
             for device in given.devices:

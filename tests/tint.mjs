@@ -3,7 +3,9 @@
 //
 //     npm install webgpu
 //     alexnet kernels --wgsl shaders-out
-//     node tests/tint.mjs shaders-out
+//     node tests/tint.mjs shaders-out [PART/PARTS]
+//
+// A part of a few runs beside the others: `1/2` and `2/2` are all. Progress goes to stderr.
 //
 // What WGSL does not have is refused and counted: 64-bit integers (variants of the kind `wide`) and cooperative
 // matrices. Variants for subgroups of a size that the adapter does not have are compiled, not run. Ends with 1 where
@@ -14,9 +16,10 @@ import { join } from 'node:path';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-const folder = process.argv[2];
-if (!folder) {
-    console.error('usage: node tests/tint.mjs DIR, a folder written by `alexnet kernels --wgsl DIR`');
+const [folder, share = '1/1'] = process.argv.slice(2);
+const [part, parts] = share.split('/').map(Number);
+if (!folder || !(part >= 1 && part <= parts)) {
+    console.error('usage: node tests/tint.mjs DIR [PART/PARTS], a folder written by `alexnet kernels --wgsl DIR`');
     process.exit(2);
 }
 // The package is looked for from where the script is started, since the repository has no node_modules.
@@ -126,9 +129,14 @@ async function run(shader, module) {
 
 const index = JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8'));
 const counts = { agree: 0, 'not run (subgroup size)': 0, 'refused: 64-bit integers': 0, 'refused: cooperative matrices': 0 };
-const failures = [];
-for (const shader of index.shaders) {
-    const fail = (what) => failures.push(`${shader.file} (${shader.case}): ${what}`);
+const shaders = index.shaders.filter((_, i) => i % parts === part - 1);
+let failed = 0;
+for (const [done, shader] of shaders.entries()) {
+    if (done % 50 === 49) console.error(`${done} of ${shaders.length}`);
+    const fail = (what) => {
+        failed++;
+        console.log(`${shader.file} (${shader.case}): ${what}`);
+    };
     device.pushErrorScope('validation');
     const module = device.createShaderModule({ code: readFileSync(join(folder, shader.file), 'utf8') });
     const { messages } = await module.getCompilationInfo();
@@ -161,8 +169,7 @@ for (const shader of index.shaders) {
     else if (largest !== undefined && !(largest <= shader.tolerance)) fail(`error ${largest.toExponential(1)} of at most ${shader.tolerance}`);
     else if (largest !== undefined) counts.agree++;
 }
-failures.forEach((failure) => console.log(failure));
-console.log(`${adapter.info.description}: ${index.shaders.length} shaders`);
+console.log(`${adapter.info.description}: ${shaders.length} shaders`);
 for (const [what, count] of Object.entries(counts)) console.log(`  ${what}: ${count}`);
-console.log(`  failed: ${failures.length}`);
-process.exit(failures.length ? 1 : 0);
+console.log(`  failed: ${failed}`);
+process.exit(failed ? 1 : 0);

@@ -220,7 +220,11 @@ impl Integers {
             Reduction::Mean => sum().and_then(|sum| sum.checked_div(count)),
             Reduction::Largest => values().max(),
             Reduction::Smallest => values().min(),
-            Reduction::SumOfSizes | Reduction::SumOfSquares | Reduction::Length => None,
+            Reduction::SumOfSizes
+            | Reduction::SumOfSquares
+            | Reduction::Length
+            | Reduction::LogOfSum
+            | Reduction::LogOfPowers => None,
         };
         let value = reduced.ok_or(Refusal::Reduced)?;
         Ok(Self::new(vec![1; if keep { self.dims.len() } else { 0 }], vec![value]))

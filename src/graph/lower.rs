@@ -401,6 +401,7 @@ impl<'a> GraphLowering<'a> {
             Op::Transpose { order } => Ok(vec![self.transpose(node, order.as_deref())?]),
             Op::Squeeze { axes, more } => Ok(vec![self.squeeze(node, axes.as_deref(), *more)?]),
             Op::Expand => Ok(vec![self.expand(node)?]),
+            Op::Tile => Ok(vec![self.tile(node)?]),
             Op::GatherGrid => Ok(vec![self.gather_grid(node)?]),
             Op::Gather { axis } => Ok(vec![self.gather(node, *axis)?]),
             Op::Slice(stated) => Ok(vec![self.slice(node, stated.as_ref())?]),

@@ -90,13 +90,7 @@ impl GraphLowering<'_> {
         let padding = match &window.pads {
             Pads::Given(None) => None,
             Pads::Given(Some(pads)) if pads.iter().all(|&pad| pad == 0) => None,
-            Pads::Given(Some(pads)) if *count_padding && pads.len() == 2 * (1 + ones.len()) => {
-                let [before, behind] = [pads[0], pads[1 + ones.len()]];
-                if pads.iter().sum::<usize>() != before + behind {
-                    return None;
-                }
-                Some([before, behind])
-            }
+            Pads::Given(Some(pads)) if *count_padding => Some(pads_of_one(pads, 0, 1 + ones.len())?),
             _ => return None,
         };
         let mut squares = (*pool.inputs.first()?)?;
@@ -140,15 +134,10 @@ impl GraphLowering<'_> {
         let size = response.size;
         let padding = match response.pads.map(|pads| self.values.get(&pads)) {
             None => response.padding.unwrap_or([0, 0]),
-            Some(Some(Value::Integers(pads))) => {
-                let count = dims.len();
-                let at = |i: usize| pads.values.get(i).and_then(|&pad| usize::try_from(pad).ok());
-                let (Some(before), Some(behind)) = (at(2), at(count + 2)) else { return false };
-                if pads.values.len() != 2 * count || pads.values.iter().sum::<i64>() != (before + behind) as i64 {
-                    return false;
-                }
-                [before, behind]
-            }
+            Some(Some(Value::Integers(pads))) => match pads_of_one(&pads.values, 2, dims.len()) {
+                Some(pads) => pads,
+                None => return false,
+            },
             Some(_) => return false,
         };
         x.dims().len() == 4
@@ -163,4 +152,14 @@ impl GraphLowering<'_> {
         let &Response { size, alpha, beta, k, .. } = response;
         self.normalise(node, &x, size, [alpha / size as f32, beta, k])
     }
+}
+
+/// Padding before and behind axis `at` of `axes`, where no other axis has any.
+fn pads_of_one<T: Copy + TryInto<usize>>(pads: &[T], at: usize, axes: usize) -> Option<[usize; 2]> {
+    if pads.len() != 2 * axes || at >= axes {
+        return None;
+    }
+    let pads: Vec<usize> = pads.iter().map(|&pad| pad.try_into().ok()).collect::<Option<_>>()?;
+    let others = pads.iter().enumerate().filter(|(i, _)| i % axes != at);
+    others.map(|(_, &pad)| pad).all(|pad| pad == 0).then(|| [pads[at], pads[axes + at]])
 }

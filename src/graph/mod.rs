@@ -197,6 +197,8 @@ pub enum PadMode {
     Reflect,
     /// Copies of its edge.
     Edge,
+    /// Copies of the whole, side by side.
+    Wrap,
 }
 
 /// The operation of a node with its settings. Negative axes count from the end.
@@ -282,6 +284,8 @@ pub enum Op {
     Slice(Option<[Vec<i64>; 3]>),
     /// The numbers as another type.
     Cast(CastTo),
+    /// Copies side by side.
+    Tile,
     /// The extents of a tensor, from the first axis to below the second.
     Shape([i64; 2]),
     /// The number of elements of a tensor.
@@ -315,6 +319,9 @@ pub enum Reduction {
     /// The root of the sum of squares.
     Length,
     Product,
+    LogOfSum,
+    /// The logarithm of the sum of e to the powers.
+    LogOfPowers,
 }
 
 /// What a normalisation sums over.

@@ -187,6 +187,38 @@ impl GraphLowering<'_> {
         Self::repeated(&self.floats(node, 0)?, &dims).map(Value::Floats)
     }
 
+    /// As many copies of the tensor side by side as input 1 says for every axis.
+    pub(super) fn tile(&mut self, node: &Node) -> Result<Value, Refusal> {
+        let counts = self.list(node, None, 1)?.ok_or(Refusal::MissingInput(1))?;
+        let mut dims = self.dims_of(node, 0)?;
+        if counts.len() != dims.len() {
+            return Err(Refusal::TileCount { counts: counts.len(), axes: dims.len() });
+        }
+        let mut value = match self.value(node, 0)? {
+            value @ Value::Integers(_) => value,
+            _ => Value::Floats(self.floats(node, 0)?),
+        };
+        for (at, &count) in counts.iter().enumerate().filter(|(_, count)| **count != 1) {
+            let count = usize::try_from(count).map_err(|_| Refusal::Negative)?;
+            let (outer, inner) = (dims[..at].iter().product(), dims[at..].iter().product());
+            dims[at] = dims[at].checked_mul(count).ok_or_else(|| Refusal::TooLarge(dims.clone()))?;
+            volume(&dims)?;
+            // The copies are an axis of their own before what is copied.
+            let (one, several) = ([outer, 1, inner], [outer, count, inner]);
+            value = match value {
+                Value::Integers(x) => {
+                    Value::Integers(x.reshaped(one.to_vec())?.repeated(&several)?.reshaped(dims.clone())?)
+                }
+                Value::Floats(x) => {
+                    let copies = Self::repeated(&self.reshaped(node, &x, &one)?, &several)?;
+                    Value::Floats(self.reshaped(node, &copies, &dims)?)
+                }
+                other @ Value::Other(_) => other,
+            };
+        }
+        Ok(value)
+    }
+
     /// Floats that are constants on the host.
     pub(super) fn known(&self, node: &Node, index: usize) -> Result<Option<Vec<f32>>, Refusal> {
         let Some(value) = node.inputs.get(index).copied().flatten() else { return Ok(None) };
@@ -202,8 +234,9 @@ impl GraphLowering<'_> {
         }
     }
 
-    pub(super) fn cast(&self, node: &Node, to: CastTo) -> Result<Value, Refusal> {
+    pub(super) fn cast(&mut self, node: &Node, to: CastTo) -> Result<Value, Refusal> {
         Ok(match (self.value(node, 0)?, to) {
+            (Value::Floats(x), CastTo::Truth) if x.is_computed() => Value::Floats(self.truth(node, &x)?),
             (Value::Integers(integers), CastTo::Float) => Value::Floats(floats(&integers)?),
             (Value::Integers(integers), CastTo::Truth) => {
                 let values = integers.values.iter().map(|&value| i64::from(value != 0)).collect();

@@ -1,4 +1,4 @@
-//! Padding: a tensor surrounded by one number, by its mirror image or by its edges.
+//! Padding: a tensor surrounded by one number, its mirror image, its edges or itself.
 
 use super::lower::GraphLowering;
 use super::moves::PIECES;
@@ -104,8 +104,12 @@ impl GraphLowering<'_> {
         dims[at] += before + behind;
         let (slot, y) = self.map(node, Places::images(&dims)?);
         self.copy(x, slot, &y.places.part(at, before, extent), 1.0);
-        // Lines are as far inside as their copies are outside, or those of the edge.
-        let inside = |far: usize| if mode == PadMode::Reflect { far } else { 0 };
+        // Of a line outside, how far from the nearer edge the line is that it copies; from the other edge where it wraps.
+        let inside = |far: usize| match mode {
+            PadMode::Reflect => far,
+            PadMode::Wrap => extent - 1 - (far - 1) % extent,
+            PadMode::Constant | PadMode::Edge => 0,
+        };
         let first = (1..=before).map(|far| (before - far, inside(far)));
         let last = (1..=behind).map(|far| (before + extent - 1 + far, extent - 1 - inside(far)));
         for (to, from) in first.chain(last) {

@@ -121,7 +121,17 @@ impl GraphLowering<'_> {
             return if all { x.reduced(to, keep).map(Value::Integers) } else { Err(Refusal::AllAxes) };
         }
         let x = self.floats(node, 0)?;
-        self.reduce_floats(node, to, x, &axes, [keep, nothing]).map(Value::Floats)
+        if to != Reduction::LogOfPowers {
+            return self.reduce_floats(node, to, x, &axes, [keep, nothing]).map(Value::Floats);
+        }
+        // Powers of the numbers less the largest one do not overflow; infinity less itself would be no number.
+        let largest = self.reduce_floats(node, Reduction::Largest, x.clone(), &axes, [true, nothing])?;
+        let largest = self.pair(node, Operation::Maximum, &largest, &number(f32::MIN))?;
+        let largest = self.pair(node, Operation::Minimum, &largest, &number(f32::MAX))?;
+        let less = self.pair(node, Operation::Subtract, &x, &largest)?;
+        let y = self.reduce_floats(node, to, less, &axes, [keep, nothing])?;
+        let largest = self.reshaped(node, &largest, y.dims())?;
+        self.pair(node, Operation::Add, &y, &largest).map(Value::Floats)
     }
 
     fn reduce_floats(
@@ -133,7 +143,8 @@ impl GraphLowering<'_> {
         [keep, nothing]: [bool; 2],
     ) -> Result<Tensor, Refusal> {
         x = match to {
-            Reduction::Mean | Reduction::Sum | Reduction::Largest | Reduction::Product => x,
+            Reduction::Mean | Reduction::Sum | Reduction::LogOfSum | Reduction::Largest | Reduction::Product => x,
+            Reduction::LogOfPowers => self.each(node, &x, Function::Exp, [0.0; 2])?,
             Reduction::Smallest => self.each(node, &x, Function::Negate, [0.0; 2])?,
             Reduction::SumOfSizes => self.each(node, &x, Function::Abs, [0.0; 2])?,
             Reduction::SumOfSquares | Reduction::Length => self.pair(node, Operation::Multiply, &x, &x)?,
@@ -188,6 +199,7 @@ impl GraphLowering<'_> {
         match to {
             Reduction::Smallest => self.each(node, &y, Function::Negate, [0.0; 2]),
             Reduction::Length => self.each(node, &y, Function::Sqrt, [0.0; 2]),
+            Reduction::LogOfSum | Reduction::LogOfPowers => self.each(node, &y, Function::Log, [0.0; 2]),
             _ => Ok(y),
         }
     }

@@ -113,6 +113,8 @@ pub enum Refusal {
     Negative,
     #[error("{pads} pads for {axes} axes, expected two for each")]
     PadCount { pads: usize, axes: usize },
+    #[error("{counts} numbers of copies for {axes} axes, expected one for each")]
+    TileCount { counts: usize, axes: usize },
     #[error("{pads} elements of padding cannot mirror an axis of {extent}: at most one less")]
     Reflected { pads: usize, extent: usize },
     #[error("X has shape {0:?}, expected images and maps: [N, C, ...]")]

@@ -41,6 +41,12 @@ impl GraphLowering<'_> {
         self.negated(node, &x).map(Value::Floats)
     }
 
+    /// 1 where the number is not 0, else 0.
+    pub(super) fn truth(&mut self, node: &Node, x: &Tensor) -> Result<Tensor, Refusal> {
+        let zero = self.negated(node, x)?;
+        self.negated(node, &zero)
+    }
+
     fn negated(&mut self, node: &Node, x: &Tensor) -> Result<Tensor, Refusal> {
         self.pair(node, Operation::Equal, x, &number(0.0))
     }

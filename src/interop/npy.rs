@@ -29,7 +29,7 @@ pub enum NpyError {
     Magic,
     #[error("header {0:?} cannot be read; expected a dict of descr, fortran_order and shape")]
     Header(String),
-    #[error("elements of type {0} are not supported; known are <f4, <f8, <i8, <i4 and |b1")]
+    #[error("elements of type {0} are not supported; known are <f2, <f4, <f8, <i8, <i4 and |b1")]
     Type(String),
     #[error("found {found} bytes of elements, expected those of shape {dims:?} and type {kind}")]
     Length { found: usize, dims: Vec<usize>, kind: String },
@@ -45,30 +45,32 @@ struct Header<'a> {
     dims: Vec<usize>,
 }
 
-/// Parses the bytes of a file with elements of type `<f4`, `<f8` (narrowed to 32 bits), `<i8`, `<i4` or `|b1`. Memory
-/// use is proportional to the file.
+/// Parses the bytes of a file with elements of type `<f2`, `<f4`, `<f8` (narrowed to 32 bits), `<i8`, `<i4` or `|b1`.
+/// Memory use is proportional to the file.
 pub fn parse(bytes: &[u8]) -> Result<Array, NpyError> {
     let (header, data) = split(bytes).ok_or(NpyError::Magic)?;
     let Header { kind, fortran_order, dims } =
         parse_header(header).ok_or_else(|| NpyError::Header(header.trim().into()))?;
-    let size = match kind {
-        "<f4" | "<i4" => 4,
-        "<f8" | "<i8" => 8,
-        "|b1" => 1,
+    let (size, floats) = match kind {
+        "<f2" => (2, Some(FloatFormat::F16)),
+        "<f4" => (4, Some(FloatFormat::F32)),
+        "<f8" => (8, Some(FloatFormat::F64)),
+        "<i4" => (4, None),
+        "<i8" => (8, None),
+        "|b1" => (1, None),
         other => return Err(NpyError::Type(other.into())),
     };
     let expected = dims.iter().try_fold(size, |product: usize, &extent| product.checked_mul(extent));
     if expected != Some(data.len()) {
         return Err(NpyError::Length { found: data.len(), dims, kind: kind.into() });
     }
-    let integers: Vec<i64> = match kind {
-        "<f4" | "<f8" => {
-            let stored = if size == 4 { FloatFormat::F32 } else { FloatFormat::F64 };
-            let floats = stored.read(data).ok_or(NpyError::Range)?;
-            return Ok(Array::Floats(Tensor::new(dims.clone(), row_major(&floats, fortran_order, &dims))));
-        }
-        "<i8" => elements(data).map(i64::from_le_bytes).collect(),
-        "<i4" => elements(data).map(|bytes| i64::from(i32::from_le_bytes(bytes))).collect(),
+    if let Some(stored) = floats {
+        let floats = stored.read(data).ok_or(NpyError::Range)?;
+        return Ok(Array::Floats(Tensor::new(dims.clone(), row_major(&floats, fortran_order, &dims))));
+    }
+    let integers: Vec<i64> = match size {
+        8 => elements(data).map(i64::from_le_bytes).collect(),
+        4 => elements(data).map(|bytes| i64::from(i32::from_le_bytes(bytes))).collect(),
         _ => elements(data).map(|[byte]| i64::from(byte)).collect(),
     };
     Ok(Array::Integers { values: row_major(&integers, fortran_order, &dims).into(), dims })
@@ -169,6 +171,9 @@ mod tests {
         let data: Vec<u8> = (0..6_i32).flat_map(|i| (i - 1).to_le_bytes()).collect();
         let want = Array::Integers { dims: vec![2, 3], values: Arc::new([-1, 1, 3, 0, 2, 4]) };
         assert_eq!(parse(&file(header, &data)), Ok(want));
+        let header = "{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }";
+        let want = Array::Floats(Tensor::new([2], vec![1.5, -0.25]));
+        assert_eq!(parse(&file(header, &[0x00, 0x3e, 0x00, 0xb4])), Ok(want));
         let header = "{'shape': (), 'fortran_order': False, 'descr': '|b1'}";
         assert_eq!(parse(&file(header, &[1])), Ok(Array::Integers { dims: vec![], values: Arc::new([1]) }));
     }

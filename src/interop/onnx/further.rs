@@ -21,7 +21,7 @@ pub(super) const QUANTISED: [&str; 7] = [
     "MatMulInteger",
 ];
 
-pub(super) static FURTHER: [Operator; 69] = [
+pub(super) static FURTHER: [Operator; 72] = [
     operator("Abs", 1..=1, 1, |a| Ok(function(a, Function::Abs, [0.0; 2]))),
     operator("And", 2..=2, 1, |_| Ok(Op::Compare(Comparison::And))),
     operator("BatchNormalization", 5..=5, 5, batch_norm),
@@ -66,6 +66,8 @@ pub(super) static FURTHER: [Operator; 69] = [
     operator("Reciprocal", 1..=1, 1, |a| Ok(function(a, Function::Reciprocal, [0.0; 2]))),
     operator("ReduceL1", 1..=2, 1, |a| reduce(a, Reduction::SumOfSizes, 18)),
     operator("ReduceL2", 1..=2, 1, |a| reduce(a, Reduction::Length, 18)),
+    operator("ReduceLogSum", 1..=2, 1, |a| reduce(a, Reduction::LogOfSum, 18)),
+    operator("ReduceLogSumExp", 1..=2, 1, |a| reduce(a, Reduction::LogOfPowers, 18)),
     operator("ReduceMax", 1..=2, 1, |a| reduce(a, Reduction::Largest, 18)),
     operator("ReduceMean", 1..=2, 1, |a| reduce(a, Reduction::Mean, 18)),
     operator("ReduceMin", 1..=2, 1, |a| reduce(a, Reduction::Smallest, 18)),
@@ -86,6 +88,7 @@ pub(super) static FURTHER: [Operator; 69] = [
     operator("Squeeze", 1..=2, 1, |a| Ok(Op::Squeeze { axes: listed(a, "axes", 13)?, more: false })),
     operator("Sum", 1..=MANY, 1, |a| Ok(fold(a, Operation::Add, false))),
     operator("Swish", 1..=1, 1, |a| alpha(a, Function::Swish, 1.0)),
+    operator("Tile", 2..=2, 6, |_| Ok(Op::Tile)),
     operator("Transpose", 1..=1, 1, |a| Ok(Op::Transpose { order: a.ints("perm")?.map(<[i64]>::to_vec) })),
     operator("Unsqueeze", 1..=2, 1, |a| Ok(Op::Squeeze { axes: listed(a, "axes", 13)?, more: true })),
     operator("Upsample", 1..=2, 1, upsample),
@@ -213,7 +216,12 @@ fn constant_of_shape(a: &mut Attributes) -> Result<Op, NodeError> {
 }
 
 fn pad(a: &mut Attributes) -> Result<Op, NodeError> {
-    let modes = [("constant", PadMode::Constant), ("reflect", PadMode::Reflect), ("edge", PadMode::Edge)];
+    let modes = [
+        ("constant", PadMode::Constant),
+        ("reflect", PadMode::Reflect),
+        ("edge", PadMode::Edge),
+        ("wrap", PadMode::Wrap),
+    ];
     let mode = a.choice("mode", &modes)?;
     if a.version >= 11 {
         return Ok(Op::Pad { pads: None, mode, value: None });

@@ -5,7 +5,7 @@ use alexnet::interop::onnx::proto::tensor_proto::DataType;
 use alexnet::interop::onnx::proto::{AttributeProto, GraphProto, TensorProto};
 use alexnet::tensor::Tensor;
 
-use super::{gives, single, wide};
+use super::{engines, gives, single, wide};
 use crate::cli::contains;
 use crate::onnx::file::{File, float, floats, int, integers, ints, random, text};
 
@@ -175,9 +175,17 @@ fn elements_move() {
     check(one("Pad", &around, edges), [3, 6, 5], &|n, c, i| {
         at([0, 1, 1][n], [0, 0, 1, 2, 2, 2][c], [0, 0, 0, 1, 2][i])
     });
+    check(one("Pad", &around, vec![text("mode", "wrap")]), [3, 6, 5], &|n, c, i| {
+        at(n % 2, [2, 0, 1, 2, 0, 1][c], [1, 2, 0, 1, 2][i])
+    });
+    let twice_around = one("Pad", &[("p", &[0, 0, 9, 0, 0, 0])], vec![text("mode", "wrap")]);
+    check(twice_around, [2, 3, 13], &|n, c, i| at(n, c, (i + 3) % 4));
     let too_wide = one("Pad", &[("p", &[0, 0, 4, 0, 0, 0])], vec![text("mode", "reflect")]);
     contains(&too_wide.refused(&[("x", &[2, 3, 4])]), &["4 elements of padding", "axis of 4"]);
     check(one("Expand", &[("e", &[2, 1, 1])], vec![]), [2, 3, 4], &at);
+    check(one("Tile", &[("r", &[1, 2, 3])], vec![]), [2, 6, 12], &|n, c, i| at(n, c % 3, i % 4));
+    let short = one("Tile", &[("r", &[1, 2])], vec![]).refused(&[("x", &[2, 3, 4])]);
+    contains(&short, &["(Tile)", "2 numbers of copies for 3 axes"]);
     let mean = |n: usize, i: usize| (at(n, 0, i) + at(n, 1, i) + at(n, 2, i)) / 3.0;
     check(one("ReduceMean", &[], vec![ints("axes", &[-2])]), [2, 1, 4], &|n, _, i| mean(n, i));
     let both = one("ReduceMean", &[], vec![ints("axes", &[0, 2]), int("keepdims", 0)]);
@@ -186,16 +194,34 @@ fn elements_move() {
     let column = |n: usize, i: usize| [0, 1, 2].map(|c| at(n, c, i));
     let sum = |n: usize, _: usize, i: usize| column(n, i).iter().sum();
     check(one("ReduceSum", &[("axes", &[1])], vec![]), [2, 1, 4], &sum);
+    let powers = |n: usize, _: usize, i: usize| column(n, i).map(f64::exp).iter().sum::<f64>().ln();
+    check(one("ReduceLogSumExp", &[], vec![ints("axes", &[1])]), [2, 1, 4], &powers);
     let largest = |n: usize, _: usize, i: usize| column(n, i).into_iter().fold(f64::NEG_INFINITY, f64::max);
     check(one("ReduceMax", &[], vec![ints("axes", &[1])]), [2, 1, 4], &largest);
     let more = one("Unsqueeze", &[("a", &[0, -1])], vec![]);
     gives(&more, &[("x", &x)], &[(vec![1, 2, 3, 4, 1], wide(&x))]);
-    contains(
-        &one("Pad", &pads, vec![text("mode", "wrap")]).refused(&[("x", &[2, 3, 4])]),
-        &["mode", "wrap", "reflect"],
-    );
+    let unknown = one("Pad", &pads, vec![text("mode", "mirror")]).refused(&[("x", &[2, 3, 4])]);
+    contains(&unknown, &["mode", "mirror", "reflect"]);
     contains(&one("Transpose", &[], vec![ints("perm", &[0, 0, 1])]).refused(&[("x", &[2, 3, 4])]), &["perm"]);
     contains(&one("QuantizeLinear", &[("s", &[1])], vec![]).refused(&[("x", &[2, 3, 4])]), &["quantised networks"]);
+}
+
+/// Sums of powers that are beyond the range of floats have logarithms that are not.
+#[test]
+fn logarithms_of_sums() {
+    let low = f32::NEG_INFINITY;
+    let along = || vec![ints("axes", &[1]), int("keepdims", 0)];
+    let x = Tensor::new([2, 2], vec![1000.0, 1001.0, low, -200.0]);
+    let wanted = vec![1001.0 + (1.0 + (-1.0_f64).exp()).ln(), -200.0];
+    gives(&single(13, "ReduceLogSumExp", &[("x", &x)], &[], along()), &[("x", &x)], &[(vec![2], wanted)]);
+    let x = Tensor::new([2, 2], vec![low, low, -low, 1.0]);
+    for engine in engines() {
+        let y = single(13, "ReduceLogSumExp", &[("x", &x)], &[], along()).run(&engine, &[("x", &x)]);
+        assert_eq!(y[0].values(), [low, -low], "on {}", engine.describe());
+    }
+    let x = Tensor::new([2, 2], vec![1.0, 3.0, 0.5, 0.25]);
+    let wanted = vec![4.0_f64.ln(), 0.75_f64.ln()];
+    gives(&single(13, "ReduceLogSum", &[("x", &x)], &[], along()), &[("x", &x)], &[(vec![2], wanted)]);
 }
 
 /// `x.view(x.size(0), -1)`, and sizes by every operator that is computed on the host.
@@ -229,6 +255,15 @@ fn sizes_are_computed_from_shapes() {
         .node("Reshape", &["x", "picked"], &["y"], vec![])
         .outputs(&["y"]);
     gives(&file, &[("x", &x)], &[(vec![12, 2], wide(&x))]);
+    let file = File::new(13)
+        .input("x", &[2, 3, 4])
+        .constant(integers("2", &[2]))
+        .constant(integers("rest", &[-1]))
+        .node("Tile", &["2", "2"], &["tiled"], vec![])
+        .node("Concat", &["tiled", "rest"], &["dims"], vec![int("axis", 0)])
+        .node("Reshape", &["x", "dims"], &["y"], vec![])
+        .outputs(&["y"]);
+    gives(&file, &[("x", &x)], &[(vec![2, 2, 6], wide(&x))]);
 }
 
 /// An operator, and when it holds.
@@ -257,7 +292,8 @@ fn comparisons_choose_numbers() {
         .node("Less", &["x", "z"], &["less"], vec![])
         .node("Add", &["x", "x"], &["twice"], vec![])
         .node("Less", &["twice", "z"], &["far"], vec![])
-        .node("Not", &["far"], &["near"], vec![])
+        .node("Cast", &["far"], &["cast"], vec![int("to", DataType::Bool as i64)])
+        .node("Not", &["cast"], &["near"], vec![])
         .node("And", &["less", "near"], &["and"], vec![])
         .node("Or", &["and", "far"], &["or"], vec![])
         .node("Xor", &["or", "far"], &["on"], vec![])
@@ -268,6 +304,12 @@ fn comparisons_choose_numbers() {
         if x < z && 2.0 * x >= z { z } else { x }
     };
     gives(&file, &both, &[(vec![2, 3, 4], (0..24).map(value).collect())]);
+    let file = File::new(13)
+        .input("z", &[4])
+        .node("Cast", &["z"], &["on"], vec![int("to", DataType::Bool as i64)])
+        .node("Cast", &["on"], &["y"], vec![int("to", DataType::Float as i64)])
+        .outputs(&["y"]);
+    gives(&file, &[("z", &z)], &[(vec![4], vec![1.0, 1.0, 1.0, 0.0])]);
 }
 
 /// Of an If the side that the condition takes is computed, the other need not be computable.
@@ -296,41 +338,46 @@ fn choices_known_before_the_network_runs() {
     }
 }
 
-/// A graph that normalises as `nn.LocalResponseNorm` is exported, the pool padded by itself or by a node.
+/// A graph that normalises seven maps over `size` neighbours as `nn.LocalResponseNorm` is exported: padded by a node as
+/// `pads` say, or by the pool itself where there are none.
+fn response(size: i64, pads: Option<&[i64]>) -> File {
+    let own = [size / 2, 0, 0, (size - 1) / 2, 0, 0];
+    let pool = vec![
+        ints("kernel_shape", &[size, 1, 1]),
+        ints("strides", &[1, 1, 1]),
+        int("count_include_pad", 1),
+        ints("pads", if pads.is_some() { &[0; 6] } else { &own }),
+    ];
+    let scalar = |name: &str, value: f32| floats(name, &Tensor::new([0_usize; 0], vec![value]));
+    let mut file = File::new(17)
+        .input("x", &[-1, 7, 3, 2])
+        .constant(integers("view", &[0, 1, 7, 3, -1]))
+        .constant(integers("back", &[-1, 7, 3, 2]))
+        .constant(scalar("alpha", 0.3))
+        .constant(scalar("beta", 0.75))
+        .constant(scalar("k", 2.0))
+        .node("Mul", &["x", "x"], &["squares"], vec![])
+        .node("Reshape", &["squares", "view"], &["wide"], vec![]);
+    if let Some(pads) = pads {
+        file = file.constant(integers("pads", pads));
+        file = file.node("Pad", &["wide", "pads"], &["padded"], vec![text("mode", "constant")]);
+    }
+    file.node("AveragePool", &[if pads.is_some() { "padded" } else { "wide" }], &["means"], pool)
+        .node("Reshape", &["means", "back"], &["narrow"], vec![])
+        .node("Mul", &["narrow", "alpha"], &["scaled"], vec![])
+        .node("Add", &["k", "scaled"], &["sums"], vec![])
+        .node("Pow", &["sums", "beta"], &["power"], vec![])
+        .node("Div", &["x", "power"], &["y"], vec![])
+        .outputs(&["y"])
+}
+
+/// What `nn.LocalResponseNorm` becomes is recognised, the pool padded by itself or by a node.
 #[test]
 fn normalisation_across_maps_is_recognised() {
     let x = random(&[2, 7, 3, 2], 0);
     for (size, own) in [(5, true), (5, false), (4, false)] {
         let pads = [0, 0, size / 2, 0, 0, 0, 0, (size - 1) / 2, 0, 0];
-        let pool = [size / 2, 0, 0, (size - 1) / 2, 0, 0];
-        let pool = vec![
-            ints("kernel_shape", &[size, 1, 1]),
-            ints("strides", &[1, 1, 1]),
-            int("count_include_pad", 1),
-            ints("pads", if own { &pool } else { &[0; 6] }),
-        ];
-        let scalar = |name: &str, value: f32| floats(name, &Tensor::new([0_usize; 0], vec![value]));
-        let mut file = File::new(17)
-            .input("x", &[-1, 7, 3, 2])
-            .constant(integers("view", &[0, 1, 7, 3, -1]))
-            .constant(integers("back", &[-1, 7, 3, 2]))
-            .constant(integers("pads", &pads))
-            .constant(scalar("alpha", 0.3))
-            .constant(scalar("beta", 0.75))
-            .constant(scalar("k", 2.0))
-            .node("Mul", &["x", "x"], &["squares"], vec![])
-            .node("Reshape", &["squares", "view"], &["wide"], vec![]);
-        if !own {
-            file = file.node("Pad", &["wide", "pads"], &["padded"], vec![text("mode", "constant")]);
-        }
-        let file = file
-            .node("AveragePool", &[if own { "wide" } else { "padded" }], &["means"], pool)
-            .node("Reshape", &["means", "back"], &["narrow"], vec![])
-            .node("Mul", &["narrow", "alpha"], &["scaled"], vec![])
-            .node("Add", &["k", "scaled"], &["sums"], vec![])
-            .node("Pow", &["sums", "beta"], &["power"], vec![])
-            .node("Div", &["x", "power"], &["y"], vec![])
-            .outputs(&["y"]);
+        let file = response(size, (!own).then_some(&pads[..]));
         let value = |n: usize, c: usize, pixel: usize| f64::from(x.values()[(n * 7 + c) * 6 + pixel]);
         let y = (0..84).map(|i| {
             let (n, c, pixel): (usize, usize, usize) = (i / 42, i / 6 % 7, i % 6);
@@ -340,4 +387,11 @@ fn normalisation_across_maps_is_recognised() {
         });
         gives(&file, &[("x", &x)], &[(x.shape().to_vec(), y.collect())]);
     }
+}
+
+/// Paddings of other axes, of which the sum wraps to 0, are no normalisation.
+#[test]
+fn padding_without_bounds_is_no_normalisation() {
+    let pads = [i64::MAX, 1, 2, 0, 0, i64::MAX, 1, 2, 0, 0];
+    contains(&response(5, Some(&pads)).refused(&[("x", &[2, 7, 3, 2])]), &["(Pad)"]);
 }
