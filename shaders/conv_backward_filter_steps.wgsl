@@ -61,7 +61,7 @@ fn row_offset(term: u32, row: u32) -> u32 {
 // Row and column of the window's element, in 16 bits each.
 fn row_element(row: u32) -> u32 {
     let at = row_of(row);
-    return (at / S % R << 16u) | (at % S);
+    return ((at / S % R) << 16u) | (at % S);
 }
 
 fn row_inside(elements: vec4u) -> vec4<bool> {

@@ -104,7 +104,7 @@ impl GraphLowering<'_> {
         dims[at] += before + behind;
         let (slot, y) = self.map(node, Places::images(&dims)?);
         self.copy(x, slot, &y.places.part(at, before, extent), 1.0);
-        // Of a line outside, how far from the nearer edge the line is that it copies; from the other edge where it wraps.
+        // Which line, counted inwards from the nearer edge, the line copies that is `far` outside of it.
         let inside = |far: usize| match mode {
             PadMode::Reflect => far,
             PadMode::Wrap => extent - 1 - (far - 1) % extent,

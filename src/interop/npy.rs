@@ -29,7 +29,7 @@ pub enum NpyError {
     Magic,
     #[error("header {0:?} cannot be read; expected a dict of descr, fortran_order and shape")]
     Header(String),
-    #[error("elements of type {0} are not supported; known are <f2, <f4, <f8, <i8, <i4 and |b1")]
+    #[error("elements of type {0} are not supported; known are <f2, <f4, <f8, <i8, <i4, |u1 and |b1")]
     Type(String),
     #[error("found {found} bytes of elements, expected those of shape {dims:?} and type {kind}")]
     Length { found: usize, dims: Vec<usize>, kind: String },
@@ -45,8 +45,8 @@ struct Header<'a> {
     dims: Vec<usize>,
 }
 
-/// Parses the bytes of a file with elements of type `<f2`, `<f4`, `<f8` (narrowed to 32 bits), `<i8`, `<i4` or `|b1`.
-/// Memory use is proportional to the file.
+/// Parses the bytes of a file with elements of type `<f2`, `<f4`, `<f8` (narrowed to 32 bits), `<i8`, `<i4`, `|u1` or
+/// `|b1`. Memory use is proportional to the file.
 pub fn parse(bytes: &[u8]) -> Result<Array, NpyError> {
     let (header, data) = split(bytes).ok_or(NpyError::Magic)?;
     let Header { kind, fortran_order, dims } =
@@ -57,7 +57,7 @@ pub fn parse(bytes: &[u8]) -> Result<Array, NpyError> {
         "<f8" => (8, Some(FloatFormat::F64)),
         "<i4" => (4, None),
         "<i8" => (8, None),
-        "|b1" => (1, None),
+        "|u1" | "|b1" => (1, None),
         other => return Err(NpyError::Type(other.into())),
     };
     let expected = dims.iter().try_fold(size, |product: usize, &extent| product.checked_mul(extent));
@@ -176,6 +176,9 @@ mod tests {
         assert_eq!(parse(&file(header, &[0x00, 0x3e, 0x00, 0xb4])), Ok(want));
         let header = "{'shape': (), 'fortran_order': False, 'descr': '|b1'}";
         assert_eq!(parse(&file(header, &[1])), Ok(Array::Integers { dims: vec![], values: Arc::new([1]) }));
+        let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }";
+        let want = Array::Integers { dims: vec![2], values: Arc::new([7, 255]) };
+        assert_eq!(parse(&file(header, &[7, 255])), Ok(want));
     }
 
     #[test]

@@ -5,5 +5,6 @@
 mod devices;
 
 mod parity;
+mod precedence;
 mod registry;
 mod standard;

@@ -22,7 +22,7 @@ fn stem(kernel: &Kernel) -> &'static str {
 }
 
 /// Every shader file with its text.
-fn shader_files() -> Vec<(PathBuf, String)> {
+pub(super) fn shader_files() -> Vec<(PathBuf, String)> {
     let folders = [root().join("shaders"), root().join("shaders/common")];
     let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "wgsl"));
@@ -30,7 +30,7 @@ fn shader_files() -> Vec<(PathBuf, String)> {
 }
 
 /// WGSL without its comments.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 

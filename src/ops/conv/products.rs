@@ -282,8 +282,8 @@ impl<'a> Gather<'a> {
         places
     }
 
-    /// Copies some rows at the pixels of a block to `out`, zeros beyond the edge: `width` columns of a row side by side,
-    /// the next ones begin `distance` behind them.
+    /// Copies some rows at the pixels of a block to `out`, zeros beyond the edge: `width` columns of a row side by
+    /// side, the next ones begin `distance` behind them.
     fn gather(&self, out: &mut [f32], rows: Range<usize>, places: &Places, width: usize, distance: usize) {
         ARCH.dispatch(Lines { gather: self, out, rows, places, width, distance });
     }
