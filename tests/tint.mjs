@@ -148,7 +148,7 @@ async function compile(shader) {
 // Tint takes a minute for all of them; the driver's compiler, which comes with the run, an hour.
 const compiled = [];
 for (const shader of shaders) {
-    const [, error] = await compile(shader);
+    const [module, error] = await compile(shader);
     const size = shader.subgroup_size;
     if (shader.words || shader.matrix) {
         const extension = shader.words ? 'refused: 64-bit integers' : 'refused: cooperative matrices';
@@ -159,13 +159,12 @@ for (const shader of shaders) {
     } else if (size && (lanes[0] !== size || lanes[1] !== size)) {
         counts['not run (subgroup size)']++;
     } else {
-        compiled.push(shader);
+        compiled.push([shader, module]);
     }
 }
 console.error(`${shaders.length} compiled, ${failed} failed`);
-for (const [done, shader] of compiled.entries()) {
+for (const [done, [shader, module]] of compiled.entries()) {
     if (done % 20 === 0) console.error(`${done} of ${compiled.length} run`);
-    const [module] = await compile(shader);
     device.pushErrorScope('validation');
     let largest;
     try {

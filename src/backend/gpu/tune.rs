@@ -164,18 +164,19 @@ impl Tuner<'_> {
         let limit = least.map(|least| HOPELESS * least);
         let time = Sample::new(self.device, self.buffers, &pipeline, self.run.views)?.time(self.flops(), limit)?;
         log::debug!("{} {}: {:.2} ms for a run", kernel.name, variant.name, 1e3 * time.as_secs_f64());
-        if limit.is_some_and(|limit| time > limit) {
-            self.device.give_up(kernel, variant);
-        }
+        self.device.judge(kernel, variant, time, limit);
         Ok(Some(time))
     }
 }
 
 impl Device {
-    /// Has `variant`, and whatever is another tile of the same sources, not be measured any more.
-    fn give_up(&self, kernel: &Kernel, variant: &Variant) {
-        let alike = kernel.variants.iter().filter(|other| other.is_tile_of(variant));
-        self.verdicts.borrow_mut().hopeless.extend(alike.map(|variant| variant.name));
+    /// Has `variant`, and whatever is another tile of the same sources, not be measured any more if its `time` is
+    /// beyond the limit.
+    fn judge(&self, kernel: &Kernel, variant: &Variant, time: Duration, limit: Option<Duration>) {
+        if limit.is_some_and(|limit| time > limit) {
+            let alike = kernel.variants.iter().filter(|other| other.is_tile_of(variant));
+            self.verdicts.borrow_mut().hopeless.extend(alike.map(|variant| variant.name));
+        }
     }
 
     /// Whether `variant` agrees with its twin on this device, on the largest of the kernel's cases; checked once for
@@ -311,7 +312,11 @@ mod tests {
         let Some(device) = device().map(Rc::new) else { return };
         let kernel = kernel([Variant { name: "small", ..WRONG }, WRONG, plain()]);
         let case = &(kernel.cases)()[0];
-        device.give_up(kernel, &WRONG);
+        let (short, long) = (Duration::from_millis(1), Duration::from_millis(2));
+        device.judge(kernel, &WRONG, long, None);
+        device.judge(kernel, &WRONG, short, Some(long));
+        assert_eq!(device.verdicts.borrow().hopeless, HashSet::new());
+        device.judge(kernel, &WRONG, long, Some(short));
         assert_eq!(device.verdicts.borrow().hopeless, HashSet::from(["wrong", "small"]));
         let gpu = Gpu::new(&device, program(kernel, case, 0), VariantChoice::Fastest).unwrap();
         assert!(gpu.variants()[&format!("{} {}", kernel.name, case.params)].contains("plain"));
