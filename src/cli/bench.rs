@@ -169,15 +169,21 @@ fn print_pass(device: &DeviceKernels, pass: &str) -> Result<()> {
     header.retain(|name| named || *name != "variant");
     let right: Vec<_> = (header.len() - 5..header.len()).collect();
     let mut table = Table::new(&header, &right);
+    let passed = rows.iter().any(|row| row.speed.passes());
     for KernelRow { runs, seconds, layers, speed } in rows {
-        let share = format!("{:.1} % {:4}", 100.0 * speed.share, speed.ceiling);
+        let mark = if speed.passes() { "!" } else { "" };
+        let share = format!("{:.1} %{mark} {:4}", 100.0 * speed.share, speed.ceiling);
         let (count, milliseconds) = (runs.len().to_string(), format!("{:.3}", 1e3 * seconds));
         let (name, variant) = (runs[0].kernel.to_owned(), runs[0].variant.clone().unwrap_or_default());
         let numbers = [count, milliseconds, giga(speed.flops), giga(speed.bytes), share];
         let variant = named.then_some(variant);
         table.add_row([name].into_iter().chain(variant).chain([layers.join(" ")]).chain(numbers));
     }
-    table.print()
+    table.print()?;
+    if passed {
+        paragraph("! above its ceiling: the machine did something else while that was measured; measure again", 0)?;
+    }
+    Ok(())
 }
 
 fn print_step(times: &StepTimes) -> Result<()> {

@@ -65,6 +65,20 @@ impl Activation {
         }
     }
 
+    /// dx from dy, in its place, and the saved y; each activation has a loop of its own.
+    pub(super) fn gradients(self, dy: &mut [f32], y: &[f32]) {
+        fn each(dy: &mut [f32], y: &[f32], f: impl Fn(f32, f32) -> f32) {
+            for (dy, &y) in dy.iter_mut().zip(y) {
+                *dy = f(*dy, y);
+            }
+        }
+        match self {
+            Self::Linear => (),
+            Self::Relu => each(dy, y, |dy, y| Self::Relu.gradient(dy, y)),
+            Self::Tanh => each(dy, y, |dy, y| Self::Tanh.gradient(dy, y)),
+        }
+    }
+
     /// dx from dy and the saved y.
     #[inline(always)]
     pub(super) fn gradient<T: Real>(self, dy: T, y: T) -> T {

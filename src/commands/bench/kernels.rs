@@ -73,7 +73,8 @@ pub struct KernelRow<'a> {
 }
 
 /// Times every kernel of the passes for gradients, update and evaluation by itself, `repeats` times; in the order of
-/// the step, so that each finds in memory what it finds in training.
+/// the step, so that each finds in memory what it finds in training. Ceilings are measured before every pass and after
+/// the last.
 pub fn kernels(
     session: &mut Session,
     devices: &Placement,
@@ -99,8 +100,16 @@ pub fn kernels(
             runs.extend(kernel_run(pass, &backend.program().commands(pass)[command], seconds, ceilings, &variants));
             Ok(None)
         })?;
+        for (device, engine) in all.iter_mut().zip(devices.engines()) {
+            device.ceilings = device.ceilings.best(Ceilings::measure(engine, repeats)?);
+        }
     }
     session.cluster_mut().stop_clock();
+    for DeviceKernels { ceilings, runs, .. } in &mut all {
+        for run in runs {
+            run.speed = ceilings.speed(run.flops, run.bytes, run.seconds);
+        }
+    }
     Ok(KernelTimes { images: session.images(), repeats, devices: all })
 }
 

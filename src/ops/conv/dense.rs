@@ -10,7 +10,7 @@ use super::Conv;
 use super::products::InputEnd;
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
-use crate::ops::product::{Columns, DEPTH, Left, Panels, Rows, multiply};
+use crate::ops::product::{Columns, DEPTH, Left, Panels, Rows, Terms, multiply};
 
 /// Rows of the result that one core computes at once.
 const ROWS: usize = 128;
@@ -29,7 +29,7 @@ pub(super) fn forward(mut args: Args<f32>) {
             if args.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let left = Left::apart(Rows { values: &terms[first..], stride: conv.k }, filters, weights);
+            let left = Terms::apart(Rows { values: &terms[first..], stride: conv.k }, filters, weights);
             for (panel, n, count) in panels.iter() {
                 let out = Columns { values: &mut y[n..], stride: conv.n, count };
                 multiply(left, filters, panel, out, conv.accumulate || block > 0);
@@ -57,7 +57,7 @@ pub(super) fn backward_input(mut args: Args<f32>) {
         if args.stop.load(Ordering::Relaxed) {
             return;
         }
-        let left = Left::Rows(Rows { values: w, stride: conv.k });
+        let left = Rows { values: w, stride: conv.k };
         for (start, panels) in (0..).step_by(DEPTH).zip(&blocks) {
             for (panel, n, count) in panels.iter() {
                 let out = Columns { values: &mut dx[n..], stride: conv.n, count };
@@ -82,7 +82,7 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
         if args.stop.load(Ordering::Relaxed) {
             return;
         }
-        let left = Left::Rows(Rows { values: x, stride: conv.n });
+        let left = Rows { values: x, stride: conv.n };
         for (start, panels) in (0..).step_by(DEPTH).zip(&blocks) {
             for (panel, k, count) in panels.iter() {
                 let out = Columns { values: &mut dw[k..], stride: conv.k, count };

@@ -11,11 +11,18 @@ use super::twins::{above, inside};
 use super::{Conv, dense};
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
-use crate::ops::product::{ARCH, Columns, DEPTH, Left, Panels, Rows, column_blocks, copy, multiply, panel_width};
+use crate::ops::product::{
+    ARCH, Columns, DEPTH, Left, Packed, Panels, Rows, column_blocks, copy, multiply, panel_width,
+};
 
 /// Columns gathered at once, at least those of one pixel: with `DEPTH` rows, and what they are gathered from, they stay
 /// in a core's second cache.
 const COLUMNS: usize = 128;
+/// Sums that one core keeps at once, at least those of the columns gathered at once: the more of them, the longer what
+/// is gathered from and the weights stay in its second cache.
+const SUMS: usize = 1 << 15;
+/// Times that columns are gathered for the sums that one core keeps, at most: every core needs work.
+const PARTS: usize = 8;
 /// Rows of the gradient by filter that one core computes at once.
 const FILTER_ROWS: usize = 48;
 /// Blocks of pixels whose gradients are turned at once, for all rows of the gradient by filter.
@@ -27,10 +34,9 @@ pub(super) fn forward(mut args: Args<f32>) {
         return dense::forward(args);
     }
     let (x, w, b, y) = (args.read(), args.read(), args.read(), args.write());
-    let mut lines = Vec::new();
-    let weights = Left::apart(Rows { values: w, stride: conv.k }, conv.k, &mut lines);
+    let weights = Packed::of_terms(Rows { values: w, stride: conv.k }, conv.k);
     let activation = Activation::numbered(conv.activation);
-    contract(&Gather::under(&conv, x), weights, y, args.stop, |k, _, y| {
+    contract(&Gather::under(&conv, x), &weights, y, args.stop, |k, _, y| {
         let bias = if conv.bias { b[k] } else { 0.0 };
         activation.finish(y, bias);
     });
@@ -45,8 +51,10 @@ pub(super) fn backward_input(mut args: Args<f32>) {
     let end = InputEnd::new(&conv, x, dx, conv.h * conv.w * conv.n);
     let sum = Conv { accumulate: false, ..conv };
     let above = Gather::above(&sum, dy);
-    let weights = Left::Rows(Rows { values: w, stride: above.rows });
-    contract(&above, weights, dx, args.stop, |map, column, dx| end.apply(map, column, dx));
+    let window = conv.r * conv.s;
+    let terms: Vec<usize> = (0..above.rows).map(|row| row % window * conv.k + row / window).collect();
+    let weights = Packed::of_rows(Rows { values: w, stride: above.rows }, conv.maps, &terms);
+    contract(&above, &weights, dx, args.stop, |map, column, dx| end.apply(map, column, dx));
 }
 
 /// The end of a gradient by input, once the products are summed up: what was there before is added, and the whole goes
@@ -67,14 +75,11 @@ impl<'a> InputEnd<'a> {
 
     /// Finishes a part of dx that begins at this row and column, along the row.
     pub(super) fn apply(&self, row: usize, column: usize, dx: &mut [f32]) {
-        if self.before.is_none() && self.activation == Activation::Linear {
-            return;
-        }
         let begin = row * self.width + column;
-        for (i, dx) in dx.iter_mut().enumerate() {
-            let sum = self.before.as_ref().map_or(*dx, |before| *dx + before[begin + i]);
-            *dx = self.activation.gradient(sum, self.x[begin + i]);
+        if let Some(before) = &self.before {
+            dx.iter_mut().zip(&before[begin..]).for_each(|(dx, before)| *dx += before);
         }
+        self.activation.gradients(dx, &self.x[begin..]);
     }
 }
 
@@ -110,7 +115,7 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
                 let columns = pixels.len() * conv.n;
                 scratch.resize(rows.len() * columns, 0.0);
                 under.gather(scratch, rows.clone(), places, columns, 0);
-                let left = Left::Rows(Rows { values: scratch, stride: columns });
+                let left = Rows { values: scratch, stride: columns };
                 for (start, panels) in (0..).step_by(DEPTH).zip(panels) {
                     for (panel, k, count) in panels.iter() {
                         let out = Columns { values: &mut dw[k..], stride: conv.k, count };
@@ -133,44 +138,56 @@ pub(super) fn backward_filter(mut args: Args<f32>) {
 /// what is left once `stop` is raised nothing is done.
 fn contract(
     gather: &Gather,
-    weights: Left,
+    weights: &Packed,
     out: &mut [f32],
     stop: &AtomicBool,
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
-    let (n, block, width) = (gather.conv.n, pixels(gather.conv, COLUMNS), panel_width());
+    let (n, part, width) = (gather.conv.n, pixels(gather.conv, COLUMNS), panel_width());
     let count = gather.pixels();
     let maps = out.len() / (count * n);
-    let parts = column_blocks(out, count * n, block * n).into_par_iter().enumerate();
-    parts.for_each_init(Default::default, |(panels, sums): &mut (Panels, Vec<f32>), (index, mut out)| {
+    let block = part * (SUMS / (maps * part * n)).clamp(1, PARTS);
+    let blocks = column_blocks(out, count * n, block * n).into_par_iter().enumerate();
+    blocks.for_each_init(Default::default, |(panels, sums): &mut (Panels, Vec<f32>), (index, mut out)| {
         if stop.load(Ordering::Relaxed) {
             return;
         }
         let pixels = index * block..count.min((index + 1) * block);
-        let columns = pixels.len() * n;
-        let places = gather.places(pixels, width);
+        let parts: Vec<(Places, usize)> = (pixels.clone().step_by(part))
+            .map(|first| {
+                let pixels = first..pixels.end.min(first + part);
+                (gather.places(pixels.clone(), width), pixels.len() * n)
+            })
+            .collect();
         // The sums of a panel's columns lie together, one line a map.
-        sums.resize(maps * columns.next_multiple_of(width), 0.0);
+        let size = maps * (part * n).next_multiple_of(width);
+        sums.resize(parts.len() * size, 0.0);
         if gather.conv.accumulate {
             for (map, out) in out.iter().enumerate() {
-                for (out, sums) in out.chunks(width).zip(sums.chunks_exact_mut(maps * width)) {
-                    sums[map * width..][..out.len()].copy_from_slice(out);
+                for (out, sums) in out.chunks(part * n).zip(sums.chunks_exact_mut(size)) {
+                    for (out, sums) in out.chunks(width).zip(sums.chunks_exact_mut(maps * width)) {
+                        sums[map * width..][..out.len()].copy_from_slice(out);
+                    }
                 }
             }
         }
         for start in (0..gather.rows).step_by(DEPTH) {
             let rows = start..gather.rows.min(start + DEPTH);
-            panels.resize(columns, rows.len());
-            let distance = panels.distance();
-            gather.gather(panels.values_mut(), rows, &places, width, distance);
-            for ((panel, _, count), sums) in panels.iter().zip(sums.chunks_exact_mut(maps * width)) {
-                let out = Columns { values: sums, stride: width, count };
-                multiply(weights.skip(start), maps, panel, out, gather.conv.accumulate || start > 0);
+            for ((places, columns), sums) in parts.iter().zip(sums.chunks_exact_mut(size)) {
+                panels.resize(*columns, rows.len());
+                let distance = panels.distance();
+                gather.gather(panels.values_mut(), rows.clone(), places, width, distance);
+                for ((panel, _, count), sums) in panels.iter().zip(sums.chunks_exact_mut(maps * width)) {
+                    let out = Columns { values: sums, stride: width, count };
+                    multiply(weights.left().skip(start), maps, panel, out, gather.conv.accumulate || start > 0);
+                }
             }
         }
         for (map, out) in out.iter_mut().enumerate() {
-            for (out, sums) in out.chunks_mut(width).zip(sums.chunks_exact(maps * width)) {
-                out.copy_from_slice(&sums[map * width..][..out.len()]);
+            for (out, sums) in out.chunks_mut(part * n).zip(sums.chunks_exact(size)) {
+                for (out, sums) in out.chunks_mut(width).zip(sums.chunks_exact(maps * width)) {
+                    out.copy_from_slice(&sums[map * width..][..out.len()]);
+                }
             }
             finish(map, index * block * n, out);
         }
@@ -191,8 +208,6 @@ struct Gather<'a> {
     extents: (usize, usize),
     /// Rows of the matrix, of all blocks together.
     rows: usize,
-    /// Map, row and column of the window that make up a row of the matrix.
-    row: fn(&Conv, usize) -> (usize, usize, usize),
     /// Height and width of the maps on the other side.
     others: (usize, usize),
     /// From coordinate, stride, element of the window, padding and extent to the coordinate it sees.
@@ -220,23 +235,13 @@ struct Piece {
 impl<'a> Gather<'a> {
     /// The input under output pixels; rows in the order of the weights, `[C][R][S]`.
     fn under(conv: &'a Conv, x: &'a [f32]) -> Self {
-        let row = |conv: &Conv, index| (index / (conv.r * conv.s), index / conv.s % conv.r, index % conv.s);
-        Self {
-            conv,
-            maps: x,
-            extents: (conv.h, conv.w),
-            rows: conv.rows(),
-            row,
-            others: (conv.p, conv.q),
-            sees: inside,
-        }
+        Self { conv, maps: x, extents: (conv.h, conv.w), rows: conv.rows(), others: (conv.p, conv.q), sees: inside }
     }
 
-    /// The output's gradient above input pixels; rows in the order of one map's weights, `[R][S][K]`.
+    /// The output's gradient above input pixels; rows in the order `[K][R][S]`.
     fn above(conv: &'a Conv, dy: &'a [f32]) -> Self {
-        let row = |conv: &Conv, index| (index % conv.k, index / (conv.s * conv.k), index / conv.k % conv.s);
         let rows = conv.r * conv.s * conv.k;
-        Self { conv, maps: dy, extents: (conv.p, conv.q), rows, row, others: (conv.h, conv.w), sees: above }
+        Self { conv, maps: dy, extents: (conv.p, conv.q), rows, others: (conv.h, conv.w), sees: above }
     }
 
     /// Pixels on the other side.
@@ -306,10 +311,10 @@ impl WithSimd for Lines<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { gather, out, rows, places, width, distance } = self;
         let plane = gather.extents.0 * gather.extents.1 * gather.conv.n;
+        let window = places.ends.len();
         for (line, index) in rows.enumerate() {
-            let (map, r, s) = (gather.row)(gather.conv, index);
+            let (map, element) = (index / window, index % window);
             let map = &gather.maps[map * plane..][..plane];
-            let element = r * gather.conv.s + s;
             let begin = element.checked_sub(1).map_or(0, |before| places.ends[before]);
             for piece in &places.pieces[begin..places.ends[element]] {
                 let images = &mut out[piece.panel * distance + line * width + piece.column..][..piece.count];
