@@ -32,7 +32,7 @@ impl GraphLowering<'_> {
             let small = |pad: i64| pad.unsigned_abs() <= LARGEST as u64;
             let cut = before.min(0).saturating_add(behind.min(0)).saturating_add(extent);
             if !small(before) || !small(behind) || cut <= 0 {
-                return Err(Refusal::Empty(inner.dims));
+                return Err(Refusal::Padding { before, behind, extent: inner.dims[at] });
             }
             inner = inner.part(at, (-before.min(0)) as usize, cut as usize);
             around[at] = [before, behind].map(|pad| pad.max(0) as usize);

@@ -7,7 +7,7 @@ use super::moves::{PIECES, floats};
 use super::refusal::Refusal;
 use super::shapes::{axis, padded};
 use super::storage::{Places, Storage, Tensor};
-use super::window::WindowSpec;
+use super::window::{self, WindowSpec};
 use super::{Node, Reduction};
 use crate::ops::binary::Operation;
 use crate::ops::conv::{Conv, GROUPED, Grouped};
@@ -159,6 +159,9 @@ impl GraphLowering<'_> {
         let extent = |axes: &[usize]| axes.iter().map(|&at| dims[at]).product::<usize>();
         let (first, rest) = kept.split_at(kept.len().min(1));
         let (images, maps, count) = (extent(first), extent(rest), extent(&reduced));
+        if count > window::LARGEST {
+            return Err(Refusal::ReducedElements(count));
+        }
         let turned = x.with(x.places.permuted(&[&kept[..], &reduced].concat()));
         let turned = self.reshaped(node, &turned, &[images, maps, count, 1])?;
         let window = WindowSpec { size: Some(vec![count, 1]), ..WindowSpec::default() };

@@ -93,6 +93,8 @@ pub enum Refusal {
     AllAxes,
     #[error("the result is no 64-bit whole number")]
     Reduced,
+    #[error("{0} elements are reduced to one, of at most {most}", most = window::LARGEST)]
+    ReducedElements(usize),
     #[error("expected one whole number, found {0}")]
     NotSingle(usize),
     #[error("{} and {}: the result is no 64-bit number", .0[0], .0[1])]
@@ -113,6 +115,8 @@ pub enum Refusal {
     Negative,
     #[error("{pads} pads for {axes} axes, expected two for each")]
     PadCount { pads: usize, axes: usize },
+    #[error("{before} and {behind} elements around {extent}: expected to leave some, and to add at most {LARGEST}")]
+    Padding { before: i64, behind: i64, extent: usize },
     #[error("{counts} numbers of copies for {axes} axes, expected one for each")]
     TileCount { counts: usize, axes: usize },
     #[error("{pads} elements of padding cannot mirror an axis of {extent}: at most one less")]

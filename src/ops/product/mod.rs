@@ -1,8 +1,9 @@
 //! Products of matrices for the CPU engine, tile by tile in the registers of a core.
 //!
-//! The left operand lies as it is, in rows along the sum, or is packed in the order in which tiles read it. The right one
-//! lies in panels: as many columns side by side as fill two vectors, one line of them for each term of the sum. An
-//! element of the result is summed up from zero in the order of its terms, whatever the tile and the processor's vectors.
+//! The left operand lies as it is, in rows along the sum, or is packed in the order in which tiles read it. The right
+//! one lies in panels: as many columns side by side as fill two vectors, one line of them for each term of the sum. An
+//! element of the result is summed up from zero in the order of its terms, whatever the tile and the processor's
+//! vectors.
 
 /// Evaluates an expression with a tile's height as the constant `$H`; what only some processors have is compiled for
 /// these alone.
@@ -95,8 +96,8 @@ pub(super) fn column_blocks<T>(matrix: &mut [T], width: usize, block: usize) -> 
     blocks
 }
 
-/// First row and height of every tile of a result: as many rows as the registers hold sums of, or a little less. All are
-/// of about the same height, the first ones by one higher, since a low one would wait for its own sums.
+/// First row and height of every tile of a result: as many rows as the registers hold sums of, or a little less. All
+/// are of about the same height, the first ones by one higher, since a low one would wait for its own sums.
 fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> {
     let tiles = rows.div_ceil(EXTENTS.0);
     let (height, tall) = (rows / tiles, rows % tiles);

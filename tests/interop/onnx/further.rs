@@ -194,6 +194,8 @@ fn elements_move() {
     let column = |n: usize, i: usize| [0, 1, 2].map(|c| at(n, c, i));
     let sum = |n: usize, _: usize, i: usize| column(n, i).iter().sum();
     check(one("ReduceSum", &[("axes", &[1])], vec![]), [2, 1, 4], &sum);
+    let long = one("ReduceMean", &[], vec![ints("axes", &[-1])]).refused(&[("x", &[1, 1, 65_537])]);
+    contains(&long, &["(ReduceMean)", "65537 elements are reduced to one, of at most 65536"]);
     let powers = |n: usize, _: usize, i: usize| column(n, i).map(f64::exp).iter().sum::<f64>().ln();
     check(one("ReduceLogSumExp", &[], vec![ints("axes", &[1])]), [2, 1, 4], &powers);
     let largest = |n: usize, _: usize, i: usize| column(n, i).into_iter().fold(f64::NEG_INFINITY, f64::max);
@@ -393,5 +395,6 @@ fn normalisation_across_maps_is_recognised() {
 #[test]
 fn padding_without_bounds_is_no_normalisation() {
     let pads = [i64::MAX, 1, 2, 0, 0, i64::MAX, 1, 2, 0, 0];
-    contains(&response(5, Some(&pads)).refused(&[("x", &[2, 7, 3, 2])]), &["(Pad)"]);
+    let refused = response(5, Some(&pads)).refused(&[("x", &[2, 7, 3, 2])]);
+    contains(&refused, &["(Pad)", "9223372036854775807 and 9223372036854775807 elements around 2"]);
 }
