@@ -141,9 +141,9 @@ fn factor(rounds: usize) -> f64 {
 
 fn multiply_add_f64(mut args: Args<f64>) {
     let Chains { rounds, .. } = Chains::from(args.params);
-    let (x, y) = (args.read(), args.write());
+    let (factor, x, y) = (factor(rounds), args.read(), args.write());
     for (&x, y) in x.iter().zip(y) {
-        let chain = |start| (0..rounds).fold(start * x, |c, _| factor(rounds).mul_add(c, x));
+        let chain = |start| (0..rounds).fold(start * x, |c, _| factor.mul_add(c, x));
         *y = CHAINS.map(chain).iter().sum();
     }
 }

@@ -10,7 +10,7 @@ use super::Conv;
 use super::products::InputEnd;
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
-use crate::ops::product::{Columns, DEPTH, Left, Panels, Rows, Terms, multiply};
+use crate::ops::product::{Columns, DEPTH, Panels, Rows, Terms, multiply};
 
 /// Rows of the result that one core computes at once.
 const ROWS: usize = 128;

@@ -11,9 +11,7 @@ use super::twins::{above, inside};
 use super::{Conv, dense};
 use crate::kernel::Args;
 use crate::ops::activation::Activation;
-use crate::ops::product::{
-    ARCH, Columns, DEPTH, Left, Packed, Panels, Rows, column_blocks, copy, multiply, panel_width,
-};
+use crate::ops::product::{ARCH, Columns, DEPTH, Packed, Panels, Rows, column_blocks, copy, multiply, panel_width};
 
 /// Columns gathered at once, at least those of one pixel: with `DEPTH` rows, and what they are gathered from, they stay
 /// in a core's second cache.
@@ -179,7 +177,7 @@ fn contract(
                 gather.gather(panels.values_mut(), rows.clone(), places, width, distance);
                 for ((panel, _, count), sums) in panels.iter().zip(sums.chunks_exact_mut(maps * width)) {
                     let out = Columns { values: sums, stride: width, count };
-                    multiply(weights.left().skip(start), maps, panel, out, gather.conv.accumulate || start > 0);
+                    multiply(weights.behind(start), maps, panel, out, gather.conv.accumulate || start > 0);
                 }
             }
         }

@@ -15,9 +15,6 @@ pub(in crate::ops) struct Rows<'a> {
 
 /// Left operand of a product.
 pub(in crate::ops) trait Left: Copy {
-    /// The operand without its first `count` terms.
-    fn skip(self, count: usize) -> Self;
-
     /// Sums of a tile of `R` rows by `V` vectors that begins at this row; `lines` are those of a panel.
     fn sums<S: Simd, const V: usize, const R: usize>(
         self,
@@ -27,12 +24,15 @@ pub(in crate::ops) trait Left: Copy {
     ) -> [[S::f32s; V]; R];
 }
 
-/// One line a row of the result.
-impl Left for Rows<'_> {
-    fn skip(self, count: usize) -> Self {
+impl Rows<'_> {
+    /// The rows without their first `count` elements.
+    pub(in crate::ops) fn skip(self, count: usize) -> Self {
         Self { values: &self.values[count..], ..self }
     }
+}
 
+/// One line a row of the result.
+impl Left for Rows<'_> {
     #[inline(always)]
     fn sums<S: Simd, const V: usize, const R: usize>(
         self,
@@ -69,10 +69,6 @@ impl<'a> Terms<'a> {
 }
 
 impl Left for Terms<'_> {
-    fn skip(self, count: usize) -> Self {
-        Self(self.0.skip(count * self.0.stride))
-    }
-
     #[inline(always)]
     fn sums<S: Simd, const V: usize, const R: usize>(
         self,
@@ -102,10 +98,6 @@ pub(in crate::ops) struct Packed {
 pub(in crate::ops) struct PackedFrom<'a>(&'a Packed, usize);
 
 impl Left for PackedFrom<'_> {
-    fn skip(self, count: usize) -> Self {
-        Self(self.0, self.1 + count)
-    }
-
     #[inline(always)]
     fn sums<S: Simd, const V: usize, const R: usize>(
         self,
@@ -149,9 +141,9 @@ impl Packed {
         })
     }
 
-    /// The operand from its first term on.
-    pub(in crate::ops) fn left(&self) -> PackedFrom<'_> {
-        PackedFrom(self, 0)
+    /// The operand behind its first `first` terms.
+    pub(in crate::ops) fn behind(&self, first: usize) -> PackedFrom<'_> {
+        PackedFrom(self, first)
     }
 
     /// Fills every tile, given its first row and height, on all cores.

@@ -38,7 +38,8 @@ use std::sync::LazyLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
-pub(super) use self::left::{Left, Packed, Rows, Terms};
+use self::left::Left;
+pub(super) use self::left::{Packed, Rows, Terms};
 pub(super) use self::panels::{Panels, copy};
 
 /// Terms that are summed up at once, from zero: so many lines of a panel stay in a core's first cache.
@@ -198,7 +199,7 @@ mod tests {
                 match lies {
                     2 => multiply(rows_of_left, rows, panel, out, accumulate),
                     3 => multiply(Terms::apart(terms_of_left, rows, &mut lines), rows, panel, out, accumulate),
-                    _ => multiply(packed.left(), rows, panel, out, accumulate),
+                    _ => multiply(packed.behind(0), rows, panel, out, accumulate),
                 }
             }
             let fused = !matches!(*ARCH, Arch::Scalar);
