@@ -62,12 +62,22 @@ const WELL: [f32; health::COUNT] = health::state(1.0);
 /// First numbers of a row of every optimiser's `rule` slot; its hyper-parameters follow.
 const COMMON: [&str; 3] = ["begin", "rate", "decay"];
 
-/// Invocations of a workgroup of the update, each with four numbers at a time: a workgroup costs a software driver as
-/// much as some loads.
+/// Invocations of a workgroup of the update, each with a vector of four numbers at a time: a workgroup costs a software
+/// driver as much as some loads.
 const WORKGROUP: usize = 256;
 
-/// Most workgroups for one tensor, by which a large GPU is filled some times over.
-const GROUPS: usize = 256;
+/// Most workgroups, by which a large GPU is filled some times over. To find its tensor costs an invocation as much as
+/// some vectors.
+const GROUPS: usize = 2048;
+
+/// Neighbours whose vectors lie next to each other in every trip: as many as a software driver computes at once, which
+/// ends all their trips before it begins with those of other neighbours.
+const LANES: usize = 8;
+
+/// Vectors of an invocation.
+fn trips(params: &Params) -> usize {
+    (Shape::from(params).count / 4).div_ceil(WORKGROUP * GROUPS).max(1)
+}
 
 impl Optimizer {
     /// The optimiser called `name`.
@@ -98,15 +108,18 @@ impl Optimizer {
         tensors.into_iter().flat_map(row).collect()
     }
 
-    /// The tile: the length of a row in the `rule` slot, and the places of numbers in it: `RATE`, `DECAY` and so on in
-    /// WGSL.
-    fn tile(&self) -> Tile {
+    /// The tile: who takes what, the length of a row in the `rule` slot, and the places of numbers in it: `RATE`,
+    /// `DECAY` and so on in WGSL.
+    fn tile(&self, params: &Params) -> Tile {
         let places = COMMON.into_iter().chain(self.hyper.iter().map(|(name, _)| *name)).zip(0..);
-        [("workgroup", WORKGROUP), ("row", self.row())].into_iter().chain(places).collect()
+        let shares = [("workgroup", WORKGROUP), ("lanes", LANES), ("trips", trips(params)), ("row", self.row())];
+        shares.into_iter().chain(places).collect()
     }
 
     /// Cases of its kernel.
     fn cases(&self) -> Vec<Case> {
+        // Numbers for three trips.
+        const MANY: usize = 2 * 4 * WORKGROUP * GROUPS + 64;
         // Of each tensor where it begins, its rate and its decay; hyper-parameters are `share` times their defaults.
         type Tensors<'a> = &'a [(usize, f32, f32)];
         type Health = [f32; health::COUNT];
@@ -131,7 +144,7 @@ impl Optimizer {
             ("many", [0, 150_000], &[(0, 0.1, 0.1)], 0.5, WELL),
             ("four tensors, one of them frozen", [0, 1408], &rates, 1.0, health::state(64.0)),
             ("a piece of four tensors", [64, 192], &rates, 1.0, WELL),
-            ("longer than its workgroups", [0, 300_032], &[(0, 0.1, 0.1), (64, 0.2, 0.0)], 1.0, WELL),
+            ("several trips", [64, MANY], &[(0, 0.1, 0.1), (128, 0.0, 0.1), (MANY - 64, 0.2, 0.0)], 1.0, WELL),
             ("unhealthy", [0, 76], &one, 1.0, [1.0, 7.0, 1.0, 1.0, 0.0, 0.0]),
             ("left out", [0, 76], &one, 1.0, [0.0, 0.0, 1.0, 1.0, 0.0, 1.0]),
         ]
@@ -140,10 +153,11 @@ impl Optimizer {
     }
 }
 
-/// Workgroups share each tensor along x; along y are the tensors.
+/// Invocations share the numbers of all tensors, whatever tensors these are in.
 fn grid(params: &Params) -> [usize; 3] {
-    let Shape { count, tensors, .. } = Shape::from(params);
-    [(count / 4).div_ceil(tensors.max(1)).clamp(1, WORKGROUP * GROUPS), tensors, 1]
+    // Whole groups of neighbours.
+    let vectors = Shape::from(params).count / 4;
+    [vectors.div_ceil(LANES * trips(params)) * LANES, 1, 1]
 }
 
 /// The twin of `shaders/optimizer.wgsl`. `element` makes, of the numbers in a row of the rule from the rate on, what
@@ -207,7 +221,7 @@ macro_rules! optimizer {
                     doc: concat!($doc, "; nothing if rate = 0 or health is against it; tensors one behind the other"),
                     bindings: &[read("g"), read("rule"), read("health"), update("w") $(, update($state))*],
                     variants: &[Variant {
-                        tile: |_| $NAME.tile(),
+                        tile: |params| $NAME.tile(params),
                         grid: Grid::Tiles($crate::ops::optimizer::grid),
                         ..Variant::linear("update", SOURCES, count).vectors(4)
                     }],
