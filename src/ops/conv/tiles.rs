@@ -99,11 +99,12 @@ impl Outputs {
 
 pub(super) fn forward_wide(params: &Params) -> Tile {
     let conv = Conv::from(params);
-    vec![("tm", wide_rows(conv.k, VECTOR)), ("steps", wide_steps(conv.maps))]
+    vec![("tm", wide_rows(conv.k, VECTOR, conv.macs())), ("steps", wide_steps(conv.maps))]
 }
 
 pub(super) fn backward_input_wide(params: &Params) -> Tile {
-    vec![("tm", wide_rows(Conv::from(params).maps, SUBGROUP))]
+    let conv = Conv::from(params);
+    vec![("tm", wide_rows(conv.maps, SUBGROUP, conv.macs()))]
 }
 
 /// Whether images fill the lanes or matrices, and vectors of four filters the rows of the weights.

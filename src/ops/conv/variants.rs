@@ -109,11 +109,17 @@ pub(super) fn fills_wide(images: usize, row: usize) -> bool {
     fills_images(images) && row.is_multiple_of(VECTOR)
 }
 
-/// Rows of a wide tile, a multiple of `step`: those that leave the fewest of `extent` rows over in the last tile.
-pub(super) fn wide_rows(extent: usize, step: usize) -> usize {
+/// Multiply-adds below which a wide tile has half as many rows at most: a software driver compiles it in 0.4 s instead
+/// of 1.4, and a run takes less than a millisecond anyway.
+const FEW: u64 = 1_000_000;
+
+/// Rows of a wide tile for `macs` multiply-adds, a multiple of `step`: those that leave the fewest of `extent` rows over
+/// in the last tile.
+pub(super) fn wide_rows(extent: usize, step: usize, macs: u64) -> usize {
+    let most = if macs < FEW { WIDE_ROWS / 2 } else { WIDE_ROWS };
     // The last of equals is the largest.
-    let best = (WIDE_ROWS / 2..=WIDE_ROWS).step_by(step).max_by_key(|rows| Reverse(extent.next_multiple_of(*rows)));
-    best.unwrap_or(WIDE_ROWS).min(extent.next_multiple_of(step))
+    let best = (most / 2..=most).step_by(step).max_by_key(|rows| Reverse(extent.next_multiple_of(*rows)));
+    best.unwrap_or(most).min(extent.next_multiple_of(step))
 }
 
 /// Steps of a contraction over `extent` that a wide tile takes in one trip of its loop.
