@@ -113,8 +113,8 @@ pub(super) fn fills_wide(images: usize, row: usize) -> bool {
 /// of 1.4, and a run takes less than a millisecond anyway.
 const FEW: u64 = 1_000_000;
 
-/// Rows of a wide tile for `macs` multiply-adds, a multiple of `step`: those that leave the fewest of `extent` rows over
-/// in the last tile.
+/// Rows of a wide tile for `macs` multiply-adds, a multiple of `step`: those that leave the fewest of `extent` rows
+/// over in the last tile.
 pub(super) fn wide_rows(extent: usize, step: usize, macs: u64) -> usize {
     let most = if macs < FEW { WIDE_ROWS / 2 } else { WIDE_ROWS };
     // The last of equals is the largest.
