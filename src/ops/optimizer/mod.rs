@@ -153,7 +153,8 @@ impl Optimizer {
     }
 }
 
-/// Invocations share the numbers of all tensors, whatever tensors these are in.
+/// Invocations share the numbers of all tensors, whatever tensors these are in: a software driver gives each thread its
+/// part of the workgroups beforehand, so that all should have as much to do.
 fn grid(params: &Params) -> [usize; 3] {
     // Whole groups of neighbours.
     let vectors = Shape::from(params).count / 4;
