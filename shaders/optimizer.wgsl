@@ -16,7 +16,7 @@ fn begin(row: u32) -> u32 {
 // The tensor in which a number lies: the last one that begins before or at it.
 fn tensor_of(number: u32) -> u32 {
     var first = 0u;
-    var count = u32(TENSORS);
+    var count = TENSORS;
     while count > 1 {
         let half = count / 2;
         if begin((first + half) * ROW) <= number {

@@ -66,15 +66,15 @@ const COMMON: [&str; 3] = ["begin", "rate", "decay"];
 /// driver as much as some loads.
 const WORKGROUP: usize = 256;
 
-/// Most workgroups, by which a large GPU is filled some times over. To find its tensor costs an invocation as much as
-/// some vectors.
+/// Most workgroups: they fill a large GPU some times over, and more would look up more often in which tensor they
+/// begin, which costs as much as some vectors do.
 const GROUPS: usize = 2048;
 
 /// Neighbours whose vectors lie next to each other in every trip: as many as a software driver computes at once, which
 /// ends all their trips before it begins with those of other neighbours.
 const LANES: usize = 8;
 
-/// Vectors of an invocation.
+/// Vectors of an invocation, one a trip through its loop.
 fn trips(params: &Params) -> usize {
     (Shape::from(params).count / 4).div_ceil(WORKGROUP * GROUPS).max(1)
 }
@@ -157,8 +157,8 @@ impl Optimizer {
 /// part of the workgroups beforehand, so that all should have as much to do.
 fn grid(params: &Params) -> [usize; 3] {
     // Whole groups of neighbours.
-    let vectors = Shape::from(params).count / 4;
-    [vectors.div_ceil(LANES * trips(params)) * LANES, 1, 1]
+    let [vectors, trips] = [Shape::from(params).count / 4, params.get("trips")];
+    [vectors.div_ceil(LANES * trips) * LANES, 1, 1]
 }
 
 /// The twin of `shaders/optimizer.wgsl`. `element` makes, of the numbers in a row of the rule from the rate on, what
