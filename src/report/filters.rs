@@ -60,7 +60,7 @@ named! {
 pub struct Filters {
     /// Row of the network.
     pub layer: String,
-    /// Weights `[C][R][S][K]` of each tower: of all maps that it sees, its own first.
+    /// Weights `[C][R][S][K]` of each tower: of all maps that it sees, those of tower A first.
     towers: Vec<Tensor>,
 }
 
@@ -80,13 +80,13 @@ impl Filters {
         }
         let letter = |tower: usize| char::from(b'a' + tower as u8);
         let own = (0..model.towers).map(|tower| format!("{wanted}.{}.weights", letter(tower)));
-        let names = own.chain([format!("{wanted}.weights")]).filter(|name| checkpoint.tensors.contains_key(name));
-        let whole = |name: String| {
-            let others = (0..model.towers).map(|tower| format!("{name}.{}", letter(tower)));
-            let parts = std::iter::once(name.clone()).chain(others);
-            joined(&parts.filter_map(|name| checkpoint.tensors.get(&name)).collect::<Vec<_>>())
+        // Of a row that sees several towers, each tower has a tensor for the maps of each.
+        let parts = |name: String| -> Vec<&Tensor> {
+            let seen = (0..model.towers).map(|tower| format!("{name}.{}", letter(tower)));
+            std::iter::once(name.clone()).chain(seen).filter_map(|name| checkpoint.tensors.get(&name)).collect()
         };
-        let towers: Option<Vec<Tensor>> = names.map(whole).collect();
+        let towers = own.chain([format!("{wanted}.weights")]).map(parts).filter(|parts| !parts.is_empty());
+        let towers: Option<Vec<Tensor>> = towers.map(|parts| joined(&parts)).collect();
         let towers = towers.filter(|towers| !towers.is_empty());
         Ok(Self { layer: wanted.into(), towers: towers.ok_or_else(|| FilterError::Missing(wanted.into()))? })
     }

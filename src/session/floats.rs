@@ -79,19 +79,27 @@ impl Session {
             for (feature, all) in chosen.iter().zip(&mut all) {
                 let parts: Result<Vec<_>, _> = feature.parts.iter().map(|&part| self.backend.read(part)).collect();
                 let parts = parts?;
+                let [maps, height, width] = self.extents(feature);
                 for n in 0..real {
-                    for part in &parts {
-                        all.extend(part[n..].iter().step_by(images));
-                    }
+                    let values = parts.iter().flat_map(|part| part[n..].iter().step_by(images));
+                    all.extend(values.take(maps * height * width));
                 }
             }
         }
         let tensor = |(feature, values): (&Feature, Vec<f32>)| {
-            let maps = &self.lowered.program.slot(feature.parts[0]).shape[..3];
-            let shape = [count, feature.parts.len() * maps[0], maps[1], maps[2]];
-            (feature.name.clone(), Tensor::new(shape, values))
+            let [maps, height, width] = self.extents(feature);
+            (feature.name.clone(), Tensor::new([count, maps, height, width], values))
         };
         Ok((chosen.iter().zip(all).map(tensor).collect(), probabilities))
+    }
+
+    /// Extents of all maps of a feature. Where towers share the classes, the last may have some that are of no class.
+    fn extents(&self, feature: &Feature) -> [usize; 3] {
+        let shape = &self.lowered.program.slot(feature.parts[0]).shape;
+        let last = self.net.model.layers.last().map(|row| row.name.as_str());
+        let maps = feature.parts.len() * shape[0];
+        let maps = if feature.name.split('.').next() == last { maps.min(self.net.classes()) } else { maps };
+        [maps, shape[1], shape[2]]
     }
 
     /// Uploads the images of a minibatch from number `first` on, as many as are computed at once, images innermost.
