@@ -49,8 +49,8 @@ pub enum ContentError {
     #[error("tensor {name} holds {value}, not a finite number: training diverged, or the file is damaged")]
     NotFinite { name: String, value: f32 },
     #[error(
-        "is damaged: the checksum of {0} is not that of what was saved; take another checkpoint or a copy, or give \
-         --no-verify to take it as it is"
+        "is damaged: the checksum of {0} is not that of what was saved; take another checkpoint or a copy, or take it as \
+         it is by a command that has --no-verify"
     )]
     Checksum(String),
 }
@@ -193,6 +193,17 @@ impl Checkpoint {
             log::warn!("{}: an older release saved it without checksums; damage would go unnoticed", path.display());
         }
         Ok(checkpoint)
+    }
+
+    /// Compares the checksums of a file that may be a checkpoint, or one of another program, which has none.
+    ///
+    /// # Errors
+    /// When a checkpoint is damaged, or the file cannot be read.
+    pub fn verify(path: &Path) -> Result<(), CheckpointError> {
+        match Self::verified(&read_file(path)?) {
+            Ok(_) | Err(ContentError::Foreign | ContentError::Tensors(_)) => Ok(()),
+            Err(error) => Err(CheckpointError::Content { path: path.into(), error }),
+        }
     }
 
     /// Reads the checkpoint in one file without comparing checksums.

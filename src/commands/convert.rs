@@ -119,6 +119,7 @@ impl Import {
                 return Err(CommandError::within(&self.file)(CommandError::Sha256 { found, expected }));
             }
         }
+        Checkpoint::verify(&self.file)?;
         let mut read = read_weights(&self.file)?;
         let mean = self.mean_file.as_deref().map(read_mean).transpose()?;
         match mean {

@@ -41,6 +41,7 @@ impl Inputs {
     /// the weights' outputs.
     pub fn read(mut model: Model, weights: &Path, batch: &Path) -> Result<Self, CommandError> {
         let weights = &Checkpoint::locate(weights);
+        Checkpoint::verify(weights)?;
         let mut file = read_weights(weights)?;
         file.recognise(&model, None).map_err(CommandError::within(weights))?;
         let file = file.tensors;

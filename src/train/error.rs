@@ -126,6 +126,8 @@ pub enum InitError {
     #[error(transparent)]
     Rows(#[from] NetError),
     #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
     Names(#[from] InteropError),

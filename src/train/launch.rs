@@ -296,6 +296,7 @@ fn begin_with(session: &mut Session, init: &str) -> Result<(Loaded, PathBuf), Tr
 /// Loads the weights of the rows in `list`, or of all where absent, that are in a file.
 fn load(session: &mut Session, path: &Path, list: Option<&str>) -> Result<Loaded, InitError> {
     let rows = list.map_or_else(|| Ok(BTreeSet::new()), |list| session.net().model.rows(list))?;
+    Checkpoint::verify(path)?;
     let mut file = read_weights(path)?;
     file.recognise(&session.net().model, None)?;
     let mut tensors = adopt(session.net(), file.tensors, |row| rows.contains(row))?;

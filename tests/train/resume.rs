@@ -139,6 +139,9 @@ fn a_damaged_checkpoint_is_refused_by_name() {
     place.ok(&["export", "run/last.safetensors", "--format", "onnx", "--out", "x.onnx", "--no-verify"]);
     place.ok(&["eval", "run/last.safetensors", "--data", "blobs", "--devices", "cpu", "--no-verify"]);
     place.refuses(&["describe", "run/last.safetensors"], &parts);
+    let init = ["train", "--model", "tiny.toml", "--data", "blobs", "--init", "run/last.safetensors"];
+    place.refuses(&[&init[..], &["--devices", "cpu", "--out", "again"]].concat(), &parts[..1]);
+    place.refuses(&["import", "run/last.safetensors", "--model", "tiny.toml", "--out", "x.checkpoint"], &parts[..1]);
     place.ok(&["describe", "run/last.safetensors", "--no-verify"]);
     crate::cli::save_image(&place.path("x.png"), 12, 10, [90, 40, 10]);
     place.ok(&["classify", "run/last.safetensors", "x.png", "--devices", "cpu", "--no-verify"]);
