@@ -99,12 +99,15 @@ fn print(outcome: &Outcome) -> Result<()> {
     line(format_args!("{}: {} ({})", outcome.name, outcome.claim, outcome.source))?;
     gap()?;
     let mut header = vec!["network", "model", "rate", "seeds", "training error", "validation error"];
+    let by_views = outcome.arms.iter().any(|arm| arm.error_by_ten_views().is_some());
+    header.extend(by_views.then_some("by ten views"));
     let epochs = outcome.target.map(|target| format!("epochs to {:.0} %", 100.0 * target));
     header.extend(epochs.as_deref());
-    let mut rows = Table::new(&header, &[2, 3, 4, 5, 6]);
+    let mut rows = Table::new(&header, &[2, 3, 4, 5, 6, 7]);
     for arm in &outcome.arms {
         let needed = epochs.as_ref().map(|_| arm.epochs_to_error().map_or_else(String::new, |ours| ours.words()));
-        rows.add_row(cells(arm).into_iter().chain(needed));
+        let by_views = by_views.then(|| spread_percent(arm.error_by_ten_views()));
+        rows.add_row(cells(arm).into_iter().chain(by_views).chain(needed));
     }
     rows.print()?;
     for arm in outcome.arms.iter().filter(|arm| !arm.grid.is_empty()) {
@@ -130,18 +133,24 @@ fn print(outcome: &Outcome) -> Result<()> {
             line(format_args!("  {}: {words} {}{above}; published: {paper}", arm.name, outcome.unit))?;
         }
     }
+    if outcome.arms.iter().all(|arm| arm.ours.is_none()) {
+        let paper = outcome.paper.map_or_else(|| "no number".into(), |paper| paper.to_string());
+        line(format_args!("  no number, for what is said below; published: {paper}"))?;
+    }
     gap()?;
     line("not as in the claim:")?;
     outcome.shortened.iter().try_for_each(|words| line(format_args!("  {words}")))
 }
 
+/// An error with its deviation in percent, nothing where there is none.
+fn spread_percent(error: Option<Ours>) -> String {
+    error.map_or_else(String::new, |Ours { mean, deviation, .. }| {
+        let spread = deviation.map_or_else(String::new, |deviation| format!(" ± {:.1}", 100.0 * deviation));
+        format!("{:.1}{spread} %", 100.0 * mean)
+    })
+}
+
 fn cells(arm: &ArmOutcome) -> [String; 6] {
-    let percent = |error: Option<Ours>| {
-        error.map_or_else(String::new, |Ours { mean, deviation, .. }| {
-            let spread = deviation.map_or_else(String::new, |deviation| format!(" ± {:.1}", 100.0 * deviation));
-            format!("{:.1}{spread} %", 100.0 * mean)
-        })
-    };
     // A change of many lines is that of all rows.
     let changes = if arm.changes.len() > 60 { "rows of its own".into() } else { arm.changes.clone() };
     let model =
@@ -151,8 +160,8 @@ fn cells(arm: &ArmOutcome) -> [String; 6] {
         model,
         arm.rate.map_or_else(String::new, |rate| rate.to_string()),
         arm.runs.len().to_string(),
-        percent(arm.training_error()),
-        percent(arm.error()),
+        spread_percent(arm.training_error()),
+        spread_percent(arm.error()),
     ]
 }
 

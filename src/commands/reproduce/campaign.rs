@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arm, ArmOutcome, Measure, Ours, Outcome, ReproduceError, Reproduction, RunOutcome, arm};
+use super::{Arm, ArmOutcome, Measure, Outcome, ReproduceError, Reproduction, RunOutcome, arm};
 use crate::backend::Placement;
 use crate::eval::{EnsembleWeights, EvalOptions, Evaluation, Preprocessing, TestViews, evaluate};
 use crate::files::{FileError, read_file, write_file};
-use crate::net::OptionChanges;
+use crate::net::{OptionChanges, Options, Precision, WireFormat};
 use crate::runs::{Run, RunError};
 use crate::session::open_devices;
 use crate::train::{Changes, Config, Launch, Observer, TrainError};
@@ -45,12 +45,43 @@ pub struct Campaign<'a> {
 }
 
 /// What a folder of runs was begun for.
-#[derive(Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 struct Settings {
     name: String,
     data: Option<String>,
     full: bool,
     scale: f64,
+    /// Those that change numbers.
+    #[serde(default)]
+    options: Options,
+}
+
+impl Settings {
+    /// Whether `other` is the same, with the same data under whatever path.
+    fn agree(&self, other: &Self) -> bool {
+        let real = |data: &Option<String>| data.as_ref().and_then(|path| fs::canonicalize(path).ok());
+        let same_data = self.data == other.data || real(&self.data).is_some_and(|path| real(&other.data) == Some(path));
+        same_data && Self { data: other.data.clone(), ..self.clone() } == *other
+    }
+
+    /// For people: `norm on photos at a scale of 0.5, --precision mixed`.
+    fn words(&self) -> String {
+        let Self { name, data, full, scale, options } = self;
+        let data = data.as_deref().unwrap_or("the bundled sample");
+        format!(
+            "{name}{} on {data} at a scale of {scale}{}",
+            if *full { " in full" } else { "" },
+            numeric_words(options)
+        )
+    }
+}
+
+/// The options that are not the default and change numbers, each with a comma before it.
+fn numeric_words(&Options { micro_batch, exchange, precision, .. }: &Options) -> String {
+    let micro_batch = micro_batch.map(|images| format!(", --micro-batch {images}"));
+    let exchange = (exchange != WireFormat::default()).then(|| format!(", --exchange {exchange}"));
+    let precision = (precision != Precision::default()).then(|| format!(", --precision {precision}"));
+    [micro_batch, exchange, precision].into_iter().flatten().collect()
 }
 
 /// Receiver of the progress of a [`Campaign`].
@@ -93,12 +124,16 @@ impl Campaign<'_> {
     /// # Errors
     /// When a run fails; the next call goes on with it.
     pub fn run(&self, stop: &AtomicBool, progress: &mut dyn Progress) -> Result<Option<Outcome>, ReproduceError> {
+        // Looks at the data before there is a folder that was begun with them.
+        let shortened = self.shortened()?;
         self.claim_folder()?;
-        let mut outcome = Outcome::new(self.reproduction, self.shortened()?);
+        let mut outcome = Outcome::new(self.reproduction, shortened);
         let Some(arms) = self.arms(stop, progress, &mut outcome.shortened)? else { return Ok(None) };
         outcome.arms = arms;
+        if !self.evaluate(&mut outcome, stop)? {
+            return Ok(None);
+        }
         outcome.compare(&self.reproduction.measure);
-        self.evaluate(&mut outcome)?;
         Ok(Some(outcome))
     }
 
@@ -155,7 +190,7 @@ impl Campaign<'_> {
     /// Epochs of an arm's runs.
     fn epochs(&self, arm: &Arm) -> Result<usize, ReproduceError> {
         Ok(match self.reproduction.measure {
-            Measure::EpochsTo { most, .. } => arm::scaled(most, self.scale),
+            Measure::EpochsTo { most, trial, .. } => arm::scaled(most, self.scale).max(trial),
             _ => arm.network(self.full, self.scale)?.train.epochs,
         })
     }
@@ -181,6 +216,8 @@ impl Campaign<'_> {
         let refuse = |error: TrainError| ReproduceError::Train { run: name.clone(), error: Box::new(error) };
         let mut launch = if folder.join("config.toml").is_file() {
             Launch::resume(&folder).map_err(refuse)?
+        } else if fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(ReproduceError::NoConfig { path: folder });
         } else {
             let mut launch = Launch::from(config);
             launch.folder = Some(folder.clone());
@@ -230,22 +267,19 @@ impl Campaign<'_> {
     fn claim_folder(&self) -> Result<(), ReproduceError> {
         let path = self.out.join(SETTINGS);
         let Self { data, full, scale, .. } = self;
-        let now = Settings { name: self.reproduction.name.into(), data: data.clone(), full: *full, scale: *scale };
-        let words = |settings: &Settings| {
-            let Settings { name, data, full, scale } = settings;
-            let data = data.as_deref().unwrap_or("the bundled sample");
-            format!("{name}{} on {data} at a scale of {scale}", if *full { " in full" } else { "" })
-        };
+        let options = Options { recompute: false, ..Options::DEFAULT.changed(self.options) };
+        let now =
+            Settings { name: self.reproduction.name.into(), data: data.clone(), full: *full, scale: *scale, options };
         if path.is_file() {
-            let before: Option<Settings> = serde_json::from_slice(&read_file(&path)?).ok();
-            let before = before.ok_or_else(|| ReproduceError::Foreign { path: self.out.clone() })?;
-            if before != now {
-                let (before, now) = (words(&before), words(&now));
+            let damaged = |reason: serde_json::Error| ReproduceError::Settings { path: path.clone(), reason };
+            let before: Settings = serde_json::from_slice(&read_file(&path)?).map_err(damaged)?;
+            if !before.agree(&now) {
+                let (before, now) = (before.words(), now.words());
                 return Err(ReproduceError::Begun { path: self.out.clone(), before, now });
             }
             return Ok(());
         }
-        let taken = fs::read_dir(&self.out).is_ok_and(|mut entries| entries.next().is_some());
+        let taken = self.out.is_file() || fs::read_dir(&self.out).is_ok_and(|mut entries| entries.next().is_some());
         if taken {
             return Err(ReproduceError::Foreign { path: self.out.clone() });
         }
@@ -280,48 +314,40 @@ impl Campaign<'_> {
                 words.push(format!("{}: at most {} of {whole} epochs", arm.name, self.epochs(arm)?));
             }
         }
+        let options = numeric_words(&Options::DEFAULT.changed(self.options));
+        if !options.is_empty() {
+            words.push(format!("computed with {}", options.trim_start_matches(", ")));
+        }
         if self.seeds < self.reproduction.seeds {
             words.push(format!("{} of {} seeds", self.seeds, self.reproduction.seeds));
         }
         Ok(words)
     }
 
-    /// Measures that need the images once more.
-    fn evaluate(&self, outcome: &mut Outcome) -> Result<(), ReproduceError> {
-        match self.reproduction.measure {
-            Measure::Error | Measure::EpochsTo { .. } => (),
-            Measure::Views => {
-                for arm in &mut outcome.arms {
-                    let mut gains = Vec::new();
-                    for run in &mut arm.runs {
-                        let rows = self.scores(std::slice::from_ref(run), TestViews::Ten)?.rows;
-                        gains.push(100.0 * (rows[0].top1_error - rows[1].top1_error));
-                        run.validation_error = rows[1].top1_error;
-                    }
-                    arm.ours = Ours::of(gains);
+    /// Measures that need the images once more; whether `stop` let them come to their end.
+    fn evaluate(&self, outcome: &mut Outcome, stop: &AtomicBool) -> Result<bool, ReproduceError> {
+        let measure = self.reproduction.measure;
+        let by_views = |number: usize| match measure {
+            Measure::Views => true,
+            Measure::Published { views, .. } => views[number] > 1,
+            _ => false,
+        };
+        for (number, arm) in outcome.arms.iter_mut().enumerate() {
+            for run in arm.runs.iter_mut().filter(|_| by_views(number)) {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(false);
                 }
+                run.error_by_ten_views = Some(self.scores(std::slice::from_ref(run), TestViews::Ten)?.top1_error);
             }
-            Measure::Ensemble => {
-                for arm in &mut outcome.arms {
-                    let together = self.scores(&arm.runs, TestViews::Centre)?.top1_error;
-                    let mean = arm.runs.iter().map(|run| run.validation_error).sum::<f64>() / arm.runs.len() as f64;
-                    arm.together = Some(together);
-                    arm.ours = Ours::of(vec![100.0 * (mean - together)]);
+            if matches!(measure, Measure::Ensemble) && !arm.runs.is_empty() {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(false);
                 }
+                arm.together = Some(self.scores(&arm.runs, TestViews::Centre)?.top1_error);
             }
-            Measure::Published { errors, views } => {
-                for ((arm, &error), &views) in outcome.arms.iter_mut().zip(errors).zip(views) {
-                    arm.published = Some(error);
-                    if views > 1 {
-                        for run in &mut arm.runs {
-                            run.validation_error = self.scores(std::slice::from_ref(run), TestViews::Ten)?.top1_error;
-                        }
-                    }
-                    arm.ours = Ours::of(arm.runs.iter().map(|run| 100.0 * run.validation_error).collect());
-                }
-            }
+            arm.published = if let Measure::Published { errors, .. } = measure { Some(errors[number]) } else { None };
         }
-        Ok(())
+        Ok(true)
     }
 
     fn scores(&self, runs: &[RunOutcome], viewing: TestViews) -> Result<Evaluation, ReproduceError> {

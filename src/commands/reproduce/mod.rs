@@ -149,6 +149,12 @@ pub enum ReproduceError {
     Change { model: &'static str, error: String },
     #[error("{path} was begun with {before}; this is {now}: choose another --out, or the settings of before")]
     Begun { path: PathBuf, before: String, now: String },
+    #[error(
+        "{path} is damaged ({reason}), so that nothing says what its folder was begun for: choose another --out, or a copy of it"
+    )]
+    Settings { path: PathBuf, reason: serde_json::Error },
+    #[error("{path} has files, but no config.toml, so that its run cannot go on: remove the folder")]
+    NoConfig { path: PathBuf },
     #[error("{path} holds something else than a reproduction: choose an empty or new folder by --out")]
     Foreign { path: PathBuf },
     #[error("{run}: no rate on the grid trained: {rates}")]

@@ -82,8 +82,11 @@ pub struct RunOutcome {
     pub seed: u64,
     /// Folder of the run.
     pub folder: PathBuf,
-    /// Top-1 validation error in the end, 0 to 1.
+    /// Top-1 validation error in the end, 0 to 1, by the centre of each image.
     pub validation_error: f64,
+    /// The same by ten views, where the claim is about them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_by_ten_views: Option<f64>,
     /// Top-1 training error of the last epoch, 0 to 1.
     pub training_error: Option<f64>,
     /// Epochs until the training error was reached.
@@ -98,6 +101,8 @@ pub struct RunOutcome {
 /// Errors of one epoch, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct EpochErrors {
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
     /// Top-1 training error, the mean over the epoch's images as they were trained on.
     pub training_error: Option<f64>,
     /// Top-1 validation error after it.
@@ -154,6 +159,11 @@ impl ArmOutcome {
         Ours::of(self.runs.iter().map(|run| run.validation_error).collect())
     }
 
+    /// The same of the error by ten views.
+    pub fn error_by_ten_views(&self) -> Option<Ours> {
+        Ours::of(self.runs.iter().filter_map(|run| run.error_by_ten_views).collect())
+    }
+
     /// The same of the training error.
     pub fn training_error(&self) -> Option<Ours> {
         Ours::of(self.runs.iter().filter_map(|run| run.training_error).collect())
@@ -162,6 +172,18 @@ impl ArmOutcome {
     /// The same of the epochs until the training error was reached.
     pub fn epochs_to_error(&self) -> Option<Ours> {
         Ours::bounded(self.runs.iter().map(RunOutcome::epochs_needed).collect())
+    }
+
+    /// The number of a measure that compares no arms.
+    fn alone(&self, measure: &Measure) -> Option<Ours> {
+        let errors = || self.runs.iter().map(|run| 100.0 * run.validation_error);
+        let by_views = || self.runs.iter().filter_map(|run| run.error_by_ten_views.map(|error| 100.0 * error));
+        match measure {
+            Measure::Error | Measure::EpochsTo { .. } => None,
+            Measure::Views => Ours::of(errors().zip(by_views()).map(|(one, ten)| one - ten).collect()),
+            Measure::Ensemble => Ours::of(vec![Ours::of(errors().collect())?.mean - 100.0 * self.together?]),
+            Measure::Published { .. } => Ours::of(by_views().collect()).or_else(|| Ours::of(errors().collect())),
+        }
     }
 }
 
@@ -197,13 +219,17 @@ impl Ours {
 impl RunOutcome {
     /// Epochs until the training error was reached, and whether they are a lower bound: all that were run.
     fn epochs_needed(&self) -> (f64, bool) {
-        self.epochs_to_error.map_or((self.curve.len() as f64, true), |epochs| (epochs, false))
+        self.epochs_to_error.map_or((self.epochs() as f64, true), |epochs| (epochs, false))
+    }
+
+    /// Number of the last epoch.
+    fn epochs(&self) -> usize {
+        self.curve.last().map_or(0, |last| last.epoch)
     }
 
     /// Training error of the epoch with this number, counted from 1.
     pub(super) fn training_error_after(&self, epochs: usize) -> Option<f64> {
-        let last = self.curve.len().min(epochs).checked_sub(1)?;
-        self.curve[last].training_error
+        self.curve.iter().rfind(|errors| errors.epoch <= epochs)?.training_error
     }
 
     pub(super) fn of(run: &Run, seed: u64, until: Option<f64>) -> Self {
@@ -215,18 +241,18 @@ impl RunOutcome {
     fn read(run: &Run, seed: u64) -> Self {
         let mut curve: Vec<EpochErrors> = Vec::new();
         for validation in &run.validations {
-            let errors =
-                EpochErrors { training_error: validation.training_top1_error, validation_error: validation.top1_error };
-            // The last of an epoch counts.
-            curve.truncate(validation.epoch.saturating_sub(1));
-            curve.push(errors);
+            let (training_error, validation_error) = (validation.training_top1_error, validation.top1_error);
+            // The last of an epoch counts; lines of some may be lost.
+            curve.retain(|errors| errors.epoch < validation.epoch);
+            curve.push(EpochErrors { epoch: validation.epoch, training_error, validation_error });
         }
-        let last = curve.last().copied().unwrap_or(EpochErrors { training_error: None, validation_error: 1.0 });
+        let last = curve.last();
         Self {
             seed,
             folder: run.path.clone(),
-            validation_error: last.validation_error,
-            training_error: last.training_error,
+            validation_error: last.map_or(1.0, |last| last.validation_error),
+            error_by_ten_views: None,
+            training_error: last.and_then(|last| last.training_error),
             epochs_to_error: None,
             seconds: run.validations.last().map_or(0.0, |validation| validation.seconds),
             curve,
@@ -236,22 +262,23 @@ impl RunOutcome {
 
 /// Curves of an arm: its mean over the seeds, epoch by epoch.
 fn trace(arm: &ArmOutcome, training: bool) -> Trace {
-    let longest = arm.runs.iter().map(|run| run.curve.len()).max().unwrap_or(0);
+    let longest = arm.runs.iter().map(RunOutcome::epochs).max().unwrap_or(0);
     let at = |epoch: usize| {
-        let values = arm.runs.iter().filter_map(|run| run.curve.get(epoch));
+        let values = arm.runs.iter().filter_map(|run| run.curve.iter().find(|errors| errors.epoch == epoch));
         let values: Vec<f64> = values
             .filter_map(|point| if training { point.training_error } else { Some(point.validation_error) })
             .collect();
-        (!values.is_empty()).then(|| [(epoch + 1) as f64, values.iter().sum::<f64>() / values.len() as f64])
+        (!values.is_empty()).then(|| [epoch as f64, values.iter().sum::<f64>() / values.len() as f64])
     };
-    Trace { name: arm.name.clone(), points: (0..longest).filter_map(at).collect() }
+    Trace { name: arm.name.clone(), points: (1..=longest).filter_map(at).collect() }
 }
 
 impl Outcome {
-    /// Numbers that the runs alone tell, and the curves.
+    /// The numbers and the curves of the runs, whose errors by ten views or together are known where they are asked for.
     pub(super) fn compare(&mut self, measure: &Measure) {
         let training = matches!(measure, Measure::EpochsTo { .. });
         self.curves = self.arms.iter().map(|arm| trace(arm, training)).collect();
+        self.arms.iter_mut().for_each(|arm| arm.ours = arm.alone(measure));
         let Some((first, others)) = self.arms.split_first_mut() else { return };
         for arm in others {
             let pairs =
@@ -267,14 +294,14 @@ impl Outcome {
                 Measure::Error => Ours::of(
                     pairs.map(|(run, first)| 100.0 * (run.validation_error - first.validation_error)).collect(),
                 ),
-                Measure::Views | Measure::Ensemble | Measure::Published { .. } => None,
+                Measure::Views | Measure::Ensemble | Measure::Published { .. } => continue,
             };
         }
         if let Measure::EpochsTo { error, .. } = measure {
             self.target = Some(*error);
             for arm in &self.arms {
                 for run in arm.runs.iter().filter(|run| run.epochs_to_error.is_none()) {
-                    let (epochs, percent) = (run.curve.len(), 100.0 * error);
+                    let (epochs, percent) = (run.epochs(), 100.0 * error);
                     self.shortened.push(format!(
                         "{} with seed {} had not reached {percent} % after {epochs} epochs",
                         arm.name, run.seed
@@ -287,11 +314,12 @@ impl Outcome {
 
 /// Epochs until the training error was `error`, between two epochs along a line; `None` where it never was.
 fn epochs_to(curve: &[EpochErrors], error: f64) -> Option<f64> {
-    let errors: Vec<f64> = curve.iter().map(|epoch| epoch.training_error.unwrap_or(1.0)).collect();
-    let reached = errors.iter().position(|now| *now <= error)?;
-    let Some(before) = reached.checked_sub(1).map(|before| errors[before]) else { return Some(1.0) };
-    let share = (before - error) / (before - errors[reached]);
-    Some(reached as f64 + share)
+    let now = |epoch: &EpochErrors| epoch.training_error.unwrap_or(1.0);
+    let reached = curve.iter().position(|epoch| now(epoch) <= error)?;
+    let last = &curve[reached];
+    let before = reached.checked_sub(1).map(|before| &curve[before]).filter(|before| before.epoch + 1 == last.epoch);
+    let Some(before) = before else { return Some(last.epoch as f64) };
+    Some(before.epoch as f64 + (now(before) - error) / (now(before) - now(last)))
 }
 
 #[cfg(test)]
@@ -307,17 +335,23 @@ mod tests {
         assert_eq!(Ours::of(Vec::new()), None);
     }
 
+    /// A curve of these training errors, from epoch 1 on.
+    fn curve(errors: &[f64]) -> Vec<EpochErrors> {
+        let epoch = |(epoch, &error)| EpochErrors { epoch, training_error: Some(error), validation_error: 0.5 };
+        (1..).zip(errors).map(epoch).collect()
+    }
+
     /// Two arms with one seed and these training errors, epoch by epoch.
     fn compared(first: &[f64], second: &[f64]) -> Outcome {
         let reproduction = REPRODUCTIONS.iter().find(|reproduction| reproduction.name == "relu-vs-tanh").unwrap();
         let mut outcome = Outcome::new(reproduction, Vec::new());
         let arm = |(arm, errors): (&Arm, &[f64])| {
-            let epoch = |error: &f64| EpochErrors { training_error: Some(*error), validation_error: 0.5 };
-            let curve: Vec<_> = errors.iter().map(epoch).collect();
+            let curve = curve(errors);
             let run = RunOutcome {
                 seed: 1,
                 folder: PathBuf::new(),
                 validation_error: 0.5,
+                error_by_ten_views: None,
                 training_error: errors.last().copied(),
                 epochs_to_error: epochs_to(&curve, 0.25),
                 seconds: 0.0,
@@ -350,13 +384,13 @@ mod tests {
 
     #[test]
     fn epochs_are_counted_to_where_the_curve_crosses() {
-        let curve = |errors: &[f64]| -> Vec<EpochErrors> {
-            let epoch = |error: &f64| EpochErrors { training_error: Some(*error), validation_error: 0.5 };
-            errors.iter().map(epoch).collect()
-        };
         assert_eq!(epochs_to(&curve(&[0.6, 0.4, 0.2]), 0.25), Some(2.75));
         assert_eq!(epochs_to(&curve(&[0.2]), 0.25), Some(1.0));
         assert_eq!(epochs_to(&curve(&[0.6, 0.25, 0.1]), 0.25), Some(2.0));
         assert_eq!(epochs_to(&curve(&[0.6, 0.4]), 0.25), None);
+        let mut lost = curve(&[0.6, 0.4, 0.3, 0.2]);
+        assert_eq!(epochs_to(&lost, 0.25), Some(3.5));
+        lost.remove(2);
+        assert_eq!(epochs_to(&lost, 0.25), Some(4.0), "the line of an epoch is lost: no later than here");
     }
 }
