@@ -21,7 +21,7 @@ pub(super) struct Check {
     #[arg(long, value_name = "MODEL")]
     gradients: Option<String>,
     /// Images of the minibatch whose gradients are checked
-    #[arg(long, value_name = "COUNT", default_value_t = 8, requires = "gradients", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, requires = "gradients", conflicts_with = "only", value_parser = clap::value_parser!(u32).range(1..=1024))]
     images: u32,
     /// Compare only variants whose name, after that of their kernel, holds this: "conv.forward tile", matrix16
     #[arg(long, value_name = "WORDS", conflicts_with = "gradients")]

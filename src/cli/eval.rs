@@ -1,13 +1,12 @@
 //! `alexnet eval`: errors, confusions and predictions on validation images.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::options::{On, Pictured, named};
-use super::output::{Output, Table, gap, line, percent, skipped, thousands};
+use super::output::{Output, Table, counted, gap, line, percent, skipped, thousands};
 use super::picture::PictureFile;
 use super::progress::{Lines, Progress};
 use super::ranks::among_ranks;
@@ -15,7 +14,7 @@ use super::signals::Signals;
 use alexnet::eval::{
     Answers, CONTEST_CLASSES, EnsembleWeights, EvalOptions, Evaluation, PAPER, ScoreRow, TestViews, evaluate_among,
 };
-use alexnet::files::{FileKind, check_target, read_file, write_file};
+use alexnet::files::{FileError, FileKind, check_target, expect_distinct, expect_other, read_text, write_file};
 use alexnet::ranks::Ranks;
 use alexnet::report::confusion;
 
@@ -35,7 +34,7 @@ pub(super) struct Eval {
     /// Weight of each network in the ensemble [default: equal]
     #[arg(long, value_name = "W,...", value_delimiter = ',')]
     weights: Vec<f64>,
-    /// Search for the weights with the lowest error on these images
+    /// Search for the weights with the lowest top-5 error on these images, then top-1 error, then loss
     #[arg(long, conflicts_with = "weights")]
     search: bool,
     /// Write the best labels of every image (.csv) or all probabilities (.safetensors)
@@ -79,6 +78,13 @@ struct Files {
     confusion: Option<PathBuf>,
 }
 
+/// What of [`Files`] there is to know before there is anything to write.
+struct Checked<'p> {
+    matrix: Option<Matrix<'p>>,
+    /// Path and text of the list of WordNet ids.
+    ids: Option<(&'p Path, String)>,
+}
+
 /// Form of the confusion matrix.
 enum Matrix<'p> {
     Table(&'p Path),
@@ -86,26 +92,39 @@ enum Matrix<'p> {
 }
 
 impl Files {
-    /// Checks the paths before there is anything to write; the confusion matrix's is told by its extension.
-    fn check(&self) -> Result<Option<Matrix<'_>>> {
+    /// Checks all paths, and reads the list of ids; the form of the confusion matrix is told by its extension.
+    fn check(&self) -> Result<Checked<'_>> {
         let check = |path: &Option<PathBuf>, kind| path.as_ref().map_or(Ok(()), |path| check_target(path, kind, None));
         check(&self.contest, FileKind::Contest)?;
         check(&self.per_class, FileKind::Csv)?;
-        let Some(path) = &self.confusion else { return Ok(None) };
-        if path.extension().is_some_and(|extension| extension == "csv") {
-            check_target(path, FileKind::Csv, None)?;
-            return Ok(Some(Matrix::Table(path)));
-        }
-        Ok(Some(Matrix::Picture(PictureFile::new(path)?)))
+        let matrix = match &self.confusion {
+            Some(path) if path.extension().is_some_and(|extension| extension == "csv") => {
+                check_target(path, FileKind::Csv, None)?;
+                Some(Matrix::Table(path))
+            }
+            path => path.as_deref().map(PictureFile::new).transpose()?.map(Matrix::Picture),
+        };
+        let ids = self.contest_ids.as_deref();
+        let ids = ids.map(|path| read_text(path).map(|text| (path, text)).map_err(FileError::read(path))).transpose();
+        Ok(Checked { matrix, ids: ids.context("--contest-ids")? })
     }
 
-    fn write(&self, matrix: Option<Matrix<'_>>, answers: &Answers) -> Result<()> {
+    /// Checks that these and `predictions` are written to files of their own, and to none of `inputs`.
+    fn expect_apart(&self, predictions: Option<&Path>, inputs: &[PathBuf]) -> Result<()> {
+        let own = [&self.contest, &self.per_class, &self.confusion].into_iter().flatten();
+        let written: Vec<&Path> = own.map(PathBuf::as_path).chain(predictions).collect();
+        expect_distinct(&written)?;
+        Ok(written.into_iter().try_for_each(|path| expect_other(path, inputs))?)
+    }
+
+    fn write(&self, Checked { matrix, ids }: Checked<'_>, answers: &Answers) -> Result<()> {
         if let Some(path) = &self.contest {
-            let ids =
-                self.contest_ids.as_deref().map(|ids| Ok::<_, anyhow::Error>((ids, read_file(ids)?))).transpose()?;
-            let ids = ids.map(|(path, bytes)| (path, String::from_utf8_lossy(&bytes).into_owned()));
             let lines = answers.contest(ids.as_ref().map(|(path, text)| (*path, text.as_str())));
             write_file(path, &lines.context("--contest-ids")?)?;
+            if answers.lost() > 0 {
+                let lost = counted(answers.lost() as u64, "image");
+                log::warn!("{}: the numbers of {lost} that cannot be decoded are 0", path.display());
+            }
         }
         if let Some(path) = &self.per_class {
             write_file(path, &answers.class_table()?)?;
@@ -124,16 +143,14 @@ impl Eval {
     }
 
     fn evaluate(self, ranks: &Ranks) -> Result<()> {
-        let matrix = self.files.check()?;
+        let checked = self.files.check()?;
+        self.files.expect_apart(self.predictions.as_deref(), &self.checkpoints)?;
         let weights = match (self.search, self.weights.is_empty()) {
             (true, _) => EnsembleWeights::Searched,
             (false, true) => EnsembleWeights::Equal,
             (false, false) => EnsembleWeights::Given(self.weights),
         };
-        let mut imported = BTreeMap::new();
-        for path in &self.checkpoints {
-            imported.extend(self.pictured.imported(path)?.map(|checkpoint| (path.clone(), checkpoint)));
-        }
+        let imported = self.pictured.imported(&self.checkpoints)?;
         let first = self.checkpoints[0].clone();
         let request = EvalOptions {
             checkpoints: self.checkpoints,
@@ -157,8 +174,9 @@ impl Eval {
         if !ranks.is_first() {
             return Ok(());
         }
-        self.files.write(matrix, &result.answers)?;
-        self.output.tell(&result, |result| print(result, request.weights == EnsembleWeights::Searched))
+        let searched = request.weights == EnsembleWeights::Searched && request.checkpoints.len() > 1;
+        self.output.tell(&result, |result| print(result, searched))?;
+        self.files.write(checked, &result.answers)
     }
 }
 

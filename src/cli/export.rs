@@ -55,7 +55,7 @@ impl Export {
         check_target(&self.out, kind, Some(self.force))?;
         let busy = Progress::busy("exporting");
         let path = Checkpoint::locate(&self.checkpoint);
-        expect_other(&self.out, &path)?;
+        expect_other(&self.out, [&path])?;
         let read = if self.no_verify { Checkpoint::read_unverified } else { Checkpoint::read };
         let checkpoint = read(&path)?;
         match (self.format, self.names) {

@@ -8,6 +8,7 @@ use clap::Args;
 use super::output::{quoted, say, thousands};
 use super::shown::{Asked, Network, Part};
 use alexnet::commands::features::FeatureFile;
+use alexnet::files::expect_other;
 
 #[derive(Debug, Args)]
 pub(super) struct Features {
@@ -29,13 +30,14 @@ pub(super) struct Features {
 impl Features {
     pub(super) fn run(self) -> Result<()> {
         let file = FeatureFile::new(&self.out)?;
+        expect_other(&self.out, self.asked.images.iter().chain([&self.network.path]))?;
         let mut viewer = self.network.open(self.layer.as_deref())?;
         let part = if self.training { Part::Training } else { Part::Validation };
         let split = viewer.images(&self.asked.images, self.asked.data.as_deref(), part)?;
         let survey = viewer.look(&split, split.len())?;
         let layer = viewer.surveyor.layer();
         file.write(&survey, &split, &viewer.classes, layer)?;
-        let (images, units) = (thousands(survey.labels.len() as u64), survey.units());
+        let [images, units] = [survey.labels.len(), survey.units()].map(|count| thousands(count as u64));
         say(format_args!("{units} features of {layer} for each of {images} images are in {}", quoted(&self.out)));
         Ok(())
     }

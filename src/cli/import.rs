@@ -78,7 +78,7 @@ enum Missing {
 impl Import {
     pub(super) fn run(self) -> Result<()> {
         check_target(&self.out, FileKind::Checkpoint, Some(self.force))?;
-        expect_other(&self.out, &self.file)?;
+        expect_other(&self.out, [&self.file])?;
         let classes = self.classes.map(|path| {
             let text = read_text(&path).with_context(|| format!("--classes {}", path.display()))?;
             Ok::<_, anyhow::Error>(text.lines().map(str::to_owned).collect())

@@ -1,7 +1,8 @@
 //! Options that several commands share, and what they stand for.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -205,9 +206,22 @@ impl Pictured {
         Self { model, mean: None, scale: None, stored: None, size: None, output: None, no_verify }
     }
 
-    /// The checkpoint that `import` makes of the weights in `path`, or that is taken as it is; `None` where the path is
-    /// a run, a checkpoint or an ONNX file to be read as usual.
-    pub(super) fn imported(&self, path: &Path) -> Result<Option<Checkpoint>> {
+    /// Checkpoints that `import` makes of weights in `paths`, or that are taken as they are, by their paths; what is a
+    /// run, a checkpoint or an ONNX file is read as usual, and not among them.
+    pub(super) fn imported(&self, paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, Checkpoint>> {
+        let mut imported = BTreeMap::new();
+        for path in paths {
+            imported.extend(self.import(path)?.map(|checkpoint| (path.clone(), checkpoint)));
+        }
+        anyhow::ensure!(
+            self.model.is_none() || !imported.is_empty(),
+            "--model: {} says its network itself: leave --model out",
+            paths.first().map_or_else(String::new, |path| path.display().to_string())
+        );
+        Ok(imported)
+    }
+
+    fn import(&self, path: &Path) -> Result<Option<Checkpoint>> {
         let has =
             |known: &[&str]| path.extension().is_some_and(|extension| known.iter().any(|known| extension == *known));
         let Some(model) = &self.model else {
@@ -222,7 +236,7 @@ impl Pictured {
             );
             return Ok(None);
         };
-        if has(&["onnx"]) || path.is_dir() || Checkpoint::read(path).is_ok() {
+        if has(&["onnx"]) || path.is_dir() || Checkpoint::read_unverified(path).is_ok() {
             return Ok(None);
         }
         let mut model = Model::open(model)?;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::picture::PictureFile;
 use super::shown::{Asked, Network, Part};
+use alexnet::files::expect_other;
 use alexnet::report::Shown;
 
 #[derive(Debug, Args)]
@@ -19,7 +20,7 @@ pub(super) struct Predictions {
     #[arg(long, conflicts_with = "images")]
     errors_first: bool,
     /// Number of images to draw of a data set
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, conflicts_with = "images", value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
     /// Picture to write, .png or .svg
     #[arg(long, value_name = "FILE")]
@@ -29,6 +30,7 @@ pub(super) struct Predictions {
 impl Predictions {
     pub(super) fn run(self) -> Result<()> {
         let file = PictureFile::new(&self.out)?;
+        expect_other(&self.out, &self.asked.images)?;
         let mut viewer = self.network.open(None)?;
         let Asked { images, data } = &self.asked;
         let split = viewer.images(images, data.as_deref(), Part::Validation)?;

@@ -59,7 +59,7 @@ impl Network {
     /// Sets the network up, to tell the outputs of `layer`, or of the last hidden one.
     pub(super) fn open(&self, layer: Option<&str>) -> Result<Viewer> {
         let pictured = Pictured::of_weights(self.model.clone(), self.no_verify);
-        let checkpoint = match pictured.imported(&self.path)? {
+        let checkpoint = match pictured.imported(std::slice::from_ref(&self.path))?.remove(&self.path) {
             Some(imported) => imported,
             None => Checkpoint::open(&self.path)?,
         };
@@ -81,7 +81,10 @@ impl Viewer {
         }
         Ok(match part {
             Part::Validation => Labelled::open(data, size)?.arranged(&self.classes)?.images,
-            Part::Training => Dataset::open(data, size)?.arranged(&self.classes)?.train,
+            Part::Training => {
+                let Dataset { classes, train, .. } = Dataset::open(data, size)?;
+                Labelled { classes, images: train }.arranged(&self.classes)?.images
+            }
         })
     }
 

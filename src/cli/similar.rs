@@ -6,9 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{Output, line};
+use super::output::{Output, counted, line};
 use super::picture::PictureFile;
 use super::shown::{Network, Part};
+use alexnet::files::expect_other;
 use alexnet::report::Shown;
 
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(super) struct Similar {
     #[arg(long, value_name = "COUNT", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
     top: u32,
     /// Number of validation images to take where no image is named
-    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 5, conflicts_with = "images", value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
     /// Most training images to seek among, spread over all
     #[arg(long, value_name = "COUNT", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -58,6 +59,7 @@ struct Neighbour {
 impl Similar {
     pub(super) fn run(self) -> Result<()> {
         let file = self.out.as_deref().map(PictureFile::new).transpose()?;
+        self.out.iter().try_for_each(|out| expect_other(out, &self.images))?;
         let mut viewer = self.network.open(self.layer.as_deref())?;
         let queries = viewer.images(&self.images, self.data.as_deref(), Part::Validation)?;
         let others = viewer.images(&[], self.data.as_deref(), Part::Training)?;
@@ -67,7 +69,10 @@ impl Similar {
         let classes = &viewer.classes;
         let [asked, seen] =
             [(&queries, &asked), (&others, &seen)].map(|(split, survey)| Shown { split, survey, classes });
-        let top = self.top as usize;
+        let (top, all) = (self.top as usize, seen.survey.labels.len());
+        if all < top {
+            log::warn!("--top {top}: there are only {}", counted(all as u64, "training image"));
+        }
         let all: Vec<usize> = (0..asked.survey.labels.len()).collect();
         let neighbour = |(i, distance): (usize, f64)| Neighbour { image: seen.file(i), class: seen.title(i), distance };
         let of = |&i: &usize| {

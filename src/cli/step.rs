@@ -10,7 +10,7 @@ use super::options::{Placed, Replaced, built_in, positive, share};
 use super::output::{Output, line};
 use super::progress::Progress;
 use alexnet::commands::step::{Inputs, without_dropout};
-use alexnet::files::{FileKind, check_target, write_tensors};
+use alexnet::files::{FileKind, check_target, expect_other, write_tensors};
 use alexnet::net::{Model, Options};
 use alexnet::session::Session;
 
@@ -67,6 +67,7 @@ struct Report {
 impl Step {
     pub(super) fn run(self) -> Result<()> {
         check_target(&self.out, FileKind::Tensors, None)?;
+        expect_other(&self.out, [&self.weights, &self.batch])?;
         let busy = Progress::busy("computing");
         let mut inputs = Inputs::read(self.network()?, &self.weights, &self.batch)?;
         inputs.features = self.features;

@@ -183,6 +183,14 @@ impl Iterator for Archive<'_> {
     }
 }
 
+/// File name of the member whose content begins at byte `offset`, as far as its header has it.
+pub(super) fn name_before(file: &File, offset: u64) -> Option<String> {
+    let mut header = Header::new_old();
+    read_exact_at(file, header.as_mut_bytes(), offset.checked_sub(BLOCK)?).ok()?;
+    let name = Archive::is_header(&header).then(|| String::from_utf8_lossy(&header.path_bytes()).into_owned())?;
+    Some(name.rsplit('/').next().unwrap_or_default().to_owned())
+}
+
 /// Fills `buffer` from byte `offset`, without moving the position of the file.
 #[cfg(unix)]
 pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {

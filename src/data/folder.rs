@@ -37,6 +37,10 @@ impl ImageSet for ImageFiles {
         self.paths[i].display().to_string()
     }
 
+    fn file_name(&self, i: usize) -> Option<String> {
+        self.paths[i].file_name().map(|name| name.to_string_lossy().into_owned())
+    }
+
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
         Ok(StoredImage::File(Cow::Owned(read_file(&self.name(i), &self.paths[i])?)))
     }

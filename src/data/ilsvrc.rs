@@ -62,6 +62,10 @@ impl ImageSet for TarImages {
         self.members[i].name.to_string()
     }
 
+    fn file_name(&self, i: usize) -> Option<String> {
+        Some(file_name(&self.members[i].name).to_owned())
+    }
+
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
         content(&self.path, &self.file, &self.members[i])
     }

@@ -21,6 +21,11 @@ pub trait ImageSet: Send + Sync {
     /// Name of image `i` in messages and predictions.
     fn name(&self, i: usize) -> String;
 
+    /// Name of the file that image `i` is or was, without its folder; `None` where the format has no names.
+    fn file_name(&self, _i: usize) -> Option<String> {
+        None
+    }
+
     /// Reads image `i` as it is stored.
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError>;
 
@@ -159,6 +164,14 @@ impl Split {
     /// If `i` is not below [`Split::len`].
     pub fn name(&self, i: usize) -> String {
         self.images.name(i)
+    }
+
+    /// Name of the file that image `i` is or was, without its folder; `None` where the format has no names.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Split::len`].
+    pub fn file_name(&self, i: usize) -> Option<String> {
+        self.images.file_name(i)
     }
 
     /// The bytes of image `i` as it is stored.

@@ -57,6 +57,10 @@ impl ImageSet for SynsetImages {
         self.members[i].1.name.to_string()
     }
 
+    fn file_name(&self, i: usize) -> Option<String> {
+        Some(file_name(&self.members[i].1.name).to_owned())
+    }
+
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
         let (archive, member) = &self.members[i];
         let path = &self.archives[*archive];

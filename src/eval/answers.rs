@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::EvalError;
-use super::evaluator::LabelledImages;
+use super::evaluator::{LabelledImages, Place};
 use super::metrics::ranking;
 
 /// Labels of an image that the contest takes.
@@ -14,11 +14,13 @@ const BEST: usize = 5;
 pub struct Answers {
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// Name of each image.
-    names: Vec<String>,
+    /// Place of each image.
+    places: Vec<Place>,
     labels: Vec<u32>,
     /// Up to five classes of each image, best first.
     best: Vec<Vec<usize>>,
+    /// Places of images that could not be decoded.
+    lost: Vec<Place>,
 }
 
 /// Errors of the images of one class.
@@ -51,10 +53,10 @@ pub(super) fn counts(answers: impl Iterator<Item = (u32, usize)>, classes: usize
 impl Answers {
     /// Those of probabilities `[images][classes]`.
     pub(super) fn new(probabilities: &[f32], images: &LabelledImages) -> Self {
-        let LabelledImages { names, labels, classes, .. } = images.clone();
+        let LabelledImages { places, labels, classes, lost, .. } = images.clone();
         let best = |p: &[f32]| ranking(p).into_iter().take(BEST).collect();
         let best = probabilities.chunks(classes.len().max(1)).map(best).collect();
-        Self { classes, names, labels, best }
+        Self { classes, places, labels, best, lost }
     }
 
     /// Counts of images `[class][best class]`.
@@ -64,7 +66,8 @@ impl Answers {
     }
 
     /// The file that the contest takes: five numbers of classes a line, best first, counted from 1 in the order of
-    /// `numbers` or else of the network's classes; a line for each image, in the order of the names of their files.
+    /// `numbers` or else of the network's classes; a line for each image, in the order of the names of their files, or of
+    /// the data where they have none. The numbers of an image that could not be decoded are 0.
     ///
     /// # Errors
     /// When `numbers`, WordNet ids one a line as in the development kit's order, lacks a class.
@@ -77,12 +80,19 @@ impl Answers {
             place.map(|place| place + 1).ok_or_else(missing)
         };
         let numbers: Vec<usize> = (0..self.classes.len()).map(number).collect::<Result<_, _>>()?;
-        let file = |i: &usize| self.names[*i].rsplit(['/', '\\']).next().unwrap_or_default();
-        let mut order: Vec<usize> = (0..self.names.len()).collect();
-        order.sort_by(|a, b| file(a).cmp(file(b)));
-        let line =
-            |i: usize| self.best[i].iter().map(|&class| numbers[class].to_string()).collect::<Vec<_>>().join(" ");
-        Ok(order.into_iter().map(|i| line(i) + "\n").collect::<String>().into_bytes())
+        let words = |numbers: Vec<usize>| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(" ") + "\n";
+        let scored = self.best.iter().map(|best| words(best.iter().map(|&class| numbers[class]).collect()));
+        let none = words(vec![0; BEST.min(numbers.len())]);
+        let lost = self.lost.iter().map(|place| (place, none.clone()));
+        let mut lines: Vec<(&Place, String)> = self.places.iter().zip(scored).chain(lost).collect();
+        let named = lines.iter().all(|(place, _)| place.file.is_some());
+        lines.sort_by_key(|(place, _)| (place.file.as_ref().filter(|_| named), place.index));
+        Ok(lines.into_iter().map(|(_, line)| line).collect::<String>().into_bytes())
+    }
+
+    /// Count of images that could not be decoded.
+    pub fn lost(&self) -> usize {
+        self.lost.len()
     }
 
     /// Errors of each class that has images, in the order of the classes.
@@ -143,13 +153,21 @@ mod tests {
     fn answers() -> Answers {
         let mut images = LabelledImages::example(&[0, 0, 1, 2], 3);
         images.classes = ["n3 cat, puss", "n1 dog", "n2 eel"].map(str::to_owned).to_vec();
-        images.names = ["x/3.jpg", "x/4.jpg", "y/1.jpg", "z/2.jpg"].map(str::to_owned).to_vec();
+        for (place, name) in images.places.iter_mut().zip(["3.jpg", "4.jpg", "1.jpg", "2.jpg"]) {
+            place.file = Some(name.into());
+        }
         Answers::new(&[0.5, 0.3, 0.2, 0.1, 0.6, 0.3, 0.0, 1.0, 0.0, 0.2, 0.1, 0.7], &images)
     }
 
     #[test]
     fn the_contest_file_has_the_best_classes_in_the_order_of_the_files() {
         assert_eq!(answers().contest(None).unwrap(), b"2 1 3\n3 1 2\n1 2 3\n2 3 1\n");
+        let mut some = answers();
+        some.lost.push(Place { index: 9, file: Some("1a.jpg".into()) });
+        assert_eq!(some.contest(None).unwrap(), b"2 1 3\n0 0 0\n3 1 2\n1 2 3\n2 3 1\n", "a line for what was lost");
+        some.places[3].file = None;
+        let lines = b"1 2 3\n2 3 1\n2 1 3\n3 1 2\n0 0 0\n";
+        assert_eq!(some.contest(None).unwrap(), lines, "in the order of the data where a name is not known");
         let kit = (Path::new("kit.txt"), "n1\nn2\nn3\n");
         assert_eq!(answers().contest(Some(kit)).unwrap(), b"1 3 2\n2 3 1\n3 1 2\n1 2 3\n");
         let message = answers().contest(Some((Path::new("kit.txt"), "n1\nn2\n"))).unwrap_err().to_string();

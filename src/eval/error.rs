@@ -69,13 +69,15 @@ pub enum EvalError {
     Metadata { key: &'static str, found: String, expected: String },
     #[error("images of {stored} pixels a side are smaller than its input of {} x {}", size[0], size[1])]
     Stored { stored: usize, size: [usize; 2] },
+    #[error("its {0} classes have no names, by which those of the data could be found: say --classes, a name a line")]
+    Nameless(usize),
     #[error("found no checkpoint to evaluate, expected at least one")]
     NoCheckpoint,
     #[error("--weights: {0} checkpoints need {0} weights of 0 or more")]
     Weights(usize),
     #[error("--weights: one of them has to be more than 0")]
     NoWeight,
-    #[error("{} and {} were scored on different images: the data has changed in between", first.display(), other.display())]
+    #[error("{} and {} were scored on different images: they were trained on different data, or the data have changed; say --data", first.display(), other.display())]
     Images { first: PathBuf, other: PathBuf },
     #[error("there is no layer {name}; there are {known}")]
     Layer { name: String, known: String },
@@ -83,8 +85,6 @@ pub enum EvalError {
     Unnumbered { path: PathBuf, class: String },
     #[error("{}: predictions are written to .csv (the best labels) or .safetensors (all)", .0.display())]
     Format(PathBuf),
-    #[error("{} cannot be written: its folder does not exist; make it first", .0.display())]
-    Folder(PathBuf),
     #[error(transparent)]
     Table(#[from] csv::Error),
 }

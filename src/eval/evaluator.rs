@@ -1,8 +1,9 @@
 //! Class probabilities of images, from the network of a checkpoint or of an ONNX file.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::classifier::{OnnxClassifier, Preprocessing};
 use super::data_name;
@@ -61,8 +62,17 @@ pub struct Classification {
     pub labels: Vec<(String, f32)>,
 }
 
+/// Place of an image in its data.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub(super) struct Place {
+    /// Its number there.
+    pub(super) index: u32,
+    /// Name of its file, where it has one.
+    pub(super) file: Option<String>,
+}
+
 /// Images of a validation set that could be decoded, with their labels.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(super) struct LabelledImages {
     /// Name of each image.
     pub(super) names: Vec<String>,
@@ -70,8 +80,12 @@ pub(super) struct LabelledImages {
     pub(super) labels: Vec<u32>,
     /// Names of the classes.
     pub(super) classes: Vec<String>,
+    /// Place of each image.
+    pub(super) places: Vec<Place>,
     /// Images that could not be decoded, with the reason.
     pub(super) skipped: Vec<String>,
+    /// Places of those.
+    pub(super) lost: Vec<Place>,
 }
 
 /// Probabilities that a network gives for a validation set.
@@ -93,15 +107,15 @@ impl Predictions {
         let floats = |own: Vec<f32>| -> Result<Vec<f32>, RanksError> {
             Ok(bytemuck::pod_collect_to_vec(&ranks.gather(bytemuck::cast_slice(&own).to_vec())?.concat()))
         };
-        let LabelledImages { names, labels, classes, skipped } = self.images;
-        let own = serde_json::to_vec(&(names, labels, skipped)).map_err(|_| RanksError::Different)?;
-        let mut images = LabelledImages { classes, ..LabelledImages::default() };
+        let own = serde_json::to_vec(&self.images).map_err(|_| RanksError::Different)?;
+        let mut images = LabelledImages { classes: self.images.classes, ..LabelledImages::default() };
         for share in ranks.gather(own)? {
-            let (names, labels, skipped): (Vec<String>, Vec<u32>, Vec<String>) =
-                serde_json::from_slice(&share).map_err(|_| RanksError::Different)?;
-            images.names.extend(names);
-            images.labels.extend(labels);
-            images.skipped.extend(skipped);
+            let share: LabelledImages = serde_json::from_slice(&share).map_err(|_| RanksError::Different)?;
+            images.names.extend(share.names);
+            images.labels.extend(share.labels);
+            images.places.extend(share.places);
+            images.skipped.extend(share.skipped);
+            images.lost.extend(share.lost);
         }
         let centre = self.centre.map(floats).transpose()?;
         Ok(Self { probabilities: floats(self.probabilities)?, centre, images })
@@ -192,7 +206,7 @@ impl Evaluator {
             self.classes.clone_from(&data.classes);
             self.shown.clone_from(&self.classes);
         }
-        let data = data.arranged(&self.classes).map_err(|error| EvalError::from(error).within(&data_name(path)))?;
+        let data = self.arranged(data).map_err(|error| error.within(&data_name(path)))?;
         let split = &data.images;
         // Shares of the ranks lie side by side, so that together they are in the order of the data.
         let bound = |rank: usize| (split.len() * rank / ranks.size()) as u32;
@@ -200,6 +214,8 @@ impl Evaluator {
         let centre = Views::Centre { border2: self.border2 };
         let views = viewing.views(self.border2);
         let all = order.len() * views.len();
+        let place = |index: u32| Place { index, file: split.file_name(index as usize) };
+        let mut unseen: BTreeSet<u32> = order.iter().copied().collect();
         let plan = LoaderOptions { order, start: 0, capacity: self.batch, views: centre, threads: decoding_threads() };
         let mut images = LabelledImages { classes: self.shown.clone(), ..LabelledImages::default() };
         let (mut probabilities, mut central) = (Vec::new(), Vec::new());
@@ -208,6 +224,10 @@ impl Evaluator {
             images.skipped.append(&mut batch.skipped);
             let indices = batch.indices[..batch.count].to_vec();
             images.names.extend(indices.iter().map(|&index| split.name(index as usize)));
+            images.places.extend(indices.iter().map(|&index| place(index)));
+            for index in &indices {
+                unseen.remove(index);
+            }
             images.labels.extend_from_slice(&batch.labels[..batch.count]);
             let Averaged { mean, centre } =
                 average(&mut batch, &views, self.border2, |batch| self.network.probabilities(batch))?;
@@ -218,6 +238,7 @@ impl Evaluator {
             central.extend(centre);
             progress(batch.next * views.len(), all);
         }
+        images.lost = unseen.into_iter().map(place).collect();
         let found = Predictions { probabilities, centre: (views.len() > 1).then_some(central), images };
         let found = found.of_all(ranks)?;
         let images = &found.images;
@@ -226,6 +247,18 @@ impl Evaluator {
             return Err(DataError::NoImage { count: images.skipped.len(), first }.into());
         }
         Ok(found)
+    }
+
+    /// The images with labels among the network's classes, by the names in its file or else those for people.
+    fn arranged(&self, data: Labelled) -> Result<Labelled, EvalError> {
+        let given = self.shown != self.classes;
+        let numbers = || self.classes.iter().enumerate().all(|(i, name)| *name == i.to_string());
+        match data.clone().arranged(&self.classes) {
+            Ok(arranged) => Ok(arranged),
+            Err(error) if given => data.arranged(&self.shown).map_err(|_| error.into()),
+            Err(_) if numbers() => Err(EvalError::Nameless(self.classes.len())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Names the classes for people, as the lines of a file do.
@@ -310,7 +343,8 @@ impl LabelledImages {
             names: (0..labels.len()).map(|i| format!("image {i}")).collect(),
             labels: labels.to_vec(),
             classes: (0..classes).map(|class| format!("class {class}")).collect(),
-            skipped: Vec::new(),
+            places: (0..labels.len() as u32).map(|index| Place { index, file: None }).collect(),
+            ..Self::default()
         }
     }
 }

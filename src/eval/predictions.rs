@@ -27,9 +27,6 @@ impl<'p> PredictionFile<'p> {
             Some("safetensors") => (FileKind::Tensors, tensors),
             _ => return Err(EvalError::Format(path.into())),
         };
-        if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-            return Err(EvalError::Folder(path.into()));
-        }
         check_target(path, kind, None)?;
         Ok(Self { path, encode })
     }

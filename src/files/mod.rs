@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use self::atomic::{AtomicFile, is_partial, link_file, sweep, write_file};
 pub use self::lock::FolderLock;
-pub use self::target::{FileKind, TargetError, check_target, expect_other};
+pub use self::target::{FileKind, TargetError, check_target, expect_distinct, expect_other};
 pub use self::tensors::{Elements, METADATA, TensorError, TensorFile, serialize, write_tensors};
 pub use self::text::{one_line, printable};
 

@@ -1,5 +1,6 @@
 //! Files that are to be written: what may lie there, and is replaced, and what never is.
 
+use std::collections::BTreeSet;
 use std::fs::{self, FileType};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -147,6 +148,10 @@ pub enum TargetError {
     OtherKind { kind: FileKind, or_force: &'static str },
     #[error("is what is to be read: choose another name")]
     Input,
+    #[error("is to hold another result as well: choose another name for one of them")]
+    Twice,
+    #[error("its folder does not exist: make it first")]
+    NoFolder,
     #[error("found {0}, expected a file or nothing: choose another name")]
     NotAFile(&'static str),
 }
@@ -161,7 +166,10 @@ pub fn check_target(path: &Path, kind: FileKind, force: Option<bool>) -> Result<
         return refuse(TargetError::Extension { kind, found });
     }
     let target = resolve(path)?;
-    let Ok(found) = fs::metadata(&target) else { return Ok(()) };
+    let Ok(found) = fs::metadata(&target) else {
+        let missing = !super::atomic::folder(&target).exists();
+        return if missing { refuse(TargetError::NoFolder) } else { Ok(()) };
+    };
     if is_of_a_run(&target) {
         return refuse(TargetError::OfARun);
     }
@@ -171,13 +179,25 @@ pub fn check_target(path: &Path, kind: FileKind, force: Option<bool>) -> Result<
     refuse(TargetError::OtherKind { kind, or_force: if force.is_some() { ", or say --force" } else { "" } })
 }
 
-/// Checks that writing to `path` does not replace `input`, of which it is made.
-pub fn expect_other(path: &Path, input: &Path) -> Result<(), FileError> {
-    let same = match (fs::canonicalize(resolve(path)?), fs::canonicalize(input)) {
-        (Ok(target), Ok(input)) => target == input,
-        _ => false,
-    };
+/// Checks that writing to `path` replaces none of `inputs`, of which it is made.
+pub fn expect_other<'a>(path: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), FileError> {
+    let Ok(target) = fs::canonicalize(resolve(path)?) else { return Ok(()) };
+    let same = inputs.into_iter().any(|input| fs::canonicalize(input).is_ok_and(|input| input == target));
     if same { Err(FileError::Target { path: path.into(), reason: TargetError::Input }) } else { Ok(()) }
+}
+
+/// Checks that no two of `paths`, to which results are written, are one file.
+pub fn expect_distinct(paths: &[&Path]) -> Result<(), FileError> {
+    let mut targets = BTreeSet::new();
+    for &path in paths {
+        let target = resolve(path)?;
+        let folder = super::atomic::folder(&target);
+        let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
+        if !targets.insert(folder.join(target.file_name().unwrap_or_default())) {
+            return Err(FileError::Target { path: path.into(), reason: TargetError::Twice });
+        }
+    }
+    Ok(())
 }
 
 /// Whether a training run keeps the file at `target`.
@@ -185,7 +205,9 @@ fn is_of_a_run(target: &Path) -> bool {
     let beside = |name: &str| target.with_file_name(name).is_file();
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let kept = ["last.", "best.", "step-"].iter().any(|start| name.starts_with(start));
-    (kept || name == "config.toml" || name == "metrics.jsonl") && beside("config.toml") && beside("metrics.jsonl")
+    (kept || ["config.toml", "metrics.jsonl", "lock"].contains(&&*name))
+        && beside("config.toml")
+        && beside("metrics.jsonl")
 }
 
 /// The file that writing to `path` replaces, behind all links.
@@ -277,6 +299,22 @@ mod tests {
     }
 
     #[test]
+    fn neither_an_input_nor_another_result_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let [there, roundabout, new] = ["x.png", "./x.png", "new.png"].map(|name| folder.path().join(name));
+        fs::write(&there, "").unwrap();
+        let said = expect_other(&roundabout, [&new, &there]).unwrap_err().to_string();
+        assert!(said.contains("x.png") && said.contains("to be read"), "{said}");
+        expect_other(&new, [&there]).unwrap();
+        expect_distinct(&[&there, &new]).unwrap();
+        let again = folder.path().join("./new.png");
+        let said = expect_distinct(&[&new, &there, &again]).unwrap_err().to_string();
+        assert!(said.contains("new.png") && said.contains("another result"), "{said}");
+        let said = refused(folder.path(), "nowhere/x.png", FileKind::Png, None);
+        assert!(said.contains("nowhere/x.png: its folder does not exist"), "{said}");
+    }
+
+    #[test]
     fn an_extension_says_what_a_file_holds() {
         let folder = tempfile::tempdir().unwrap();
         let said = refused(folder.path(), "x.ONNX", FileKind::Tensors, Some(true));
@@ -296,8 +334,11 @@ mod tests {
         for name in ["config.toml", "metrics.jsonl"] {
             fs::write(folder.path().join(name), "").unwrap();
         }
-        let said = refused(folder.path(), "best.safetensors", FileKind::Checkpoint, Some(true));
-        assert!(said.contains("training run"), "{said}");
+        fs::write(folder.path().join("lock"), "1\n").unwrap();
+        for (name, kind) in [("best.safetensors", FileKind::Checkpoint), ("lock", FileKind::Contest)] {
+            let said = refused(folder.path(), name, kind, Some(true));
+            assert!(said.contains("training run"), "{said}");
+        }
     }
 
     #[cfg(unix)]

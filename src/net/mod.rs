@@ -90,7 +90,7 @@ pub enum RowError {
     Twice,
     #[error("a name consists of letters, digits and underscores")]
     Name,
-    #[error("it has rates of its own in [train], but is not in the network")]
+    #[error("it has rates of its own in [train] or in the schedule, but is not in the network")]
     NotRated,
     #[error("softmax is the last stage of the last layer, and only of it")]
     Softmax,

@@ -128,6 +128,7 @@ impl Shown<'_> {
 
     /// Each of `images` beside those of `others`, so many, that the network finds most alike.
     pub fn alike(&self, images: &[usize], others: &Shown<'_>, neighbours: usize) -> Picture {
+        let neighbours = neighbours.min(others.survey.labels.len());
         let step = SIDE + 8.0;
         let height = images.len() as f32 * (step + 1.4 * TEXT);
         let about = format!(

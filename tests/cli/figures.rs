@@ -1,7 +1,7 @@
 //! The paper's figures and tables as commands: filters, predictions, similar images, features, files of `eval`,
 //! gradients.
 
-use crate::cli::{Place, contains, save_image};
+use crate::cli::{Place, contains, refused, save_image};
 
 /// A run on the blobs whose checkpoints are kept.
 fn trained() -> Place {
@@ -9,6 +9,17 @@ fn trained() -> Place {
     place.blobs();
     place.train("run", &["--data", "blobs", "--epochs", "3", "--lr", "0.03", "--keep", "5"]);
     place
+}
+
+/// A folder `own` of classes that differ in red, each of `count` images for training and the same for validation.
+fn colours(place: &Place, classes: &[(&str, u8)], count: u8) {
+    for (class, red) in classes {
+        for i in 0..count {
+            for part in ["train", "val"] {
+                save_image(&place.path(&format!("own/{part}/{class}/{i}.png")), 10, 10, [*red, 20 * i, 60]);
+            }
+        }
+    }
 }
 
 #[test]
@@ -30,6 +41,48 @@ fn filters_are_drawn_tower_by_tower() {
     place.refuses(&["filters", "alone", "--over-training", "--out", "x.png"], &["found 0 checkpoints", "--keep"]);
 }
 
+/// A convolution that sees both towers, and classes that the towers share, not evenly.
+const CROSSED: &str = r#"
+about = "towers that meet twice"
+input = { channels = 3, size = 8, stored = 10, scale = [0.015625, 0.015625, 0.015625] }
+towers = 2
+layers = [
+  { name = "conv1", conv = { filters = 8, size = 3, pad = 1 }, weights = 0.2, then = ["relu"] },
+  { name = "conv2", conv = { filters = 4, size = 3, pad = 1 }, sees = "both", weights = 0.1, then = ["relu"] },
+  { name = "fc3", fc = 3, sees = "both", on = "both", weights = 0.1, then = ["softmax"] },
+]
+
+[train]
+batch = 6
+epochs = 3
+rate = 0.01
+"#;
+
+#[test]
+fn maps_of_both_towers_are_drawn_and_classes_that_they_share_are_told_without_padding() {
+    let place = Place::new();
+    place.write("crossed.toml", CROSSED);
+    colours(&place, &[("dark", 10), ("dim", 90), ("light", 250)], 4);
+    place.ok(&["train", "--model", "crossed.toml", "--data", "own", "--keep", "5", "--devices", "cpu", "--out", "run"]);
+    place.ok(&["filters", "run", "--layer", "conv2", "--out", "f.svg"]);
+    let svg = String::from_utf8(place.read("f.svg")).unwrap();
+    contains(&svg, &["4 filters of conv2", "a column for each of 8 maps", "tower B"]);
+    place.ok(&["filters", "run", "--layer", "conv2", "--over-training", "--out", "o.svg"]);
+    let told = place.ok(&["features", "run", "--layer", "fc3", "--devices", "cpu", "--out", "f.npy"]);
+    contains(&told, &["3 features of fc3 for each of 12 images"]);
+    place.ok(&["eval", "run", "--devices", "cpu", "--predictions", "p.safetensors"]);
+    let (logits, file) = (place.read("f.npy"), place.read("p.safetensors"));
+    let logits: Vec<f32> = bytemuck::pod_collect_to_vec(&logits[logits.len() - 12 * 3 * 4..]);
+    let probabilities = alexnet::files::TensorFile::parse(&file).unwrap().float32("probabilities").unwrap();
+    for (logits, probabilities) in logits.chunks(3).zip(probabilities.values().chunks(3)) {
+        let most = logits.iter().copied().fold(f32::MIN, f32::max);
+        let share = |logit: &f32| (logit - most).exp() / logits.iter().map(|logit| (logit - most).exp()).sum::<f32>();
+        assert!(logits.iter().zip(probabilities).all(|(logit, p)| (share(logit) - p).abs() < 1e-5), "{logits:?}");
+    }
+    let sure = probabilities.values().iter().filter(|p| **p > 0.999).count();
+    assert!(sure < 12, "probabilities tell logits apart: {probabilities:?}");
+}
+
 #[test]
 fn predictions_are_drawn_of_data_and_of_single_files() {
     let place = trained();
@@ -48,6 +101,13 @@ fn predictions_are_drawn_of_data_and_of_single_files() {
     contains(&said, &["1 image was skipped", "broken.png"]);
     place.refuses(&["predictions", "run", "none.png", "--out", "p.svg"], &["none.png: cannot be read"]);
     place.refuses(&["predictions", "run", "broken.png", "--out", "p.svg"], &["none of the images"]);
+    for command in ["predictions", "similar"] {
+        place.refuses(&[command, "run", "a red one.png", "--out", "a red one.png"], &["a red one.png", "to be read"]);
+        let both = [command, "run", "a red one.png", "--count", "1", "--out", "p.svg"];
+        refused(&place.command(&both).output().unwrap(), 2, &["--count"]);
+    }
+    place.refuses(&["predictions", "run", "--model", "tiny.toml", "--out", "p.svg"], &["run", "leave --model out"]);
+    place.refuses(&["predictions", "run", "--out", "nowhere/p.svg"], &["nowhere/p.svg: its folder does not exist"]);
 }
 
 #[test]
@@ -63,13 +123,7 @@ fn an_image_is_most_like_itself() {
         assert!(distances.len() == 4 && distances.is_sorted() && distances[0] > 0.0, "{query}");
     }
     // Among the images of its own data a file finds itself.
-    for (class, red) in [("dark", 10), ("light", 250)] {
-        for i in 0..3 {
-            for part in ["train", "val"] {
-                save_image(&place.path(&format!("own/{part}/{class}/{i}.png")), 10, 10, [red, 20 * i, 60]);
-            }
-        }
-    }
+    colours(&place, &[("dark", 10), ("light", 250)], 3);
     place.train("own-run", &["--data", "own", "--epochs", "1"]);
     let query = "own/train/light/1.png";
     let found = place.json(&["similar", "own-run", query, "--layer", "conv1.pool", "--devices", "cpu", "--json"]);
@@ -134,8 +188,47 @@ fn eval_writes_the_contest_s_file_and_what_becomes_of_each_class() {
     place.refuses(&["eval", "run", "--contest", "p.csv"], &["p.csv", ".txt"]);
     place.refuses(&["eval", "run", "--confusion", "tiny.toml"], &["tiny.toml"]);
     place.write("ids.txt", "n01\n");
-    let refused = ["eval", "run", "--devices", "cpu", "--contest", "c.txt", "--contest-ids", "ids.txt"];
-    place.refuses(&refused, &["--contest-ids", "ids.txt", "spot 0"]);
+    let ids = ["eval", "run", "--devices", "cpu", "--contest", "c.txt", "--contest-ids"];
+    place.refuses(&[&ids[..], &["ids.txt"]].concat(), &["--contest-ids", "ids.txt", "spot 0"]);
+    place.refuses(&[&ids[..], &["none.txt"]].concat(), &["--contest-ids", "none.txt: cannot be read"]);
+    place.refuses(&["eval", "run", "--per-class", "x.csv", "--predictions", "./x.csv"], &["x.csv", "another result"]);
+}
+
+/// The contest's lines are in the order of the names of files, whether these lie in folders or in shards, and an image
+/// that cannot be decoded has its line.
+#[test]
+fn the_contest_s_file_has_a_line_for_each_image_by_name() {
+    let place = Place::new();
+    for (class, first) in [("dark", 0), ("light", 1)] {
+        for i in 0..6_u8 {
+            let colour = [120 * first + 20 * i, 40 * i, 250 - 30 * i];
+            save_image(&place.path(&format!("own/train/{class}/{i}.png")), 10, 10, colour);
+            save_image(&place.path(&format!("own/val/{class}/val_{}.png", 2 * i + first)), 10, 10, colour);
+        }
+    }
+    place.train("run", &["--data", "own", "--epochs", "8", "--lr", "0.03"]);
+    let eval = |data: &str| {
+        let eval = ["eval", "run", "--devices", "cpu", "--data", data, "--contest", "c.txt"];
+        let told = place.command(&eval).output().unwrap();
+        (String::from_utf8(place.read("c.txt")).unwrap(), String::from_utf8_lossy(&told.stderr).into_owned())
+    };
+    place.ok(&["eval", "run", "--devices", "cpu", "--data", "own", "--predictions", "p.csv"]);
+    let table = place.read("p.csv");
+    let mut rows: Vec<(String, String)> = csv::Reader::from_reader(&table[..])
+        .records()
+        .map(|row| row.map(|row| (row[0].rsplit(['/', '\\']).next().unwrap().to_owned(), row[2].to_owned())).unwrap())
+        .collect();
+    rows.sort();
+    let lines: Vec<&str> = rows.iter().map(|(_, best)| if best == "dark" { "1 2\n" } else { "2 1\n" }).collect();
+    assert!(lines.contains(&"1 2\n") && lines.contains(&"2 1\n"), "{lines:?}");
+    assert_eq!(eval("own").0, lines.concat());
+    place.ok(&["prepare", "own", "--size", "10", "--raw", "--out", "shards"]);
+    assert_eq!(eval("shards").0, lines.concat());
+    place.write(&format!("own/val/{}/{}", if lines[10] == "1 2\n" { "dark" } else { "light" }, rows[10].0), b"broken");
+    let (contest, told) = eval("own");
+    contains(&told, &["c.txt: the numbers of 1 image", "are 0"]);
+    assert_eq!(contest.lines().filter(|line| *line == "0 0").count(), 1);
+    assert_eq!(contest.lines().count(), 12);
 }
 
 #[test]

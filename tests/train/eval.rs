@@ -1,6 +1,7 @@
 //! Evaluation from the command line: views, ensembles, predictions, confusions; and what is wrong with a request.
 
 use alexnet::checkpoint::Checkpoint;
+use alexnet::files::{TensorFile, write_tensors};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -133,7 +134,8 @@ fn what_is_wrong_with_an_evaluation_is_said() {
     place.refuses(&eval(&["a", "b"], &["--weights", "1,-1"]), &["--weights", "0 or more"]);
     place.refuses(&eval(&["a", "b"], &["--weights", "0,0"]), &["--weights", "more than 0"]);
     place.refuses(&eval(&["a"], &["--predictions", "p.txt"]), &["p.txt", ".csv", ".safetensors"]);
-    place.refuses(&eval(&["a"], &["--predictions", "nowhere/p.csv"]), &["nowhere/p.csv", "cannot be written"]);
+    place.refuses(&eval(&["a"], &["--predictions", "nowhere/p.csv"]), &["nowhere/p.csv", "does not exist"]);
+    place.refuses(&eval(&["a"], &["--model", "tiny.toml"]), &["--model", "a says its network itself"]);
     place.refuses(&eval(&["a", "nothing"], &[]), &["nothing", "cannot be read"]);
     let output = |more: &[&str]| place.command(&eval(&["a"], more)).output().unwrap();
     refused(&output(&["--views", "5"]), 2, &["--views", "10"]);
@@ -143,4 +145,16 @@ fn what_is_wrong_with_an_evaluation_is_said() {
     place.refuses(&eval(&["a", "sample"], &[]), &["blobs", "10 classes (spot 0", "10 classes (airplane"]);
     let checkpoint = Checkpoint::read(&place.path("a/best.safetensors")).unwrap();
     assert!(checkpoint.tensors.contains_key("eigenvectors"));
+}
+
+#[test]
+fn outputs_without_names_are_named_by_a_list() {
+    let place = runs();
+    place.ok(&["export", "a", "--out", "w.safetensors"]);
+    let weights = TensorFile::parse(&place.read("w.safetensors")).unwrap().floats().unwrap();
+    write_tensors(&place.path("w.safetensors"), &weights, None).unwrap();
+    let nameless = |more: &[&'static str]| eval(&["w.safetensors"], &[&["--model", "tiny.toml"], more].concat());
+    place.refuses(&nameless(&[]), &["10 classes have no names", "--classes"]);
+    place.write("names.txt", (0..10).map(|class| format!("spot {class}\n")).collect::<String>());
+    place.ok(&nameless(&["--classes", "names.txt"]));
 }

@@ -9,7 +9,7 @@ use image::codecs::jpeg::JpegEncoder;
 use tar::{Builder, EntryType, Header};
 
 use super::{PrepareObserver, Recipe, image_name};
-use crate::data::shards::Index;
+use crate::data::shards::{Index, PLACE};
 use crate::data::statistics::Sums;
 use crate::data::{Broken, DataError, DataFault, ImageError, ImageFault, Split};
 use crate::files::{AtomicFile, write_file};
@@ -143,7 +143,7 @@ fn key(place: usize, name: &str) -> String {
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
     let stem: String = stem.chars().map(plain).take(LONGEST_STEM).collect();
-    format!("{place:08}-{stem}")
+    format!("{place:0PLACE$}-{stem}")
 }
 
 #[cfg(test)]

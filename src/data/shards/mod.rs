@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 
 pub(super) use self::index::Index;
-use super::archive::read_exact_at;
+use super::archive::{name_before, read_exact_at};
 use super::format::{Folder, Format, Opened, Parts, lines};
 use super::listing::{PassedOver, exists};
 use super::split::{ImageSet, StoredImage};
@@ -29,6 +29,9 @@ const WINDOW: usize = 8;
 
 /// Number of shards kept open, those of two windows: a process may open about a thousand files, a data set has more.
 const OPEN: usize = 2 * WINDOW;
+
+/// Digits of an image's place in its split, by which its name in a shard begins.
+pub(super) const PLACE: usize = 8;
 
 /// Largest number of shards in a split: their numbers have 16 bits.
 pub(super) const MOST_SHARDS: usize = 1 << 16;
@@ -181,6 +184,15 @@ impl ImageSet for Shards {
     fn name(&self, i: usize) -> String {
         let entry = self.entries[i];
         format!("{} byte {}", self.files[usize::from(entry.shard)].path.display(), entry.offset)
+    }
+
+    /// Name in the header before the image, behind the number that `prepare` put before it.
+    fn file_name(&self, i: usize) -> Option<String> {
+        let entry = self.entries[i];
+        let name = name_before(&*self.file(entry.shard).ok()?, entry.offset)?;
+        let (number, rest) = name.split_once('-').unwrap_or_default();
+        let numbered = number.len() >= PLACE && number.bytes().all(|byte| byte.is_ascii_digit());
+        Some(if numbered { rest.to_owned() } else { name })
     }
 
     fn read(&self, i: usize) -> Result<StoredImage<'_>, ImageError> {
