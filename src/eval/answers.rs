@@ -66,8 +66,8 @@ impl Answers {
     }
 
     /// The file that the contest takes: five numbers of classes a line, best first, counted from 1 in the order of
-    /// `numbers` or else of the network's classes; a line for each image, in the order of the names of their files, or of
-    /// the data where they have none. The numbers of an image that could not be decoded are 0.
+    /// `numbers` or else of the network's classes; a line for each image, in the order of the names of their files, or
+    /// of the data where they have none. The numbers of an image that could not be decoded are 0.
     ///
     /// # Errors
     /// When `numbers`, WordNet ids one a line as in the development kit's order, lacks a class.

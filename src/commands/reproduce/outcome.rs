@@ -274,7 +274,7 @@ fn trace(arm: &ArmOutcome, training: bool) -> Trace {
 }
 
 impl Outcome {
-    /// The numbers and the curves of the runs, whose errors by ten views or together are known where they are asked for.
+    /// The numbers and the curves of the runs, whose errors by ten views or together are known where they matter.
     pub(super) fn compare(&mut self, measure: &Measure) {
         let training = matches!(measure, Measure::EpochsTo { .. });
         self.curves = self.arms.iter().map(|arm| trace(arm, training)).collect();
