@@ -57,7 +57,7 @@ pub static REPRODUCTIONS: &[Reproduction] = &[
             number: Some(6.0),
         },
         arms: &[small("relu", plain("cifar-plain")), small("tanh", replaced("cifar-plain", &["relu=tanh"]))],
-        measure: Measure::EpochsTo { error: 0.25, rates: &[0.001, 0.002, 0.004, 0.008], trial: 2, most: 100 },
+        measure: Measure::EpochsTo { error: 0.25, rates: &[0.002, 0.004, 0.008, 0.016], trial: 2, most: 100 },
         seeds: 1,
     },
     Reproduction {
