@@ -43,11 +43,10 @@ impl Classify {
         let busy = Progress::busy("classifying");
         let devices = self.on.watched_for(&self.checkpoint)?;
         let batch = BATCH.min(self.images.len());
-        let mut evaluator =
-            match self.pictured.imported(std::slice::from_ref(&self.checkpoint))?.remove(&self.checkpoint) {
-                Some(imported) => Evaluator::new(&imported, batch, &devices)?,
-                None => Evaluator::open(&self.checkpoint, &self.pictured.into(), batch, &devices)?,
-            };
+        let mut evaluator = match self.pictured.imported_one(&self.checkpoint)? {
+            Some(imported) => Evaluator::new(&imported, batch, &devices)?,
+            None => Evaluator::open(&self.checkpoint, &self.pictured.into(), batch, &devices)?,
+        };
         let paths: Vec<&Path> = self.images.iter().map(PathBuf::as_path).collect();
         if let Some(file) = &self.classes {
             evaluator.name_classes(file)?;

@@ -92,8 +92,9 @@ enum Matrix<'p> {
 }
 
 impl Files {
-    /// Checks all paths, and reads the list of ids; the form of the confusion matrix is told by its extension.
-    fn check(&self) -> Result<Checked<'_>> {
+    /// Checks that these and `predictions` may be written, to files of their own and to none of `inputs`, and reads the
+    /// list of ids; the form of the confusion matrix is told by its extension.
+    fn check(&self, predictions: Option<&Path>, inputs: &[PathBuf]) -> Result<Checked<'_>> {
         let check = |path: &Option<PathBuf>, kind| path.as_ref().map_or(Ok(()), |path| check_target(path, kind, None));
         check(&self.contest, FileKind::Contest)?;
         check(&self.per_class, FileKind::Csv)?;
@@ -104,17 +105,13 @@ impl Files {
             }
             path => path.as_deref().map(PictureFile::new).transpose()?.map(Matrix::Picture),
         };
-        let ids = self.contest_ids.as_deref();
-        let ids = ids.map(|path| read_text(path).map(|text| (path, text)).map_err(FileError::read(path))).transpose();
-        Ok(Checked { matrix, ids: ids.context("--contest-ids")? })
-    }
-
-    /// Checks that these and `predictions` are written to files of their own, and to none of `inputs`.
-    fn expect_apart(&self, predictions: Option<&Path>, inputs: &[PathBuf]) -> Result<()> {
         let own = [&self.contest, &self.per_class, &self.confusion].into_iter().flatten();
         let written: Vec<&Path> = own.map(PathBuf::as_path).chain(predictions).collect();
         expect_distinct(&written)?;
-        Ok(written.into_iter().try_for_each(|path| expect_other(path, inputs))?)
+        written.into_iter().try_for_each(|path| expect_other(path, inputs))?;
+        let ids = self.contest_ids.as_deref();
+        let ids = ids.map(|path| read_text(path).map(|text| (path, text)).map_err(FileError::read(path))).transpose();
+        Ok(Checked { matrix, ids: ids.context("--contest-ids")? })
     }
 
     fn write(&self, Checked { matrix, ids }: Checked<'_>, answers: &Answers) -> Result<()> {
@@ -143,8 +140,7 @@ impl Eval {
     }
 
     fn evaluate(self, ranks: &Ranks) -> Result<()> {
-        let checked = self.files.check()?;
-        self.files.expect_apart(self.predictions.as_deref(), &self.checkpoints)?;
+        let checked = self.files.check(self.predictions.as_deref(), &self.checkpoints)?;
         let weights = match (self.search, self.weights.is_empty()) {
             (true, _) => EnsembleWeights::Searched,
             (false, true) => EnsembleWeights::Equal,

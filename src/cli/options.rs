@@ -221,6 +221,11 @@ impl Pictured {
         Ok(imported)
     }
 
+    /// The same of one path; `None` for what is read as usual.
+    pub(super) fn imported_one(&self, path: &PathBuf) -> Result<Option<Checkpoint>> {
+        Ok(self.imported(std::slice::from_ref(path))?.remove(path))
+    }
+
     fn import(&self, path: &Path) -> Result<Option<Checkpoint>> {
         let has =
             |known: &[&str]| path.extension().is_some_and(|extension| known.iter().any(|known| extension == *known));

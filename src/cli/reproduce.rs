@@ -123,10 +123,10 @@ fn print(outcome: &Outcome) -> Result<()> {
     }
     gap()?;
     line(format_args!("{}:", outcome.measure))?;
+    let published = |number: Option<f64>| number.map_or_else(|| "no number".into(), |number| number.to_string());
     for arm in &outcome.arms {
         if let Some(ours) = &arm.ours {
-            let published = arm.published.or(outcome.paper);
-            let paper = published.map_or_else(|| "no number".into(), |paper| format!("{paper}"));
+            let paper = published(arm.published.or(outcome.paper));
             let (words, above, all) = (ours.words(), ours.above_zero, ours.values.len());
             // A ratio is always above 0.
             let above = outcome.target.map_or_else(|| format!(" ({above} of {all} above 0)"), |_| String::new());
@@ -134,8 +134,7 @@ fn print(outcome: &Outcome) -> Result<()> {
         }
     }
     if outcome.arms.iter().all(|arm| arm.ours.is_none()) {
-        let paper = outcome.paper.map_or_else(|| "no number".into(), |paper| paper.to_string());
-        line(format_args!("  no number, for what is said below; published: {paper}"))?;
+        line(format_args!("  no number, for what is said below; published: {}", published(outcome.paper)))?;
     }
     gap()?;
     line("not as in the claim:")?;

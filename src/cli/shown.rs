@@ -59,7 +59,7 @@ impl Network {
     /// Sets the network up, to tell the outputs of `layer`, or of the last hidden one.
     pub(super) fn open(&self, layer: Option<&str>) -> Result<Viewer> {
         let pictured = Pictured::of_weights(self.model.clone(), self.no_verify);
-        let checkpoint = match pictured.imported(std::slice::from_ref(&self.path))?.remove(&self.path) {
+        let checkpoint = match pictured.imported_one(&self.path)? {
             Some(imported) => imported,
             None => Checkpoint::open(&self.path)?,
         };

@@ -188,7 +188,12 @@ pub(super) fn name_before(file: &File, offset: u64) -> Option<String> {
     let mut header = Header::new_old();
     read_exact_at(file, header.as_mut_bytes(), offset.checked_sub(BLOCK)?).ok()?;
     let name = Archive::is_header(&header).then(|| String::from_utf8_lossy(&header.path_bytes()).into_owned())?;
-    Some(name.rsplit('/').next().unwrap_or_default().to_owned())
+    Some(file_name(&name).to_owned())
+}
+
+/// Name of a member without its folders.
+pub(super) fn file_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// Fills `buffer` from byte `offset`, without moving the position of the file.

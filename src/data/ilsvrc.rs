@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::archive::{Archive, Member, read_exact_at};
+use super::archive::{Archive, Member, file_name, read_exact_at};
 use super::format::{Folder, Format, Opened, Parts, lines};
 use super::listing::{NOT_NAMED, PassedOver, exists, is_image_name, is_litter_member};
 use super::split::{ImageSet, StoredImage};
@@ -187,10 +187,6 @@ fn training(
         return Err(DataError::content(path, fault));
     }
     Ok(TarImages { path: path.into(), file, members, labels })
-}
-
-pub(super) fn file_name(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// Classes of the validation images: by image name, or in the order of the names.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::archive::{Archive, Member};
+use super::archive::{Archive, Member, file_name};
 use super::format::{Folder, Format, Opened, Parts, lines};
-use super::ilsvrc::{content, file_name, is_image};
+use super::ilsvrc::{content, is_image};
 use super::listing::{PassedOver, exists, is_litter_member};
 use super::split::{ImageSet, StoredImage};
 use super::{DataError, DataFault, ImageError};

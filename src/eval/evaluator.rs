@@ -1,6 +1,6 @@
 //! Class probabilities of images, from the network of a checkpoint or of an ONNX file.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ pub struct Classification {
 /// Place of an image in its data.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub(super) struct Place {
-    /// Its number there.
+    /// Number of the image in its data, from 0.
     pub(super) index: u32,
     /// Name of its file, where it has one.
     pub(super) file: Option<String>,
@@ -84,7 +84,7 @@ pub(super) struct LabelledImages {
     pub(super) places: Vec<Place>,
     /// Images that could not be decoded, with the reason.
     pub(super) skipped: Vec<String>,
-    /// Places of those.
+    /// Places of the images that could not be decoded, by their numbers.
     pub(super) lost: Vec<Place>,
 }
 
@@ -107,8 +107,9 @@ impl Predictions {
         let floats = |own: Vec<f32>| -> Result<Vec<f32>, RanksError> {
             Ok(bytemuck::pod_collect_to_vec(&ranks.gather(bytemuck::cast_slice(&own).to_vec())?.concat()))
         };
-        let own = serde_json::to_vec(&self.images).map_err(|_| RanksError::Different)?;
-        let mut images = LabelledImages { classes: self.images.classes, ..LabelledImages::default() };
+        let mut own = self.images;
+        let mut images = LabelledImages { classes: std::mem::take(&mut own.classes), ..LabelledImages::default() };
+        let own = serde_json::to_vec(&own).map_err(|_| RanksError::Different)?;
         for share in ranks.gather(own)? {
             let share: LabelledImages = serde_json::from_slice(&share).map_err(|_| RanksError::Different)?;
             images.names.extend(share.names);
@@ -210,12 +211,12 @@ impl Evaluator {
         let split = &data.images;
         // Shares of the ranks lie side by side, so that together they are in the order of the data.
         let bound = |rank: usize| (split.len() * rank / ranks.size()) as u32;
-        let order: Vec<u32> = (bound(ranks.rank())..bound(ranks.rank() + 1)).collect();
+        let share = bound(ranks.rank())..bound(ranks.rank() + 1);
+        let order: Vec<u32> = share.clone().collect();
         let centre = Views::Centre { border2: self.border2 };
         let views = viewing.views(self.border2);
         let all = order.len() * views.len();
         let place = |index: u32| Place { index, file: split.file_name(index as usize) };
-        let mut unseen: BTreeSet<u32> = order.iter().copied().collect();
         let plan = LoaderOptions { order, start: 0, capacity: self.batch, views: centre, threads: decoding_threads() };
         let mut images = LabelledImages { classes: self.shown.clone(), ..LabelledImages::default() };
         let (mut probabilities, mut central) = (Vec::new(), Vec::new());
@@ -225,9 +226,6 @@ impl Evaluator {
             let indices = batch.indices[..batch.count].to_vec();
             images.names.extend(indices.iter().map(|&index| split.name(index as usize)));
             images.places.extend(indices.iter().map(|&index| place(index)));
-            for index in &indices {
-                unseen.remove(index);
-            }
             images.labels.extend_from_slice(&batch.labels[..batch.count]);
             let Averaged { mean, centre } =
                 average(&mut batch, &views, self.border2, |batch| self.network.probabilities(batch))?;
@@ -238,7 +236,8 @@ impl Evaluator {
             central.extend(centre);
             progress(batch.next * views.len(), all);
         }
-        images.lost = unseen.into_iter().map(place).collect();
+        let decoded: HashSet<u32> = images.places.iter().map(|place| place.index).collect();
+        images.lost = share.filter(|index| !decoded.contains(index)).map(place).collect();
         let found = Predictions { probabilities, centre: (views.len() > 1).then_some(central), images };
         let found = found.of_all(ranks)?;
         let images = &found.images;
